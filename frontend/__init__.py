@@ -1,0 +1,1 @@
+"""Braze: deep learning that feels eager and is compiled underneath."""

@@ -1,0 +1,1 @@
+"""Run compiled graphs: cache, memory, threads, packages."""
