@@ -1,0 +1,78 @@
+"""The two intermediate representations: graphs of tensor operations and loops over buffers.
+
+`graph` and `builder` hold the typed SSA graph, `op` and `ops` the declarations of its operations, `printer`,
+`parser`, `verifier`, `interpreter` and `fingerprint` what can be done with one. `index` and `loops` hold the
+second IR, which both code generators read. Nothing here imports another part of Braze.
+"""
+
+from braze.ir import ops
+from braze.ir.builder import Builder, Rewriter
+from braze.ir.dtypes import (
+    DType,
+    bf16,
+    bool_,
+    f16,
+    f32,
+    f64,
+    from_numpy,
+    i8,
+    i16,
+    i32,
+    i64,
+    promote,
+    u8,
+    u32,
+)
+from braze.ir.errors import (
+    AttributeTypeError,
+    BrazeError,
+    DimensionError,
+    DTypeError,
+    ParseError,
+    ShapeError,
+    VerifyError,
+)
+from braze.ir.graph import Graph, Location, Node, Role, Value
+from braze.ir.op import AttributeValue, Op, all_ops, gradient_of, op_named
+from braze.ir.types import Shape, TensorType, broadcast_shapes, tensor_type
+
+__all__ = [
+    "AttributeTypeError",
+    "AttributeValue",
+    "BrazeError",
+    "Builder",
+    "DType",
+    "DTypeError",
+    "DimensionError",
+    "Graph",
+    "Location",
+    "Node",
+    "Op",
+    "ParseError",
+    "Rewriter",
+    "Role",
+    "Shape",
+    "ShapeError",
+    "TensorType",
+    "Value",
+    "VerifyError",
+    "all_ops",
+    "bf16",
+    "bool_",
+    "broadcast_shapes",
+    "f16",
+    "f32",
+    "f64",
+    "from_numpy",
+    "gradient_of",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "op_named",
+    "ops",
+    "promote",
+    "tensor_type",
+    "u8",
+    "u32",
+]

@@ -1,0 +1,122 @@
+"""Element types and their promotion.
+
+A `DType` is one of the singletons below; compare them with `is` or `==`. `promote` follows PyTorch's
+type promotion table for two tensors (Python numbers are the front end's business).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import ml_dtypes
+import numpy as np
+
+Kind = Literal["bool", "uint", "int", "float"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DType:
+    """An element type: `name` in the IR's text, `public_name` as PyTorch spells it."""
+
+    name: str
+    public_name: str
+    kind: Kind
+    bits: int
+    numpy: np.dtype
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element in memory (bool takes one)."""
+        return self.numpy.itemsize
+
+    @property
+    def is_floating_point(self) -> bool:
+        return self.kind == "float"
+
+    @property
+    def is_integer(self) -> bool:
+        """True for signed and unsigned integers, False for bool."""
+        return self.kind in ("int", "uint")
+
+    @property
+    def is_signed(self) -> bool:
+        return self.kind in ("int", "float")
+
+    def __repr__(self) -> str:
+        return f"braze.{self.public_name}"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return dtype_named, (self.name,)
+
+
+bool_ = DType("bool", "bool", "bool", 1, np.dtype(np.bool_))
+u8 = DType("u8", "uint8", "uint", 8, np.dtype(np.uint8))
+u32 = DType("u32", "uint32", "uint", 32, np.dtype(np.uint32))
+i8 = DType("i8", "int8", "int", 8, np.dtype(np.int8))
+i16 = DType("i16", "int16", "int", 16, np.dtype(np.int16))
+i32 = DType("i32", "int32", "int", 32, np.dtype(np.int32))
+i64 = DType("i64", "int64", "int", 64, np.dtype(np.int64))
+f16 = DType("f16", "float16", "float", 16, np.dtype(np.float16))
+bf16 = DType("bf16", "bfloat16", "float", 16, np.dtype(ml_dtypes.bfloat16))
+f32 = DType("f32", "float32", "float", 32, np.dtype(np.float32))
+f64 = DType("f64", "float64", "float", 64, np.dtype(np.float64))
+
+ALL: tuple[DType, ...] = (bool_, u8, u32, i8, i16, i32, i64, f16, bf16, f32, f64)
+FLOATS: tuple[DType, ...] = (f16, bf16, f32, f64)
+INTEGERS: tuple[DType, ...] = (u8, u32, i8, i16, i32, i64)
+
+_BY_NAME = {dtype.name: dtype for dtype in ALL}
+_BY_NUMPY = {dtype.numpy: dtype for dtype in ALL}
+
+
+def dtype_named(name: str) -> DType:
+    """The dtype whose IR name is `name`, e.g. ``"f32"``.
+
+    Raises:
+        KeyError: no dtype has that name.
+    """
+    return _BY_NAME[name]
+
+
+def from_numpy(dtype: np.dtype) -> DType:
+    """The dtype of a NumPy array's elements.
+
+    Raises:
+        TypeError: NumPy's dtype has no counterpart (complex, strings, objects, ...).
+    """
+    found = _BY_NUMPY.get(np.dtype(dtype).newbyteorder("="))
+    if found is None:
+        known = ", ".join(str(d.numpy) for d in ALL)
+        raise TypeError(f"no tensor dtype for NumPy's {dtype}; the supported ones are: {known}")
+    return found
+
+
+def promote(left: DType, right: DType) -> DType:
+    """The dtype of an operation on two tensors, by PyTorch's `torch.promote_types`.
+
+    Example:
+        >>> promote(u8, i8).name, promote(i64, f16).name, promote(f16, bf16).name
+        ('i16', 'f16', 'f32')
+    """
+    if left is right:
+        return left
+    if left.kind == "bool":
+        return right
+    if right.kind == "bool":
+        return left
+    if left.is_floating_point != right.is_floating_point:
+        return left if left.is_floating_point else right
+    if left.is_floating_point:
+        if left.bits == right.bits:
+            return f32
+        return left if left.bits > right.bits else right
+    if left.kind == right.kind:
+        return left if left.bits > right.bits else right
+    unsigned, signed = (left, right) if left.kind == "uint" else (right, left)
+    if signed.bits > unsigned.bits:
+        return signed
+    return {8: i16, 32: i64}[unsigned.bits]

@@ -1,0 +1,33 @@
+"""Exceptions that Braze raises.
+
+They derive from the built-in types that PyTorch raises in the same place, so a program written for
+PyTorch catches them unchanged.
+"""
+
+
+class BrazeError(Exception):
+    """Base of every error that Braze defines."""
+
+
+class ShapeError(BrazeError, RuntimeError):
+    """Operand shapes do not fit together, or do not fit the operation."""
+
+
+class DTypeError(BrazeError, RuntimeError):
+    """An operand's dtype is not one that the operation takes."""
+
+
+class DimensionError(BrazeError, IndexError):
+    """A dimension number is outside the tensor's rank."""
+
+
+class AttributeTypeError(BrazeError, TypeError):
+    """An argument or a node attribute has the wrong type."""
+
+
+class VerifyError(BrazeError, ValueError):
+    """A graph or a kernel breaks a rule of the IR."""
+
+
+class ParseError(BrazeError, ValueError):
+    """The text of a graph or a kernel does not follow the grammar."""

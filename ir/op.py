@@ -1,0 +1,322 @@
+"""What an operation is: one declaration from which everything else follows.
+
+An `Op` says how many operands it takes, its typed attributes, its result types (`infer`), what it means
+(`evaluate`, on NumPy arrays), its derivative (`gradients`) and how it becomes primitives (`decompose`).
+The tracer, printer, parser, verifier, interpreter, both code generators and the tests read these
+declarations; none of them keeps a list of operations of its own.
+
+All rules take the operands by position and the attributes by keyword:
+
+    infer(x, *, dims, keepdim)       -> tuple of TensorType    (x: TensorType)
+    evaluate(x, *, dims, keepdim)    -> ndarray or tuple       (x: ndarray)
+    decompose(b, x, *, dims, keepdim)-> Value or tuple         (x: Value; b: Builder)
+
+A gradient rule gives the gradient of ONE operand. It names what it needs, and so decides what the tape
+keeps alive: `g` (the gradient of the result, `g_<result>` where there are several), an operand or a result
+by its name (kept), `<operand>_type` (not kept, only its type), or an attribute:
+
+    gradients={"x": lambda b, g, y: b.mul(g, y), "y": lambda b, g, x: b.mul(g, x)}
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from braze.ir.dtypes import DType
+from braze.ir.errors import AttributeTypeError
+from braze.ir.types import TensorType
+
+if TYPE_CHECKING:
+    from braze.ir.graph import Value
+
+AttributeValue = bool | int | float | str | DType | tuple[int, ...]
+AttributeKind = type[bool] | type[int] | type[float] | type[str] | type[DType] | type[tuple]
+
+# What code is generated for, plus `composite`: everything that `decompose` turns into the others.
+Category = Literal[
+    "pointwise",
+    "reduce",
+    "contract",
+    "movement",
+    "gather",
+    "scatter",
+    "creation",
+    "random",
+    "check",
+    "fusion",
+    "composite",
+]
+
+Rule = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """The derivative with respect to one operand.
+
+    Attributes:
+        rule: called as ``rule(b, **{name: value for name in names})``.
+        names: the rule's parameters after the builder.
+        operands: positions of the operands whose values it reads.
+        results: positions of the results whose values it reads.
+    """
+
+    rule: Rule
+    names: tuple[str, ...]
+    operands: tuple[int, ...]
+    results: tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Op:
+    """A declared operation. See the module's docstring for the rules' signatures.
+
+    Attributes:
+        name: unique; also the builder's method name.
+        category: which generator handles it.
+        operands: names of the operands.
+        variadic: the last operand name stands for any number of operands (at least one).
+        attributes: attribute name -> type. Tuples hold integers.
+        results: names of the results.
+        broadcasts: operands broadcast against each other (so gradients are summed back).
+        gradients: operand name -> rule, for the operands that have one.
+        differentiable: False for operations whose results carry no gradient (comparisons, ...).
+        domain: interval in which tests sample float operands.
+        effect: must not be removed though nobody reads its results (`check`).
+    """
+
+    name: str
+    category: Category
+    operands: tuple[str, ...]
+    attributes: Mapping[str, AttributeKind]
+    results: tuple[str, ...]
+    infer: Callable[..., tuple[TensorType, ...]]
+    evaluate: Rule | None
+    decompose: Rule | None
+    gradients: Mapping[str, Gradient]
+    differentiable: bool
+    broadcasts: bool
+    variadic: bool
+    effect: bool
+    domain: tuple[float, float]
+    doc: str
+
+    @property
+    def is_primitive(self) -> bool:
+        return self.category != "composite"
+
+    @property
+    def is_pointwise(self) -> bool:
+        return self.category == "pointwise"
+
+    @property
+    def is_reduce(self) -> bool:
+        return self.category == "reduce"
+
+    @property
+    def is_movement(self) -> bool:
+        return self.category == "movement"
+
+    @property
+    def is_contract(self) -> bool:
+        return self.category == "contract"
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return op_named, (self.name,)
+
+    def result_types(
+        self, operands: Sequence[TensorType], attributes: Mapping[str, AttributeValue]
+    ) -> tuple[TensorType, ...]:
+        """Types of the results; raises ShapeError, DTypeError or DimensionError for bad operands."""
+        return self.infer(*operands, **attributes)
+
+    def operand_name(self, position: int) -> str:
+        """Name of the operand at a position (the last name repeats when variadic)."""
+        return self.operands[min(position, len(self.operands) - 1)]
+
+    def gradient(self, position: int) -> Gradient | None:
+        """The rule for the operand at a position, or None where there is none."""
+        return self.gradients.get(self.operand_name(position))
+
+
+_TABLE: dict[str, Op] = {}
+
+
+def op_named(name: str) -> Op:
+    """The declared op called `name`.
+
+    Raises:
+        KeyError: there is no such op.
+    """
+    return _TABLE[name]
+
+
+def all_ops() -> tuple[Op, ...]:
+    """Every declared op, in the order of declaration."""
+    return tuple(_TABLE.values())
+
+
+def declare(
+    name: str,
+    category: Category,
+    operands: str,
+    *,
+    infer: Callable[..., tuple[TensorType, ...]],
+    evaluate: Rule | None = None,
+    decompose: Rule | None = None,
+    gradients: Mapping[str, Rule] | None = None,
+    differentiable: bool = True,
+    attributes: Mapping[str, AttributeKind] | None = None,
+    results: str = "out",
+    broadcasts: bool = False,
+    variadic: bool = False,
+    effect: bool = False,
+    domain: tuple[float, float] = (-2.0, 2.0),
+    doc: str,
+) -> Op:
+    """Declare an operation and enter it in the table.
+
+    Args:
+        operands: the operands' names, separated by spaces; a trailing `*` makes the last one variadic.
+        results: the results' names, separated by spaces.
+        gradients: operand name -> rule. An op that is differentiable must have at least one.
+
+    Raises:
+        ValueError: the declaration is inconsistent, for example a gradient rule names something unknown
+            or a composite has no decomposition. This happens when `braze.ir` is imported.
+    """
+    variadic = variadic or operands.endswith("*")
+    operand_names = tuple(operands.rstrip("*").split())
+    result_names = tuple(results.split())
+    kinds = dict(attributes or {})
+    if name in _TABLE:
+        raise ValueError(f"op {name} is declared twice")
+    if evaluate is None and decompose is None and category != "fusion":
+        raise ValueError(f"op {name} cannot run: it has neither `evaluate` nor `decompose`")
+    if (category == "composite") != (decompose is not None):
+        raise ValueError(f"op {name}: exactly the composite ops have a decomposition")
+    if differentiable != bool(gradients):
+        raise ValueError(f"op {name}: give gradients, or say differentiable=False")
+    rules = {
+        operand: _gradient(name, rule, operand_names, result_names, kinds)
+        for operand, rule in (gradients or {}).items()
+    }
+    unknown = set(rules) - set(operand_names)
+    if unknown:
+        raise ValueError(f"op {name}: gradients for unknown operands {sorted(unknown)}")
+    op = Op(
+        name=name,
+        category=category,
+        operands=operand_names,
+        attributes=kinds,
+        results=result_names,
+        infer=infer,
+        evaluate=evaluate,
+        decompose=decompose,
+        gradients=rules,
+        differentiable=differentiable,
+        broadcasts=broadcasts,
+        variadic=variadic,
+        effect=effect,
+        domain=domain,
+        doc=doc,
+    )
+    _TABLE[name] = op
+    return op
+
+
+def _gradient(
+    op: str,
+    rule: Rule,
+    operands: tuple[str, ...],
+    results: tuple[str, ...],
+    attributes: Mapping[str, AttributeKind],
+) -> Gradient:
+    """Read off a gradient rule's signature what it needs."""
+    names = tuple(inspect.signature(rule).parameters)[1:]
+    upstream = {"g"} if len(results) == 1 else {"g", *(f"g_{r}" for r in results)}
+    known = upstream | set(operands) | set(results) | set(attributes)
+    known |= {f"{operand}_type" for operand in operands}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"op {op}: a gradient rule asks for {unknown}, known are {sorted(known)}")
+    return Gradient(
+        rule=rule,
+        names=names,
+        operands=tuple(operands.index(n) for n in names if n in operands),
+        results=tuple(results.index(n) for n in names if n in results),
+    )
+
+
+def check_attributes(op: Op, attributes: Mapping[str, AttributeValue]) -> None:
+    """Check names and types of a node's attributes.
+
+    Raises:
+        AttributeTypeError: one is missing, unknown or of the wrong type.
+    """
+    if attributes.keys() != op.attributes.keys():
+        raise AttributeTypeError(
+            f"[{op.name}] attributes are {sorted(op.attributes)}, given {sorted(attributes)}"
+        )
+    for name, kind in op.attributes.items():
+        given = attributes[name]
+        fits = type(given) is kind or (kind is float and type(given) in (int, bool))
+        if kind is tuple:
+            fits = type(given) is tuple and all(type(item) is int for item in given)
+        if not fits:
+            wanted = "tuple of int" if kind is tuple else kind.__name__
+            raise AttributeTypeError(
+                f"[{op.name}] attribute {name} must be {wanted}, given {given!r}"
+            )
+
+
+def gradient_of(
+    b: Any,
+    op: Op,
+    position: int,
+    operand_types: Sequence[TensorType],
+    attributes: Mapping[str, AttributeValue],
+    upstream: Sequence[Value | None],
+    saved: Callable[[str, int], Value],
+) -> Value:
+    """Apply the gradient rule of one operand.
+
+    Args:
+        b: the builder on which the gradient's operations are emitted.
+        upstream: gradient of each result (None where nothing flows back).
+        saved: ``saved("operand" | "result", position)`` gives a value that the rule names.
+
+    Returns:
+        The gradient of that operand, of the operand's shape.
+    """
+    gradient = op.gradient(position)
+    if gradient is None:
+        raise ValueError(f"op {op.name} has no gradient for {op.operand_name(position)}")
+    arguments: dict[str, Any] = {}
+    for name in gradient.names:
+        if name == "g":
+            arguments[name] = upstream[0]
+        elif name in op.operands:
+            arguments[name] = saved("operand", op.operands.index(name))
+        elif name in op.results:
+            arguments[name] = saved("result", op.results.index(name))
+        elif name in attributes:
+            arguments[name] = attributes[name]
+        elif name.startswith("g_"):
+            arguments[name] = upstream[op.results.index(name[2:])]
+        else:
+            arguments[name] = operand_types[op.operands.index(name.removesuffix("_type"))]
+    result: Value = gradient.rule(b, **arguments)
+    wanted = operand_types[position].shape
+    if op.broadcasts and result.type.shape != wanted:
+        result = b.sum_to_shape(result, shape=wanted)
+    return result

@@ -1,0 +1,109 @@
+"""The primitive contraction: a two-operand einsum. Matrix products and convolutions are all this one op.
+
+`equation` uses one letter a dimension, no letter twice in one term: "bmk,bnk->bmn". A letter in both operands and
+the result is a batch dimension, in one operand and the result a free dimension, in both operands but not the
+result a contracted one. Letters in one operand only and not in the result are not allowed (sum them first).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from braze.ir.errors import DTypeError, ShapeError
+from braze.ir.op import declare
+from braze.ir.ops.rules import common_device, common_dtype
+from braze.ir.types import TensorType, tensor_type
+
+
+def parse_equation(equation: str) -> tuple[str, str, str]:
+    """Split an equation into the letters of the two operands and the result.
+
+    Raises:
+        ShapeError: it is not of the form described above.
+
+    Example:
+        >>> parse_equation("mk,nk->mn")
+        ('mk', 'nk', 'mn')
+    """
+    head, arrow, out = equation.partition("->")
+    left, comma, right = head.partition(",")
+    terms = (left, right, out)
+    fits = arrow and comma and all(t == "" or (t.isascii() and t.isalpha()) for t in terms)
+    fits = fits and all(len(set(t)) == len(t) for t in terms)
+    fits = fits and set(out) <= set(left) | set(right) and set(left) ^ set(right) <= set(out)
+    if not fits:
+        raise ShapeError(f"[contract] malformed equation {equation!r}")
+    return terms
+
+
+def _contract_types(x: TensorType, y: TensorType, *, equation: str) -> tuple[TensorType, ...]:
+    left, right, out = parse_equation(equation)
+    dtype = common_dtype("contract", x, y)
+    if dtype.kind == "bool":
+        raise DTypeError(f"[contract] needs numeric operands, given {x} and {y}")
+    if (x.rank, y.rank) != (len(left), len(right)):
+        raise ShapeError(f"[contract] {equation} does not fit the ranks of {x} and {y}")
+    sizes = dict(zip(left, x.shape, strict=True))
+    for letter, size in zip(right, y.shape, strict=True):
+        if sizes.setdefault(letter, size) != size:
+            raise ShapeError(
+                f"[contract] sizes of {letter!r} in {equation} differ: {x} and {y} "
+                f"({sizes[letter]} != {size})"
+            )
+    shape = tuple(sizes[letter] for letter in out)
+    return (tensor_type(dtype, shape, common_device("contract", x, y)),)
+
+
+def _contract(x: np.ndarray, y: np.ndarray, *, equation: str) -> np.ndarray:
+    """By one batched `matmul`: einsum itself would not use BLAS for views and batches."""
+    left, right, out = parse_equation(equation)
+    batch = [c for c in out if c in left and c in right]
+    rows = [c for c in left if c in out and c not in right]
+    columns = [c for c in right if c in out and c not in left]
+    inner = [c for c in left if c in right and c not in out]
+    sizes = dict(zip(left + right, x.shape + y.shape, strict=True))
+
+    def count(letters: list[str]) -> int:
+        product = 1
+        for c in letters:
+            product *= sizes[c]
+        return product
+
+    a = x.transpose([left.index(c) for c in batch + rows + inner])
+    b = y.transpose([right.index(c) for c in batch + inner + columns])
+    wide = np.float32 if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x.dtype
+    a = a.reshape(count(batch), count(rows), count(inner)).astype(wide, copy=False)
+    b = b.reshape(count(batch), count(inner), count(columns)).astype(wide, copy=False)
+    with np.errstate(all="ignore"):
+        product = np.matmul(a, b)
+    order = batch + rows + columns
+    product = product.reshape([sizes[c] for c in order])
+    return product.transpose([order.index(c) for c in out]).astype(x.dtype, copy=False)
+
+
+def _gradient(own: int) -> Any:
+    """Gradient for operand `own`: contract g with the other operand, and put missing letters back."""
+
+    def rule(b: Any, g: Any, other: Any, x_type: TensorType, equation: str) -> Any:
+        left, right, out = parse_equation(equation)
+        mine, others = (left, right) if own == 0 else (right, left)
+        return b.contract(g, other, equation=f"{out},{others}->{mine}")
+
+    return rule
+
+
+contract = declare(
+    "contract",
+    "contract",
+    "x y",
+    infer=_contract_types,
+    evaluate=_contract,
+    attributes={"equation": str},
+    gradients={
+        "x": lambda b, g, y, x_type, equation: _gradient(0)(b, g, y, x_type, equation),
+        "y": lambda b, g, x, y_type, equation: _gradient(1)(b, g, x, y_type, equation),
+    },
+    doc="Sum of products over the letters that the result lacks; accumulates in f32 at least.",
+)

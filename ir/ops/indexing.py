@@ -1,0 +1,184 @@
+"""Primitives that address by data: take, scatter, and the range check that guards them.
+
+Indices are i64 or i32 and must lie in range. Out-of-range indices are reported by `check_range`, which the front
+end's operations emit beside these; here they are clamped, so that memory is never touched out of bounds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from braze.ir.errors import DTypeError, ShapeError
+from braze.ir.op import declare
+from braze.ir.ops.rules import check_dimensions, common_dtype
+from braze.ir.types import TensorType
+
+
+def _check_index(name: str, index: TensorType) -> None:
+    if index.dtype.name not in ("i64", "i32"):
+        raise DTypeError(f"[{name}] the index must be int64 or int32, given {index}")
+
+
+def _clamp(index: np.ndarray, size: int) -> np.ndarray:
+    return np.clip(index, 0, max(size - 1, 0))
+
+
+# take ---------------------------------------------------------------------------------------------
+
+
+def _take_types(x: TensorType, index: TensorType, *, dim: int) -> tuple[TensorType, ...]:
+    check_dimensions("take", (dim,), x)
+    _check_index("take", index)
+    if x.shape[dim] == 0 and index.numel:
+        raise ShapeError(f"[take] dimension {dim} of {x} is empty")
+    return (x.with_shape((*x.shape[:dim], *index.shape, *x.shape[dim + 1 :])),)
+
+
+take = declare(
+    "take",
+    "gather",
+    "x index",
+    infer=_take_types,
+    evaluate=lambda x, index, *, dim: np.take(x, _clamp(index, x.shape[dim]), axis=dim),
+    attributes={"dim": int},
+    gradients={
+        "x": lambda b, g, index, x_type, dim: b.index_add(
+            b.full(shape=x_type.shape, value=0.0, dtype=x_type.dtype), index, g, dim=dim
+        )
+    },
+    doc="out[a.., i.., z..] = x[a.., index[i..], z..] with `index` in place of dimension `dim`.",
+)
+
+
+def _along_types(x: TensorType, index: TensorType, *, dim: int) -> tuple[TensorType, ...]:
+    check_dimensions("take_along", (dim,), x)
+    _check_index("take_along", index)
+    fits = index.rank == x.rank and all(
+        i <= n for axis, (i, n) in enumerate(zip(index.shape, x.shape, strict=True)) if axis != dim
+    )
+    if not fits:
+        raise ShapeError(f"[take_along] index {index} does not fit {x} along dimension {dim}")
+    return (x.with_shape(index.shape),)
+
+
+def _places(index: np.ndarray, size: int, dim: int) -> tuple[Any, ...]:
+    places: list[Any] = list(np.indices(index.shape, sparse=True))
+    places[dim] = _clamp(index, size)
+    return tuple(places)
+
+
+take_along = declare(
+    "take_along",
+    "gather",
+    "x index",
+    infer=_along_types,
+    evaluate=lambda x, index, *, dim: x[_places(index, x.shape[dim], dim)],
+    attributes={"dim": int},
+    gradients={
+        "x": lambda b, g, index, x_type, dim: b.scatter_add(
+            b.full(shape=x_type.shape, value=0.0, dtype=x_type.dtype), index, g, dim=dim
+        )
+    },
+    doc="out[i..] = x[i.. with i[dim] replaced by index[i..]]: PyTorch's gather.",
+)
+
+# scatter ------------------------------------------------------------------------------------------
+
+
+def _index_add_types(
+    x: TensorType, index: TensorType, updates: TensorType, *, dim: int
+) -> tuple[TensorType, ...]:
+    check_dimensions("index_add", (dim,), x)
+    _check_index("index_add", index)
+    common_dtype("index_add", x, updates)
+    if updates.shape != (*x.shape[:dim], *index.shape, *x.shape[dim + 1 :]):
+        raise ShapeError(f"[index_add] {updates} does not fit {x} indexed by {index} at {dim}")
+    return (x,)
+
+
+def _index_add(x: np.ndarray, index: np.ndarray, updates: np.ndarray, *, dim: int) -> np.ndarray:
+    out = np.moveaxis(x.copy(), dim, 0)
+    span = tuple(range(dim, dim + index.ndim))
+    rows = np.moveaxis(updates, span, tuple(range(index.ndim)))
+    np.add.at(out, _clamp(index, x.shape[dim]), rows)
+    return np.ascontiguousarray(np.moveaxis(out, 0, dim))
+
+
+index_add = declare(
+    "index_add",
+    "scatter",
+    "x index updates",
+    infer=_index_add_types,
+    evaluate=_index_add,
+    attributes={"dim": int},
+    gradients={
+        "x": lambda b, g: g,
+        "updates": lambda b, g, index, dim: b.take(g, index, dim=dim),
+    },
+    doc="x with updates[a.., i.., z..] added at [a.., index[i..], z..]; equal indices accumulate.",
+)
+
+
+def _scatter_types(
+    x: TensorType, index: TensorType, updates: TensorType, *, dim: int
+) -> tuple[TensorType, ...]:
+    check_dimensions("scatter_add", (dim,), x)
+    _check_index("scatter_add", index)
+    common_dtype("scatter_add", x, updates)
+    if updates.shape != index.shape or index.rank != x.rank:
+        raise ShapeError(f"[scatter_add] {updates} and {index} must have one shape, of {x}'s rank")
+    return (x,)
+
+
+def _scatter_add(x: np.ndarray, index: np.ndarray, updates: np.ndarray, *, dim: int) -> np.ndarray:
+    out = x.copy()
+    np.add.at(out, _places(index, x.shape[dim], dim), updates)
+    return out
+
+
+scatter_add = declare(
+    "scatter_add",
+    "scatter",
+    "x index updates",
+    infer=_scatter_types,
+    evaluate=_scatter_add,
+    attributes={"dim": int},
+    gradients={
+        "x": lambda b, g: g,
+        "updates": lambda b, g, index, dim: b.take_along(g, index, dim=dim),
+    },
+    doc="x with updates[i..] added at [i.. with i[dim] replaced by index[i..]]; repeats accumulate.",
+)
+
+# checks -------------------------------------------------------------------------------------------
+
+
+def _check_types(index: TensorType, *, low: int, high: int, message: str) -> tuple[TensorType, ...]:
+    if not index.dtype.is_integer:
+        raise DTypeError(f"[{message}] the index must be an integer, given {index}")
+    return ()
+
+
+def _check_range(index: np.ndarray, *, low: int, high: int, message: str) -> tuple[()]:
+    outside = (index < low) | (index >= high)
+    if outside.any():
+        value = int(index[outside].flat[0])
+        raise IndexError(f"[{message}] index {value} is out of range [{low}, {high})")
+    return ()
+
+
+check_range = declare(
+    "check_range",
+    "check",
+    "index",
+    infer=_check_types,
+    evaluate=_check_range,
+    attributes={"low": int, "high": int, "message": str},
+    results="",
+    differentiable=False,
+    effect=True,
+    doc="""Raise IndexError unless low <= index < high everywhere. Compiled code reports the first value it finds; the error
+names `message` (the operation), the value, the range and the user's line.""",
+)
