@@ -13,7 +13,8 @@ as unsafe as it sounds.)
 import ctypes
 import mmap
 import platform
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -97,7 +98,7 @@ class LoadedObject:
         if self.machine != here and not allow_foreign:
             raise ObjectError(f"[object] made for {self.machine}, this machine is {here}")
         layout = _plan(file)
-        self._base, self._size = _allocate(layout.size), layout.size
+        self._base, self._size = map_anonymous(layout.size), layout.size
         content = _link(file, layout, self._base, {**_default_symbols(), **(symbols or {})})
         ctypes.memmove(self._base, bytes(content), len(content))
         self._protect(layout)
@@ -141,8 +142,9 @@ class LoadedObject:
         if base:
             _libc().munmap(base, size)
 
-    def __del__(self) -> None:
-        if getattr(self, "_base", 0):
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the very end another thread may still run this code, and the system frees it anyway.
+        if getattr(self, "_base", 0) and not is_finalizing():
             self.close()
 
 
@@ -150,7 +152,11 @@ def _align(offset: int, alignment: int) -> int:
     return (offset + alignment - 1) // alignment * alignment
 
 
-def _allocate(size: int) -> int:
+def map_anonymous(size: int) -> int:
+    """The address of `size` fresh zeroed bytes, private to this process, readable and writable.
+
+    Raises: ObjectError if the system grants none.
+    """
     base = _libc().mmap(
         None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0
     )
