@@ -1,8 +1,9 @@
 """The two intermediate representations: graphs of tensor operations and loops over buffers.
 
-`graph` and `builder` hold the typed SSA graph, `op` and `ops` the declarations of its operations, `printer`,
-`parser`, `verifier`, `interpreter` and `fingerprint` what can be done with one. `index` and `loops` hold the
-second IR, which both code generators read. Nothing here imports another part of Braze.
+`graph` and `builder` hold the typed SSA graph, `op` and `ops` the declarations of its operations,
+`printer`, `parser`, `verifier`, `interpreter` and `fingerprint` what can be done with one. `index`
+and `loops` hold the second IR, which both code generators read. Nothing here imports another part
+of Braze.
 """
 
 from braze.ir import ops
@@ -33,8 +34,12 @@ from braze.ir.errors import (
     VerifyError,
 )
 from braze.ir.graph import Graph, Location, Node, Role, Value
+from braze.ir.interpreter import interpret
 from braze.ir.op import AttributeValue, Op, all_ops, gradient_of, op_named
+from braze.ir.parser import parse_graph
+from braze.ir.printer import print_graph
 from braze.ir.types import Shape, TensorType, broadcast_shapes, tensor_type
+from braze.ir.verifier import verify
 
 __all__ = [
     "AttributeTypeError",
@@ -69,10 +74,14 @@ __all__ = [
     "i16",
     "i32",
     "i64",
+    "interpret",
     "op_named",
     "ops",
+    "parse_graph",
+    "print_graph",
     "promote",
     "tensor_type",
     "u8",
     "u32",
+    "verify",
 ]
