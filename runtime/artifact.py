@@ -1,0 +1,146 @@
+"""What compiling a graph leaves: object code and the facts needed to load, run and explain it.
+
+In: objects and facts.  Out: an `Artifact`, and its facts as plain JSON values, which the disk cache
+and packages store beside the objects.  Nothing here needs the compiler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from braze.ir.graph import Graph, Location
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An input or an output: its name for people, dtype by IR name, shape, and an input's role."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    role: str = "data"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureSite:
+    """What a failure code means: the operation, its range, and where it was in the graph.
+
+    node: position among the captured graph's nodes, or -1 where the passes lost it.
+    location: the user's line when the graph was compiled; another call may come from elsewhere.
+    """
+
+    message: str
+    low: int
+    high: int
+    node: int = -1
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the compiler says of its work.
+
+    kernels_before, kernels_after: fusion's; bytes_before: of intermediate values without a plan;
+    lower_bound: the least arena that any plan could have; refusals: sentences, why not fused.
+    """
+
+    kernels_before: int = 0
+    kernels_after: int = 0
+    bytes_before: int = 0
+    lower_bound: int = 0
+    refusals: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A compiled graph.
+
+    Attributes:
+        name: the graph's.
+        target: the text of the `Target` that the code is made for.
+        main: symbol of the entry point, ``i64 main(ptr buffers, ptr pool)``.
+        objects: ELF objects; between them they define every symbol but libc's.
+        inputs, outputs: in the order of the buffers.
+        arena_bytes: of the block of intermediate values; scratch_bytes: of each thread's workspace.
+        failures: meaning of the failure codes 1, 2, ...
+    """
+
+    name: str
+    target: str
+    main: str
+    objects: tuple[bytes, ...]
+    inputs: tuple[Slot, ...]
+    outputs: tuple[Slot, ...]
+    arena_bytes: int
+    scratch_bytes: int
+    failures: tuple[FailureSite, ...] = ()
+    figures: Figures = Figures()
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the objects, as JSON values."""
+        return {
+            field.name: _plain(getattr(self, field.name))
+            for field in fields(self)
+            if field.name != "objects"
+        }
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any], objects: tuple[bytes, ...]) -> Artifact:
+        """The artifact whose `facts` these are.  Raises: ValueError if they are of another form."""
+        try:
+            return cls(
+                name=str(facts["name"]),
+                target=str(facts["target"]),
+                main=str(facts["main"]),
+                objects=objects,
+                inputs=tuple(_slot(slot) for slot in facts["inputs"]),
+                outputs=tuple(_slot(slot) for slot in facts["outputs"]),
+                arena_bytes=int(facts["arena_bytes"]),
+                scratch_bytes=int(facts["scratch_bytes"]),
+                failures=tuple(_failure(site) for site in facts["failures"]),
+                figures=_figures(facts["figures"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"[artifact] facts of another form: {error!r}") from None
+
+
+def slots_of(graph: Graph) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
+    """The inputs and outputs of a graph."""
+    inputs = tuple(
+        Slot(value.name or f"input{i}", value.dtype.name, value.shape, role)
+        for i, (value, role) in enumerate(zip(graph.inputs, graph.roles, strict=True))
+    )
+    outputs = tuple(
+        Slot(value.name or f"output{i}", value.dtype.name, value.shape)
+        for i, value in enumerate(graph.outputs)
+    )
+    return inputs, outputs
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, (Slot, FailureSite, Figures)):
+        return {name: _plain(item) for name, item in asdict(value).items()}
+    return value
+
+
+def _slot(facts: dict[str, Any]) -> Slot:
+    return Slot(facts["name"], facts["dtype"], tuple(facts["shape"]), facts["role"])
+
+
+def _failure(facts: dict[str, Any]) -> FailureSite:
+    location = facts["location"]
+    return FailureSite(
+        facts["message"],
+        facts["low"],
+        facts["high"],
+        facts["node"],
+        None if location is None else Location(**location),
+    )
+
+
+def _figures(facts: dict[str, Any]) -> Figures:
+    return Figures(**{**facts, "refusals": tuple(facts["refusals"])})

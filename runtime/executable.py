@@ -1,0 +1,214 @@
+"""A compiled graph in memory, and its one native call.
+
+In: an `Artifact`.  Out: an `Executable`, whose `run` writes the outputs' storages.
+
+A call costs Python a few microseconds: the pointers go into a block that is made once, Python
+numbers into another by one `pack_into`, and the native code does the rest in one foreign call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import linecache
+import struct
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from braze.ir.dtypes import DType, dtype_named
+from braze.ir.graph import Location
+from braze.runtime.artifact import Artifact, Slot
+from braze.runtime.elf import ObjectFile
+from braze.runtime.object_loader import LoadedObject, ObjectError
+from braze.runtime.pool import get_pool
+from braze.runtime.stats import stats
+from braze.runtime.storage import Storage
+from braze.runtime.workspace import Workspace, cpu_workspace
+
+Input = Storage | int | float | bool
+# The user's line of a captured node in this call: by position among the graph's nodes.
+Sites = Callable[[int], Location | None] | Sequence[Location | None]
+
+_SCALAR_BYTES = 8
+# One word each, little-endian. A number that `struct` refuses goes the long way, see `_converted`.
+_SCALAR_FORMATS = {
+    "bool": "?7x", "u8": "B7x", "u32": "I4x", "i8": "b7x", "i16": "h6x", "i32": "i4x", "i64": "q",
+    "f16": "e6x", "f32": "f4x", "f64": "d", "bf16": "8s",
+}  # fmt: skip
+
+_Main = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
+
+
+class Executable:
+    """Machine code of one graph, ready to be called.
+
+    Calls from several threads are serialised, since they share the arena.
+    Raises: ObjectError if the objects cannot be loaded.
+    """
+
+    def __init__(self, artifact: Artifact, workspace: Workspace = cpu_workspace) -> None:
+        self.artifact = artifact
+        self._workspace = workspace
+        # Kept, for the code's memory is theirs.
+        self._objects, address = link(artifact.objects, artifact.main)
+        self._main = _Main(address)
+        self._counts = len(artifact.inputs), len(artifact.outputs)
+        buffers = sum(self._counts)
+        self._pack = struct.Struct(f"@{buffers}N").pack_into
+        self._pack_memory = struct.Struct("@3N").pack_into
+        self._memory_offset = 8 * buffers
+        self._pointers = (ctypes.c_size_t * (buffers + 3))()
+        self._pointers_address = ctypes.addressof(self._pointers)
+        self._scalars = _Scalars(artifact.inputs)
+        self._generation = -1
+
+    def run(
+        self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None = None
+    ) -> None:
+        """Compute the outputs.
+
+        Args:
+            inputs: a storage for each input, a Python number for those of role "scalar".
+            outputs: a storage for each output; an aliased one is its input's storage.
+            sites: the user's lines in this call, for an error's message.
+
+        Raises:
+            IndexError: an index was out of range. Outputs may be partly written then.
+            ValueError: too many or too few inputs or outputs.
+        """
+        if (len(inputs), len(outputs)) != self._counts:
+            raise ValueError(self._wrong_count(len(inputs), len(outputs)))
+        workspace, scalars = self._workspace, self._scalars
+        with workspace.lock:
+            if scalars.positions:
+                inputs = scalars.fill(inputs)
+            self._pack(
+                self._pointers,
+                0,
+                *[storage.address for storage in inputs],  # type: ignore[union-attr]
+                *[storage.address for storage in outputs],
+            )
+            pool = get_pool()
+            self._reserve(pool.threads)
+            self._main(self._pointers_address, pool.address)
+            stats.native_calls += 1
+            status = workspace.status
+            if status[0]:
+                code, value = status[0], status[1]
+                ctypes.memset(status, 0, ctypes.sizeof(status))
+                raise self._failure(code, value, sites)
+
+    def _reserve(self, threads: int) -> None:
+        workspace, artifact = self._workspace, self.artifact
+        workspace.reserve(artifact.arena_bytes, artifact.scratch_bytes * threads)
+        if workspace.generation != self._generation:
+            self._pack_memory(self._pointers, self._memory_offset, *workspace.addresses)
+            self._generation = workspace.generation
+
+    def _wrong_count(self, inputs: int, outputs: int) -> str:
+        return (
+            f"graph @{self.artifact.name} takes {self._counts[0]} inputs and {self._counts[1]} "
+            f"outputs, given {inputs} and {outputs}"
+        )
+
+    def _failure(self, code: int, value: int, sites: Sites | None) -> Exception:
+        failures = self.artifact.failures
+        if not 1 <= code <= len(failures):
+            return RuntimeError(f"graph @{self.artifact.name} reported unknown failure {code}")
+        site = failures[code - 1]
+        location = site.location
+        if sites is not None and site.node >= 0:
+            location = site_of(sites, site.node) or location
+        text = f"[{site.message}] index {value} is out of range [{site.low}, {site.high})"
+        return IndexError(text + place(location))
+
+
+def site_of(sites: Sites, node: int) -> Location | None:
+    """The user's line of a node of the captured graph."""
+    return sites(node) if callable(sites) else sites[node]
+
+
+def place(location: Location | None) -> str:
+    """What an error's message ends in: the user's line, its text, and the layer."""
+    if location is None:
+        return ""
+    text = linecache.getline(location.file, location.line).strip()
+    line = f"\n  at {location.file}:{location.line}" + (f": {text}" if text else "")
+    return line + (f"\n  in {location.scope}" if location.scope else "")
+
+
+class _Scalars:
+    """The words that hold a call's Python numbers; each has an `address` as a storage has."""
+
+    def __init__(self, inputs: Sequence[Slot]) -> None:
+        self.positions = tuple(i for i, slot in enumerate(inputs) if slot.role == "scalar")
+        self._dtypes = [dtype_named(inputs[i].dtype) for i in self.positions]
+        self._format = struct.Struct("<" + "".join(_SCALAR_FORMATS[d.name] for d in self._dtypes))
+        self._words = (ctypes.c_uint64 * max(1, len(self.positions)))()
+        start = ctypes.addressof(self._words)
+        self._holders = [_Word(start + _SCALAR_BYTES * i) for i in range(len(self.positions))]
+
+    def fill(self, inputs: Sequence[Input]) -> list[Input]:
+        """Write the numbers; the inputs with words in their places."""
+        filled: list[Input] = list(inputs)
+        numbers = [filled[position] for position in self.positions]
+        for position, holder in zip(self.positions, self._holders, strict=True):
+            filled[position] = holder  # type: ignore[call-overload]
+        try:
+            self._format.pack_into(self._words, 0, *numbers)
+        except (struct.error, OverflowError, TypeError):
+            converted = map(_converted, numbers, self._dtypes)
+            for i, word in enumerate(converted):
+                self._words[i] = int.from_bytes(word, "little")
+        return filled
+
+
+class _Word:
+    """Where one number lies."""
+
+    __slots__ = ("address",)
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+
+
+def _converted(number: Input, dtype: DType) -> bytes:
+    """A number as the bytes of its dtype, out of range as the interpreter has it: wrapped, or inf.
+
+    Raises: TypeError if it is no number.
+    """
+    if not isinstance(number, (int, float, np.generic)):
+        raise TypeError(f"a scalar input must be a Python number, given {type(number).__name__}")
+    wide = np.float64 if isinstance(number, (float, np.floating)) else np.int64
+    with np.errstate(all="ignore"):
+        narrow = np.asarray(number, dtype=wide).astype(dtype.numpy)
+    return narrow.tobytes().ljust(_SCALAR_BYTES, b"\0")
+
+
+def link(objects: Sequence[bytes], main: str) -> tuple[list[LoadedObject], int]:
+    """Load objects that call each other, each after those that it calls, and find `main`.
+
+    Raises: ObjectError, also where they call each other in a circle.
+    """
+    files = {data: ObjectFile(data).symbols for data in objects}
+    needed = {d: {s.name for s in symbols if s.is_external} for d, symbols in files.items()}
+    defined = {
+        d: {s.name for s in symbols if s.is_named_place and not (s.is_local or s.is_external)}
+        for d, symbols in files.items()
+    }
+    everything = set().union(*defined.values())
+    loaded: list[LoadedObject] = []
+    addresses: dict[str, int] = {}
+    while needed:
+        # What nobody defines is left to the loader, which knows libc's or reports the name.
+        ready = [d for d, names in needed.items() if not (names & everything) - addresses.keys()]
+        if not ready:
+            raise ObjectError("[object] objects call each other in a circle")
+        for data in ready:
+            names = needed.pop(data)
+            found = LoadedObject(data, {n: addresses[n] for n in names & addresses.keys()})
+            loaded.append(found)
+            addresses.update({name: found.address(name) for name in defined[data]})
+    if main not in addresses:
+        raise ObjectError(f"[object] no object defines {main!r}")
+    return loaded, addresses[main]
