@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from braze.runtime.elf import Fixup, ObjectError, ObjectFile, Section
+from braze.runtime.libc import libc_address, map_anonymous, protect, unmap
 from braze.runtime.relocations import STUB_BYTES, RelocationError
 
 __all__ = ["LoadedObject", "ObjectError"]
@@ -26,23 +27,6 @@ __all__ = ["LoadedObject", "ObjectError"]
 _GOT_ENTRY_BYTES = 8
 # More than small-model code can be, so that a header that lies costs no memory.
 _MOST_BYTES = 1 << 28
-
-
-@cache
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = [
-        ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long
-    ]  # fmt: skip
-    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    return libc
-
-
-def libc_address(name: str) -> int:
-    """Where libc's function `name` lies.  Raises: AttributeError if it has none."""
-    return ctypes.cast(getattr(_libc(), name), ctypes.c_void_p).value or 0
 
 
 @cache
@@ -79,8 +63,8 @@ class LoadedObject:
     symbols: addresses of external names, besides memcpy, memmove and memset.
     allow_foreign: load an object for another machine, to be looked at and never called.
 
-    Raises: ObjectError if `data` is truncated, foreign or uses what is not supported, if a name has
-    no address, or if the system grants no memory.  `close`, or the last reference, frees it.
+    Raises: ObjectError if `data` is truncated, foreign or uses what is not supported, or if a name
+    has no address; MemoryError.  The memory goes with `close`, or with the last reference.
     """
 
     def __init__(
@@ -112,9 +96,8 @@ class LoadedObject:
     def _protect(self, layout: _Layout) -> None:
         # On aarch64 Linux makes the instruction cache coherent as it first maps a page executable.
         for part in layout.parts:
-            size = part.end - part.start
-            if size and _libc().mprotect(self._base + part.start, size, part.protection):
-                raise ObjectError(f"[object] mprotect failed: errno {ctypes.get_errno()}")
+            if part.end > part.start:
+                protect(self._base + part.start, part.end - part.start, part.protection)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -140,7 +123,7 @@ class LoadedObject:
         base, size = self._base, self._size
         self._base = self._size = 0
         if base:
-            _libc().munmap(base, size)
+            unmap(base, size)
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # At the very end another thread may still run this code, and the system frees it anyway.
@@ -150,19 +133,6 @@ class LoadedObject:
 
 def _align(offset: int, alignment: int) -> int:
     return (offset + alignment - 1) // alignment * alignment
-
-
-def map_anonymous(size: int) -> int:
-    """The address of `size` fresh zeroed bytes, private to this process, readable and writable.
-
-    Raises: ObjectError if the system grants none.
-    """
-    base = _libc().mmap(
-        None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0
-    )
-    if base is None or base == ctypes.c_void_p(-1).value:
-        raise ObjectError(f"[object] no memory for {size} bytes: errno {ctypes.get_errno()}")
-    return int(base)
 
 
 def _plan(file: ObjectFile) -> _Layout:

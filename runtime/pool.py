@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable
 
 from braze.runtime.config import default_num_threads
-from braze.runtime.object_loader import LoadedObject, libc_address, map_anonymous
+from braze.runtime.libc import libc, libc_address, map_anonymous
+from braze.runtime.object_loader import LoadedObject
 
 _MOST_THREADS = 4096
 _SPIN_NANOSECONDS = 40_000
@@ -94,20 +95,19 @@ class Pool:
             raise
 
     def _start_worker(self, index: int) -> ctypes.c_ulong:
-        libc = ctypes.CDLL(None)
         thread = ctypes.c_ulong()
         slot = self._code.slot(self.address, index)
         # Workers inherit the mask: signals must go to Python's threads, to interrupt what they do.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            error = libc.pthread_create(
-                ctypes.byref(thread), None, _POINTER(self._code.worker_address), _POINTER(slot)
+            error = libc().pthread_create(
+                ctypes.addressof(thread), None, self._code.worker_address, slot
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if error:
             raise RuntimeError(f"[pool] cannot start worker {index}: {os.strerror(error)}")
-        libc.pthread_setname_np(thread, f"braze-{index}".encode())
+        libc().pthread_setname_np(thread, f"braze-{index}".encode())
         return thread
 
     def stop(self) -> None:
@@ -115,9 +115,8 @@ class Pool:
         if not self.running:
             return
         self._code.stop(self.address)
-        libc = ctypes.CDLL(None)
         for worker in self._workers:
-            libc.pthread_join(worker, None)
+            libc().pthread_join(worker, None)
         self.forget_workers()
 
     def forget_workers(self) -> None:

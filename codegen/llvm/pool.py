@@ -13,9 +13,9 @@ assembled for another machine than the compiler's own.
     braze_pause(i64 n)                         n spin pauses, to measure how long one takes
 
 The pool's first word is the address of braze_parallel, which calls ``fn(buffers, chunk, thread)``
-once for every chunk, on the calling thread as thread 0 and on workers, and returns when all is done.
-A call made while the pool is busy (by another thread, or from inside a chunk) runs its chunks
-itself, in order, as thread 0: it never waits for the pool.
+once for every chunk, on the calling thread as thread 0 and on workers, and returns when all are
+done.  A call made while the pool is busy (by another thread, or from inside a chunk) runs its
+chunks itself, in order, as thread 0: it never waits for the pool.
 
 How a region runs.  `next` is negative exactly while chunks are unclaimed: the caller stores
 -chunks, and adding 1 hands out chunk `next + chunks`.  A claim is therefore valid or not by itself,
@@ -23,8 +23,8 @@ whatever job a late worker had in mind, and whoever holds a valid claim reads th
 afterwards: its chunk is still pending, so the caller cannot have moved on.  `pending` counts chunks
 that are not finished; each thread subtracts its share once.  Idle workers spin, then sleep on
 `epoch` (a futex).  Going to sleep (count oneself in `sleepers`, then look at `next`) and publishing
-(store `next`, then look at `sleepers`) are sequentially consistent, so one sees the other; no system
-call is made while nobody sleeps.
+(store `next`, then look at `sleepers`) are sequentially consistent, so one sees the other; no
+system call is made while nobody sleeps.
 """
 
 from braze.codegen.llvm.compile import compile_object

@@ -343,7 +343,7 @@ def test_configuration(monkeypatch):
     assert default_num_threads() == len(os.sched_getaffinity(0))
     for bad in ("0", "-1", "two", "1.5"):
         monkeypatch.setenv("BRAZE_NUM_THREADS", bad)
-        with pytest.raises(ValueError, match=f"BRAZE_NUM_THREADS={bad}: expected a whole number"):
+        with pytest.raises(ValueError, match="BRAZE_NUM_THREADS must be a whole number"):
             default_num_threads()
     monkeypatch.setenv("BRAZE_STORAGE_CACHE_BYTES", "0")
     assert default_storage_cache_bytes() == 0

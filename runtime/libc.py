@@ -1,0 +1,58 @@
+"""The C library's functions that the runtime calls, with their signatures.
+
+In: addresses and sizes.  Out: fresh memory, protected or returned memory, addresses of functions.
+"""
+
+import ctypes
+import mmap
+import os
+from functools import cache
+
+
+@cache
+def libc() -> ctypes.CDLL:
+    """The process's C library."""
+    library = ctypes.CDLL(None, use_errno=True)
+    pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    library.mmap.restype = pointer
+    library.mmap.argtypes = [pointer, size, number, number, number, ctypes.c_long]
+    library.mprotect.argtypes = [pointer, size, number]
+    library.munmap.argtypes = [pointer, size]
+    library.madvise.argtypes = [pointer, size, number]
+    library.aligned_alloc.restype = pointer
+    library.aligned_alloc.argtypes = [size, size]
+    library.free.argtypes = [pointer]
+    library.free.restype = None
+    library.pthread_create.argtypes = [pointer, pointer, pointer, pointer]
+    library.pthread_join.argtypes = [ctypes.c_ulong, pointer]
+    library.pthread_setname_np.argtypes = [ctypes.c_ulong, ctypes.c_char_p]
+    return library
+
+
+def libc_address(name: str) -> int:
+    """Where the C library's function `name` lies.  Raises: AttributeError if it has none."""
+    return ctypes.cast(getattr(libc(), name), ctypes.c_void_p).value or 0
+
+
+def map_anonymous(size: int) -> int:
+    """The address of `size` fresh zeroed bytes, private to this process, readable and writable.
+
+    Raises: MemoryError if the system grants none.
+    """
+    rights, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    address = libc().mmap(None, size, rights, kind, -1, 0)
+    if address is None or address == ctypes.c_void_p(-1).value:
+        raise MemoryError(f"cannot map {size} bytes: {os.strerror(ctypes.get_errno())}")
+    return int(address)
+
+
+def unmap(address: int, size: int) -> None:
+    """Return whole pages to the system."""
+    libc().munmap(address, size)
+
+
+def protect(address: int, size: int, protection: int) -> None:
+    """Change what may be done with whole pages.  Raises: OSError."""
+    if libc().mprotect(address, size, protection):
+        error = ctypes.get_errno()
+        raise OSError(error, f"mprotect: {os.strerror(error)}")
