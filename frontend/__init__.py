@@ -1,1 +1,35 @@
-"""Braze: deep learning that feels eager and is compiled underneath."""
+"""Braze: deep learning that feels eager and is compiled underneath.
+
+``import braze`` costs next to nothing: a name is loaded when it is first used. Sub-packages such as `braze.runtime`
+can therefore be imported without the front end, which is how ahead-of-time packages run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "aot autograd codegen datasets ir nn optim passes random runtime utils inspection multiprocessing"
+).split()
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    if name in _MODULES:
+        return importlib.import_module(f"braze.{name}")
+    api = importlib.import_module("braze.api")
+    try:
+        value = getattr(api, name)
+    except AttributeError:
+        raise AttributeError(f"module 'braze' has no attribute {name!r}") from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    api = importlib.import_module("braze.api")
+    return sorted({*globals(), *_MODULES, *api.__all__})

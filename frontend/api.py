@@ -1,0 +1,63 @@
+"""Every name of the package's top level; `braze/__init__.py` loads this on first use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import braze.functions  # noqa: F401  (attaches the tensor methods)
+from braze import engine, random
+from braze.autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from braze.functions import comparison, creation, indexing, linalg, movement, pointwise, reductions
+from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
+from braze.ir import dtypes
+from braze.ir.dtypes import DType as dtype
+from braze.ir.dtypes import promote as promote_types
+from braze.tensor import Size, Tensor
+from braze.trace import flush as sync
+
+_FUNCTIONS: dict[str, Any] = {}
+for _module in (comparison, creation, indexing, linalg, movement, pointwise, reductions, random):
+    for _name, _value in vars(_module).items():
+        if callable(_value) and not _name.startswith("_") and not _name.endswith("_"):
+            if getattr(_value, "__module__", "") in (_module.__name__, "braze.random"):
+                _FUNCTIONS[_name] = _value
+_FUNCTIONS |= pointwise.UNARY
+globals().update(_FUNCTIONS)
+
+config = engine.config
+stats = engine.stats
+
+for _dtype in dtypes.ALL:
+    globals()[_dtype.public_name] = _dtype
+float = dtypes.f32
+double = dtypes.f64
+half = dtypes.f16
+int = dtypes.i32
+long = dtypes.i64
+short = dtypes.i16
+
+__all__ = [
+    "Size",
+    "Tensor",
+    "config",
+    "dtype",
+    "enable_grad",
+    "get_default_dtype",
+    "inference_mode",
+    "is_grad_enabled",
+    "no_grad",
+    "promote_types",
+    "result_type",
+    "set_default_dtype",
+    "set_grad_enabled",
+    "stats",
+    "sync",
+    *sorted(_FUNCTIONS),
+    *sorted(d.public_name for d in dtypes.ALL),
+]

@@ -1,0 +1,19 @@
+"""Whole-tensor comparisons, which give Python answers and are therefore sync points."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from braze.tensor import Tensor
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have one shape and the same elements."""
+    return bool(np.array_equal(input._numpy(), other._numpy()))
+
+
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """Whether |input - other| <= atol + rtol * |other| everywhere."""
+    return bool(np.allclose(input._numpy(), other._numpy(), rtol, atol, equal_nan))

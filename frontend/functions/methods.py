@@ -1,0 +1,197 @@
+"""Attach the functions to `Tensor` as methods and operators, and derive the in-place methods.
+
+The in-place form of a function replaces the tensor's value by the function's result, cast to the tensor's dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from braze import random
+from braze.functions import comparison, indexing, linalg, movement, pointwise, reductions
+from braze.functions.creation import check_device, full, ones, tensor, zeros
+from braze.functions.promotion import cast, scalar
+from braze.ir import dtypes
+from braze.ir.dtypes import DType
+from braze.tensor import Tensor
+
+BINARY = (
+    "add sub mul div floor_divide remainder fmod pow maximum minimum atan2 eq ne lt le gt ge bitwise_and "
+    "bitwise_or bitwise_xor clamp masked_fill lerp addcmul addcdiv"
+).split()
+INPLACE = (
+    "add sub mul div floor_divide remainder fmod pow eq ne lt le gt ge clamp masked_fill lerp addcmul addcdiv neg"
+).split()
+REDUCTIONS = (
+    "sum prod mean var std amax amin max min argmax argmin any all norm logsumexp softmax log_softmax"
+).split()
+MOVEMENT = (
+    "reshape flatten unflatten permute transpose t movedim squeeze unsqueeze expand expand_as view_as repeat clone "
+    "narrow select flip split chunk unbind"
+).split()
+LINALG = "matmul mm bmm mv dot outer addmm".split()
+
+
+def _inplace(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        result = function(self, *args, **kwargs)
+        own, new = self._handle.type, result._handle.type
+        if new.shape != own.shape:
+            raise RuntimeError(
+                f"output with shape {list(own.shape)} doesn't match the broadcast shape {list(new.shape)}"
+            )
+        if new.dtype.is_floating_point and not own.dtype.is_floating_point:
+            raise RuntimeError(
+                f"result type {new.dtype.public_name} can't be cast to the desired output type {own.dtype.public_name}"
+            )
+        return self._replace(cast(result, own.dtype))
+
+    method.__name__ = f"{function.__name__}_"
+    method.__doc__ = f"In-place `{function.__name__}`."
+    return method
+
+
+def _reflected(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda self, other: function(other, self)
+
+
+def _operator(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    """Operators give other types a chance to handle what a tensor cannot."""
+
+    def method(self: Tensor, other: Any) -> Any:
+        if not isinstance(other, (Tensor, int, float)):
+            return NotImplemented
+        return function(self, other)
+
+    return method
+
+
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """Take over the elements of another tensor, cast and broadcast, in place."""
+    source = src if isinstance(src, Tensor) else tensor(src)
+    shaped = movement.expand(cast(source, self.dtype), self._handle.type.shape)
+    return self._replace(movement.clone(shaped))
+
+
+def fill_(self: Tensor, value: float) -> Tensor:
+    """Set every element to a number, in place."""
+    filled = movement.expand(scalar(value, self.dtype), self._handle.type.shape)
+    return self._replace(movement.clone(filled))
+
+
+def zero_(self: Tensor) -> Tensor:
+    """Set every element to zero, in place."""
+    return self._replace(zeros(self._handle.type.shape, dtype=self.dtype))
+
+
+def to(self: Tensor, *args: Any, dtype: DType | None = None, device: Any = None, **ignored: Any) -> Tensor:
+    """The tensor with another dtype and/or on another device (itself if nothing changes).
+
+    Accepts a dtype, a device, or a tensor to be like. `non_blocking` and `copy` are accepted.
+    """
+    for argument in args:
+        if isinstance(argument, Tensor):
+            dtype = argument.dtype
+        elif isinstance(argument, DType):
+            dtype = argument
+        elif not isinstance(argument, bool):
+            device = argument
+    check_device(device)
+    result = self if dtype is None else cast(self, dtype)
+    return movement.clone(result) if ignored.get("copy") and result is self else result
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """Cast to the dtype of another tensor."""
+    return cast(self, other.dtype)
+
+
+def contiguous(self: Tensor) -> Tensor:
+    """The tensor itself: every value is row-major."""
+    return self
+
+
+def cpu(self: Tensor) -> Tensor:
+    """The tensor on the CPU."""
+    return self
+
+
+def view(self: Tensor, *shape: Any) -> Tensor:
+    """As `reshape`; given a dtype of the same width, the same bits read as that dtype."""
+    if len(shape) == 1 and isinstance(shape[0], DType):
+        from braze.autograd.tape import apply
+        from braze.ir.op import op_named
+        from braze.trace import call_of
+
+        result: Tensor = apply(call_of(op_named("bitcast"), dtype=shape[0]), self)
+        return result
+    return movement.reshape(self, *shape)
+
+
+def _cast_method(dtype: DType) -> Callable[[Tensor], Tensor]:
+    return lambda self: cast(self, dtype)
+
+
+def _new(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def method(self: Tensor, *size: Any, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+        return function(*size, dtype=dtype or self.dtype, **kwargs)
+
+    return method
+
+
+def _attach(names: list[str], module: Any) -> None:
+    for name in names:
+        setattr(Tensor, name, getattr(module, name))
+
+
+def attach() -> None:
+    """Give `Tensor` its methods. Called once, when the front end is imported."""
+    _attach([n for n in BINARY], pointwise)
+    _attach(REDUCTIONS, reductions)
+    _attach(MOVEMENT, movement)
+    _attach(LINALG, linalg)
+    _attach(["gather", "index_select"], indexing)
+    _attach(["equal", "allclose"], comparison)
+    for name, function in pointwise.UNARY.items():
+        setattr(Tensor, name, function)
+        setattr(Tensor, f"{name}_", _inplace(function))
+    Tensor.neg = pointwise.neg  # type: ignore[attr-defined]
+    for name in INPLACE:
+        setattr(Tensor, f"{name}_", _inplace(getattr(pointwise, name)))
+    for function in (copy_, fill_, zero_, to, type_as, contiguous, cpu, view):
+        setattr(Tensor, function.__name__, function)
+    for function in (random.uniform_, random.normal_, random.bernoulli_):
+        setattr(Tensor, function.__name__, function)
+    casts = dict(float="f32", double="f64", half="f16", bfloat16="bf16", int="i32", long="i64")
+    for name, dtype in (casts | dict(short="i16", char="i8", byte="u8", bool="bool")).items():
+        setattr(Tensor, name, _cast_method(dtypes.dtype_named(dtype)))
+    Tensor.new_zeros, Tensor.new_ones = _new(zeros), _new(ones)  # type: ignore[attr-defined]
+    Tensor.new_full = _new(full)  # type: ignore[attr-defined]
+    Tensor.new_tensor = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})  # type: ignore[attr-defined]
+    Tensor.where = lambda self, condition, other: pointwise.where(condition, self, other)  # type: ignore[attr-defined]
+    Tensor.T = property(movement.t)  # type: ignore[attr-defined]
+    Tensor.mT = property(lambda self: movement.transpose(self, -2, -1))  # type: ignore[attr-defined]
+    Tensor.__getitem__ = indexing.getitem  # type: ignore[attr-defined]
+    Tensor.__setitem__ = indexing.setitem  # type: ignore[attr-defined]
+    _attach_operators()
+
+
+def _attach_operators() -> None:
+    operators = dict(
+        add="add", sub="sub", mul="mul", truediv="div", floordiv="floor_divide", mod="remainder", pow="pow"
+    )
+    operators |= {"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}
+    for symbol, name in operators.items():
+        function = getattr(pointwise, name)
+        setattr(Tensor, f"__{symbol}__", _operator(function))
+        setattr(Tensor, f"__r{symbol}__", _operator(_reflected(function)))
+        setattr(Tensor, f"__i{symbol}__", _operator(_inplace(function)))
+    for symbol in ("eq", "ne", "lt", "le", "gt", "ge"):
+        setattr(Tensor, f"__{symbol}__", _operator(getattr(pointwise, symbol)))
+    Tensor.__matmul__ = linalg.matmul  # type: ignore[attr-defined]
+    Tensor.__rmatmul__ = lambda self, other: linalg.matmul(other, self)  # type: ignore[attr-defined]
+    Tensor.__neg__ = pointwise.neg  # type: ignore[attr-defined]
+    Tensor.__abs__ = pointwise.UNARY["abs"]  # type: ignore[attr-defined]
+    Tensor.__invert__ = pointwise.UNARY["bitwise_not"]  # type: ignore[attr-defined]
+    Tensor.__pos__ = lambda self: self  # type: ignore[attr-defined]

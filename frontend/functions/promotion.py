@@ -1,0 +1,127 @@
+"""Type promotion between tensors and Python numbers, by PyTorch's rules.
+
+Operands fall into three classes: tensors with dimensions, 0-d tensors, Python numbers. A lower class changes the result's
+dtype only if its category (bool < integer < float) is higher; within a class dtypes promote by table.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braze.autograd.tape import apply
+from braze.handle import number
+from braze.ir.dtypes import DType, bool_, f32, i64, promote
+from braze.ir.op import op_named
+from braze.ir.types import tensor_type
+from braze.tensor import Tensor, wrap
+from braze.trace import call_of
+
+Number = float | int | bool
+
+_CAST = op_named("cast")
+_CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
+
+
+class _Default:
+    """The dtype of floating-point results that no tensor decides."""
+
+    dtype: DType = f32
+
+
+def get_default_dtype() -> DType:
+    """The dtype of new floating-point tensors."""
+    return _Default.dtype
+
+
+def set_default_dtype(dtype: DType) -> None:
+    """Set the dtype of new floating-point tensors.
+
+    Raises:
+        TypeError: it is not a floating-point dtype.
+    """
+    if not isinstance(dtype, DType) or not dtype.is_floating_point:
+        raise TypeError(f"only floating-point types are supported as the default type, not {dtype!r}")
+    _Default.dtype = dtype
+
+
+def number_dtype(value: Number) -> DType:
+    """The dtype that a Python number has on its own."""
+    if isinstance(value, bool):
+        return bool_
+    return i64 if isinstance(value, int) else _Default.dtype
+
+
+def _higher(current: DType | None, candidate: DType) -> DType:
+    if current is None or _CATEGORY[candidate.kind] > _CATEGORY[current.kind]:
+        return candidate
+    return current
+
+
+def result_type(*operands: Tensor | Number) -> DType:
+    """The dtype of an operation on these operands.
+
+    Example:
+        >>> import braze
+        >>> braze.result_type(braze.ones(2, dtype=braze.int32), 1.5)
+        braze.float32
+    """
+    classes: list[DType | None] = [None, None, None]
+    for operand in operands:
+        if isinstance(operand, Tensor):
+            level, dtype = (0 if operand._handle.type.shape else 1), operand._handle.type.dtype
+        else:
+            level, dtype = 2, number_dtype(operand)
+        before = classes[level]
+        classes[level] = dtype if before is None else promote(before, dtype)
+    result: DType | None = None
+    for dtype in classes:
+        if dtype is not None:
+            result = _higher(result, dtype)
+    assert result is not None
+    return result
+
+
+def cast(tensor: Tensor, dtype: DType) -> Tensor:
+    """The tensor in another dtype (itself if it has it already)."""
+    if tensor._handle.type.dtype is dtype:
+        return tensor
+    return apply(call_of(_CAST, dtype=dtype), tensor)  # type: ignore[no-any-return]
+
+
+def scalar(value: Number, dtype: DType) -> Tensor:
+    """A Python number as a 0-d operand; it may differ in every call without a recompile."""
+    return wrap(number(tensor_type(dtype), value), None, 0)
+
+
+def as_operands(name: str, *operands: Any, floating: bool = False) -> list[Tensor]:
+    """Bring operands to their common dtype.
+
+    Args:
+        name: the operation, for errors.
+        floating: integers and bools become the default floating-point dtype.
+
+    Raises:
+        TypeError: an operand is neither a tensor nor a number.
+    """
+    dtype: DType | None = None
+    if len(operands) == 2:
+        x, y = operands
+        if isinstance(x, Tensor) and isinstance(y, Tensor):
+            dtype = x._handle.type.dtype
+            if y._handle.type.dtype is dtype and (dtype.is_floating_point or not floating):
+                return [x, y]
+            dtype = None
+    for operand in operands:
+        if not isinstance(operand, (Tensor, float, int)):
+            raise TypeError(
+                f"[{name}] operands must be tensors or numbers, given {type(operand).__name__}"
+            )
+    dtype = result_type(*operands)
+    if floating and not dtype.is_floating_point:
+        dtype = _Default.dtype
+    return [
+        cast(operand, dtype) if isinstance(operand, Tensor) else scalar(operand, dtype)
+        for operand in operands
+    ]
+
+

@@ -1,0 +1,185 @@
+"""Reductions, with PyTorch's signatures: sums, extrema, statistics, softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from braze.autograd.tape import apply
+from braze.functions.pointwise import maximum, minimum
+from braze.functions.promotion import cast
+from braze.ir.dtypes import DType, bool_, i64
+from braze.ir.op import op_named
+from braze.ir.ops.rules import normalise_dimension
+from braze.tensor import Tensor
+from braze.trace import call_of
+
+Dims = int | Sequence[int] | None
+
+
+class Extremum(NamedTuple):
+    """What `max` and `min` along a dimension give."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def normalise_dims(name: str, dim: Dims, rank: int) -> tuple[int, ...]:
+    """Non-negative, sorted dimensions; None and () mean all.
+
+    Raises:
+        DimensionError: one is out of range.
+        RuntimeError: one is named twice.
+    """
+    if dim is None or (not isinstance(dim, int) and len(dim) == 0):
+        return tuple(range(rank))
+    given = (dim,) if isinstance(dim, int) else tuple(dim)
+    dims = sorted(normalise_dimension(name, d, rank) for d in given)
+    if len(set(dims)) != len(dims):
+        raise RuntimeError(f"[{name}] a dimension appears multiple times in {list(given)}")
+    return tuple(d for d in dims if d < rank)
+
+
+def _reduce(name: str, input: Tensor, dim: Dims, keepdim: bool, **attributes: Any) -> Tensor:
+    dims = normalise_dims(name, dim, input.ndim)
+    call = call_of(op_named(name), dims=dims, keepdim=keepdim, **attributes)
+    return apply(call, input)  # type: ignore[no-any-return]
+
+
+def _widened(input: Tensor, dtype: DType | None) -> Tensor:
+    """Sums and products of integers and bools are computed in int64."""
+    if dtype is None:
+        dtype = input.dtype if input.dtype.is_floating_point else i64
+    return cast(input, dtype)
+
+
+def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """Sum over dimensions (all by default). Integers are summed in int64."""
+    return _reduce("sum", _widened(input, dtype), dim, keepdim)
+
+
+def prod(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """Product over dimensions (all by default). Integers are multiplied in int64."""
+    return _reduce("prod", _widened(input, dtype), dim, keepdim)
+
+
+def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """Mean over dimensions (all by default).
+
+    Raises:
+        RuntimeError: the dtype is not floating point.
+    """
+    input = input if dtype is None else cast(input, dtype)
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
+            f"Got: {input.dtype!r}"
+        )
+    return _reduce("mean", input, dim, keepdim)
+
+
+def _statistic(name: str) -> Callable[..., Tensor]:
+    def function(
+        input: Tensor,
+        dim: Dims | bool = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
+        correction: int | None = None,
+    ) -> Tensor:
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        amount = int(unbiased) if correction is None else correction
+        return _reduce(name, input, dim, keepdim, correction=amount)
+
+    function.__name__ = name
+    function.__doc__ = f"""{op_named(name).doc} `correction` (1, or 0 if not `unbiased`) is taken off the divisor."""
+    return function
+
+
+var, std = _statistic("var"), _statistic("std")
+
+
+def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Maximum over dimensions; equal maxima share the gradient."""
+    return _reduce("amax", input, dim, keepdim)
+
+
+def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Minimum over dimensions; equal minima share the gradient."""
+    return _reduce("amin", input, dim, keepdim)
+
+
+def _extremum(name: str, whole: str, pair: Callable[[Any, Any], Tensor]) -> Callable[..., Any]:
+    def function(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+        other = dim if isinstance(dim, Tensor) else other
+        if other is not None:
+            return pair(input, other)
+        if dim is None:
+            return _reduce(whole, input, None, False)
+        d = normalise_dimension(name, dim, input.ndim)
+        values, indices = apply(
+            call_of(op_named(f"{name}_with_index"), dim=d, keepdim=keepdim), input
+        )
+        return Extremum(values, indices)
+
+    function.__name__ = name
+    function.__doc__ = f"""{name}(input): the {name}imum element; {name}(input, dim, keepdim): values and indices along a
+        dimension; {name}(input, other): elementwise."""
+    return function
+
+
+max = _extremum("max", "amax", maximum)
+min = _extremum("min", "amin", minimum)
+
+
+def _position(name: str) -> Callable[..., Tensor]:
+    def function(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        x = input.reshape(-1) if dim is None else input  # type: ignore[attr-defined]
+        return _reduce(name, x, 0 if dim is None else dim, keepdim and dim is not None)
+
+    function.__name__ = name
+    function.__doc__ = op_named(name).doc + " Without `dim`, the position in the flattened tensor."
+    return function
+
+
+argmax, argmin = _position("argmax"), _position("argmin")
+
+
+def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether some element is nonzero, as bool."""
+    return _reduce("any", cast(input, bool_), dim, keepdim)
+
+
+def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether all elements are nonzero, as bool."""
+    return _reduce("all", cast(input, bool_), dim, keepdim)
+
+
+def norm(input: Tensor, p: float | str = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The p-norm of the elements over dimensions; "fro" is 2."""
+    order = 2.0 if p == "fro" else float(p)
+    return _reduce("norm", input, dim, keepdim, p=order)
+
+
+def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(input))) over dimensions, without overflow."""
+    return _reduce("logsumexp", input, dim, keepdim)
+
+
+def _along(name: str) -> Callable[..., Tensor]:
+    def function(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
+        x = input if dtype is None else cast(input, dtype)
+        if dim is None:  # the implicit choice of early PyTorch
+            dim = 0 if x.ndim in (0, 1, 3) else 1
+        if x.ndim == 0:
+            return function(x.reshape(1), 0).reshape(())  # type: ignore[attr-defined]
+        call = call_of(op_named(name), dim=normalise_dimension(name, dim, x.ndim))
+        return apply(call, x)  # type: ignore[no-any-return]
+
+    function.__name__ = name
+    function.__doc__ = op_named(name).doc
+    return function
+
+
+softmax, log_softmax = _along("softmax"), _along("log_softmax")

@@ -1,0 +1,71 @@
+"""Handles: the values that tensors and the tape hold, pending in a trace or present in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from braze.ir.types import TensorType
+
+if TYPE_CHECKING:
+    from braze.engine import Storage
+    from braze.trace import Pending
+
+STALE = 1  # overwritten in place since: whoever saved it must not read it
+PARAM = 2
+BUFFER = 4
+NUMBER = 8
+
+
+class Handle:
+    """One SSA value as the front end sees it. In steady state one is made for each operation, so it is small.
+
+    Attributes:
+        type: dtype, shape, device.
+        pending: the trace in which `slot` is meant, if it is still the current one.
+        slot: number of the value in that trace.
+        storage: its memory (row-major), or None while it is only pending. For a Python number used as an
+            operand (flag NUMBER): the number.
+        home: for an in-place result, the handle whose memory it must be written to at the next sync.
+        flags: STALE, PARAM, BUFFER, NUMBER.
+    """
+
+    __slots__ = ("flags", "home", "pending", "slot", "storage", "type")
+
+    type: TensorType
+    pending: Pending | None
+    slot: int
+    storage: Storage | float | None
+    home: Handle | None
+    flags: int
+
+    def __init__(self, type: TensorType, pending: Pending | None, slot: int) -> None:
+        self.type = type
+        self.pending = pending
+        self.slot = slot
+        self.storage = None
+        self.home = None
+        self.flags = 0
+
+
+def concrete(type: TensorType, storage: Storage, flags: int = 0) -> Handle:
+    """A handle for a value that is in memory already."""
+    handle = Handle(type, None, -1)
+    handle.storage = storage
+    handle.flags = flags
+    return handle
+
+
+def number(type: TensorType, value: float | int | bool) -> Handle:
+    """A Python number as an operand: a 0-d input of the graph that may differ in every call."""
+    handle = Handle(type, None, -1)
+    handle.storage = value
+    handle.flags = NUMBER
+    return handle
+
+
+def replace_in_place(old: Handle, new: Handle) -> None:
+    """Let a freshly captured value take over the memory of `old`, which becomes stale."""
+    new.home = old if old.storage is not None else old.home
+    new.flags = old.flags & (PARAM | BUFFER)
+    old.flags |= STALE
+    old.home = None

@@ -1,0 +1,528 @@
+"""The tensor that users hold: a handle to a value, its place on the tape, and its gradient.
+
+The operations themselves are in `braze.functions`, which also attaches them here as methods. This module
+holds what makes a tensor: identity, views and in-place replacement, gradients, conversion to Python and NumPy.
+
+A view (`reshape`, `permute`, slicing, `detach`, ...) remembers its base and the movement between them. Its value is
+derived again when the base has changed, and writing to it writes to the base: they behave as sharing memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from braze import engine
+from braze.autograd.tape import TapeNode, apply
+from braze.handle import PARAM, Handle, concrete, replace_in_place
+from braze.ir.dtypes import DType, bf16, from_numpy
+
+from braze.ir.ops.movement import inverse_permutation
+from braze.ir.types import TensorType, tensor_type
+from braze.trace import Call, call_of, materialise, tracer
+
+
+class Size(tuple[int, ...]):
+    """A tensor's shape: a tuple that prints as in PyTorch and can count elements."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The product of the sizes."""
+        return int(np.prod(self, dtype=np.int64))
+
+    def __repr__(self) -> str:
+        return f"braze.Size({list(self)})"
+
+
+class Tensor:
+    """An n-dimensional array whose operations are captured, compiled and differentiated.
+
+    Make one with `braze.tensor`, `braze.zeros`, `braze.from_numpy` and their like.
+
+    Attributes:
+        _handle: the value (for views through `_current`, which derives it again when the base has changed).
+        _base, _view, _seen: for a view: the tensor it looks into, the movement (None: all of it) and the base's
+            value from which `_handle` was derived.
+        _node, _index: the tape node that made it and which of its results it is; None for a leaf.
+    """
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_base",
+        "_grad",
+        "_handle",
+        "_hooks",
+        "_index",
+        "_node",
+        "_requires_grad",
+        "_seen",
+        "_view",
+    )
+
+    _handle: Handle
+    _base: Tensor | None
+    _view: Call | None
+    _seen: Handle | None
+    _node: TapeNode | None
+    _index: int
+    _requires_grad: bool
+    _grad: Tensor | None
+    _hooks: list[Callable[[Tensor], Tensor | None]] | None
+
+    __array_priority__ = 1000
+    __hash__ = object.__hash__
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
+        from braze.functions.creation import legacy_tensor
+
+        if cls is Tensor:
+            return legacy_tensor(*args, **kwargs)
+        return object.__new__(cls)
+
+    # Value ----------------------------------------------------------------------------------------
+
+    def _current(self) -> Handle:
+        """The value, derived again if this is a view of something that has changed."""
+        base = self._base
+        if base is not None:
+            handle = base._current()
+            if handle is not self._seen:
+                self._adopt(base if self._view is None else apply(self._view, base))
+                self._seen = handle
+        return self._handle
+
+    def _adopt(self, other: Tensor) -> None:
+        self._handle = other._handle
+        if self._view is not None:
+            self._node, self._index = other._node, other._index
+            self._requires_grad = other._requires_grad
+
+    def _replace(self, new: Tensor, tracked: bool = True) -> Tensor:
+        """Make a freshly computed value this tensor's own, in place.
+
+        Args:
+            new: of the same shape and dtype, from an operation nobody else refers to.
+            tracked: False for writes that the tape must not see (through `data` and `detach`).
+
+        Raises:
+            RuntimeError: this is a leaf that requires a gradient (and gradients are being recorded), or an
+                expanded view, of which several elements are one place in memory.
+        """
+        base = self._base
+        if base is not None:
+            if self._view is None:
+                base._replace(new, tracked=False)
+            else:
+                base._replace(_write_through(self._view, base, new), tracked)
+            self._seen = base._current()
+            self._handle = self._seen if self._view is None else new._handle
+        else:
+            if tracked and self._node is None and self._requires_grad and tracer().grad_enabled:
+                raise RuntimeError(
+                    "a leaf Variable that requires grad is being used in an in-place operation."
+                )
+            handle = new._handle
+            _take_memory(self._current(), handle)
+            self._handle = handle
+        if tracked and new._node is not None:
+            self._node, self._index = new._node, new._index
+            self._requires_grad = True
+        return self
+
+    def _numpy(self) -> np.ndarray:
+        """The elements as an array that shares this tensor's memory."""
+        handle = self._current()
+        storage = materialise(handle)
+        return storage.array(handle.type.dtype.numpy, handle.type.shape)
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The elements as a NumPy array sharing this tensor's memory. A sync point.
+
+        Raises:
+            RuntimeError: the tensor requires a gradient (use ``.detach().numpy()`` or ``force=True``).
+        """
+        if self._requires_grad and not force:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            )
+        return self._numpy()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def item(self) -> float | int | bool:
+        """The only element as a Python number. A sync point.
+
+        Raises:
+            RuntimeError: there is not exactly one element.
+        """
+        if self._handle.type.numel != 1:
+            raise RuntimeError(
+                f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
+            )
+        array = self._numpy()
+        value = array.astype(np.float32) if self.dtype is bf16 else array
+        result: float | int | bool = value.item()
+        return result
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers. A sync point."""
+        array = self._numpy()
+        return (array.astype(np.float32) if self.dtype is bf16 else array).tolist()
+
+    def __bool__(self) -> bool:
+        if self._handle.type.numel != 1:
+            raise RuntimeError(
+                "Boolean value of Tensor with more than one value is ambiguous"
+                if self._handle.type.numel
+                else "Boolean value of Tensor with no values is ambiguous"
+            )
+        return bool(self._numpy().reshape(-1)[0])
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.is_floating_point:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter([self[i] for i in range(self.shape[0])])
+
+    def __repr__(self) -> str:
+        from braze.printing import format_tensor
+
+        return format_tensor(self)
+
+    def __format__(self, spec: str) -> str:
+        if spec and self._handle.type.numel == 1:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if id(self) in memo:
+            copied: Tensor = memo[id(self)]
+            return copied
+        if self._node is not None:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol"
+            )
+        new = _rebuild(type(self), np.array(self._numpy()), self._requires_grad, self._handle.flags)
+        memo[id(self)] = new
+        if self._grad is not None:
+            new._grad = self._grad.__deepcopy__(memo)
+        new.__dict__.update(self.__dict__)
+        return new
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        array = np.array(self._numpy())
+        return _rebuild, (type(self), array, self._requires_grad, self._handle.flags & ~1)
+
+    # Type -----------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Size:
+        """The sizes of the dimensions."""
+        return Size(self._handle.type.shape)
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        return self._handle.type.dtype
+
+    @property
+    def device(self) -> str:
+        """Where the elements are."""
+        return self._handle.type.device
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self._handle.type.shape)
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the tensor is on a GPU."""
+        return self._handle.type.device.startswith("cuda")
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return len(self._handle.type.shape)
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self._handle.type.numel
+
+    nelement = numel
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def element_size(self) -> int:
+        """Bytes of one element."""
+        return self.dtype.itemsize
+
+    def is_floating_point(self) -> bool:
+        """Whether the elements are floating-point numbers."""
+        return self.dtype.is_floating_point
+
+    def is_contiguous(self) -> bool:
+        """True: every value is row-major in memory; views are derived when they are read."""
+        return True
+
+    def data_ptr(self) -> int:
+        """The address of the first element. A sync point."""
+        return int(materialise(self._current()).address)
+
+    # Gradients ------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on this tensor are recorded for the backward pass."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self._node is not None and not value:
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable "
+                "in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+            )
+        if value and not self.dtype.is_floating_point:
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        self._requires_grad = bool(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad` in place."""
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The accumulated gradient of a leaf (or of any tensor after `retain_grad`), or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"assigned grad has to be a Tensor, given {type(value).__name__}")
+            if value._handle.type != self._handle.type:
+                raise RuntimeError(
+                    f"assigned grad has type {value._handle.type}, the tensor is {self._handle.type}"
+                )
+        self._grad = value
+
+    @property
+    def grad_fn(self) -> TapeNode | None:
+        """The tape node that made this tensor, or None for a leaf."""
+        return self._node
+
+    @property
+    def is_leaf(self) -> bool:
+        """True for tensors that no recorded operation made."""
+        return self._node is None
+
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> None:
+        """Accumulate the gradients of this tensor into the leaves; see `braze.autograd.backward`."""
+        from braze.autograd.engine import backward
+
+        backward(self, gradient, retain_graph, create_graph)
+
+    def detach(self) -> Tensor:
+        """A view of the same elements that is not on the tape."""
+        view = wrap(self._current(), None, 0)
+        view._base, view._seen = self, view._handle
+        return view
+
+    def detach_(self) -> Tensor:
+        """Take this tensor off the tape, making it a leaf."""
+        self._node, self._index, self._requires_grad = None, 0, False
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        """The elements without their history; writing to it is not seen by the tape."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        flags = self._handle.flags & PARAM
+        source = value._current()
+        if source.storage is not None and flags:
+            handle = concrete(source.type, materialise(source), flags)
+        else:
+            handle = source
+        self._handle, self._base, self._view, self._seen = handle, None, None, None
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a tensor that is not a leaf in `grad`."""
+        if not self._requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if self._node is not None:
+            import weakref
+
+            reference = weakref.ref(self)
+
+            def keep(gradient: Tensor) -> None:
+                tensor = reference()
+                if tensor is not None:
+                    tensor._grad = gradient if tensor._grad is None else tensor._grad + gradient
+
+            self.register_hook(keep)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call `hook(gradient)` when the gradient of this tensor is known; what it returns replaces it.
+
+        Returns:
+            A handle whose `remove()` takes the hook off again.
+        """
+        if not self._requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self._node is not None:
+            if self._node.hooks is None:
+                self._node.hooks = {}
+            hooks = self._node.hooks.setdefault(self._index, [])
+        else:
+            if self._hooks is None:
+                self._hooks = []
+            hooks = self._hooks
+        hooks.append(hook)
+        return RemovableHandle(hooks, hook)
+
+
+class RemovableHandle:
+    """Takes a hook off again."""
+
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
+        self._hooks = hooks
+        self._hook = hook
+
+    def remove(self) -> None:
+        """Take the hook off; a second call does nothing."""
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+
+def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
+    """A new tensor around a value."""
+    tensor: Tensor = _new(Tensor)
+    tensor._handle = handle
+    tensor._base = None
+    tensor._view = None
+    tensor._seen = None
+    tensor._index = index
+    tensor._grad = None
+    tensor._hooks = None
+    if node is not None and handle.type.dtype.is_floating_point:
+        tensor._node = node
+        tensor._requires_grad = True
+    else:
+        tensor._node = None
+        tensor._requires_grad = False
+    return tensor
+
+
+_new = object.__new__
+
+
+def wrap_at(handle: Handle, edge: Any) -> Tensor:
+    """A tensor around a saved value that has its place on the tape again (None: it needs no gradient)."""
+    if edge is None:
+        return wrap(handle, None, 0)
+    target, index = edge
+    return target if isinstance(target, Tensor) else wrap(handle, target, index)
+
+
+def view_of(call: Call, base: Tensor) -> Tensor:
+    """Apply a movement as a view: the result looks into `base`."""
+    view: Tensor = apply(call, base)
+    view._base, view._view, view._seen = base, call, base._handle
+    return view
+
+
+def _write_through(view: Call, base: Tensor, new: Tensor) -> Tensor:
+    """The base's value after the part that a view shows became `new`."""
+    name, attributes = view.op.name, view.attributes
+    if name == "reshape":
+        return apply(call_of(view.op, shape=base._handle.type.shape), new)
+    if name == "permute":
+        dims = attributes["dims"]
+        assert isinstance(dims, tuple)
+        return apply(call_of(view.op, dims=inverse_permutation(dims)), new)
+    if name == "slice":
+        from braze.functions.indexing import write_slice
+
+        return write_slice(base, new, attributes)
+    raise RuntimeError(
+        f"unsupported operation: writing to a view made by [{name}], of which more than one element may refer to a "
+        "single memory location. Please clone() the tensor before performing the operation."
+    )
+
+
+def _take_memory(old: Handle, new: Handle) -> None:
+    """Let `new` live where `old` did."""
+    if new.storage is not None and old.storage is not None:
+        # The operation ran at once (eager mode): copy now instead of at the next sync.
+        dtype, shape = old.type.dtype.numpy, old.type.shape
+        source = materialise(new).array(dtype, shape)
+        target = materialise(old)
+        np.copyto(target.array(dtype, shape), source)
+        new.storage = target
+    replace_in_place(old, new)
+
+
+def from_array(array: np.ndarray, flags: int = 0) -> Tensor:
+    """A tensor that shares the memory of a C-contiguous NumPy array."""
+    storage = engine.Storage.from_numpy(array)
+    return wrap(concrete(type_of_array(array), storage, flags), None, 0)
+
+
+def type_of_array(array: np.ndarray) -> TensorType:
+    """The tensor type of a NumPy array."""
+    return tensor_type(from_numpy(array.dtype), array.shape)
+
+
+def _rebuild(kind: type[Tensor], array: np.ndarray, requires_grad: bool, flags: int) -> Tensor:
+    """Unpickle or copy a tensor."""
+    plain = from_array(array, flags)
+    plain._requires_grad = requires_grad
+    if kind is Tensor:
+        return plain
+    tensor = _new(kind)
+    for name in Tensor.__slots__:
+        if not name.startswith("__"):
+            setattr(tensor, name, getattr(plain, name))
+    return tensor
+
+

@@ -1,0 +1,391 @@
+"""Deferred capture: operations are recorded in a pending trace and run together at a sync.
+
+What has been traced before is kept as a trie. A state of the trie is a trace so far; its edges are the next operation
+with the numbers ("slots") of its operands, or the next input with its type. A program that repeats itself walks
+the same path: for each operation one dictionary look-up gives the result types, with no shape inference, no new nodes
+and no hashing of a graph. A step off the known paths infers types (errors rise here, at the user's line) and adds a
+state.
+
+At a sync the live values are those whose handle somebody outside the trace still refers to: a tensor or the tape.
+Together with the trie's state they select the compiled graph; only they are written to memory that outlives the call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from sys import getrefcount
+from typing import Any
+
+from braze import engine
+from braze.handle import BUFFER, NUMBER, PARAM, Handle
+from braze.ir.dtypes import f32
+from braze.ir.errors import BrazeError
+from braze.ir.graph import Graph, Location, Node, Role, Value
+from braze.ir.op import AttributeValue, Op, check_attributes
+from braze.ir.ops.creation import constant as constant_op
+from braze.ir.types import TensorType, tensor_type
+from braze.sites import Site, current_scope, location_of, user_site, with_place
+
+MOST_STATES = 500_000  # of the trie, a few hundred bytes each; past that it is forgotten and grows anew
+
+
+class Call:
+    """An operation with its attributes, shared by all equal calls and compared by identity."""
+
+    __slots__ = ("attributes", "op", "saved")
+
+    def __init__(self, op: Op, attributes: dict[str, AttributeValue]) -> None:
+        check_attributes(op, attributes)
+        self.op = op
+        self.attributes = attributes
+        self.saved: dict[tuple[bool, ...], Any] = {}  # the tape's cache, see braze.autograd
+
+    def __repr__(self) -> str:
+        return f"<call {self.op.name} {self.attributes}>"
+
+
+_CALLS: dict[tuple[Any, ...], Call] = {}
+
+
+def call_of(op: Op, **attributes: AttributeValue) -> Call:
+    """The shared `Call` of an operation and its attributes."""
+    # 1, 1.0 and True are one dictionary key, so the types belong to the key.
+    key = (op, *attributes.items(), *map(type, attributes.values()))
+    call = _CALLS.get(key)
+    if call is None:
+        call = _CALLS[key] = Call(op, attributes)
+    return call
+
+
+class State:
+    """A node of the trie: one trace so far, and how it can go on.
+
+    Attributes:
+        parent: the trace without its last step.
+        types: types of the values that the last step added.
+        call, operands, location: the last step if it is an operation; operands are slots.
+        role: the last step's role if it is an input.
+        next: (call, operand slots...) or (type, role) -> the state after that step.
+        plans: live values -> what to run.
+    """
+
+    __slots__ = ("call", "location", "next", "operands", "parent", "plans", "role", "types")
+
+    def __init__(self, parent: State | None, types: tuple[TensorType, ...]) -> None:
+        self.parent = parent
+        self.types = types
+        self.next: dict[Any, State] = {}
+        self.plans: dict[tuple[int, ...], Plan] = {}
+        self.call: Call | None = None
+        self.operands: tuple[int, ...] = ()
+        self.role: Role = "data"
+        self.location: Location | None = None
+
+
+class Plan:
+    """What a sync runs: a graph known to the runtime, and which captured operations its nodes are."""
+
+    __slots__ = ("entry", "kept", "sizes")
+
+    def __init__(self, entry: engine.Entry, kept: list[int], sizes: list[int]) -> None:
+        self.entry = entry
+        self.kept = kept
+        self.sizes = sizes
+
+
+class Pending:
+    """One trace being captured.
+
+    Attributes:
+        state: where in the trie it is.
+        handles: every value by slot: inputs and results in order of appearance.
+        inputs: the handles that are inputs, in order.
+        sites: the user's code for each operation, in order.
+        constants: handles of the constants captured so far.
+        error: why running it failed, if it did.
+    """
+
+    __slots__ = ("constants", "error", "handles", "inputs", "sites", "state", "tracer")
+
+    def __init__(self, tracer: Tracer) -> None:
+        self.tracer = tracer
+        self.state = _TRIE.root
+        self.handles: list[Handle] = []
+        self.inputs: list[Handle] = []
+        self.sites: list[Site] = []
+        self.constants: dict[tuple[Any, ...], Handle] = {}
+        self.error: BaseException | None = None
+
+    def register(self, handle: Handle) -> None:
+        """Make a value that is in memory, or a Python number, an input of this trace."""
+        if handle.storage is None:
+            materialise(handle)
+        flags = handle.flags
+        role: Role = "data"
+        if flags:
+            if flags & NUMBER:
+                role = "scalar"
+            elif flags & PARAM:
+                role = "param"
+            elif flags & BUFFER:
+                role = "buffer"
+        key = (handle.type, role)
+        state = self.state.next.get(key)
+        if state is None:
+            state = _TRIE.grow(self.state, key, (handle.type,))
+            state.role = role
+        self.state = state
+        handle.pending = self
+        handle.slot = len(self.handles)
+        self.handles.append(handle)
+        self.inputs.append(handle)
+
+    def extend(self, key: Any, call: Call, operands: Sequence[Handle], site: Site) -> State:
+        """Take a step that has not been taken before from this state."""
+        scope = current_scope()
+        try:
+            types = call.op.result_types([h.type for h in operands], call.attributes)
+        except BrazeError as error:
+            raise with_place(error, site, scope) from None
+        state = _TRIE.grow(self.state, key, types)
+        state.call = call
+        state.operands = tuple(h.slot for h in operands)
+        state.location = location_of(site, scope)
+        return state
+
+
+class Tracer:
+    """A thread's capture state. Threads capture separately; a value that crosses over forces a sync."""
+
+    __slots__ = ("grad_enabled", "lock", "pending", "site")
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.pending = Pending(self)
+        self.site: Site | None = None  # while the backward pass captures: the forward operation's
+        self.grad_enabled = True
+
+    def flush(self) -> None:
+        """Run what is pending, if anything is."""
+        with self.lock:
+            pending = self.pending
+            if pending.sites:
+                self.pending = Pending(self)  # first: a trace that fails is not tried again
+                _run(pending)
+
+
+class _Trie:
+    """The known traces of all threads."""
+
+    __slots__ = ("root", "states")
+
+    def __init__(self) -> None:
+        self.root = State(None, ())
+        self.states = 0
+
+    def grow(self, parent: State, key: Any, types: tuple[TensorType, ...]) -> State:
+        if self.states >= MOST_STATES:
+            self.root = State(None, ())
+            self.states = 0
+        self.states += 1
+        state = parent.next[key] = State(parent, types)
+        return state
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.tracer = Tracer()
+
+
+_TRIE = _Trie()
+_LOCAL = _Local()
+
+
+def tracer() -> Tracer:
+    """The calling thread's tracer."""
+    return _LOCAL.tracer
+
+
+def flush() -> None:
+    """Run everything that the calling thread has captured so far."""
+    _LOCAL.tracer.flush()
+
+
+def materialise(handle: Handle) -> engine.Storage:
+    """The memory that holds a value, after running what it depends on.
+
+    Raises:
+        RuntimeError: the trace that should have computed it failed.
+    """
+    if handle.storage is None:
+        pending = handle.pending
+        assert pending is not None
+        if pending is pending.tracer.pending:
+            pending.tracer.flush()
+        if handle.storage is None:
+            raise RuntimeError(
+                f"this tensor has no value, because running its operations failed: {pending.error}"
+            ) from pending.error
+    assert isinstance(handle.storage, engine.Storage)
+    return handle.storage
+
+
+def capture(call: Call, operands: Sequence[Handle]) -> list[Handle]:
+    """Append one operation to the pending trace.
+
+    Returns:
+        Handles of its results.
+
+    Raises:
+        ShapeError, DTypeError, DimensionError: the operands do not fit; the message names the user's line.
+    """
+    tracer = _LOCAL.tracer
+    with tracer.lock:
+        pending = tracer.pending
+        for handle in operands:
+            if handle.pending is not pending:
+                pending.register(handle)
+        key: Any
+        if len(operands) == 2:
+            key = (call, operands[0].slot, operands[1].slot)
+        else:
+            key = (call, *[handle.slot for handle in operands])
+        site = tracer.site or user_site()
+        state = pending.state.next.get(key)
+        if state is None:
+            state = pending.extend(key, call, operands, site)
+        pending.state = state
+        pending.sites.append(site)
+        handles = pending.handles
+        if len(state.types) == 1:
+            result = Handle(state.types[0], pending, len(handles))
+            handles.append(result)
+            results = [result]
+        else:
+            first = len(handles)
+            results = [Handle(t, pending, first + i) for i, t in enumerate(state.types)]
+            handles.extend(results)
+        if engine.config.eager or len(pending.sites) >= engine.config.trace_limit:
+            tracer.flush()
+    return results
+
+
+def constant(value: float | int | bool, like: TensorType) -> Handle:
+    """A 0-d number of this dtype as part of the program (a gradient rule's own, not the user's)."""
+    pending = _LOCAL.tracer.pending
+    key = (value, value.__class__, like.dtype)
+    handle = pending.constants.get(key)
+    if handle is None:
+        handle = capture(call_of(constant_op, value=value, dtype=like.dtype), ())[0]
+        if handle.pending is _LOCAL.tracer.pending:
+            handle.pending.constants[key] = handle
+    return handle
+
+
+# Running ------------------------------------------------------------------------------------------
+
+
+def _reference_counts(handles: list[Handle]) -> list[int]:
+    return [getrefcount(handle) for handle in handles]
+
+
+# What `_reference_counts` says of a handle that only the trace's own list refers to.
+_UNREFERENCED = _reference_counts([Handle(tensor_type(f32), None, 0)])[0]
+
+
+def _run(pending: Pending) -> None:
+    """Execute a trace: select the plan by its live values, make one native call, hand out the results."""
+    pending.constants.clear()
+    handles = pending.handles
+    live: list[Handle] = []
+    key: list[int] = []
+    for slot, count in enumerate(_reference_counts(handles)):
+        if count > _UNREFERENCED:
+            handle = handles[slot]
+            if handle.storage is None:
+                live.append(handle)
+                key.append(slot)
+                home = handle.home
+                if home is not None and home.pending is pending:
+                    key.append(~home.slot)
+    engine.stats.captured_ops += len(pending.sites)
+    try:
+        plan = pending.state.plans.get(tuple(key))
+        if plan is None:
+            plan = pending.state.plans[tuple(key)] = _make_plan(pending, live)
+        outputs = [
+            engine.Storage(size) if handle.home is None else handle.home.storage
+            for handle, size in zip(live, plan.sizes, strict=True)
+        ]
+        inputs = [handle.storage for handle in pending.inputs]
+        sites, kept = pending.sites, plan.kept
+        plan.entry.run(inputs, outputs, lambda node: location_of(sites[kept[node]]))
+    except BaseException as error:
+        pending.error = error
+        raise
+    finally:
+        pending.handles = []
+        pending.inputs = []
+        pending.state = _TRIE.root
+    for handle, storage in zip(live, outputs, strict=True):
+        handle.storage = storage
+        handle.home = None
+
+
+def _make_plan(pending: Pending, live: list[Handle]) -> Plan:
+    graph, kept = build_graph(pending.state, [h.slot for h in live])
+    position = {handle.slot: i for i, handle in enumerate(pending.inputs)}
+    for i, handle in enumerate(live):
+        home = handle.home
+        if home is not None and home.pending is pending:
+            graph.aliases[i] = position[home.slot]
+    return Plan(engine.prepare(graph), kept, [h.type.nbytes for h in live])
+
+
+def build_graph(state: State, live: Sequence[int]) -> tuple[Graph, list[int]]:
+    """The IR graph of a trace, without the operations that no live value needs.
+
+    Args:
+        state: the trie's state at the end of the trace.
+        live: slots of the values to hand back.
+
+    Returns:
+        The graph, and for each of its nodes the number of the captured operation.
+    """
+    steps: list[State] = []
+    at: State | None = state
+    while at is not None and at.parent is not None:
+        steps.append(at)
+        at = at.parent
+    steps.reverse()
+    graph = Graph("traced")
+    values: list[Value] = []
+    nodes: list[Node] = []
+    for step in steps:
+        if step.call is None:
+            value = Value(step.types[0], name=f"{_PREFIX[step.role]}{len(graph.inputs)}")
+            graph.inputs.append(value)
+            graph.roles.append(step.role)
+            values.append(value)
+        else:
+            operands = [values[slot] for slot in step.operands]
+            node = Node(
+                step.call.op, operands, step.call.attributes, step.types, step.location
+            )
+            nodes.append(node)
+            values.extend(node.results)
+    graph.outputs = [values[slot] for slot in live]
+    needed = {value.node for value in graph.outputs}
+    kept: list[int] = []
+    for number in range(len(nodes) - 1, -1, -1):
+        node = nodes[number]
+        if node in needed or node.op.effect:
+            kept.append(number)
+            needed.update(operand.node for operand in node.operands)
+    kept.reverse()
+    graph.nodes = [nodes[number] for number in kept]
+    return graph, kept
+
+
+_PREFIX: dict[Role, str] = {"data": "x", "param": "p", "buffer": "b", "scalar": "s", "const": "c"}
