@@ -13,7 +13,8 @@ All rules take the operands by position and the attributes by keyword:
 
 A gradient rule gives the gradient of ONE operand. It names what it needs, and so decides what the tape
 keeps alive: `g` (the gradient of the result, `g_<result>` where there are several), an operand or a result
-by its name (kept), `<operand>_type` (not kept, only its type), or an attribute:
+by its name (kept), `<operand>_type` (not kept, only its type), or an attribute. The one rule of a variadic
+operand serves all its positions and may ask for `position` and `operand_types` (the types of all operands):
 
     gradients={"x": lambda b, g, y: b.mul(g, y), "y": lambda b, g, x: b.mul(g, x)}
 """
@@ -245,7 +246,7 @@ def _gradient(
     names = tuple(inspect.signature(rule).parameters)[1:]
     upstream = {"g"} if len(results) == 1 else {"g", *(f"g_{r}" for r in results)}
     known = upstream | set(operands) | set(results) | set(attributes)
-    known |= {f"{operand}_type" for operand in operands}
+    known |= {f"{operand}_type" for operand in operands} | {"position", "operand_types"}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"op {op}: a gradient rule asks for {unknown}, known are {sorted(known)}")
@@ -311,6 +312,10 @@ def gradient_of(
             arguments[name] = saved("result", op.results.index(name))
         elif name in attributes:
             arguments[name] = attributes[name]
+        elif name == "position":
+            arguments[name] = position
+        elif name == "operand_types":
+            arguments[name] = operand_types
         elif name.startswith("g_"):
             arguments[name] = upstream[op.results.index(name[2:])]
         else:

@@ -7,6 +7,7 @@ through it. `source_index` in `passes/lower.py` is where each one's arithmetic s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -223,6 +224,18 @@ def _concat_types(*xs: TensorType, dim: int) -> tuple[TensorType, ...]:
     return (first.with_shape(shape).with_dtype(dtype),)
 
 
+def _concat_gradient(
+    b: Any, g: Any, operand_types: Sequence[TensorType], position: int, dim: int
+) -> Any:
+    start = 0
+    for x_type in operand_types[:position]:
+        start += x_type.shape[dim]
+    own = operand_types[position].shape
+    starts = tuple(start if axis == dim else 0 for axis in range(len(own)))
+    stops = tuple(a + n for a, n in zip(starts, own, strict=True))
+    return b.slice(g, starts=starts, stops=stops, steps=(1,) * len(own))
+
+
 concat = declare(
     "concat",
     "movement",
@@ -230,7 +243,7 @@ concat = declare(
     infer=_concat_types,
     evaluate=lambda *xs, dim: np.concatenate(xs, axis=dim),
     attributes={"dim": int},
-    differentiable=False,
+    gradients={"xs": _concat_gradient},
     doc="The operands one after the other along `dim`.",
 )
 
