@@ -63,7 +63,7 @@ def _reduce(
         if x.dtype is not bool_ and name in ("any", "all"):
             raise DTypeError(f"[{name}] needs a bool operand, given {x}; cast it first")
         shape = reduced_shape(name, x, dims, keepdim)
-        if not empty and any(x.shape[d] == 0 for d in dims):
+        if not empty and 0 in [x.shape[d] for d in dims]:
             raise ShapeError(f"[{name}] a reduction over an empty dimension has no value: {x}")
         return (x.with_shape(shape),)
 
