@@ -1,0 +1,196 @@
+"""The frame of a kernel function: signature, pointers, and what may alias what.
+
+A kernel is ``void symbol(ptr buffers, i64 chunk, i64 thread)``. `buffers` holds the addresses of the program's
+inputs, outputs, its arena, the threads' scratch memory and the status block, in this order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from braze.codegen.llvm.types import I64, POINTER, constant
+from braze.ir.errors import BrazeError
+from braze.ir.index import Index, LoopVar
+from braze.ir.loops import Buffer, Placement, Program
+from braze.ir.target import Target
+
+KERNEL_TYPE = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
+
+
+class CodegenError(BrazeError, ValueError):
+    """A kernel asks for what the generator has no code for; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmittedKernel:
+    """A kernel as the text of an LLVM module.
+
+    Attributes:
+        symbol: the function's name; everything else in the module is private to it.
+        chunks: it must be called once with each chunk number below this.
+        scratch_bytes: of memory that a thread needs while it runs.
+    """
+
+    symbol: str
+    ir_text: str
+    chunks: int
+    scratch_bytes: int = 0
+
+
+def symbol_of(name: str) -> str:
+    """The linker symbol for a kernel's name."""
+    return "braze_kernel_" + re.sub(r"\W", "_", name, flags=re.ASCII)
+
+
+def new_module(name: str, target: Target) -> ir.Module:
+    module = ir.Module(name)
+    module.triple = target.triple
+    return module
+
+
+def module_text(module: ir.Module) -> str:
+    """The module as IR text, without triple and layout (the compiler adds them)."""
+    lines = str(module).split("\n")
+    return "\n".join(line for line in lines if line and not line.startswith(("target ", ";")))
+
+
+class KernelFunction:
+    """A kernel's function while it is written; `builder` stands at the end of the entry block.
+
+    Attributes:
+        chunk, thread: the arguments.
+        aliasing: notes for loads and stores (see `Aliasing`).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        buffers: Iterable[Buffer],
+        placements: Mapping[str, Placement],
+        program: Program,
+        target: Target,
+    ) -> None:
+        self.symbol = symbol_of(name)
+        self.module = new_module(self.symbol, target)
+        self.function = ir.Function(self.module, KERNEL_TYPE, self.symbol)
+        self.function.attributes.add("nounwind")
+        self.buffers, self.chunk, self.thread = self.function.args
+        for argument, label in zip(self.function.args, ("buffers", "chunk", "thread"), strict=True):
+            argument.name = label
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self._inputs_and_outputs = program.inputs + program.outputs
+        self._slots: dict[int, ir.Value] = {}
+        self._placements = placements
+        self._pointers = {buffer.name: self._locate(buffer) for buffer in buffers}
+
+    def _slot(self, slot: int) -> ir.Value:
+        """The pointer in a slot; call it only while the builder is in the entry block."""
+        if slot not in self._slots:
+            place = self.builder.gep(self.buffers, [constant(I64, slot)], source_etype=POINTER)
+            loaded = self.builder.load(place, typ=POINTER, align=8)
+            loaded.set_metadata("invariant.load", self.module.add_metadata([]))
+            self._slots[slot] = loaded
+        return self._slots[slot]
+
+    def _locate(self, buffer: Buffer) -> ir.Value:
+        place = self._placements[buffer.name]
+        if place.kind != "arena":
+            return self._slot(place.slot)
+        arena = self._slot(self._inputs_and_outputs)
+        if place.offset == 0:
+            return arena
+        offset = [constant(I64, place.offset)]
+        return self.builder.gep(arena, offset, inbounds=True, source_etype=ir.IntType(8))
+
+    def pointer(self, buffer: Buffer) -> ir.Value:
+        """The address of a buffer's first element."""
+        return self._pointers[buffer.name]
+
+    def scratch(self) -> ir.Value:
+        """The program's scratch memory (all threads'); the status block's pointer is `status`."""
+        return self._slot(self._inputs_and_outputs + 1)
+
+    def status(self) -> ir.Value:
+        """The status block."""
+        return self._slot(self._inputs_and_outputs + 2)
+
+    def text(self) -> str:
+        return module_text(self.module)
+
+
+class Aliasing:
+    """Tells LLVM which loads cannot see which stores, so that it may hoist and reorder them.
+
+    Buffers of one kernel overlap only where a result takes over an operand's memory, which the planner allows
+    only if each element is read at the index at which it is then written. A load with an index of another form
+    than all stores to memory that might be its own is therefore independent of them.
+    """
+
+    def __init__(self, module: ir.Module, placements: Mapping[str, Placement]) -> None:
+        self._module = module
+        self._placements = placements
+        self._domain = None
+        self._stored: dict[str, tuple[Buffer, set[object], ir.MDValue]] = {}
+        self._lists: dict[tuple[str, ...], ir.MDValue] = {}
+
+    def declare_store(self, buffer: Buffer, index: Index) -> None:
+        """Announce a store. Every store must be announced before the first is emitted."""
+        if buffer.name not in self._stored:
+            if self._domain is None:
+                self._domain = self._module.add_metadata(["kernel"])
+            scope = self._module.add_metadata([f"{buffer.name}", self._domain])
+            self._stored[buffer.name] = (buffer, set(), scope)
+        self._stored[buffer.name][1].add(index_form(index))
+
+    def mark_load(self, instruction: ir.Instruction, buffer: Buffer, index: Index) -> None:
+        form = index_form(index)
+        independent = [
+            name
+            for name, (stored, forms, _) in self._stored.items()
+            if name != buffer.name
+            and (self._disjoint(buffer, stored) or (form is not None and form not in forms))
+        ]
+        self._attach(instruction, "noalias", independent)
+
+    def mark_store(self, instruction: ir.Instruction, buffer: Buffer) -> None:
+        self._attach(instruction, "alias.scope", [buffer.name])
+        others = [
+            name
+            for name, (stored, _, _) in self._stored.items()
+            if name != buffer.name and self._disjoint(buffer, stored)
+        ]
+        self._attach(instruction, "noalias", others)
+
+    def _attach(self, instruction: ir.Instruction, kind: str, names: list[str]) -> None:
+        if names:
+            key = tuple(names)
+            if key not in self._lists:
+                scopes = [self._stored[name][2] for name in names]
+                self._lists[key] = self._module.add_metadata(scopes)
+            instruction.set_metadata(kind, self._lists[key])
+
+    def _disjoint(self, left: Buffer, right: Buffer) -> bool:
+        """True if the two certainly share no memory."""
+        a, b = self._placements[left.name], self._placements[right.name]
+        if a.kind == b.kind == "arena":
+            a_end = a.offset + left.numel * left.dtype.itemsize
+            b_end = b.offset + right.numel * right.dtype.itemsize
+            return a_end <= b.offset or b_end <= a.offset
+        if a.kind == "arena" or b.kind == "arena":
+            return True
+        # An output may be the same storage as an input (in-place update), never as another output.
+        return a.kind == b.kind == "output" and a.slot != b.slot
+
+
+def index_form(index: Index) -> object:
+    """What is the same for equal indices over other loops' variables; None if that cannot be told."""
+    if not index.is_affine:
+        return None
+    strides = sorted(
+        (c, atom.extent) for atom, c in index.terms if isinstance(atom, LoopVar)
+    )
+    return (*strides, index.constant)

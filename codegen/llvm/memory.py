@@ -1,0 +1,245 @@
+"""Vector loads and stores: consecutive, strided, gathered, masked.
+
+In: a buffer, a `Place` (how the index varies over the lanes), an optional mask.  Out: the lanes' values in memory
+types. Lanes that a mask excludes are never touched. Accesses are aligned to the element only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llvmlite import ir
+
+from braze.codegen.llvm.addressing import Place
+from braze.codegen.llvm.types import (
+    I8,
+    I32,
+    I64,
+    POINTER,
+    constant,
+    constants,
+    declare,
+    element_of,
+    lane_numbers,
+    memory_type,
+    poison,
+    splat,
+    vector,
+    zero,
+)
+from braze.ir.dtypes import DType
+from braze.ir.target import Target
+
+Mark = Callable[[ir.Instruction], None]
+
+# Read instead of a buffer where a condition common to all lanes fails: 64 lanes of 8 bytes.
+_ZEROS = "braze_zeros"
+_ZEROS_BYTES = 512
+
+
+def has_masked_access(target: Target, dtype: DType) -> bool:
+    """True if the target loads and stores consecutive elements under a mask in one instruction."""
+    if "avx512bw" in target.features:
+        return True
+    return "avx2" in target.features and dtype.itemsize >= 4
+
+
+def has_gather(target: Target, dtype: DType) -> bool:
+    """True if gathering in hardware is faster than scalar loads (on AVX2 it is not)."""
+    return "avx512f" in target.features and dtype.itemsize >= 4
+
+
+def _zeros(module: ir.Module) -> ir.GlobalVariable:
+    found = module.globals.get(_ZEROS)
+    if found is None:
+        type = ir.ArrayType(I8, _ZEROS_BYTES)
+        found = ir.GlobalVariable(module, type, _ZEROS)
+        found.initializer = ir.Constant(type, None)
+        found.linkage = "internal"
+        found.global_constant = True
+        found.align = 64
+    return found
+
+
+class Memory:
+    """Emits accesses to one element type.
+
+    Args:
+        base: address of the buffer's element 0.
+        width: lanes.
+        mark: called with every load or store instruction, to attach metadata.
+    """
+
+    def __init__(
+        self,
+        builder: ir.IRBuilder,
+        target: Target,
+        dtype: DType,
+        base: ir.Value,
+        width: int,
+        mark: Mark | None = None,
+    ) -> None:
+        self.builder = builder
+        self.target = target
+        self.dtype = dtype
+        self.base = base
+        self.width = width
+        self.element = memory_type(dtype)
+        self.type = memory_type(dtype, width)
+        self._mark = mark or (lambda instruction: None)
+
+    # Addresses -------------------------------------------------------------------------------------
+
+    def address(self, offset: ir.Value) -> ir.Value:
+        """The address of an element (or of each lane's, for a vector of offsets)."""
+        return self.builder.gep(self.base, [offset], inbounds=True, source_etype=self.element)
+
+    def address_or_zeros(self, offset: ir.Value, condition: ir.Value | None) -> ir.Value:
+        """The address of an element, or of zeros where an i1 condition fails."""
+        address = self.address(offset)
+        if condition is None:
+            return address
+        return self.builder.select(condition, address, _zeros(self.builder.module))
+
+    def _lane_offsets(self, place: Place, mask: ir.Value | None) -> list[ir.Value]:
+        """Each lane's i64 offset; those of masked-out lanes are replaced by ones that are in bounds."""
+        if place.offsets is None and mask is None:
+            return [
+                self.builder.add(place.base, constant(I64, lane * place.step))
+                for lane in range(self.width)
+            ]
+        offsets = self.offsets(place, mask)
+        lanes = [self.builder.extract_element(offsets, constant(I32, l)) for l in range(self.width)]
+        wide = element_of(offsets.type) == I64
+        return lanes if wide else [self.builder.sext(lane, I64) for lane in lanes]
+
+    def offsets(self, place: Place, mask: ir.Value | None) -> ir.Value:
+        """All lanes' offsets as a vector, zero where the mask excludes a lane."""
+        offsets = place.offsets
+        if offsets is None:
+            ramp = lane_numbers(I64, self.width, place.step)
+            offsets = self.builder.add(splat(self.builder, place.base, self.width), ramp)
+        if mask is not None:
+            offsets = self.builder.select(mask, offsets, zero(offsets.type))
+        return offsets
+
+    # Loads -----------------------------------------------------------------------------------------
+
+    def load_scalar(self, address: ir.Value) -> ir.Value:
+        return self._load(address, self.element)
+
+    def _load(self, address: ir.Value, type: ir.Type) -> ir.Value:
+        loaded = self.builder.load(address, typ=type, align=self.dtype.itemsize)
+        self._mark(loaded)
+        return loaded
+
+    def load(
+        self, place: Place, condition: ir.Value | None = None, mask: ir.Value | None = None
+    ) -> ir.Value:
+        """The lanes' elements; zero in every lane where the condition fails, or in lanes outside the mask."""
+        if place.is_contiguous:
+            if mask is None:
+                return self._load(self.address_or_zeros(place.base, condition), self.type)
+            if has_masked_access(self.target, self.dtype):
+                address = self.address_or_zeros(place.base, condition)
+                return self._masked_load(address, mask)
+        if condition is not None:
+            common = splat(self.builder, condition, self.width)
+            mask = common if mask is None else self.builder.and_(mask, common)
+        if mask is None and place.offsets is None and place.step == 2:
+            return self._load_every_other(place.base)
+        if mask is None and place.offsets is None and place.step == -1:
+            return self._load_reversed(place.base)
+        gathered = self._gather(place, mask)
+        return gathered if mask is None else self.builder.select(mask, gathered, zero(self.type))
+
+    def _masked_load(self, address: ir.Value, mask: ir.Value) -> ir.Value:
+        name = f"llvm.masked.load.{_suffix(self.type)}.p0"
+        function = declare(
+            self.builder.module, name, self.type, POINTER, I32, mask.type, self.type
+        )
+        arguments = [address, constant(I32, self.dtype.itemsize), mask, zero(self.type)]
+        loaded = self.builder.call(function, arguments)
+        self._mark(loaded)
+        return loaded
+
+    def _load_every_other(self, base: ir.Value) -> ir.Value:
+        """Elements 0, 2, 4, ... from two loads that reach no further than the last one."""
+        width = self.width
+        first = self._load(self.address(base), self.type)
+        last = self.builder.add(base, constant(I64, width - 1))
+        second = self._load(self.address(last), self.type)
+        picked = [p if p < width else width + p - (width - 1) for p in range(0, 2 * width, 2)]
+        return self.builder.shuffle_vector(first, second, constants(I32, picked))
+
+    def _load_reversed(self, base: ir.Value) -> ir.Value:
+        start = self.builder.sub(base, constant(I64, self.width - 1))
+        loaded = self._load(self.address(start), self.type)
+        order = constants(I32, list(reversed(range(self.width))))
+        return self.builder.shuffle_vector(loaded, poison(self.type), order)
+
+    def _gather(self, place: Place, mask: ir.Value | None) -> ir.Value:
+        """Every lane's element from its own address; masked-out lanes read element 0."""
+        if has_gather(self.target, self.dtype):
+            addresses = self.address(self.offsets(place, mask))
+            every = constant(vector(ir.IntType(1), self.width), 1)
+            pointers = ir.VectorType(POINTER, self.width)
+            name = f"llvm.masked.gather.{_suffix(self.type)}.v{self.width}p0"
+            function = declare(
+                self.builder.module, name, self.type, pointers, I32, every.type, self.type
+            )
+            align = constant(I32, self.dtype.itemsize)
+            loaded = self.builder.call(function, [addresses, align, every, zero(self.type)])
+            self._mark(loaded)
+            return loaded
+        result: ir.Value = poison(self.type)
+        for lane, offset in enumerate(self._lane_offsets(place, mask)):
+            item = self.load_scalar(self.address(offset))
+            result = self.builder.insert_element(result, item, constant(I32, lane))
+        return result
+
+    # Stores ----------------------------------------------------------------------------------------
+
+    def store_scalar(self, value: ir.Value, address: ir.Value) -> None:
+        self._mark(self.builder.store(value, address, align=self.dtype.itemsize))
+
+    def store(self, value: ir.Value, place: Place, mask: ir.Value | None = None) -> None:
+        """Store every lane that the mask includes. Lanes must not collide."""
+        if place.is_contiguous and mask is None:
+            self.store_scalar(value, self.address(place.base))
+        elif place.is_contiguous:
+            name = f"llvm.masked.store.{_suffix(self.type)}.p0"
+            void = ir.VoidType()
+            function = declare(
+                self.builder.module, name, void, self.type, POINTER, I32, mask.type
+            )
+            align = constant(I32, self.dtype.itemsize)
+            arguments = [value, self.address(place.base), align, mask]
+            self._mark(self.builder.call(function, arguments))
+        else:
+            self.each_lane(value, place, mask, self.store_scalar)
+
+    def each_lane(
+        self,
+        value: ir.Value,
+        place: Place,
+        mask: ir.Value | None,
+        action: Callable[[ir.Value, ir.Value], None],
+    ) -> None:
+        """Run action(item, address) for each lane that the mask includes, in order."""
+        for lane, offset in enumerate(self._lane_offsets(place, mask)):
+            number = constant(I32, lane)
+            item = self.builder.extract_element(value, number)
+            if mask is None:
+                action(item, self.address(offset))
+            else:
+                with self.builder.if_then(self.builder.extract_element(mask, number)):
+                    action(item, self.address(offset))
+
+
+def _suffix(type: ir.VectorType) -> str:
+    element = type.element
+    name = f"i{element.width}" if isinstance(element, ir.IntType) else (
+        "f64" if isinstance(element, ir.DoubleType) else "f32"
+    )
+    return f"v{type.count}{name}"
