@@ -1,0 +1,284 @@
+"""Every graph's way to a result: known in memory, on disk, compiled, or interpreted the first time.
+
+In: a captured graph.  Out: an `Entry`, whose `run` fills storages.  Graphs of equal fingerprint
+share everything, whatever their names and source lines.
+
+Tiers: with "auto" a graph is interpreted at its first run, unless the disk has its code, and
+compiled at its second; "compile" compiles at the first; "interpret" never.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from braze.ir.builder import Rewriter
+from braze.ir.fingerprint import fingerprint
+from braze.ir.graph import Graph
+from braze.ir.interpreter import interpret
+from braze.ir.target import Target
+from braze.runtime.artifact import Artifact
+from braze.runtime.config import TIERS, Tier, config
+from braze.runtime.cpu import host_target
+from braze.runtime.disk_cache import DiskCache
+from braze.runtime.executable import Executable, Input, Sites, site_of
+from braze.runtime.object_loader import ObjectError
+from braze.runtime.pool import get_pool
+from braze.runtime.recompiles import log
+from braze.runtime.stats import stats
+from braze.runtime.storage import Storage
+
+
+class _Known:
+    """What is known of one fingerprint on one target; shared by its entries."""
+
+    __slots__ = ("__weakref__", "executable", "fingerprint", "lock", "looked", "runs", "target")
+
+    def __init__(self, fingerprint: str, target: Target) -> None:
+        self.fingerprint = fingerprint
+        self.target = target
+        self.executable: Executable | None = None
+        self.runs = 0  # without machine code
+        self.looked = False  # on disk
+        self.lock = threading.Lock()
+
+    @property
+    def disk_key(self) -> str:
+        return f"graph {self.fingerprint} {self.target.to_text()}"
+
+
+class Entry:
+    """A graph ready to run.
+
+    Attributes:
+        graph: as it was captured.
+        tier: of this entry, or None to follow `config.tier`.
+    """
+
+    __slots__ = ("_known", "graph", "tier")
+
+    def __init__(self, graph: Graph, known: _Known, tier: Tier | None) -> None:
+        self.graph = graph
+        self.tier = tier
+        self._known = known
+
+    @property
+    def fingerprint(self) -> str:
+        return self._known.fingerprint
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether machine code is loaded."""
+        return self._known.executable is not None
+
+    def run(
+        self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None = None
+    ) -> None:
+        """Compute the outputs.
+
+        Args:
+            inputs: a storage for each input; a Python number for those of role "scalar".
+            outputs: a storage for each output, of its size; for an output that overwrites an input
+                (`graph.aliases`), that input's storage.
+            sites: the user's line of each of the graph's nodes in this call, as a list or a
+                function, for error messages; by default the lines in the graph.
+
+        Raises:
+            IndexError: an index was out of range.
+            CompileError: the compiler failed.
+        """
+        tier = self.tier or config.tier
+        known = self._known
+        executable = known.executable
+        if tier == "interpret":
+            self._interpret(inputs, outputs, sites)
+            return
+        if executable is None:
+            executable = self._obtain(tier)
+            if executable is None:
+                self._interpret(inputs, outputs, sites)
+                return
+        executable.run(inputs, outputs, sites)
+
+    def compile(self) -> Executable:
+        """Machine code for the graph, from memory, disk, or the compiler."""
+        executable = self._obtain("compile")
+        assert executable is not None
+        return executable
+
+    def _obtain(self, tier: Tier) -> Executable | None:
+        """Machine code, or None if the tier wants the graph interpreted this time."""
+        known = self._known
+        with known.lock:
+            if known.executable is None and not known.looked:
+                known.looked = True
+                known.executable = self._from_disk()
+            if known.executable is None:
+                known.runs += 1
+                if tier == "auto" and known.runs == 1:
+                    log.note(self.graph, known.fingerprint, "interpreted once")
+                    return None
+                known.executable = self._from_compiler()
+            return known.executable
+
+    def _from_disk(self) -> Executable | None:
+        disk, known = _disk(), self._known
+        if disk is None:
+            return None
+        start = time.perf_counter()
+        found = disk.load(known.disk_key)
+        if found is None:
+            return None
+        try:
+            artifact = Artifact.from_facts(*found)
+            executable = _load(artifact)
+        except (ValueError, ObjectError) as error:
+            disk.discard(known.disk_key, f"it cannot be loaded: {error}")
+            return None
+        stats.disk_hits += 1
+        stats.kernels += artifact.figures.kernels_after
+        seconds = time.perf_counter() - start
+        log.note(self.graph, known.fingerprint, "disk", seconds, artifact)
+        return executable
+
+    def _from_compiler(self) -> Executable:
+        from braze.runtime.compiler import compile_artifact
+
+        known = self._known
+        start = time.perf_counter()
+        artifact = compile_artifact(self.graph, known.target)
+        executable = _load(artifact)
+        seconds = time.perf_counter() - start
+        stats.compiles += 1
+        stats.compile_seconds += seconds
+        stats.kernels += artifact.figures.kernels_after
+        disk = _disk()
+        if disk is not None:
+            disk.store(known.disk_key, artifact.facts(), artifact.objects)
+        log.note(self.graph, known.fingerprint, "compiled", seconds, artifact)
+        return executable
+
+    def _interpret(
+        self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None
+    ) -> None:
+        graph = self.graph
+        given = [
+            item.array(value.dtype.numpy, value.shape) if isinstance(item, Storage) else item
+            for value, item in zip(graph.inputs, inputs, strict=True)
+        ]
+        try:
+            results = interpret(graph, given)
+        except IndexError:
+            if sites is not None:
+                # Again, with the lines of this call: nothing has been written yet.
+                interpret(_with_sites(graph, sites), given)
+            raise
+        stats.interpreted += 1
+        # All results exist, and share no memory with the inputs: overwriting these is safe now.
+        for storage, result in zip(outputs, results, strict=True):
+            np.copyto(storage.array(result.dtype, result.shape), result)
+
+
+def _with_sites(graph: Graph, sites: Sites) -> Graph:
+    rewriter = Rewriter(graph)
+    for position, node in enumerate(graph.nodes):
+        rewriter.keep(node).location = site_of(sites, position) or node.location
+    return rewriter.done()
+
+
+# The caches ---------------------------------------------------------------------------------------
+
+
+class _Memory:
+    """Known graphs: the recently used, and all that somebody holds an entry of."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.recent: OrderedDict[tuple[str, Target], _Known] = OrderedDict()
+        self.alive: WeakValueDictionary[tuple[str, Target], _Known] = WeakValueDictionary()
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        # Other threads of the parent may have held these.
+        self.lock = threading.Lock()
+        for known in list(self.alive.values()):
+            known.lock = threading.Lock()
+
+    def find(self, key: tuple[str, Target]) -> tuple[_Known, bool]:
+        """What is known of a fingerprint and target, and whether anything was."""
+        with self.lock:
+            known = self.recent.get(key) or self.alive.get(key)
+            was_known = known is not None
+            if known is None:
+                known = self.alive[key] = _Known(*key)
+            self.recent[key] = known
+            self.recent.move_to_end(key)
+            while len(self.recent) > config.cache_entries:
+                self.recent.popitem(last=False)
+            return known, was_known
+
+    def clear(self) -> None:
+        with self.lock:
+            self.recent.clear()
+            self.alive.clear()
+
+
+_memory = _Memory()
+
+
+def prepare(graph: Graph, *, tier: Tier | None = None) -> Entry:
+    """Look a graph up; nothing is compiled before it runs.
+
+    Args:
+        tier: overrides `config.tier` for this entry.
+    """
+    if tier is not None and tier not in TIERS:
+        raise ValueError(f"[prepare] tier must be one of {', '.join(TIERS)}, given {tier!r}")
+    known, was_known = _memory.find((fingerprint(graph), host_target()))
+    if was_known:
+        stats.cache_hits += 1
+    else:
+        stats.graphs += 1
+    return Entry(graph, known, tier)
+
+
+def clear_memory() -> None:
+    """Forget every graph; the disk and entries in use keep theirs."""
+    _memory.clear()
+
+
+def _disk() -> DiskCache | None:
+    if not config.cache_dir or not config.cache_bytes:
+        return None
+    return DiskCache(Path(config.cache_dir), config.cache_bytes)
+
+
+def _load(artifact: Artifact) -> Executable:
+    # The pool's code first, from the disk as well, so that a warm start needs no compiler.
+    get_pool(compile=_pool_object)
+    return Executable(artifact)
+
+
+def _pool_object() -> bytes:
+    """The thread pool's object code, from the disk or the compiler."""
+    target, disk = host_target(), _disk()
+    key = f"pool {target.to_text()}"
+    found = disk.load(key) if disk is not None else None
+    if found is not None:
+        facts, (data,) = found
+        if facts == {"sha256": sha256(data).hexdigest()}:
+            return data
+    from braze.codegen.llvm.pool import pool_object
+
+    data = pool_object(target)
+    if disk is not None:
+        disk.store(key, {"sha256": sha256(data).hexdigest()}, [data])
+    return data

@@ -1,0 +1,104 @@
+"""What the compiler shows of its work: every stage as text, to a list, to files, to stderr.
+
+In: stage names with graphs, programs or text, as the pipeline reaches them.  Out: `Stage` records
+with times; ``<dump_dir>/<graph>-<fingerprint>/NN-<stage>.ir``; lines on stderr by `config.debug`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from braze.ir.graph import Graph
+from braze.ir.loops import Program
+from braze.runtime.config import config
+
+Kind = str
+# Suffix of the dump's file, and the debug level from which the text is shown.
+_KINDS: dict[Kind, tuple[str, int]] = {
+    "graph": (".ir", 2),
+    "text": (".txt", 2),
+    "loops": (".loops", 3),
+    "llvm": (".ll", 4),
+    "assembly": (".s", 5),
+}
+
+
+class Stage(NamedTuple):
+    """One stage: the name of what was just done, its result as text, and how long it took."""
+
+    name: str
+    text: str
+    kind: Kind
+    seconds: float
+
+
+Record = Callable[[str, Graph | Program | str], None]
+
+
+class Recorder:
+    """Collects the stages of one compile, and shows and dumps them as the configuration says.
+
+    Called by the pipeline as ``record(stage, graph_or_program_or_text)``. The time since the last
+    call, printing apart, is the stage's.
+    """
+
+    def __init__(self, graph: Graph, fingerprint: str) -> None:
+        self.stages: list[Stage] = []
+        self._label = f"{_file_name(graph.name)}-{fingerprint[:8]}"
+        self._directory = Path(config.dump_dir, self._label) if config.dump_dir else None
+        self._started = self._last = time.perf_counter()
+        self("captured", graph)
+
+    @staticmethod
+    def is_wanted() -> bool:
+        """Whether the configuration asks for anything to be shown."""
+        return bool(config.dump_dir or config.debug)
+
+    @property
+    def wants_assembly(self) -> bool:
+        return self._directory is not None or config.debug >= _KINDS["assembly"][1]
+
+    def __call__(self, name: str, result: Graph | Program | str, kind: Kind = "") -> None:
+        seconds = time.perf_counter() - self._last
+        if not kind:
+            graph_or_loops = "graph" if isinstance(result, Graph) else "loops"
+            kind = "text" if isinstance(result, str) else graph_or_loops
+        stage = Stage(name, str(result), kind, seconds)
+        self.stages.append(stage)
+        if self._directory is not None:
+            self._dump(self._directory, stage)
+        self._show(stage)
+        self._last = time.perf_counter()
+
+    def _dump(self, directory: Path, stage: Stage) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        number = len(self.stages) - 1
+        if number == 0:
+            # Else stages of an earlier, longer compile would lie among these.
+            for old in directory.glob("[0-9][0-9]-*"):
+                old.unlink()
+        suffix = _KINDS[stage.kind][0]
+        file = directory / f"{number:02d}-{_file_name(stage.name)}{suffix}"
+        file.write_text(stage.text if stage.text.endswith("\n") else stage.text + "\n")
+
+    def _show(self, stage: Stage) -> None:
+        if config.debug >= 1 and len(self.stages) > 1:
+            milliseconds = stage.seconds * 1e3
+            print(f"[{self._label}] {stage.name:<24} {milliseconds:9.2f} ms", file=sys.stderr)
+        if config.debug >= _KINDS[stage.kind][1]:
+            print(f"-- {stage.name}\n{stage.text}", file=sys.stderr)
+
+    def finish(self) -> None:
+        """Show the total."""
+        if config.debug >= 1:
+            total = sum(stage.seconds for stage in self.stages) * 1e3
+            print(f"[{self._label}] {'total':<24} {total:9.2f} ms", file=sys.stderr)
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.+-]", "_", text) or "_"
