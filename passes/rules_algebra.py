@@ -12,6 +12,7 @@ import numpy as np
 
 from braze.ir.dtypes import bool_
 from braze.ir.graph import Value, types_of
+from braze.ir.op import Op
 from braze.ir.ops.contract import parse_equation
 from braze.ir.types import broadcast_shapes
 from braze.passes.rewriting import Rule, RuleBuilder, Site, constant_number, made_by
@@ -179,12 +180,17 @@ def bool_identity(neutral: bool) -> Rule:
 # Reductions ---------------------------------------------------------------------------------------
 
 
+def gives_position(op: Op) -> bool:
+    """Does a reduction give where the extremum is, and not its value?"""
+    return op.is_reduce and op.name.startswith("arg")
+
+
 def reduce_nothing(b: RuleBuilder, site: Site) -> Value | None:
     """A reduction over dimensions of size 1 -> reshape."""
     (x,) = site.operands
     if any(x.shape[d] != 1 for d in site.ints("dims")):
         return None
-    if site.type.dtype is not x.dtype:
+    if gives_position(site.op):
         return b.constant_like(0, site.type)
     return b.reshape_to(x, site.type.shape)
 
