@@ -224,10 +224,9 @@ class Index:
         return total
 
     def __str__(self) -> str:
-        parts = [f"{atom}" if c == 1 else f"{c}*{atom}" for atom, c in self.terms]
-        if self.constant or not parts:
-            parts.append(str(self.constant))
-        return " + ".join(parts)
+        from braze.ir.loops_text import print_index
+
+        return print_index(self)
 
 
 def flatten(indices: tuple[Index, ...], shape: tuple[int, ...]) -> Index:

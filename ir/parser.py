@@ -21,7 +21,7 @@ from braze.ir.types import TensorType, tensor_type
 
 SPACE = re.compile(r"[ \t\r\n]*")
 STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
-NUMBER = re.compile(r"[+-]?(?:inf|nan|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
+NUMBER = re.compile(r"[+-]?(?:(?:inf|nan)\b|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 INTEGER = re.compile(r"[+-]?\d+")
 VALUE = re.compile(rf"%(?:\d+|{NAME.pattern}|{STRING.pattern})", re.ASCII)
 DEVICE = re.compile(r"[\w:]+", re.ASCII)
@@ -196,8 +196,8 @@ def _attributes(scanner: Scanner, op: Op) -> dict[str, AttributeValue]:
     return found
 
 
-def _location(scanner: Scanner) -> Location | None:
-    """The comment at the end of a node's line."""
+def parse_location(scanner: Scanner) -> Location | None:
+    """The comment at the end of a line, if there is one."""
     found = COMMENT.match(scanner.text, scanner.position)
     if found is None:
         return None
@@ -297,7 +297,7 @@ def _graph(scanner: Scanner) -> tuple[Graph, Location | None]:
     scanner.expect("->")
     declared = _outputs(scanner, graph, scope)
     scanner.expect("{")
-    location = _location(scanner)
+    location = parse_location(scanner)
     while not scanner.accept("return"):
         graph.nodes.append(_node(scanner, scope))
     while not scanner.accept("}"):
@@ -342,7 +342,7 @@ def _node(scanner: Scanner, scope: Scope) -> Node:
             operands.append(scope.read(scanner))
     scanner.accept(";")
     attributes: dict[str, Any] = _attributes(scanner, op)
-    body, location = None, _location(scanner)
+    body, location = None, parse_location(scanner)
     if location is None and scanner.accept("graph"):
         scanner.position -= len("graph")
         body, location = _graph(scanner)

@@ -1,0 +1,507 @@
+"""Read the text of kernels and programs. In: text by the grammar in `braze.ir.loops_text`. Out: the
+loop IR.
+
+Reading back gives an object that prints as the same text and computes the same values. Sharing
+survives for what has a `$` name; a load that one statement repeats becomes one object.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+from braze.ir.dtypes import DType, bool_, f32, i64
+from braze.ir.errors import BrazeError, ParseError
+from braze.ir.graph import Location
+from braze.ir.index import Atom, DataIndex, FloorDiv, Index, LoopVar, Mod
+from braze.ir.loops import (
+    Access,
+    Accumulator,
+    Apply,
+    Bound,
+    Buffer,
+    Check,
+    CheckSite,
+    Combine,
+    Const,
+    Contraction,
+    Expr,
+    InBounds,
+    IndexValue,
+    Kernel,
+    Load,
+    Loop,
+    LoopKind,
+    Nest,
+    Philox,
+    Placement,
+    Program,
+    Reduce,
+    Ref,
+    Statement,
+    Store,
+)
+from braze.ir.op import op_named
+from braze.ir.parser import NUMBER, VALUE, Scanner, parse_dtype, parse_location, parse_name
+from braze.ir.printer import NAME
+from braze.ir.types import tensor_type
+
+LET = re.compile(r"\$\d+")
+COMMENT = re.compile(r"[ \t\r\n]*#[ ]?([^\n]*)")
+KINDS: tuple[LoopKind, ...] = get_args(LoopKind)
+COMBINES: tuple[Combine, ...] = get_args(Combine)
+
+
+def parse_kernel(text: str) -> Kernel:
+    """The kernel that a text describes.
+
+    Raises:
+        ParseError: the text does not follow the grammar; the message gives line, column and a
+            caret.
+    """
+    parser = _Parser(Scanner(text))
+    kernel = parser.kernel()
+    parser.scanner.finish()
+    return kernel
+
+
+def parse_program(text: str) -> Program:
+    """The program that a text describes.
+
+    Raises:
+        ParseError: as for `parse_kernel`.
+    """
+    scanner = Scanner(text)
+    program = _program(scanner)
+    scanner.finish()
+    return program
+
+
+def _program(scanner: Scanner) -> Program:
+    scanner.expect("program")
+    name = parse_name(scanner, "@")
+    scanner.expect("(")
+    inputs = scanner.integer()
+    scanner.expect("inputs")
+    scanner.expect(",")
+    outputs = scanner.integer()
+    scanner.expect("outputs")
+    scanner.expect(",")
+    scanner.expect("arena")
+    program = Program(name, inputs, outputs, [], {}, scanner.integer())
+    scanner.expect(")")
+    scanner.expect("{")
+    while scanner.accept("place"):
+        buffer = _buffer_name(scanner)
+        if scanner.accept("arena"):
+            program.placements[buffer] = Placement("arena", offset=scanner.integer())
+        elif scanner.accept("input"):
+            program.placements[buffer] = Placement("input", slot=scanner.integer())
+        else:
+            scanner.expect("output")
+            program.placements[buffer] = Placement("output", slot=scanner.integer())
+    while scanner.accept("site"):
+        message, low, high = scanner.string(), scanner.integer(), scanner.integer()
+        location: Location | None = parse_location(scanner)
+        program.checks.append(CheckSite(message, low, high, location))
+    while scanner.accept("wave"):
+        scanner.expect("{")
+        wave: list[Kernel] = []
+        while not scanner.accept("}"):
+            wave.append(_Parser(scanner).kernel())
+        program.waves.append(wave)
+    scanner.expect("}")
+    return program
+
+
+def _buffer_name(scanner: Scanner) -> str:
+    """A buffer's name after `%`: digits, a plain name or a quoted one."""
+    start = scanner.position
+    token = scanner.take(VALUE, "a buffer")
+    if token.startswith('%"'):
+        scanner.position = start
+        return parse_name(scanner, "%")
+    return token[1:]
+
+
+class _Parser:
+    """Reads one kernel.
+
+    Attributes:
+        buffers, variables, names, lets: what may be referred to at this place.
+        loads: the loads of the statement being read, by their text.
+    """
+
+    def __init__(self, scanner: Scanner) -> None:
+        self.scanner = scanner
+        self.buffers: dict[str, Buffer] = {}
+        self.variables: dict[str, LoopVar] = {}
+        self.names: dict[str, DType] = {}
+        self.lets: dict[str, Expr] = {}
+        self.loads: dict[str, Load] = {}
+
+    # Kernels --------------------------------------------------------------------------------------
+
+    def kernel(self) -> Kernel:
+        scanner = self.scanner
+        is_nest = scanner.accept("nest")
+        if not is_nest:
+            scanner.expect("contraction")
+        name = parse_name(scanner, "@")
+        scanner.expect("(")
+        while not scanner.accept(")"):
+            if self.buffers:
+                scanner.expect(",")
+            self.buffer()
+        scanner.expect("{")
+        comment = []
+        while found := COMMENT.match(scanner.text, scanner.position):
+            comment.append(found[1].rstrip())
+            scanner.position = found.end()
+        buffers = tuple(self.buffers.values())
+        if is_nest:
+            return Nest(name, buffers, self.block(), "\n".join(comment))
+        return self.contraction(name, buffers, "\n".join(comment))
+
+    def buffer(self) -> None:
+        scanner = self.scanner
+        name = _buffer_name(scanner)
+        if name in self.buffers:
+            scanner.fail(f"buffer {name} is declared twice")
+        scanner.expect(":")
+        dtype = parse_dtype(scanner)
+        scanner.expect("[")
+        numel = scanner.integer()
+        scanner.expect("]")
+        if scanner.accept("in"):
+            self.buffers[name] = Buffer(name, dtype, numel, "in")
+        elif scanner.accept("out"):
+            self.buffers[name] = Buffer(name, dtype, numel, "out")
+        else:
+            scanner.expect("inout")
+            self.buffers[name] = Buffer(name, dtype, numel, "inout")
+
+    def contraction(self, name: str, buffers: tuple[Buffer, ...], comment: str) -> Contraction:
+        scanner = self.scanner
+        scanner.expect("for")
+        outer = self.dims("{")
+        scanner.expect("acc")
+        scanner.expect(":")
+        dtype = parse_dtype(scanner)
+        scanner.expect("=")
+        scanner.expect("sum")
+        inner = self.dims("of")
+        dims = (*outer, *inner)
+        lhs = self.access(dims)
+        scanner.expect("*")
+        rhs = self.access(dims)
+        self.names["acc"] = dtype
+        for var in inner:
+            del self.variables[var.name]
+        stores: list[Store] = []
+        for statement in self.block():
+            if not isinstance(statement, Store):
+                scanner.fail("a contraction holds stores only")
+            stores.append(statement)
+        scanner.expect("}")
+        return Contraction(name, buffers, dims, len(inner), lhs, rhs, stores, dtype, comment)
+
+    def dims(self, end: str) -> tuple[LoopVar, ...]:
+        """Dimensions up to and with the token that ends them; they come into scope."""
+        found: list[LoopVar] = []
+        while not self.scanner.accept(end):
+            if found:
+                self.scanner.expect(",")
+            found.append(self.dim())
+        return tuple(found)
+
+    def dim(self) -> LoopVar:
+        scanner = self.scanner
+        scanner.skip()
+        start = scanner.position
+        name = scanner.take(NAME, "a loop variable")
+        if name in self.variables:
+            scanner.fail(f"loop variable {name} is already in use", start)
+        scanner.expect("in")
+        var = self.variables[name] = LoopVar(name, scanner.integer())
+        return var
+
+    def access(self, dims: tuple[LoopVar, ...]) -> Access:
+        """An element as strides; those of 1-sized dimensions are kept."""
+        scanner = self.scanner
+        buffer = self.buffer_used()
+        scanner.expect("[")
+        terms, offset = self.terms()
+        scanner.expect("]")
+        strides = dict.fromkeys(dims, 0)
+        for atom, factor in terms:
+            if not isinstance(atom, LoopVar):
+                scanner.fail("a contraction's operand is addressed by strides only")
+            strides[atom] += factor
+        return Access(buffer, tuple(strides.values()), offset)
+
+    def buffer_used(self) -> Buffer:
+        scanner = self.scanner
+        scanner.skip()
+        start = scanner.position
+        name = _buffer_name(scanner)
+        if name not in self.buffers:
+            scanner.fail(f"no buffer is called {name}", start)
+        return self.buffers[name]
+
+    # Statements -----------------------------------------------------------------------------------
+
+    def block(self) -> list[Statement]:
+        """Statements up to and with the closing brace."""
+        scanner = self.scanner
+        lets, names = dict(self.lets), dict(self.names)
+        statements: list[Statement] = []
+        while not scanner.accept("}"):
+            self.loads = {}
+            if scanner.looking_at(LET):
+                self.let()
+            elif scanner.accept("for"):
+                statements.append(self.loop())
+            elif scanner.accept("store"):
+                statements.append(self.store())
+            elif scanner.accept("reduce"):
+                statements.append(self.reduce())
+            elif scanner.accept("check"):
+                statements.append(self.check())
+            else:
+                scanner.fail("expected a statement or '}'")
+        self.lets, self.names = lets, names
+        return statements
+
+    def let(self) -> None:
+        scanner = self.scanner
+        start = scanner.position
+        name = scanner.take(LET, "a name")
+        if name in self.lets:
+            scanner.fail(f"{name} is defined twice", start)
+        scanner.expect("=")
+        self.lets[name] = self.expr()
+
+    def loop(self) -> Loop:
+        scanner = self.scanner
+        var = self.dim()
+        kind = self.kind()
+        chunks = scanner.integer() if scanner.accept("chunks") else 1
+        scanner.expect("{")
+        body = self.block()
+        del self.variables[var.name]
+        return Loop(var, body, kind, chunks)
+
+    def kind(self) -> LoopKind:
+        for kind in KINDS:
+            if self.scanner.accept(kind):
+                return kind
+        return "serial"
+
+    def store(self) -> Store:
+        buffer = self.buffer_used()
+        index, guard = self.element()
+        accumulate = self.scanner.accept("+=")
+        if not accumulate:
+            self.scanner.expect("=")
+        return Store(buffer, index, self.expr(), guard, accumulate)
+
+    def check(self) -> Check:
+        scanner = self.scanner
+        low = scanner.integer()
+        scanner.expect("<=")
+        value = self.expr()
+        scanner.expect("<")
+        high = scanner.integer()
+        scanner.expect("code")
+        return Check(value, low, high, scanner.integer())
+
+    def reduce(self) -> Reduce:
+        scanner = self.scanner
+        loops: list[tuple[LoopVar, LoopKind]] = []
+        while not scanner.accept("{"):
+            if loops:
+                scanner.expect(",")
+            loops.append((self.dim(), self.kind()))
+        lets = dict(self.lets)
+        accumulators: list[Accumulator] = []
+        while not scanner.accept("}"):
+            self.loads = {}
+            if scanner.looking_at(LET):
+                self.let()
+            else:
+                accumulators.append(self.accumulator())
+        self.lets = lets
+        for var, _ in loops:
+            del self.variables[var.name]
+        for accumulator in accumulators:
+            self.names[accumulator.name] = accumulator.dtype
+        return Reduce(tuple(loops), tuple(accumulators))
+
+    def accumulator(self) -> Accumulator:
+        scanner = self.scanner
+        name = scanner.take(NAME, "a name or '}'")
+        scanner.expect("=")
+        for combine in COMBINES:
+            if scanner.accept(combine):
+                scanner.expect("(")
+                value = self.expr()
+                scanner.expect(")")
+                position = self.index() if scanner.accept("at") else None
+                return Accumulator(name, combine, value, position)
+        scanner.fail(f"expected one of {', '.join(COMBINES)}")
+
+    # Indices --------------------------------------------------------------------------------------
+
+    def element(self) -> tuple[Index, tuple[Bound, ...]]:
+        """What stands in an element's brackets."""
+        self.scanner.expect("[")
+        index = self.index()
+        guard = self.bounds() if self.scanner.accept("if") else ()
+        self.scanner.expect("]")
+        return index, guard
+
+    def bounds(self) -> tuple[Bound, ...]:
+        scanner = self.scanner
+        found: list[Bound] = []
+        while not found or scanner.accept("and"):
+            low = scanner.integer()
+            scanner.expect("<=")
+            index = self.index()
+            scanner.expect("<")
+            found.append(Bound(index, low, scanner.integer()))
+        return tuple(found)
+
+    def index(self) -> Index:
+        terms, constant = self.terms()
+        return Index(tuple(terms), constant)
+
+    def terms(self) -> tuple[list[tuple[Atom, int]], int]:
+        """The terms as they stand, and the sum of the constants."""
+        scanner = self.scanner
+        terms: list[tuple[Atom, int]] = []
+        constant = 0
+        sign = -1 if scanner.accept("-") else 1
+        while True:
+            if scanner.looking_at(NUMBER) and not scanner.looking_at(NAME):
+                factor = scanner.integer()
+                if scanner.accept("*"):
+                    terms.append((self.atom(), sign * factor))
+                else:
+                    constant += sign * factor
+            else:
+                terms.append((self.atom(), sign))
+            if scanner.accept("+"):
+                sign = 1
+            elif scanner.accept("-"):
+                sign = -1
+            else:
+                return terms, constant
+
+    def atom(self) -> Atom:
+        scanner = self.scanner
+        scanner.skip()
+        start = scanner.position
+        if scanner.accept("["):
+            value = self.expr()
+            scanner.expect("<")
+            extent = scanner.integer()
+            scanner.expect("]")
+            return DataIndex(value, extent)
+        if scanner.accept("("):
+            inner = self.index()
+            scanner.expect(")")
+            if scanner.accept("//"):
+                return FloorDiv(inner, scanner.integer())
+            scanner.expect("%")
+            return Mod(inner, scanner.integer())
+        name = scanner.take(NAME, "an index")
+        if name not in self.variables:
+            scanner.fail(f"no loop variable is called {name}", start)
+        return self.variables[name]
+
+    # Expressions ----------------------------------------------------------------------------------
+
+    def expr(self) -> Expr:
+        scanner = self.scanner
+        scanner.skip()
+        start = scanner.position
+        if scanner.looking_at(LET):
+            name = scanner.take(LET, "a name")
+            if name not in self.lets:
+                scanner.fail(f"{name} is not defined before this", start)
+            return self.lets[name]
+        if scanner.looking_at(VALUE):
+            return self.load()
+        for word, value in (("true", True), ("false", False)):
+            if scanner.accept(word):
+                return Const(value, bool_)
+        if scanner.looking_at(NUMBER):
+            return self.constant()
+        name = scanner.take(NAME, "an expression")
+        if not scanner.accept("("):
+            if name not in self.names:
+                scanner.fail(f"{name} is not defined before this", start)
+            return Ref(name, self.names[name])
+        return self.call(name, start)
+
+    def load(self) -> Load:
+        start = self.scanner.position
+        buffer = self.buffer_used()
+        index, guard = self.element()
+        load = Load(buffer, index, guard)
+        return self.loads.setdefault(self.scanner.text[start : self.scanner.position], load)
+
+    def constant(self) -> Const:
+        scanner = self.scanner
+        text = scanner.take(NUMBER, "a number")
+        is_integer = text.lstrip("+-").isdigit()
+        value = int(text) if is_integer else float(text)
+        if scanner.accept(":"):
+            return Const(value, parse_dtype(scanner))
+        return Const(value, i64 if is_integer else f32)
+
+    def call(self, name: str, start: int) -> Expr:
+        """What follows ``name(``."""
+        scanner = self.scanner
+        if name == "index":
+            index = self.index()
+            scanner.expect(")")
+            return IndexValue(index)
+        if name == "inside":
+            bounds = () if scanner.accept(")") else self.bounds()
+            if bounds:
+                scanner.expect(")")
+            return InBounds(bounds)
+        arguments: list[Expr] = []
+        while not scanner.accept(";") and not scanner.accept(")"):
+            if arguments:
+                scanner.expect(",")
+            arguments.append(self.expr())
+        after_semicolon = scanner.text[scanner.position - 1] == ";"
+        if name == "philox":
+            word = scanner.integer()
+            scanner.expect(")")
+            if len(arguments) != 2:
+                scanner.fail("philox takes a counter and a seed", start)
+            return Philox(word, *arguments)
+        dtype = parse_dtype(scanner) if after_semicolon else None
+        if after_semicolon:
+            scanner.expect(")")
+        return self.apply(name, tuple(arguments), dtype, start)
+
+    def apply(
+        self, name: str, arguments: tuple[Expr, ...], dtype: DType | None, start: int
+    ) -> Apply:
+        try:
+            op = op_named(name)
+            types = [tensor_type(argument.dtype) for argument in arguments]
+            attributes = {} if dtype is None else {"dtype": dtype}
+            (result,) = op.result_types(types, attributes)
+        except KeyError:
+            self.scanner.fail(f"no op is called {name!r}", start)
+        except (BrazeError, TypeError, ValueError) as error:
+            if isinstance(error, ParseError):
+                raise
+            self.scanner.fail(f"{name} does not take these arguments: {error}", start)
+        return Apply(op, arguments, result.dtype)
