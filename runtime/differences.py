@@ -17,6 +17,8 @@ from braze.ir.types import TensorType
 
 # Below this likeness (0: nothing in common, 1: the same operations) no graph is worth comparing.
 _LEAST_LIKENESS = 0.3
+# With more pairs of equal operations than this, what came and went is counted and not aligned.
+_MOST_PAIRS = 20_000
 
 
 class Step(NamedTuple):
@@ -130,13 +132,9 @@ def _different_operations(new: Sequence[Step], old: Sequence[Step]) -> str:
     """Operations that came, went or were exchanged, with the line of the first."""
     start, end = _common_ends(new, old)
     fresh, gone = new[start : len(new) - end], old[start : len(old) - end]
-    matcher = SequenceMatcher(None, [s.op for s in gone], [s.op for s in fresh], autojunk=False)
-    came: list[Step] = []
-    went: list[Step] = []
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        if tag != "equal":
-            went.extend(gone[i1:i2])
-            came.extend(fresh[j1:j2])
+    came, went = _aligned(fresh, gone)
+    if not came and not went:
+        return "the same operations in another order"
     if not went:
         return f"{_count(len(came), 'more operation')}, first: {came[0]}"
     if not came:
@@ -145,6 +143,30 @@ def _different_operations(new: Sequence[Step], old: Sequence[Step]) -> str:
         f"{_count(len(came), 'other operation')}, first: {came[0]} "
         f"(in place of {len(went)}, first: {went[0]})"
     )
+
+
+def _aligned(fresh: Sequence[Step], gone: Sequence[Step]) -> tuple[list[Step], list[Step]]:
+    """The steps of each that have no counterpart in the other."""
+    counts, others = Counter(s.op for s in fresh), Counter(s.op for s in gone)
+    came: list[Step] = []
+    went: list[Step] = []
+    # The matcher looks at every pair of equal operations, many times over.
+    if sum(count * others[op] for op, count in counts.items()) <= _MOST_PAIRS:
+        matcher = SequenceMatcher(None, [s.op for s in gone], [s.op for s in fresh], autojunk=False)
+        for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+            if tag != "equal":
+                went.extend(gone[i1:i2])
+                came.extend(fresh[j1:j2])
+        return came, went
+    for steps, surplus, found in (
+        (fresh, counts - others, came),
+        (gone, others - counts, went),
+    ):
+        for step in steps:
+            if surplus[step.op] > 0:
+                surplus[step.op] -= 1
+                found.append(step)
+    return came, went
 
 
 def _common_ends(new: Sequence[Step], old: Sequence[Step]) -> tuple[int, int]:
