@@ -86,6 +86,7 @@ class Op:
         gradients: operand name -> rule, for the operands that have one.
         differentiable: False for operations whose results carry no gradient (comparisons, ...).
         domain: interval in which tests sample float operands.
+        cost: rough number of instructions for one result element.
         effect: must not be removed though nobody reads its results (`check`).
     """
 
@@ -103,6 +104,7 @@ class Op:
     variadic: bool
     effect: bool
     domain: tuple[float, float]
+    cost: int
     doc: str
 
     @property
@@ -182,6 +184,7 @@ def declare(
     variadic: bool = False,
     effect: bool = False,
     domain: tuple[float, float] = (-2.0, 2.0),
+    cost: int = 1,
     doc: str,
 ) -> Op:
     """Declare an operation and enter it in the table.
@@ -229,6 +232,7 @@ def declare(
         variadic=variadic,
         effect=effect,
         domain=domain,
+        cost=cost,
         doc=doc,
     )
     _TABLE[name] = op

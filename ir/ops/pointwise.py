@@ -30,6 +30,7 @@ def _pointwise(
     infer: Callable[..., tuple[TensorType, ...]] | None = None,
     gradients: Mapping[str, Rule] | None = None,
     domain: Domain = (-2.0, 2.0),
+    cost: int = 1,
 ) -> Op:
     return declare(
         name,
@@ -41,6 +42,7 @@ def _pointwise(
         differentiable=gradients is not None,
         broadcasts=True,
         domain=domain,
+        cost=cost,
         doc=doc,
     )
 
@@ -95,6 +97,7 @@ div = _pointwise(
         "y": lambda b, g, y, out: b.neg(b.div(b.mul(g, out), y)),
     },
     domain=(0.5, 2.0),
+    cost=5,
 )
 
 
@@ -115,6 +118,7 @@ floor_divide = _pointwise(
     "x y",
     _floor_divide,
     "x // y rounded towards minus infinity; 0 where an integer y is 0.",
+    cost=6,
 )
 remainder = _pointwise(
     "remainder",
@@ -123,6 +127,7 @@ remainder = _pointwise(
     "x - floor(x / y) * y: the sign of y, as Python's %; 0 where an integer y is 0.",
     gradients={"x": lambda b, g: g},
     domain=(0.5, 2.0),
+    cost=6,
 )
 pow = _pointwise(
     "pow",
@@ -137,6 +142,7 @@ pow = _pointwise(
         ),
     },
     domain=(0.5, 2.0),
+    cost=40,
 )
 maximum = _pointwise(
     "maximum",
@@ -169,6 +175,7 @@ atan2 = _pointwise(
         "x": lambda b, g, y, x: b.neg(b.div(b.mul(g, y), b.add(b.mul(x, x), b.mul(y, y)))),
     },
     domain=(0.5, 2.0),
+    cost=25,
 )
 
 
@@ -193,7 +200,14 @@ sign = _pointwise(
 )
 
 
-def _unary(name: str, evaluate: Rule, doc: str, gradient: Rule, domain: Domain = (-2, 2)) -> Op:
+def _unary(
+    name: str,
+    evaluate: Rule,
+    doc: str,
+    gradient: Rule,
+    domain: Domain = (-2, 2),
+    cost: int = 15,
+) -> Op:
     return _pointwise(
         name,
         "x",
@@ -202,6 +216,7 @@ def _unary(name: str, evaluate: Rule, doc: str, gradient: Rule, domain: Domain =
         infer=floating(name),
         gradients={"x": gradient},
         domain=domain,
+        cost=cost,
     )
 
 
@@ -218,7 +233,7 @@ log1p = _unary(
     (-0.5, 4),
 )
 sqrt = _unary(
-    "sqrt", np.sqrt, "Square root.", lambda b, g, out: b.div(b.mul(g, 0.5), out), (0.1, 4)
+    "sqrt", np.sqrt, "Square root.", lambda b, g, out: b.div(b.mul(g, 0.5), out), (0.1, 4), 6
 )
 sin = _unary("sin", np.sin, "Sine.", lambda b, g, x: b.mul(g, b.cos(x)))
 cos = _unary("cos", np.cos, "Cosine.", lambda b, g, x: b.neg(b.mul(g, b.sin(x))))
