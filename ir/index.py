@@ -148,6 +148,21 @@ class Index:
         q, r = divmod(self.constant, divisor)
         return Index._sum(whole, q), Index._sum(rest, r)
 
+    def _common_part(self, divisor: int) -> tuple[int, Index, Index] | None:
+        """g, a, r with self == g * a + r, 0 <= r < g and g > 1 a factor of the divisor; the largest such g."""
+        common = divisor
+        for _, c in self.terms:
+            common = gcd(common, c)
+        factors = {gcd(divisor, c) for _, c in self.terms} | {common}
+        for g in sorted(factors, reverse=True):
+            if g == 1 or g == divisor:
+                continue
+            whole, rest = self._split(g)
+            low, high = rest.span
+            if low >= 0 and high < g:
+                return g, whole, rest
+        return None
+
     def __floordiv__(self, divisor: int) -> Index:
         if divisor == 1:
             return self
@@ -155,14 +170,11 @@ class Index:
         low, high = rest.span
         if low // divisor == high // divisor:
             return quotient + low // divisor
-        common = divisor
-        for _, c in rest.terms:
-            common = gcd(common, c)
-        if common > 1:
+        found = rest._common_part(divisor)
+        if found is not None:
             # floor((g*a + r) / (g*d)) = floor(a / d) for 0 <= r < g
-            terms = tuple((atom, c // common) for atom, c in rest.terms)
-            reduced = Index(terms, rest.constant // common)
-            return quotient + reduced // (divisor // common)
+            g, a, _ = found
+            return quotient + a // (divisor // g)
         if len(rest.terms) == 1 and rest.constant == 0:
             atom, c = rest.terms[0]
             if c == 1 and isinstance(atom, FloorDiv):
@@ -180,6 +192,11 @@ class Index:
             atom, c = rest.terms[0]
             if c == 1 and isinstance(atom, Mod) and atom.divisor % divisor == 0:
                 return atom.inner % divisor
+        found = rest._common_part(divisor)
+        if found is not None:
+            # (g*a + r) % (g*d) = g * (a % d) + r for 0 <= r < g
+            g, a, r = found
+            return a % (divisor // g) * g + r
         return Index.of(Mod(rest, divisor))
 
     @property

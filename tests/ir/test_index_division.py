@@ -1,0 +1,64 @@
+"""Division and remainder of indices are exact, whatever was simplified."""
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar, Mod
+
+
+def value_of(index: Index, values: dict[LoopVar, int]) -> int:
+    total = index.constant
+    for atom, c in index.terms:
+        assert not isinstance(atom, DataIndex)
+        if isinstance(atom, LoopVar):
+            total += c * values[atom]
+        elif isinstance(atom, FloorDiv):
+            total += c * (value_of(atom.inner, values) // atom.divisor)
+        else:
+            assert isinstance(atom, Mod)
+            total += c * (value_of(atom.inner, values) % atom.divisor)
+    return total
+
+
+coefficient = st.integers(-12, 12)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 6), coefficient), min_size=1, max_size=3),
+    st.integers(-30, 30),
+    st.lists(st.tuples(st.sampled_from(["//", "%", "*", "+"]), st.integers(1, 24)), max_size=4),
+)
+@settings(max_examples=400, deadline=None)
+def test_arithmetic_is_exact(terms, constant, steps):
+    variables = [LoopVar(f"v{i}", extent) for i, (extent, _) in enumerate(terms)]
+    points = [
+        dict(zip(variables, point, strict=True))
+        for point in itertools.product(*(range(v.extent) for v in variables))
+    ]
+    index = Index((), constant)
+    for variable, (_, c) in zip(variables, terms, strict=True):
+        index = index + Index.of(variable) * c
+    expected = [
+        constant + sum(c * p[v] for v, (_, c) in zip(variables, terms, strict=True)) for p in points
+    ]
+    for operation, number in steps:
+        if operation == "//":
+            index, expected = index // number, [e // number for e in expected]
+        elif operation == "%":
+            index, expected = index % number, [e % number for e in expected]
+        elif operation == "*":
+            index, expected = index * number, [e * number for e in expected]
+        else:
+            index, expected = index + number, [e + number for e in expected]
+    assert [value_of(index, p) for p in points] == expected
+    low, high = index.span
+    assert low <= min(expected) and max(expected) <= high
+
+
+def test_a_part_below_the_stride_drops_out_of_a_division():
+    i, j = LoopVar("i", 6), LoopVar("j", 12)
+    flat = Index.of(i) * 12 + Index.of(j)
+    assert str(flat // 24) == "(i)//2"
+    assert str(flat % 24) == "12*(i)%2 + j"
