@@ -21,7 +21,7 @@ _HOMES = {
     "LoadedModel": "package",
     "PackageError": "package",
     "load": "package",
-    "write_package": "package",
+    "write_package": "package_writer",
 }
 # `config` and `stats` are missing: these names mean the modules, which hold objects of that name.
 __all__ = sorted(_HOMES)

@@ -1,0 +1,193 @@
+"""Run a model that was compiled ahead of time, from one file, without any compiler.
+
+In: a package.  Out: a `LoadedModel`: NumPy arrays in, NumPy arrays out.  Everything is checked
+before code is mapped; neither the front end nor LLVM is imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from braze.ir.dtypes import dtype_named
+from braze.ir.errors import DTypeError, ParseError, ShapeError
+from braze.ir.target import Target, can_run
+from braze.runtime.artifact import Artifact, Slot
+from braze.runtime.cpu import host_target
+from braze.runtime.executable import Executable, Input
+from braze.runtime.object_loader import ObjectError
+from braze.runtime.package_format import Archive, PackageError
+from braze.runtime.pool import get_pool
+from braze.runtime.storage import Storage
+from braze.runtime.weights import unpack_weights
+
+__all__ = ["LoadedModel", "PackageError", "load"]
+
+
+class LoadedModel:
+    """A compiled model.
+
+    Attributes:
+        name: of the graph.
+        inputs, outputs: names, dtypes and shapes of what a call takes and gives.
+        target: what the code in use was made for.
+        graph_text: the captured graph, for reading.
+        braze_version: of the Braze that wrote the package.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        manifest = archive.manifest
+        entry, self.target = _choose(archive.path, manifest["targets"])
+        objects = tuple(bytes(archive[name]) for name in entry["objects"])
+        artifact = Artifact.from_facts(entry["facts"], objects)
+        self.name: str = manifest["name"]
+        self.braze_version: str = manifest["braze"]
+        self.graph_text = bytes(archive["graph.ir"]).decode()
+        self.outputs = artifact.outputs
+        self._structure = manifest["structure"]
+        weights = _weights(archive)
+        names: list[str] = manifest["inputs"]
+        self.inputs: tuple[Slot, ...] = ()
+        # What is fixed stands here already; what a call brings goes into the other places.
+        self._fixed: list[Input | None] = []
+        self._places: list[int] = []
+        for place, slot in enumerate(artifact.inputs):
+            if slot.name in weights:
+                self._fixed.append(_held(weights[slot.name], slot))
+                continue
+            name = names[len(self._places)]
+            self.inputs += (Slot(name, slot.dtype, slot.shape, slot.role),)
+            self._places.append(place)
+            self._fixed.append(None)
+        # The pool's code is the package's, unless this process has started one before.
+        get_pool(compile=lambda: bytes(archive[entry["pool"]]))
+        self._executable = Executable(artifact)
+
+    def __call__(self, *arrays: Any) -> Any:
+        """Run the model.
+
+        Args:
+            arrays: one for each of `inputs`, of exactly its dtype and shape. What is not contiguous
+                is copied.
+
+        Returns:
+            New arrays, in the structure that the exported function returned: one array, or tuples,
+            lists and dicts of them.
+
+        Raises:
+            TypeError: too many or too few arrays.
+            DTypeError, ShapeError: one does not fit; the message names the input.
+            IndexError: an index was out of range.
+        """
+        if len(arrays) != len(self.inputs):
+            names = ", ".join(slot.name for slot in self.inputs)
+            raise TypeError(
+                f"model {self.name} takes {len(self.inputs)} inputs ({names}), given {len(arrays)}"
+            )
+        given: list[Any] = list(self._fixed)
+        for place, slot, array in zip(self._places, self.inputs, arrays, strict=True):
+            given[place] = _input(self.name, slot, array)
+        results, storages = [], []
+        for slot in self.outputs:
+            dtype = dtype_named(slot.dtype).numpy
+            storage = Storage(int(np.prod(slot.shape, dtype=np.int64)) * dtype.itemsize)
+            storages.append(storage)
+            results.append(storage.array(dtype, slot.shape))
+        self._executable.run(given, storages)
+        return _arranged(self._structure, results)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{slot.name}: {_type(slot)}" for slot in self.inputs)
+        outputs = ", ".join(map(_type, self.outputs))
+        return f"<braze model {self.name}({inputs}) -> ({outputs}) for {self.target.name}>"
+
+
+def load(path: str | os.PathLike[str]) -> LoadedModel:
+    """Load a package that `braze.aot.compile` wrote.
+
+    Raises:
+        PackageError: it is no package, is damaged (the message names the entry), has a newer
+            format, or is made for another processor (the message names the missing features).
+        FileNotFoundError: there is no such file.
+    """
+    archive = Archive(Path(path))
+    try:
+        return LoadedModel(archive)
+    except PackageError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, ObjectError, ParseError) as error:
+        # The hashes are right, so this is how it was written.
+        raise PackageError(f"{path} cannot be loaded: {error!r}") from error
+
+
+def _choose(path: Path, targets: list[dict[str, Any]]) -> tuple[dict[str, Any], Target]:
+    """The widest target that this processor can run."""
+    host = host_target()
+    reasons: list[str] = []
+    usable: list[tuple[int, int, int, dict[str, Any], Target]] = []
+    for entry in targets:
+        target = Target.from_text(entry["facts"]["target"])
+        reason = can_run(target, host)
+        if reason is None:
+            usable.append((target.vector_bits, len(target.features), len(usable), entry, target))
+        else:
+            reasons.append(f"{target.name} {reason}")
+    if not usable:
+        raise PackageError(f"{path} is not built for this CPU: {'; '.join(reasons)}")
+    *_, entry, target = max(usable, key=lambda item: item[:3])
+    return entry, target
+
+
+def _weights(archive: Archive) -> dict[str, np.ndarray]:
+    return dict(unpack_weights(archive["weights.safetensors"]))
+
+
+def _held(array: np.ndarray, slot: Slot) -> Input:
+    """A weight in aligned memory of its own; the file is not needed any more."""
+    if slot.role == "scalar":
+        number: int | float | bool = array.item()
+        return number
+    storage = Storage(array.nbytes)
+    storage.array(array.dtype, array.shape)[...] = array
+    return storage
+
+
+def _input(model: str, slot: Slot, given: Any) -> Input:
+    if slot.role == "scalar" and isinstance(given, (int, float)):
+        return given
+    array = np.asarray(given)
+    dtype = dtype_named(slot.dtype).numpy
+    if array.dtype.newbyteorder("=") != dtype:
+        raise DTypeError(
+            f"[{model}] input {slot.name} must be {_type(slot)}, given {array.dtype}"
+            f"{list(array.shape)}; convert it with .astype(numpy.{dtype})"
+        )
+    if array.shape != slot.shape:
+        raise ShapeError(
+            f"[{model}] input {slot.name} must be {_type(slot)}, given shape {list(array.shape)}"
+        )
+    if slot.role == "scalar":
+        number: int | float | bool = array.item()
+        return number
+    return Storage.from_numpy(array)
+
+
+def _type(slot: Slot) -> str:
+    return f"{slot.dtype}[{','.join(map(str, slot.shape))}]"
+
+
+def _arranged(structure: str, results: list[np.ndarray]) -> Any:
+    """The results in place of their numbers in a literal such as ``{'logits': 0}``."""
+
+    def fill(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: fill(value) for key, value in item.items()}
+        if isinstance(item, (tuple, list)):
+            return type(item)(map(fill, item))
+        return None if item is None else results[item]
+
+    return fill(ast.literal_eval(structure))

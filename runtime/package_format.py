@@ -1,0 +1,131 @@
+"""The file that a package is: a zip archive which nothing but this module needs to unpack.
+
+    mimetype              what `file` and people recognise it by
+    code/<target>/*.o     objects, the thread pool's among them
+    weights.safetensors   the parameters
+    graph.ir              the captured graph as text
+    manifest.json         everything else; where each entry lies, and its SHA-256
+    archive comment       format version; where the manifest lies, and its SHA-256
+
+Entries are stored, not compressed, so they are read in place. Everything is checked against its
+hash before anything is believed, and the format's version before that. FORMAT changes with this
+layout, with the calling convention of compiled graphs, and with the thread pool's interface.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import re
+import threading
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from braze.ir.errors import BrazeError
+
+FORMAT = 1
+MIMETYPE = b"application/x-braze-package"
+MANIFEST = "manifest.json"
+
+# A zip file's local header: its signature, and where names begin.
+_LOCAL_SIGNATURE = b"PK\x03\x04"
+_LOCAL_HEADER_BYTES = 30
+_START = b"mimetype" + MIMETYPE
+_COMMENT = re.compile(rb"braze-package (\d{4}) (\d{16}) (\d{16}) ([0-9a-f]{64})")
+_COMMENT_BYTES = len("braze-package ") + 4 + 1 + 16 + 1 + 16 + 1 + 64
+
+
+class PackageError(BrazeError, ValueError):
+    """A file is not a package, is damaged, or is not for this machine or this version."""
+
+
+def write_archive(path: Path, manifest: dict[str, Any], entries: Mapping[str, bytes]) -> None:
+    """Write a package beside its place and rename it into it; equal contents make equal files."""
+    from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+    def add(archive: ZipFile, name: str, data: bytes) -> dict[str, Any]:
+        # No time: the default is the earliest that the format knows.
+        archive.writestr(ZipInfo(name), data)
+        # The archive stands right behind the entry's last byte.
+        assert archive.fp is not None
+        offset = archive.fp.tell() - len(data)
+        return {"offset": offset, "size": len(data), "sha256": sha256(data).hexdigest()}
+
+    unique = f".{path.name}.{os.getpid()}-{threading.get_ident()}-{time.time_ns()}"
+    temporary = path.with_name(unique)
+    try:
+        with open(temporary, "xb") as file:
+            with ZipFile(file, "w", ZIP_STORED) as archive:
+                add(archive, "mimetype", MIMETYPE)
+                places = {name: add(archive, name, data) for name, data in entries.items()}
+                text = json.dumps({**manifest, "entries": places}, indent=1).encode()
+                place = add(archive, MANIFEST, text)
+                archive.comment = (
+                    f"braze-package {FORMAT:04d} {place['offset']:016d} {place['size']:016d} "
+                    f"{place['sha256']}"
+                ).encode()
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class Archive:
+    """A package's checked contents.
+
+    manifest: what `write_archive` was given.
+
+    Raises: PackageError, FileNotFoundError and other OSErrors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._data = _map(path)
+        format, offset, size, digest = self._comment()
+        if format > FORMAT:
+            raise PackageError(
+                f"{path} has format {format}, newer than this Braze, which reads up to {FORMAT}"
+            )
+        text = self._checked(MANIFEST, offset, size, digest)
+        manifest: dict[str, Any] = json.loads(bytes(text))
+        self._entries = {
+            name: self._checked(name, place["offset"], place["size"], place["sha256"])
+            for name, place in manifest.pop("entries").items()
+        }
+        self.manifest = manifest
+
+    def __getitem__(self, name: str) -> memoryview:
+        """An entry's bytes, in place."""
+        return self._entries[name]
+
+    def _comment(self) -> tuple[int, int, int, str]:
+        """Format, place, size and hash of the manifest."""
+        data, path = self._data, self.path
+        start = data[_LOCAL_HEADER_BYTES : _LOCAL_HEADER_BYTES + len(_START)]
+        if data[: len(_LOCAL_SIGNATURE)] != _LOCAL_SIGNATURE or start != _START:
+            raise PackageError(f"{path} is not a Braze package")
+        found = _COMMENT.fullmatch(data[-_COMMENT_BYTES:])
+        if found is None:
+            raise PackageError(f"{path} is truncated, or damaged at its end")
+        return int(found[1]), int(found[2]), int(found[3]), found[4].decode()
+
+    def _checked(self, name: str, offset: int, size: int, digest: str) -> memoryview:
+        if offset + size > len(self._data):
+            raise PackageError(f"{self.path} is damaged: {name} lies outside the file")
+        content = memoryview(self._data)[offset : offset + size]
+        if sha256(content).hexdigest() != digest:
+            raise PackageError(f"{self.path} is damaged: {name} is not what was written")
+        return content
+
+
+def _map(path: Path) -> bytes | mmap.mmap:
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return b""
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

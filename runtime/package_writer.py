@@ -1,0 +1,165 @@
+"""Compile a graph ahead of time into one file, for one or several processors.
+
+In: a graph, its weights, and target names.  Out: a package that `braze.runtime.load` runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from braze.ir.graph import Graph, Value
+from braze.ir.target import Target, named_target
+from braze.runtime import compiler
+from braze.runtime.cpu import host_target
+from braze.runtime.environment import braze_version
+from braze.runtime.package_format import PackageError, write_archive
+from braze.runtime.weights import pack_weights
+
+HOST = "host"
+
+
+def write_package(
+    path: str | os.PathLike[str],
+    graph: Graph,
+    weights: Mapping[str, np.ndarray | int | float],
+    *,
+    input_names: Sequence[str] | None = None,
+    structure: str | None = None,
+    targets: Sequence[str] = (HOST,),
+) -> Path:
+    """Compile `graph` and write it with its weights.
+
+    Args:
+        weights: name of a graph input -> its value, for every input of role param, buffer or const
+            and any others that are to be fixed. Every other input is an argument of a call.
+        input_names: what to call the arguments, in order; by default the graph's names.
+        structure: how a call arranges the outputs: a Python literal in which their numbers stand
+            for them, such as ``(0, 1)`` or ``{'logits': 0}``. By default ``0``, or a tuple of all.
+        targets: names of `braze.ir.target.TARGET_NAMES`, or "host" for this processor.
+
+    Returns:
+        The path.
+
+    Raises:
+        PackageError: the graph, the weights or the structure do not fit each other.
+        TargetError: an unknown target.
+    """
+    arrays = _checked_weights(graph, weights)
+    names = _checked_names(graph, arrays, input_names)
+    if structure is None:
+        whole = ", ".join(map(str, range(len(graph.outputs))))
+        structure = "0" if len(graph.outputs) == 1 else f"({whole})"
+    _check_structure(structure, len(graph.outputs))
+    entries: dict[str, bytes] = {}
+    compiled = []
+    for name in dict.fromkeys(targets):
+        target = host_target() if name == HOST else named_target(name)
+        compiled.append(_compile(graph, name, target, entries))
+    if not compiled:
+        raise PackageError("[package] no target is given")
+    entries["weights.safetensors"] = pack_weights(arrays)
+    entries["graph.ir"] = str(graph).encode()
+    manifest = {
+        "name": graph.name,
+        "braze": braze_version(),
+        "inputs": names,
+        "structure": structure,
+        "targets": compiled,
+    }
+    write_archive(Path(path), manifest, entries)
+    return Path(path)
+
+
+def _compile(graph: Graph, name: str, target: Target, entries: dict[str, bytes]) -> dict[str, Any]:
+    """Compile for one target; adds the objects to `entries`."""
+    from braze.codegen.llvm.pool import pool_object
+
+    artifact = compiler.compile_artifact(graph, target)
+    # Equal graphs and weights make equal files.
+    artifact = replace(artifact, figures=replace(artifact.figures, seconds=0.0))
+    objects = {f"code/{name}/{i}.o": data for i, data in enumerate(artifact.objects)}
+    pool = f"code/{name}/pool.o"
+    entries.update(objects)
+    entries[pool] = pool_object(target)
+    return {"facts": artifact.facts(), "objects": list(objects), "pool": pool}
+
+
+def _checked_weights(
+    graph: Graph, weights: Mapping[str, np.ndarray | int | float]
+) -> dict[str, np.ndarray]:
+    if graph.aliases:
+        output, input = next(iter(graph.aliases.items()))
+        name = graph.inputs[input].name or f"input{input}"
+        raise PackageError(
+            f"[package] output {output} of graph @{graph.name} overwrites its input {name}; "
+            "a package holds a function without state"
+        )
+    inputs = dict(_named(graph))
+    if len(inputs) != len(graph.inputs):
+        raise PackageError(f"[package] two inputs of graph @{graph.name} have one name")
+    unknown = sorted(weights.keys() - inputs.keys())
+    if unknown:
+        raise PackageError(f"[package] graph @{graph.name} has no inputs {', '.join(unknown)}")
+    arrays: dict[str, np.ndarray] = {}
+    for (name, value), role in zip(inputs.items(), graph.roles, strict=True):
+        if name in weights:
+            given = weights[name]
+            is_number = role == "scalar" and isinstance(given, (int, float))
+            dtype = value.dtype.numpy
+            array = np.asarray(given).astype(dtype) if is_number else np.asarray(given)
+            if array.dtype != dtype or array.shape != value.shape:
+                raise PackageError(
+                    f"[package] weight {name} must be {value.type}, given {array.dtype}"
+                    f"{list(array.shape)}"
+                )
+            arrays[name] = array
+        elif role in ("param", "buffer", "const"):
+            raise PackageError(f"[package] no value is given for {role} {name}")
+    return arrays
+
+
+def _named(graph: Graph) -> Iterator[tuple[str, Value]]:
+    """The inputs under the names that `slots_of` gives them."""
+    for i, value in enumerate(graph.inputs):
+        yield value.name or f"input{i}", value
+
+
+def _checked_names(
+    graph: Graph, arrays: Mapping[str, np.ndarray], given: Sequence[str] | None
+) -> list[str]:
+    arguments = [name for name, _ in _named(graph) if name not in arrays]
+    names = arguments if given is None else list(given)
+    if len(names) != len(arguments) or len(set(names)) != len(names):
+        raise PackageError(
+            f"[package] graph @{graph.name} has {len(arguments)} arguments ({', '.join(arguments)})"
+            f", given the names {', '.join(names)}"
+        )
+    return names
+
+
+def _check_structure(structure: str, outputs: int) -> None:
+    def check(item: Any) -> None:
+        if isinstance(item, dict):
+            for value in item.values():
+                check(value)
+        elif isinstance(item, (tuple, list)):
+            for value in item:
+                check(value)
+        elif item is not None and not (type(item) is int and 0 <= item < outputs):
+            raise PackageError(
+                f"[package] structure {structure}: {item!r} is not the number of an output "
+                f"(0 to {outputs - 1})"
+            )
+
+    try:
+        literal = ast.literal_eval(structure)
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise PackageError(f"[package] structure {structure!r} is no literal: {error}") from None
+    check(literal)
