@@ -1,7 +1,8 @@
 """Braze: deep learning that feels eager and is compiled underneath.
 
-``import braze`` costs next to nothing: a name is loaded when it is first used. Sub-packages such as `braze.runtime`
-can therefore be imported without the front end, which is how ahead-of-time packages run.
+``import braze`` costs next to nothing: a name is loaded when it is first used. Sub-packages such as
+`braze.runtime` can therefore be imported without the front end, which is how ahead-of-time packages
+run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = (
-    "aot autograd codegen datasets ir nn optim passes random runtime utils inspection multiprocessing"
+    "aot autograd capture codegen compiled datasets engine functions handle inspection ir nn optim "
+    "passes printing "
+    "random runtime sites structure tensors tracing utils"
 ).split()
 
 

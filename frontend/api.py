@@ -13,13 +13,15 @@ from braze.autograd import (
     no_grad,
     set_grad_enabled,
 )
+from braze.capture import flush as sync
+from braze.compiled import compile
 from braze.functions import comparison, creation, indexing, linalg, movement, pointwise, reductions
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
+from braze.inspection import inspect
 from braze.ir import dtypes
 from braze.ir.dtypes import DType as dtype
 from braze.ir.dtypes import promote as promote_types
-from braze.tensor import Size, Tensor
-from braze.trace import flush as sync
+from braze.tensors import Size, Tensor
 
 _FUNCTIONS: dict[str, Any] = {}
 for _module in (comparison, creation, indexing, linalg, movement, pointwise, reductions, random):
@@ -32,6 +34,9 @@ globals().update(_FUNCTIONS)
 
 config = engine.config
 stats = engine.stats
+explain = engine.explain
+get_num_threads = engine.get_num_threads
+set_num_threads = engine.set_num_threads
 
 for _dtype in dtypes.ALL:
     globals()[_dtype.public_name] = _dtype
@@ -45,19 +50,36 @@ short = dtypes.i16
 __all__ = [
     "Size",
     "Tensor",
+    "compile",
     "config",
     "dtype",
     "enable_grad",
+    "explain",
     "get_default_dtype",
+    "get_num_threads",
     "inference_mode",
+    "inspect",
     "is_grad_enabled",
+    "is_tensor",
     "no_grad",
+    "numel",
     "promote_types",
     "result_type",
     "set_default_dtype",
     "set_grad_enabled",
+    "set_num_threads",
     "stats",
     "sync",
     *sorted(_FUNCTIONS),
     *sorted(d.public_name for d in dtypes.ALL),
 ]
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether an object is a tensor."""
+    return isinstance(obj, Tensor)
+
+
+def numel(input: Tensor) -> Any:
+    """The number of elements."""
+    return input.numel()

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from braze.ir.graph import Graph
+from braze.runtime import compiler
 from braze.runtime.cache import Entry, prepare
 from braze.runtime.config import config
+from braze.runtime.cpu import host_target
+from braze.runtime.package import load
+from braze.runtime.package_writer import write_package
+from braze.runtime.pool import get_num_threads, set_num_threads
+from braze.runtime.recompiles import explain
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
 
-__all__ = ["Entry", "Storage", "config", "prepare", "stats"]
+__all__ = [
+    "Entry",
+    "Storage",
+    "config",
+    "explain",
+    "get_num_threads",
+    "load",
+    "prepare",
+    "set_num_threads",
+    "stages",
+    "stats",
+    "write_package",
+]
+
+
+def stages(graph: Graph) -> list[tuple[str, str]]:
+    """Every stage of compiling a graph for this machine, as (name, text)."""
+    return [(stage.name, stage.text) for stage in compiler.stages(graph, host_target())]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from braze.ir.types import TensorType
 
 if TYPE_CHECKING:
+    from braze.capture import Pending, State
     from braze.engine import Storage
-    from braze.trace import Pending
+    from braze.sites import Site
 
 STALE = 1  # overwritten in place since: whoever saved it must not read it
 PARAM = 2
@@ -17,19 +18,23 @@ NUMBER = 8
 
 
 class Handle:
-    """One SSA value as the front end sees it. In steady state one is made for each operation, so it is small.
+    """One SSA value as the front end sees it. In steady state one is made for each operation, so it
+    is small.
 
     Attributes:
         type: dtype, shape, device.
         pending: the trace in which `slot` is meant, if it is still the current one.
         slot: number of the value in that trace.
-        storage: its memory (row-major), or None while it is only pending. For a Python number used as an
-            operand (flag NUMBER): the number.
-        home: for an in-place result, the handle whose memory it must be written to at the next sync.
+        storage: its memory (row-major), or None while it is only pending. For a Python number used
+            as an operand (flag NUMBER): the number.
+        home: for an in-place result, the handle whose memory it must be written to at the next
+            sync.
         flags: STALE, PARAM, BUFFER, NUMBER.
+        state: the trace's state in the trie once this value was appended.
+        site: for an operation's first result, the user's code that called it; None for inputs.
     """
 
-    __slots__ = ("flags", "home", "pending", "slot", "storage", "type")
+    __slots__ = ("flags", "home", "pending", "site", "slot", "state", "storage", "type")
 
     type: TensorType
     pending: Pending | None
@@ -37,6 +42,8 @@ class Handle:
     storage: Storage | float | None
     home: Handle | None
     flags: int
+    state: State
+    site: Site | None
 
     def __init__(self, type: TensorType, pending: Pending | None, slot: int) -> None:
         self.type = type
@@ -45,6 +52,7 @@ class Handle:
         self.storage = None
         self.home = None
         self.flags = 0
+        self.site = None
 
 
 def concrete(type: TensorType, storage: Storage, flags: int = 0) -> Handle:

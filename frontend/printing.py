@@ -9,11 +9,12 @@ import numpy as np
 from braze.ir.dtypes import bf16, bool_, i64
 
 if TYPE_CHECKING:
-    from braze.tensor import Tensor
+    from braze.tensors import Tensor
 
 
 def format_tensor(tensor: Tensor) -> str:
-    """The text of a tensor: its elements (4 digits, long ones shortened), dtype unless it is a default, history."""
+    """The text of a tensor: its elements (4 digits, long ones shortened), dtype unless it is a
+    default, history."""
     from braze.functions.promotion import get_default_dtype
 
     array = tensor._numpy()
@@ -27,7 +28,9 @@ def format_tensor(tensor: Tensor) -> str:
         separator=", ",
         prefix="tensor(",
         suppress_small=False,
-        floatmode="fixed" if array.dtype.kind == "f" and np.all(np.isfinite(array)) else "maxprec_equal",
+        floatmode="fixed"
+        if array.dtype.kind == "f" and np.all(np.isfinite(array))
+        else "maxprec_equal",
     )
     parts = [body]
     if tensor.dtype not in (get_default_dtype(), i64, bool_) or tensor.numel() == 0:

@@ -1,7 +1,8 @@
 """Seeded random numbers: a counter-based Philox generator.
 
-A generator is a seed and an offset. Every draw takes the next counters, so the numbers depend only on the seed and on
-the order of draws, not on threads, devices or vector widths. Both go into the graph as run-time scalars.
+A generator is a seed and an offset. Every draw takes the next counters, so the numbers depend only
+on the seed and on the order of draws, not on threads, devices or vector widths. Both go into the
+graph as run-time scalars.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from braze.autograd.tape import apply
+from braze.capture import call_of
 from braze.functions.creation import check_device
 from braze.functions.movement import sizes_of
 from braze.functions.promotion import get_default_dtype, scalar
 from braze.ir.dtypes import DType, f32, i64
 from braze.ir.op import op_named
 from braze.ir.ops.creation import counters_used
-from braze.tensor import Tensor
-from braze.trace import call_of
+from braze.tensors import Tensor, apply
 
 
 class Generator:
@@ -52,7 +52,7 @@ class Generator:
 
     def get_state(self) -> Tensor:
         """Seed and offset as a uint8 tensor."""
-        from braze.tensor import from_array
+        from braze.tensors import from_array
 
         return from_array(np.array([self._seed, self._offset], dtype=np.uint64).view(np.uint8))
 
@@ -64,7 +64,9 @@ class Generator:
         """
         array = state._numpy()
         if array.dtype != np.uint8 or array.size != 16:
-            raise RuntimeError(f"RNG state must be a uint8 tensor of 16 elements, got {state._handle.type}")
+            raise RuntimeError(
+                f"RNG state must be a uint8 tensor of 16 elements, got {state._handle.type}"
+            )
         words = array.reshape(-1).view(np.uint64)
         with self._lock:
             self._seed, self._offset = int(words[0]), int(words[1])
@@ -109,8 +111,11 @@ def set_rng_state(new_state: Tensor) -> None:
     default_generator.set_state(new_state)
 
 
-def draw(op: str, numel: int, *operands: Tensor, generator: Generator | None = None, **attributes: Any) -> Tensor:
-    """Emit a random operation with its seed and offset; `numel` elements are drawn (twice for normals)."""
+def draw(
+    op: str, numel: int, *operands: Tensor, generator: Generator | None = None, **attributes: Any
+) -> Tensor:
+    """Emit a random operation with its seed and offset; `numel` elements are drawn (twice for
+    normals)."""
     draws = 2 if op == "normal" else 1
     source = default_generator if generator is None else generator
     key, offset = source.advance(draws * counters_used(numel))
@@ -179,21 +184,25 @@ def randint(
     if size is None:
         low, high, size = 0, low, high
     if high <= low:
-        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
     shape = sizes_of((size,))
     drawn = draw("randint", _numel(shape), generator=generator, shape=shape, low=low, high=high)
-    return drawn.to(dtype)  # type: ignore[attr-defined, no-any-return]
+    return drawn.to(dtype)
 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: DType = i64) -> Tensor:
     """A random permutation of 0 .. n-1 (made on the host: the ranks of n random words)."""
-    from braze.tensor import from_array
+    from braze.tensors import from_array
 
     source = default_generator if generator is None else generator
     key, offset = source.advance(2 * counters_used(n))
     bits = op_named("random_bits").evaluate
     assert bits is not None
-    high, low = bits(np.int64(key), np.int64(offset), shape=(2 * n,)).astype(np.uint64).reshape(2, n)
+    high, low = (
+        bits(np.int64(key), np.int64(offset), shape=(2 * n,)).astype(np.uint64).reshape(2, n)
+    )
     order = np.argsort((high << np.uint64(32)) | low, kind="stable")
     return from_array(order.astype(dtype.numpy))
 
@@ -201,7 +210,7 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: DType = i64) 
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """0 or 1, each element 1 with the probability given."""
     noise = draw("uniform", input.numel(), generator=generator, shape=tuple(input.shape), dtype=f32)
-    return (noise < input).to(input.dtype)  # type: ignore[operator, no-any-return]
+    return (noise < input).to(input.dtype)
 
 
 def normal(
@@ -211,17 +220,21 @@ def normal(
     if size is None:
         like = mean if isinstance(mean, Tensor) else std
         size = like.shape
-    return randn(size, generator=generator) * std + mean  # type: ignore[operator, no-any-return]
+    return randn(size, generator=generator) * std + mean
 
 
-def uniform_(self: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+def uniform_(
+    self: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with uniform numbers in [a, b), in place."""
-    return self._replace(rand(self.shape, dtype=self.dtype, generator=generator) * (b - a) + a)  # type: ignore[operator]
+    return self._replace(rand(self.shape, dtype=self.dtype, generator=generator) * (b - a) + a)
 
 
-def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+def normal_(
+    self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with normal numbers, in place."""
-    return self._replace(randn(self.shape, dtype=self.dtype, generator=generator) * std + mean)  # type: ignore[operator]
+    return self._replace(randn(self.shape, dtype=self.dtype, generator=generator) * std + mean)
 
 
 def bernoulli_(self: Tensor, p: float = 0.5, *, generator: Generator | None = None) -> Tensor:

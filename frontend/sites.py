@@ -1,7 +1,7 @@
 """Where in the user's program an operation was called: file, line and the path of the layer.
 
-Capturing an operation records only (code object, instruction), which costs a fraction of a microsecond; files, lines
-and layer paths are worked out from it when something must be said.
+Capturing an operation records only (code object, instruction), which costs a fraction of a
+microsecond; files, lines and layer paths are worked out from it when something must be said.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def location_of(site: Site, scope: str = "") -> Location:
 
 
 def current_scope() -> str:
-    """Path of the innermost layer being called, such as ``net.features.0 (Conv2d(1, 32, ...))``; "" outside."""
+    """Path of the innermost layer being called, such as ``net.features.0 (Conv2d(1, 32, ...))``; ""
+    outside."""
     frame: FrameType | None = sys._getframe(1)
     modules: list[Any] = []
     while frame is not None:

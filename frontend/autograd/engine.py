@@ -1,7 +1,8 @@
 """The backward pass: walk the tape from the outputs, apply gradient rules, accumulate into leaves.
 
-The rules run against `HandleBuilder`, so the backward pass is captured like any other operations and becomes part
-of the same graph. With `create_graph` they run against `TensorBuilder`, which records them on the tape as well.
+The rules run against `HandleBuilder`, so the backward pass is captured like any other operations
+and becomes part of the same graph. With `create_graph` they run against `TensorBuilder`, which
+records them on the tape as well.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from braze.autograd.tape import Edge, TapeNode, apply
+from braze.autograd.tape import KNOWN, SAVED, Edge, TapeNode
+from braze.capture import call_of, capture, constant, tracer
 from braze.handle import Handle
-from braze.ir.op import gradient_of, op_named
-from braze.ir.types import TensorType
-from braze.trace import call_of, capture, constant, tracer
+from braze.ir.dtypes import DType
+from braze.ir.op import op_named
+from braze.ir.types import Shape, TensorType
 
 if TYPE_CHECKING:
-    from braze.tensor import Tensor
+    from braze.tensors import Tensor
 
 
 class HandleBuilder:
@@ -29,9 +31,7 @@ class HandleBuilder:
         plain = call_of(op) if not op.attributes else None
 
         def emit(*operands: Handle | float, **attributes: Any) -> Any:
-            call = plain or call_of(op, **attributes)
-            results = capture(call, _lift(operands))
-            return results[0] if len(results) == 1 else tuple(results)
+            return capture(plain or call_of(op, **attributes), _lift(operands))
 
         setattr(self, name, emit)
         return emit
@@ -52,32 +52,54 @@ def _lift(operands: tuple[Handle | float, ...]) -> list[Handle]:
     return [o if isinstance(o, Handle) else constant(o, like.type) for o in operands]
 
 
-class TensorBuilder:
+class Tracked:
+    """A tensor as gradient rules see values: with the `type` that handles and IR values have."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    @property
+    def type(self) -> TensorType:
+        return self.tensor._handle.type
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+
+class TrackedBuilder:
     """As `HandleBuilder`, on tensors, so that the gradient itself can be differentiated."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
-        from braze.tensor import wrap
+        from braze.tensors import apply, wrap
 
         op = op_named(name)
 
-        def emit(*operands: Tensor | float, **attributes: Any) -> Any:
-            like = [o for o in operands if not isinstance(o, (int, float))]
-            lifted = [
-                wrap(constant(o, like[-1]._handle.type), None, 0)
-                if isinstance(o, (int, float))
-                else o
+        def emit(*operands: Tracked | float, **attributes: Any) -> Any:
+            like = [o for o in operands if isinstance(o, Tracked)]
+            tensors = [
+                o.tensor if isinstance(o, Tracked) else wrap(constant(o, like[-1].type), None, 0)
                 for o in operands
             ]
-            return apply(call_of(op, **attributes), *lifted)
+            results = apply(call_of(op, **attributes), *tensors)
+            if isinstance(results, tuple):
+                return tuple(Tracked(tensor) for tensor in results)
+            return Tracked(results)
 
         setattr(self, name, emit)
         return emit
 
 
 _HANDLES = HandleBuilder()
-_TENSORS = TensorBuilder()
+_TRACKED = TrackedBuilder()
 _ADD = call_of(op_named("add"))
 
 
@@ -95,8 +117,7 @@ def _topological(roots: Sequence[TapeNode]) -> list[TapeNode]:
             continue
         done.add(node)
         stack.append((node, True))
-        for i in node.saving.wanted:
-            edge = node.edges[i]
+        for edge in node.edges:
             if edge is not None and isinstance(edge[0], TapeNode) and edge[0] not in done:
                 stack.append((edge[0], False))
     order.reverse()
@@ -106,12 +127,13 @@ def _topological(roots: Sequence[TapeNode]) -> list[TapeNode]:
 class Sweep:
     """One backward pass.
 
-    Gradients are handles, or tensors when they are themselves to be differentiated (`create_graph`).
+    Gradients are handles, or `Tracked` tensors when they are themselves to be differentiated
+    (`create_graph`).
     """
 
     def __init__(self, create_graph: bool, targets: Sequence[Tensor] | None) -> None:
         self.create_graph = create_graph
-        self.builder: Any = _TENSORS if create_graph else _HANDLES
+        self.builder: Any = _TRACKED if create_graph else _HANDLES
         self.pending: dict[TapeNode, list[Any]] = {}
         self.leaves: dict[int, tuple[Tensor, Any]] = {}
         self.targets = None if targets is None else {_key(t) for t in targets}
@@ -132,7 +154,7 @@ class Sweep:
         if isinstance(target, TapeNode):
             slots = self.pending.get(target)
             if slots is None:
-                slots = self.pending[target] = [None] * len(target.result_types)
+                slots = self.pending[target] = [None] * len(target.state.types)
             slots[index] = self.add(slots[index], gradient)
         else:
             before = self.leaves.get(id(target))
@@ -169,48 +191,58 @@ class Sweep:
 
     def hooked(self, hooks: Sequence[Callable[[Any], Any]], gradient: Any) -> Any:
         """Pass a gradient through user hooks, each of which may replace it."""
-        from braze.tensor import Tensor, wrap
-
-        tensor = gradient if isinstance(gradient, Tensor) else wrap(gradient, None, 0)
+        tensor = self.to_tensor(gradient)
         for hook in hooks:
             changed = hook(tensor)
             if changed is not None:
                 tensor = changed
-        return tensor if self.create_graph else tensor._current()
+        return self.from_tensor(tensor)
 
-    def _step(self, node: TapeNode, slots: list[Any]) -> None:
+    def to_tensor(self, gradient: Any) -> Tensor:
+        """A gradient as a tensor for the user."""
+        from braze.tensors import wrap
+
+        return gradient.tensor if isinstance(gradient, Tracked) else wrap(gradient, None, 0)
+
+    def from_tensor(self, tensor: Tensor) -> Any:
+        """A user's tensor as a gradient of this sweep."""
+        return Tracked(tensor) if self.create_graph else tensor._current()
+
+    def _step(self, node: TapeNode, upstream: list[Any]) -> None:
+        """Apply an operation's gradient rules and pass the results on."""
         builder = self.builder
-        op = node.call.op
-        upstream = slots
-        if len(slots) > 1:
+        if len(upstream) > 1:
             upstream = [
                 builder.full(shape=t.shape, value=0.0, dtype=t.dtype)
-                if slot is None and t.dtype.is_floating_point
-                else slot
-                for slot, t in zip(slots, node.result_types, strict=True)
+                if gradient is None and t.dtype.is_floating_point
+                else gradient
+                for gradient, t in zip(upstream, node.state.types, strict=True)
             ]
-        saved = self._saved_tensor(node) if self.create_graph else node.saved
-        for position in node.saving.wanted:
-            edge = node.edges[position]
+        values: Sequence[Any] = node.check()
+        if self.create_graph:
+            values = self._tracked_values(node, node.check())
+        for step in node.saving.steps:
+            edge = node.edges[step.position]
             if edge is None:
                 continue
-            gradient = gradient_of(
-                builder, op, position, node.operand_types, node.call.attributes, upstream, saved
-            )
+            arguments = [
+                values[what] if kind == SAVED else what if kind == KNOWN else upstream[what]
+                for kind, what in step.arguments
+            ]
+            gradient = step.rule(builder, *arguments)
+            if step.sum_to is not None and gradient.type.shape != step.sum_to:
+                gradient = builder.sum_to_shape(gradient, shape=step.sum_to)
             self.send(edge, gradient)
 
     @staticmethod
-    def _saved_tensor(node: TapeNode) -> Callable[[str, int], Any]:
-        """Saved values as tensors that know where they came from."""
-        from braze.tensor import wrap, wrap_at
+    def _tracked_values(node: TapeNode, values: list[Handle]) -> list[Tracked]:
+        """Kept values as tensors that know where they came from."""
+        from braze.tensors import wrap, wrap_at
 
-        def saved(kind: str, position: int) -> Any:
-            handle = node.saved(kind, position)
-            if kind == "result":
-                return wrap(handle, node, position)
-            return wrap_at(handle, node.edges[position])
-
-        return saved
+        return [
+            Tracked(wrap(handle, node, at) if kind == "result" else wrap_at(handle, node.edges[at]))
+            for handle, (kind, at) in zip(values, node.saving.kept, strict=True)
+        ]
 
 
 def _key(tensor: Tensor) -> Any:
@@ -241,7 +273,7 @@ def _start(
                 raise RuntimeError(
                     f"Mismatch in shape: grad_output[{i}] is {given} and output[{i}] is {type}"
                 )
-            start = gradient if sweep.create_graph else gradient._current()
+            start = sweep.from_tensor(gradient)
         node = tensor._node
         sweep.send((tensor, 0) if node is None else (node, tensor._index), start)
         if node is not None:
@@ -263,13 +295,14 @@ def backward(
 
     Args:
         tensors: outputs; each must require a gradient.
-        grad_tensors: the gradient of each output, of its shape; may be left out (None) for single-element ones.
+        grad_tensors: the gradient of each output, of its shape; may be left out (None) for
+            single-element ones.
         retain_graph: keep the saved values for another backward pass. Default: `create_graph`.
         create_graph: record the backward pass too, so that the gradients can be differentiated.
 
     Raises:
-        RuntimeError: an output needs no gradient, is not a scalar and has no gradient given, shapes differ, the
-            saved values were freed already, or one was changed in place.
+        RuntimeError: an output needs no gradient, is not a scalar and has no gradient given, shapes
+            differ, the saved values were freed already, or one was changed in place.
     """
     outputs = _as_tuple(tensors)
     gradients = _as_tuple(grad_tensors) if grad_tensors is not None else (None,) * len(outputs)
@@ -286,24 +319,21 @@ def backward(
 
 def _accumulate(sweep: Sweep, leaf: Tensor, gradient: Any, given: set[int]) -> None:
     """Add a gradient to `leaf.grad`; the first one becomes it."""
-    from braze.tensor import Tensor, wrap
+    from braze.tensors import wrap
 
-    if leaf._hooks:
-        gradient = sweep.hooked(leaf._hooks, gradient)
-    handle = gradient._current() if isinstance(gradient, Tensor) else gradient
-    if leaf.grad is not None:
-        if sweep.create_graph:
-            leaf.grad = leaf.grad + gradient
-        else:
-            leaf.grad._replace(wrap(_HANDLES.add(leaf.grad._current(), handle), None, 0))
-    elif sweep.create_graph:
-        leaf.grad = gradient
+    hooks = getattr(leaf, "_hooks", None)
+    if hooks:
+        gradient = sweep.hooked(hooks, gradient)
+    if sweep.create_graph:
+        leaf.grad = gradient.tensor if leaf.grad is None else leaf.grad + gradient.tensor
+    elif leaf.grad is not None:
+        leaf.grad._replace(wrap(_HANDLES.add(leaf.grad._current(), gradient), None, 0))
     else:
-        if id(handle) in given or handle.storage is not None:
+        if id(gradient) in given or gradient.storage is not None:
             # Two tensors must not share memory unless one is a view of the other.
-            handle = _HANDLES.reshape(handle, shape=handle.type.shape)
-        given.add(id(handle))
-        leaf.grad = wrap(handle, None, 0)
+            gradient = _HANDLES.reshape(gradient, shape=gradient.type.shape)
+        given.add(id(gradient))
+        leaf.grad = wrap(gradient, None, 0)
 
 
 def grad(
@@ -321,8 +351,6 @@ def grad(
     Raises:
         RuntimeError: as `backward`, or an input is not used and `allow_unused` is False.
     """
-    from braze.tensor import Tensor, wrap
-
     sources, targets = _as_tuple(outputs), _as_tuple(inputs)
     for target in targets:
         if not target._requires_grad:
@@ -338,14 +366,15 @@ def grad(
             value = sweep.reached.get(key)
             if value is None and isinstance(key, int) and key in sweep.leaves:
                 value = sweep.leaves[key][1]
-                if target._hooks:
-                    value = sweep.hooked(target._hooks, value)
+                hooks = getattr(target, "_hooks", None)
+                if hooks:
+                    value = sweep.hooked(hooks, value)
             if value is None and not allow_unused:
                 raise RuntimeError(
                     "One of the differentiated Tensors appears to not have been used in the graph. "
                     "Set allow_unused=True if this is the desired behavior."
                 )
-            found.append(value if value is None or isinstance(value, Tensor) else wrap(value, None, 0))
+            found.append(None if value is None else sweep.to_tensor(value))
     return tuple(found)
 
 

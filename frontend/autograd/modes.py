@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
-from braze.trace import tracer
+from braze.capture import tracer
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -56,14 +56,16 @@ class enable_grad(_GradMode):
 
 
 class inference_mode(_GradMode):
-    """As `no_grad`, for code that will never need gradients. `inference_mode(False)` records them."""
+    """As `no_grad`, for code that will never need gradients. `inference_mode(False)` records
+    them."""
 
     def __init__(self, mode: bool = True) -> None:
         super().__init__(not mode)
 
 
 class set_grad_enabled(_GradMode):
-    """Record gradients, or do not. Takes effect at once; as a context manager it is undone at the end."""
+    """Record gradients, or do not. Takes effect at once; as a context manager it is undone at the
+    end."""
 
     def __init__(self, mode: bool) -> None:
         super().__init__(mode)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from braze.tensor import Tensor
+from braze.tensors import Tensor
 
 
 def equal(input: Tensor, other: Tensor) -> bool:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from braze.autograd.tape import apply
+from braze.capture import call_of
 from braze.functions.movement import expand, sizes_of
 from braze.functions.promotion import get_default_dtype, number_dtype, scalar
 from braze.ir.dtypes import DType, f64, i64
 from braze.ir.op import op_named
-from braze.tensor import Tensor, from_array
-from braze.trace import call_of
+from braze.tensors import Tensor, apply, from_array
 
 _FULL, _IOTA = op_named("full"), op_named("iota")
 
@@ -42,7 +41,9 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
             try:
                 array = np.array(data)
             except ValueError as error:
-                raise ValueError(f"expected a rectangular nested sequence of numbers: {error}") from None
+                raise ValueError(
+                    f"expected a rectangular nested sequence of numbers: {error}"
+                ) from None
             if array.dtype.kind == "f" or array.size == 0 and dtype is None:
                 array = array.astype(get_default_dtype().numpy)
         if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
@@ -81,7 +82,7 @@ def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tens
     """As `tensor`, sharing the memory of a tensor or array where nothing has to change."""
     check_device(device)
     if isinstance(data, Tensor):
-        return data if dtype is None else data.to(dtype)  # type: ignore[attr-defined, no-any-return]
+        return data if dtype is None else data.to(dtype)
     if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtype.numpy):
         return from_numpy(data)
     return tensor(data, dtype=dtype)
@@ -100,7 +101,8 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 
 def legacy_tensor(*args: Any) -> Tensor:
-    """`Tensor(2, 3)` (uninitialised) and `Tensor([1, 2])`, as in early PyTorch, in the default dtype."""
+    """`Tensor(2, 3)` (uninitialised) and `Tensor([1, 2])`, as in early PyTorch, in the default
+    dtype."""
     if len(args) == 1 and not isinstance(args[0], int):
         return tensor(args[0], dtype=get_default_dtype())
     return empty(*args) if args else empty(0)
@@ -118,20 +120,27 @@ def _constant(value: float, sizes: tuple[Any, ...], dtype: DType | None, grad: b
     return _finish(apply(call), grad)
 
 
-def zeros(*size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of zeros."""
     check_device(device)
     return _constant(0.0, size, dtype, requires_grad)
 
 
-def ones(*size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of ones."""
     check_device(device)
     return _constant(1.0, size, dtype, requires_grad)
 
 
-def empty(*size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor whose elements nobody has set (they are zeros here, so that programs are reproducible)."""
+def empty(
+    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor whose elements nobody has set (they are zeros here, so that programs are
+    reproducible)."""
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
@@ -151,7 +160,7 @@ def full(
 
 def _own(view: Tensor) -> Tensor:
     """A fresh result that is nobody's view."""
-    view._base = view._view = view._seen = None
+    view._base = None
     return view
 
 

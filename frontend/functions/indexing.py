@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from braze.autograd.tape import apply
+from braze.capture import call_of
 from braze.functions.movement import expand, permute, reshape, slice_dimension
 from braze.functions.pointwise import where
 from braze.functions.promotion import cast, scalar
 from braze.ir.dtypes import bool_, i64
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
-from braze.tensor import Tensor, from_array, view_of
-from braze.trace import call_of
+from braze.tensors import Tensor, apply, from_array, view_of
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
 _PAD, _FLIP = op_named("pad"), op_named("flip")
@@ -77,7 +76,8 @@ def _slice_of(item: slice, size: int) -> tuple[int, int, int]:
 
 
 def getitem(input: Tensor, key: Any) -> Tensor:
-    """`input[key]`: integers, slices, None, Ellipsis (views), integer tensors or lists, boolean masks (copies).
+    """`input[key]`: integers, slices, None, Ellipsis (views), integer tensors or lists, boolean
+    masks (copies).
 
     A mask is a sync point, because the shape of the result depends on its values.
     """
@@ -110,9 +110,11 @@ def getitem(input: Tensor, key: Any) -> Tensor:
             result = reshape(result, (*shape[:dim], *shape[dim + 1 :]))
     if advanced:
         return _take_many(result, advanced)
-    return view_of(call_of(op_named("reshape"), shape=input._handle.type.shape), input) if (
-        result is input
-    ) else result
+    return (
+        view_of(call_of(op_named("reshape"), shape=input._handle.type.shape), input)
+        if (result is input)
+        else result
+    )
 
 
 def _inserted(tensor: Tensor, dim: int) -> tuple[int, ...]:
@@ -146,9 +148,9 @@ def _take_many(input: Tensor, advanced: list[tuple[int, Tensor]]) -> Tensor:
     for dim, index in advanced:
         size = shape[dim]
         wide = cast(index, i64)
-        check = where(wide < 0, wide + size, wide)  # type: ignore[operator]
+        check = where(wide < 0, wide + size, wide)
         check_index("index", check, size)
-        flat = check if flat is None else flat * size + check  # type: ignore[operator]
+        flat = check if flat is None else flat * size + check
     assert flat is not None
     adjacent = dims == list(range(dims[0], dims[0] + len(dims)))
     first = dims[0] if adjacent else 0
@@ -206,13 +208,16 @@ def _put(input: Tensor, key: Any, value: Any) -> None:
     fill = expand(_as_value(value, input), index._handle.type.shape)
     flat_index = reshape(index, (-1,))
     new = reshape(input, (-1,))
-    zeros = new * 0  # type: ignore[operator]
+    zeros = new * 0
     add = op_named("index_add")
     # A place written once: set it to zero, then add the value.
     hits: Tensor = apply(
-        call_of(add, dim=0), cast(zeros, i64), flat_index, cast(flat_index * 0 + 1, i64)  # type: ignore[operator]
+        call_of(add, dim=0),
+        cast(zeros, i64),
+        flat_index,
+        cast(flat_index * 0 + 1, i64),
     )
-    kept = where(hits > 0, scalar(0, input.dtype), new)  # type: ignore[operator]
+    kept = where(hits > 0, scalar(0, input.dtype), new)
     written: Tensor = apply(call_of(add, dim=0), kept, flat_index, reshape(fill, (-1,)))
     input._replace(apply(call_of(op_named("reshape"), shape=shape), written))
 
@@ -224,7 +229,7 @@ def write_slice(base: Tensor, new: Tensor, attributes: Any) -> Tensor:
     inner = new._handle.type.shape
     covered = [(n - 1) * s + 1 if n else 0 for n, s in zip(inner, steps, strict=True)]
     high = tuple(n - a - c for n, a, c in zip(shape, starts, covered, strict=True))
-    places = dict(low=starts, high=high, interior=tuple(s - 1 for s in steps))
+    places = {"low": starts, "high": high, "interior": tuple(s - 1 for s in steps)}
     spread = apply(call_of(_PAD, **places, value=0.0), new)
     ones = expand(scalar(True, bool_), inner)
     mask = apply(call_of(_PAD, **places, value=0.0), ones)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from braze.autograd.tape import apply
+from braze.capture import call_of
 from braze.functions.movement import reshape, unsqueeze
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import op_named
-from braze.tensor import Tensor
-from braze.trace import call_of
+from braze.tensors import Tensor, apply
 
 _MATMUL = call_of(op_named("matmul"))
 _CONTRACT = op_named("contract")
@@ -21,7 +20,8 @@ def _check_dtypes(name: str, input: Tensor, other: Tensor) -> None:
             raise TypeError(f"{name}(): argument must be Tensor, not {type(operand).__name__}")
     if input.dtype is not other.dtype:
         raise DTypeError(
-            f"[{name}] operands differ in dtype: {input._handle.type} and {other._handle.type}; convert one with .to()"
+            f"[{name}] operands differ in dtype: {input._handle.type} and {other._handle.type}; "
+            "convert one with .to()"
         )
 
 
@@ -75,11 +75,13 @@ def dot(input: Tensor, other: Tensor) -> Tensor:
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """The outer product of two vectors."""
     _check_ranks("outer", (1, 1), input, vec2)
-    return unsqueeze(input, 1) * reshape(vec2, (1, -1))  # type: ignore[operator, no-any-return]
+    return unsqueeze(input, 1) * reshape(vec2, (1, -1))
 
 
-def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def addmm(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
     """beta * input + alpha * mat1 @ mat2."""
     product: Any = mm(mat1, mat2)
-    scaled: Any = input if beta == 1 else input * beta  # type: ignore[operator]
+    scaled: Any = input if beta == 1 else input * beta
     return scaled + (product if alpha == 1 else product * alpha)  # type: ignore[no-any-return]

@@ -1,6 +1,7 @@
 """Attach the functions to `Tensor` as methods and operators, and derive the in-place methods.
 
-The in-place form of a function replaces the tensor's value by the function's result, cast to the tensor's dtype.
+The in-place form of a function replaces the tensor's value by the function's result, cast to the
+tensor's dtype.
 """
 
 from __future__ import annotations
@@ -14,23 +15,52 @@ from braze.functions.creation import check_device, full, ones, tensor, zeros
 from braze.functions.promotion import cast, scalar
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
-from braze.tensor import Tensor
+from braze.tensors import Tensor
 
 BINARY = (
-    "add sub mul div floor_divide remainder fmod pow maximum minimum atan2 eq ne lt le gt ge bitwise_and "
+    "add sub mul div floor_divide remainder fmod pow maximum minimum atan2 eq ne lt le gt ge "
+    "bitwise_and "
     "bitwise_or bitwise_xor clamp masked_fill lerp addcmul addcdiv"
 ).split()
 INPLACE = (
-    "add sub mul div floor_divide remainder fmod pow eq ne lt le gt ge clamp masked_fill lerp addcmul addcdiv neg"
+    "add sub mul div floor_divide remainder fmod pow eq ne lt le gt ge clamp masked_fill lerp "
+    "addcmul addcdiv neg"
 ).split()
 REDUCTIONS = (
-    "sum prod mean var std amax amin max min argmax argmin any all norm logsumexp softmax log_softmax"
+    "sum prod mean var std amax amin max min argmax argmin any all norm logsumexp softmax "
+    "log_softmax"
 ).split()
 MOVEMENT = (
-    "reshape flatten unflatten permute transpose t movedim squeeze unsqueeze expand expand_as view_as repeat clone "
+    "reshape flatten unflatten permute transpose t movedim squeeze unsqueeze expand expand_as "
+    "view_as repeat clone "
     "narrow select flip split chunk unbind"
 ).split()
 LINALG = "matmul mm bmm mv dot outer addmm".split()
+
+ARITHMETIC = {
+    "add": "add",
+    "sub": "sub",
+    "mul": "mul",
+    "truediv": "div",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "pow": "pow",
+    "and": "bitwise_and",
+    "or": "bitwise_or",
+    "xor": "bitwise_xor",
+}
+CASTS = {
+    "float": dtypes.f32,
+    "double": dtypes.f64,
+    "half": dtypes.f16,
+    "bfloat16": dtypes.bf16,
+    "int": dtypes.i32,
+    "long": dtypes.i64,
+    "short": dtypes.i16,
+    "char": dtypes.i8,
+    "byte": dtypes.u8,
+    "bool": dtypes.bool_,
+}
 
 
 def _inplace(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -39,11 +69,13 @@ def _inplace(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         own, new = self._handle.type, result._handle.type
         if new.shape != own.shape:
             raise RuntimeError(
-                f"output with shape {list(own.shape)} doesn't match the broadcast shape {list(new.shape)}"
+                f"output with shape {list(own.shape)} doesn't match the broadcast shape "
+                f"{list(new.shape)}"
             )
         if new.dtype.is_floating_point and not own.dtype.is_floating_point:
             raise RuntimeError(
-                f"result type {new.dtype.public_name} can't be cast to the desired output type {own.dtype.public_name}"
+                f"result type {new.dtype.public_name} can't be cast to the desired output type "
+                f"{own.dtype.public_name}"
             )
         return self._replace(cast(result, own.dtype))
 
@@ -85,7 +117,9 @@ def zero_(self: Tensor) -> Tensor:
     return self._replace(zeros(self._handle.type.shape, dtype=self.dtype))
 
 
-def to(self: Tensor, *args: Any, dtype: DType | None = None, device: Any = None, **ignored: Any) -> Tensor:
+def to(
+    self: Tensor, *args: Any, dtype: DType | None = None, device: Any = None, **ignored: Any
+) -> Tensor:
     """The tensor with another dtype and/or on another device (itself if nothing changes).
 
     Accepts a dtype, a device, or a tensor to be like. `non_blocking` and `copy` are accepted.
@@ -120,9 +154,9 @@ def cpu(self: Tensor) -> Tensor:
 def view(self: Tensor, *shape: Any) -> Tensor:
     """As `reshape`; given a dtype of the same width, the same bits read as that dtype."""
     if len(shape) == 1 and isinstance(shape[0], DType):
-        from braze.autograd.tape import apply
+        from braze.capture import call_of
         from braze.ir.op import op_named
-        from braze.trace import call_of
+        from braze.tensors import apply
 
         result: Tensor = apply(call_of(op_named("bitcast"), dtype=shape[0]), self)
         return result
@@ -140,58 +174,52 @@ def _new(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-def _attach(names: list[str], module: Any) -> None:
-    for name in names:
-        setattr(Tensor, name, getattr(module, name))
+def _named(names: list[str], module: Any) -> dict[str, Any]:
+    return {name: getattr(module, name) for name in names}
+
+
+def _methods() -> dict[str, Any]:
+    """Every method by name."""
+    found = _named(BINARY, pointwise) | _named(REDUCTIONS, reductions) | _named(MOVEMENT, movement)
+    found |= _named(LINALG, linalg) | _named(["gather", "index_select"], indexing)
+    found |= _named(["equal", "allclose"], comparison)
+    found |= pointwise.UNARY | {"neg": pointwise.neg}
+    found |= {f"{name}_": _inplace(function) for name, function in pointwise.UNARY.items()}
+    found |= {f"{name}_": _inplace(getattr(pointwise, name)) for name in INPLACE}
+    own = (copy_, fill_, zero_, to, type_as, contiguous, cpu, view)
+    found |= {function.__name__: function for function in own}
+    found |= _named(["uniform_", "normal_", "bernoulli_"], random)
+    found |= {name: _cast_method(dtype) for name, dtype in CASTS.items()}
+    found |= {"new_zeros": _new(zeros), "new_ones": _new(ones), "new_full": _new(full)}
+    found["new_tensor"] = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})
+    found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
+    found["T"] = property(movement.t)
+    found["mT"] = property(lambda self: movement.transpose(self, -2, -1))
+    return found
+
+
+def _operators() -> dict[str, Any]:
+    """Every operator by the name of its method."""
+    found: dict[str, Any] = {}
+    for symbol, name in ARITHMETIC.items():
+        function = getattr(pointwise, name)
+        found[f"__{symbol}__"] = _operator(function)
+        found[f"__r{symbol}__"] = _operator(_reflected(function))
+        found[f"__i{symbol}__"] = _operator(_inplace(function))
+    for symbol in ("eq", "ne", "lt", "le", "gt", "ge"):
+        found[f"__{symbol}__"] = _operator(getattr(pointwise, symbol))
+    found["__matmul__"] = linalg.matmul
+    found["__rmatmul__"] = _reflected(linalg.matmul)
+    found["__neg__"] = pointwise.neg
+    found["__abs__"] = pointwise.UNARY["abs"]
+    found["__invert__"] = pointwise.UNARY["bitwise_not"]
+    found["__pos__"] = lambda self: self
+    found["__getitem__"] = indexing.getitem
+    found["__setitem__"] = indexing.setitem
+    return found
 
 
 def attach() -> None:
     """Give `Tensor` its methods. Called once, when the front end is imported."""
-    _attach([n for n in BINARY], pointwise)
-    _attach(REDUCTIONS, reductions)
-    _attach(MOVEMENT, movement)
-    _attach(LINALG, linalg)
-    _attach(["gather", "index_select"], indexing)
-    _attach(["equal", "allclose"], comparison)
-    for name, function in pointwise.UNARY.items():
-        setattr(Tensor, name, function)
-        setattr(Tensor, f"{name}_", _inplace(function))
-    Tensor.neg = pointwise.neg  # type: ignore[attr-defined]
-    for name in INPLACE:
-        setattr(Tensor, f"{name}_", _inplace(getattr(pointwise, name)))
-    for function in (copy_, fill_, zero_, to, type_as, contiguous, cpu, view):
-        setattr(Tensor, function.__name__, function)
-    for function in (random.uniform_, random.normal_, random.bernoulli_):
-        setattr(Tensor, function.__name__, function)
-    casts = dict(float="f32", double="f64", half="f16", bfloat16="bf16", int="i32", long="i64")
-    for name, dtype in (casts | dict(short="i16", char="i8", byte="u8", bool="bool")).items():
-        setattr(Tensor, name, _cast_method(dtypes.dtype_named(dtype)))
-    Tensor.new_zeros, Tensor.new_ones = _new(zeros), _new(ones)  # type: ignore[attr-defined]
-    Tensor.new_full = _new(full)  # type: ignore[attr-defined]
-    Tensor.new_tensor = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})  # type: ignore[attr-defined]
-    Tensor.where = lambda self, condition, other: pointwise.where(condition, self, other)  # type: ignore[attr-defined]
-    Tensor.T = property(movement.t)  # type: ignore[attr-defined]
-    Tensor.mT = property(lambda self: movement.transpose(self, -2, -1))  # type: ignore[attr-defined]
-    Tensor.__getitem__ = indexing.getitem  # type: ignore[attr-defined]
-    Tensor.__setitem__ = indexing.setitem  # type: ignore[attr-defined]
-    _attach_operators()
-
-
-def _attach_operators() -> None:
-    operators = dict(
-        add="add", sub="sub", mul="mul", truediv="div", floordiv="floor_divide", mod="remainder", pow="pow"
-    )
-    operators |= {"and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}
-    for symbol, name in operators.items():
-        function = getattr(pointwise, name)
-        setattr(Tensor, f"__{symbol}__", _operator(function))
-        setattr(Tensor, f"__r{symbol}__", _operator(_reflected(function)))
-        setattr(Tensor, f"__i{symbol}__", _operator(_inplace(function)))
-    for symbol in ("eq", "ne", "lt", "le", "gt", "ge"):
-        setattr(Tensor, f"__{symbol}__", _operator(getattr(pointwise, symbol)))
-    Tensor.__matmul__ = linalg.matmul  # type: ignore[attr-defined]
-    Tensor.__rmatmul__ = lambda self, other: linalg.matmul(other, self)  # type: ignore[attr-defined]
-    Tensor.__neg__ = pointwise.neg  # type: ignore[attr-defined]
-    Tensor.__abs__ = pointwise.UNARY["abs"]  # type: ignore[attr-defined]
-    Tensor.__invert__ = pointwise.UNARY["bitwise_not"]  # type: ignore[attr-defined]
-    Tensor.__pos__ = lambda self: self  # type: ignore[attr-defined]
+    for name, method in (_methods() | _operators()).items():
+        setattr(Tensor, name, method)

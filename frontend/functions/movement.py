@@ -1,4 +1,5 @@
-"""Views and rearrangements: reshape, permute, expand, squeeze, slices of a dimension, joining and splitting."""
+"""Views and rearrangements: reshape, permute, expand, squeeze, slices of a dimension, joining and
+splitting."""
 
 from __future__ import annotations
 
@@ -6,13 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from braze.autograd.tape import apply
+from braze.capture import call_of
 from braze.functions.promotion import cast, result_type
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
-from braze.tensor import Tensor, view_of
-from braze.trace import call_of
+from braze.tensors import Tensor, apply, view_of
 
 _RESHAPE, _PERMUTE, _EXPAND = op_named("reshape"), op_named("permute"), op_named("expand")
 _SLICE, _FLIP, _CONCAT = op_named("slice"), op_named("flip"), op_named("concat")
@@ -160,7 +160,8 @@ def repeat(input: Tensor, *sizes: Any) -> Tensor:
     shape = (1,) * (len(counts) - input.ndim) + input._handle.type.shape
     if len(counts) < input.ndim:
         raise RuntimeError(
-            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor"
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
+            "tensor"
         )
     inner = [size for n in shape for size in (1, n)]
     outer = [size for c, n in zip(counts, shape, strict=True) for size in (c, n)]
@@ -179,9 +180,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     size = input._handle.type.shape[d]
     start = start + size if start < 0 else start
     if not 0 <= start <= start + length <= size:
-        raise RuntimeError(
-            f"start ({start}) + length ({length}) exceeds dimension size ({size})."
-        )
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({size}).")
     return slice_dimension(input, d, start, start + length, 1)
 
 
@@ -204,7 +203,8 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     shape = input._handle.type.shape
     if not -shape[d] <= index < shape[d]:
         raise IndexError(
-            f"select(): index {index} out of range for tensor of size {list(shape)} at dimension {d}"
+            f"select(): index {index} out of range for tensor of size {list(shape)} at dimension "
+            f"{d}"
         )
     index %= shape[d]
     part = slice_dimension(input, d, index, index + 1, 1)
@@ -238,7 +238,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return cat([unsqueeze(x, d) for x in tensors], d)
 
 
-def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+def split(
+    input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0
+) -> tuple[Tensor, ...]:
     """Pieces of a dimension: of one size (the last may be smaller), or of the sizes given."""
     d = normalise_dimension("split", dim, input.ndim)
     size = input._handle.type.shape[d]
@@ -251,7 +253,8 @@ def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int =
         sections = list(split_size_or_sections)
         if sum(sections) != size:
             raise RuntimeError(
-                f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's size at dimension "
+                f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's "
+                "size at dimension "
                 f"{dim}), but got split_sizes={sections}"
             )
     pieces, at = [], 0

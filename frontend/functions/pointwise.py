@@ -1,18 +1,18 @@
-"""Elementwise functions: arithmetic, comparison, logic and every one-operand function of the op table."""
+"""Elementwise functions: arithmetic, comparison, logic and every one-operand function of the op
+table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from braze.autograd.tape import apply
+from braze.capture import Call, call_of
 from braze.functions.promotion import as_operands, cast, get_default_dtype, result_type, scalar
 from braze.ir.dtypes import bool_, i64
 from braze.ir.errors import DTypeError
 from braze.ir.op import Op, all_ops, op_named
 from braze.ir.types import tensor_type
-from braze.tensor import Tensor
-from braze.trace import Call, call_of
+from braze.tensors import Tensor, apply
 
 Operand = Tensor | float | int | bool
 
@@ -28,9 +28,15 @@ _FLOOR, _TRUNC, _WHERE = map(_call, ("floor", "trunc", "where"))
 def _pair(call: Call, floating: bool = False) -> Callable[[Any, Any], Tensor]:
     name = call.op.name
 
-    def function(input: Operand, other: Operand) -> Tensor:
-        result: Tensor = apply(call, *as_operands(name, input, other, floating=floating))
-        return result
+    def function(input: Any, other: Any) -> Tensor:
+        try:  # by far the most common: two tensors of one floating-point dtype
+            dtype = input._handle.type.dtype
+            direct = dtype is other._handle.type.dtype and (dtype.kind == "float" or not floating)
+        except AttributeError:
+            direct = False
+        if direct:
+            return apply(call, input, other)  # type: ignore[no-any-return]
+        return apply(call, *as_operands(name, input, other, floating=floating))  # type: ignore[no-any-return]
 
     function.__name__ = name
     function.__doc__ = f"{call.op.doc} Operands are promoted and broadcast."
@@ -57,7 +63,8 @@ def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     for operand in (input, other):
         if isinstance(operand, bool) or isinstance(operand, Tensor) and operand.dtype is bool_:
             raise RuntimeError(
-                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
+                "trying to invert a "
                 "mask, use the `~` or `logical_not()` operator instead."
             )
     return _sub(input, other if alpha == 1 else mul(other, alpha))
@@ -67,7 +74,8 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
     """input / other.
 
     Args:
-        rounding_mode: None for true division (integers become floating), "trunc" towards zero, "floor" down.
+        rounding_mode: None for true division (integers become floating), "trunc" towards zero,
+            "floor" down.
 
     Raises:
         RuntimeError: any other rounding mode.
@@ -79,7 +87,8 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
         return quotient
     if rounding_mode != "trunc":
         raise RuntimeError(
-            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found {rounding_mode!r}"
+            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
+            f"{rounding_mode!r}"
         )
     return cast(apply(_TRUNC, quotient), result_type(input, other))
 
@@ -96,7 +105,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
         if exponent == 2:
             return mul(input, input)
         if exponent == 1:
-            return input.clone()  # type: ignore[no-any-return, attr-defined]
+            return input.clone()
         if exponent == 0.5:
             return sqrt(input)
         if exponent == 3:
@@ -120,7 +129,8 @@ def neg(input: Tensor) -> Tensor:
     """
     if input.dtype is bool_:
         raise RuntimeError(
-            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, "
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
+            "invert a mask, "
             "use the `~` or `logical_not()` operator instead."
         )
     return apply(_NEG, input)  # type: ignore[no-any-return]
@@ -153,7 +163,9 @@ def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
         RuntimeError: the mask is not bool.
     """
     if mask.dtype is not bool_:
-        raise RuntimeError(f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype!r}")
+        raise RuntimeError(
+            f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype!r}"
+        )
     fill = cast(value, input.dtype) if isinstance(value, Tensor) else scalar(value, input.dtype)
     return apply(_WHERE, mask, fill, input)  # type: ignore[no-any-return]
 
@@ -173,7 +185,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
     return _add(input, mul(div(tensor1, tensor2), value))
 
 
-# One operand: one function for each row of the op table ---------------------------------------------
+# One operand: one function for each row of the op table
+# ---------------------------------------------
 
 
 def _takes(op: Op, dtype: Any) -> bool:
@@ -190,7 +203,9 @@ def _unary(op: Op) -> Callable[[Tensor], Tensor]:
 
     def function(input: Tensor) -> Tensor:
         if not isinstance(input, Tensor):
-            raise TypeError(f"{op.name}(): argument 'input' must be Tensor, not {type(input).__name__}")
+            raise TypeError(
+                f"{op.name}(): argument 'input' must be Tensor, not {type(input).__name__}"
+            )
         if not integers and not input._handle.type.dtype.is_floating_point:
             input = cast(input, get_default_dtype())
         result: Tensor = apply(call, input)
@@ -207,11 +222,13 @@ def _is_unary(op: Op) -> bool:
         return False
     if len(op.operands) != 1 or op.results != ("out",):
         return False
-    x = tensor_type(get_default_dtype(), (2, 3))
-    try:
-        return op.infer(x)[0].shape == x.shape
-    except DTypeError:
-        return False
+    for dtype in (get_default_dtype(), i64):
+        x = tensor_type(dtype, (2, 3))
+        try:
+            return op.infer(x)[0].shape == x.shape
+        except DTypeError:
+            continue
+    return False
 
 
 UNARY: dict[str, Callable[[Tensor], Tensor]] = {

@@ -1,20 +1,20 @@
 """Type promotion between tensors and Python numbers, by PyTorch's rules.
 
-Operands fall into three classes: tensors with dimensions, 0-d tensors, Python numbers. A lower class changes the result's
-dtype only if its category (bool < integer < float) is higher; within a class dtypes promote by table.
+Operands fall into three classes: tensors with dimensions, 0-d tensors, Python numbers. A lower
+class changes the result's dtype only if its category (bool < integer < float) is higher; within a
+class dtypes promote by table.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from braze.autograd.tape import apply
+from braze.capture import call_of
 from braze.handle import number
 from braze.ir.dtypes import DType, bool_, f32, i64, promote
 from braze.ir.op import op_named
 from braze.ir.types import tensor_type
-from braze.tensor import Tensor, wrap
-from braze.trace import call_of
+from braze.tensors import Tensor, apply, wrap
 
 Number = float | int | bool
 
@@ -40,7 +40,9 @@ def set_default_dtype(dtype: DType) -> None:
         TypeError: it is not a floating-point dtype.
     """
     if not isinstance(dtype, DType) or not dtype.is_floating_point:
-        raise TypeError(f"only floating-point types are supported as the default type, not {dtype!r}")
+        raise TypeError(
+            f"only floating-point types are supported as the default type, not {dtype!r}"
+        )
     _Default.dtype = dtype
 
 
@@ -74,9 +76,9 @@ def result_type(*operands: Tensor | Number) -> DType:
         before = classes[level]
         classes[level] = dtype if before is None else promote(before, dtype)
     result: DType | None = None
-    for dtype in classes:
-        if dtype is not None:
-            result = _higher(result, dtype)
+    for candidate in classes:
+        if candidate is not None:
+            result = _higher(result, candidate)
     assert result is not None
     return result
 
@@ -103,14 +105,6 @@ def as_operands(name: str, *operands: Any, floating: bool = False) -> list[Tenso
     Raises:
         TypeError: an operand is neither a tensor nor a number.
     """
-    dtype: DType | None = None
-    if len(operands) == 2:
-        x, y = operands
-        if isinstance(x, Tensor) and isinstance(y, Tensor):
-            dtype = x._handle.type.dtype
-            if y._handle.type.dtype is dtype and (dtype.is_floating_point or not floating):
-                return [x, y]
-            dtype = None
     for operand in operands:
         if not isinstance(operand, (Tensor, float, int)):
             raise TypeError(
@@ -123,5 +117,3 @@ def as_operands(name: str, *operands: Any, floating: bool = False) -> list[Tenso
         cast(operand, dtype) if isinstance(operand, Tensor) else scalar(operand, dtype)
         for operand in operands
     ]
-
-

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from braze.autograd.tape import apply
+from braze.capture import call_of
 from braze.functions.pointwise import maximum, minimum
 from braze.functions.promotion import cast
 from braze.ir.dtypes import DType, bool_, i64
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
-from braze.tensor import Tensor
-from braze.trace import call_of
+from braze.tensors import Tensor, apply
 
 Dims = int | Sequence[int] | None
 
@@ -53,17 +52,23 @@ def _widened(input: Tensor, dtype: DType | None) -> Tensor:
     return cast(input, dtype)
 
 
-def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+def sum(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """Sum over dimensions (all by default). Integers are summed in int64."""
     return _reduce("sum", _widened(input, dtype), dim, keepdim)
 
 
-def prod(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+def prod(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """Product over dimensions (all by default). Integers are multiplied in int64."""
     return _reduce("prod", _widened(input, dtype), dim, keepdim)
 
 
-def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+def mean(
+    input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """Mean over dimensions (all by default).
 
     Raises:
@@ -72,7 +77,8 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType
     input = input if dtype is None else cast(input, dtype)
     if not input.dtype.is_floating_point:
         raise RuntimeError(
-            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or "
+            "complex dtype. "
             f"Got: {input.dtype!r}"
         )
     return _reduce("mean", input, dim, keepdim)
@@ -87,13 +93,15 @@ def _statistic(name: str) -> Callable[..., Tensor]:
         *,
         correction: int | None = None,
     ) -> Tensor:
-        if isinstance(dim, bool):
-            dim, unbiased = None, dim
+        dims: Dims = None if isinstance(dim, bool) else dim
+        unbiased = dim if isinstance(dim, bool) else unbiased
         amount = int(unbiased) if correction is None else correction
-        return _reduce(name, input, dim, keepdim, correction=amount)
+        return _reduce(name, input, dims, keepdim, correction=amount)
 
     function.__name__ = name
-    function.__doc__ = f"""{op_named(name).doc} `correction` (1, or 0 if not `unbiased`) is taken off the divisor."""
+    function.__doc__ = (
+        f"{op_named(name).doc} `correction` (1, or 0 if not `unbiased`) is taken off the divisor."
+    )
     return function
 
 
@@ -111,7 +119,9 @@ def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 def _extremum(name: str, whole: str, pair: Callable[[Any, Any], Tensor]) -> Callable[..., Any]:
-    def function(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    def function(
+        input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None
+    ) -> Any:
         other = dim if isinstance(dim, Tensor) else other
         if other is not None:
             return pair(input, other)
@@ -124,8 +134,10 @@ def _extremum(name: str, whole: str, pair: Callable[[Any, Any], Tensor]) -> Call
         return Extremum(values, indices)
 
     function.__name__ = name
-    function.__doc__ = f"""{name}(input): the {name}imum element; {name}(input, dim, keepdim): values and indices along a
-        dimension; {name}(input, other): elementwise."""
+    function.__doc__ = (
+        f"{name}(input): the {name}imum element; {name}(input, dim, keepdim): values and indices "
+        f"along a dimension; {name}(input, other): elementwise."
+    )
     return function
 
 
@@ -135,7 +147,7 @@ min = _extremum("min", "amin", minimum)
 
 def _position(name: str) -> Callable[..., Tensor]:
     def function(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        x = input.reshape(-1) if dim is None else input  # type: ignore[attr-defined]
+        x = input.reshape(-1) if dim is None else input
         return _reduce(name, x, 0 if dim is None else dim, keepdim and dim is not None)
 
     function.__name__ = name
@@ -173,7 +185,7 @@ def _along(name: str) -> Callable[..., Tensor]:
         if dim is None:  # the implicit choice of early PyTorch
             dim = 0 if x.ndim in (0, 1, 3) else 1
         if x.ndim == 0:
-            return function(x.reshape(1), 0).reshape(())  # type: ignore[attr-defined]
+            return function(x.reshape(1), 0).reshape(())
         call = call_of(op_named(name), dim=normalise_dimension(name, dim, x.ndim))
         return apply(call, x)  # type: ignore[no-any-return]
 

@@ -1,27 +1,30 @@
 """The tensor that users hold: a handle to a value, its place on the tape, and its gradient.
 
-The operations themselves are in `braze.functions`, which also attaches them here as methods. This module
-holds what makes a tensor: identity, views and in-place replacement, gradients, conversion to Python and NumPy.
+The operations themselves are in `braze.functions`, which also attaches them here as methods. This
+module
+holds what makes a tensor: identity, views and in-place replacement, gradients, conversion to Python
+and NumPy.
 
-A view (`reshape`, `permute`, slicing, `detach`, ...) remembers its base and the movement between them. Its value is
-derived again when the base has changed, and writing to it writes to the base: they behave as sharing memory.
+A view (`reshape`, `permute`, slicing, `detach`, ...) remembers its base and the movement between
+them. Its value is
+derived again when the base has changed, and writing to it writes to the base: they behave as
+sharing memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from braze import engine
-from braze.autograd.tape import TapeNode, apply
+from braze.autograd.tape import TapeNode, record
+from braze.capture import Call, call_of, capture, materialise, tracer
 from braze.handle import PARAM, Handle, concrete, replace_in_place
 from braze.ir.dtypes import DType, bf16, from_numpy
-
 from braze.ir.ops.movement import inverse_permutation
 from braze.ir.types import TensorType, tensor_type
-from braze.trace import Call, call_of, materialise, tracer
 
 
 class Size(tuple[int, ...]):
@@ -43,9 +46,12 @@ class Tensor:
     Make one with `braze.tensor`, `braze.zeros`, `braze.from_numpy` and their like.
 
     Attributes:
-        _handle: the value (for views through `_current`, which derives it again when the base has changed).
-        _base, _view, _seen: for a view: the tensor it looks into, the movement (None: all of it) and the base's
-            value from which `_handle` was derived.
+        _handle: the value (for views through `_current`, which derives it again when the base has
+            changed).
+        _base: for a view, the tensor it looks into, else None.
+        _view, _seen: set for views only: the movement (None: all of it) and the base's value that
+            `_handle` was derived from.
+        _hooks: set once a hook is registered on a leaf.
         _node, _index: the tape node that made it and which of its results it is; None for a leaf.
     """
 
@@ -66,12 +72,35 @@ class Tensor:
     _handle: Handle
     _base: Tensor | None
     _view: Call | None
-    _seen: Handle | None
+    _seen: Handle
     _node: TapeNode | None
     _index: int
     _requires_grad: bool
     _grad: Tensor | None
-    _hooks: list[Callable[[Tensor], Tensor | None]] | None
+    _hooks: list[Callable[[Tensor], Tensor | None]]
+
+    if TYPE_CHECKING:  # what `braze.functions.methods` attaches
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
+        def __setitem__(self, key: Any, value: Any) -> None: ...
+        def __add__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __eq__(self, other: object) -> Tensor: ...  # type: ignore[override]
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
 
     __array_priority__ = 1000
     __hash__ = object.__hash__
@@ -91,15 +120,15 @@ class Tensor:
         if base is not None:
             handle = base._current()
             if handle is not self._seen:
-                self._adopt(base if self._view is None else apply(self._view, base))
+                if self._view is None:
+                    self._handle = handle
+                else:
+                    new = apply(self._view, base)
+                    self._handle = new._handle
+                    self._node, self._index = new._node, new._index
+                    self._requires_grad = new._requires_grad
                 self._seen = handle
         return self._handle
-
-    def _adopt(self, other: Tensor) -> None:
-        self._handle = other._handle
-        if self._view is not None:
-            self._node, self._index = other._node, other._index
-            self._requires_grad = other._requires_grad
 
     def _replace(self, new: Tensor, tracked: bool = True) -> Tensor:
         """Make a freshly computed value this tensor's own, in place.
@@ -109,8 +138,8 @@ class Tensor:
             tracked: False for writes that the tape must not see (through `data` and `detach`).
 
         Raises:
-            RuntimeError: this is a leaf that requires a gradient (and gradients are being recorded), or an
-                expanded view, of which several elements are one place in memory.
+            RuntimeError: this is a leaf that requires a gradient (and gradients are being
+                recorded), or an expanded view, of which several elements are one place in memory.
         """
         base = self._base
         if base is not None:
@@ -143,11 +172,13 @@ class Tensor:
         """The elements as a NumPy array sharing this tensor's memory. A sync point.
 
         Raises:
-            RuntimeError: the tensor requires a gradient (use ``.detach().numpy()`` or ``force=True``).
+            RuntimeError: the tensor requires a gradient (use ``.detach().numpy()`` or
+                ``force=True``).
         """
         if self._requires_grad and not force:
             raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
+                "instead."
             )
         return self._numpy()
 
@@ -169,7 +200,7 @@ class Tensor:
             )
         array = self._numpy()
         value = array.astype(np.float32) if self.dtype is bf16 else array
-        result: float | int | bool = value.item()
+        result: float = value.item()
         return result
 
     def tolist(self) -> Any:
@@ -223,7 +254,8 @@ class Tensor:
             return copied
         if self._node is not None:
             raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol"
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                "protocol"
             )
         new = _rebuild(type(self), np.array(self._numpy()), self._requires_grad, self._handle.flags)
         memo[id(self)] = new
@@ -304,7 +336,8 @@ class Tensor:
     def requires_grad(self, value: bool) -> None:
         if self._node is not None and not value:
             raise RuntimeError(
-                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable "
+                "you can only change requires_grad flags of leaf variables. If you want to use a "
+                "computed variable "
                 "in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
             )
         if value and not self.dtype.is_floating_point:
@@ -328,7 +361,8 @@ class Tensor:
                 raise TypeError(f"assigned grad has to be a Tensor, given {type(value).__name__}")
             if value._handle.type != self._handle.type:
                 raise RuntimeError(
-                    f"assigned grad has type {value._handle.type}, the tensor is {self._handle.type}"
+                    f"assigned grad has type {value._handle.type}, the tensor is "
+                    f"{self._handle.type}"
                 )
         self._grad = value
 
@@ -348,7 +382,8 @@ class Tensor:
         retain_graph: bool | None = None,
         create_graph: bool = False,
     ) -> None:
-        """Accumulate the gradients of this tensor into the leaves; see `braze.autograd.backward`."""
+        """Accumulate the gradients of this tensor into the leaves; see
+        `braze.autograd.backward`."""
         from braze.autograd.engine import backward
 
         backward(self, gradient, retain_graph, create_graph)
@@ -356,7 +391,7 @@ class Tensor:
     def detach(self) -> Tensor:
         """A view of the same elements that is not on the tape."""
         view = wrap(self._current(), None, 0)
-        view._base, view._seen = self, view._handle
+        view._base, view._view, view._seen = self, None, view._handle
         return view
 
     def detach_(self) -> Tensor:
@@ -377,7 +412,7 @@ class Tensor:
             handle = concrete(source.type, materialise(source), flags)
         else:
             handle = source
-        self._handle, self._base, self._view, self._seen = handle, None, None, None
+        self._handle, self._base = handle, None
 
     def retain_grad(self) -> None:
         """Keep the gradient of a tensor that is not a leaf in `grad`."""
@@ -396,7 +431,8 @@ class Tensor:
             self.register_hook(keep)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-        """Call `hook(gradient)` when the gradient of this tensor is known; what it returns replaces it.
+        """Call `hook(gradient)` when the gradient of this tensor is known; what it returns replaces
+        it.
 
         Returns:
             A handle whose `remove()` takes the hook off again.
@@ -408,7 +444,7 @@ class Tensor:
                 self._node.hooks = {}
             hooks = self._node.hooks.setdefault(self._index, [])
         else:
-            if self._hooks is None:
+            if not hasattr(self, "_hooks"):
                 self._hooks = []
             hooks = self._hooks
         hooks.append(hook)
@@ -439,11 +475,8 @@ def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
     tensor: Tensor = _new(Tensor)
     tensor._handle = handle
     tensor._base = None
-    tensor._view = None
-    tensor._seen = None
-    tensor._index = index
     tensor._grad = None
-    tensor._hooks = None
+    tensor._index = index
     if node is not None and handle.type.dtype.is_floating_point:
         tensor._node = node
         tensor._requires_grad = True
@@ -456,8 +489,29 @@ def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
 _new = object.__new__
 
 
+def apply(call: Call, *tensors: Tensor) -> Any:
+    """Run one operation on tensors: capture it, and record it on the tape where gradients are
+    wanted.
+
+    Returns:
+        A tensor, or a tuple of them for an operation that has not exactly one result.
+    """
+    operands = [t._handle if t._base is None else t._current() for t in tensors]
+    results = capture(call, operands, 3)
+    node = None
+    for t in tensors:
+        if t._requires_grad:
+            if tracer().grad_enabled and call.op.differentiable:
+                node = record(tensors, operands, results)
+            break
+    if results.__class__ is list:
+        return tuple([wrap(handle, node, i) for i, handle in enumerate(results)])
+    return wrap(results, node, 0)
+
+
 def wrap_at(handle: Handle, edge: Any) -> Tensor:
-    """A tensor around a saved value that has its place on the tape again (None: it needs no gradient)."""
+    """A tensor around a saved value that has its place on the tape again (None: it needs no
+    gradient)."""
     if edge is None:
         return wrap(handle, None, 0)
     target, index = edge
@@ -485,7 +539,8 @@ def _write_through(view: Call, base: Tensor, new: Tensor) -> Tensor:
 
         return write_slice(base, new, attributes)
     raise RuntimeError(
-        f"unsupported operation: writing to a view made by [{name}], of which more than one element may refer to a "
+        f"unsupported operation: writing to a view made by [{name}], of which more than one "
+        "element may refer to a "
         "single memory location. Please clone() the tensor before performing the operation."
     )
 
@@ -521,8 +576,6 @@ def _rebuild(kind: type[Tensor], array: np.ndarray, requires_grad: bool, flags: 
         return plain
     tensor = _new(kind)
     for name in Tensor.__slots__:
-        if not name.startswith("__"):
+        if not name.startswith("__") and hasattr(plain, name):
             setattr(tensor, name, getattr(plain, name))
     return tensor
-
-

@@ -1,13 +1,18 @@
 """Deferred capture: operations are recorded in a pending trace and run together at a sync.
 
-What has been traced before is kept as a trie. A state of the trie is a trace so far; its edges are the next operation
-with the numbers ("slots") of its operands, or the next input with its type. A program that repeats itself walks
-the same path: for each operation one dictionary look-up gives the result types, with no shape inference, no new nodes
-and no hashing of a graph. A step off the known paths infers types (errors rise here, at the user's line) and adds a
-state.
+What has been traced before is kept as a trie. A state of the trie is a trace so far; its edges are
+the next operation with the numbers ("slots") of its operands, or the next input with its type. A
+program that repeats itself walks the same path: for each operation one dictionary look-up gives the
+result types, with no shape inference, no new nodes and no hashing of a graph. A step off the known
+paths infers types (errors rise here, at the user's line) and adds a state.
 
-At a sync the live values are those whose handle somebody outside the trace still refers to: a tensor or the tape.
-Together with the trie's state they select the compiled graph; only they are written to memory that outlives the call.
+The one thing that capturing changes is the list of handles, by a single append: so another thread
+that needs a value can run the trace at any moment, and the capturing thread, seeing its trace gone,
+takes the step again in a new one.
+
+At a sync the live values are those whose handle somebody outside the trace still refers to: a
+tensor or the tape. Together with the trie's state they select the compiled graph; only they are
+written to memory that outlives the call.
 """
 
 from __future__ import annotations
@@ -27,19 +32,20 @@ from braze.ir.ops.creation import constant as constant_op
 from braze.ir.types import TensorType, tensor_type
 from braze.sites import Site, current_scope, location_of, user_site, with_place
 
-MOST_STATES = 500_000  # of the trie, a few hundred bytes each; past that it is forgotten and grows anew
+MOST_STATES = (
+    500_000  # of the trie, a few hundred bytes each; past that it is forgotten and grows anew
+)
 
 
 class Call:
     """An operation with its attributes, shared by all equal calls and compared by identity."""
 
-    __slots__ = ("attributes", "op", "saved")
+    __slots__ = ("attributes", "op")
 
     def __init__(self, op: Op, attributes: dict[str, AttributeValue]) -> None:
         check_attributes(op, attributes)
         self.op = op
         self.attributes = attributes
-        self.saved: dict[tuple[bool, ...], Any] = {}  # the tape's cache, see braze.autograd
 
     def __repr__(self) -> str:
         return f"<call {self.op.name} {self.attributes}>"
@@ -66,11 +72,24 @@ class State:
         types: types of the values that the last step added.
         call, operands, location: the last step if it is an operation; operands are slots.
         role: the last step's role if it is an input.
+        operand_types: the types of these operands.
         next: (call, operand slots...) or (type, role) -> the state after that step.
+        savings: what the tape keeps for this operation; see `braze.autograd.tape`.
         plans: live values -> what to run.
     """
 
-    __slots__ = ("call", "location", "next", "operands", "parent", "plans", "role", "types")
+    __slots__ = (
+        "call",
+        "location",
+        "next",
+        "operand_types",
+        "operands",
+        "parent",
+        "plans",
+        "role",
+        "savings",
+        "types",
+    )
 
     def __init__(self, parent: State | None, types: tuple[TensorType, ...]) -> None:
         self.parent = parent
@@ -79,12 +98,15 @@ class State:
         self.plans: dict[tuple[int, ...], Plan] = {}
         self.call: Call | None = None
         self.operands: tuple[int, ...] = ()
+        self.operand_types: tuple[TensorType, ...] = ()
+        self.savings: dict[Any, Any] = {}
         self.role: Role = "data"
         self.location: Location | None = None
 
 
 class Plan:
-    """What a sync runs: a graph known to the runtime, and which captured operations its nodes are."""
+    """What a sync runs: a graph known to the runtime, and which captured operations its nodes
+    are."""
 
     __slots__ = ("entry", "kept", "sizes")
 
@@ -98,24 +120,28 @@ class Pending:
     """One trace being captured.
 
     Attributes:
-        state: where in the trie it is.
-        handles: every value by slot: inputs and results in order of appearance.
+        handles: every value by slot: inputs and results in order of appearance. The last one's
+            `state` is where in the trie the trace is. An operation without results has a handle
+            too, which nobody reads.
         inputs: the handles that are inputs, in order.
-        sites: the user's code for each operation, in order.
         constants: handles of the constants captured so far.
         error: why running it failed, if it did.
     """
 
-    __slots__ = ("constants", "error", "handles", "inputs", "sites", "state", "tracer")
+    __slots__ = ("constants", "error", "handles", "inputs", "tracer")
 
     def __init__(self, tracer: Tracer) -> None:
         self.tracer = tracer
-        self.state = _TRIE.root
         self.handles: list[Handle] = []
         self.inputs: list[Handle] = []
-        self.sites: list[Site] = []
         self.constants: dict[tuple[Any, ...], Handle] = {}
         self.error: BaseException | None = None
+
+    @property
+    def state(self) -> State:
+        """Where in the trie the trace is."""
+        handles = self.handles
+        return handles[-1].state if handles else _TRIE.root
 
     def register(self, handle: Handle) -> None:
         """Make a value that is in memory, or a Python number, an input of this trace."""
@@ -131,32 +157,38 @@ class Pending:
             elif flags & BUFFER:
                 role = "buffer"
         key = (handle.type, role)
-        state = self.state.next.get(key)
+        before = self.state
+        state = before.next.get(key)
         if state is None:
-            state = _TRIE.grow(self.state, key, (handle.type,))
+            state = _TRIE.grow(before, key, (handle.type,))
             state.role = role
-        self.state = state
         handle.pending = self
         handle.slot = len(self.handles)
-        self.handles.append(handle)
+        handle.state = state
         self.inputs.append(handle)
+        self.handles.append(handle)
 
-    def extend(self, key: Any, call: Call, operands: Sequence[Handle], site: Site) -> State:
+    def extend(
+        self, before: State, key: Any, call: Call, operands: Sequence[Handle], site: Site
+    ) -> State:
         """Take a step that has not been taken before from this state."""
         scope = current_scope()
+        operand_types = tuple([handle.type for handle in operands])
         try:
-            types = call.op.result_types([h.type for h in operands], call.attributes)
+            types = call.op.result_types(operand_types, call.attributes)
         except BrazeError as error:
             raise with_place(error, site, scope) from None
-        state = _TRIE.grow(self.state, key, types)
+        state = _TRIE.grow(before, key, types)
         state.call = call
-        state.operands = tuple(h.slot for h in operands)
+        state.operands = tuple([handle.slot for handle in operands])
+        state.operand_types = operand_types
         state.location = location_of(site, scope)
         return state
 
 
 class Tracer:
-    """A thread's capture state. Threads capture separately; a value that crosses over forces a sync."""
+    """A thread's capture state. Threads capture separately; a value that crosses over forces a
+    sync."""
 
     __slots__ = ("grad_enabled", "lock", "pending", "site")
 
@@ -170,7 +202,7 @@ class Tracer:
         """Run what is pending, if anything is."""
         with self.lock:
             pending = self.pending
-            if pending.sites:
+            if len(pending.handles) > len(pending.inputs):
                 self.pending = Pending(self)  # first: a trace that fails is not tried again
                 _run(pending)
 
@@ -199,6 +231,9 @@ class _Local(threading.local):
 
 
 _TRIE = _Trie()
+_NOTHING = tensor_type(f32)  # type of the place that an operation without results takes
+
+
 _LOCAL = _Local()
 
 
@@ -221,8 +256,12 @@ def materialise(handle: Handle) -> engine.Storage:
     if handle.storage is None:
         pending = handle.pending
         assert pending is not None
-        if pending is pending.tracer.pending:
-            pending.tracer.flush()
+        tracer = pending.tracer
+        if pending is tracer.pending:
+            tracer.flush()
+        else:
+            with tracer.lock:  # another thread is running it
+                pass
         if handle.storage is None:
             raise RuntimeError(
                 f"this tensor has no value, because running its operations failed: {pending.error}"
@@ -231,17 +270,22 @@ def materialise(handle: Handle) -> engine.Storage:
     return handle.storage
 
 
-def capture(call: Call, operands: Sequence[Handle]) -> list[Handle]:
+def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
     """Append one operation to the pending trace.
 
+    Args:
+        depth: how many callers up the user's code begins at the nearest.
+
     Returns:
-        Handles of its results.
+        The handle of the result, or the list of handles of an operation that has not exactly one.
 
     Raises:
-        ShapeError, DTypeError, DimensionError: the operands do not fit; the message names the user's line.
+        ShapeError, DTypeError, DimensionError: the operands do not fit; the message names the
+            user's line.
     """
     tracer = _LOCAL.tracer
-    with tracer.lock:
+    site = tracer.site or user_site(depth)
+    while True:
         pending = tracer.pending
         for handle in operands:
             if handle.pending is not pending:
@@ -251,23 +295,30 @@ def capture(call: Call, operands: Sequence[Handle]) -> list[Handle]:
             key = (call, operands[0].slot, operands[1].slot)
         else:
             key = (call, *[handle.slot for handle in operands])
-        site = tracer.site or user_site()
-        state = pending.state.next.get(key)
-        if state is None:
-            state = pending.extend(key, call, operands, site)
-        pending.state = state
-        pending.sites.append(site)
         handles = pending.handles
-        if len(state.types) == 1:
-            result = Handle(state.types[0], pending, len(handles))
+        before = handles[-1].state if handles else _TRIE.root
+        state = before.next.get(key)
+        if state is None:
+            state = pending.extend(before, key, call, operands, site)
+        types = state.types
+        slot = len(handles)
+        if len(types) == 1:
+            result = Handle(types[0], pending, slot)
+            result.state = state
+            result.site = site
             handles.append(result)
-            results = [result]
+            results: Any = result
         else:
-            first = len(handles)
-            results = [Handle(t, pending, first + i) for i, t in enumerate(state.types)]
-            handles.extend(results)
-        if engine.config.eager or len(pending.sites) >= engine.config.trace_limit:
-            tracer.flush()
+            new = [Handle(t, pending, slot + i) for i, t in enumerate(types or (_NOTHING,))]
+            for handle in new:
+                handle.state = state
+            new[0].site = site
+            handles.extend(new)
+            results = new if types else []
+        if tracer.pending is pending:
+            break
+    if slot >= engine.config.trace_limit or engine.config.eager:
+        tracer.flush()
     return results
 
 
@@ -277,7 +328,7 @@ def constant(value: float | int | bool, like: TensorType) -> Handle:
     key = (value, value.__class__, like.dtype)
     handle = pending.constants.get(key)
     if handle is None:
-        handle = capture(call_of(constant_op, value=value, dtype=like.dtype), ())[0]
+        handle = capture(call_of(constant_op, value=value, dtype=like.dtype), ())
         if handle.pending is _LOCAL.tracer.pending:
             handle.pending.constants[key] = handle
     return handle
@@ -295,7 +346,8 @@ _UNREFERENCED = _reference_counts([Handle(tensor_type(f32), None, 0)])[0]
 
 
 def _run(pending: Pending) -> None:
-    """Execute a trace: select the plan by its live values, make one native call, hand out the results."""
+    """Execute a trace: select the plan by its live values, make one native call, hand out the
+    results."""
     pending.constants.clear()
     handles = pending.handles
     live: list[Handle] = []
@@ -309,28 +361,34 @@ def _run(pending: Pending) -> None:
                 home = handle.home
                 if home is not None and home.pending is pending:
                     key.append(~home.slot)
-    engine.stats.captured_ops += len(pending.sites)
+    engine.stats.captured_ops += len(handles) - len(pending.inputs)
+    state = pending.state
     try:
-        plan = pending.state.plans.get(tuple(key))
+        plan = state.plans.get(tuple(key))
         if plan is None:
-            plan = pending.state.plans[tuple(key)] = _make_plan(pending, live)
-        outputs = [
+            plan = state.plans[tuple(key)] = _make_plan(pending, live)
+        outputs: list[Any] = [
             engine.Storage(size) if handle.home is None else handle.home.storage
             for handle, size in zip(live, plan.sizes, strict=True)
         ]
-        inputs = [handle.storage for handle in pending.inputs]
-        sites, kept = pending.sites, plan.kept
-        plan.entry.run(inputs, outputs, lambda node: location_of(sites[kept[node]]))
+        inputs: list[Any] = [handle.storage for handle in pending.inputs]
+        kept = plan.kept
+        plan.entry.run(inputs, outputs, lambda node: _location(handles, kept[node]))
     except BaseException as error:
         pending.error = error
         raise
     finally:
         pending.handles = []
         pending.inputs = []
-        pending.state = _TRIE.root
     for handle, storage in zip(live, outputs, strict=True):
         handle.storage = storage
         handle.home = None
+
+
+def _location(handles: list[Handle], number: int) -> Location:
+    """The user's line of a captured operation in this very run."""
+    sites = [handle.site for handle in handles if handle.site is not None]
+    return location_of(sites[number])
 
 
 def _make_plan(pending: Pending, live: list[Handle]) -> Plan:
@@ -370,11 +428,10 @@ def build_graph(state: State, live: Sequence[int]) -> tuple[Graph, list[int]]:
             values.append(value)
         else:
             operands = [values[slot] for slot in step.operands]
-            node = Node(
-                step.call.op, operands, step.call.attributes, step.types, step.location
-            )
+            node = Node(step.call.op, operands, step.call.attributes, step.types, step.location)
             nodes.append(node)
-            values.extend(node.results)
+            # An operation without results takes one slot all the same.
+            values.extend(node.results or (Value(_NOTHING),))
     graph.outputs = [values[slot] for slot in live]
     needed = {value.node for value in graph.outputs}
     kept: list[int] = []

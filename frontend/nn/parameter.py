@@ -1,0 +1,60 @@
+"""Parameters: leaf tensors that a module owns and an optimizer updates. Comes in a tensor, goes out a copy with a role."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braze.autograd.modes import no_grad
+from braze.functions.movement import clone
+from braze.handle import BUFFER, PARAM
+from braze.tensors import Tensor
+
+# The slots that hold a tensor's own state.
+_SLOTS = tuple(name for name in Tensor.__slots__ if not name.startswith("__"))
+
+
+class Parameter(Tensor):
+    """A tensor that is registered when it is assigned to a module's attribute.
+
+    The parameter has memory of its own: it starts as a copy of `data`.
+
+    Args:
+        data: the first value; an empty tensor by default.
+        requires_grad: whether gradients are recorded for it.
+
+    Raises:
+        TypeError: `data` is not a tensor.
+        RuntimeError: gradients are wanted for a dtype that is not floating point.
+    """
+
+    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
+        from braze.functions.creation import empty
+
+        source = empty(0) if data is None else data
+        if not isinstance(source, Tensor):
+            raise TypeError(f"Parameter data must be a Tensor, given {type(source).__name__}")
+        with no_grad():
+            copied = clone(source)
+        parameter = object.__new__(cls)
+        for name in _SLOTS:
+            setattr(parameter, name, getattr(copied, name))
+        parameter._handle.flags |= PARAM
+        parameter.requires_grad = requires_grad
+        return parameter
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{super().__repr__()}"
+
+
+def set_value(tensor: Tensor, new: Tensor) -> None:
+    """Give a parameter or buffer a value that may differ in dtype and shape; its role stays."""
+    role = tensor._handle.flags & (PARAM | BUFFER)
+    tensor.data = new
+    tensor._handle.flags |= role
+
+
+def mark_buffer(tensor: Tensor) -> None:
+    """Let graphs show that a tensor is a module's (or an optimizer's) state."""
+    handle = tensor._current()
+    if not handle.flags & PARAM:
+        handle.flags |= BUFFER
