@@ -17,6 +17,7 @@ from braze.ir.ops import (
     movement,
     pointwise,
     reduce,
+    reductions,
     shapes,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "movement",
     "pointwise",
     "reduce",
+    "reductions",
     "shapes",
 ]
