@@ -92,7 +92,7 @@ class Memory:
 
     def address(self, offset: ir.Value) -> ir.Value:
         """The address of an element (or of each lane's, for a vector of offsets)."""
-        return self.builder.gep(self.base, [offset], inbounds=True, source_etype=self.element)
+        return self.builder.gep(self.base, [offset], source_etype=self.element)
 
     def address_or_zeros(self, offset: ir.Value, condition: ir.Value | None) -> ir.Value:
         """The address of an element, or of zeros where an i1 condition fails."""
