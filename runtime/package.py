@@ -6,7 +6,7 @@ before code is mapped; neither the front end nor LLVM is imported.
 
 from __future__ import annotations
 
-import ast
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -181,13 +181,16 @@ def _type(slot: Slot) -> str:
 
 
 def _arranged(structure: str, results: list[np.ndarray]) -> Any:
-    """The results in place of their numbers in a literal such as ``{'logits': 0}``."""
+    """The results in the places of their numbers; see `write_package` for the form."""
 
     def fill(item: Any) -> Any:
-        if isinstance(item, dict):
-            return {key: fill(value) for key, value in item.items()}
-        if isinstance(item, (tuple, list)):
-            return type(item)(map(fill, item))
+        match item:
+            case {"dict": pairs}:
+                return {key: fill(value) for key, value in pairs}
+            case {"tuple": items}:
+                return tuple(map(fill, items))
+            case {"list": items}:
+                return list(map(fill, items))
         return None if item is None else results[item]
 
-    return fill(ast.literal_eval(structure))
+    return fill(json.loads(structure))

@@ -5,7 +5,7 @@ In: a graph, its weights, and target names.  Out: a package that `braze.runtime.
 
 from __future__ import annotations
 
-import ast
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -40,8 +40,9 @@ def write_package(
         weights: name of a graph input -> its value, for every input of role param, buffer or const
             and any others that are to be fixed. Every other input is an argument of a call.
         input_names: what to call the arguments, in order; by default the graph's names.
-        structure: how a call arranges the outputs: a Python literal in which their numbers stand
-            for them, such as ``(0, 1)`` or ``{'logits': 0}``. By default ``0``, or a tuple of all.
+        structure: how a call arranges the outputs, as JSON: an output's number, null for None, or
+            ``{"tuple": [...]}``, ``{"list": [...]}``, ``{"dict": [[key, ...], ...]}`` of these. By
+            default ``0``, or a tuple of all.
         targets: names of `braze.ir.target.TARGET_NAMES`, or "host" for this processor.
 
     Returns:
@@ -54,8 +55,8 @@ def write_package(
     arrays = _checked_weights(graph, weights)
     names = _checked_names(graph, arrays, input_names)
     if structure is None:
-        whole = ", ".join(map(str, range(len(graph.outputs))))
-        structure = "0" if len(graph.outputs) == 1 else f"({whole})"
+        every = list(range(len(graph.outputs)))
+        structure = json.dumps(0 if len(every) == 1 else {"tuple": every})
     _check_structure(structure, len(graph.outputs))
     entries: dict[str, bytes] = {}
     compiled = []
@@ -146,20 +147,27 @@ def _checked_names(
 
 def _check_structure(structure: str, outputs: int) -> None:
     def check(item: Any) -> None:
-        if isinstance(item, dict):
-            for value in item.values():
-                check(value)
-        elif isinstance(item, (tuple, list)):
-            for value in item:
-                check(value)
-        elif item is not None and not (type(item) is int and 0 <= item < outputs):
-            raise PackageError(
-                f"[package] structure {structure}: {item!r} is not the number of an output "
-                f"(0 to {outputs - 1})"
-            )
+        match item:
+            case None:
+                return
+            case {"dict": list(pairs), **others} if not others:
+                for pair in pairs:
+                    if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+                        raise PackageError(f"[package] structure: {pair!r} is no [key, value]")
+                    check(pair[1])
+            case {"tuple": list(items), **others} | {"list": list(items), **others} if not others:
+                for part in items:
+                    check(part)
+            case int(number) if not isinstance(number, bool) and 0 <= number < outputs:
+                return
+            case _:
+                raise PackageError(
+                    f"[package] structure: {item!r} is neither a container nor the number of an "
+                    f"output (0 to {outputs - 1})"
+                )
 
     try:
-        literal = ast.literal_eval(structure)
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise PackageError(f"[package] structure {structure!r} is no literal: {error}") from None
-    check(literal)
+        described = json.loads(structure)
+    except ValueError as error:
+        raise PackageError(f"[package] structure {structure!r} is not JSON: {error}") from None
+    check(described)

@@ -123,12 +123,15 @@ def test_structures_names_and_numbers(tmp_path):
     path = tmp_path / "m.brz"
     write_package(
         path, affine(), {"w": WEIGHTS["w"]}, input_names=["picture", "shift"],
-        structure="{'out': (1, [0, None]), 'again': 1}",
+        structure=json.dumps(
+            {"dict": [["out", {"tuple": [1, {"list": [0, None]}]}], ["again", 1]]}
+        ),
     )  # fmt: skip
     model = load(path)
     assert [slot.name for slot in model.inputs] == ["picture", "shift"]
     for shift in (0.5, np.float32(0.5), np.array(0.5, np.float32)):
         found = model(X, shift)
+        assert isinstance(found["out"], tuple) and isinstance(found["out"][1], list)
         assert lists(found["out"][:1]) == EXPECTED[1:]
         assert found["out"][1][0].tolist() == EXPECTED[0] and found["out"][1][1] is None
         assert found["again"].tolist() == EXPECTED[1]
@@ -154,10 +157,12 @@ def test_one_output_is_no_tuple_and_checks_raise(tmp_path):
         ({"weights": {"w": [1, 2, 3]}}, r"weight w must be f32\[3\], given int64\[3\]"),
         ({"graph": affine({0: 1})}, "output 0 of graph @affine overwrites its input w"),
         ({"input_names": ["a", "b"]}, r"has 1 arguments \(x\), given the names a, b"),
-        ({"structure": "(0, 2)"}, r"structure \(0, 2\): 2 is not the number of an output"),
-        ({"structure": "(0, True)"}, "True is not the number of an output"),
-        ({"structure": "f(0)"}, "is no literal"),
-        ({"structure": "(0"}, "is no literal"),
+        ({"structure": '{"list": [0, 2]}'}, "2 is neither a container nor the number of an output"),
+        ({"structure": '{"tuple": [true]}'}, "True is neither a container nor the number"),
+        ({"structure": '{"tuple": [], "list": []}'}, "is neither a container nor"),
+        ({"structure": '{"dict": [[1, 0]]}'}, r"\[1, 0\] is no \[key, value\]"),
+        ({"structure": '{"dict": 3}'}, "is neither a container nor"),
+        ({"structure": "f(0)"}, "is not JSON"),
         ({"targets": []}, "no target is given"),
     ],
 )
