@@ -3,7 +3,6 @@ or a compiler."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from braze import engine
-from braze.structure import describe
+from braze.structure import literal_of
 from braze.tensors import Tensor
 from braze.tracing import bake_numbers, trace
 
@@ -62,7 +61,7 @@ def compile(
         path,
         traced.graph,
         weights,
-        structure=json.dumps(describe(traced.result)),
+        structure=literal_of(traced.result),
         targets=targets,
     )
 

@@ -4,6 +4,7 @@ places."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 from braze.tensors import Tensor
@@ -34,27 +35,27 @@ def rebuild(value: Any, replace: Callable[[Tensor], Any]) -> Any:
     return value
 
 
-def describe(value: Any) -> Any:
-    """The structure as JSON: tensors by their number, the rest by kind.
+def literal_of(value: Any) -> str:
+    """The structure as a Python literal in which each tensor is its number: ``{'logits': 0}``.
 
     Raises:
         TypeError: something in it is neither a tensor, a container nor None.
     """
-    counter = iter(range(1_000_000))
+    numbers = count()
 
     def visit(item: Any) -> Any:
         if isinstance(item, Tensor):
-            return next(counter)
+            return next(numbers)
         if isinstance(item, dict):
-            return {"dict": [[str(key), visit(part)] for key, part in item.items()]}
+            return {str(key): visit(part) for key, part in item.items()}
         if isinstance(item, (tuple, list)):
-            kind = "list" if isinstance(item, list) else "tuple"
-            return {kind: [visit(part) for part in item]}
+            parts = [visit(part) for part in item]
+            return parts if isinstance(item, list) else tuple(parts)
         if item is None:
             return None
         raise TypeError(
-            f"a compiled function must return tensors in tuples, lists or dicts, given "
+            "a compiled function must return tensors in tuples, lists or dicts, given "
             f"{type(item).__name__}"
         )
 
-    return visit(value)
+    return repr(visit(value))
