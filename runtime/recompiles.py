@@ -6,6 +6,7 @@ one warning when a line of the user's program is compiled again and again.
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections import Counter, deque
@@ -104,7 +105,12 @@ class RecompileLog:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        os.register_at_fork(after_in_child=self._after_fork)
         self.clear()
+
+    def _after_fork(self) -> None:
+        # Another thread of the parent may have held it.
+        self._lock = threading.RLock()
 
     def clear(self) -> None:
         """Forget everything."""
