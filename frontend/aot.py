@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from braze import engine
-from braze.structure import literal_of
+from braze.structure import describe
 from braze.tensors import Tensor
 from braze.tracing import bake_numbers, trace
 
@@ -61,7 +61,7 @@ def compile(
         path,
         traced.graph,
         weights,
-        structure=literal_of(traced.result),
+        structure=describe(traced.result),
         targets=targets,
     )
 

@@ -3,6 +3,7 @@ places."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
@@ -35,8 +36,8 @@ def rebuild(value: Any, replace: Callable[[Tensor], Any]) -> Any:
     return value
 
 
-def literal_of(value: Any) -> str:
-    """The structure as a Python literal in which each tensor is its number: ``{'logits': 0}``.
+def describe(value: Any) -> str:
+    """The structure as JSON: a tensor is its number, a container ``{"tuple": [...]}`` and the like.
 
     Raises:
         TypeError: something in it is neither a tensor, a container nor None.
@@ -47,10 +48,10 @@ def literal_of(value: Any) -> str:
         if isinstance(item, Tensor):
             return next(numbers)
         if isinstance(item, dict):
-            return {str(key): visit(part) for key, part in item.items()}
+            return {"dict": [[str(key), visit(part)] for key, part in item.items()]}
         if isinstance(item, (tuple, list)):
-            parts = [visit(part) for part in item]
-            return parts if isinstance(item, list) else tuple(parts)
+            kind = "list" if isinstance(item, list) else "tuple"
+            return {kind: [visit(part) for part in item]}
         if item is None:
             return None
         raise TypeError(
@@ -58,4 +59,4 @@ def literal_of(value: Any) -> str:
             f"{type(item).__name__}"
         )
 
-    return repr(visit(value))
+    return json.dumps(visit(value))
