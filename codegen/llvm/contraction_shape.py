@@ -1,0 +1,179 @@
+"""A contraction's dimensions put in order: merged where strides allow, and sorted by role.
+
+In: a `Contraction`.  Out: a `ContractionShape`, the form that schedules and kernels are made from.  Operand "a" is
+the one that rows index, "b" the one that columns index; `swapped` exchanges them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from braze.ir.dtypes import DType
+from braze.ir.index import FloorDiv, Index, LoopVar, Mod
+from braze.ir.loops import Bound, Buffer, Contraction, Load, Store, substitute_bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """One dimension: its variable and how many elements of each operand one step skips."""
+
+    var: LoopVar
+    a: int
+    b: int
+
+    @property
+    def extent(self) -> int:
+        return self.var.extent
+
+    def __str__(self) -> str:
+        return f"{self.var.name}={self.extent}({self.a},{self.b})"
+
+
+Dims = tuple[Dim, ...]
+
+
+def count(dims: Dims) -> int:
+    """How many points the dimensions have together (1 for none)."""
+    total = 1
+    for dim in dims:
+        total *= dim.extent
+    return total
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ContractionShape:
+    """Roles: batch dims index both operands, rows a alone, columns b alone; the result lacks the inner ones.
+
+    `empty` is set if an inner dimension has no elements: every sum is zero then, and `inner` is left out.
+    """
+
+    name: str
+    batch: Dims
+    rows: Dims
+    columns: Dims
+    inner: Dims
+    a: Buffer
+    a_offset: int
+    b: Buffer
+    b_offset: int
+    dtype: DType
+    stores: tuple[Store, ...]
+    empty: bool = False
+
+    @property
+    def outer(self) -> Dims:
+        return (*self.batch, *self.rows, *self.columns)
+
+    def swapped(self) -> ContractionShape:
+        """The same sum with the operands exchanged, so that rows are columns."""
+
+        def turn(dims: Dims) -> Dims:
+            return tuple(Dim(dim.var, dim.b, dim.a) for dim in dims)
+
+        return replace(
+            self, batch=turn(self.batch), rows=turn(self.columns), columns=turn(self.rows),
+            inner=_inner_order(turn(self.inner)),
+            a=self.b, a_offset=self.b_offset, b=self.a, b_offset=self.a_offset,
+        )  # fmt: skip
+
+    def result_stride(self, dim: Dim) -> int:
+        """The factor of the dimension in the first store's index."""
+        return self.stores[0].index.coefficient(dim.var) if self.stores else 0
+
+    def __str__(self) -> str:
+        groups = (("batch", self.batch), ("rows", self.rows), ("columns", self.columns))
+        parts = [f"{name} {' '.join(map(str, dims))}" for name, dims in groups if dims]
+        return "; ".join([*parts, f"inner {' '.join(map(str, self.inner)) or 'none'}"])
+
+
+def contraction_shape(contraction: Contraction) -> ContractionShape:
+    """Sort the dimensions into roles, drop those of one element and merge what can be merged."""
+    dims = [
+        Dim(var, a, b)
+        for var, a, b in zip(
+            contraction.dims, contraction.lhs.strides, contraction.rhs.strides, strict=True
+        )
+    ]
+    split = len(dims) - contraction.inner
+    outer = [dim for dim in dims[:split] if dim.extent != 1]
+    inner = [dim for dim in dims[split:] if dim.extent != 1]
+    empty = any(dim.extent == 0 for dim in inner)
+    inner = [] if empty else inner
+    stores = list(contraction.stores)
+    inner, _ = _merge(inner, stores)
+    # A dimension that an operand does not depend on is never its batch dimension, whoever made it.
+    batch, stores = _merge([dim for dim in outer if bool(dim.a) == bool(dim.b)], stores)
+    rows, stores = _merge([dim for dim in outer if dim.a and not dim.b], stores)
+    columns, stores = _merge([dim for dim in outer if dim.b and not dim.a], stores)
+    return ContractionShape(
+        contraction.name, tuple(batch), tuple(rows), tuple(columns), _inner_order(tuple(inner)),
+        contraction.lhs.buffer, contraction.lhs.offset,
+        contraction.rhs.buffer, contraction.rhs.offset,
+        contraction.dtype, tuple(stores), empty,
+    )  # fmt: skip
+
+
+def _inner_order(inner: Dims) -> Dims:
+    """Longest strides outermost, a's first: its elements are read in this order without packing."""
+    return tuple(sorted(inner, key=lambda dim: (abs(dim.a), abs(dim.b)), reverse=True))
+
+
+def _merge(dims: list[Dim], stores: list[Store]) -> tuple[list[Dim], list[Store]]:
+    """Join pairs of dimensions that every access walks as if they were one."""
+    merged = True
+    while merged:
+        merged = False
+        for high in dims:
+            for low in dims:
+                if high is low or not _mergeable(high, low, stores):
+                    continue
+                var = LoopVar(f"{high.var.name}_{low.var.name}", high.extent * low.extent)
+                stores = [_rename(store, high.var, low.var, var) for store in stores]
+                dims = [Dim(var, low.a, low.b) if dim is low else dim for dim in dims]
+                dims = [dim for dim in dims if dim is not high]
+                merged = True
+                break
+            if merged:
+                break
+    return dims, stores
+
+
+def _mergeable(high: Dim, low: Dim, stores: list[Store]) -> bool:
+    size = low.extent
+    if high.a != low.a * size or high.b != low.b * size:
+        return False
+    return all(
+        _fits(index, high.var, low.var) for store in stores for index in _indices_of(store)
+    )
+
+
+def _fits(index: Index, high: LoopVar, low: LoopVar) -> bool:
+    """Whether the index depends on the two variables through high * low.extent + low alone."""
+    if index.coefficient(high) != index.coefficient(low) * low.extent:
+        return False
+    return all(
+        _fits(atom.inner, high, low)
+        for atom, _ in index.terms
+        if isinstance(atom, (FloorDiv, Mod))
+    )  # data indices are expressions, which `_indices_of` walks on their own
+
+
+def _indices_of(store: Store) -> Iterator[Index]:
+    """Every index that the statement holds, those inside data indices too."""
+    for root in (Load(store.buffer, store.index, store.guard), store.value):
+        for expr in root.walk():
+            yield from expr.indices()
+
+
+def _rename(store: Store, high: LoopVar, low: LoopVar, var: LoopVar) -> Store:
+    def new(old: LoopVar) -> Index | None:
+        if old == high:
+            return Index()
+        return Index.of(var) if old == low else None
+
+    guard: tuple[Bound, ...] = substitute_bounds(store.guard, new)
+    return Store(
+        store.buffer, store.index.substitute(new), store.value.substitute(new), guard,
+        store.accumulate,
+    )  # fmt: skip

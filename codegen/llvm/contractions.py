@@ -1,0 +1,368 @@
+"""Contractions as LLVM kernels: the loops over chunks, blocks, tiles and panels around the micro-kernel.
+
+In: a `Contraction`, where its buffers lie, and a `Target`.  Out: an `EmittedKernel`.
+
+    for each point of the batch dims in the chunk's share
+      for each block of the inner dims
+        pack the chunk's panels of b, its tiles of a        (where the schedule says so)
+        for each row tile, for each panel
+          tile function
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from braze.codegen.llvm.contraction_shape import Dims, contraction_shape
+from braze.codegen.llvm.control import (
+    Number,
+    add,
+    as_i64,
+    counted_loop,
+    decode,
+    element_pointer,
+    multiply,
+    share,
+    weighted_sum,
+)
+from braze.codegen.llvm.kernel import EmittedKernel, KernelFunction
+from braze.codegen.llvm.microkernel import (
+    FIRST_BLOCK,
+    LAST_BLOCK,
+    Tile,
+    TileEmitter,
+    epilogue_buffers,
+)
+from braze.codegen.llvm.packing import PackEmitter
+from braze.codegen.llvm.schedule_contraction import Schedule, schedule
+from braze.codegen.llvm.types import I64, memory_type, register_type
+from braze.ir.dtypes import i8
+from braze.ir.loops import Contraction, Placement, Program
+from braze.ir.target import Target
+
+_PAGE = 4096
+
+
+def scratch_bytes(contraction: Contraction, target: Target) -> int:
+    """Scratch memory that a thread needs for the kernel, a multiple of 4096."""
+    if any(dim.extent == 0 for dim in contraction_shape(contraction).outer):
+        return 0
+    return _whole_pages(schedule(contraction, target))
+
+
+def _whole_pages(plan: Schedule) -> int:
+    return -(-plan.scratch_offsets[-1] // _PAGE) * _PAGE
+
+
+def emit_contraction(
+    contraction: Contraction,
+    placements: Mapping[str, Placement],
+    program: Program,
+    target: Target,
+    scratch_stride: int | None = None,
+) -> EmittedKernel:
+    """The kernel of one contraction.
+
+    Args:
+        scratch_stride: bytes between the scratch memories of two threads, at least the kernel's own
+            `scratch_bytes`, the same for all kernels of a program. None: the most that a contraction
+            of `program` needs.
+    """
+    frame = KernelFunction(contraction.name, contraction.buffers, placements, program, target)
+    if any(dim.extent == 0 for dim in contraction_shape(contraction).outer):
+        frame.builder.ret_void()
+        return EmittedKernel(frame.symbol, frame.text(), 1)
+    plan = schedule(contraction, target)
+    own = _whole_pages(plan)
+    if scratch_stride is None:
+        others = (k for k in program.kernels() if isinstance(k, Contraction))
+        scratch_stride = max([own, *(scratch_bytes(k, target) for k in others)])
+    _KernelEmitter(frame, plan, target, scratch_stride).emit()
+    return EmittedKernel(frame.symbol, frame.text(), plan.chunks, own)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Where the current block of the sum begins in the operands, and its arguments for tile functions."""
+
+    a: ir.Value
+    b: ir.Value
+    steps: Number
+    state: Number
+
+
+@dataclass(frozen=True, slots=True)
+class _RowTile:
+    """A row tile: number of its size, place in the chunk, operand a, values of the row dims."""
+
+    size: int
+    place: ir.Value
+    a: ir.Value
+    variables: list[Number]
+
+
+class _KernelEmitter:
+    def __init__(
+        self, frame: KernelFunction, plan: Schedule, target: Target, scratch_stride: int
+    ) -> None:
+        self.frame = frame
+        self.plan = plan
+        self.builder = frame.builder
+        shape = plan.shape
+        self.a_type = memory_type(shape.a.dtype)
+        self.b_type = memory_type(shape.b.dtype)
+        self.item = register_type(shape.dtype)
+        self.epilogue = [frame.pointer(buffer) for buffer in epilogue_buffers(plan)]
+        self.a = element_pointer(
+            self.builder, frame.pointer(shape.a), shape.a_offset, self.a_type
+        )  # fmt: skip
+        self.b = element_pointer(
+            self.builder, frame.pointer(shape.b), shape.b_offset, self.b_type
+        )  # fmt: skip
+        self._scratch(scratch_stride)
+        self._functions(target)
+
+    def _scratch(self, stride: int) -> None:
+        builder = self.builder
+        places = self.plan.scratch_offsets
+        if places[-1] == 0:
+            return
+        bytes_before = builder.mul(self.frame.thread, as_i64(stride))
+        base = element_pointer(builder, self.frame.scratch(), bytes_before, memory_type(i8))
+        self.b_packed, self.a_packed, self.sums = (
+            element_pointer(builder, base, place, memory_type(i8)) for place in places[:3]
+        )
+
+    def _functions(self, target: Target) -> None:
+        """One tile function for each kind of row piece and panel, and what packs their operands."""
+        plan, module, symbol = self.plan, self.frame.module, self.frame.symbol
+        self.tiles: dict[tuple[int, int], ir.Function] = {}
+        self.pack_b: list[ir.Function] = []
+        self.pack_a: list[ir.Function] = []
+        sizes = plan.pieces.sizes
+        for size_number, size in enumerate(sizes):
+            for kind, (_, vectors, lanes) in enumerate(plan.panels.variants):
+                tile = Tile(plan, size, vectors, lanes)
+                name = f"{symbol}_tile_{tile.rows}x{vectors}_{lanes}"
+                emitter = TileEmitter(module, tile, target, name)
+                self.tiles[size_number, kind] = emitter.emit()
+                if plan.pack_b != "none" and size_number == 0:
+                    pack = PackEmitter(module, tile, f"{symbol}_pack_b_{vectors}_{lanes}")
+                    self.pack_b.append(pack.pack_b())
+                if plan.pack_a != "none" and kind == 0:
+                    pack = PackEmitter(module, tile, f"{symbol}_pack_a_{tile.rows}")
+                    self.pack_a.append(pack.pack_a())
+
+    # The loops ----------------------------------------------------------------------------------
+
+    def emit(self) -> None:
+        plan, builder = self.plan, self.builder
+        batch, rows, columns = decode(builder, self.frame.chunk, plan.grid)
+        points = share(builder, batch, plan.grid[0], plan.loop_count)
+        self.tile_range = share(builder, rows, plan.grid[1], plan.tiles)
+        self.panel_range = share(builder, columns, plan.grid[2], plan.panels.count)
+        if plan.loop_count == 1:
+            self._point([0] * len(plan.loops))
+        else:
+            with counted_loop(builder, *points, "point") as point:
+                self._point(decode(builder, point, [dim.extent for dim in plan.loops]))
+        builder.ret_void()
+
+    def _moved(self, pointers: tuple[ir.Value, ir.Value], dims: Dims, at: list[Number]
+    ) -> tuple[ir.Value, ir.Value]:  # fmt: skip
+        """Both operands' pointers at these places of some dimensions."""
+        a = weighted_sum(self.builder, at, [dim.a for dim in dims])
+        b = weighted_sum(self.builder, at, [dim.b for dim in dims])
+        return (
+            element_pointer(self.builder, pointers[0], a, self.a_type),
+            element_pointer(self.builder, pointers[1], b, self.b_type),
+        )
+
+    def _point(self, loops: list[Number]) -> None:
+        """All of one point of the batch dimensions."""
+        plan = self.plan
+        a, b = self._moved((self.a, self.b), plan.loops, loops)
+        if plan.blocks == 1:
+            steps = plan.inner[0].extent if plan.inner else 1
+            self._block(_Block(a, b, steps, FIRST_BLOCK | LAST_BLOCK), loops)
+            return
+        builder = self.builder
+        extent = plan.inner[0].extent
+        ranges = -(-extent // plan.block)
+        with counted_loop(builder, 0, plan.blocks, "block") as number:
+            extents = [dim.extent for dim in plan.outer_inner]
+            *outer, block = decode(builder, number, [*extents, ranges])
+            begin = multiply(builder, block, plan.block)
+            cut = (*plan.outer_inner, plan.inner[0])
+            a_block, b_block = self._moved((a, b), cut, [*outer, begin])
+            steps: Number = plan.block
+            if plan.uneven:
+                left = builder.sub(as_i64(extent), as_i64(begin))
+                enough = builder.icmp_signed("<", as_i64(plan.block), left)
+                steps = builder.select(enough, as_i64(plan.block), left)
+            first = builder.zext(builder.icmp_signed("==", number, as_i64(0)), I64)
+            last = builder.zext(
+                builder.icmp_signed("==", number, as_i64(plan.blocks - 1)), I64
+            )  # fmt: skip
+            state = builder.or_(first, builder.mul(last, as_i64(LAST_BLOCK)))
+            self._block(_Block(a_block, b_block, steps, state), loops)
+
+    def _block(self, block: _Block, loops: list[Number]) -> None:
+        builder = self.builder
+        if self.plan.pack_b != "none":
+            self._pack_panels(block)
+        if self.plan.pack_a != "none":
+            self._pack_tiles(block)
+        if self.plan.order == "panels":
+            # Panels inside: a tile of a stays in the first-level cache.
+            with counted_loop(builder, *self.tile_range, "tile") as tile:
+                self._row_tile(
+                    tile, block, lambda row: self._each_panel(lambda *p: self._call(block, loops, row, p))
+                )
+        else:
+            # Tiles inside: a panel of b stays there.
+            self._each_panel(lambda *p: self._all_tiles(block, loops, p))
+
+    def _all_tiles(self, block: _Block, loops: list[Number], panel: tuple[Number, Number, int]
+    ) -> None:
+        with counted_loop(self.builder, *self.tile_range, "tile") as tile:
+            self._row_tile(tile, block, lambda row: self._call(block, loops, row, panel))
+
+    def _row_tile(self, tile: ir.Value, block: _Block, body: Callable[[_RowTile], None]) -> None:
+        builder = self.builder
+        *outer, piece = decode(builder, tile, self._tile_extents())
+        begin = self._piece_begin(piece)
+        rows = (*self.plan.outer_rows, self.plan.split)
+        a, _ = self._moved((block.a, block.b), rows, [*outer, begin])
+        place = builder.sub(tile, as_i64(self.tile_range[0]))
+        if self.plan.pack_a != "none":
+            offset = multiply(builder, place, self.plan.a_tile_elements)
+            a = element_pointer(builder, self.a_packed, offset, self.item)
+        variables = [*outer, begin]
+        self._by_piece(piece, lambda size: body(_RowTile(size, place, a, variables)))
+
+    def _tile_extents(self) -> list[int]:
+        return [*(dim.extent for dim in self.plan.outer_rows), self.plan.pieces.count]
+
+    def _piece_begin(self, piece: Number) -> Number:
+        """Where a piece of the split dimension begins."""
+        pieces = self.plan.pieces
+        begin = multiply(self.builder, piece, pieces.size)
+        if len(pieces.sizes) == 1 or isinstance(begin, int):
+            return begin
+        builder = self.builder
+        beyond = builder.sub(as_i64(piece), as_i64(pieces.large))
+        is_small = builder.icmp_signed(">", beyond, as_i64(0))
+        return builder.sub(begin, builder.select(is_small, beyond, as_i64(0)))
+
+    def _by_piece(self, piece: Number, body) -> None:  # type: ignore[no-untyped-def]
+        """`body(number of the piece's size)`, once for each size that there is."""
+        builder = self.builder
+        if len(self.plan.pieces.sizes) == 1:
+            body(0)
+            return
+        is_large = builder.icmp_signed("<", as_i64(piece), as_i64(self.plan.pieces.large))
+        with builder.if_else(is_large) as (large, small):
+            with large:
+                body(0)
+            with small:
+                body(1)
+
+    # Panels -------------------------------------------------------------------------------------
+
+    def _each_panel(self, body) -> None:  # type: ignore[no-untyped-def]
+        """`body(panel, its place in the chunk, its kind)` for the chunk's panels."""
+        builder = self.builder
+        begin, end = self.panel_range
+        full, total = self.plan.panels.full, self.plan.panels.count
+        kinds = len(self.plan.panels.variants)
+
+        def run(panel: Number, kind: int) -> None:
+            place = (
+                panel - begin
+                if isinstance(panel, int) and isinstance(begin, int)
+                else builder.sub(as_i64(panel), as_i64(begin))
+            )
+            body(panel, place, kind)
+
+        if full == total:
+            with counted_loop(builder, begin, end, "panel") as panel:
+                run(panel, 0)
+            return
+        if full:
+            if isinstance(end, int):
+                limit: Number = min(end, full)
+            else:
+                fewer = builder.icmp_signed("<", end, as_i64(full))
+                limit = builder.select(fewer, end, as_i64(full))
+            with counted_loop(builder, begin, limit, "panel") as panel:
+                run(panel, 0)
+        if isinstance(end, int):
+            run(full, kinds - 1)
+            return
+        with builder.if_then(builder.icmp_signed(">", end, as_i64(full))):
+            run(full, kinds - 1)
+
+    def _call(
+        self, block: _Block, loops: list[Number], row: _RowTile, panel: tuple[Number, Number, int]
+    ) -> None:
+        """One row tile against one panel."""
+        plan, builder = self.plan, self.builder
+        number, at, kind = panel
+        lane = multiply(builder, number, plan.panels.lanes)
+        a = element_pointer(builder, row.a, multiply(builder, lane, plan.lane.a), self.a_type)
+        arguments = [a, self._b_panel(block, lane, at)]
+        if plan.blocks > 1:
+            tile_number = add(builder, multiply(builder, row.place, plan.chunk_panels), at)
+            offset = multiply(builder, tile_number, plan.sums_tile_elements)
+            sums = element_pointer(builder, self.sums, offset, self.item)
+            arguments += [sums, as_i64(block.steps), as_i64(block.state)]
+        arguments += self.epilogue
+        arguments += [as_i64(value) for value in (*loops, *row.variables, lane)]
+        builder.call(self.tiles[row.size, kind], arguments)
+
+    def _b_panel(self, block: _Block, lane: Number, at: Number) -> ir.Value:
+        plan, builder = self.plan, self.builder
+        if plan.pack_b == "none":
+            return element_pointer(
+                builder, block.b, multiply(builder, lane, plan.lane.b), self.b_type
+            )  # fmt: skip
+        offset = multiply(builder, at, plan.b_panel_elements)
+        return element_pointer(builder, self.b_packed, offset, self.item)
+
+    # Packing ------------------------------------------------------------------------------------
+
+    def _pack_panels(self, block: _Block) -> None:
+        plan, builder = self.plan, self.builder
+
+        def pack(panel: Number, at: Number, kind: int) -> None:
+            lane = multiply(builder, panel, plan.panels.lanes)
+            source = element_pointer(
+                builder, block.b, multiply(builder, lane, plan.lane.b), self.b_type
+            )  # fmt: skip
+            offset = multiply(builder, at, plan.b_panel_elements)
+            place = element_pointer(builder, self.b_packed, offset, self.item)
+            builder.call(self.pack_b[kind], [source, place, as_i64(block.steps)])
+
+        self._each_panel(pack)
+
+    def _pack_tiles(self, block: _Block) -> None:
+        plan, builder = self.plan, self.builder
+        with counted_loop(builder, *self.tile_range, "pack") as tile:
+            *outer, piece = decode(builder, tile, self._tile_extents())
+            rows = (*plan.outer_rows, plan.split)
+            at = [*outer, self._piece_begin(piece)]
+            source, _ = self._moved((block.a, block.b), rows, at)
+            offset = multiply(
+                builder, builder.sub(tile, as_i64(self.tile_range[0])), plan.a_tile_elements
+            )  # fmt: skip
+            place = element_pointer(builder, self.a_packed, offset, self.item)
+            self._by_piece(
+                piece,
+                lambda size: builder.call(
+                    self.pack_a[size], [source, place, as_i64(block.steps)]
+                ),
+            )  # fmt: skip

@@ -1,0 +1,116 @@
+"""Counted loops and index decoding for LLVM functions written with llvmlite.
+
+In: a builder and counts, which may be Python numbers or i64 values.  Out: loop bodies to fill in, and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from llvmlite import ir
+
+from braze.codegen.llvm.types import I64
+
+Number = int | ir.Value
+
+
+def as_i64(value: Number) -> ir.Value:
+    """A Python number as a constant; values pass through."""
+    return ir.Constant(I64, value) if isinstance(value, int) else value
+
+
+@contextmanager
+def counted_loop(builder: ir.IRBuilder, start: Number, end: Number, name: str) -> Iterator[ir.Value]:
+    """Run the body for start <= i < end; the test comes first unless the bounds are numbers that need none."""
+    known = isinstance(start, int) and isinstance(end, int)
+    low, high = as_i64(start), as_i64(end)
+    before = builder.block
+    body = builder.append_basic_block(name)
+    done = builder.append_basic_block(f"{name}_done")
+    if known and start < end:
+        builder.branch(body)
+    else:
+        builder.cbranch(builder.icmp_signed("<", low, high), body, done)
+    builder.position_at_end(body)
+    i = builder.phi(I64, name=name)
+    i.add_incoming(low, before)
+    yield i
+    following = builder.add(i, as_i64(1), flags=("nuw", "nsw"))
+    i.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, high), body, done)
+    builder.position_at_end(done)
+
+
+def add(builder: ir.IRBuilder, x: Number, y: Number) -> Number:
+    """x + y, folded for Python numbers."""
+    if isinstance(x, int) and isinstance(y, int):
+        return x + y
+    if isinstance(x, int):
+        x, y = y, x
+    return x if isinstance(y, int) and y == 0 else builder.add(x, as_i64(y), flags=("nsw",))
+
+
+def multiply(builder: ir.IRBuilder, x: Number, factor: int) -> Number:
+    """x * factor, folded where it is simple."""
+    if isinstance(x, int):
+        return x * factor
+    if factor in (0, 1):
+        return 0 if factor == 0 else x
+    return builder.mul(x, as_i64(factor), flags=("nsw",))
+
+
+def weighted_sum(
+    builder: ir.IRBuilder, values: Sequence[Number], factors: Sequence[int]
+) -> Number:
+    """The sum of values[i] * factors[i]."""
+    total: Number = 0
+    for value, factor in zip(values, factors, strict=True):
+        if factor:
+            total = add(builder, total, multiply(builder, value, factor))
+    return total
+
+
+def decode(builder: ir.IRBuilder, flat: Number, extents: Sequence[int]) -> list[Number]:
+    """The row-major multi-index of a non-negative number below the extents' product."""
+    indices: list[Number] = []
+    for axis in range(len(extents) - 1, -1, -1):
+        size = extents[axis]
+        if size == 1:
+            indices.append(0)
+        elif axis == 0 or all(extent == 1 for extent in extents[:axis]):
+            indices.append(flat)
+            flat = 0
+        elif isinstance(flat, int):
+            flat, rest = divmod(flat, size)
+            indices.append(rest)
+        else:
+            indices.append(builder.urem(flat, as_i64(size)))
+            flat = builder.udiv(flat, as_i64(size))
+    return indices[::-1]
+
+
+def share(builder: ir.IRBuilder, part: Number, parts: int, total: int) -> tuple[Number, Number]:
+    """Begin and end of one of `parts` nearly equal shares of range(total)."""
+    if parts == 1:
+        return 0, total
+    if total % parts == 0:
+        size = total // parts
+        begin = multiply(builder, part, size)
+        return begin, add(builder, begin, size)
+
+    def bound(number: Number) -> Number:
+        if isinstance(number, int):
+            return number * total // parts
+        return builder.udiv(as_i64(multiply(builder, number, total)), as_i64(parts))
+
+    return bound(part), bound(add(builder, part, 1))
+
+
+def element_pointer(
+    builder: ir.IRBuilder, pointer: ir.Value, offset: Number, element: ir.Type
+) -> ir.Value:
+    """The address `offset` elements after a pointer."""
+    if isinstance(offset, int) and offset == 0:
+        return pointer
+    return builder.gep(pointer, [as_i64(offset)], source_etype=element)

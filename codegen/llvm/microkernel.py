@@ -1,0 +1,434 @@
+"""The micro-kernel: one register tile of a contraction, from the sum over a block to the stores.
+
+In: a `Schedule` and a tile's size.  Out: an LLVM function that is called once for each tile and block.  The
+accumulators are rows x vectors registers; a step of the sum loads `vectors` vectors of b, broadcasts `rows` elements of
+a (or loads vectors of it, in the "lanes" form) and does rows * vectors fused multiply-adds.  Strides are numbers, so
+every row is a constant displacement from one pointer.
+
+    void tile(ptr a, ptr b [, ptr sums, i64 steps, i64 state], ptr epilogue buffers..., i64 outer variables...)
+
+The arguments in brackets exist when the sum is made in several blocks: `sums` holds the partial sums, `steps` is how
+often the block's first dimension steps, `state` has bit 0 set in the first block and bit 1 in the last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from braze.codegen.llvm.contraction_shape import Dim, count
+from braze.codegen.llvm.control import (
+    Number,
+    add,
+    as_i64,
+    counted_loop,
+    decode,
+    element_pointer,
+    multiply,
+)
+from braze.codegen.llvm.expressions import ExpressionEmitter
+from braze.codegen.llvm.operands import load, multiply_add
+from braze.codegen.llvm.schedule_contraction import Schedule
+from braze.codegen.llvm.types import (
+    I1,
+    I64,
+    POINTER,
+    constants,
+    memory_type,
+    register_type,
+    splat,
+    zero,
+)
+from braze.ir.index import LoopVar
+from braze.ir.loops import Buffer, Load
+from braze.ir.target import Target
+
+FIRST_BLOCK, LAST_BLOCK = 1, 2
+
+# Multiply-adds in a straight line: enough to hide the loop, few enough to compile fast.
+_UNROLLED_PRODUCTS = 64
+# Epilogues with more operations than this for a tile are emitted once, in a loop over rows.
+_EPILOGUE_OPERATIONS = 500
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A loop of the sum: how often (None: the `steps` argument says), and the operands' strides."""
+
+    extent: int | None
+    a: int
+    b: int
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """One kind of register tile.
+
+    size: of its piece of the split dimension. lanes: how many of its last vector exist.
+    """
+
+    schedule: Schedule
+    size: int
+    vectors: int
+    lanes: int
+
+    @property
+    def rows(self) -> int:
+        return self.size * count(self.schedule.whole)
+
+    @property
+    def a_is_packed(self) -> bool:
+        return self.schedule.pack_a != "none"
+
+    @property
+    def b_is_packed(self) -> bool:
+        return self.schedule.pack_b != "none"
+
+    def row_dims(self) -> tuple[Dim, ...]:
+        return (self.schedule.split, *self.schedule.whole)
+
+    def row_indices(self, row: int) -> tuple[int, ...]:
+        """The row's place in the split dimension's piece and in the whole ones."""
+        indices = []
+        for dim in reversed(self.schedule.whole):
+            row, index = divmod(row, dim.extent)
+            indices.append(index)
+        return (row, *reversed(indices))
+
+    def a_row_source(self, row: int) -> int:
+        """Elements between the tile's first row and this one in operand a as it lies in memory."""
+        pairs = zip(self.row_indices(row), self.row_dims(), strict=True)
+        return sum(index * dim.a for index, dim in pairs)
+
+    def a_row(self, row: int) -> int:
+        """The same in operand a as the micro-kernel reads it."""
+        if self.schedule.pack_a == "rows":
+            return row
+        if self.schedule.pack_a == "inner":
+            return row * self.schedule.a_row_steps
+        return self.a_row_source(row)
+
+    def levels(self) -> list[Level]:
+        """The loops over a block, outermost first."""
+        levels: list[Level] = []
+        step = 1
+        a_step = self.rows if self.schedule.pack_a == "rows" else 1
+        for dim in reversed(self.schedule.inner):
+            a = step * a_step if self.a_is_packed else dim.a
+            b = step * self.vectors * self.schedule.width if self.b_is_packed else dim.b
+            levels.append(Level(dim.extent, a, b))
+            step *= dim.extent
+        if levels:
+            steps = None if self.schedule.uneven else self.schedule.block
+            levels[-1] = Level(steps, levels[-1].a, levels[-1].b)
+        return levels[::-1]
+
+
+class TileEmitter:
+    """Writes the function of one `Tile` into a module."""
+
+    def __init__(self, module: ir.Module, tile: Tile, target: Target, name: str) -> None:
+        self.tile = tile
+        self.schedule = tile.schedule
+        self.target = target
+        self.dtype = tile.schedule.shape.dtype
+        self.width = tile.schedule.width
+        self.vector = register_type(self.dtype, self.width)
+        self.item = register_type(self.dtype)
+        self.blocked = tile.schedule.blocks > 1
+        buffers, variables = epilogue_buffers(tile.schedule), outer_variables(tile.schedule)
+        types = [POINTER, POINTER, *([POINTER, I64, I64] if self.blocked else [])]
+        types += [POINTER] * len(buffers) + [I64] * len(variables)
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
+        self.function.linkage = "internal"
+        self.function.attributes.add("noinline")
+        self.function.attributes.add("nounwind")
+        arguments = iter(self.function.args)
+        self.a, self.b = next(arguments), next(arguments)
+        if self.blocked:
+            self.sums, self.steps, self.state = (next(arguments) for _ in range(3))
+        self.pointers = {buffer.name: next(arguments) for buffer in buffers}
+        self.variables = {variable: next(arguments) for variable in variables}
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+
+    def emit(self) -> ir.Function:
+        builder = self.builder
+        tile = self.tile
+        slots = [builder.alloca(self.vector) for _ in range(tile.rows * tile.vectors)]
+        staged = self._epilogue_operations() > _EPILOGUE_OPERATIONS
+        stage = builder.alloca(self.vector, size=as_i64(len(slots))) if staged else None
+        self._start(slots)
+        if not self.schedule.shape.empty:
+            self._nest(tile.levels(), self.a, self.b, slots)
+        if self.blocked:
+            done = builder.append_basic_block("last")
+            partial = builder.append_basic_block("partial")
+            is_last = builder.and_(self.state, as_i64(LAST_BLOCK))
+            builder.cbranch(builder.icmp_signed("!=", is_last, as_i64(0)), done, partial)
+            builder.position_at_end(partial)
+            for number, slot in enumerate(slots):
+                builder.store(builder.load(slot, typ=self.vector), self._sum(number), align=16)
+            builder.ret_void()
+            builder.position_at_end(done)
+        if stage is None:
+            self._epilogue(slots)
+        else:
+            self._staged_epilogue(slots, stage)
+        builder.ret_void()
+        return self.function
+
+    # The sum ------------------------------------------------------------------------------------
+
+    def _sum(self, number: int) -> ir.Value:
+        return element_pointer(self.builder, self.sums, number * self.width, self.item)
+
+    def _start(self, slots: list[ir.Value]) -> None:
+        """Accumulators begin at zero, or at the earlier blocks' sums."""
+        builder = self.builder
+        for slot in slots:
+            builder.store(zero(self.vector), slot)
+        if not self.blocked:
+            return
+        again = builder.append_basic_block("again")
+        begin = builder.append_basic_block("begin")
+        is_first = builder.and_(self.state, as_i64(FIRST_BLOCK))
+        builder.cbranch(builder.icmp_signed("!=", is_first, as_i64(0)), begin, again)
+        builder.position_at_end(again)
+        for number, slot in enumerate(slots):
+            builder.store(builder.load(self._sum(number), typ=self.vector, align=16), slot)
+        builder.branch(begin)
+        builder.position_at_end(begin)
+
+    def _nest(self, levels: list[Level], a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
+        """Loops over the outer levels; the innermost ones become straight lines of several steps."""
+        products = self.tile.rows * self.tile.vectors
+        straight = 1
+        for position in range(len(levels) - 1, -1, -1):
+            extent = levels[position].extent
+            if extent is None or straight * extent * products > 2 * _UNROLLED_PRODUCTS:
+                break
+            straight *= extent
+        else:
+            self._straight(levels, [(0, 0)], a, b, slots)
+            return
+        unroll = max(1, _UNROLLED_PRODUCTS // (straight * products))
+        self._loops(levels[: position + 1], levels[position + 1 :], unroll, a, b, slots)
+
+    def _loops(
+        self, loops: list[Level], inside: list[Level], unroll: int, a: ir.Value, b: ir.Value,
+        slots: list[ir.Value],
+    ) -> None:  # fmt: skip
+        level, *rest = loops
+        if rest:
+            with counted_loop(self.builder, 0, self._extent(level), "outer") as i:
+                self._loops(rest, inside, unroll, *self._moved(a, b, level, i), slots)
+            return
+        extent = self._extent(level)
+        if isinstance(extent, int):
+            unroll = _best_unroll(extent, unroll)
+            times: Number = extent // unroll
+        else:
+            times = self.builder.udiv(extent, as_i64(unroll))
+        wide = Level(None, level.a * unroll, level.b * unroll)
+        offsets = [(level.a * step, level.b * step) for step in range(unroll)]
+        with counted_loop(self.builder, 0, times, "inner") as i:
+            self._straight(inside, offsets, *self._moved(a, b, wide, i), slots)
+        if isinstance(extent, int):
+            done = extent // unroll * unroll
+            left = [(level.a * step, level.b * step) for step in range(done, extent)]
+            if left:
+                self._straight(inside, left, a, b, slots)
+        elif unroll > 1:
+            begin = self.builder.mul(times, as_i64(unroll))
+            with counted_loop(self.builder, begin, extent, "rest") as i:
+                self._straight(inside, [(0, 0)], *self._moved(a, b, level, i), slots)
+
+    def _extent(self, level: Level) -> Number:
+        return self.steps if level.extent is None else level.extent
+
+    def _moved(
+        self, a: ir.Value, b: ir.Value, level: Level, steps: ir.Value
+    ) -> tuple[ir.Value, ir.Value]:
+        builder = self.builder
+        return (
+            element_pointer(builder, a, multiply(builder, steps, level.a), self._a_type),
+            element_pointer(builder, b, multiply(builder, steps, level.b), self._b_type),
+        )
+
+    @property
+    def _a_dtype(self):  # type: ignore[no-untyped-def]
+        return self.dtype if self.tile.a_is_packed else self.schedule.shape.a.dtype
+
+    @property
+    def _b_dtype(self):  # type: ignore[no-untyped-def]
+        return self.dtype if self.tile.b_is_packed else self.schedule.shape.b.dtype
+
+    @property
+    def _a_type(self) -> ir.Type:
+        return memory_type(self._a_dtype)
+
+    @property
+    def _b_type(self) -> ir.Type:
+        return memory_type(self._b_dtype)
+
+    def _straight(
+        self, levels: list[Level], starts: list[tuple[int, int]], a: ir.Value, b: ir.Value,
+        slots: list[ir.Value],
+    ) -> None:  # fmt: skip
+        """All steps of `levels` from each start, without a loop."""
+        offsets = starts
+        for level in levels:
+            assert level.extent is not None
+            offsets = [
+                (x + step * level.a, y + step * level.b)
+                for x, y in offsets
+                for step in range(level.extent)
+            ]
+        builder = self.builder
+        sums = [builder.load(slot, typ=self.vector) for slot in slots]
+        for a_offset, b_offset in offsets:
+            self._step(sums, a, a_offset, b, b_offset)
+        for value, slot in zip(sums, slots, strict=True):
+            builder.store(value, slot)
+
+    def _step(
+        self, sums: list[ir.Value], a: ir.Value, a_offset: int, b: ir.Value, b_offset: int
+    ) -> None:
+        """One term of the sum. The operand with fewer registers is held, the other one streams."""
+        tile = self.tile
+        rows, vectors = range(tile.rows), range(tile.vectors)
+        if self.schedule.form == "lanes":
+            held = [self._load_b(b, b_offset, j) for j in vectors]
+            pairs = ((r, j, self._load_a_vector(a, a_offset, r, j), held[j]) for r in rows for j in vectors)
+        elif tile.rows < tile.vectors:
+            spread = [self._spread_a(a, a_offset, r) for r in rows]
+            streamed = ((j, self._load_b(b, b_offset, j)) for j in vectors)
+            pairs = ((r, j, spread[r], value) for j, value in streamed for r in rows)
+        else:
+            held = [self._load_b(b, b_offset, j) for j in vectors]
+            streamed = ((r, self._spread_a(a, a_offset, r)) for r in rows)
+            pairs = ((r, j, value, held[j]) for r, value in streamed for j in vectors)
+        for r, j, x, y in pairs:
+            at = r * tile.vectors + j
+            sums[at] = multiply_add(self.builder, x, y, sums[at], self.dtype)
+
+    def _present(self, vector: int) -> int:
+        return self.tile.lanes if vector == self.tile.vectors - 1 else self.width
+
+    def _load_b(self, b: ir.Value, offset: int, vector: int) -> ir.Value:
+        stride = self.schedule.lane.b if not self.tile.b_is_packed else 1
+        place = element_pointer(
+            self.builder, b, offset + vector * self.width * stride, self._b_type
+        )
+        present = self.width if self.tile.b_is_packed else self._present(vector)
+        return load(self.builder, place, self._b_dtype, self.dtype, self.width, present)
+
+    def _load_a_vector(self, a: ir.Value, offset: int, row: int, vector: int) -> ir.Value:
+        offset += self.tile.a_row(row) + vector * self.width
+        place = element_pointer(self.builder, a, offset, self._a_type)
+        return load(
+            self.builder, place, self._a_dtype, self.dtype, self.width, self._present(vector)
+        )
+
+    def _spread_a(self, a: ir.Value, offset: int, row: int) -> ir.Value:
+        place = element_pointer(self.builder, a, offset + self.tile.a_row(row), self._a_type)
+        value = load(self.builder, place, self._a_dtype, self.dtype, 1, 1)
+        return splat(self.builder, value, self.width)
+
+    # The epilogue -------------------------------------------------------------------------------
+
+    def _epilogue_operations(self) -> int:
+        each = sum(
+            sum(1 for _ in store.value.walk()) + 1 for store in self.schedule.shape.stores
+        )
+        return each * self.tile.rows * self.tile.vectors
+
+    def _emitter(self, indices: list[Number], vector: Number, value: ir.Value, present: int
+    ) -> ExpressionEmitter:  # fmt: skip
+        """For the row at these places of the tile's row dims, and a vector of it."""
+        builder = self.builder
+        variables = dict(self.variables)
+        for dim, index in zip(self.tile.row_dims(), indices, strict=True):
+            variables[dim.var] = as_i64(add(builder, variables.get(dim.var, 0), index))
+        lane = self.schedule.lane.var
+        variables[lane] = as_i64(
+            add(builder, self.variables[lane], multiply(builder, vector, self.width))
+        )
+        mask = None
+        if present < self.width:
+            mask = constants(I1, [int(i < present) for i in range(self.width)])
+        return ExpressionEmitter(
+            builder, self.target, width=self.width, lane_var=lane if self.width > 1 else None,
+            variables=variables, refs={"acc": value},
+            pointer=lambda buffer: self.pointers[buffer.name], mask=mask,
+        )  # fmt: skip
+
+    def _epilogue(self, slots: list[ir.Value]) -> None:
+        """Straight-line stores; a row's values come before its stores, so that these share loads."""
+        stores = self.schedule.shape.stores
+        for row in range(self.tile.rows):
+            emitters = []
+            for j in range(self.tile.vectors):
+                value = self.builder.load(slots[row * self.tile.vectors + j], typ=self.vector)
+                indices = list(self.tile.row_indices(row))
+                emitter = self._emitter(indices, j, value, self._present(j))
+                emitters.append(emitter)
+                for store in stores:
+                    emitter.value(store.value)
+            for emitter in emitters:
+                for store in stores:
+                    emitter.store(store)
+
+    def _staged_epilogue(self, slots: list[ir.Value], stage: ir.Value) -> None:
+        """The tile goes through memory, so that a long epilogue is compiled once for each kind of vector."""
+        builder = self.builder
+        for number, slot in enumerate(slots):
+            place = element_pointer(builder, stage, number * self.width, self.item)
+            builder.store(builder.load(slot, typ=self.vector), place)
+        extents = [self.tile.size, *(dim.extent for dim in self.schedule.whole)]
+        full = self.tile.vectors - (self.tile.lanes < self.width)
+        with counted_loop(builder, 0, self.tile.rows, "row") as row:
+            indices = decode(builder, row, extents)
+            if full:
+                with counted_loop(builder, 0, full, "vector") as j:
+                    self._staged_vector(stage, row, indices, j, self.width)
+            if full < self.tile.vectors:
+                self._staged_vector(stage, row, indices, full, self.tile.lanes)
+
+    def _staged_vector(
+        self, stage: ir.Value, row: ir.Value, indices: list[Number], vector: Number, present: int
+    ) -> None:
+        builder = self.builder
+        number = add(builder, multiply(builder, row, self.tile.vectors), vector)
+        place = element_pointer(builder, stage, multiply(builder, number, self.width), self.item)
+        value = builder.load(place, typ=self.vector)
+        emitter = self._emitter(indices, vector, value, present)
+        for store in self.schedule.shape.stores:
+            emitter.store(store)
+
+
+def outer_variables(schedule: Schedule) -> list[LoopVar]:
+    """The loop variables that a tile function is told the value of, in order."""
+    dims = (*schedule.loops, *schedule.outer_rows, schedule.split, schedule.lane)
+    return [dim.var for dim in dims]
+
+
+def epilogue_buffers(schedule: Schedule) -> list[Buffer]:
+    """The buffers that the stores read and write, each once."""
+    found: dict[str, Buffer] = {}
+    for store in schedule.shape.stores:
+        found[store.buffer.name] = store.buffer
+        for root in (store.value, Load(store.buffer, store.index, store.guard)):
+            for expr in root.walk():
+                if isinstance(expr, Load):
+                    found[expr.buffer.name] = expr.buffer
+    return list(found.values())
+
+
+def _best_unroll(extent: int, most: int) -> int:
+    """A divisor of the extent if one is near `most`, so that no rest is left."""
+    most = min(most, extent)
+    for divisor in range(most, max(1, most // 2), -1):
+        if extent % divisor == 0:
+            return divisor
+    return most

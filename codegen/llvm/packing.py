@@ -1,0 +1,247 @@
+"""Copying a block of an operand into scratch memory, in the order in which the micro-kernel reads it.
+
+In: a `Tile`.  Out: LLVM functions `void pack(ptr from, ptr to, i64 steps)` that write
+
+    b: one panel, [step of the sum][lane], missing lanes as zeros;
+    a: one tile, [step of the sum][row].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llvmlite import ir
+
+from braze.codegen.llvm.control import (
+    Number,
+    add,
+    as_i64,
+    counted_loop,
+    element_pointer,
+    multiply,
+)
+from braze.codegen.llvm.microkernel import Level, Tile
+from braze.codegen.llvm.operands import load
+from braze.codegen.llvm.types import (
+    I32,
+    I64,
+    POINTER,
+    constants,
+    memory_type,
+    register_type,
+    zero,
+)
+
+# (offset in the operand, step of the sum) -> code that packs one step
+Body = Callable[[Number, Number], None]
+
+
+class PackEmitter:
+    """Writes the packing functions of one tile."""
+
+    def __init__(self, module: ir.Module, tile: Tile, name: str) -> None:
+        self.tile = tile
+        self.schedule = tile.schedule
+        self.shape = tile.schedule.shape
+        self.dtype = self.shape.dtype
+        self.width = tile.schedule.width
+        self.item = register_type(self.dtype)
+        types = [POINTER, POINTER, I64]
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
+        self.function.linkage = "internal"
+        self.function.attributes.add("noinline")
+        self.source, self.packed, self.steps = self.function.args
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+
+    def pack_b(self) -> ir.Function:
+        """A panel of b."""
+        levels = self._levels([dim.b for dim in self.schedule.inner])
+        if self.schedule.pack_b == "transpose":
+            self._loops(levels[:-1], 0, 0, lambda at, step: self._transpose(levels[-1], at, step))
+        elif self.schedule.pack_b == "copy":
+            self._loops(levels, 0, 0, self._copy_b)
+        else:
+            self._loops(levels, 0, 0, self._gather_b)
+        self.builder.ret_void()
+        return self.function
+
+    def pack_a(self) -> ir.Function:
+        """A tile of a."""
+        levels = self._levels([dim.a for dim in self.schedule.inner])
+        if self.schedule.pack_a == "inner":
+            for row in range(self.tile.rows):
+                self._loops(
+                    levels[:-1], 0, 0,
+                    lambda at, step, row=row: self._copy_row(levels[-1], row, at, step),
+                )
+            self.builder.ret_void()
+            return self.function
+        contiguous = self.schedule.split.a == 1 and not self.schedule.whole
+        self._loops(levels, 0, 0, self._copy_a if contiguous else self._gather_a)
+        self.builder.ret_void()
+        return self.function
+
+    # Loops over the steps -----------------------------------------------------------------------
+
+    def _levels(self, strides: list[int]) -> list[Level]:
+        dims = self.schedule.inner
+        levels = [Level(dim.extent, stride, 0) for dim, stride in zip(dims, strides, strict=True)]
+        first = None if self.schedule.uneven else self.schedule.block
+        return [Level(first, levels[0].a, 0), *levels[1:]]
+
+    def _extent(self, level: Level) -> Number:
+        return self.steps if level.extent is None else level.extent
+
+    def _loops(self, levels: list[Level], offset: Number, step: Number, body: Body) -> None:
+        if not levels:
+            body(offset, step)
+            return
+        level, *rest = levels
+        builder = self.builder
+        with counted_loop(builder, 0, self._extent(level), "step") as i:
+            place = add(builder, offset, multiply(builder, i, level.a))
+            number = add(builder, self._scaled(step, level), i)
+            self._loops(rest, place, number, body)
+
+    def _scaled(self, step: Number, level: Level) -> Number:
+        if isinstance(step, int) and step == 0:
+            return 0
+        # Only the first level may have a run-time extent, and before it no step has been counted.
+        assert level.extent is not None
+        return multiply(self.builder, step, level.extent)
+
+    def _place(self, step: Number, across: int, lane: int) -> ir.Value:
+        offset = add(self.builder, multiply(self.builder, step, across), lane)
+        return element_pointer(self.builder, self.packed, offset, self.item)
+
+    # Panels of b --------------------------------------------------------------------------------
+
+    @property
+    def _lanes(self) -> int:
+        return self.tile.vectors * self.width
+
+    def _present(self, vector: int) -> int:
+        return self.tile.lanes if vector == self.tile.vectors - 1 else self.width
+
+    def _b_place(self, offset: Number) -> ir.Value:
+        return element_pointer(self.builder, self.source, offset, memory_type(self.shape.b.dtype))
+
+    def _store(self, value: ir.Value, place: ir.Value) -> None:
+        self.builder.store(value, place, align=self.dtype.itemsize)
+
+    def _copy_b(self, offset: Number, step: Number) -> None:
+        for j in range(self.tile.vectors):
+            place = self._b_place(add(self.builder, offset, j * self.width))
+            present = self._present(j)
+            value = load(
+                self.builder, place, self.shape.b.dtype, self.dtype, self.width, present
+            )  # fmt: skip
+            self._store(value, self._place(step, self._lanes, j * self.width))
+
+    def _gather_b(self, offset: Number, step: Number) -> None:
+        for j in range(self.tile.vectors):
+            value: ir.Value = zero(register_type(self.dtype, self.width))
+            for lane in range(self._present(j)):
+                stride = self.schedule.lane.b
+                place = self._b_place(add(self.builder, offset, (j * self.width + lane) * stride))
+                item = load(self.builder, place, self.shape.b.dtype, self.dtype, 1, 1)
+                value = self.builder.insert_element(value, item, ir.Constant(I32, lane))
+            self._store(value, self._place(step, self._lanes, j * self.width))
+
+    def _transpose(self, level: Level, offset: Number, step: Number) -> None:
+        """The innermost dimension is contiguous: read whole vectors along it and turn squares of them."""
+        builder, width = self.builder, self.width
+        extent = self._extent(level)
+        first = self._scaled(step, level)
+        whole = (
+            extent // width if isinstance(extent, int) else builder.udiv(extent, as_i64(width))
+        )  # fmt: skip
+        if not isinstance(whole, int) or whole:
+            with counted_loop(builder, 0, whole, "square") as square:
+                at = multiply(builder, square, width)
+                self._squares(add(builder, offset, at), add(builder, first, at))
+        begin = multiply(builder, whole, width)
+        if not (isinstance(begin, int) and begin == extent):
+            with counted_loop(builder, begin, extent, "rest") as i:
+                self._gather_b(add(builder, offset, i), add(builder, first, i))
+
+    def _squares(self, offset: Number, step: Number) -> None:
+        builder, width = self.builder, self.width
+        nothing = zero(register_type(self.dtype, width))
+        for j in range(self.tile.vectors):
+            rows: list[ir.Value] = [nothing] * width
+            for lane in range(self._present(j)):
+                column = (j * width + lane) * self.schedule.lane.b
+                place = self._b_place(add(builder, offset, column))
+                rows[lane] = load(builder, place, self.shape.b.dtype, self.dtype, width, width)
+            for i, value in enumerate(_transposed(builder, rows)):
+                place = self._place(add(builder, step, i), self._lanes, j * width)
+                self._store(value, place)
+
+    # Tiles of a ---------------------------------------------------------------------------------
+
+    def _a_place(self, offset: Number) -> ir.Value:
+        return element_pointer(self.builder, self.source, offset, memory_type(self.shape.a.dtype))
+
+    def _copy_a(self, offset: Number, step: Number) -> None:
+        """Rows are neighbours. Whole vectors are written; what is too much the next step overwrites."""
+        rows = self.tile.rows
+        for begin in range(0, rows, self.width):
+            present = min(self.width, rows - begin)
+            place = self._a_place(add(self.builder, offset, begin))
+            value = load(
+                self.builder, place, self.shape.a.dtype, self.dtype, self.width, present
+            )  # fmt: skip
+            self._store(value, self._place(step, rows, begin))
+
+    def _gather_a(self, offset: Number, step: Number) -> None:
+        for row in range(self.tile.rows):
+            place = self._a_place(add(self.builder, offset, self.tile.a_row_source(row)))
+            item = load(self.builder, place, self.shape.a.dtype, self.dtype, 1, 1)
+            self._store(item, self._place(step, self.tile.rows, row))
+
+
+    def _copy_row(self, level: Level, row: int, offset: Number, step: Number) -> None:
+        """One row of a tile, whole vectors first."""
+        builder, width = self.builder, self.width
+        extent = self._extent(level)
+        first = add(builder, self._scaled(step, level), row * self.schedule.a_row_steps)
+        start = add(builder, offset, self.tile.a_row_source(row))
+        whole = extent // width if isinstance(extent, int) else builder.udiv(extent, as_i64(width))
+
+        def copy(index: Number, lanes: int) -> None:
+            place = self._a_place(add(builder, start, index))
+            value = load(builder, place, self.shape.a.dtype, self.dtype, lanes, lanes)
+            self._store(value, self._place(add(builder, first, index), 1, 0))
+
+        if not isinstance(whole, int) or whole:
+            with counted_loop(builder, 0, whole, "copy") as i:
+                copy(multiply(builder, i, width), width)
+        begin = multiply(builder, whole, width)
+        if not (isinstance(begin, int) and begin == extent):
+            with counted_loop(builder, begin, extent, "rest") as i:
+                copy(i, 1)
+
+
+def _transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """A square of vectors turned over in log2(width) rounds of two-operand shuffles.
+
+    Round r exchanges bit r of the row number with bit r of the lane number, as in Eklundh's transposition.
+    """
+    width = len(rows)
+    distance = 1
+    while distance < width:
+        low = [i + width - distance if i & distance else i for i in range(width)]
+        high = [i + width if i & distance else i + distance for i in range(width)]
+        turned = list(rows)
+        for i in range(width):
+            if i & distance:
+                continue
+            x, y = rows[i], rows[i + distance]
+            turned[i] = builder.shuffle_vector(x, y, constants(I32, low))
+            turned[i + distance] = builder.shuffle_vector(x, y, constants(I32, high))
+        rows = turned
+        distance *= 2
+    return rows
+
+
