@@ -1,0 +1,189 @@
+"""Collect primitives into `fusion` nodes: one fusion node is one kernel.
+
+Needs: primitives.  Keeps: types, outputs, order of what depends on each other, names, source lines.
+Movements, constants and arithmetic on single numbers become part of every kernel that reads through them.
+
+Before:
+    graph @g(%x: f32[8,4], %w: f32[5,4], %c: f32[5]) -> (f32[8,5]) {
+      %0: f32[8,5] = contract(%x, %w; equation="mk,nk->mn")
+      %1: f32[8,5] = add(%0, %c)
+      %2: f32[8,5] = tanh(%1)
+      return %2
+    }
+After:
+    graph @g(%x: f32[8,4], %w: f32[5,4], %c: f32[5]) -> (f32[8,5]) {
+      %0: f32[8,5] = fusion(%x, %w, %c; kind="contract") graph @contract_add_tanh(%0: f32[8,4], %1: f32[5,4], %2: f32[5]) -> (f32[8,5]) {
+        %3: f32[8,5] = contract(%0, %1; equation="mk,nk->mn")
+        %4: f32[8,5] = add(%3, %2)
+        %5: f32[8,5] = tanh(%4)
+        return %5
+      }
+      return %0
+    }
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from braze.ir.graph import Graph, Node
+from braze.ir.target import Target
+from braze.passes.fusion_bodies import build_fused_graph
+from braze.passes.fusion_rules import Joined, Rules
+from braze.passes.groups import Group, Level, Reads
+from braze.passes.space import space_of
+
+# More sentences than this are not kept for the report.
+MOST_REFUSALS = 200
+
+
+def fuse(graph: Graph, target: Target, refusals: list[str] | None = None) -> Graph:
+    """The graph as fusion nodes.
+
+    Args:
+        target: cache sizes decide how long a row may be.
+        refusals: receives a sentence for each pair of neighbours that stays apart.
+    """
+    reads = Reads(graph)
+    fuser = _Fuser(reads, target)
+    fuser.join_neighbours()
+    fuser.join_siblings()
+    fuser.join_neighbours()
+    if refusals is not None:
+        refusals += list(dict.fromkeys(fuser.refusals.values()))[:MOST_REFUSALS]
+    return build_fused_graph(reads, fuser.rules, fuser.ordered())
+
+
+class _Fuser:
+    """Grows groups from single anchors."""
+
+    def __init__(self, reads: Reads, target: Target) -> None:
+        self.reads = reads
+        self.of: dict[Node, Group] = {}
+        self.rules = Rules(reads, self.of, target)
+        self.refusals: dict[tuple[int, int], str] = {}
+        self.count = 0
+        for node in reads.anchors:
+            levels: dict[Node, Level] = {node: "kept"}
+            group = Group(self._number(), _kind(node), space_of(node), [node], levels)
+            self.of[node] = group
+            for read in reads.of[node]:
+                if read.base.node is not None:
+                    self._link(self.of[read.base.node], group)
+
+    def _number(self) -> int:
+        self.count += 1
+        return self.count
+
+    @staticmethod
+    def _link(before: Group, after: Group) -> None:
+        before.after.add(after)
+        after.before.add(before)
+
+    def groups(self) -> list[Group]:
+        return list(dict.fromkeys(self.of.values()))
+
+    def join_neighbours(self) -> None:
+        """Producers with consumers, until nothing more fits."""
+        changed = True
+        while changed:
+            changed = False
+            for node in self.reads.anchors:
+                changed |= self._join_producers(node)
+
+    def _join_producers(self, node: Node) -> bool:
+        joined = False
+        again = True
+        while again:
+            again = False
+            group = self.of[node]
+            producers = sorted(group.before, key=lambda p: (-self._traffic(p, group), p.number))
+            for p in producers:
+                if self._try(p, group, self.rules.vertical, "after"):
+                    joined = again = True
+                    break
+        return joined
+
+    def _traffic(self, p: Group, c: Group) -> int:
+        bases = {read.base for _, read in self.rules.reads_between(p, c)}
+        return sum(base.type.nbytes for base in bases)
+
+    def join_siblings(self) -> None:
+        """Groups that read the same values."""
+        for base in list(self.reads.readers):
+            again = True
+            while again:
+                again = False
+                groups = list(dict.fromkeys(self.of[node] for node in self.reads.readers[base]))
+                for a, b in combinations(groups, 2):
+                    if self._try(a, b, self.rules.horizontal, "beside"):
+                        again = True
+                        break
+
+    def _try(self, p: Group, c: Group, judge: object, relation: str) -> bool:
+        if (p.number, c.number) in self.refusals:
+            return False
+        verdict = self.rules.vertical(p, c) if relation == "after" else self.rules.horizontal(p, c)
+        if isinstance(verdict, Joined) and self._would_cycle(p, c):
+            verdict = "a third kernel needs the one and is needed by the other"
+        if isinstance(verdict, str):
+            self.refusals[p.number, c.number] = f"{c.name} {relation} {p.name}: {verdict}"
+            return False
+        self._merge(p, c, verdict)
+        return True
+
+    def _would_cycle(self, p: Group, c: Group) -> bool:
+        """Is there a path between the two through a third group?"""
+        return _reaches(p, c) or _reaches(c, p)
+
+    def _merge(self, p: Group, c: Group, joined: Joined) -> None:
+        members = sorted({*p.members, *c.members}, key=self.reads.order.__getitem__)
+        merged = Group(self._number(), joined.kind, joined.space, members, joined.levels)
+        for group in (p, c):
+            for before in group.before:
+                before.after.discard(group)
+                if before is not p and before is not c:
+                    self._link(before, merged)
+            for after in group.after:
+                after.before.discard(group)
+                if after is not p and after is not c:
+                    self._link(merged, after)
+        for node in members:
+            self.of[node] = merged
+
+    def ordered(self) -> list[Group]:
+        """The groups in an order in which each comes after what it reads."""
+        waiting = {group: len(group.before) for group in self.groups()}
+        ready = [group for group, count in waiting.items() if count == 0]
+        order: list[Group] = []
+        while ready:
+            ready.sort(key=lambda g: -self.reads.order[g.members[0]])
+            group = ready.pop()
+            order.append(group)
+            for after in group.after:
+                waiting[after] -= 1
+                if waiting[after] == 0:
+                    ready.append(after)
+        assert len(order) == len(waiting)
+        return order
+
+
+def _reaches(start: Group, goal: Group) -> bool:
+    """Is there a path of at least two edges?"""
+    seen: set[Group] = {start}
+    stack = [group for group in start.after if group is not goal]
+    while stack:
+        group = stack.pop()
+        if group in seen:
+            continue
+        seen.add(group)
+        if goal in group.after:
+            return True
+        stack += group.after
+    return False
+
+
+def _kind(node: Node) -> str:
+    """The kind of a group of one node; kinds name the loops that a kernel has."""
+    own = ("reduce", "contract", "scatter", "random")
+    return node.op.category if node.op.category in own else "pointwise"

@@ -1,0 +1,330 @@
+"""Which groups may become one kernel, and why not.
+
+`Rules.vertical(p, c)` judges a producer and its consumer, `Rules.horizontal(a, b)` two independent groups. Both
+give a `Joined`, the levels of all nodes in the common kernel, or a sentence that says what stands against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from braze.ir.graph import Node, Value
+from braze.ir.index import Index
+from braze.ir.target import Target
+from braze.passes.access import (
+    Point,
+    broadcast_point,
+    flat_index,
+    loop_variables,
+    point_of,
+    reshape_point,
+    source_index,
+)
+from braze.passes.groups import Group, Level, Read, Reads
+from braze.passes.space import Space, space_of
+
+# A kernel of more statements than this compiles slowly and spills registers.
+MOST_MEMBERS = 64
+MOST_BUFFERS = 28
+# Recomputing is cheaper than storing and loading up to this many instructions and repetitions.
+CHEAP_INSTRUCTIONS = 3
+CHEAP_REPETITIONS = 9.0
+# Up to this many points one core is enough, so rows need not be many.
+SMALL_SPACE = 1 << 15
+FEWEST_ROWS = 8
+# Arrays of one row that are in the cache at a time, and bytes of their elements.
+ROW_BYTES = 3 * 4
+COLUMNS_AT_ONCE = 16
+# Independent kernels are joined for a shared input of this size; below, a common wave does as well.
+SHARED_BYTES = 1 << 14
+
+
+@dataclass(slots=True)
+class Joined:
+    """How two groups make one."""
+
+    kind: str
+    space: Space
+    levels: dict[Node, Level]
+
+
+class Rules:
+    """The judge of one graph's groups."""
+
+    def __init__(self, reads: Reads, group_of: dict[Node, Group], target: Target) -> None:
+        self.reads = reads
+        self.group_of = group_of
+        self.target = target
+
+    # Facts about groups ---------------------------------------------------------------------------
+
+    def reads_between(self, p: Group, c: Group) -> Iterator[tuple[Node, Read]]:
+        for node in c.members:
+            for read in self.reads.of[node]:
+                if read.base.node in p.levels:
+                    yield node, read
+
+    def outputs(self, group: Group, without: Group | None = None) -> list[Value]:
+        """The values that others read: graph outputs, and what groups other than `without` use."""
+        found = []
+        for node in group.members:
+            for value in node.results:
+                readers = self.reads.readers.get(value, ())
+                outside = (self.group_of[reader] for reader in readers)
+                if value in self.reads.outputs or any(
+                    g is not group and g is not without for g in outside
+                ):
+                    found.append(value)
+        return found
+
+    def _bases(self, group: Group) -> set[Value]:
+        return {read.base for node in group.members for read in self.reads.of[node]}
+
+    def _too_large(self, a: Group, b: Group) -> str | None:
+        if len(a.members) + len(b.members) > MOST_MEMBERS:
+            return f"together they have more than {MOST_MEMBERS} operations"
+        inner = set(a.levels) | set(b.levels)
+        bases = {v for v in self._bases(a) | self._bases(b) if v.node not in inner}
+        outputs = len(self.outputs(a, b)) + len(self.outputs(b, a))
+        if len(bases) + outputs > MOST_BUFFERS:
+            return f"together they use more than {MOST_BUFFERS} buffers"
+        return None
+
+    def _row_fault(self, space: Space) -> str | None:
+        """Why rows of this space should not be visited twice by one kernel."""
+        rows, row = space.kept, space.full // max(space.kept, 1)
+        columns = 1
+        for size, reduced in zip(reversed(space.dims), reversed(space.reduced), strict=True):
+            if size != 1:
+                columns = 1 if reduced else min(size, COLUMNS_AT_ONCE)
+                break
+        if row * columns * ROW_BYTES > self.target.l2_bytes:
+            return f"a row of {row} elements does not stay in the cache"
+        if space.full > SMALL_SPACE and rows < FEWEST_ROWS * columns:
+            return f"{rows} rows are too few to share out among cores"
+        return None
+
+    # Producer and consumer ------------------------------------------------------------------------
+
+    def vertical(self, p: Group, c: Group) -> Joined | str:
+        """May `c`, which reads `p`, be computed in `p`'s kernel?"""
+        if fault := self._too_large(p, c):
+            return fault
+        if p.kind == "scatter":
+            return "a scatter writes where its data say, so its readers must wait for all of it"
+        moved = self._as_moved(p, c)
+        if moved is not None:
+            return moved
+        if p.kind == "pointwise":
+            return self._map_into(p, c)
+        if p.kind == "reduce":
+            return self._after_reduction(p, c)
+        return self._epilogue(p, c)
+
+    def _as_moved(self, p: Group, c: Group) -> Joined | None:
+        """A rearranged copy of one of the producer's values is stored beside it."""
+        if len(c.members) != 1 or p.kind == "random":
+            return None
+        (node,) = c.members
+        if not node.op.is_movement or len(node.operands) != 1:
+            return None
+        (read,) = self.reads.of[node] if len(self.reads.of[node]) == 1 else (None,)
+        if read is None or not read.rearranged or read.base.node is None:
+            return None
+        if p.levels[read.base.node] not in ("kept", "full"):
+            return None
+        if p.levels[read.base.node] == "full" and p.space.is_reduced and self._row_fault(p.space):
+            return None
+        return Joined(p.kind, p.space, {**p.levels, node: "moved"})
+
+    def _map_into(self, p: Group, c: Group) -> Joined | str:
+        wanted = {
+            c.levels[node] if read.aligned else "inside"
+            for node, read in self.reads_between(p, c)
+        }
+        if len(wanted) == 1:
+            (level,) = wanted
+            if level in ("kept", "full"):
+                return self._map_aligned(p, c, level)
+        return self._map_inside(p, c)
+
+    def _map_aligned(self, p: Group, c: Group, level: Level) -> Joined | str:
+        size = c.space.full if level == "full" else c.space.kept
+        if p.space.full != size:
+            return f"it has {p.space.full} points where its reader has {size}"
+        if c.kind == "random" and (fault := self._flat_fault(p)):
+            return fault
+        if level == "full" and c.space.is_reduced and self.outputs(p, c):
+            if fault := self._row_fault(c.space):
+                return f"its values are needed elsewhere too, and {fault}"
+        levels: dict[Node, Level] = {
+            node: level if own == "kept" else own for node, own in p.levels.items()
+        }
+        return Joined(c.kind, c.space, {**levels, **c.levels})
+
+    def _map_inside(self, p: Group, c: Group) -> Joined | str:
+        """Evaluate the producer wherever the consumer reads it."""
+        if self.outputs(p, c):
+            return "its values are needed elsewhere too, in another order of the elements"
+        if any(not node.results for node in p.members):
+            return "it holds a run-time check, which must be made once for each element"
+        repeated = 0.0
+        for node, read in self.reads_between(p, c):
+            if node.op.is_contract:
+                return "a contraction reads its operands from memory"
+            points = space_of(node).full if c.levels[node] != "inside" else c.space.full
+            repeated = max(repeated, 0.0) + points / max(read.base.type.numel, 1)
+        cost = sum(node.op.cost for node in p.members)
+        inputs = len(self._bases(p))
+        if repeated > 1.02:
+            cheap = cost <= CHEAP_INSTRUCTIONS and inputs <= 2
+            if not cheap or repeated > CHEAP_REPETITIONS:
+                return f"each of its elements would be computed {repeated:.3g} times"
+        levels: dict[Node, Level] = dict.fromkeys(p.levels, "inside")
+        return Joined(c.kind, c.space, {**levels, **c.levels})
+
+    def _after_reduction(self, p: Group, c: Group) -> Joined | str:
+        if c.kind == "pointwise":
+            aligned = all(
+                read.aligned and c.levels[node] == "kept"
+                for node, read in self.reads_between(p, c)
+            )
+            if aligned and c.space.full == p.space.kept:
+                return Joined("reduce", p.space, {**p.levels, **c.levels})
+            if c.space.full != p.space.full:
+                return "it reads a reduction's result neither once for a row nor along the row"
+            levels: dict[Node, Level] = {
+                node: "full" if own == "kept" else own for node, own in c.levels.items()
+            }
+        elif c.kind == "reduce":
+            if c.space.key != p.space.key:
+                return "the two reductions run over different rows"
+            levels = dict(c.levels)
+        else:
+            return f"a {c.kind} kernel has no loop over the reduction's rows"
+        if fault := self._row_fault(p.space):
+            return fault
+        for node, _ in self.reads_between(p, c):
+            if not self._reads_own_row(node, levels[node], p):
+                return f"{node.op.name} reads a row other than its own"
+        return Joined("reduce", p.space, {**p.levels, **levels})
+
+    def _reads_own_row(self, node: Node, level: Level, p: Group) -> bool:
+        """Does a node at a level of p's space read p's values of the very point, or of its row?"""
+        if level not in ("full", "kept"):
+            return False
+        variables = loop_variables("s", p.space.dims)
+        point = point_of(variables)
+        kept = tuple(
+            i for i, reduced in zip(point, p.space.reduced, strict=True) if not reduced
+        )
+        own_row = flat_index(kept, p.space.kept_shape)
+        own_point = flat_index(point, p.space.dims)
+        shape = space_of(node).dims
+        start = (
+            reshape_point(point, p.space.dims, shape)
+            if level == "full"
+            else reshape_point(kept, p.space.kept_shape, shape)
+        )
+        for base, at in self._reading_points(node, start):
+            if base.node not in p.levels:
+                continue
+            wanted = own_row if p.levels[base.node] == "kept" else own_point
+            if p.levels[base.node] not in ("kept", "full"):
+                return False
+            if flat_index(at, base.shape) != wanted:
+                return False
+        return True
+
+    def _reading_points(self, node: Node, point: Point) -> Iterator[tuple[Value, Point]]:
+        """The bases that a node reads at a point of its space, and where in them."""
+        if node.op.is_movement:
+            for source in source_index(node, point):
+                yield from self._walk(node.operands[source.operand], source.index)
+        elif node.op.category == "gather":
+            for base in {read.base for read in self.reads.of[node]}:
+                yield base, tuple(Index((), -1) for _ in base.shape)
+        else:
+            for operand in node.operands:
+                yield from self._walk(operand, broadcast_point(point, operand.shape))
+
+    def _walk(self, value: Value, point: Point) -> Iterator[tuple[Value, Point]]:
+        if self.reads.is_base(value):
+            yield value, point
+        elif value.node is not None:
+            yield from self._reading_points(value.node, point)
+
+    def _epilogue(self, p: Group, c: Group) -> Joined | str:
+        """Behind a contraction or a draw of random bits: elementwise operations on its result."""
+        if c.kind != "pointwise":
+            return f"a {c.kind} kernel needs the whole result of a {p.kind} kernel first"
+        for node, read in self.reads_between(p, c):
+            if not read.aligned or c.levels[node] != "kept":
+                return f"{node.op.name} reads the result in another order of the elements"
+        if c.space.full != p.space.full:
+            return f"it has {c.space.full} points where the producer has {p.space.full}"
+        if p.kind == "random" and (fault := self._flat_fault(c)):
+            return fault
+        return Joined(p.kind, p.space, {**p.levels, **c.levels})
+
+    def _flat_fault(self, group: Group) -> str | None:
+        """Why a group cannot run along the flat order of a kernel of random bits."""
+        for node in group.members:
+            if group.levels[node] != "kept":
+                return "random bits are made in flat order, which rearranged values do not follow"
+            if not (node.op.is_pointwise or node.op.category == "check"):
+                return f"random bits are made in flat order, which {node.op.name} does not follow"
+            for read in self.reads.of[node]:
+                if not read.aligned and read.base.type.numel != 1:
+                    return "random bits are made in flat order, which a broadcast operand breaks"
+        return None
+
+    # Siblings -------------------------------------------------------------------------------------
+
+    def horizontal(self, a: Group, b: Group) -> Joined | str:
+        """May two groups that do not depend on each other share their loops?"""
+        if {a.kind, b.kind} - {"pointwise", "reduce"}:
+            return "only elementwise kernels and reductions share loops with a neighbour"
+        if "moved" in a.levels.values() or "moved" in b.levels.values():
+            return "a rearranged copy keeps its own loops"
+        if a.kind == b.kind == "pointwise":
+            same = a.space.full == b.space.full
+            levels = {**a.levels, **b.levels}
+            space = a.space
+        elif a.kind == b.kind:
+            same = a.space.key == b.space.key
+            levels = {**a.levels, **b.levels}
+            space = a.space
+        else:
+            rows, other = (a, b) if a.kind == "reduce" else (b, a)
+            level: Level = "kept" if other.space.full == rows.space.kept else "full"
+            same = level == "kept" or other.space.full == rows.space.full
+            moved: dict[Node, Level] = {
+                node: level if own == "kept" else own for node, own in other.levels.items()
+            }
+            levels = {**rows.levels, **moved}
+            space = rows.space
+            if level == "full" and (fault := self._row_fault(space)):
+                return fault
+        if not same:
+            return "their loops differ"
+        if not self._share(a, b):
+            return "they share no large input"
+        return self._too_large(a, b) or Joined(
+            "reduce" if space.is_reduced else "pointwise", space, levels
+        )
+
+    def _share(self, a: Group, b: Group) -> bool:
+        if any(not node.results for g in (a, b) for node in g.members):
+            return bool(self._bases(a) & self._bases(b))
+
+        def aligned(group: Group) -> set[Value]:
+            return {
+                read.base
+                for node in group.members
+                for read in self.reads.of[node]
+                if read.aligned and group.levels[node] in ("full", "kept")
+            }
+
+        return any(v.type.nbytes >= SHARED_BYTES for v in aligned(a) & aligned(b))

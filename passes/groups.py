@@ -1,0 +1,183 @@
+"""The groups that `fuse` grows: which nodes share a kernel, and what each node reads.
+
+Some nodes never get a kernel of their own: movements, constants and ramps, and arithmetic on single numbers are
+evaluated by whoever reads them, as part of an address or an expression. The others are *anchors*. An anchor reads
+*bases*: graph inputs and results of anchors, found by walking through what lies between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from braze.ir.graph import Graph, Node, Value
+from braze.passes.contraction_operands import Obstacle, operand_addresses
+from braze.passes.space import Space, space_of
+
+# Of a node in its group: computed at every point, once for each kept point, a rearranged copy of another output,
+# or evaluated wherever a member needs it.
+Level = Literal["full", "kept", "moved", "inside"]
+
+# Longest chain of arithmetic on single numbers that its readers repeat.
+LONGEST_SCALAR_CHAIN = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A base that an anchor reads. `aligned`: only reshapes lie between, and no broadcasting."""
+
+    base: Value
+    aligned: bool
+    rearranged: bool  # only reshapes and permutations lie between
+
+
+@dataclass(eq=False, slots=True)
+class Group:
+    """Nodes that will be one kernel."""
+
+    number: int
+    kind: str
+    space: Space
+    members: list[Node]
+    levels: dict[Node, Level]
+    before: set[Group] = field(default_factory=set)
+    after: set[Group] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        return "+".join(dict.fromkeys(node.op.name for node in self.members))
+
+    def __repr__(self) -> str:
+        return f"<group {self.number} {self.kind} {self.name}>"
+
+
+class Reads:
+    """What every anchor of a graph reads, and who reads every base."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.order = {node: position for position, node in enumerate(graph.nodes)}
+        self.outputs = set(graph.outputs)
+        self._scalar_depth: dict[Node, int] = {}
+        self._walked: dict[Value, tuple[Read, ...]] = {}
+        self.inlined = {node for node in graph.nodes if self._is_inlined(node)}
+        self.cuts: dict[tuple[Node, int], Value] = {}
+        for node in graph.nodes:
+            if node.op.is_contract:
+                self._cut_operands(node)
+        made = self.outputs | set(self.cuts.values())
+        self.anchors = [
+            node
+            for node in graph.nodes
+            if node not in self.inlined or any(result in made for result in node.results)
+        ]
+        self.of: dict[Node, tuple[Read, ...]] = {n: tuple(self._reads(n)) for n in self.anchors}
+        self.readers: dict[Value, list[Node]] = {}
+        for node in self.anchors:
+            for base in dict.fromkeys(read.base for read in self.of[node]):
+                self.readers.setdefault(base, []).append(node)
+
+    def is_base(self, value: Value) -> bool:
+        """Is the value a graph input or made by a node that is never repeated?"""
+        return value.node is None or value.node not in self.inlined
+
+    def _is_inlined(self, node: Node) -> bool:
+        op = node.op
+        if op.is_movement or (op.category == "creation" and not node.operands):
+            return True
+        if op.is_pointwise and node.result.type.numel == 1:
+            depth = 1 + max(
+                (self._scalar_depth.get(x.node, 0) for x in node.operands if x.node), default=0
+            )
+            self._scalar_depth[node] = depth
+            return depth <= LONGEST_SCALAR_CHAIN
+        return False
+
+    def _cut_operands(self, node: Node) -> None:
+        """Choose what must be in memory so that the contraction can address its operands."""
+        chains = [self._chain(operand) for operand in node.operands]
+        at = [len(chain) - 1 for chain in chains]
+        while True:
+            stops = [chain[i] for chain, i in zip(chains, at, strict=True)]
+            found = operand_addresses(node, stops)
+            good = not isinstance(found, Obstacle)
+            wrong = found.operand if isinstance(found, Obstacle) else -1
+            for position, stop in enumerate(stops):
+                if good and not self.is_base(stop) and (node, position) not in self.cuts:
+                    self.cuts[node, position] = stop
+            if good:
+                return
+            at[wrong] -= 1
+            self.cuts[node, wrong] = chains[wrong][at[wrong]]
+
+    def _chain(self, value: Value) -> list[Value]:
+        """A value and what it is moved from, down to a base or to where several values meet."""
+        chain = [value]
+        while not self.is_base(value):
+            node = value.node
+            assert node is not None
+            if not node.op.is_movement or len(node.operands) != 1:
+                break
+            value = node.operands[0]
+            chain.append(value)
+        return chain
+
+    def _reads(self, node: Node) -> Iterator[Read]:
+        space = space_of(node)
+        for position, operand in enumerate(node.operands):
+            cut = self.cuts.get((node, position)) if node.op.is_contract else None
+            if cut is not None:
+                yield Read(cut, False, False)
+                continue
+            fits = self._passes(node, position) and operand.type.numel == space.full
+            for read in self._walk(operand):
+                moves = fits or _is_rearrangement(node)
+                yield Read(
+                    read.base,
+                    read.aligned and fits and not _is_permutation(node),
+                    read.rearranged and moves,
+                )
+
+    @staticmethod
+    def _passes(node: Node, position: int) -> bool:
+        """Does the operand's element number follow the node's point?"""
+        if node.op.is_pointwise or node.op.is_reduce or node.op.category == "check":
+            return True
+        if node.op.is_movement:
+            return _is_rearrangement(node)
+        return node.op.category == "gather" and position == 1
+
+    def _walk(self, value: Value) -> tuple[Read, ...]:
+        if value not in self._walked:
+            self._walked[value] = self._walk_anew(value)
+        return self._walked[value]
+
+    def _walk_anew(self, value: Value) -> tuple[Read, ...]:
+        if self.is_base(value):
+            return (Read(value, True, True),)
+        node = value.node
+        assert node is not None
+        found: dict[Read, None] = {}
+        for operand in node.operands:
+            whole = operand.type.numel == value.type.numel
+            same = whole and (node.op.is_pointwise or _is_reshape(node))
+            moved = whole and (node.op.is_pointwise or _is_rearrangement(node))
+            for read in self._walk(operand):
+                found[Read(read.base, read.aligned and same, read.rearranged and moved)] = None
+        return tuple(found)
+
+
+def _is_reshape(node: Node) -> bool:
+    return node.op.is_movement and "shape" in node.attributes and (
+        node.operands[0].type.numel == node.result.type.numel
+    )
+
+
+def _is_permutation(node: Node) -> bool:
+    return node.op.name == "permute"
+
+
+def _is_rearrangement(node: Node) -> bool:
+    """A movement that only renumbers the elements."""
+    return _is_reshape(node) or _is_permutation(node)
