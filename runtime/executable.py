@@ -90,13 +90,13 @@ class Executable:
             )
             pool = get_pool()
             self._reserve(pool.threads)
+            # Here and not after a failure: an interrupt may come before that is looked at.
+            status = workspace.status
+            status[0] = 0
             self._main(self._pointers_address, pool.address)
             stats.native_calls += 1
-            status = workspace.status
             if status[0]:
-                code, value = status[0], status[1]
-                ctypes.memset(status, 0, ctypes.sizeof(status))
-                raise self._failure(code, value, sites)
+                raise self._failure(status[0], status[1], sites)
 
     def _reserve(self, threads: int) -> None:
         workspace, artifact = self._workspace, self.artifact

@@ -22,7 +22,7 @@ class Workspace:
 
     Attributes:
         lock: held from `reserve` until the graph's call is over.
-        status: what compiled code reports, all zero while nothing failed.
+        status: what compiled code reports; its first word is zero while nothing failed.
         generation: changes when an address does.
         threads: for how many threads the scratch suffices, at `scratch_bytes` each.
     """
@@ -38,7 +38,6 @@ class Workspace:
     def _after_fork(self) -> None:
         # Another thread of the parent may have held the lock, in the middle of a call.
         self.lock = threading.Lock()
-        ctypes.memset(self.status, 0, ctypes.sizeof(self.status))
 
     @property
     def addresses(self) -> tuple[int, int, int]:

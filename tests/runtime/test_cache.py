@@ -1,6 +1,8 @@
 """The cache: tiers, sharing by fingerprint, eviction, in-place outputs, failures, threads."""
 
 import gc
+import os
+import signal
 import threading
 
 import numpy as np
@@ -16,6 +18,7 @@ from braze.runtime.config import config
 from braze.runtime.recompiles import log
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
+from braze.runtime.workspace import cpu_workspace
 
 
 @pytest.fixture(autouse=True)
@@ -241,3 +244,37 @@ def test_a_mistaken_number_of_storages():
     entry.compile()
     with pytest.raises(ValueError, match="@square_plus takes 2 inputs"):
         entry.run([Storage(16)], [Storage(16)])
+
+
+def test_a_forked_child_runs_graphs():
+    """Even if another thread of the parent holds every lock at the moment of the fork."""
+    entry = prepare(square_plus(), tier="compile")
+    assert run(entry, [1, 2, 3, 4]) == [2, 5, 10, 17]
+    held = (cpu_workspace.lock, cache._memory.lock, entry._known.lock, log._lock)
+    ready, done = threading.Event(), threading.Event()
+
+    def hold():
+        for lock in held:
+            lock.acquire()
+        ready.set()
+        done.wait(60)
+        for lock in held:
+            lock.release()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    ready.wait(60)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.alarm(20)
+            fine = run(prepare(square_plus(), tier="compile"), [1, 2, 3, 4]) == [2, 5, 10, 17]
+            fine = fine and run(prepare(square_plus(5), tier="compile"), [1] * 5) == [2] * 5
+            code = 0 if fine and "compiled" in str(log.explain()) else 2
+        finally:
+            os._exit(code)
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert run(entry, [1, 2, 3, 4]) == [2, 5, 10, 17]
