@@ -116,6 +116,7 @@ def _program(scanner: Scanner) -> Program:
 
 def _buffer_name(scanner: Scanner) -> str:
     """A buffer's name after `%`: digits, a plain name or a quoted one."""
+    scanner.skip()
     start = scanner.position
     token = scanner.take(VALUE, "a buffer")
     if token.startswith('%"'):
@@ -165,9 +166,11 @@ class _Parser:
 
     def buffer(self) -> None:
         scanner = self.scanner
+        scanner.skip()
+        start = scanner.position
         name = _buffer_name(scanner)
         if name in self.buffers:
-            scanner.fail(f"buffer {name} is declared twice")
+            scanner.fail(f"buffer {name} is declared twice", start)
         scanner.expect(":")
         dtype = parse_dtype(scanner)
         scanner.expect("[")
@@ -231,12 +234,13 @@ class _Parser:
         scanner = self.scanner
         buffer = self.buffer_used()
         scanner.expect("[")
+        start = scanner.position
         terms, offset = self.terms()
         scanner.expect("]")
         strides = dict.fromkeys(dims, 0)
         for atom, factor in terms:
             if not isinstance(atom, LoopVar):
-                scanner.fail("a contraction's operand is addressed by strides only")
+                scanner.fail("a contraction's operand is addressed by strides only", start)
             strides[atom] += factor
         return Access(buffer, tuple(strides.values()), offset)
 

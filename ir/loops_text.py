@@ -42,6 +42,7 @@ from braze.ir.dtypes import f32, i64
 from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar, Mod
 from braze.ir.loops import (
     Access,
+    Accumulator,
     Apply,
     Bound,
     Buffer,
@@ -115,9 +116,13 @@ def statement_expressions(statement: Statement) -> Iterator[Expr]:
         yield statement.value
     elif isinstance(statement, Reduce):
         for accumulator in statement.accumulators:
-            yield accumulator.value
-            if accumulator.position is not None:
-                yield from index_data(accumulator.position)
+            yield from _accumulator_expressions(accumulator)
+
+
+def _accumulator_expressions(accumulator: Accumulator) -> Iterator[Expr]:
+    yield accumulator.value
+    if accumulator.position is not None:
+        yield from index_data(accumulator.position)
 
 
 def index_data(index: Index) -> Iterator[Expr]:
@@ -283,9 +288,9 @@ class _Printer:
             for var, kind in statement.loops
         ]
         head = f"{indent}reduce {', '.join(dims)} {{" if dims else f"{indent}reduce {{"
-        roots = list(statement_expressions(statement))
-        # One group an accumulator, so that loads that several of them use get a name.
-        lines = [head, *self.lets(roots, _shared([[root] for root in roots]), f"{indent}  ")]
+        groups = [list(_accumulator_expressions(a)) for a in statement.accumulators]
+        roots = [root for group in groups for root in group]
+        lines = [head, *self.lets(roots, _shared(groups), f"{indent}  ")]
         for accumulator in statement.accumulators:
             line = f"{indent}  {accumulator.name} = {accumulator.combine}"
             line += f"({self.expr(accumulator.value)})"

@@ -1,0 +1,332 @@
+"""Check that kernels and programs follow the rules of the loop IR. Out: nothing, or a VerifyError.
+
+What can be known without running is checked: names, scopes, dtypes, how buffers are used, which
+loops may be parallel or vectorised, affine addresses without guards, placements. The rest is
+`braze.ir.loops_interpreter`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from braze.ir.dtypes import DType, f32, f64
+from braze.ir.errors import BrazeError, VerifyError
+from braze.ir.index import DataIndex, Index, LoopVar
+from braze.ir.loops import (
+    Access,
+    Accumulator,
+    Apply,
+    Bound,
+    Buffer,
+    Check,
+    Contraction,
+    Expr,
+    InBounds,
+    IndexValue,
+    Kernel,
+    Load,
+    Loop,
+    Nest,
+    Philox,
+    Program,
+    Reduce,
+    Ref,
+    Statement,
+    Store,
+)
+from braze.ir.loops_text import index_data, print_expr, print_statement
+from braze.ir.op import op_named
+from braze.ir.types import tensor_type
+
+
+def verify_kernel(kernel: Kernel) -> None:
+    """Check a kernel.
+
+    Raises:
+        VerifyError: a rule is broken; the message names the kernel, the rule and the statement.
+    """
+    _Verifier(kernel).verify()
+
+
+def verify_program(program: Program) -> None:
+    """Check a program's kernels, and where their buffers lie.
+
+    Raises:
+        VerifyError: a rule is broken.
+    """
+    known: dict[str, Buffer] = {}
+    for kernel in program.kernels():
+        verify_kernel(kernel)
+        for buffer in kernel.buffers:
+            other = known.setdefault(buffer.name, buffer)
+            if (other.dtype, other.numel) != (buffer.dtype, buffer.numel):
+                raise VerifyError(
+                    f"[{program.name}] buffer %{buffer.name} is {other.dtype}[{other.numel}] in "
+                    f"one kernel and {buffer.dtype}[{buffer.numel}] in {kernel.name}"
+                )
+            _verify_placement(program, kernel, buffer)
+
+
+def _verify_placement(program: Program, kernel: Kernel, buffer: Buffer) -> None:
+    place = program.placements.get(buffer.name)
+    message = ""
+    if place is None:
+        message = "has no placement"
+    elif place.kind == "arena":
+        end = place.offset + buffer.numel * buffer.dtype.itemsize
+        if place.offset < 0 or end > program.arena_bytes:
+            message = f"ends at byte {end} of an arena of {program.arena_bytes}"
+        elif place.offset % buffer.dtype.itemsize:
+            message = f"is not aligned: offset {place.offset}"
+    else:
+        slots = program.inputs if place.kind == "input" else program.outputs
+        if not 0 <= place.slot < slots:
+            message = f"is {place.kind} {place.slot}, but there are {slots}"
+        elif place.kind == "input" and buffer.access != "in":
+            message = f"is an input, but {kernel.name} writes it"
+    if message:
+        raise VerifyError(f"[{program.name}] buffer %{buffer.name} {message}")
+
+
+class _Verifier:
+    """Walks one kernel.
+
+    Attributes:
+        scope: the loop variables in scope.
+        names: the dtypes of the names that reductions have defined.
+        vector: inside a vector loop.
+        parallel: the loop whose iterations run in parallel, if inside one.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.buffers = {buffer.name: buffer for buffer in kernel.buffers}
+        self.scope: list[LoopVar] = []
+        self.names: dict[str, DType] = {}
+        self.vector = False
+        self.parallel: Loop | None = None
+        self.statement: Statement | None = None
+
+    def verify(self) -> None:
+        kernel = self.kernel
+        if len(self.buffers) != len(kernel.buffers):
+            self.fail("two buffers have one name")
+        for buffer in kernel.buffers:
+            if buffer.numel < 0 or buffer.access not in ("in", "out", "inout"):
+                self.fail(f"buffer %{buffer.name} is malformed: {buffer}")
+        if isinstance(kernel, Nest):
+            for statement in kernel.body:
+                if isinstance(statement, Loop) and statement.chunks > 1 and len(kernel.body) > 1:
+                    self.statement = statement
+                    self.fail("a loop in chunks must be the kernel's only statement")
+            self.block(kernel.body)
+        else:
+            self.contraction(kernel)
+
+    def fail(self, message: str) -> NoReturn:
+        shown = ""
+        if self.statement is not None:
+            shown = "\n  in: " + print_statement(self.statement).split("\n")[0]
+        raise VerifyError(f"[{self.kernel.name}] {message}{shown}")
+
+    # Statements -----------------------------------------------------------------------------------
+
+    def block(self, statements: Sequence[Statement]) -> None:
+        names = dict(self.names)
+        for statement in statements:
+            self.statement = statement
+            if isinstance(statement, Loop):
+                self.loop(statement)
+            elif isinstance(statement, Store):
+                self.store(statement)
+            elif isinstance(statement, Reduce):
+                self.reduce(statement)
+            else:
+                self.check(statement)
+        self.names = names
+
+    def enter(self, var: LoopVar) -> None:
+        if var.extent < 0:
+            self.fail(f"loop variable {var} has extent {var.extent}")
+        if var.name in [other.name for other in self.scope]:
+            self.fail(f"loop variable {var} is already in use")
+        self.scope.append(var)
+
+    def loop(self, loop: Loop) -> None:
+        if loop.kind not in ("serial", "vector", "unroll"):
+            self.fail(f"unknown kind of loop {loop.kind!r}")
+        if loop.chunks < 1 or (loop.chunks > 1 and self.scope):
+            self.fail("only the outermost loop is cut into chunks, at least one")
+        if loop.kind == "vector" and self.vector:
+            self.fail("a vector loop stands inside a vector loop")
+        outer = self.vector, self.parallel
+        self.vector = self.vector or loop.kind == "vector"
+        self.parallel = loop if loop.chunks > 1 else self.parallel
+        self.enter(loop.var)
+        self.block(loop.body)
+        self.scope.pop()
+        self.vector, self.parallel = outer
+
+    def store(self, store: Store) -> None:
+        wanted = ("inout",) if store.accumulate else ("out", "inout")
+        self.buffer(store.buffer, wanted, "written")
+        self.expression(store.value)
+        if store.value.dtype is not store.buffer.dtype:
+            self.fail(f"a value of {store.value.dtype} goes to a buffer of {store.buffer.dtype}")
+        self.address(store.buffer, store.index, store.guard)
+        if store.accumulate and self.parallel is not None:
+            if any(isinstance(atom, DataIndex) for atom, _ in store.index.terms):
+                self.fail("a scatter must not run in parallel")
+            if self.parallel.var not in store.index.variables():
+                self.fail(f"parallel iterations over {self.parallel.var} add to one element")
+
+    def reduce(self, reduce: Reduce) -> None:
+        for number, (var, kind) in enumerate(reduce.loops):
+            if kind not in ("serial", "vector", "unroll"):
+                self.fail(f"unknown kind of loop {kind!r}")
+            if kind == "vector" and (self.vector or number < len(reduce.loops) - 1):
+                self.fail("only the innermost loop of a reduction may be a vector loop, one in all")
+            self.enter(var)
+        for accumulator in reduce.accumulators:
+            self.accumulator(accumulator)
+        if reduce.loops:
+            del self.scope[-len(reduce.loops) :]
+        for accumulator in reduce.accumulators:
+            if accumulator.name in self.names:
+                self.fail(f"the name {accumulator.name} is defined twice")
+            self.names[accumulator.name] = accumulator.dtype
+
+    def accumulator(self, accumulator: Accumulator) -> None:
+        self.expression(accumulator.value)
+        name, positioned = accumulator.combine, accumulator.position is not None
+        if positioned != name.startswith("arg"):
+            self.fail(f"{name} {'takes no' if positioned else 'needs a'} position")
+        if accumulator.position is not None:
+            self.index(accumulator.position)
+        try:
+            type = tensor_type(accumulator.value.dtype, (1,))
+            op_named(name).result_types([type], {"dims": (0,), "keepdim": False})
+        except (BrazeError, KeyError) as error:
+            self.fail(f"{name} does not combine {accumulator.value.dtype}: {error}")
+
+    def check(self, check: Check) -> None:
+        self.expression(check.value)
+        if not check.value.dtype.is_integer:
+            self.fail(f"a check needs an integer, given {check.value.dtype}")
+        if check.code < 1:
+            self.fail(f"check codes start at 1, given {check.code}")
+
+    # Memory ---------------------------------------------------------------------------------------
+
+    def buffer(self, buffer: Buffer, access: tuple[str, ...], verb: str) -> None:
+        if self.buffers.get(buffer.name) != buffer:
+            self.fail(f"%{buffer.name} is not a buffer of the kernel")
+        if buffer.access not in access:
+            self.fail(f"%{buffer.name} is {buffer.access!r} and must not be {verb}")
+
+    def address(self, buffer: Buffer, index: Index, guard: tuple[Bound, ...]) -> None:
+        self.index(index)
+        for bound in guard:
+            self.index(bound.index)
+        # Spans of independent loop variables are exact; a guard or a division may narrow them.
+        if index.is_affine and not guard and not self.never_runs():
+            self.span(buffer, index.span)
+
+    def never_runs(self) -> bool:
+        return any(var.extent == 0 for var in self.scope)
+
+    def span(self, buffer: Buffer, span: tuple[int, int]) -> None:
+        low, high = span
+        if low < 0 or high >= buffer.numel:
+            self.fail(f"%{buffer.name}[{low} .. {high}] is outside its {buffer.numel} elements")
+
+    def index(self, index: Index) -> None:
+        for var in index.variables():
+            if var not in self.scope:
+                self.fail(f"loop variable {var} is not in scope")
+        for data in index_data(index):
+            self.expression(data)
+            if not data.dtype.is_integer:
+                self.fail(f"an index is read from data of {data.dtype}")
+
+    # Expressions ----------------------------------------------------------------------------------
+
+    def expression(self, root: Expr) -> None:
+        for expr in root.walk():
+            if isinstance(expr, Load):
+                self.buffer(expr.buffer, ("in", "inout"), "read")
+                self.address(expr.buffer, expr.index, expr.guard)
+            elif isinstance(expr, (IndexValue, InBounds)):
+                for index in expr.indices():
+                    self.index(index)
+            elif isinstance(expr, Ref):
+                if self.names.get(expr.name) is not expr.dtype:
+                    known = self.names.get(expr.name, "not defined here")
+                    self.fail(f"{expr.name} is read as {expr.dtype} and is {known}")
+            elif isinstance(expr, Apply):
+                self.apply(expr)
+            elif isinstance(expr, Philox):
+                self.philox(expr)
+
+    def apply(self, expr: Apply) -> None:
+        if not expr.op.is_pointwise:
+            self.fail(f"{expr.op.name} is no primitive elementwise operation")
+        types = [tensor_type(argument.dtype) for argument in expr.arguments]
+        attributes = {"dtype": expr.dtype} if "dtype" in expr.op.attributes else {}
+        try:
+            (result,) = expr.op.result_types(types, attributes)
+        except (BrazeError, TypeError, ValueError) as error:
+            self.fail(f"{print_expr(expr)}: {error}")
+        if result.dtype is not expr.dtype:
+            self.fail(f"{print_expr(expr)} is {expr.dtype}, its rule gives {result.dtype}")
+
+    def philox(self, expr: Philox) -> None:
+        if not 0 <= expr.word < 4:
+            self.fail(f"philox has words 0 to 3, not {expr.word}")
+        for part in (expr.counter, expr.seed):
+            if not part.dtype.is_integer or part.dtype.bits != 64:
+                self.fail(f"philox takes 64-bit integers, given {part.dtype}")
+
+    # Contractions ---------------------------------------------------------------------------------
+
+    def contraction(self, kernel: Contraction) -> None:
+        if not 0 <= kernel.inner <= len(kernel.dims):
+            self.fail(f"{kernel.inner} of {len(kernel.dims)} dimensions are inner ones")
+        for var in kernel.dims:
+            self.enter(var)
+        for access in (kernel.lhs, kernel.rhs):
+            self.operand(kernel, access)
+        dtype = kernel.lhs.buffer.dtype
+        narrow = dtype.is_floating_point and dtype.bits < 32
+        if dtype is not kernel.rhs.buffer.dtype or dtype.kind == "bool":
+            self.fail(f"operands are {dtype} and {kernel.rhs.buffer.dtype}")
+        if kernel.dtype is not (f32 if narrow else dtype) and kernel.dtype is not f64:
+            self.fail(f"products of {dtype} are not summed in {kernel.dtype}")
+        if not kernel.stores:
+            self.fail("a contraction without a store does nothing")
+        inner = kernel.dims[len(kernel.dims) - kernel.inner :]
+        read = [a or b for a, b in zip(kernel.lhs.strides, kernel.rhs.strides, strict=True)]
+        for var, stride in zip(kernel.dims, read, strict=True):
+            if var in inner and not stride and var.extent > 1:
+                self.fail(f"no operand depends on the inner dimension {var}")
+        self.scope = [var for var in self.scope if var not in inner]
+        self.names = {"acc": kernel.dtype}
+        self.block(kernel.stores)
+
+    def operand(self, kernel: Contraction, access: Access) -> None:
+        self.buffer(access.buffer, ("in", "inout"), "read")
+        if len(access.strides) != len(kernel.dims):
+            self.fail(f"{len(access.strides)} strides for {len(kernel.dims)} dimensions")
+        if not self.never_runs():
+            ends = [
+                stride * (var.extent - 1)
+                for var, stride in zip(kernel.dims, access.strides, strict=True)
+            ]
+            low = access.offset + _total(end for end in ends if end < 0)
+            high = access.offset + _total(end for end in ends if end > 0)
+            self.span(access.buffer, (low, high))
+
+
+def _total(numbers: Iterable[int]) -> int:
+    return sum(numbers)
