@@ -6,6 +6,7 @@ code is generated for. The other modules hold composites, which decompose into t
 
 from braze.ir.ops import (
     activations,
+    average_pooling,
     contract,
     convolution,
     convolution_gradients,
@@ -16,6 +17,7 @@ from braze.ir.ops import (
     linear,
     movement,
     pointwise,
+    pooling,
     reduce,
     reductions,
     shapes,
@@ -23,6 +25,7 @@ from braze.ir.ops import (
 
 __all__ = [
     "activations",
+    "average_pooling",
     "contract",
     "convolution",
     "convolution_gradients",
@@ -33,6 +36,7 @@ __all__ = [
     "linear",
     "movement",
     "pointwise",
+    "pooling",
     "reduce",
     "reductions",
     "shapes",

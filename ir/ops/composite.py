@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from braze.ir.dtypes import DType, f32
 from braze.ir.errors import DTypeError
-from braze.ir.op import Rule
 from braze.ir.types import Shape, TensorType
 
-Infer = Callable[..., tuple[TensorType, ...]]
+Ints = tuple[int, ...]
 
 
 def require_floating(name: str, *types: TensorType) -> None:
@@ -42,12 +38,12 @@ def reshaped(b: Any, x: Any, shape: Shape) -> Any:
     return x if x.type.shape == tuple(shape) else b.reshape(x, shape=tuple(shape))
 
 
-def keep_shape(shape: Shape, dims: tuple[int, ...]) -> Shape:
+def keep_shape(shape: Shape, dims: Ints) -> Shape:
     """The shape after reducing `dims` with keepdim."""
     return tuple(1 if axis in dims else size for axis, size in enumerate(shape))
 
 
-def restored(b: Any, value: Any, x_type: TensorType, dims: tuple[int, ...]) -> Any:
+def restored(b: Any, value: Any, x_type: TensorType, dims: Ints) -> Any:
     """Give a value that was reduced over `dims` its 1-sized dimensions back."""
     return reshaped(b, value, keep_shape(x_type.shape, dims))
 
@@ -66,13 +62,3 @@ def channels_second(b: Any, x: Any) -> Any:
     """[N, spatial..., C] to [N, C, spatial...]."""
     rank = x.type.rank
     return b.permute(x, dims=(0, rank - 1, *range(1, rank - 1)))
-
-
-def quiet(evaluate: Rule) -> Rule:
-    """NumPy warns where IEEE arithmetic gives inf or nan; here that is the specified result."""
-
-    def run(*operands: np.ndarray, **attributes: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return evaluate(*operands, **attributes)
-
-    return run

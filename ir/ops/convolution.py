@@ -11,12 +11,11 @@ from typing import Any
 
 from braze.ir.errors import ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.composite import channels_last, channels_second, require_floating
+from braze.ir.ops.composite import Ints, channels_last, channels_second, require_floating
 from braze.ir.ops.movement import window_count
 from braze.ir.ops.rules import common_device, common_dtype
 from braze.ir.types import Shape, TensorType, tensor_type
 
-Ints = tuple[int, ...]
 SPATIAL = "hwd"
 TAPS = "ijl"
 GEOMETRY = {"stride": tuple, "padding": tuple, "dilation": tuple, "groups": int}

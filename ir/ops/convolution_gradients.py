@@ -16,10 +16,9 @@ from typing import Any
 
 from braze.ir.errors import ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.composite import channels_last, channels_second, require_floating, reshaped
+from braze.ir.ops.composite import Ints, channels_last, channels_second, require_floating, reshaped
 from braze.ir.ops.convolution import (
     GEOMETRY,
-    Ints,
     check_geometry,
     check_weight,
     grouped,

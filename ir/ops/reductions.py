@@ -11,11 +11,9 @@ from typing import Any
 from braze.ir.dtypes import i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import Op, declare
-from braze.ir.ops.composite import along, as_dtype, require_floating, restored, widened
+from braze.ir.ops.composite import Ints, along, as_dtype, require_floating, restored, widened
 from braze.ir.ops.rules import check_dimensions, reduced_shape
 from braze.ir.types import TensorType, tensor_type
-
-Ints = tuple[int, ...]
 
 
 def _floating_reduction(name: str) -> Any:

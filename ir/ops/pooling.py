@@ -1,0 +1,283 @@
+"""Max pooling over 1, 2 or 3 spatial dimensions of [N, C, spatial...] and what differentiates it.
+
+Besides the maxima, `max_pool` gives `taps`: which element of its window each maximum is, 0, 1, ...
+row-major. They fit u8 for windows of up to 256, and the gradient needs nothing else. The two linear
+operations on chosen elements are each other's adjoint:
+
+    max_pool_grad (out, taps) -> x    adds each value to its window's chosen element
+    max_pool_pick (x, taps) -> out    reads each window's chosen element
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from braze.ir.dtypes import DType, bool_, i32, i64, u8
+from braze.ir.errors import DTypeError, ShapeError
+from braze.ir.op import declare
+from braze.ir.ops.composite import Ints, along, as_dtype, channels_last, channels_second
+from braze.ir.ops.convolution import pad_or_crop
+from braze.ir.ops.pooling_windows import (
+    joined,
+    overlapped,
+    places_of_pairs,
+    pooled_size,
+    reach,
+    spatial_dims,
+    taps_of_pairs,
+    tile,
+)
+from braze.ir.types import TensorType, tensor_type
+
+# max_pool -----------------------------------------------------------------------------------------
+
+
+def tap_dtype(kernel: Ints) -> DType:
+    """The dtype of `taps`."""
+    return u8 if math.prod(kernel) <= 256 else i32
+
+
+def lowest(dtype: DType) -> float:
+    """What no element is below."""
+    return -math.inf if dtype.is_floating_point else int(np.iinfo(dtype.numpy).min)
+
+
+def _max_pool_types(
+    x: TensorType, *, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool
+) -> tuple[TensorType, ...]:
+    if x.dtype is bool_:
+        raise DTypeError(f"[max_pool] needs a numeric operand, given {x}")
+    size = pooled_size("max_pool", x, kernel, stride, padding, dilation, ceil_mode)
+    shape = (*x.shape[:2], *size)
+    indices, taps = (tensor_type(t, shape, x.device) for t in (i64, tap_dtype(kernel)))
+    return (x.with_shape(shape), indices, taps)
+
+
+def _max_pool(
+    b: Any,
+    x: Any,
+    *,
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+) -> Any:
+    size = x.type.shape[2:]
+    count = pooled_size("max_pool", x.type, kernel, stride, padding, dilation, ceil_mode)
+    after = reach(size, count, kernel, stride, padding, dilation)
+    high = tuple(max(a, 0) for a in after)
+    last = pad_or_crop(b, channels_last(b, x), padding, high, value=lowest(x.type.dtype))
+    view = b.window(last, dims=spatial_dims(kernel), size=kernel, stride=stride, dilation=dilation)
+    lead = view.type.shape[: -len(kernel)]
+    row = b.reshape(view, shape=(*lead, math.prod(kernel)))
+    over = {"dims": (len(lead),), "keepdim": False}
+    out, tap = b.amax(row, **over), b.argmax(row, **over)
+    indices = _plane_index(b, tap, size, kernel, stride, padding, dilation)
+    results = (out, indices, as_dtype(b, tap, tap_dtype(kernel)))
+    return tuple(channels_second(b, value) for value in results)
+
+
+def _plane_index(
+    b: Any, tap: Any, size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> Any:
+    """The flat index in the input's plane of each window's chosen tap (i64, channels last)."""
+    shape = tap.type.shape
+    flat = None
+    rest = math.prod(kernel)
+    for axis, k in enumerate(kernel):
+        rest //= k
+        own = tap if rest == 1 else b.floor_divide(tap, rest)
+        own = b.remainder(own, k) if axis else own
+        start = b.mul(b.iota(shape=along(shape, axis + 1), dim=axis + 1, dtype=i64), stride[axis])
+        place = b.add(b.mul(own, dilation[axis]), start)
+        if padding[axis]:
+            # Only a window of nothing but -inf can choose its padding.
+            place = b.maximum(b.sub(place, padding[axis]), 0)
+        flat = place if flat is None else b.add(b.mul(flat, size[axis]), place)
+    return flat
+
+
+def _max_pool_array(
+    x: np.ndarray,
+    *,
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    ceil_mode: bool,
+) -> tuple[np.ndarray, ...]:
+    """One pass over the input for each tap: no copy of the windows."""
+    x_type = tensor_type(i64, x.shape)
+    size = x.shape[2:]
+    count = pooled_size("max_pool", x_type, kernel, stride, padding, dilation, ceil_mode)
+    after = reach(size, count, kernel, stride, padding, dilation)
+    low = -np.inf if x.dtype.kind not in "iu" else np.iinfo(x.dtype).min
+    borders = [(0, 0), (0, 0), *((p, max(a, 0)) for p, a in zip(padding, after, strict=True))]
+    padded = np.pad(x, borders, constant_values=low) if np.any(borders) else x
+    floating = x.dtype.kind not in "iu"
+    best: np.ndarray | None = None
+    taps = np.zeros((*x.shape[:2], *count), dtype=tap_dtype(kernel).numpy)
+    indices = np.zeros(taps.shape, dtype=np.int64)
+    for number, tap in enumerate(np.ndindex(*kernel)):
+        places = [slice(None), slice(None)]
+        for t, n, s, d in zip(tap, count, stride, dilation, strict=True):
+            places.append(slice(t * d, t * d + (n - 1) * s + 1, s))
+        here = padded[tuple(places)]
+        if best is None:
+            best = here.copy()
+            continue
+        better = here > best
+        if floating:
+            better |= np.isnan(here) & ~np.isnan(best)
+        np.copyto(best, here, where=better)
+        taps[better] = number
+    assert best is not None
+    rest = math.prod(kernel)
+    for axis, k in enumerate(kernel):
+        rest //= k
+        starts = np.arange(count[axis]) * stride[axis] - padding[axis]
+        starts = starts.reshape([-1 if a == axis else 1 for a in range(len(kernel))])
+        place = taps.astype(np.int64) // rest % k * dilation[axis] + starts
+        indices = indices * size[axis] + np.maximum(place, 0)
+    return best, indices, taps
+
+
+GEOMETRY = {"kernel": tuple, "stride": tuple, "padding": tuple, "dilation": tuple}
+max_pool = declare(
+    "max_pool",
+    "composite",
+    "x",
+    infer=_max_pool_types,
+    evaluate=_max_pool_array,
+    decompose=_max_pool,
+    attributes={**GEOMETRY, "ceil_mode": bool},
+    results="out indices taps",
+    gradients={
+        "x": lambda b, g, taps, x_type, kernel, stride, padding, dilation: b.max_pool_grad(
+            g,
+            taps,
+            input_size=x_type.shape[2:],
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+        )
+    },
+    doc="""The maximum of each window of [N, C, spatial...]; outside is -inf. `indices` are their
+flat places in the input plane (i64, as PyTorch's), `taps` their places in the windows. The first of
+equal maxima counts; nan is above all.""",
+)
+
+# The gradient and its adjoint ---------------------------------------------------------------------
+
+
+def _grad_types(
+    out: TensorType,
+    taps: TensorType,
+    *,
+    input_size: Ints,
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+) -> tuple[TensorType, ...]:
+    if taps.shape != out.shape or taps.dtype is not tap_dtype(kernel):
+        raise ShapeError(f"[max_pool_grad] {taps} are not the taps of {out}")
+    return (out.with_shape((*out.shape[:2], *input_size)),)
+
+
+def _tap_numbers(b: Any, kernel: Ints) -> Any:
+    """The number of each tap, of shape `kernel`."""
+    dtype = tap_dtype(kernel)
+    ramp = b.iota(shape=(math.prod(kernel),), dim=0, dtype=dtype)
+    return b.reshape(ramp, shape=kernel)
+
+
+def _max_pool_grad(
+    b: Any,
+    out: Any,
+    taps: Any,
+    *,
+    input_size: Ints,
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+) -> Any:
+    upstream, chosen = channels_last(b, out), channels_last(b, taps)
+    numbers = _tap_numbers(b, kernel)
+    if tile(kernel, stride, padding, dilation):
+        # Each element asks its one window: a map, nothing is summed.
+        mine = b.eq(places_of_pairs(b, chosen), taps_of_pairs(b, numbers))
+        spread = b.where(mine, places_of_pairs(b, upstream), 0.0)
+        return channels_second(b, joined(b, spread, input_size))
+    shape = upstream.type.shape
+    ones = (1,) * len(kernel)
+    mine = b.eq(b.reshape(chosen, shape=(*shape, *ones)), numbers)
+    spread = b.where(mine, b.reshape(upstream, shape=(*shape, *ones)), 0.0)
+    return channels_second(b, overlapped(b, spread, input_size, kernel, stride, padding, dilation))
+
+
+max_pool_grad = declare(
+    "max_pool_grad",
+    "composite",
+    "out taps",
+    infer=_grad_types,
+    decompose=_max_pool_grad,
+    attributes={"input_size": tuple, **GEOMETRY},
+    results="x",
+    gradients={
+        "out": lambda b, g, taps, kernel, stride, padding, dilation: b.max_pool_pick(
+            g, taps, kernel=kernel, stride=stride, padding=padding, dilation=dilation
+        )
+    },
+    doc="The gradient of max_pool for its input of spatial size `input_size`.",
+)
+
+
+def _pick_types(
+    x: TensorType, taps: TensorType, *, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> tuple[TensorType, ...]:
+    if taps.shape[:2] != x.shape[:2] or taps.dtype is not tap_dtype(kernel):
+        raise ShapeError(f"[max_pool_pick] {taps} are not taps of windows of {x}")
+    return (x.with_shape(taps.shape),)
+
+
+def _max_pool_pick(
+    b: Any, x: Any, taps: Any, *, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> Any:
+    after = reach(x.type.shape[2:], taps.type.shape[2:], kernel, stride, padding, dilation)
+    high = tuple(max(a, 0) for a in after)
+    last = pad_or_crop(b, channels_last(b, x), padding, high)
+    view = b.window(last, dims=spatial_dims(kernel), size=kernel, stride=stride, dilation=dilation)
+    lead = view.type.shape[: -len(kernel)]
+    chosen = b.reshape(channels_last(b, taps), shape=(*lead, *(1,) * len(kernel)))
+    picked = b.where(b.eq(chosen, _tap_numbers(b, kernel)), view, 0.0)
+    over = tuple(range(len(lead), len(lead) + len(kernel)))
+    return channels_second(b, b.sum(picked, dims=over, keepdim=False))
+
+
+max_pool_pick = declare(
+    "max_pool_pick",
+    "composite",
+    "x taps",
+    infer=_pick_types,
+    decompose=_max_pool_pick,
+    attributes=GEOMETRY,
+    gradients={
+        "x": lambda b, g, taps, x_type, kernel, stride, padding, dilation: b.max_pool_grad(
+            g,
+            taps,
+            input_size=x_type.shape[2:],
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+        )
+    },
+    doc="The element of each window that `taps` names, 0 where that is padding.",
+)
