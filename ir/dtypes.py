@@ -46,9 +46,6 @@ class DType:
     def __repr__(self) -> str:
         return f"braze.{self.public_name}"
 
-    def __str__(self) -> str:
-        return self.name
-
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return dtype_named, (self.name,)
 

@@ -181,7 +181,7 @@ def _flat(buffer: Buffer, array: Array) -> Array:
         raise TypeError(f"buffer %{buffer.name} needs a contiguous array")
     if array.dtype != buffer.dtype.numpy or array.size != buffer.numel:
         raise TypeError(
-            f"buffer %{buffer.name} is {buffer.dtype}[{buffer.numel}], "
+            f"buffer %{buffer.name} is {buffer.dtype.name}[{buffer.numel}], "
             f"given {array.dtype}{list(array.shape)}"
         )
     return array.reshape(-1)

@@ -216,7 +216,7 @@ class _Printer:
             return self.element(expr.buffer, expr.index, expr.guard)
         if isinstance(expr, Apply):
             arguments = ", ".join(self.expr(argument) for argument in expr.arguments)
-            dtype = f"; {expr.dtype}" if "dtype" in expr.op.attributes else ""
+            dtype = f"; {expr.dtype.name}" if "dtype" in expr.op.attributes else ""
             return f"{expr.op.name}({arguments}{dtype})"
         if isinstance(expr, Philox):
             return f"philox({self.expr(expr.counter)}, {self.expr(expr.seed)}; {expr.word})"
@@ -233,7 +233,7 @@ class _Printer:
         if dtype.kind == "bool":
             return "true" if expr.value else "false"
         value = repr(float(expr.value)) if dtype.is_floating_point else str(int(expr.value))
-        return value if dtype in (f32, i64) else f"{value}:{dtype}"
+        return value if dtype in (f32, i64) else f"{value}:{dtype.name}"
 
     # Statements -----------------------------------------------------------------------------------
 
@@ -307,7 +307,7 @@ class _Printer:
 
     def kernel(self, kernel: Kernel, indent: str) -> list[str]:
         buffers = ", ".join(
-            f"{_buffer_name(b.name)}: {b.dtype}[{b.numel}] {b.access}" for b in kernel.buffers
+            f"{_buffer_name(b.name)}: {b.dtype.name}[{b.numel}] {b.access}" for b in kernel.buffers
         )
         word = "nest" if isinstance(kernel, Nest) else "contraction"
         lines = [f"{indent}{word} @{quote_name(kernel.name)}({buffers}) {{"]
@@ -325,7 +325,7 @@ class _Printer:
         lhs, rhs = (self.access(kernel, access) for access in (kernel.lhs, kernel.rhs))
         head = f"{indent}for {dims} {{" if dims else f"{indent}for {{"
         total = f"sum {inner} of" if inner else "sum of"
-        line = f"{indent}  acc: {kernel.dtype} = {total} {lhs} * {rhs}"
+        line = f"{indent}  acc: {kernel.dtype.name} = {total} {lhs} * {rhs}"
         return [head, line, *self.block(kernel.stores, f"{indent}  "), f"{indent}}}"]
 
     def access(self, kernel: Contraction, access: Access) -> str:

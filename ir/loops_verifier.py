@@ -62,8 +62,8 @@ def verify_program(program: Program) -> None:
             other = known.setdefault(buffer.name, buffer)
             if (other.dtype, other.numel) != (buffer.dtype, buffer.numel):
                 raise VerifyError(
-                    f"[{program.name}] buffer %{buffer.name} is {other.dtype}[{other.numel}] in "
-                    f"one kernel and {buffer.dtype}[{buffer.numel}] in {kernel.name}"
+                    f"[{program.name}] buffer %{buffer.name} is {other.dtype.name}[{other.numel}] in "
+                    f"one kernel and {buffer.dtype.name}[{buffer.numel}] in {kernel.name}"
                 )
             _verify_placement(program, kernel, buffer)
 
@@ -173,7 +173,7 @@ class _Verifier:
         self.buffer(store.buffer, wanted, "written")
         self.expression(store.value)
         if store.value.dtype is not store.buffer.dtype:
-            self.fail(f"a value of {store.value.dtype} goes to a buffer of {store.buffer.dtype}")
+            self.fail(f"a value of {store.value.dtype.name} goes to a buffer of {store.buffer.dtype.name}")
         self.address(store.buffer, store.index, store.guard)
         if store.accumulate and self.parallel is not None:
             if any(isinstance(atom, DataIndex) for atom, _ in store.index.terms):
@@ -208,12 +208,12 @@ class _Verifier:
             type = tensor_type(accumulator.value.dtype, (1,))
             op_named(name).result_types([type], {"dims": (0,), "keepdim": False})
         except (BrazeError, KeyError) as error:
-            self.fail(f"{name} does not combine {accumulator.value.dtype}: {error}")
+            self.fail(f"{name} does not combine {accumulator.value.dtype.name}: {error}")
 
     def check(self, check: Check) -> None:
         self.expression(check.value)
         if not check.value.dtype.is_integer:
-            self.fail(f"a check needs an integer, given {check.value.dtype}")
+            self.fail(f"a check needs an integer, given {check.value.dtype.name}")
         if check.code < 1:
             self.fail(f"check codes start at 1, given {check.code}")
 
@@ -248,7 +248,7 @@ class _Verifier:
         for data in index_data(index):
             self.expression(data)
             if not data.dtype.is_integer:
-                self.fail(f"an index is read from data of {data.dtype}")
+                self.fail(f"an index is read from data of {data.dtype.name}")
 
     # Expressions ----------------------------------------------------------------------------------
 
@@ -263,7 +263,7 @@ class _Verifier:
             elif isinstance(expr, Ref):
                 if self.names.get(expr.name) is not expr.dtype:
                     known = self.names.get(expr.name, "not defined here")
-                    self.fail(f"{expr.name} is read as {expr.dtype} and is {known}")
+                    self.fail(f"{expr.name} is read as {expr.dtype.name} and is {known.name}")
             elif isinstance(expr, Apply):
                 self.apply(expr)
             elif isinstance(expr, Philox):
@@ -279,14 +279,14 @@ class _Verifier:
         except (BrazeError, TypeError, ValueError) as error:
             self.fail(f"{print_expr(expr)}: {error}")
         if result.dtype is not expr.dtype:
-            self.fail(f"{print_expr(expr)} is {expr.dtype}, its rule gives {result.dtype}")
+            self.fail(f"{print_expr(expr)} is {expr.dtype.name}, its rule gives {result.dtype.name}")
 
     def philox(self, expr: Philox) -> None:
         if not 0 <= expr.word < 4:
             self.fail(f"philox has words 0 to 3, not {expr.word}")
         for part in (expr.counter, expr.seed):
             if not part.dtype.is_integer or part.dtype.bits != 64:
-                self.fail(f"philox takes 64-bit integers, given {part.dtype}")
+                self.fail(f"philox takes 64-bit integers, given {part.dtype.name}")
 
     # Contractions ---------------------------------------------------------------------------------
 
@@ -300,9 +300,9 @@ class _Verifier:
         dtype = kernel.lhs.buffer.dtype
         narrow = dtype.is_floating_point and dtype.bits < 32
         if dtype is not kernel.rhs.buffer.dtype or dtype.kind == "bool":
-            self.fail(f"operands are {dtype} and {kernel.rhs.buffer.dtype}")
+            self.fail(f"operands are {dtype.name} and {kernel.rhs.buffer.dtype.name}")
         if kernel.dtype is not (f32 if narrow else dtype) and kernel.dtype is not f64:
-            self.fail(f"products of {dtype} are not summed in {kernel.dtype}")
+            self.fail(f"products of {dtype.name} are not summed in {kernel.dtype.name}")
         if not kernel.stores:
             self.fail("a contraction without a store does nothing")
         inner = kernel.dims[len(kernel.dims) - kernel.inner :]

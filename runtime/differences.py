@@ -200,7 +200,7 @@ def _different_step(new: Step, old: Step) -> str:
 
 def _different_type(new: TensorType, old: TensorType) -> str:
     if new.dtype is not old.dtype:
-        return f"dtype: {new.dtype}, was {old.dtype}"
+        return f"dtype: {new.dtype.name}, was {old.dtype.name}"
     if new.rank != old.rank:
         return f"rank: {new.rank}, was {old.rank}"
     sizes = enumerate(zip(new.shape, old.shape, strict=True))

@@ -32,7 +32,7 @@ class Context:
     result: DType
 
     def refuse(self, op: str) -> CodegenError:
-        return CodegenError(f"[{op}] there is no code for {self.dtype}")
+        return CodegenError(f"[{op}] there is no code for {self.dtype.name}")
 
 
 Sequence = Callable[..., ir.Value]

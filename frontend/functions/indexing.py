@@ -201,24 +201,22 @@ def _as_value(value: Any, like: Tensor) -> Tensor:
 
 
 def _put(input: Tensor, key: Any, value: Any) -> None:
-    """Assign through index tensors: the positions are those of the flattened tensor."""
+    """Assign through index tensors, which are read here: where one place is named twice, the last
+    value stays."""
     shape = input._handle.type.shape
-    positions = from_array(np.arange(input.numel(), dtype=np.int64).reshape(shape))
-    index = getitem(positions, key)
-    fill = expand(_as_value(value, input), index._handle.type.shape)
-    flat_index = reshape(index, (-1,))
-    new = reshape(input, (-1,))
-    zeros = new * 0
-    add = op_named("index_add")
-    # A place written once: set it to zero, then add the value.
-    hits: Tensor = apply(
-        call_of(add, dim=0),
-        cast(zeros, i64),
-        flat_index,
-        cast(flat_index * 0 + 1, i64),
+    places = np.arange(input.numel(), dtype=np.int64).reshape(shape)
+    index = getitem(from_array(places), key)
+    fill = reshape(expand(_as_value(value, input), index._handle.type.shape), (-1,))
+    reverse = index._numpy().reshape(-1)[::-1]
+    where_to, last = np.unique(reverse, return_index=True)
+    source = from_array(reverse.size - 1 - last.astype(np.int64))
+    chosen: Tensor = apply(call_of(_TAKE, dim=0), fill, source)
+    hit = np.zeros(input.numel(), dtype=np.bool_)
+    hit[where_to] = True
+    blank = where(from_array(hit), scalar(0, input.dtype), reshape(input, (-1,)))
+    written: Tensor = apply(
+        call_of(op_named("index_add"), dim=0), blank, from_array(where_to), chosen
     )
-    kept = where(hits > 0, scalar(0, input.dtype), new)
-    written: Tensor = apply(call_of(add, dim=0), kept, flat_index, reshape(fill, (-1,)))
     input._replace(apply(call_of(op_named("reshape"), shape=shape), written))
 
 

@@ -371,7 +371,7 @@ cast = declare(
 
 def _bitcast_types(x: TensorType, *, dtype: DType) -> tuple[TensorType, ...]:
     if dtype.itemsize != x.dtype.itemsize:
-        raise DTypeError(f"[bitcast] {x.dtype} and {dtype} differ in width")
+        raise DTypeError(f"[bitcast] {x.dtype.name} and {dtype.name} differ in width")
     return (x.with_dtype(dtype),)
 
 

@@ -63,7 +63,9 @@ def test_a_repeated_iteration_adds_no_states():
     iteration(x)
     states = capture._TRIE.states
     graphs = braze.stats.graphs
-    assert [iteration(braze.tensor([float(i), 0.0])) for i in range(5)] == [2.0 * i + 2 for i in range(5)]
+    assert [iteration(braze.tensor([float(i), 0.0])) for i in range(5)] == [
+        2.0 * i + 2 for i in range(5)
+    ]
     assert capture._TRIE.states == states
     assert braze.stats.graphs == graphs
 
