@@ -263,7 +263,7 @@ class _Verifier:
             elif isinstance(expr, Ref):
                 if self.names.get(expr.name) is not expr.dtype:
                     known = self.names.get(expr.name, "not defined here")
-                    self.fail(f"{expr.name} is read as {expr.dtype.name} and is {known.name}")
+                    self.fail(f"{expr.name} is read as {expr.dtype.name} and is {getattr(known, 'name', known)}")
             elif isinstance(expr, Apply):
                 self.apply(expr)
             elif isinstance(expr, Philox):
