@@ -29,7 +29,7 @@ The grammar, which `braze.ir.loops_parser` reads back to an equal object:
     atom        = name | "(" index ")" ("//" | "%") integer | "[" expression "<" extent "]"
 
 A bare number with a point is an f32, one without an i64; other dtypes follow a colon. `$` names
-stand in the block of the statement that first uses them.
+stand before the statement that first uses them, and are evaluated there, once.
 """
 
 from __future__ import annotations
