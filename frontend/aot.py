@@ -32,26 +32,26 @@ def compile(
             `braze.ir.target`.
 
     Raises:
-        RuntimeError: the module is in training mode, or is not one graph (it reads values while it
-            runs).
+        RuntimeError: the module is not one graph (it reads values while it runs), or it draws
+            random numbers or changes its own state, as in training mode.
         TypeError: it does not return tensors in tuples, lists or dicts.
 
     Example:
         ``braze.aot.compile(model.eval(), braze.zeros(1, 3, 32, 32), "model.brz")`` and then,
         anywhere, ``braze.runtime.load("model.brz")(array)``.
     """
-    if getattr(module, "training", False):
-        raise RuntimeError(
-            "the module is in training mode, in which dropout and batch normalisation depend on "
-            "each batch; "
-            "call module.eval() first"
-        )
     arguments = [example_inputs] if isinstance(example_inputs, Tensor) else list(example_inputs)
     for i, argument in enumerate(arguments):
         if not isinstance(argument, Tensor):
             raise TypeError(f"example input {i} must be a tensor, given {type(argument).__name__}")
     name = type(module).__name__ if hasattr(module, "named_parameters") else "function"
     traced = bake_numbers(trace(module, arguments, name=name))
+    if traced.effect:
+        raise RuntimeError(
+            f"the module {traced.effect} when it is called, as dropout and batch normalisation do "
+            "in "
+            "training mode; call module.eval() first"
+        )
     weights: dict[str, np.ndarray] = {}
     for value, source in zip(traced.graph.inputs[traced.arguments :], traced.captured, strict=True):
         assert isinstance(source, Tensor) and value.name is not None

@@ -231,6 +231,7 @@ class _Local(threading.local):
 
 
 _TRIE = _Trie()
+_EAGER = 1 << 40  # no slot: marks the plans of eager mode, which interprets
 _NOTHING = tensor_type(f32)  # type of the place that an operation without results takes
 
 
@@ -363,6 +364,8 @@ def _run(pending: Pending) -> None:
                     key.append(~home.slot)
     engine.stats.captured_ops += len(handles) - len(pending.inputs)
     state = pending.state
+    if engine.config.eager:
+        key.append(_EAGER)
     try:
         plan = state.plans.get(tuple(key))
         if plan is None:
@@ -398,7 +401,8 @@ def _make_plan(pending: Pending, live: list[Handle]) -> Plan:
         home = handle.home
         if home is not None and home.pending is pending:
             graph.aliases[i] = position[home.slot]
-    return Plan(engine.prepare(graph), kept, [h.type.nbytes for h in live])
+    entry = engine.prepare(graph, tier="interpret" if engine.config.eager else None)
+    return Plan(entry, kept, [handle.type.nbytes for handle in live])
 
 
 def build_graph(state: State, live: Sequence[int]) -> tuple[Graph, list[int]]:

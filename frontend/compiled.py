@@ -71,7 +71,7 @@ class CompiledModule:
     """A module (or function) that `braze.compile` wrapped. Attributes are the wrapped object's."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._orig_mod = function
+        self._orig_mod: Any = function
         self._replays: dict[Any, Replay | None] = {}
         functools.update_wrapper(self, function, updated=())
 
@@ -92,7 +92,7 @@ class CompiledModule:
     def _needs_tape(self, arguments: list[Tensor]) -> bool:
         if not tracer().grad_enabled:
             return False
-        module: Any = self._orig_mod
+        module = self._orig_mod
         return any(t.requires_grad for t in (*arguments, *module.parameters()))
 
     def _signature(self, args: Any, kwargs: Any, arguments: list[Tensor]) -> Any:
@@ -104,18 +104,12 @@ class CompiledModule:
     def _trace(self, args: Any, kwargs: Any) -> Replay | None:
         """The signature's replay; None where the module does more than compute a result from its
         arguments."""
-        module: Any = self._orig_mod
-        state = [*module.parameters(), *module.buffers()]
-        before = [t._current() for t in state]
-        offset = _random_offset()
+        module = self._orig_mod
         try:
             traced = trace(module, args, kwargs, name=type(module).__name__)
         except RuntimeError:
             return None
-        unchanged = all(t._current() is handle for t, handle in zip(state, before, strict=True))
-        if not unchanged or _random_offset() != offset:
-            return None
-        return Replay(traced)
+        return None if traced.effect else Replay(traced)
 
     def _eagerly(self, args: Any, kwargs: Any) -> Any:
         flush()
@@ -129,12 +123,6 @@ class CompiledModule:
             return result
         finally:
             engine.config.tier = previous
-
-
-def _random_offset() -> tuple[int, int]:
-    from braze.random import default_generator
-
-    return default_generator._seed, default_generator._offset
 
 
 def compile(model: Callable[..., Any] | None = None, **options: Any) -> Any:

@@ -71,6 +71,11 @@ class Generator:
         with self._lock:
             self._seed, self._offset = int(words[0]), int(words[1])
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """Seed and offset; it changes with every draw."""
+        return self._seed, self._offset
+
     def advance(self, counters: int) -> tuple[int, int]:
         """Take counters from the stream: (seed, first counter), both as signed 64-bit numbers."""
         with self._lock:

@@ -12,6 +12,7 @@ from braze.capture import build_graph, flush, materialise, tracer
 from braze.handle import NUMBER
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph
+from braze.random import default_generator
 from braze.structure import tensors_in
 from braze.tensors import Tensor, wrap
 
@@ -26,12 +27,14 @@ class Traced:
         arguments: how many of the inputs are arguments.
         captured: for each input after these, the tensor or the Python number.
         result: what the function returned, as a structure of tensors.
+        effect: what else it did (drew random numbers, changed a parameter or buffer), or "".
     """
 
     graph: Graph
     arguments: int
     captured: list[Tensor | float]
     result: Any
+    effect: str
 
 
 def trace(
@@ -70,6 +73,7 @@ def trace(
             "the same tensor was given for two arguments; pass a clone() for one of them"
         )
     before = {id(t._current()): (label, t) for label, t in known.items()}
+    drawn = default_generator.position
     if grad:
         result = function(*args, **kwargs)
     else:
@@ -99,7 +103,11 @@ def trace(
             captured.append(tensor)
     for i, value in enumerate(graph.inputs[:count]):
         value.name = f"input{i}" if count > 1 else "input"
-    return Traced(graph, count, captured, result)
+    effect = "draws random numbers" if default_generator.position != drawn else ""
+    changed = [label for label, t in known.items() if id(t._current()) not in before]
+    if changed:
+        effect = f"changes {changed[0]} in place"
+    return Traced(graph, count, captured, result, effect)
 
 
 def _named_tensors(function: Callable[..., Any]) -> dict[str, Tensor]:
@@ -137,4 +145,4 @@ def bake_numbers(traced: Traced) -> Traced:
         rewriter.keep(node)
     graph = rewriter.done()
     graph.inputs, graph.roles = inputs, roles
-    return Traced(graph, traced.arguments, kept, traced.result)
+    return Traced(graph, traced.arguments, kept, traced.result, traced.effect)
