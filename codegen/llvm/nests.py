@@ -1,0 +1,285 @@
+"""Kernels that are statements under loops.
+
+In: a `Nest` of the loop IR, where its buffers lie, and the target.  Out: an `EmittedKernel`.
+
+A vector loop becomes a main loop of several vectors an iteration, a loop of single vectors, and a tail (a mask, or
+one by one). Statements under it are emitted for the vectors of an iteration side by side, so that a reduction over
+rows reads whole cache lines of every row. The outermost loop is shared out over the chunks: chunk c takes the c-th
+part of its range, cut at multiples of whole vectors, whatever number of threads there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from llvmlite import ir
+
+from braze.codegen.llvm.checks import emit_check
+from braze.codegen.llvm.expressions import ExpressionEmitter
+from braze.codegen.llvm.kernel import Aliasing, CodegenError, EmittedKernel, KernelFunction
+from braze.codegen.llvm.looping import Count, as_value, carried_loop
+from braze.codegen.llvm.reduce_loops import ReduceEmitter, first_lanes, fork_all, lanes_over
+from braze.codegen.llvm.types import I64, constant
+from braze.codegen.llvm.vectorise import VectorPlan, plan_vectors, stores
+from braze.ir.loops import Check, Loop, Nest, Placement, Program, Reduce, Statement, Store
+from braze.ir.target import Target
+
+
+def emit_nest(
+    nest: Nest, placements: Mapping[str, Placement], program: Program, target: Target
+) -> EmittedKernel:
+    """The kernel's LLVM module.
+
+    Raises:
+        CodegenError: a statement or expression that the loop IR does not allow.
+    """
+    return NestEmitter(nest, placements, program, target).emit()
+
+
+class NestEmitter:
+    """One kernel while it is written."""
+
+    def __init__(
+        self,
+        nest: Nest,
+        placements: Mapping[str, Placement],
+        program: Program,
+        target: Target,
+    ) -> None:
+        self.nest = nest
+        self.target = target
+        self.kernel = KernelFunction(nest.name, nest.buffers, placements, program, target)
+        self.builder = self.kernel.builder
+        self.aliasing = Aliasing(self.kernel.module, placements)
+        for store in stores(nest.body):
+            self.aliasing.declare_store(store.buffer, store.index)
+        self.status = self.kernel.status() if _has_check(nest.body) else None
+        self.chunks = max((s.chunks for s in nest.body if isinstance(s, Loop)), default=1)
+
+    def emit(self) -> EmittedKernel:
+        root = ExpressionEmitter(
+            self.builder,
+            self.target,
+            variables={},
+            pointer=self.kernel.pointer,
+            aliasing=self.aliasing,
+        )
+        for statement in self.nest.body:
+            self._outermost(statement, root)
+        self.builder.ret_void()
+        return EmittedKernel(self.kernel.symbol, self.kernel.text(), self.chunks)
+
+    def _outermost(self, statement: Statement, root: ExpressionEmitter) -> None:
+        """What is not shared out is done by the first chunk; reductions that others read, by every one."""
+        if self.chunks == 1 or isinstance(statement, Reduce):
+            self._statement(statement, [root])
+        elif isinstance(statement, Loop) and statement.chunks > 1:
+            if statement.chunks != self.chunks:
+                raise CodegenError(
+                    f"[{self.nest.name}] loops of {statement.chunks} and {self.chunks} chunks in one kernel"
+                )
+            self._shared_loop(statement, root)
+        else:
+            first = self.builder.icmp_signed("==", self.kernel.chunk, constant(I64, 0))
+            with self.builder.if_then(first):
+                self._statement(statement, [root.fork()])
+
+    # Statements ------------------------------------------------------------------------------------
+
+    def _statements(
+        self, statements: Sequence[Statement], copies: Sequence[ExpressionEmitter]
+    ) -> None:
+        for statement in statements:
+            self._statement(statement, copies)
+
+    def _statement(self, statement: Statement, copies: Sequence[ExpressionEmitter]) -> None:
+        """A statement, for one scalar or for vectors side by side."""
+        if isinstance(statement, Store):
+            # All values first: the loads of one vector need not wait for the stores of another.
+            if not statement.guard:
+                for copy in copies:
+                    copy.value(statement.value)
+            for copy in copies:
+                copy.store(statement)
+        elif isinstance(statement, Reduce):
+            self._reduce(statement, copies)
+        elif isinstance(statement, Check):
+            for copy in copies:
+                emit_check(copy, statement, self._status())
+        elif statement.kind == "vector":
+            if len(copies) > 1 or copies[0].width > 1:
+                raise CodegenError(f"[{self.nest.name}] a vector loop inside another")
+            self._vector_loop(statement, copies[0], 0, statement.var.extent)
+        else:
+            self._plain_loop(statement, copies, 0, statement.var.extent)
+
+    def _status(self) -> ir.Value:
+        assert self.status is not None
+        return self.status
+
+    def _reduce(self, reduce: Reduce, copies: Sequence[ExpressionEmitter]) -> None:
+        across = [kind for _, kind in reduce.loops if kind == "vector"]
+        if across and (reduce.loops[-1][1] != "vector" or len(across) > 1 or copies[0].width > 1):
+            raise CodegenError(f"[{self.nest.name}] only the innermost loop may be a vector loop")
+        ReduceEmitter(self.builder, self.target, reduce, copies).emit()
+
+    # Loops -----------------------------------------------------------------------------------------
+
+    def _plain_loop(
+        self, loop: Loop, copies: Sequence[ExpressionEmitter], begin: Count, end: Count
+    ) -> None:
+        if isinstance(begin, int) and isinstance(end, int) and begin >= end:
+            return
+        if loop.kind == "unroll" and isinstance(begin, int) and isinstance(end, int):
+            for value in range(begin, end):
+                self._statements(loop.body, fork_all(copies, {loop.var: constant(I64, value)}))
+            return
+        with carried_loop(self.builder, begin, end, 1, (), loop.var.name) as frame:
+            self._statements(loop.body, fork_all(copies, {loop.var: frame.index}))
+
+    def _shared_loop(self, loop: Loop, root: ExpressionEmitter) -> None:
+        """This chunk's share of a loop."""
+        if loop.var.extent == 0:
+            return
+        if loop.kind != "vector":
+            self._plain_loop(loop, [root], *self._share(loop.var.extent, 1))
+            return
+        share = max(1, loop.var.extent // self.chunks)
+        plan = plan_vectors(loop.body, loop.var, share, self.target)
+        begin, end = self._share(loop.var.extent, plan.step)
+        self._vectors(loop, root, plan, begin, end)
+
+    def _share(self, extent: int, grain: int) -> tuple[Count, Count]:
+        """Begin and end of this chunk's share: nearly equal numbers of grains (of which the last may be short)."""
+        grains = -(-extent // grain)
+        chunk = self.kernel.chunk
+
+        def bound(number: ir.Value) -> ir.Value:
+            b = self.builder
+            if grains % self.chunks == 0:
+                return b.mul(number, constant(I64, grains // self.chunks * grain))
+            scaled = b.mul(number, constant(I64, grains))
+            return b.mul(b.udiv(scaled, constant(I64, self.chunks)), constant(I64, grain))
+
+        begin = bound(chunk)
+        end = bound(self.builder.add(chunk, constant(I64, 1)))
+        if extent % grain:
+            last = self.builder.icmp_signed("<", end, constant(I64, extent))
+            end = self.builder.select(last, end, constant(I64, extent))
+        return begin, end
+
+    def _vector_loop(self, loop: Loop, outer: ExpressionEmitter, begin: int, end: int) -> None:
+        if begin < end:
+            plan = plan_vectors(loop.body, loop.var, end - begin, self.target)
+            self._vectors(loop, outer, plan, begin, end)
+
+    def _vectors(
+        self, loop: Loop, outer: ExpressionEmitter, plan: VectorPlan, begin: Count, end: Count
+    ) -> None:
+        """The iterations begin..end, of which the first is a multiple of the plan's step.
+
+        In a loop that is shared out, only the last chunk's end is not such a multiple.
+        """
+        extent, step, width = loop.var.extent, plan.step, plan.width
+        if extent % step == 0:
+            self._vector_run(loop, outer, plan.width, plan.unroll, begin, end)
+            return
+        main = self._rounded(begin, end, step)
+        self._vector_run(loop, outer, width, plan.unroll, begin, main)
+        rest = extent % step
+        if plan.unroll > 1 and rest >= width:
+            whole = self._rounded(main, end, width)
+            self._vector_run(loop, outer, width, 1, main, whole)
+            main = whole
+        if rest % width:
+            self._tail(loop, outer, plan, main, end, rest % width)
+
+    def _rounded(self, begin: Count, end: Count, step: int) -> Count:
+        """Where whole steps from `begin` stop, no further than `end`."""
+        if isinstance(begin, int) and isinstance(end, int):
+            return begin + (end - begin) // step * step
+        b = self.builder
+        count = b.sub(as_value(end), as_value(begin))
+        # An empty share has begin == end, so the count is never negative.
+        rest = b.urem(count, constant(I64, step))
+        return b.sub(as_value(end), rest)
+
+    def _vector_run(
+        self,
+        loop: Loop,
+        outer: ExpressionEmitter,
+        width: int,
+        unroll: int,
+        begin: Count,
+        end: Count,
+    ) -> None:
+        """Whole iterations of `unroll` vectors each."""
+        step = width * unroll
+        if isinstance(begin, int) and isinstance(end, int):
+            if begin >= end:
+                return
+            if end - begin == step:
+                self._iteration(loop, outer, width, unroll, constant(I64, begin))
+                return
+        with carried_loop(self.builder, begin, end, step, (), loop.var.name) as frame:
+            self._iteration(loop, outer, width, unroll, frame.index)
+
+    def _iteration(
+        self, loop: Loop, outer: ExpressionEmitter, width: int, unroll: int, at: ir.Value
+    ) -> None:
+        shared = outer.fork()
+        copies = []
+        for number in range(unroll):
+            offset = constant(I64, number * width)
+            start = self.builder.add(at, offset, flags=("nsw",)) if number else at
+            copies.append(lanes_over(outer, loop.var, start, width, None, shared))
+        self._statements(loop.body, copies)
+
+    def _tail(
+        self,
+        loop: Loop,
+        outer: ExpressionEmitter,
+        plan: VectorPlan,
+        begin: Count,
+        end: Count,
+        count: int,
+    ) -> None:
+        """The last `count` elements (a chunk other than the last has none), fewer than a vector."""
+        known = isinstance(begin, int)
+        if plan.tail == "mask" and count & (count - 1):
+            if known:
+                self._masked(loop, outer, plan, constant(I64, begin), count)
+                return
+            some = self.builder.icmp_signed("<", begin, as_value(end))
+            with self.builder.if_then(some):
+                self._masked(loop, outer.fork(), plan, as_value(begin), count)
+            return
+        narrow = count & -count
+        if count == narrow:
+            if known:
+                self._iteration(loop, outer, count, 1, constant(I64, begin))
+                return
+            some = self.builder.icmp_signed("<", begin, as_value(end))
+            with self.builder.if_then(some):
+                self._iteration(loop, outer.fork(), count, 1, as_value(begin))
+            return
+        self._vector_run(loop, outer, 1, 1, begin, end)
+
+    def _masked(
+        self,
+        loop: Loop,
+        outer: ExpressionEmitter,
+        plan: VectorPlan,
+        begin: ir.Value,
+        count: int,
+    ) -> None:
+        mask = first_lanes(self.builder, plan.width, constant(I64, count))
+        self._statements(loop.body, [lanes_over(outer, loop.var, begin, plan.width, mask)])
+
+
+
+
+def _has_check(statements: Sequence[Statement]) -> bool:
+    return any(
+        isinstance(s, Check) or (isinstance(s, Loop) and _has_check(s.body)) for s in statements
+    )

@@ -1,0 +1,174 @@
+"""A whole program: its kernels, one function a wave, and `main`.
+
+In: a `Program` of the loop IR and a target.  Out: LLVM modules that can be compiled at the same time, of which one
+calls the others.
+
+    i64 main(ptr buffers, ptr pool)                     the status code: 0, or 1 + the number of the failed check
+    void wave(ptr buffers, i64 chunk, i64 thread)       runs one chunk of one of the wave's kernels
+
+A wave with a single chunk is called directly. Any other goes to the function whose address is the pool's first
+word: ``parallel(pool, wave, buffers, chunks)``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from braze.codegen.llvm.kernel import (
+    KERNEL_TYPE,
+    CodegenError,
+    EmittedKernel,
+    module_text,
+    new_module,
+)
+from braze.codegen.llvm.nests import emit_nest
+from braze.codegen.llvm.types import I64, POINTER, constant
+from braze.ir.loops import Contraction, Kernel, Program
+from braze.ir.target import Target
+
+_PAGE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """LLVM IR for a program.
+
+    Attributes:
+        modules: (name, text) of each; compile them in any order, link them by their symbols.
+        main: the symbol of the program's function.
+        scratch_bytes: workspace of each thread, a multiple of 4096; thread t's begins at t times this.
+        pointers: length of the `buffers` array: inputs, outputs, arena, scratch, status.
+    """
+
+    modules: list[tuple[str, str]]
+    main: str
+    scratch_bytes: int
+    pointers: int
+
+
+def generate(program: Program, target: Target) -> Generated:
+    """Generate code for every kernel and for the program's `main`.
+
+    Raises:
+        CodegenError: the program breaks a rule of the loop IR.
+    """
+    waves = [
+        [emit_kernel(kernel, program, target) for kernel in wave] for wave in program.waves
+    ]
+    kernels = [kernel for wave in waves for kernel in wave]
+    symbols = [kernel.symbol for kernel in kernels]
+    if len(set(symbols)) < len(symbols):
+        twice = next(s for s in symbols if symbols.count(s) > 1)
+        raise CodegenError(f"[{program.name}] two kernels share the symbol {twice}")
+    name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
+    main = _main_module(name, program, waves, target)
+    scratch = max((kernel.scratch_bytes for kernel in kernels), default=0)
+    return Generated(
+        modules=[(kernel.symbol, kernel.ir_text) for kernel in kernels] + [(name, main)],
+        main=name,
+        scratch_bytes=-(-scratch // _PAGE) * _PAGE,
+        pointers=program.inputs + program.outputs + 3,
+    )
+
+
+def emit_kernel(kernel: Kernel, program: Program, target: Target) -> EmittedKernel:
+    """Generate one kernel's module."""
+    if isinstance(kernel, Contraction):
+        from braze.codegen.llvm.contractions import emit_contraction
+
+        return emit_contraction(kernel, program.placements, program, target)
+    return emit_nest(kernel, program.placements, program, target)
+
+
+def _main_module(
+    name: str, program: Program, waves: Sequence[Sequence[EmittedKernel]], target: Target
+) -> str:
+    module = new_module(name, target)
+    main = ir.Function(module, ir.FunctionType(I64, [POINTER, POINTER]), name)
+    main.attributes.add("nounwind")
+    buffers, pool = main.args
+    builder = ir.IRBuilder(main.append_basic_block("entry"))
+    for number, wave in enumerate(waves):
+        functions = [ir.Function(module, KERNEL_TYPE, kernel.symbol) for kernel in wave]
+        chunks = sum(kernel.chunks for kernel in wave)
+        if chunks == 0:
+            continue
+        zero = constant(I64, 0)
+        if chunks == 1:
+            builder.call(functions[0], [buffers, zero, zero])
+            continue
+        region = functions[0]
+        if len(wave) > 1:
+            region = _wave_function(module, f"{name}_wave{number}", wave, functions)
+        signature = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
+        parallel = builder.load(pool, typ=POINTER, align=8)
+        call = _IndirectCall(builder.block, signature, parallel, [
+            pool, region, buffers, constant(I64, chunks)
+        ])  # fmt: skip
+        builder._insert(call)
+    slot = constant(I64, program.inputs + program.outputs + 2)
+    place = builder.gep(buffers, [slot], source_etype=POINTER)
+    status = builder.load(place, typ=POINTER, align=8)
+    builder.ret(builder.load(status, typ=I64, align=8))
+    return module_text(module)
+
+
+def _wave_function(
+    module: ir.Module,
+    name: str,
+    wave: Sequence[EmittedKernel],
+    functions: Sequence[ir.Function],
+) -> ir.Function:
+    """Chunk numbers count through the kernels; a binary search finds the one that a chunk belongs to."""
+    function = ir.Function(module, KERNEL_TYPE, name)
+    function.linkage = "internal"
+    buffers, chunk, thread = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    starts = [0]
+    for kernel in wave:
+        starts.append(starts[-1] + kernel.chunks)
+
+    def search(first: int, last: int) -> None:
+        if last - first == 1:
+            own = builder.sub(chunk, constant(I64, starts[first]))
+            builder.call(functions[first], [buffers, own, thread])
+            builder.ret_void()
+            return
+        middle = (first + last) // 2
+        below = builder.append_basic_block()
+        above = builder.append_basic_block()
+        builder.cbranch(
+            builder.icmp_signed("<", chunk, constant(I64, starts[middle])), below, above
+        )
+        builder.position_at_end(below)
+        search(first, middle)
+        builder.position_at_end(above)
+        search(middle, last)
+
+    search(0, len(wave))
+    return function
+
+
+class _IndirectCall(ir.instructions.Instruction):
+    """A call through an opaque pointer, which llvmlite's builder cannot write."""
+
+    def __init__(
+        self,
+        parent: ir.Block,
+        signature: ir.FunctionType,
+        function: ir.Value,
+        arguments: Sequence[ir.Value],
+    ) -> None:
+        super().__init__(parent, signature.return_type, "call", list(arguments))
+        self._function = function
+
+    def descr(self, buf: list[str]) -> None:
+        arguments = ", ".join(
+            f"{'ptr' if isinstance(a, ir.Function) else a.type} {a.get_reference()}"
+            for a in self.operands
+        )
+        buf.append(f"call {self.type} {self._function.get_reference()}({arguments})\n")

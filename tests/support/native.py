@@ -1,0 +1,130 @@
+"""Run a loop program natively: generate, compile, load, call, with guard bytes around every buffer."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from braze.codegen.llvm.compile import compile_object
+from braze.codegen.llvm.program import generate
+from braze.ir.loops import Program
+from braze.ir.target import Target
+from braze.runtime.cpu import host_target
+from braze.runtime.executable import link
+from braze.runtime.pool import get_pool
+
+GUARD = 256
+GUARD_BYTE = 0xA5
+
+
+class GuardedMemory:
+    """`nbytes` bytes at a 64-byte boundary, between guards that must keep their value."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._memory = np.full(nbytes + 2 * GUARD + 64, GUARD_BYTE, np.uint8)
+        start = GUARD + (-(self._memory.ctypes.data + GUARD)) % 64
+        self.bytes = self._memory[start : start + nbytes]
+        self._before = self._memory[:start]
+        self._after = self._memory[start + nbytes :]
+
+    @property
+    def address(self) -> int:
+        return int(self._memory.ctypes.data + self._before.size)
+
+    def check(self, what: str) -> None:
+        assert (self._before == GUARD_BYTE).all(), f"{what}: written before its beginning"
+        assert (self._after == GUARD_BYTE).all(), f"{what}: written beyond its end"
+
+
+class Native:
+    """A compiled program. `call` may be repeated; memory is kept between calls.
+
+    status: the four words of the status block after a call.
+    """
+
+    def __init__(self, program: Program, target: Target | None = None, threads: int = 2) -> None:
+        self.program = program
+        self.target = target or host_target()
+        generated = generate(program, self.target)
+        with ThreadPoolExecutor(2) as workers:
+            objects = list(
+                workers.map(lambda m: compile_object(m[1], self.target), generated.modules)
+            )
+        self._loaded, address = link(objects, generated.main)
+        signature = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
+        self._main = signature(address)
+        self._pointers = generated.pointers
+        self._pool = get_pool(threads)
+        self.arena = GuardedMemory(program.arena_bytes)
+        self.scratch = GuardedMemory(generated.scratch_bytes * threads)
+        self.status = np.zeros(4, np.int64)
+
+    def call(self, addresses: Sequence[int]) -> int:
+        """Run on the given input and output addresses; returns the status code."""
+        assert len(addresses) == self._pointers - 3
+        self.status[:] = 0
+        array = (ctypes.c_void_p * self._pointers)(
+            *addresses, self.arena.address, self.scratch.address, self.status.ctypes.data
+        )
+        code = self._main(ctypes.addressof(array), self._pool.address)
+        self.arena.check("arena")
+        self.scratch.check("scratch")
+        assert code == self.status[0]
+        return int(code)
+
+    def run(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        aliases: dict[int, int] | None = None,
+    ) -> list[np.ndarray]:
+        """Copies the arrays into guarded memory, runs, and returns new output arrays.
+
+        Args:
+            outputs: arrays that give the outputs' dtypes, shapes and initial contents.
+            aliases: output number -> number of the input whose memory it shares.
+        """
+        blocks: list[GuardedMemory] = []
+        for array in inputs:
+            block = GuardedMemory(array.nbytes)
+            block.bytes[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            blocks.append(block)
+        for number, array in enumerate(outputs):
+            if aliases and number in aliases:
+                blocks.append(blocks[aliases[number]])
+                continue
+            block = GuardedMemory(array.nbytes)
+            block.bytes[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            blocks.append(block)
+        self.call([block.address for block in blocks])
+        for number, block in enumerate(blocks):
+            block.check(f"buffer {number}")
+        return [
+            block.bytes.view(array.dtype).reshape(array.shape).copy()
+            for block, array in zip(blocks[len(inputs) :], outputs, strict=True)
+        ]
+
+
+def run_native(
+    program: Program,
+    inputs: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    *,
+    target: Target | None = None,
+    aliases: dict[int, int] | None = None,
+) -> list[np.ndarray]:
+    """Compile and run a program once. `outputs` gives dtypes, shapes and initial contents."""
+    return Native(program, target).run(inputs, outputs, aliases)
+
+
+@functools.cache
+def runnable_targets() -> tuple[Target, ...]:
+    """The named targets that this machine can run."""
+    from braze.ir.target import TARGET_NAMES, can_run, named_target
+
+    named = [named_target(name) for name in TARGET_NAMES]
+    return tuple(target for target in named if can_run(target, host_target()) is None)
