@@ -1,1 +1,131 @@
 """Graph to graph, graph to loops, loops to loops: one pass a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from braze.ir.graph import Graph
+from braze.ir.loops import Program
+from braze.ir.target import Target
+from braze.passes.cse import cse
+from braze.passes.dce import dce
+from braze.passes.decompose import decompose
+from braze.passes.fuse import fuse
+from braze.passes.lower import lower_program
+from braze.passes.plan_memory import MemoryPlan, plan_memory
+from braze.passes.schedule import schedule
+from braze.passes.simplify import simplify
+from braze.passes.waves import waves_of
+
+__all__ = [
+    "PIPELINE",
+    "MemoryPlan",
+    "Pass",
+    "Report",
+    "compile_graph",
+    "lower_program",
+    "optimise",
+    "plan_memory",
+]
+
+Record = Callable[[str, object], None]
+
+
+@dataclass(slots=True)
+class Context:
+    """What passes may ask for, and where they leave their remarks."""
+
+    target: Target
+    refusals: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """An entry of the pipeline."""
+
+    name: str
+    function: Callable[[Graph, Context], Graph]
+    why: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What compiling a graph came to.
+
+    Attributes:
+        kernels_before: operations that compute something, one kernel each without fusion.
+        kernels_after: kernels.
+        bytes_before: what intermediate values would take if each had its own memory.
+        arena_bytes: what they take.
+        lower_bound: the largest sum of bytes alive at one time.
+        refusals: why neighbouring kernels were not fused.
+    """
+
+    kernels_before: int
+    kernels_after: int
+    bytes_before: int
+    arena_bytes: int
+    lower_bound: int
+    refusals: list[str]
+
+
+PIPELINE: tuple[Pass, ...] = (
+    Pass("decompose", lambda g, _: decompose(g), "all later passes know primitives only"),
+    Pass("cse", lambda g, _: cse(g), "gradient rules repeat what the forward pass computed"),
+    Pass("simplify", lambda g, _: simplify(g), "constants and movements meet after decomposition"),
+    Pass("cse_again", lambda g, _: cse(g), "simplified nodes are often equal"),
+    Pass("dce", lambda g, _: dce(g), "fuse takes every node for needed"),
+    Pass("fuse", lambda g, c: fuse(g, c.target, c.refusals), "one kernel for what can share loops"),
+    Pass("schedule", lambda g, _: schedule(g), "the order decides how much memory is alive"),
+)
+
+
+def optimise(graph: Graph, target: Target, record: Record | None = None) -> Graph:
+    """Run the pipeline: a captured graph in, a graph of scheduled fusion nodes out.
+
+    Args:
+        record: called as ``record(pass name, graph)`` after each pass.
+    """
+    return _optimise(graph, Context(target), record)
+
+
+def _optimise(graph: Graph, context: Context, record: Record | None) -> Graph:
+    for entry in PIPELINE:
+        graph = entry.function(graph, context)
+        if record is not None:
+            record(entry.name, graph)
+    return graph
+
+
+def compile_graph(
+    graph: Graph, target: Target, record: Record | None = None
+) -> tuple[Program, Report]:
+    """From a captured graph to loops.
+
+    Args:
+        record: called as ``record(stage, graph or program)`` after each stage.
+    """
+    context = Context(target)
+    counts: list[int] = []
+
+    def watch(stage: str, made: object) -> None:
+        if stage == "dce" and isinstance(made, Graph):
+            counts.append(sum(not node.op.is_movement for node in made.nodes))
+        if record is not None:
+            record(stage, made)
+
+    final = _optimise(graph, context, watch)
+    plan = plan_memory(final, waves_of(final))
+    program = lower_program(final, plan, target)
+    if record is not None:
+        record("loops", program)
+    report = Report(
+        kernels_before=counts[0],
+        kernels_after=sum(1 for _ in program.kernels()),
+        bytes_before=plan.unplanned_bytes,
+        arena_bytes=plan.arena_bytes,
+        lower_bound=plan.lower_bound,
+        refusals=context.refusals,
+    )
+    return program, report

@@ -24,14 +24,24 @@ class OperandAddresses:
     Attributes:
         letters: the loop variable of each letter before splitting.
         splitting: how these were split.
-        bases: the values read.
-        addresses: element offsets, affine in the split variables.
     """
 
+    node: Node
+    stops: Sequence[Value]
     letters: dict[str, LoopVar]
     splitting: Splitting
-    bases: tuple[Value, Value]
-    addresses: tuple[Index, Index]
+
+    def addresses(self) -> list[Index] | Obstacle:
+        """Element offsets in the operands' buffers, in the split variables."""
+        terms = parse_equation(str(self.node.attributes["equation"]))[:2]
+        found: list[Index] = []
+        for position, operand in enumerate(self.node.operands):
+            point = self.splitting.point([self.letters[c] for c in terms[position]])
+            address = _follow(operand, point, self.stops[position])
+            if isinstance(address, str):
+                return Obstacle(position, address)
+            found.append(address)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +68,20 @@ def operand_addresses(node: Node, stops: Sequence[Value]) -> OperandAddresses | 
         stops: for each operand the value that lies in memory: itself or what it is moved from.
     """
     letters = contraction_letters(node)
-    terms = parse_equation(str(node.attributes["equation"]))[:2]
-    splitting = Splitting(list(letters.values()))
+    found = OperandAddresses(node, stops, letters, Splitting(list(letters.values())))
     while True:
-        bases: list[Value] = []
-        addresses: list[Index] = []
-        for position, operand in enumerate(node.operands):
-            point = splitting.point([letters[c] for c in terms[position]])
-            found = _follow(operand, point, stops[position])
-            if isinstance(found, str):
-                return Obstacle(position, found)
-            bases.append(found[0])
-            addresses.append(found[1])
-        if all(address.is_affine for address in addresses):
-            return OperandAddresses(
-                letters, splitting, (bases[0], bases[1]), (addresses[0], addresses[1])
-            )
-        if not splitting.refine(addresses):
-            position = 0 if not addresses[0].is_affine else 1
-            reason = f"its address {addresses[position]} is not a sum of strides"
-            return Obstacle(position, reason)
+        addresses = found.addresses()
+        if isinstance(addresses, Obstacle):
+            return addresses
+        crooked = [i for i, address in enumerate(addresses) if not address.is_affine]
+        if not crooked:
+            return found
+        if not found.splitting.refine(addresses):
+            reason = f"its address {addresses[crooked[0]]} is not a sum of strides"
+            return Obstacle(crooked[0], reason)
 
 
-def _follow(value: Value, point: Point, stop: Value) -> tuple[Value, Index] | str:
+def _follow(value: Value, point: Point, stop: Value) -> Index | str:
     while value is not stop:
         node = value.node
         if node is None or not node.op.is_movement:
@@ -91,4 +92,4 @@ def _follow(value: Value, point: Point, stop: Value) -> tuple[Value, Index] | st
             return f"{node.op.name} makes it from more than one place, so it has no constant strides"
         point = sources[0].index
         value = node.operands[sources[0].operand]
-    return value, flat_index(point, value.shape)
+    return flat_index(point, value.shape)

@@ -181,3 +181,8 @@ def _is_permutation(node: Node) -> bool:
 def _is_rearrangement(node: Node) -> bool:
     """A movement that only renumbers the elements."""
     return _is_reshape(node) or _is_permutation(node)
+
+
+def is_flat(node: Node) -> bool:
+    """Does element number n of the result come from element number n of the operands (of equal size)?"""
+    return node.op.is_pointwise or _is_reshape(node)

@@ -12,9 +12,9 @@ import numpy as np
 
 from braze.ir.dtypes import bool_
 from braze.ir.graph import Value, types_of
-from braze.ir.op import Op
 from braze.ir.ops.contract import parse_equation
 from braze.ir.types import broadcast_shapes
+from braze.passes.space import gives_position
 from braze.passes.rewriting import Rule, RuleBuilder, Site, constant_number, made_by
 
 # Largest exponent that becomes multiplications; below -2 the product could leave the range of the result.
@@ -178,11 +178,6 @@ def bool_identity(neutral: bool) -> Rule:
 
 
 # Reductions ---------------------------------------------------------------------------------------
-
-
-def gives_position(op: Op) -> bool:
-    """Does a reduction give where the extremum is, and not its value?"""
-    return op.is_reduce and op.name.startswith("arg")
 
 
 def reduce_nothing(b: RuleBuilder, site: Site) -> Value | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from braze.ir.graph import Node
+from braze.ir.op import Op
 from braze.ir.types import Shape
 
 
@@ -69,3 +70,8 @@ def space_of(node: Node) -> Space:
         return Space(shape, tuple(axis in dims for axis in range(len(shape))))
     shape = node.results[0].shape if node.results else node.operands[0].shape
     return map_space(shape)
+
+
+def gives_position(op: Op) -> bool:
+    """Does a reduction give where the extremum is, and not its value?"""
+    return op.is_reduce and op.name.startswith("arg")

@@ -1,0 +1,99 @@
+"""When a kernel may write a result over one of its operands.
+
+A kernel loads and stores element by element. It may overwrite an operand if every load of that operand is of the very
+element that the store replaces, and comes no later than the store. `store_order` puts the stores of one kernel into
+an order in which that holds, if there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from braze.ir.graph import Graph, Node, Value
+from braze.passes.groups import is_flat
+from braze.passes.lower_nest import core_of
+
+
+def writes_in_place(node: Node, overwritten: Mapping[Value, Value]) -> bool:
+    """May these results of a fusion node be written over these operands of it (result -> operand)?"""
+    return store_order(node, overwritten) is not None
+
+
+def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | None:
+    """The order of a kernel's stores, as positions of its results; None if an operand is needed too long."""
+    body = node.body
+    assert body is not None
+    if any(result not in node.results for result in overwritten):
+        raise ValueError("only a node's own results can overwrite its operands")
+    if node.attributes["kind"] == "copy":
+        return [0] if not overwritten else None
+    if overwritten and node.attributes["kind"] not in ("pointwise", "contract", "random"):
+        return None
+    inner = dict(zip(node.operands, body.inputs, strict=True))
+    flat = [flat_inputs(body, value) for value in body.outputs]
+    # after[i]: the results whose stores must come before result i's.
+    before: list[set[int]] = [set() for _ in node.results]
+    for result, operand in overwritten.items():
+        source = inner[operand]
+        if node.operands.count(operand) != 1 or source.type.numel != result.type.numel:
+            return None
+        for position, (aligned, others) in enumerate(flat):
+            if source in others or (source in aligned and core_of(body.outputs[position])[1]):
+                return None
+            if source in aligned and position != result.index:
+                before[result.index].add(position)
+        for inside in body.nodes:
+            if inside.op.effect and source in read_inputs(inside):
+                return None
+    return _sorted(before)
+
+
+def _sorted(before: list[set[int]]) -> list[int] | None:
+    order: list[int] = []
+    left = set(range(len(before)))
+    while left:
+        ready = [i for i in sorted(left) if not before[i] & left]
+        if not ready:
+            return None
+        order.append(ready[0])
+        left.remove(ready[0])
+    return order
+
+
+def read_inputs(node: Node) -> set[Value]:
+    """The body's inputs that a node depends on."""
+    found: set[Value] = set()
+    stack = list(node.operands)
+    seen: set[Value] = set()
+    while stack:
+        value = stack.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if value.node is None:
+            found.add(value)
+        else:
+            stack += value.node.operands
+    return found
+
+
+def flat_inputs(body: Graph, output: Value) -> tuple[set[Value], set[Value]]:
+    """The inputs that an output reads at its own element only, and those it reads elsewhere."""
+    aligned: set[Value] = set()
+    others: set[Value] = set()
+    core, _ = core_of(output)
+    stack: list[tuple[Value, bool]] = [(core, True)]
+    seen: set[tuple[Value, bool]] = set()
+    while stack:
+        value, same = stack.pop()
+        if (value, same) in seen:
+            continue
+        seen.add((value, same))
+        node = value.node
+        if node is None:
+            (aligned if same else others).add(value)
+            continue
+        for operand in node.operands:
+            keeps = is_flat(node) and operand.type.numel == value.type.numel
+            stack.append((operand, same and keeps))
+    return aligned - others, others

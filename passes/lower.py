@@ -1,0 +1,146 @@
+"""Lower a fused graph to loops: each fusion node becomes a kernel, each value a placed buffer.
+
+Needs: fusion nodes only, and a memory plan.  Keeps: names and source lines, as names and comments of kernels.
+
+Before:
+    graph @g(%x: f32[4], %b: f32[4]) -> (f32[4]) {
+      %0: f32[4] = fusion(%x, %b; kind="pointwise") graph @add(%0: f32[4], %1: f32[4]) -> (f32[4]) { ... }
+      return %0
+    }
+After:
+    nest @add_1(x: f32[4] in, b: f32[4] in, 0: f32[4] out) {
+      for i0 in 4 vector {
+        store 0[i0] = add(x[i0], b[i0])
+      }
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from braze.ir.graph import Graph, Node, Value
+from braze.ir.loops import Buffer, CheckSite, Kernel, Placement, Program
+from braze.ir.target import Target
+from braze.passes.in_place import store_order
+from braze.passes.lower_contraction import lower_contraction
+from braze.passes.lower_nest import lower_copy, lower_nest
+from braze.passes.lower_random import lower_random
+from braze.passes.lower_scatter import lower_scatter
+from braze.passes.plan_memory import MemoryPlan
+from braze.passes.tune_loops import tune_loops
+
+
+def lower_program(graph: Graph, plan: MemoryPlan, target: Target) -> Program:
+    """The program of a fused, scheduled graph.
+
+    Args:
+        plan: where the intermediate values live, and which kernels run together.
+        target: decides vectors and chunks.
+    """
+    lowering = _ProgramLowering(graph, plan, target)
+    waves = [kernels for nodes in plan.waves if (kernels := lowering.wave(nodes))]
+    return Program(
+        name=graph.name,
+        inputs=len(graph.inputs),
+        outputs=len(graph.outputs),
+        waves=waves,
+        placements=lowering.placements,
+        arena_bytes=plan.arena_bytes,
+        checks=lowering.sites,
+    )
+
+
+class _ProgramLowering:
+    def __init__(self, graph: Graph, plan: MemoryPlan, target: Target) -> None:
+        self.graph = graph
+        self.target = target
+        self.names = dict(_unique_names(graph))
+        self.placements: dict[str, Placement] = {}
+        self.sites: list[CheckSite] = []
+        self.codes: dict[Node, int] = {}
+        self.count = 0
+        self.overwrites = {**plan.overwrites}
+        for output, source in graph.aliases.items():
+            self.overwrites[graph.outputs[output]] = graph.inputs[source]
+        inputs = set(graph.inputs)
+        for slot, value in enumerate(graph.inputs):
+            self.placements[self.names[value]] = Placement("input", slot=slot)
+        for slot, value in enumerate(graph.outputs):
+            if value not in inputs:
+                self.placements[self.names[value]] = Placement("output", slot=slot)
+        for value, offset in plan.offsets.items():
+            self.placements[self.names[value]] = Placement("arena", offset=offset)
+
+    def wave(self, nodes: list[Node]) -> list[Kernel]:
+        kernels = [self.kernel(node) for node in nodes]
+        return [kernel for kernel in kernels if kernel is not None]
+
+    def kernel(self, node: Node) -> Kernel | None:
+        body = node.body
+        assert body is not None
+        self.count += 1
+        name = f"{body.name}_{self.count}"
+        buffers: dict[Value, Buffer] = {}
+        for outer, inner in zip(node.operands, body.inputs, strict=True):
+            buffers[inner] = self._buffer(outer, "in")
+        for outer, inner in zip(node.results, body.outputs, strict=True):
+            buffers.setdefault(inner, self._buffer(outer, "out"))
+        for check in body.nodes:
+            if check.op.category == "check":
+                self._number_check(check)
+        outputs = self._ordered_outputs(node, body)
+        kernel: Kernel | None
+        kind = node.attributes["kind"]
+        if kind == "contract":
+            kernel = lower_contraction(name, body, outputs, buffers)
+        elif kind == "random":
+            kernel = lower_random(name, body, outputs, buffers, self.codes)
+        elif kind == "scatter":
+            kernel = lower_scatter(name, body, buffers)
+        elif kind == "copy":
+            source, target = self._buffer(node.operands[0], "in"), self._buffer(node.result, "out")
+            kernel = lower_copy(name, source, target)
+        else:
+            kernel = lower_nest(name, body, outputs, buffers, self.codes)
+        if kernel is not None:
+            kernel.comment = _comment(body)
+        return tune_loops(kernel, self.target) if kernel is not None else None
+
+    def _ordered_outputs(self, node: Node, body: Graph) -> list[Value]:
+        """The body's outputs in the order in which they may be stored."""
+        mine = {r: self.overwrites[r] for r in node.results if r in self.overwrites}
+        order = store_order(node, {r: x for r, x in mine.items() if x in node.operands})
+        assert order is not None, "an operand is overwritten while it is needed"
+        return list(dict.fromkeys(body.outputs[position] for position in order))
+
+    def _buffer(self, value: Value, access: Literal["in", "out"]) -> Buffer:
+        return Buffer(self.names[value], value.dtype, value.type.numel, access)
+
+    def _number_check(self, check: Node) -> None:
+        low, high = check.attributes["low"], check.attributes["high"]
+        assert isinstance(low, int) and isinstance(high, int)
+        message = str(check.attributes["message"])
+        self.sites.append(CheckSite(message, low, high, check.location))
+        self.codes[check] = len(self.sites)
+
+
+def _unique_names(graph: Graph) -> Iterator[tuple[Value, str]]:
+    """A buffer name for each value: its own name if it has one, else a number."""
+    taken = {value.name for value in graph.values() if value.name}
+    count = 0
+    for value in graph.values():
+        if value.name:
+            yield value, value.name
+            continue
+        while str(count) in taken:
+            count += 1
+        yield value, str(count)
+        count += 1
+
+
+def _comment(body: Graph) -> str:
+    """The user's lines that a kernel comes from."""
+    lines = dict.fromkeys(str(node.location) for node in body.nodes if node.location)
+    return ", ".join(lines)

@@ -1,0 +1,62 @@
+"""Lower index_add and scatter_add: copy the operand, then add each update where the index says.
+
+Updates to one place are added one after the other. What is independent is the dimensions that the index does not
+choose: their values never meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from braze.ir.graph import Graph, Node, Value
+from braze.ir.index import DataIndex, Index
+from braze.ir.loops import Buffer, Expr, Loop, Nest, Statement, Store
+from braze.passes.access import Point, flat_index, loop_variables, point_of
+from braze.passes.expressions import Expressions, as_i64, gather_points
+
+
+def lower_scatter(name: str, body: Graph, buffers: Mapping[Value, Buffer]) -> Nest | None:
+    """The two loops of a scatter; None if its result is empty.
+
+    Args:
+        buffers: for the body's inputs and its output.
+    """
+    (node,) = (n for n in body.nodes if n.op.category == "scatter")
+    x, index, updates = node.operands
+    if x.type.numel == 0:
+        return None
+    outputs = {v: replace(buffers[v], access="inout") for v in body.outputs}
+    loads = {v: buffers[v] for v in body.inputs}
+    expressions = Expressions(loads, _no_leaf)
+    dim = node.attributes["dim"]
+    assert isinstance(dim, int)
+    statements: list[Statement] = []
+    for value in dict.fromkeys(body.outputs):
+        out = outputs[value]
+        variables = loop_variables("i", x.shape)
+        point = point_of(variables)
+        copy: Statement = Store(out, flat_index(point, x.shape), expressions.at(x, point))
+        for variable in reversed(variables):
+            if variable.extent != 1:
+                copy = Loop(variable, [copy])
+        statements.append(copy)
+        if updates.type.numel == 0:
+            continue
+        variables = loop_variables("u", updates.shape)
+        point = point_of(variables)
+        inner, before, after = gather_points(node, point, dim)
+        chosen = DataIndex(as_i64(expressions.at(index, inner)), x.shape[dim])
+        place: Point = (*before, Index.of(chosen), *after)
+        add: Statement = Store(
+            out, flat_index(place, x.shape), expressions.at(updates, point), accumulate=True
+        )
+        for variable in reversed(variables):
+            if variable.extent != 1:
+                add = Loop(variable, [add])
+        statements.append(add)
+    return Nest(name, (*loads.values(), *outputs.values()), statements)
+
+
+def _no_leaf(node: Node, point: Point) -> Expr:
+    raise AssertionError(f"internal error: {node.op.name} inside a scatter")

@@ -1,0 +1,124 @@
+"""Cut the outermost loop of a kernel into chunks for the thread pool, where there is work enough.
+
+Needs: a nest whose outermost loop has independent iterations.  Keeps: results. The number of chunks depends on the
+work only, never on the number of threads, so that results do not either.
+
+Two outer loops that are too short alone are joined: the variable of the joined loop is divided where they were used.
+
+Before:
+    nest @neg(x: f32[4000000] in, y: f32[4000000] out) {
+      for i0 in 4000000 vector {
+        store y[i0] = neg(x[i0])
+      }
+    }
+After:
+    nest @neg(x: f32[4000000] in, y: f32[4000000] out) {
+      for i0 in 4000000 vector chunks 64 {
+        store y[i0] = neg(x[i0])
+      }
+    }
+"""
+
+from __future__ import annotations
+
+from braze.ir.index import Index, LoopVar
+from braze.ir.loops import Apply, Loop, Nest, Philox, Reduce, Statement, Store
+from braze.passes.loop_rewriting import substitute_statements
+from braze.passes.vectorise import load_touches
+
+# One core moves about this many bytes and executes this many vector instructions in a microsecond.
+BYTES_PER_MICROSECOND = 12_000.0
+INSTRUCTIONS_PER_MICROSECOND = 12_000.0
+PHILOX_INSTRUCTIONS = 40
+# Below this a parallel region costs more than it gains.
+SHORTEST_MICROSECONDS = 20.0
+# A chunk should take this long at least; more chunks than this balance no better on 16 cores.
+CHUNK_MICROSECONDS = 8.0
+MOST_CHUNKS = 64
+# A vector loop is not cut into pieces smaller than this.
+SMALLEST_VECTOR_PIECE = 256
+
+
+def parallelise(nest: Nest) -> Nest:
+    """The nest with its outermost loop in chunks."""
+    chunks = chunks_for(work_of(nest.body))
+    if chunks == 1 or len(nest.body) != 1 or not isinstance(nest.body[0], Loop):
+        return nest
+    if _is_serial(nest.body):
+        return nest
+    loop = nest.body[0]
+    while loop.var.extent < chunks and loop.kind == "serial":
+        joined = _joined(loop)
+        if joined is None:
+            break
+        loop = joined
+    extent = loop.var.extent
+    if loop.kind == "vector":
+        extent = max(extent // SMALLEST_VECTOR_PIECE, 1)
+    chunks = min(chunks, extent)
+    return Nest(
+        nest.name, nest.buffers, [Loop(loop.var, loop.body, loop.kind, chunks)], nest.comment
+    )
+
+
+def chunks_for(microseconds: float) -> int:
+    """Into how many chunks this much work of one core is cut."""
+    if microseconds < SHORTEST_MICROSECONDS:
+        return 1
+    return int(min(max(microseconds / CHUNK_MICROSECONDS, 2), MOST_CHUNKS))
+
+
+def work_of(statements: list[Statement], times: int = 1) -> float:
+    """An estimate of the time on one core, in microseconds."""
+    total = 0.0
+    for statement in statements:
+        if isinstance(statement, Loop):
+            total += work_of(statement.body, times * statement.var.extent)
+            continue
+        count = times
+        if isinstance(statement, Reduce):
+            values = [a.value for a in statement.accumulators]
+            for v, _ in statement.loops:
+                count *= v.extent
+            stored = 0
+        else:
+            values = [statement.value]
+            stored = statement.buffer.dtype.itemsize if isinstance(statement, Store) else 0
+        instructions = 0
+        for value in values:
+            for expr in value.walk():
+                if isinstance(expr, Apply):
+                    instructions += expr.op.cost
+                elif isinstance(expr, Philox):
+                    instructions += PHILOX_INSTRUCTIONS
+        size = stored + sum(touch.itemsize for touch in load_touches(values, 1, frozenset()))
+        total += count * max(
+            size / BYTES_PER_MICROSECOND, instructions / INSTRUCTIONS_PER_MICROSECOND
+        )
+    return total
+
+
+def _is_serial(statements: list[Statement]) -> bool:
+    """Does the nest add to places that data choose?"""
+    for statement in statements:
+        if isinstance(statement, Loop):
+            if _is_serial(statement.body):
+                return True
+        elif isinstance(statement, Store) and statement.accumulate:
+            return True
+    return False
+
+
+def _joined(loop: Loop) -> Loop | None:
+    """The loop joined with the one directly inside it; None if that is not one serial loop."""
+    if len(loop.body) != 1 or not isinstance(loop.body[0], Loop):
+        return None
+    inner = loop.body[0]
+    if inner.kind != "serial":
+        return None
+    size = inner.var.extent
+    both = LoopVar(f"{loop.var.name}{inner.var.name}", loop.var.extent * size)
+    replace = {loop.var: Index.of(both) // size, inner.var: Index.of(both) % size}
+    return Loop(both, substitute_statements(inner.body, replace.get))
+
+

@@ -1,0 +1,181 @@
+"""Order the kernels so that few bytes are alive at a time.
+
+Needs: fusion nodes only.  Keeps: the nodes; adds copies where an input would be overwritten too early.
+
+An output that overwrites an input comes after every other reader of that input. Where no order does that (two
+outputs that swap inputs), the output is written to a temporary and copied at the end.
+
+Before:
+    graph @g(%x: f32[4], %y: f32[4]) -> (f32[4] = %x, f32[4]) {
+      %0: f32[4] = fusion(%y; kind="pointwise") graph @exp(%0: f32[4]) -> (f32[4]) {
+        %1: f32[4] = exp(%0)
+        return %1
+      }
+      %1: f32[4] = fusion(%x; kind="pointwise") graph @sin(%0: f32[4]) -> (f32[4]) {
+        %1: f32[4] = sin(%0)
+        return %1
+      }
+      return %0, %1
+    }
+After:
+    graph @g(%x: f32[4], %y: f32[4]) -> (f32[4] = %x, f32[4]) {
+      %0: f32[4] = fusion(%x; kind="pointwise") graph @sin(%0: f32[4]) -> (f32[4]) {
+        %1: f32[4] = sin(%0)
+        return %1
+      }
+      %1: f32[4] = fusion(%y; kind="pointwise") graph @exp(%0: f32[4]) -> (f32[4]) {
+        %1: f32[4] = exp(%0)
+        return %1
+      }
+      return %1, %0
+    }
+"""
+
+from __future__ import annotations
+
+from braze.ir.graph import Graph, Node, Value
+from braze.ir.op import op_named
+from braze.passes.in_place import writes_in_place
+
+
+def schedule(graph: Graph) -> Graph:
+    """The graph with its nodes in the order in which they run."""
+    graph = _with_copies(graph)
+    order = _list_schedule(graph, dependences(graph))
+    return Graph(
+        graph.name, graph.inputs, graph.roles, order, graph.outputs, graph.aliases
+    )
+
+
+def dependences(graph: Graph) -> dict[Node, set[Node]]:
+    """For each node the nodes that must run before it: what it reads, and readers of what it overwrites."""
+    before: dict[Node, set[Node]] = {
+        node: {x.node for x in node.operands if x.node is not None} for node in graph.nodes
+    }
+    for writer, readers in overwriters(graph).items():
+        before[writer] |= readers - {writer}
+    return before
+
+
+def overwriters(graph: Graph) -> dict[Node, set[Node]]:
+    """Nodes that write an output over an input, and the nodes that read this input."""
+    found: dict[Node, set[Node]] = {}
+    readers: dict[Value, set[Node]] = {}
+    for node in graph.nodes:
+        for operand in node.operands:
+            readers.setdefault(operand, set()).add(node)
+    for output, source in graph.aliases.items():
+        writer = graph.outputs[output].node
+        if writer is not None:
+            found.setdefault(writer, set()).update(readers.get(graph.inputs[source], ()))
+    return found
+
+
+def _with_copies(graph: Graph) -> Graph:
+    """Let no output overwrite an input that its own kernel, or a later one, still reads."""
+    outputs = list(graph.outputs)
+    nodes = list(graph.nodes)
+    for output in graph.aliases:
+        current = Graph(
+            graph.name, graph.inputs, graph.roles, nodes, outputs, _decided(graph, output)
+        )
+        writer = outputs[output].node
+        if writer is None:
+            continue
+        if _is_safe(current, output) and _is_acyclic(current):
+            continue
+        copy = _copy_node(outputs[output])
+        nodes.append(copy)
+        outputs[output] = copy.result
+    return Graph(graph.name, graph.inputs, graph.roles, nodes, outputs, graph.aliases)
+
+
+def _decided(graph: Graph, output: int) -> dict[int, int]:
+    """The aliases up to this one, in the order in which they are decided."""
+    items = list(graph.aliases.items())
+    upto = [o for o, _ in items].index(output) + 1
+    return dict(items[:upto])
+
+
+def _is_safe(graph: Graph, output: int) -> bool:
+    """May the writer of an output overwrite its input, as far as its own loads go?"""
+    value = graph.outputs[output]
+    node = value.node
+    assert node is not None
+    own = {
+        graph.outputs[o]: graph.inputs[i]
+        for o, i in graph.aliases.items()
+        if graph.outputs[o].node is node
+    }
+    overwritten = {r: x for r, x in own.items() if x in node.operands}
+    return not overwritten or writes_in_place(node, overwritten)
+
+
+def _is_acyclic(graph: Graph) -> bool:
+    before = dependences(graph)
+    done: set[Node] = set()
+    active: set[Node] = set()
+    for root in graph.nodes:
+        stack: list[tuple[Node, bool]] = [(root, False)]
+        while stack:
+            node, leaving = stack.pop()
+            if leaving:
+                active.discard(node)
+                done.add(node)
+                continue
+            if node in done:
+                continue
+            active.add(node)
+            stack.append((node, True))
+            for earlier in before[node]:
+                if earlier in active:
+                    return False
+                if earlier not in done:
+                    stack.append((earlier, False))
+    return True
+
+
+def _copy_node(value: Value) -> Node:
+    body = Graph("copy", [Value(value.type)], ["data"])
+    body.outputs.append(body.inputs[0])
+    location = value.node.location if value.node else None
+    return Node(op_named("fusion"), [value], {"kind": "copy"}, [value.type], location, body)
+
+
+def _list_schedule(graph: Graph, before: dict[Node, set[Node]]) -> list[Node]:
+    """Greedily run the ready node that frees most and allocates least; ties keep the given order."""
+    position = {node: i for i, node in enumerate(graph.nodes)}
+    after: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
+    for node, earlier in before.items():
+        for other in earlier:
+            after[other].append(node)
+    persistent = set(graph.inputs) | set(graph.outputs)
+    readers: dict[Value, set[Node]] = {}
+    for node in graph.nodes:
+        for operand in node.operands:
+            readers.setdefault(operand, set()).add(node)
+    waiting = {node: len(earlier) for node, earlier in before.items()}
+    ready = [node for node in graph.nodes if waiting[node] == 0]
+    order: list[Node] = []
+
+    def growth(node: Node) -> int:
+        made = sum(r.type.nbytes for r in node.results if r not in persistent)
+        freed = sum(
+            x.type.nbytes
+            for x in set(node.operands)
+            if x not in persistent and readers[x] == {node}
+        )
+        return made - freed
+
+    while ready:
+        node = min(ready, key=lambda n: (growth(n), position[n]))
+        ready.remove(node)
+        order.append(node)
+        for operand in set(node.operands):
+            readers[operand].discard(node)
+        for later in after[node]:
+            waiting[later] -= 1
+            if waiting[later] == 0:
+                ready.append(later)
+    assert len(order) == len(graph.nodes)
+    return order

@@ -1,0 +1,239 @@
+"""Choose the loop whose iterations run in the lanes of vectors, and put it innermost.
+
+Needs: a nest with serial loops.  Keeps: results; the order in which a sum's terms are added may change.
+
+The loop that makes most loads and stores contiguous wins. It is either one of the kept dimensions (each lane then has
+a row of its own) or, where there is a reduction, the last dimension of the row (lanes share one row).
+
+Before:
+    nest @sum(x: f32[64] in, y: f32[8] out) {
+      for i0 in 8 {
+        reduce r0_0 in 8 {
+          sum0 = sum(x[8*r0_0 + i0])
+        }
+        store y[i0] = sum0
+      }
+    }
+After:
+    nest @sum(x: f32[64] in, y: f32[8] out) {
+      for i0 in 8 vector {
+        reduce r0_0 in 8 {
+          sum0 = sum(x[8*r0_0 + i0])
+        }
+        store y[i0] = sum0
+      }
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from braze.ir.index import DataIndex, Index, LoopVar
+from braze.ir.loops import Expr, Load, Loop, LoopKind, Nest, Reduce, Statement, Store
+from braze.ir.target import Target
+
+# Cost of one access, relative to a contiguous vector access of one lane's share.
+SCATTERED = 1.5
+# Reductions over windows of this many elements, and no more, are unrolled inside a vector.
+LARGEST_UNROLLED = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """An access: its index, the size of its element, and how often it happens for each kept point."""
+
+    index: Index
+    itemsize: int
+    times: int
+    own: frozenset[LoopVar]  # variables of the reduction or row loop that it stands in
+
+
+def vectorise(nest: Nest, target: Target) -> Nest:
+    """The nest with its vector loops marked and innermost."""
+    kept, body = _outer_loops(nest.body)
+    if body is None:
+        return nest
+    touches = _touches(body, 1, frozenset())
+    rows = _row_loops(body)
+    lanes = _lanes(touches, target)
+    best_kept = min(
+        kept, key=lambda v: (_cost(v, touches, lanes), -kept.index(v)), default=None
+    )
+    row_choice = {
+        id(row): min(
+            (v for v in row if v.extent > 1),
+            key=lambda v: (_cost(v, [t for t in touches if v in t.own], lanes), -row.index(v)),
+            default=None,
+        )
+        for row in rows
+    }
+    if rows and _rows_are_better(best_kept, row_choice, rows, touches, lanes):
+        chosen = {v for v in row_choice.values() if v is not None}
+        inner = _with_rows(body, chosen, touches)
+        ordered = kept
+        kinds: dict[LoopVar, LoopKind] = {}
+    else:
+        inner = _with_rows(body, set(), touches)
+        ordered = [v for v in kept if v is not best_kept]
+        kinds = {}
+        if best_kept is not None:
+            ordered.append(best_kept)
+            kinds[best_kept] = "vector"
+            inner = _unrolled(inner)
+    for v in reversed(ordered):
+        inner = [Loop(v, inner, kinds.get(v, "serial"))]
+    return Nest(nest.name, nest.buffers, inner, nest.comment)
+
+
+def _outer_loops(
+    statements: list[Statement],
+) -> tuple[list[LoopVar], list[Statement] | None]:
+    """The perfectly nested outer loops, and what stands inside; None for several loops side by side."""
+    variables: list[LoopVar] = []
+    while len(statements) == 1 and isinstance(statements[0], Loop):
+        if statements[0].kind != "serial":
+            return variables, None
+        variables.append(statements[0].var)
+        statements = statements[0].body
+    return variables, statements
+
+
+def _row_loops(body: list[Statement]) -> list[list[LoopVar]]:
+    rows: list[list[LoopVar]] = []
+    for statement in body:
+        if isinstance(statement, Reduce):
+            rows.append([v for v, _ in statement.loops])
+        elif isinstance(statement, Loop):
+            rows.append(_outer_loops([statement])[0])
+    return rows
+
+
+def _touches(
+    statements: list[Statement], times: int, own: frozenset[LoopVar]
+) -> list[Touch]:
+    found: list[Touch] = []
+    for statement in statements:
+        if isinstance(statement, Loop):
+            inner = own | {statement.var}
+            found += _touches(statement.body, times * statement.var.extent, inner)
+        elif isinstance(statement, Store):
+            found.append(Touch(statement.index, statement.buffer.dtype.itemsize, times, own))
+            found += load_touches([statement.value], times, own)
+        elif isinstance(statement, Reduce):
+            inner = own | {v for v, _ in statement.loops}
+            count = times
+            for v, _ in statement.loops:
+                count *= v.extent
+            found += load_touches([a.value for a in statement.accumulators], count, inner)
+        else:
+            found += load_touches([statement.value], times, own)
+    return found
+
+
+def load_touches(values: Sequence[Expr], times: int, own: frozenset[LoopVar]) -> list[Touch]:
+    found: dict[int, Touch] = {}
+    for value in values:
+        for expr in value.walk():
+            if isinstance(expr, Load):
+                found[id(expr)] = Touch(expr.index, expr.dtype.itemsize, times, own)
+    return list(found.values())
+
+
+def _lanes(touches: list[Touch], target: Target) -> int:
+    return max(target.vector_lanes(max((t.itemsize for t in touches), default=4)), 1)
+
+
+def _cost(v: LoopVar, touches: list[Touch], lanes: int) -> float:
+    """Time of the accesses if `v` is the vector loop, in units of a scalar access."""
+    filled = v.extent / (-(-v.extent // lanes) * lanes)
+    total = 0.0
+    for touch in touches:
+        total += touch.times * _stride_cost(touch.index, v, lanes * filled)
+    return total
+
+
+def _stride_cost(index: Index, v: LoopVar, lanes: float) -> float:
+    direct = index.coefficient(v)
+    hidden = any(
+        v in Index.of(atom).variables()
+        for atom, _ in index.terms
+        if not isinstance(atom, LoopVar)
+    )
+    if hidden:
+        return SCATTERED * (2 if any(isinstance(a, DataIndex) for a, _ in index.terms) else 1)
+    if direct == 0:
+        return 0.5 / lanes
+    return 1 / lanes if direct == 1 else SCATTERED
+
+
+def _rows_are_better(
+    best_kept: LoopVar | None,
+    choice: dict[int, LoopVar | None],
+    rows: list[list[LoopVar]],
+    touches: list[Touch],
+    lanes: int,
+) -> bool:
+    if best_kept is None:
+        return True
+    by_rows = 0.0
+    chosen = {v for v in choice.values() if v is not None}
+    for touch in touches:
+        mine = [v for v in chosen if v in touch.own]
+        by_rows += _cost(mine[0], [touch], lanes) if mine else touch.times
+    # Combining the lanes at a row's end costs a few instructions for each reduction.
+    by_rows += 4 * len(rows)
+    return by_rows < _cost(best_kept, touches, lanes)
+
+
+def _with_rows(
+    body: list[Statement], chosen: set[LoopVar], touches: list[Touch]
+) -> list[Statement]:
+    """Order each row's loops by stride, largest first, with the chosen one last and as vector."""
+    result: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, Reduce):
+            variables = _by_stride([v for v, _ in statement.loops], chosen, touches)
+            kinds = [(v, _kind(v, chosen)) for v in variables]
+            result.append(Reduce(tuple(kinds), statement.accumulators))
+        elif isinstance(statement, Loop):
+            variables, inner = _outer_loops([statement])
+            assert inner is not None
+            for v in reversed(_by_stride(variables, chosen, touches)):
+                inner = [Loop(v, inner, _kind(v, chosen))]
+            result += inner
+        else:
+            result.append(statement)
+    return result
+
+
+def _kind(v: LoopVar, chosen: set[LoopVar]) -> LoopKind:
+    return "vector" if v in chosen else "serial"
+
+
+def _by_stride(
+    variables: list[LoopVar], chosen: set[LoopVar], touches: list[Touch]
+) -> list[LoopVar]:
+    def stride(v: LoopVar) -> int:
+        return max((abs(t.index.coefficient(v)) for t in touches), default=0)
+
+    rest = sorted((v for v in variables if v not in chosen), key=stride, reverse=True)
+    return [*rest, *(v for v in variables if v in chosen)]
+
+
+def _unrolled(body: list[Statement]) -> list[Statement]:
+    """Reductions over small windows, one statement a tap."""
+    result: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, Reduce):
+            count = 1
+            for v, _ in statement.loops:
+                count *= v.extent
+            if count <= LARGEST_UNROLLED:
+                loops: tuple[tuple[LoopVar, LoopKind], ...] = tuple(
+                    (v, "unroll") for v, _ in statement.loops
+                )
+                statement = Reduce(loops, statement.accumulators)
+        result.append(statement)
+    return result
