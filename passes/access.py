@@ -188,7 +188,7 @@ def _window(node: Node, index: Point) -> list[Source]:
 
 def _unwindow(node: Node, index: Point) -> list[Source]:
     x = node.operands[0]
-    rank = node.result.type.rank
+    rank = node.result.type.rank - len(_ints(node, "dims"))
     places = list(index)
     bounds: list[Bound] = []
     taps = zip(_ints(node, "dims"), _ints(node, "stride"), _ints(node, "dilation"), strict=True)

@@ -88,6 +88,9 @@ class _Body:
         self.made: dict[Value, Value] = {}
         self.operands: list[Value] = []
         self.copied: set[Node] = set()
+        self.stops = {
+            value for (node, _), value in reads.cuts.items() if node in group.levels
+        }
 
     def build(self, outputs: list[Value]) -> tuple[Graph, list[Value]]:
         """The body, and the old graph's values that its inputs stand for."""
@@ -109,9 +112,9 @@ class _Body:
                 continue
             missing = [
                 value.node
-                for position, value in enumerate(node.operands)
+                for value in node.operands
                 if value.node is not None
-                and not self._is_input(node, position)
+                and not self._is_input(value)
                 and value.node not in self.copied
             ]
             if missing:
@@ -119,8 +122,8 @@ class _Body:
                 continue
             stack.pop()
             operands = [
-                self._input(value) if self._is_input(node, position) else self.made[value]
-                for position, value in enumerate(node.operands)
+                self._input(value) if self._is_input(value) else self.made[value]
+                for value in node.operands
             ]
             copy = Node(node.op, operands, node.attributes, types_of(node.results), node.location)
             self.graph.nodes.append(copy)
@@ -128,10 +131,9 @@ class _Body:
             for before, after in zip(node.results, copy.results, strict=True):
                 self.made.setdefault(before, after)
 
-    def _is_input(self, node: Node, position: int) -> bool:
-        """Does the body get this operand from outside?"""
-        value = node.operands[position]
-        if value.node is None or self.reads.cuts.get((node, position)) is value:
+    def _is_input(self, value: Value) -> bool:
+        """Does the body get this value from outside?"""
+        if value.node is None or value in self.stops:
             return True
         return value.node not in self.group.levels and value.node not in self.reads.inlined
 

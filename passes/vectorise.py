@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from braze.ir.index import DataIndex, Index, LoopVar
 from braze.ir.loops import Expr, Load, Loop, LoopKind, Nest, Reduce, Statement, Store
@@ -48,6 +49,7 @@ class Touch:
     itemsize: int
     times: int
     own: frozenset[LoopVar]  # variables of the reduction or row loop that it stands in
+    adds: bool = False  # an accumulating store: lanes must not meet in one place
 
 
 def vectorise(nest: Nest, target: Target) -> Nest:
@@ -58,16 +60,9 @@ def vectorise(nest: Nest, target: Target) -> Nest:
     touches = _touches(body, 1, frozenset())
     rows = _row_loops(body)
     lanes = _lanes(touches, target)
-    best_kept = min(
-        kept, key=lambda v: (_cost(v, touches, lanes), -kept.index(v)), default=None
-    )
+    best_kept = _best(kept, touches, lanes)
     row_choice = {
-        id(row): min(
-            (v for v in row if v.extent > 1),
-            key=lambda v: (_cost(v, [t for t in touches if v in t.own], lanes), -row.index(v)),
-            default=None,
-        )
-        for row in rows
+        id(row): _best(row, [t for t in touches if t.own & set(row)], lanes) for row in rows
     }
     if rows and _rows_are_better(best_kept, row_choice, rows, touches, lanes):
         chosen = {v for v in row_choice.values() if v is not None}
@@ -85,6 +80,15 @@ def vectorise(nest: Nest, target: Target) -> Nest:
     for v in reversed(ordered):
         inner = [Loop(v, inner, kinds.get(v, "serial"))]
     return Nest(nest.name, nest.buffers, inner, nest.comment)
+
+
+def _best(variables: list[LoopVar], touches: list[Touch], lanes: int) -> LoopVar | None:
+    """The variable that is cheapest as the vector loop; the inner one of two equal ones."""
+    costs = [(_cost(v, touches, lanes), -i) for i, v in enumerate(variables)]
+    costs = [cost for cost, v in zip(costs, variables, strict=True) if v.extent > 1]
+    if not costs or min(costs)[0] == inf:
+        return None
+    return variables[-min(costs)[1]]
 
 
 def _outer_loops(
@@ -119,7 +123,8 @@ def _touches(
             inner = own | {statement.var}
             found += _touches(statement.body, times * statement.var.extent, inner)
         elif isinstance(statement, Store):
-            found.append(Touch(statement.index, statement.buffer.dtype.itemsize, times, own))
+            size = statement.buffer.dtype.itemsize
+            found.append(Touch(statement.index, size, times, own, statement.accumulate))
             found += load_touches([statement.value], times, own)
         elif isinstance(statement, Reduce):
             inner = own | {v for v, _ in statement.loops}
@@ -150,8 +155,18 @@ def _cost(v: LoopVar, touches: list[Touch], lanes: int) -> float:
     filled = v.extent / (-(-v.extent // lanes) * lanes)
     total = 0.0
     for touch in touches:
+        if touch.adds and not _apart(touch.index, v):
+            return inf
         total += touch.times * _stride_cost(touch.index, v, lanes * filled)
     return total
+
+
+def _apart(index: Index, v: LoopVar) -> bool:
+    """Do different values of the variable surely give different places?"""
+    hidden = (atom for atom, _ in index.terms if not isinstance(atom, LoopVar))
+    return index.coefficient(v) != 0 and not any(
+        v in Index.of(atom).variables() for atom in hidden
+    )
 
 
 def _stride_cost(index: Index, v: LoopVar, lanes: float) -> float:
