@@ -260,8 +260,8 @@ adaptive_avg_pool = declare(
     decompose=_adaptive,
     attributes={"output": tuple},
     gradients={"x": lambda b, g, x_type: b.adaptive_avg_pool_grad(g, input_size=x_type.shape[2:])},
-    doc="""Means of `output` many bins along the spatial dimensions of [N, C, spatial...]. Bin o of m
-covers floor(o n / m) up to ceil((o + 1) n / m) of n elements (torch.nn.AdaptiveAvgPool2d).""",
+    doc="""Means of `output` many bins along the spatial dimensions of [N, C, spatial...]. Bin o of
+m covers floor(o n / m) up to ceil((o + 1) n / m) of n elements (torch.nn.AdaptiveAvgPool2d).""",
 )
 
 
