@@ -36,8 +36,10 @@ from braze.codegen.llvm.microkernel import (
     TileEmitter,
     epilogue_buffers,
 )
+from braze.codegen.llvm.pieces import by_size, piece_begin
 from braze.codegen.llvm.packing import PackEmitter
-from braze.codegen.llvm.schedule_contraction import Schedule, schedule
+from braze.codegen.llvm.dot_kernel import DotKernelEmitter
+from braze.codegen.llvm.schedule_contraction import DotSchedule, Schedule, schedule
 from braze.codegen.llvm.types import I64, memory_type, register_type
 from braze.ir.dtypes import i8
 from braze.ir.loops import Contraction, Placement, Program
@@ -53,7 +55,9 @@ def scratch_bytes(contraction: Contraction, target: Target) -> int:
     return _whole_pages(schedule(contraction, target))
 
 
-def _whole_pages(plan: Schedule) -> int:
+def _whole_pages(plan: Schedule | DotSchedule) -> int:
+    if isinstance(plan, DotSchedule):
+        return 0
     return -(-plan.scratch_offsets[-1] // _PAGE) * _PAGE
 
 
@@ -76,6 +80,9 @@ def emit_contraction(
         frame.builder.ret_void()
         return EmittedKernel(frame.symbol, frame.text(), 1)
     plan = schedule(contraction, target)
+    if isinstance(plan, DotSchedule):
+        DotKernelEmitter(frame, plan, target).emit()
+        return EmittedKernel(frame.symbol, frame.text(), plan.chunks)
     own = _whole_pages(plan)
     if scratch_stride is None:
         others = (k for k in program.kernels() if isinstance(k, Contraction))
@@ -115,7 +122,7 @@ class _KernelEmitter:
         self.a_type = memory_type(shape.a.dtype)
         self.b_type = memory_type(shape.b.dtype)
         self.item = register_type(shape.dtype)
-        self.epilogue = [frame.pointer(buffer) for buffer in epilogue_buffers(plan)]
+        self.epilogue = [frame.pointer(buffer) for buffer in epilogue_buffers(shape)]
         self.a = element_pointer(
             self.builder, frame.pointer(shape.a), shape.a_offset, self.a_type
         )  # fmt: skip
@@ -152,9 +159,8 @@ class _KernelEmitter:
                 if plan.pack_b != "none" and size_number == 0:
                     pack = PackEmitter(module, tile, f"{symbol}_pack_b_{vectors}_{lanes}")
                     self.pack_b.append(pack.pack_b())
-                if plan.pack_a != "none" and kind == 0:
-                    pack = PackEmitter(module, tile, f"{symbol}_pack_a_{tile.rows}")
-                    self.pack_a.append(pack.pack_a())
+                if plan.pack_a != "none" and not self.pack_a:
+                    self.pack_a.append(PackEmitter(module, tile, f"{symbol}_pack_a").pack_a())
 
     # The loops ----------------------------------------------------------------------------------
 
@@ -163,6 +169,9 @@ class _KernelEmitter:
         batch, rows, columns = decode(builder, self.frame.chunk, plan.grid)
         points = share(builder, batch, plan.grid[0], plan.loop_count)
         self.tile_range = share(builder, rows, plan.grid[1], plan.tiles)
+        if plan.pack_a != "none":
+            # Then the split dimension is the only row dimension.
+            self.first_row, self.end_row = (self._piece_begin(tile) for tile in self.tile_range)
         self.panel_range = share(builder, columns, plan.grid[2], plan.panels.count)
         if plan.loop_count == 1:
             self._point([0] * len(plan.loops))
@@ -215,7 +224,7 @@ class _KernelEmitter:
         if self.plan.pack_b != "none":
             self._pack_panels(block)
         if self.plan.pack_a != "none":
-            self._pack_tiles(block)
+            self._pack_rows(block)
         if self.plan.order == "panels":
             # Panels inside: a tile of a stays in the first-level cache.
             with counted_loop(builder, *self.tile_range, "tile") as tile:
@@ -239,7 +248,7 @@ class _KernelEmitter:
         a, _ = self._moved((block.a, block.b), rows, [*outer, begin])
         place = builder.sub(tile, as_i64(self.tile_range[0]))
         if self.plan.pack_a != "none":
-            offset = multiply(builder, place, self.plan.a_tile_elements)
+            offset = builder.sub(as_i64(begin), as_i64(self.first_row))
             a = element_pointer(builder, self.a_packed, offset, self.item)
         variables = [*outer, begin]
         self._by_piece(piece, lambda size: body(_RowTile(size, place, a, variables)))
@@ -248,28 +257,10 @@ class _KernelEmitter:
         return [*(dim.extent for dim in self.plan.outer_rows), self.plan.pieces.count]
 
     def _piece_begin(self, piece: Number) -> Number:
-        """Where a piece of the split dimension begins."""
-        pieces = self.plan.pieces
-        begin = multiply(self.builder, piece, pieces.size)
-        if len(pieces.sizes) == 1 or isinstance(begin, int):
-            return begin
-        builder = self.builder
-        beyond = builder.sub(as_i64(piece), as_i64(pieces.large))
-        is_small = builder.icmp_signed(">", beyond, as_i64(0))
-        return builder.sub(begin, builder.select(is_small, beyond, as_i64(0)))
+        return piece_begin(self.builder, self.plan.pieces, piece)
 
-    def _by_piece(self, piece: Number, body) -> None:  # type: ignore[no-untyped-def]
-        """`body(number of the piece's size)`, once for each size that there is."""
-        builder = self.builder
-        if len(self.plan.pieces.sizes) == 1:
-            body(0)
-            return
-        is_large = builder.icmp_signed("<", as_i64(piece), as_i64(self.plan.pieces.large))
-        with builder.if_else(is_large) as (large, small):
-            with large:
-                body(0)
-            with small:
-                body(1)
+    def _by_piece(self, piece: Number, body: Callable[[int], object]) -> None:
+        by_size(self.builder, self.plan.pieces, piece, body)
 
     # Panels -------------------------------------------------------------------------------------
 
@@ -345,24 +336,14 @@ class _KernelEmitter:
             )  # fmt: skip
             offset = multiply(builder, at, plan.b_panel_elements)
             place = element_pointer(builder, self.b_packed, offset, self.item)
-            builder.call(self.pack_b[kind], [source, place, as_i64(block.steps)])
+            steps = as_i64(block.steps)
+            builder.call(self.pack_b[kind], [source, place, steps, as_i64(0)])
 
         self._each_panel(pack)
 
-    def _pack_tiles(self, block: _Block) -> None:
+    def _pack_rows(self, block: _Block) -> None:
         plan, builder = self.plan, self.builder
-        with counted_loop(builder, *self.tile_range, "pack") as tile:
-            *outer, piece = decode(builder, tile, self._tile_extents())
-            rows = (*plan.outer_rows, plan.split)
-            at = [*outer, self._piece_begin(piece)]
-            source, _ = self._moved((block.a, block.b), rows, at)
-            offset = multiply(
-                builder, builder.sub(tile, as_i64(self.tile_range[0])), plan.a_tile_elements
-            )  # fmt: skip
-            place = element_pointer(builder, self.a_packed, offset, self.item)
-            self._by_piece(
-                piece,
-                lambda size: builder.call(
-                    self.pack_a[size], [source, place, as_i64(block.steps)]
-                ),
-            )  # fmt: skip
+        offset = multiply(builder, self.first_row, plan.split.a)
+        source = element_pointer(builder, block.a, offset, self.a_type)
+        rows = builder.sub(as_i64(self.end_row), as_i64(self.first_row))
+        builder.call(self.pack_a[0], [source, self.a_packed, as_i64(block.steps), rows])

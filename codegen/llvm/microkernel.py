@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from braze.codegen.llvm.contraction_shape import Dim, count
+from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, count
 from braze.codegen.llvm.control import (
     Number,
     add,
@@ -95,24 +95,20 @@ class Tile:
             indices.append(index)
         return (row, *reversed(indices))
 
-    def a_row_source(self, row: int) -> int:
+    def _a_row_source(self, row: int) -> int:
         """Elements between the tile's first row and this one in operand a as it lies in memory."""
         pairs = zip(self.row_indices(row), self.row_dims(), strict=True)
         return sum(index * dim.a for index, dim in pairs)
 
     def a_row(self, row: int) -> int:
         """The same in operand a as the micro-kernel reads it."""
-        if self.schedule.pack_a == "rows":
-            return row
-        if self.schedule.pack_a == "inner":
-            return row * self.schedule.a_row_steps
-        return self.a_row_source(row)
+        return row if self.a_is_packed else self._a_row_source(row)
 
     def levels(self) -> list[Level]:
         """The loops over a block, outermost first."""
         levels: list[Level] = []
         step = 1
-        a_step = self.rows if self.schedule.pack_a == "rows" else 1
+        a_step = self.schedule.a_row_elements
         for dim in reversed(self.schedule.inner):
             a = step * a_step if self.a_is_packed else dim.a
             b = step * self.vectors * self.schedule.width if self.b_is_packed else dim.b
@@ -136,7 +132,7 @@ class TileEmitter:
         self.vector = register_type(self.dtype, self.width)
         self.item = register_type(self.dtype)
         self.blocked = tile.schedule.blocks > 1
-        buffers, variables = epilogue_buffers(tile.schedule), outer_variables(tile.schedule)
+        buffers, variables = epilogue_buffers(tile.schedule.shape), outer_variables(tile.schedule)
         types = [POINTER, POINTER, *([POINTER, I64, I64] if self.blocked else [])]
         types += [POINTER] * len(buffers) + [I64] * len(variables)
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
@@ -413,10 +409,10 @@ def outer_variables(schedule: Schedule) -> list[LoopVar]:
     return [dim.var for dim in dims]
 
 
-def epilogue_buffers(schedule: Schedule) -> list[Buffer]:
+def epilogue_buffers(shape: ContractionShape) -> list[Buffer]:
     """The buffers that the stores read and write, each once."""
     found: dict[str, Buffer] = {}
-    for store in schedule.shape.stores:
+    for store in shape.stores:
         found[store.buffer.name] = store.buffer
         for root in (store.value, Load(store.buffer, store.index, store.guard)):
             for expr in root.walk():

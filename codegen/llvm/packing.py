@@ -1,9 +1,9 @@
 """Copying a block of an operand into scratch memory, in the order in which the micro-kernel reads it.
 
-In: a `Tile`.  Out: LLVM functions `void pack(ptr from, ptr to, i64 steps)` that write
+In: a `Tile`.  Out: LLVM functions `void pack(ptr from, ptr to, i64 steps, i64 rows)` that write
 
-    b: one panel, [step of the sum][lane], missing lanes as zeros;
-    a: one tile, [step of the sum][row].
+    b: one panel, [step of the sum][lane], missing lanes as zeros (`rows` is ignored);
+    a: a chunk's rows, [step of the sum][row].
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class PackEmitter:
         self.dtype = self.shape.dtype
         self.width = tile.schedule.width
         self.item = register_type(self.dtype)
-        types = [POINTER, POINTER, I64]
+        types = [POINTER, POINTER, I64, I64]
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
-        self.source, self.packed, self.steps = self.function.args
+        self.source, self.packed, self.steps, self.rows = self.function.args
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
 
     def pack_b(self) -> ir.Function:
@@ -66,18 +66,9 @@ class PackEmitter:
         return self.function
 
     def pack_a(self) -> ir.Function:
-        """A tile of a."""
+        """The rows of a chunk; one more argument says how many."""
         levels = self._levels([dim.a for dim in self.schedule.inner])
-        if self.schedule.pack_a == "inner":
-            for row in range(self.tile.rows):
-                self._loops(
-                    levels[:-1], 0, 0,
-                    lambda at, step, row=row: self._copy_row(levels[-1], row, at, step),
-                )
-            self.builder.ret_void()
-            return self.function
-        contiguous = self.schedule.split.a == 1 and not self.schedule.whole
-        self._loops(levels, 0, 0, self._copy_a if contiguous else self._gather_a)
+        self._loops(levels, 0, 0, self._copy_rows)
         self.builder.ret_void()
         return self.function
 
@@ -178,49 +169,26 @@ class PackEmitter:
                 place = self._place(add(builder, step, i), self._lanes, j * width)
                 self._store(value, place)
 
-    # Tiles of a ---------------------------------------------------------------------------------
+    # Rows of a ----------------------------------------------------------------------------------
 
-    def _a_place(self, offset: Number) -> ir.Value:
-        return element_pointer(self.builder, self.source, offset, memory_type(self.shape.a.dtype))
-
-    def _copy_a(self, offset: Number, step: Number) -> None:
-        """Rows are neighbours. Whole vectors are written; what is too much the next step overwrites."""
-        rows = self.tile.rows
-        for begin in range(0, rows, self.width):
-            present = min(self.width, rows - begin)
-            place = self._a_place(add(self.builder, offset, begin))
-            value = load(
-                self.builder, place, self.shape.a.dtype, self.dtype, self.width, present
-            )  # fmt: skip
-            self._store(value, self._place(step, rows, begin))
-
-    def _gather_a(self, offset: Number, step: Number) -> None:
-        for row in range(self.tile.rows):
-            place = self._a_place(add(self.builder, offset, self.tile.a_row_source(row)))
-            item = load(self.builder, place, self.shape.a.dtype, self.dtype, 1, 1)
-            self._store(item, self._place(step, self.tile.rows, row))
-
-
-    def _copy_row(self, level: Level, row: int, offset: Number, step: Number) -> None:
-        """One row of a tile, whole vectors first."""
+    def _copy_rows(self, offset: Number, step: Number) -> None:
+        """One step's rows, which are neighbours in memory."""
         builder, width = self.builder, self.width
-        extent = self._extent(level)
-        first = add(builder, self._scaled(step, level), row * self.schedule.a_row_steps)
-        start = add(builder, offset, self.tile.a_row_source(row))
-        whole = extent // width if isinstance(extent, int) else builder.udiv(extent, as_i64(width))
+        dtype = self.shape.a.dtype
+        whole = builder.udiv(self.rows, as_i64(width))
 
-        def copy(index: Number, lanes: int) -> None:
-            place = self._a_place(add(builder, start, index))
-            value = load(builder, place, self.shape.a.dtype, self.dtype, lanes, lanes)
-            self._store(value, self._place(add(builder, first, index), 1, 0))
+        def copy(row: ir.Value, lanes: int) -> None:
+            place = element_pointer(
+                builder, self.source, add(builder, offset, row), memory_type(dtype)
+            )  # fmt: skip
+            value = load(builder, place, dtype, self.dtype, lanes, lanes)
+            at = add(builder, multiply(builder, step, self.schedule.a_row_elements), row)
+            self._store(value, element_pointer(builder, self.packed, at, self.item))
 
-        if not isinstance(whole, int) or whole:
-            with counted_loop(builder, 0, whole, "copy") as i:
-                copy(multiply(builder, i, width), width)
-        begin = multiply(builder, whole, width)
-        if not (isinstance(begin, int) and begin == extent):
-            with counted_loop(builder, begin, extent, "rest") as i:
-                copy(i, 1)
+        with counted_loop(builder, 0, whole, "vector") as i:
+            copy(as_i64(multiply(builder, i, width)), width)
+        with counted_loop(builder, builder.mul(whole, as_i64(width)), self.rows, "row") as i:
+            copy(i, 1)
 
 
 def _transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:

@@ -15,12 +15,19 @@ and ARM cores well enough to choose by.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from math import log2
 from typing import Literal
 
 from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, Dims, contraction_shape, count
+from braze.codegen.llvm.schedule_dot import DotSchedule, dot_schedule
+from braze.codegen.llvm.schedule_parts import (
+    CHUNK_CYCLES,
+    MAX_CHUNKS,
+    Pieces,
+    even_shares,
+    fits_registers,
+)
 from braze.ir.index import LoopVar
 from braze.ir.loops import Contraction
 from braze.ir.target import Target
@@ -28,41 +35,16 @@ from braze.ir.target import Target
 _LATENCY = 4.0
 _TILE_OVERHEAD = 14.0
 _L2_BYTES_PER_CYCLE = 24.0
+_L3_BYTES_PER_CYCLE = 8.0
 _MAX_ROWS = 14
-_CHUNK_CYCLES = 30_000.0
-_MAX_CHUNKS = 96
 _ALIGNMENT = 64
+_PAGE = 4096
+_WAYS = 8
 
 Form = Literal["broadcast", "lanes"]
 Order = Literal["tiles", "panels"]
-PackA = Literal["none", "rows", "inner"]
+PackA = Literal["none", "copy"]
 PackB = Literal["none", "copy", "transpose", "gather"]
-
-
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """An extent cut into `count` pieces whose sizes differ by one at most: `large` of `size`, then smaller ones."""
-
-    extent: int
-    count: int
-
-    @property
-    def size(self) -> int:
-        return -(-self.extent // self.count)
-
-    @property
-    def large(self) -> int:
-        return self.extent - self.count * (self.size - 1)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The different sizes, largest first."""
-        if self.large == self.count or self.size == 1:
-            return (self.size,)
-        return (self.size, self.size - 1)
-
-    def number_of(self, size: int) -> int:
-        return self.large if size == self.size else self.count - self.large
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +116,7 @@ class Schedule:
     pack_a: PackA
     pack_b: PackB
     grid: tuple[int, int, int]
-    order: Order = "tiles"
+    order: Order = "panels"
 
     @property
     def width(self) -> int:
@@ -189,17 +171,10 @@ class Schedule:
         return self.pieces.size * count(self.whole)
 
     @property
-    def a_row_steps(self) -> int:
-        """Elements between rows of a tile of a that was packed with "inner" (a whole number of cache lines, odd)."""
+    def a_row_elements(self) -> int:
+        """Rows of packed a, [step of the sum][row]: an odd number of cache lines, so that steps do not collide."""
         line = _ALIGNMENT // self.item_bytes
-        lines = -(-self.steps // line)
-        return (lines | 1) * line
-
-    @cached_property
-    def a_tile_elements(self) -> int:
-        if self.pack_a == "inner":
-            return self.tile_rows * self.a_row_steps
-        return _round_up(self.tile_rows * self.steps, _ALIGNMENT // self.item_bytes)
+        return (-(-self.chunk_tiles * self.pieces.size // line) | 1) * line
 
     @property
     def b_panel_elements(self) -> int:
@@ -215,8 +190,7 @@ class Schedule:
 
     @property
     def a_scratch(self) -> int:
-        # One vector more: packing writes whole vectors.
-        return self.a_tile_elements * self.chunk_tiles + self.width if self.pack_a != "none" else 0
+        return self.a_row_elements * self.steps if self.pack_a != "none" else 0
 
     @property
     def sums_scratch(self) -> int:
@@ -246,7 +220,7 @@ def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def schedule(contraction: Contraction, target: Target) -> Schedule:
+def schedule(contraction: Contraction, target: Target) -> Schedule | DotSchedule:
     """The cheapest schedule by the cost model; the same for equal contractions and targets."""
     straight = contraction_shape(contraction)
     best: tuple[float, _Candidate] | None = None
@@ -256,6 +230,9 @@ def schedule(contraction: Contraction, target: Target) -> Schedule:
             if best is None or cost < best[0]:
                 best = (cost, candidate)
     assert best is not None
+    dot = dot_schedule(straight, target)
+    if dot is not None and dot.cost() < best[0]:
+        return dot
     return best[1].finish()
 
 
@@ -281,6 +258,20 @@ class _Candidate:
     def steps(self) -> int:
         return count(self.shape.inner)
 
+    @property
+    def item_bytes(self) -> int:
+        return self.shape.dtype.itemsize
+
+    @property
+    def _streams_b(self) -> bool:
+        """Whether b is read from where it lies, once, in strips."""
+        single = count(self.outer_rows) * self.pieces.count == 1
+        return single and self.panels.count > 1 and self.pack_b_kind() == "none"
+
+    @property
+    def _b_bytes(self) -> int:
+        return self.steps * self.panels.extent * self.item_bytes
+
     def compute_cycles(self) -> float:
         """Of all multiply-adds and tiles."""
         total = 0.0
@@ -288,7 +279,11 @@ class _Candidate:
             rows = size * count(self.whole)
             for panels, vectors, _ in self.panels.variants:
                 step = _step_cycles(rows, vectors, self.form) + self._line_cycles(rows)
-                if self.form == "broadcast" and self.panels.count > 1:
+                if self.form == "lanes" and vectors * self.panels.width * self.item_bytes < 64:
+                    step *= 1.2  # half-used cache lines
+                elif self._streams_b:
+                    step += 2.0  # a short run of b from another page each step
+                elif self.panels.count > 1 or self._b_bytes > self.target.l1_bytes // 2:
                     step = max(step, self._b_cycles(vectors)) + 0.1 * self._b_cycles(vectors)
                 tile = self.steps * step * (1 + self._block_overhead(rows, vectors) / step)
                 tile += _TILE_OVERHEAD + 1.5 * rows * vectors
@@ -299,7 +294,7 @@ class _Candidate:
 
     def _b_cycles(self, vectors: int) -> float:
         """What a step's vectors of b cost if their panel comes from the second-level cache."""
-        return vectors * self.panels.width * self.shape.dtype.itemsize / _L2_BYTES_PER_CYCLE
+        return vectors * self.panels.width * self.item_bytes / _L2_BYTES_PER_CYCLE
 
     def _block_overhead(self, rows: int, vectors: int) -> float:
         """Cycles for partial sums, spread over the steps of a block."""
@@ -315,6 +310,8 @@ class _Candidate:
         line = _ALIGNMENT / self.shape.a.dtype.itemsize
         if abs(self.shape.inner[-1].a) == 1:
             lines = rows / line
+            if rows > _WAYS and self.split.a * self.shape.a.dtype.itemsize % _PAGE == 0:
+                lines = float(rows)  # they all want the same place in the cache
         elif self.split.a == 1 and not self.whole:
             lines = 1.0
         else:
@@ -354,15 +351,13 @@ class _Candidate:
         shape, panels = self.shape, self.panels.count
         if self.form == "lanes" or not shape.inner or not shape.rows or self.whole:
             return "none"
-        rows = self.pieces.extent * count(self.outer_rows)
-        elements = rows * self.steps
-        reach = _reach(shape.rows, shape.inner)
-        last = shape.inner[-1]
-        if panels < 4 or self.steps < 16 or elements > 2 * reach:
+        if self.split.a != 1 or self.outer_rows or abs(shape.inner[-1].a) == 1:
             return "none"
-        if abs(last.a) != 1 and elements * shape.dtype.itemsize > self.target.l1_bytes // 2:
-            return "rows"
-        return "none"
+        elements = self.pieces.extent * self.steps
+        few = elements * shape.dtype.itemsize <= self.target.l1_bytes // 2
+        if panels < 4 or self.steps < 16 or few or elements > 2 * _reach(shape.rows, shape.inner):
+            return "none"
+        return "copy"
 
     def pack_a_cycles(self) -> float:
         if self.form == "lanes":
@@ -370,7 +365,7 @@ class _Candidate:
         if self.pack_a_kind() == "none":
             per_element = 0.1  # not packed, but fetched
         else:
-            per_element = 0.4 if self.split.a == 1 else 1.2
+            per_element = 0.4
         return per_element * self.pieces.extent * count(self.outer_rows) * self.steps
 
     def store_cycles(self) -> float:
@@ -386,13 +381,12 @@ class _Candidate:
 
     def finish(self) -> Schedule:
         grid = _grid(self)
-        tiles = -(-count(self.outer_rows) * self.pieces.count // grid[1])
         panels = -(-self.panels.count // grid[2])
-        outer_inner, inner, block = _blocks(self, tiles, panels)
+        outer_inner, inner, block = _blocks(self, panels)
         return Schedule(
             self.shape, self.form, self.lane, self.loops, self.outer_rows, self.split, self.whole,
             self.pieces, self.panels, outer_inner, inner, block,
-            self.pack_a_kind(), self.pack_b_kind(), grid, "panels",
+            self.pack_a_kind(), self.pack_b_kind(), grid,
         )  # fmt: skip
 
 
@@ -406,14 +400,6 @@ def _step_cycles(rows: int, vectors: int, form: Form) -> float:
     products = rows * vectors
     loads = products + vectors if form == "lanes" else rows + vectors
     return max(products / 2, loads / 2, _LATENCY)
-
-
-def _fits_registers(rows: int, vectors: int, form: Form, target: Target) -> bool:
-    has_fma = "fma" in target.features or target.architecture != "x86_64"
-    operands = vectors if form == "lanes" else min(rows, vectors)
-    needed = rows * vectors + operands + 1 + (not has_fma)
-    spare = 1 if target.vector_registers > 16 else 0
-    return needed <= target.vector_registers - spare
 
 
 def _candidates(shape: ContractionShape, target: Target) -> list[_Candidate]:
@@ -455,45 +441,43 @@ def _tiles(
         others = tuple(dim for dim in rows if dim is not split and dim not in whole)
         unit = count(whole)
         size = 0
+        held = vectors if form == "lanes" else None
         while (size + 1) * unit <= _MAX_ROWS and size < split.extent:
-            if not _fits_registers((size + 1) * unit, vectors, form, target):
+            if not fits_registers((size + 1) * unit, vectors, held, target):
                 break
             size += 1
         if size == 0:
             continue
-        pieces = Pieces(split.extent, -(-split.extent // size))
         panels = Panels(lane.extent, width, vectors)
-        found.append(
-            _Candidate(
-                shape, target, form, lane, loops, others, split, whole, pieces, panels
-            )
-        )  # fmt: skip
+        for most in {size, min(size, max(1, _WAYS // unit))}:
+            pieces = Pieces(split.extent, -(-split.extent // most))
+            found.append(
+                _Candidate(
+                    shape, target, form, lane, loops, others, split, whole, pieces, panels
+                )
+            )  # fmt: skip
     return found
 
 
 # Blocks and chunks --------------------------------------------------------------------------------
 
 
-def _blocks(candidate: _Candidate, tiles: int, panels: int) -> tuple[Dims, Dims, int]:
+def _blocks(candidate: _Candidate, panels: int) -> tuple[Dims, Dims, int]:
     """(inner dims around the blocks, those of a block, steps of a block's first dim)."""
     inner = candidate.shape.inner
     if not inner:
         return (), (), 1
-    if candidate.form == "lanes":
+    once = count(candidate.outer_rows) * candidate.pieces.count == 1
+    if candidate.form == "lanes" or (once and candidate.pack_b_kind() == "none"):
         return (), inner, inner[0].extent
     limit = most_steps(candidate, panels)
-    if candidate.steps <= limit + limit // 2 and not _wants_small_blocks(candidate):
+    if candidate.steps <= limit + limit // 2:
         return (), inner, inner[0].extent
-    best = (inner[:-1], inner[-1:], min(inner[-1].extent, 8))
-    for at in range(len(inner)):
-        within = count(inner[at + 1 :])
-        size = min(inner[at].extent, limit // within)
-        while size > 1 and not _block_fits(candidate, inner[at:], size, tiles):
-            size -= max(1, size // 8)
-        if size >= 1 and _block_fits(candidate, inner[at:], size, tiles):
-            best = (inner[:at], inner[at:], _even_block(inner[at].extent, size))
-            break
-    return best
+    at = 0
+    while count(inner[at + 1 :]) > limit:
+        at += 1
+    size = max(1, min(inner[at].extent, limit // count(inner[at + 1 :])))
+    return inner[:at], inner[at:], _even_block(inner[at].extent, size)
 
 
 def _even_block(extent: int, size: int) -> int:
@@ -510,30 +494,12 @@ def most_steps(candidate: _Candidate, panels: int) -> int:
     lanes = candidate.panels.lanes
     first = candidate.target.l1_bytes * 3 // (4 * lanes * item)
     second = candidate.target.l2_bytes // (2 * lanes * panels * item)
+    inner = candidate.shape.inner
+    if inner and abs(inner[-1].a) > 1:
+        # Each step touches a cache line of a; a tile's lines are to stay for all panels.
+        share = 3 if candidate.pack_a_kind() == "none" else 2
+        first = min(first, candidate.target.l1_bytes // (share * _ALIGNMENT))
     return max(32, min(first, max(second, 128)))
-
-
-def _wants_small_blocks(candidate: _Candidate) -> bool:
-    """Operand a is walked in long strides and used by several panels, but too entangled to pack."""
-    last = candidate.shape.inner[-1]
-    return (
-        candidate.pack_a_kind() == "none"
-        and abs(last.a) > 1
-        and candidate.panels.count > 1
-        and bool(candidate.shape.rows)
-    )
-
-
-def _block_fits(candidate: _Candidate, inner: Dims, size: int, tiles: int) -> bool:
-    if not _wants_small_blocks(candidate):
-        return True
-    shape = candidate.shape
-    item = shape.dtype.itemsize
-    first = inner[0]
-    cut = Dim(LoopVar(first.var.name, size), first.a, first.b)
-    reach = _reach(shape.rows, (cut, *inner[1:]))
-    panel = size * count(inner[1:]) * candidate.panels.lanes
-    return (reach + panel) * item <= candidate.target.l1_bytes
 
 
 def _grid(candidate: _Candidate) -> tuple[int, int, int]:
@@ -544,24 +510,39 @@ def _grid(candidate: _Candidate) -> tuple[int, int, int]:
     compute = candidate.compute_cycles() + candidate.store_cycles()
     pack_a = candidate.pack_a_cycles() * loops
     pack_b = candidate.pack_b_cycles() * loops
-    wanted = min(_MAX_CHUNKS, max(1.0, (compute + pack_a + pack_b) / _CHUNK_CYCLES))
+    wanted = min(MAX_CHUNKS, max(1.0, (compute + pack_a + pack_b) / CHUNK_CYCLES))
     least_columns = _least_column_chunks(candidate)
+    if candidate.form == "lanes" and tiles >= wanted:
+        panels = 1  # neighbouring panels share cache lines
     best = (float("inf"), (1, 1, 1))
-    for batch in _shares(loops, wanted):
-        for columns in sorted({*_shares(panels, wanted / batch), min(panels, least_columns)}):
+    for batch in even_shares(loops, wanted):
+        for columns in sorted({*even_shares(panels, wanted / batch), min(panels, least_columns)}):
             if columns < least_columns and columns < panels:
                 continue
-            for rows in _shares(tiles, max(1.0, wanted / (batch * columns))):
+            for rows in even_shares(tiles, max(1.0, wanted / (batch * columns))):
                 waste = (
                     -(-loops // batch) * batch / loops
                     * (-(-tiles // rows) * rows / tiles)
                     * (-(-panels // columns) * columns / panels)
                 )  # fmt: skip
                 work = compute * waste + pack_a * columns + pack_b * rows
+                work += _traffic_cycles(candidate, rows, columns) * rows * columns * loops
                 scarcity = max(0.0, wanted / (batch * columns * rows) - 1)
                 score = work / compute + 0.01 * scarcity
                 best = min(best, (score, (batch, rows, columns)))
     return best[1]
+
+
+def _traffic_cycles(candidate: _Candidate, rows: int, columns: int) -> float:
+    """Of bringing a chunk's operands into the core's own caches, if rows and columns are cut so."""
+    shape = candidate.shape
+    a_inner = _reach(shape.inner) - 1
+    a_elements = 1 + a_inner + (_reach(shape.rows) - 1) // rows
+    a_elements = min(a_elements, candidate.steps * count(shape.rows) // rows + 1)
+    b_elements = candidate.steps * candidate.panels.extent // columns
+    a_bytes = a_elements * shape.a.dtype.itemsize
+    b_bytes = b_elements * shape.b.dtype.itemsize
+    return (a_bytes + b_bytes) / _L3_BYTES_PER_CYCLE
 
 
 def _least_column_chunks(candidate: _Candidate) -> int:
@@ -572,12 +553,3 @@ def _least_column_chunks(candidate: _Candidate) -> int:
     steps = min(candidate.steps, candidate.target.l1_bytes // (2 * candidate.panels.lanes * item))
     panel = candidate.panels.lanes * steps * item
     return -(-candidate.panels.count * panel // (candidate.target.l2_bytes // 2))
-
-
-def _shares(size: int, wanted: float) -> list[int]:
-    """Numbers of parts to try: up to `wanted`, without those that leave the same largest part."""
-    limit = max(1, min(size, int(wanted)))
-    largest = {}
-    for parts in range(1, limit + 1):
-        largest.setdefault(-(-size // parts), parts)
-    return sorted(largest.values())

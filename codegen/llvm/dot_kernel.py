@@ -1,0 +1,223 @@
+"""The kernel of a `DotSchedule`: tiles of scalar products.
+
+In: a `KernelFunction` and a `DotSchedule`.  Out: the function's body, and one function for each size of tile,
+
+    void dot(ptr a, ptr b, ptr epilogue buffers..., i64 outer variables...)
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from braze.codegen.llvm.control import (
+    Number,
+    add,
+    as_i64,
+    counted_loop,
+    decode,
+    element_pointer,
+    multiply,
+    share,
+    weighted_sum,
+)
+from braze.codegen.llvm.expressions import ExpressionEmitter
+from braze.codegen.llvm.kernel import KernelFunction
+from braze.codegen.llvm.microkernel import epilogue_buffers
+from braze.codegen.llvm.operands import load, multiply_add
+from braze.codegen.llvm.pieces import by_size, piece_begin
+from braze.codegen.llvm.schedule_dot import DotSchedule
+from braze.codegen.llvm.types import (
+    I32,
+    I64,
+    POINTER,
+    constants,
+    memory_type,
+    poison,
+    register_type,
+    zero,
+)
+from braze.ir.target import Target
+
+
+class DotKernelEmitter:
+    """Writes the kernel: a loop over the chunk's tiles."""
+
+    def __init__(self, frame: KernelFunction, plan: DotSchedule, target: Target) -> None:
+        self.frame = frame
+        self.plan = plan
+        self.builder = frame.builder
+        self.tiles = {
+            (i, j): _TileEmitter(frame, plan, target, rows, columns).emit()
+            for i, rows in enumerate(plan.rows.sizes)
+            for j, columns in enumerate(plan.columns.sizes)
+        }
+
+    def emit(self) -> None:
+        plan, builder = self.plan, self.builder
+        epilogue = [self.frame.pointer(buffer) for buffer in epilogue_buffers(plan.shape)]
+        extents = [*(dim.extent for dim in plan.loops), plan.rows.count, plan.columns.count]
+        bounds = share(builder, self.frame.chunk, plan.chunks, plan.tiles)
+        with counted_loop(builder, *bounds, "tile") as tile:
+            *loops, row_piece, column_piece = decode(builder, tile, extents)
+            row = piece_begin(builder, plan.rows, row_piece)
+            column = piece_begin(builder, plan.columns, column_piece)
+            places = [*loops, row, column]
+            dims = (*plan.loops, plan.row, plan.column)
+            shape = plan.shape
+            a = add(builder, weighted_sum(builder, places, [d.a for d in dims]), shape.a_offset)
+            b = add(builder, weighted_sum(builder, places, [d.b for d in dims]), shape.b_offset)
+            arguments = [
+                element_pointer(builder, self.frame.pointer(shape.a), a, memory_type(shape.a.dtype)),
+                element_pointer(builder, self.frame.pointer(shape.b), b, memory_type(shape.b.dtype)),
+                *epilogue,
+                *(as_i64(place) for place in places),
+            ]
+
+            def call(i: int, j: int, arguments: list[ir.Value] = arguments) -> None:
+                builder.call(self.tiles[i, j], arguments)
+
+            by_size(
+                builder, plan.rows, row_piece,
+                lambda i: by_size(builder, plan.columns, column_piece, lambda j: call(i, j)),
+            )  # fmt: skip
+        builder.ret_void()
+
+
+class _TileEmitter:
+    """Writes the function for one size of tile."""
+
+    def __init__(
+        self, frame: KernelFunction, plan: DotSchedule, target: Target, rows: int, columns: int
+    ) -> None:
+        self.plan = plan
+        self.target = target
+        self.rows, self.columns = rows, columns
+        self.dtype = plan.shape.dtype
+        self.vector = register_type(self.dtype, plan.width)
+        buffers = epilogue_buffers(plan.shape)
+        variables = [dim.var for dim in (*plan.loops, plan.row, plan.column)]
+        types = [POINTER] * (2 + len(buffers)) + [I64] * len(variables)
+        signature = ir.FunctionType(ir.VoidType(), types)
+        self.function = ir.Function(
+            frame.module, signature, f"{frame.symbol}_dot_{rows}x{columns}"
+        )  # fmt: skip
+        self.function.linkage = "internal"
+        self.function.attributes.add("noinline")
+        self.function.attributes.add("nounwind")
+        arguments = iter(self.function.args)
+        self.a, self.b = next(arguments), next(arguments)
+        self.pointers = {buffer.name: next(arguments) for buffer in buffers}
+        self.variables = {variable: next(arguments) for variable in variables}
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+
+    def emit(self) -> ir.Function:
+        builder = self.builder
+        slots = [builder.alloca(self.vector) for _ in range(self.rows * self.columns * self.plan.sets)]
+        for slot in slots:
+            builder.store(zero(self.vector), slot)
+        self._loops(0, self.a, self.b, slots)
+        self._epilogue([self._total(slots, i) for i in range(self.rows * self.columns)])
+        builder.ret_void()
+        return self.function
+
+    # The sums -----------------------------------------------------------------------------------
+
+    def _loops(self, level: int, a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
+        dim = self.plan.inner[level]
+        if level == len(self.plan.inner) - 1:
+            self._contiguous(dim.extent, a, b, slots)
+            return
+        with counted_loop(self.builder, 0, dim.extent, "outer") as i:
+            a_type, b_type = self._types()
+            a_next = element_pointer(self.builder, a, multiply(self.builder, i, dim.a), a_type)
+            b_next = element_pointer(self.builder, b, multiply(self.builder, i, dim.b), b_type)
+            self._loops(level + 1, a_next, b_next, slots)
+
+    def _types(self) -> tuple[ir.Type, ir.Type]:
+        shape = self.plan.shape
+        return memory_type(shape.a.dtype), memory_type(shape.b.dtype)
+
+    def _contiguous(self, extent: int, a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
+        """Whole vectors, `sets` of them in turn; then what is left, the last one masked."""
+        width = self.plan.width
+        stride = width * self.plan.sets
+        rounds = extent // stride
+        if rounds:
+            with counted_loop(self.builder, 0, rounds, "inner") as i:
+                at = multiply(self.builder, i, stride)
+                sums = self._loaded(slots)
+                for number in range(self.plan.sets):
+                    self._products(sums, number, a, b, add(self.builder, at, number * width), width)
+                self._stored(sums, slots)
+        left = extent - rounds * stride
+        if left:
+            sums = self._loaded(slots)
+            for number in range(-(-left // width)):
+                present = min(width, left - number * width)
+                self._products(sums, number, a, b, rounds * stride + number * width, present)
+            self._stored(sums, slots)
+
+    def _loaded(self, slots: list[ir.Value]) -> list[ir.Value]:
+        return [self.builder.load(slot, typ=self.vector) for slot in slots]
+
+    def _stored(self, sums: list[ir.Value], slots: list[ir.Value]) -> None:
+        for value, slot in zip(sums, slots, strict=True):
+            self.builder.store(value, slot)
+
+    def _products(
+        self, sums: list[ir.Value], number: int, a: ir.Value, b: ir.Value, offset: Number, present: int
+    ) -> None:
+        """Add one vector's products to set `number` of the accumulators."""
+        builder, width, shape = self.builder, self.plan.width, self.plan.shape
+        a_type, b_type = self._types()
+
+        def vector_of(base: ir.Value, at: int, element: ir.Type, dtype) -> ir.Value:  # type: ignore[no-untyped-def]
+            place = element_pointer(builder, base, add(builder, offset, at), element)
+            return load(builder, place, dtype, self.dtype, width, present)
+
+        a_vectors = [vector_of(a, r * self.plan.row.a, a_type, shape.a.dtype) for r in range(self.rows)]
+        for c in range(self.columns):
+            b_vector = vector_of(b, c * self.plan.column.b, b_type, shape.b.dtype)
+            for r, a_vector in enumerate(a_vectors):
+                at = (r * self.columns + c) * self.plan.sets + number
+                sums[at] = multiply_add(builder, a_vector, b_vector, sums[at], self.dtype)
+
+    def _total(self, slots: list[ir.Value], result: int) -> ir.Value:
+        """One result: its accumulators added up, then halves of the vector."""
+        sets = self.plan.sets
+        parts = self._loaded(slots[result * sets : (result + 1) * sets])
+        plus = self.builder.fadd if self.dtype.is_floating_point else self.builder.add
+        while len(parts) > 1:
+            parts = [plus(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i]
+                     for i in range(0, len(parts), 2)]  # fmt: skip
+        (value,) = parts
+        lanes = self.plan.width
+        while lanes > 1:
+            lanes //= 2
+            low = constants(I32, list(range(lanes)))
+            high = constants(I32, list(range(lanes, 2 * lanes)))
+            if lanes == 1:
+                return plus(
+                    self.builder.extract_element(value, ir.Constant(I32, 0)),
+                    self.builder.extract_element(value, ir.Constant(I32, 1)),
+                )
+            nothing = poison(value.type)
+            value = plus(
+                self.builder.shuffle_vector(value, nothing, low),
+                self.builder.shuffle_vector(value, nothing, high),
+            )
+        return value
+
+    def _epilogue(self, results: list[ir.Value]) -> None:
+        builder, plan = self.builder, self.plan
+        for number, value in enumerate(results):
+            r, c = divmod(number, self.columns)
+            variables = dict(self.variables)
+            variables[plan.row.var] = as_i64(add(builder, variables[plan.row.var], r))
+            variables[plan.column.var] = as_i64(add(builder, variables[plan.column.var], c))
+            emitter = ExpressionEmitter(
+                builder, self.target, variables=variables, refs={"acc": value},
+                pointer=lambda buffer: self.pointers[buffer.name],
+            )  # fmt: skip
+            for store in plan.shape.stores:
+                emitter.store(store)

@@ -1,0 +1,110 @@
+"""Contractions as scalar products: vectors along the inner dimension.
+
+In: a `ContractionShape` and a `Target`.  Out: a `DotSchedule`, or None where the form does not apply.
+
+Where both operands are contiguous along an inner dimension and one of them has few rows (a matrix times a vector, a
+linear layer on a small batch), turning an operand over would cost more than the products.  So each accumulator is a
+vector of partial sums of one result, and a tile holds `rows` x `columns` results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, Dims, count
+from braze.codegen.llvm.schedule_parts import (
+    CHUNK_CYCLES,
+    MAX_CHUNKS,
+    Pieces,
+    even_shares,
+    fits_registers,
+)
+from braze.ir.index import LoopVar
+from braze.ir.target import Target
+
+_LATENCY = 4.0
+_TILE_OVERHEAD = 14.0
+_RESULT_CYCLES = 6.0
+_MOST = 4
+_L3_BYTES_PER_CYCLE = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class DotSchedule:
+    """The decisions for one contraction in this form.
+
+    loops: dimensions outside the tiles. row, column: those that tiles are cut from. inner: the last one is
+        the contiguous one. sets: how many accumulators a result has, to hide the latency of small tiles.
+    """
+
+    shape: ContractionShape
+    target: Target
+    width: int
+    loops: Dims
+    row: Dim
+    column: Dim
+    rows: Pieces
+    columns: Pieces
+
+    @property
+    def inner(self) -> Dims:
+        return self.shape.inner
+
+    @property
+    def sets(self) -> int:
+        return max(1, 8 // (self.rows.size * self.columns.size))
+
+    @property
+    def tiles(self) -> int:
+        return count(self.loops) * self.rows.count * self.columns.count
+
+    @property
+    def chunks(self) -> int:
+        wanted = min(MAX_CHUNKS, max(1.0, self.cost() / CHUNK_CYCLES))
+        return even_shares(self.tiles, wanted)[-1]
+
+    def cost(self) -> float:
+        """Cycles of the whole contraction."""
+        steps = count(self.inner[:-1]) * -(-self.inner[-1].extent // self.width)
+        total = 0.0
+        for rows in self.rows.sizes:
+            for columns in self.columns.sizes:
+                sums = rows * columns
+                step = max(sums / 2, (rows + columns) / 2, _LATENCY / self.sets)
+                tile = steps * step + _RESULT_CYCLES * sums + _TILE_OVERHEAD
+                total += tile * self.rows.number_of(rows) * self.columns.number_of(columns)
+        return total * count(self.loops) + self._traffic()
+
+    def _traffic(self) -> float:
+        """Of streaming the column operand once for each row tile, if the caches cannot hold it."""
+        size = count(self.inner) * self.shape.b.dtype.itemsize * self.column.extent
+        if size <= self.target.l2_bytes // 2:
+            return 0.0
+        return size * (self.rows.count - 1) * count(self.loops) / _L3_BYTES_PER_CYCLE
+
+    def __str__(self) -> str:
+        names = f"{self.rows.size} {self.row.var.name} x {self.columns.size} {self.column.var.name}"
+        return f"dot: {names}; {self.width} lanes of {self.inner[-1].var.name}; chunks {self.chunks}"
+
+
+def dot_schedule(shape: ContractionShape, target: Target) -> DotSchedule | None:
+    """The cheapest schedule of this form."""
+    width = target.vector_lanes(shape.dtype.itemsize)
+    if not shape.inner or shape.inner[-1].extent < width:
+        return None
+    if (shape.inner[-1].a, shape.inner[-1].b) != (1, 1):
+        return None
+    row = shape.rows[-1] if shape.rows else Dim(LoopVar("row", 1), 0, 0)
+    column = shape.columns[-1] if shape.columns else Dim(LoopVar("column", 1), 0, 0)
+    loops = (*shape.batch, *shape.rows[:-1], *shape.columns[:-1])
+    best: DotSchedule | None = None
+    for most_rows in range(1, _MOST + 1):
+        for most_columns in range(1, _MOST + 1):
+            rows = Pieces(row.extent, -(-row.extent // most_rows))
+            columns = Pieces(column.extent, -(-column.extent // most_columns))
+            if not fits_registers(rows.size, columns.size, None, target):
+                continue
+            choice = DotSchedule(shape, target, width, loops, row, column, rows, columns)
+            if best is None or choice.cost() < best.cost():
+                best = choice
+    return best
