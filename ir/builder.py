@@ -1,8 +1,8 @@
 """Build graphs, one node a call: `b.add(x, y)`, `b.sum(x, dims=(0,), keepdim=False)`.
 
-Every declared op is a method. Operands may be Python numbers: they become `constant` nodes of the dtype
-of the last tensor operand (a constant is part of the program; what varies is an input). The same
-decomposition and gradient rules run against this builder and against the front end's tracer.
+Every declared op is a method. Operands may be Python numbers: they become `constant` nodes of the
+dtype of the last tensor operand (a constant is part of the program; what varies is an input). The
+same decomposition and gradient rules run against this builder and against the front end's tracer.
 """
 
 from __future__ import annotations

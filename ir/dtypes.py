@@ -1,7 +1,7 @@
 """Element types and their promotion.
 
-A `DType` is one of the singletons below; compare them with `is` or `==`. `promote` follows PyTorch's
-type promotion table for two tensors (Python numbers are the front end's business).
+A `DType` is one of the singletons below; compare them with `is` or `==`. `promote` follows
+PyTorch's type promotion table for two tensors (Python numbers are the front end's business).
 """
 
 from __future__ import annotations

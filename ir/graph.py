@@ -1,7 +1,7 @@
 """The graph IR: typed SSA values, nodes and graphs.
 
-A `Graph` is a list of nodes in execution order over values. A value is a graph input or one result of
-one node, has one type, and never changes. Values and nodes are compared by identity.
+A `Graph` is a list of nodes in execution order over values. A value is a graph input or one result
+of one node, has one type, and never changes. Values and nodes are compared by identity.
 
 Inputs have a role. `data`, `param` and `buffer` are tensors that the caller owns, `scalar` is a 0-d
 value that may change from call to call without a recompile, `const` is a tensor baked into the
@@ -28,7 +28,7 @@ ROLES: tuple[Role, ...] = ("data", "param", "buffer", "scalar", "const")
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the user wrote an operation: source file, line, and the path of the module it ran in."""
+    """Where the user wrote an operation: file, line, and the path of the module it ran in."""
 
     file: str
     line: int

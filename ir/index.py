@@ -1,9 +1,9 @@
 """Symbolic index arithmetic: what movement operations become.
 
-An `Index` is a sum of integer multiples of atoms plus a constant, kept in canonical form, so equal indices
-compare equal. An atom is a loop variable, a floor division or a remainder that could not be simplified away, or
-an index read from data. Every atom has a known range, which is what lets `//` and `%` simplify: reshaping
-[6] to [2,3] and back gives the variable itself again.
+An `Index` is a sum of integer multiples of atoms plus a constant, kept in canonical form, so equal
+indices compare equal. An atom is a loop variable, a floor division or a remainder that could not be
+simplified away, or an index read from data. Every atom has a known range, which is what lets `//`
+and `%` simplify: reshaping [6] to [2,3] and back gives the variable itself again.
 
     >>> i, j = LoopVar("i", 2), LoopVar("j", 3)
     >>> flat = Index.of(i) * 3 + Index.of(j)
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import gcd
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from braze.ir.loops import Expr
@@ -84,7 +84,7 @@ class DataIndex:
         return 0, max(self.extent - 1, 0)
 
 
-Atom = Union[LoopVar, FloorDiv, Mod, DataIndex]
+Atom = LoopVar | FloorDiv | Mod | DataIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Index:
         return low, high
 
     def _split(self, divisor: int) -> tuple[Index, Index]:
-        """quotient, rest with self == quotient * divisor + rest, as many terms as possible in the first."""
+        """quotient, rest with self == quotient * divisor + rest and few terms in the rest."""
         whole: dict[Atom, int] = {}
         rest: dict[Atom, int] = {}
         for atom, c in self.terms:
@@ -149,7 +149,7 @@ class Index:
         return Index._sum(whole, q), Index._sum(rest, r)
 
     def _common_part(self, divisor: int) -> tuple[int, Index, Index] | None:
-        """g, a, r with self == g * a + r, 0 <= r < g and g > 1 a factor of the divisor; the largest such g."""
+        """The largest factor g > 1 of the divisor with self == g * a + r, 0 <= r < g: g, a, r."""
         common = divisor
         for _, c in self.terms:
             common = gcd(common, c)

@@ -1,11 +1,13 @@
 """The loop IR: kernels as loop nests over flat buffers, the second of the two IRs.
 
-A `Program` is what one graph becomes: waves of kernels in order, each kernel a `Nest` (statements under loops) or a
-`Contraction` (a sum of products with an epilogue, for the micro-kernel generators). Both code generators read this and
-nothing else. Addresses are `Index` element offsets into row-major buffers; movement operations are already folded in.
+A `Program` is what one graph becomes: waves of kernels in order, each kernel a `Nest` (statements
+under loops) or a `Contraction` (a sum of products with an epilogue, for the micro-kernel
+generators). Both code generators read this and nothing else. Addresses are `Index` element offsets
+into row-major buffers; movement operations are already folded in.
 
-A scalar expression (`Expr`) is a DAG: equal subexpressions are shared objects and evaluated once. Statements run in
-order; `Reduce` defines names that later expressions read with `Ref`. Text form, by `print(kernel)`:
+A scalar expression (`Expr`) is a DAG: equal subexpressions are shared objects and evaluated once.
+Statements run in order; `Reduce` defines names that later expressions read with `Ref`. Text form,
+by `print(kernel)`:
 
     nest @relu_bias(%0: f32[64] in, %1: f32[4096] in, %2: f32[4096] out) {
       for i in 64 chunks 4 {
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import Literal
 
 from braze.ir.dtypes import DType, bool_, i64, u32
 from braze.ir.graph import Location
@@ -164,7 +166,7 @@ class InBounds(Expr):
 
 
 class Load(Expr):
-    """Element `index` of a buffer. Where a guard fails memory is not touched and the value is zero."""
+    """Element `index` of a buffer; zero, with memory not touched, where a guard fails."""
 
     __slots__ = ("buffer", "guard", "index")
 
@@ -201,7 +203,7 @@ class Apply(Expr):
 
 
 class Philox(Expr):
-    """Output word 0..3 of Philox4x32-10 for a 64-bit counter and key; see `braze.ir.ops.creation`."""
+    """Output word 0..3 of Philox4x32-10 for a 64-bit counter and key; see `ir.ops.creation`."""
 
     __slots__ = ("counter", "seed", "word")
 
@@ -247,8 +249,8 @@ class Loop:
     Attributes:
         kind: `vector` loops run several values at once, in lanes, and hold no other vector loop;
             `unroll` is expanded at compile time.
-        chunks: into how many pieces the range is cut for the thread pool (1: not parallel). Only the
-            outermost loop of a kernel may have more than one; iterations must be independent.
+        chunks: into how many pieces the range is cut for the thread pool (1: not parallel). Only
+            the outermost loop of a kernel may have more than one; iterations must be independent.
     """
 
     var: LoopVar
@@ -278,7 +280,8 @@ Combine = Literal["sum", "prod", "amax", "amin", "any", "all", "argmax", "argmin
 class Accumulator:
     """One result of a `Reduce`: `name` becomes the combination of `value` over the loops.
 
-    For argmax and argmin, `value` is compared and the result is `position`'s i64 value at the first extremum.
+    For argmax and argmin, `value` is compared and the result is `position`'s i64 value at the first
+    extremum.
     """
 
     name: str
@@ -293,7 +296,7 @@ class Accumulator:
 
 @dataclass(eq=False, slots=True)
 class Reduce:
-    """Reduce over `loops` (outermost first; each has kind serial, unroll, or, innermost only, vector)."""
+    """Reduce over `loops`, outermost first; only the innermost may be of kind vector."""
 
     loops: tuple[tuple[LoopVar, LoopKind], ...]
     accumulators: tuple[Accumulator, ...]
@@ -309,7 +312,7 @@ class Check:
     code: int
 
 
-Statement = Union[Loop, Store, Reduce, Check]
+Statement = Loop | Store | Reduce | Check
 
 
 @dataclass(eq=False, slots=True)
@@ -341,10 +344,10 @@ class Access:
 
 @dataclass(eq=False, slots=True)
 class Contraction:
-    """acc = sum over inner dims of lhs * rhs, then the epilogue's stores at each (batch, row, column) point.
+    """acc = sum over inner dims of lhs * rhs, then the epilogue's stores at each outer point.
 
-    The role of a dimension follows from who reads it: inner if the result does not depend on it, batch if both
-    operands do, row if only lhs does, column if only rhs does.
+    The role of a dimension follows from who reads it: inner if the result does not depend on it,
+    batch if both operands do, row if only lhs does, column if only rhs does.
 
     Attributes:
         dims: loop variables, batch, row and column dims in result order, then the inner ones.
@@ -369,14 +372,14 @@ class Contraction:
         return print_kernel(self)
 
 
-Kernel = Union[Nest, Contraction]
+Kernel = Nest | Contraction
 
 # Programs -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a buffer lives: `slot` of the pointer array (inputs, then outputs), or byte `offset` in the arena."""
+    """Where a buffer lives: input or output number `slot`, or byte `offset` in the arena."""
 
     kind: Literal["input", "output", "arena"]
     slot: int = 0

@@ -61,10 +61,9 @@ def verify_program(program: Program) -> None:
         for buffer in kernel.buffers:
             other = known.setdefault(buffer.name, buffer)
             if (other.dtype, other.numel) != (buffer.dtype, buffer.numel):
-                raise VerifyError(
-                    f"[{program.name}] buffer %{buffer.name} is {other.dtype.name}[{other.numel}] in "
-                    f"one kernel and {buffer.dtype.name}[{buffer.numel}] in {kernel.name}"
-                )
+                one, two = (f"{b.dtype.name}[{b.numel}]" for b in (other, buffer))
+                message = f"is {one} in one kernel and {two} in {kernel.name}"
+                raise VerifyError(f"[{program.name}] buffer %{buffer.name} {message}")
             _verify_placement(program, kernel, buffer)
 
 
@@ -173,7 +172,9 @@ class _Verifier:
         self.buffer(store.buffer, wanted, "written")
         self.expression(store.value)
         if store.value.dtype is not store.buffer.dtype:
-            self.fail(f"a value of {store.value.dtype.name} goes to a buffer of {store.buffer.dtype.name}")
+            self.fail(
+                f"a value of {store.value.dtype.name} goes to a buffer of {store.buffer.dtype.name}"
+            )
         self.address(store.buffer, store.index, store.guard)
         if store.accumulate and self.parallel is not None:
             if any(isinstance(atom, DataIndex) for atom, _ in store.index.terms):
@@ -262,8 +263,9 @@ class _Verifier:
                     self.index(index)
             elif isinstance(expr, Ref):
                 if self.names.get(expr.name) is not expr.dtype:
-                    known = self.names.get(expr.name, "not defined here")
-                    self.fail(f"{expr.name} is read as {expr.dtype.name} and is {getattr(known, 'name', known)}")
+                    known = self.names.get(expr.name)
+                    actual = "not defined here" if known is None else known.name
+                    self.fail(f"{expr.name} is read as {expr.dtype.name} and is {actual}")
             elif isinstance(expr, Apply):
                 self.apply(expr)
             elif isinstance(expr, Philox):
@@ -279,7 +281,9 @@ class _Verifier:
         except (BrazeError, TypeError, ValueError) as error:
             self.fail(f"{print_expr(expr)}: {error}")
         if result.dtype is not expr.dtype:
-            self.fail(f"{print_expr(expr)} is {expr.dtype.name}, its rule gives {result.dtype.name}")
+            self.fail(
+                f"{print_expr(expr)} is {expr.dtype.name}, its rule gives {result.dtype.name}"
+            )
 
     def philox(self, expr: Philox) -> None:
         if not 0 <= expr.word < 4:

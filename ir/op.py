@@ -1,9 +1,9 @@
 """What an operation is: one declaration from which everything else follows.
 
-An `Op` says how many operands it takes, its typed attributes, its result types (`infer`), what it means
-(`evaluate`, on NumPy arrays), its derivative (`gradients`) and how it becomes primitives (`decompose`).
-The tracer, printer, parser, verifier, interpreter, both code generators and the tests read these
-declarations; none of them keeps a list of operations of its own.
+An `Op` says how many operands it takes, its typed attributes, its result types (`infer`), what it
+means (`evaluate`, on NumPy arrays), its derivative (`gradients`) and how it becomes primitives
+(`decompose`). The tracer, printer, parser, verifier, interpreter, both code generators and the
+tests read these declarations; none of them keeps a list of operations of its own.
 
 All rules take the operands by position and the attributes by keyword:
 
@@ -11,10 +11,11 @@ All rules take the operands by position and the attributes by keyword:
     evaluate(x, *, dims, keepdim)    -> ndarray or tuple       (x: ndarray)
     decompose(b, x, *, dims, keepdim)-> Value or tuple         (x: Value; b: Builder)
 
-A gradient rule gives the gradient of ONE operand. It names what it needs, and so decides what the tape
-keeps alive: `g` (the gradient of the result, `g_<result>` where there are several), an operand or a result
-by its name (kept), `<operand>_type` (not kept, only its type), or an attribute. The one rule of a variadic
-operand serves all its positions and may ask for `position` and `operand_types` (the types of all operands):
+A gradient rule gives the gradient of ONE operand. It names what it needs, and so decides what the
+tape keeps alive: `g` (the gradient of the result, `g_<result>` where there are several), an operand
+or a result by its name (kept), `<operand>_type` (not kept, only its type), or an attribute. The one
+rule of a variadic operand serves all its positions and may ask for `position` and `operand_types`
+(the types of all operands):
 
     gradients={"x": lambda b, g, y: b.mul(g, y), "y": lambda b, g, x: b.mul(g, x)}
 """
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from braze.ir.graph import Value
 
 AttributeValue = bool | int | float | str | DType | tuple[int, ...]
-AttributeKind = type[bool] | type[int] | type[float] | type[str] | type[DType] | type[tuple]
+AttributeKind = (
+    type[bool] | type[int] | type[float] | type[str] | type[DType] | type[tuple[Any, ...]]
+)
 
 # What code is generated for, plus `composite`: everything that `decompose` turns into the others.
 Category = Literal[
@@ -139,7 +142,7 @@ class Op:
     def result_types(
         self, operands: Sequence[TensorType], attributes: Mapping[str, AttributeValue]
     ) -> tuple[TensorType, ...]:
-        """Types of the results; raises ShapeError, DTypeError or DimensionError for bad operands."""
+        """Types of the results; ShapeError, DTypeError or DimensionError for bad operands."""
         return self.infer(*operands, **attributes)
 
     def operand_name(self, position: int) -> str:
@@ -190,13 +193,13 @@ def declare(
     """Declare an operation and enter it in the table.
 
     Args:
-        operands: the operands' names, separated by spaces; a trailing `*` makes the last one variadic.
+        operands: names, separated by spaces; a trailing `*` makes the last one variadic.
         results: the results' names, separated by spaces.
         gradients: operand name -> rule. An op that is differentiable must have at least one.
 
     Raises:
-        ValueError: the declaration is inconsistent, for example a gradient rule names something unknown
-            or a composite has no decomposition. This happens when `braze.ir` is imported.
+        ValueError: the declaration is inconsistent, for example a gradient rule names something
+            unknown or a composite has no decomposition. This happens when `braze.ir` is imported.
     """
     variadic = variadic or operands.endswith("*")
     operand_names = tuple(operands.rstrip("*").split())

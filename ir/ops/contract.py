@@ -1,8 +1,9 @@
-"""The primitive contraction: a two-operand einsum. Matrix products and convolutions are all this one op.
+"""The primitive contraction: a two-operand einsum, behind matrix products and convolutions.
 
-`equation` uses one letter a dimension, no letter twice in one term: "bmk,bnk->bmn". A letter in both operands and
-the result is a batch dimension, in one operand and the result a free dimension, in both operands but not the
-result a contracted one. Letters in one operand only and not in the result are not allowed (sum them first).
+`equation` uses one letter a dimension, no letter twice in one term: "bmk,bnk->bmn". A letter in
+both operands and the result is a batch dimension, in one operand and the result a free dimension,
+in both operands but not the result a contracted one. Letters in one operand only and not in the
+result are not allowed (sum them first).
 """
 
 from __future__ import annotations
@@ -80,18 +81,15 @@ def _contract(x: np.ndarray, y: np.ndarray, *, equation: str) -> np.ndarray:
         product = np.matmul(a, b)
     order = batch + rows + columns
     product = product.reshape([sizes[c] for c in order])
-    return product.transpose([order.index(c) for c in out]).astype(x.dtype, copy=False)
+    result: np.ndarray = product.transpose([order.index(c) for c in out])
+    return result.astype(x.dtype, copy=False)
 
 
-def _gradient(own: int) -> Any:
-    """Gradient for operand `own`: contract g with the other operand, and put missing letters back."""
-
-    def rule(b: Any, g: Any, other: Any, x_type: TensorType, equation: str) -> Any:
-        left, right, out = parse_equation(equation)
-        mine, others = (left, right) if own == 0 else (right, left)
-        return b.contract(g, other, equation=f"{out},{others}->{mine}")
-
-    return rule
+def _gradient(b: Any, g: Any, other: Any, equation: str, own: int) -> Any:
+    """Contract g with the other operand; every letter of operand `own` is in one of the two."""
+    left, right, out = parse_equation(equation)
+    mine, others = (left, right) if own == 0 else (right, left)
+    return b.contract(g, other, equation=f"{out},{others}->{mine}")
 
 
 contract = declare(
@@ -102,8 +100,8 @@ contract = declare(
     evaluate=_contract,
     attributes={"equation": str},
     gradients={
-        "x": lambda b, g, y, x_type, equation: _gradient(0)(b, g, y, x_type, equation),
-        "y": lambda b, g, x, y_type, equation: _gradient(1)(b, g, x, y_type, equation),
+        "x": lambda b, g, y, equation: _gradient(b, g, y, equation, 0),
+        "y": lambda b, g, x, equation: _gradient(b, g, x, equation, 1),
     },
     doc="Sum of products over the letters that the result lacks; accumulates in f32 at least.",
 )

@@ -9,15 +9,21 @@ from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
 from braze.ir.types import TensorType, tensor_type
 
+
+def _constant(*, value: float, dtype: DType) -> np.ndarray:
+    with np.errstate(all="ignore"):  # f32 holds no 1e300: infinity is meant
+        return np.asarray(value).astype(dtype.numpy)
+
+
 constant = declare(
     "constant",
     "creation",
     "",
     infer=lambda *, value, dtype: (tensor_type(dtype),),
-    evaluate=lambda *, value, dtype: np.asarray(value).astype(dtype.numpy),
+    evaluate=_constant,
     attributes={"value": float, "dtype": DType},
     differentiable=False,
-    doc="A 0-d value that is part of the program. What may vary between calls is a graph input instead.",
+    doc="A 0-d value that is part of the program. What may vary is a graph input instead.",
 )
 
 
@@ -50,26 +56,28 @@ PHILOX_ROUNDS = 10
 BLOCK = 32  # elements made from 8 consecutive counters; see `random_bits`
 
 
-def philox(counter: np.ndarray, seed: int) -> list[np.ndarray]:
-    """The four 32-bit outputs of Philox4x32-10 for 64-bit counters (the upper words are zero).
+def philox(counter: np.ndarray, seed: int, upper: np.ndarray | None = None) -> list[np.ndarray]:
+    """The four 32-bit outputs of Philox4x32-10.
 
     Args:
-        counter: uint64 array.
+        counter: uint64 array, the lower half of the 128-bit counters.
         seed: 64-bit key.
+        upper: uint64 array, the upper half (default: zero, as everywhere in Braze).
 
     Returns:
         Four uint32 arrays of the counter's shape.
     """
-    mask = np.uint64(0xFFFFFFFF)
-    c = [counter & mask, counter >> np.uint64(32), np.zeros_like(counter), np.zeros_like(counter)]
+    mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    upper = np.zeros_like(counter) if upper is None else upper
+    c = [counter & mask, counter >> half, upper & mask, upper >> half]
     key = [seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF]
     for _ in range(PHILOX_ROUNDS):
         low = c[0] * np.uint64(PHILOX_M[0])
         high = c[2] * np.uint64(PHILOX_M[1])
         c = [
-            (high >> np.uint64(32)) ^ c[1] ^ np.uint64(key[0]),
+            (high >> half) ^ c[1] ^ np.uint64(key[0]),
             high & mask,
-            (low >> np.uint64(32)) ^ c[3] ^ np.uint64(key[1]),
+            (low >> half) ^ c[3] ^ np.uint64(key[1]),
             low & mask,
         ]
         key = [(k + w) & 0xFFFFFFFF for k, w in zip(key, PHILOX_W, strict=True)]
@@ -107,7 +115,8 @@ random_bits = declare(
     evaluate=_random_bits,
     attributes={"shape": tuple},
     differentiable=False,
-    doc="""Uniform 32-bit words of Philox4x32-10 with key `seed`. Flat element i lies in block i // 32 at j = i % 32; it is
-output word j // 8 of counter offset + 8 * (i // 32) + j % 8. So eight counters, one to a vector lane, make 32
-consecutive elements, and the numbers do not depend on any machine's vector width.""",
+    doc="""Uniform 32-bit words of Philox4x32-10 with key `seed`. Flat element i lies in block
+i // 32 at j = i % 32; it is output word j // 8 of counter offset + 8 * (i // 32) + j % 8. So eight
+counters, one to a vector lane, make 32 consecutive elements, and the numbers do not depend on any
+machine's vector width.""",
 )

@@ -1,7 +1,7 @@
 """The fusion node: a group of primitives that becomes one kernel, as the `fuse` pass makes it.
 
-Its operands are the inputs of its `body` graph, its results the body's outputs, so its types come from the body
-and not from this declaration's rule.
+Its operands are the inputs of its `body` graph, its results the body's outputs, so its types come
+from the body and not from this declaration's rule.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ fusion = declare(
     infer=_types,
     attributes={"kind": str},
     differentiable=False,
-    doc="""One kernel. `kind` is what decides the loops: "pointwise", "reduce", "row" (reductions and maps over rows that stay
-in cache), "contract" (a contraction with its epilogue), "scatter", "random" or "copy".""",
+    doc="""One kernel. `kind` is what decides the loops: "pointwise", "reduce", "row" (reductions
+and maps over rows that stay in cache), "contract" (a contraction with its epilogue), "scatter",
+"random" or "copy".""",
 )

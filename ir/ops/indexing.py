@@ -1,7 +1,8 @@
 """Primitives that address by data: take, scatter, and the range check that guards them.
 
-Indices are i64 or i32 and must lie in range. Out-of-range indices are reported by `check_range`, which the front
-end's operations emit beside these; here they are clamped, so that memory is never touched out of bounds.
+Indices are i64 or i32 and must lie in range. Out-of-range indices are reported by `check_range`,
+which the front end's operations emit beside these; here they are clamped, so that memory is never
+touched out of bounds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,22 @@ def _check_index(name: str, index: TensorType) -> None:
 
 
 def _clamp(index: np.ndarray, size: int) -> np.ndarray:
-    return np.clip(index, 0, max(size - 1, 0))
+    return np.asarray(np.clip(index, 0, max(size - 1, 0)))
+
+
+def _check_not_empty(name: str, x: TensorType, index: TensorType, dim: int) -> None:
+    if x.shape[dim] == 0 and index.numel:
+        raise ShapeError(f"[{name}] dimension {dim} of {x} is empty")
+
+
+def _check_along(name: str, x: TensorType, index: TensorType, dim: int) -> None:
+    """The index has x's rank and is nowhere larger, but along `dim`."""
+    fits = index.rank == x.rank and all(
+        i <= n for axis, (i, n) in enumerate(zip(index.shape, x.shape, strict=True)) if axis != dim
+    )
+    if not fits:
+        raise ShapeError(f"[{name}] index {index} does not fit {x} along dimension {dim}")
+    _check_not_empty(name, x, index, dim)
 
 
 # take ---------------------------------------------------------------------------------------------
@@ -31,8 +47,7 @@ def _clamp(index: np.ndarray, size: int) -> np.ndarray:
 def _take_types(x: TensorType, index: TensorType, *, dim: int) -> tuple[TensorType, ...]:
     check_dimensions("take", (dim,), x)
     _check_index("take", index)
-    if x.shape[dim] == 0 and index.numel:
-        raise ShapeError(f"[take] dimension {dim} of {x} is empty")
+    _check_not_empty("take", x, index, dim)
     return (x.with_shape((*x.shape[:dim], *index.shape, *x.shape[dim + 1 :])),)
 
 
@@ -55,11 +70,7 @@ take = declare(
 def _along_types(x: TensorType, index: TensorType, *, dim: int) -> tuple[TensorType, ...]:
     check_dimensions("take_along", (dim,), x)
     _check_index("take_along", index)
-    fits = index.rank == x.rank and all(
-        i <= n for axis, (i, n) in enumerate(zip(index.shape, x.shape, strict=True)) if axis != dim
-    )
-    if not fits:
-        raise ShapeError(f"[take_along] index {index} does not fit {x} along dimension {dim}")
+    _check_along("take_along", x, index, dim)
     return (x.with_shape(index.shape),)
 
 
@@ -95,6 +106,7 @@ def _index_add_types(
     common_dtype("index_add", x, updates)
     if updates.shape != (*x.shape[:dim], *index.shape, *x.shape[dim + 1 :]):
         raise ShapeError(f"[index_add] {updates} does not fit {x} indexed by {index} at {dim}")
+    _check_not_empty("index_add", x, index, dim)
     return (x,)
 
 
@@ -127,8 +139,9 @@ def _scatter_types(
     check_dimensions("scatter_add", (dim,), x)
     _check_index("scatter_add", index)
     common_dtype("scatter_add", x, updates)
-    if updates.shape != index.shape or index.rank != x.rank:
-        raise ShapeError(f"[scatter_add] {updates} and {index} must have one shape, of {x}'s rank")
+    if updates.shape != index.shape:
+        raise ShapeError(f"[scatter_add] {updates} and {index} must have one shape")
+    _check_along("scatter_add", x, index, dim)
     return (x,)
 
 
@@ -149,7 +162,7 @@ scatter_add = declare(
         "x": lambda b, g: g,
         "updates": lambda b, g, index, dim: b.take_along(g, index, dim=dim),
     },
-    doc="x with updates[i..] added at [i.. with i[dim] replaced by index[i..]]; repeats accumulate.",
+    doc="x with updates[i..] added at [i.. with i[dim] = index[i..]]; repeats accumulate.",
 )
 
 # checks -------------------------------------------------------------------------------------------
@@ -179,6 +192,7 @@ check_range = declare(
     results="",
     differentiable=False,
     effect=True,
-    doc="""Raise IndexError unless low <= index < high everywhere. Compiled code reports the first value it finds; the error
-names `message` (the operation), the value, the range and the user's line.""",
+    doc="""Raise IndexError unless low <= index < high everywhere. Compiled code reports the first
+value it finds; the error names `message` (the operation), the value, the range and the user's
+line.""",
 )

@@ -1,7 +1,7 @@
-"""Primitive movement: each result element is one operand element (or a fill value), found by index arithmetic.
+"""Primitive movement: each result element is an operand element, found by index arithmetic.
 
-The code generators never copy for these: a movement becomes part of the address of the load that reads
-through it. `source_index` in `passes/lower.py` is where each one's arithmetic stands.
+The code generators never copy for these: a movement becomes part of the address of the load that
+reads through it. `source_index` in `passes/lower.py` is where each one's arithmetic stands.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from braze.ir.dtypes import i64
-from braze.ir.errors import ShapeError
+from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.rules import check_dimensions, common_dtype
+from braze.ir.ops.rules import check_dimensions, common_device, common_dtype
 from braze.ir.types import Shape, TensorType
 
 Ints = tuple[int, ...]
@@ -98,7 +98,9 @@ expand = declare(
 # slice, pad, flip, concat -------------------------------------------------------------------------
 
 
-def _slice_types(x: TensorType, *, starts: Ints, stops: Ints, steps: Ints) -> tuple[TensorType, ...]:
+def _slice_types(
+    x: TensorType, *, starts: Ints, stops: Ints, steps: Ints
+) -> tuple[TensorType, ...]:
     if not len(starts) == len(stops) == len(steps) == x.rank:
         raise ShapeError(f"[slice] needs a start, stop and step for each dimension of {x}")
     for start, stop, step, size in zip(starts, stops, steps, x.shape, strict=True):
@@ -111,12 +113,9 @@ def _slice_types(x: TensorType, *, starts: Ints, stops: Ints, steps: Ints) -> tu
 def _slice_gradient(
     b: Any, g: Any, x_type: TensorType, starts: Ints, stops: Ints, steps: Ints
 ) -> Any:
-    covered = [
-        0 if n == 0 else (n - 1) * s + 1 for n, s in zip(g.type.shape, steps, strict=True)
-    ]
+    covered = [0 if n == 0 else (n - 1) * s + 1 for n, s in zip(g.type.shape, steps, strict=True)]
     high = tuple(
-        size - start - span
-        for size, start, span in zip(x_type.shape, starts, covered, strict=True)
+        size - start - span for size, start, span in zip(x_type.shape, starts, covered, strict=True)
     )
     return b.pad(g, low=starts, high=high, interior=tuple(s - 1 for s in steps), value=0.0)
 
@@ -126,9 +125,7 @@ slice = declare(
     "movement",
     "x",
     infer=_slice_types,
-    evaluate=lambda x, *, starts, stops, steps: x[
-        tuple(map(_make_slice, starts, stops, steps))
-    ],
+    evaluate=lambda x, *, starts, stops, steps: x[tuple(map(_make_slice, starts, stops, steps))],
     attributes={"starts": tuple, "stops": tuple, "steps": tuple},
     gradients={"x": _slice_gradient},
     doc="Elements start, start + step, ... below stop, in every dimension; steps are positive.",
@@ -152,6 +149,8 @@ def _pad_types(
         raise ShapeError(f"[pad] needs low, high and interior for each dimension of {x}")
     if min((*low, *high, *interior, 0)) < 0:
         raise ShapeError(f"[pad] padding must not be negative: {low}, {high}, {interior}")
+    if not x.dtype.is_floating_point and not math.isfinite(value):
+        raise DTypeError(f"[pad] {x} cannot hold {value}")
     return (x.with_shape(tuple(map(_padded, x.shape, low, high, interior))),)
 
 
@@ -171,8 +170,7 @@ def _pad_window(shape: Shape, low: Ints, interior: Ints) -> Any:
 def _pad_gradient(b: Any, g: Any, x_type: TensorType, low: Ints, interior: Ints) -> Any:
     steps = tuple(i + 1 for i in interior)
     stops = tuple(
-        a + ((n - 1) * s + 1 if n else 0)
-        for a, n, s in zip(low, x_type.shape, steps, strict=True)
+        a + ((n - 1) * s + 1 if n else 0) for a, n, s in zip(low, x_type.shape, steps, strict=True)
     )
     return b.slice(g, starts=low, stops=stops, steps=steps)
 
@@ -207,12 +205,14 @@ flip = declare(
 
 
 def _concat_types(*xs: TensorType, dim: int) -> tuple[TensorType, ...]:
-    dtype = common_dtype("concat", *xs)
-    first = xs[0]
+    dtype, first = common_dtype("concat", *xs), xs[0]
+    common_device("concat", *xs)
     check_dimensions("concat", (dim,), first)
     for x in xs[1:]:
         if x.rank != first.rank or any(
-            a != b for axis, (a, b) in enumerate(zip(x.shape, first.shape, strict=True)) if axis != dim
+            a != b
+            for axis, (a, b) in enumerate(zip(x.shape, first.shape, strict=True))
+            if axis != dim
         ):
             raise ShapeError(
                 f"[concat] sizes must match except in dimension {dim}: {first} and {x}"
@@ -259,14 +259,17 @@ def _window_types(
     x: TensorType, *, dims: Ints, size: Ints, stride: Ints, dilation: Ints
 ) -> tuple[TensorType, ...]:
     check_dimensions("window", dims, x)
+    if not len(dims) == len(size) == len(stride) == len(dilation):
+        raise ShapeError(f"[window] needs a size, stride and dilation for each of {dims}")
     shape = list(x.shape)
     for d, k, s, gap in zip(dims, size, stride, dilation, strict=True):
         if min(k, s, gap) < 1:
-            raise ShapeError(f"[window] size, stride and dilation must be positive: {k}, {s}, {gap}")
+            raise ShapeError(
+                f"[window] size, stride and dilation must be positive: {k}, {s}, {gap}"
+            )
         if x.shape[d] < gap * (k - 1) + 1:
             raise ShapeError(
-                f"[window] a window of {k} with dilation {gap} is larger than "
-                f"dimension {d} of {x}"
+                f"[window] a window of {k} with dilation {gap} is larger than dimension {d} of {x}"
             )
         shape[d] = window_count(x.shape[d], k, s, gap)
     return (x.with_shape((*shape, *size)),)
@@ -299,9 +302,9 @@ window = declare(
     evaluate=_window,
     attributes={"dims": tuple, "size": tuple, "stride": tuple, "dilation": tuple},
     gradients={"x": _window_gradient},
-    doc="""Sliding windows: each of `dims` becomes the window's position and one dimension for the tap in the
-window is appended: out[.., o, .., k] = x[.., o * stride + k * dilation, ..]. The view behind convolution
-and pooling.""",
+    doc="""Sliding windows: each of `dims` becomes the window's position and one dimension for the
+tap in the window is appended: out[.., o, .., k] = x[.., o * stride + k * dilation, ..]. The view
+behind convolution and pooling.""",
 )
 
 
@@ -309,6 +312,9 @@ def _unwindow_types(
     x: TensorType, *, dims: Ints, extent: Ints, stride: Ints, dilation: Ints
 ) -> tuple[TensorType, ...]:
     rank = x.rank - len(dims)
+    check_dimensions("unwindow", dims, x)
+    if any(d >= rank for d in dims):
+        raise ShapeError(f"[unwindow] the last {len(dims)} dimensions of {x} are taps: {dims}")
     shape = list(x.shape)
     for i, d in enumerate(dims):
         count = window_count(extent[i], x.shape[rank + i], stride[i], dilation[i])
@@ -361,6 +367,6 @@ unwindow = declare(
     evaluate=_unwindow,
     attributes={"dims": tuple, "extent": tuple, "stride": tuple, "dilation": tuple},
     gradients={"x": _unwindow_gradient},
-    doc="""Put each window back in place, one copy per tap: out[.., i, .., k] = x[.., o, .., k] where
-i = o * stride + k * dilation, else 0. Summed over the taps it is the adjoint of `window`.""",
+    doc="""Put each window back in place, one copy per tap: out[.., i, .., k] = x[.., o, .., k]
+where i = o * stride + k * dilation, else 0. Summed over the taps it is the adjoint of `window`.""",
 )

@@ -2,7 +2,8 @@
 
 Both code generators have an instruction sequence for each of these and for no other elementwise
 operation; composites (`sigmoid`, `gelu`, ...) expand into them. Operands have one dtype (casts are
-explicit) and broadcast as in NumPy. Integer arithmetic wraps around. `bool` operands only where stated.
+explicit) and broadcast as in NumPy. Integer arithmetic wraps around. `bool` operands only where
+stated.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 from braze.ir.dtypes import DType, bool_
 from braze.ir.errors import DTypeError
 from braze.ir.op import Op, Rule, declare
-from braze.ir.ops.rules import common_device, common_dtype, floating, predicate, same
+from braze.ir.ops.rules import common_device, common_dtype, floating, numeric, predicate, same
+from braze.ir.special_functions import erf as special_erf
 from braze.ir.types import TensorType, broadcast_shapes, tensor_type
 
 Domain = tuple[float, float]
@@ -75,8 +77,9 @@ add = _pointwise(
 sub = _pointwise(
     "sub",
     "x y",
-    lambda x, y: np.logical_xor(x, y) if x.dtype == np.bool_ else np.subtract(x, y),
+    np.subtract,
     "x - y.",
+    infer=numeric("sub"),
     gradients={"x": lambda b, g: g, "y": lambda b, g: b.neg(g)},
 )
 mul = _pointwise(
@@ -104,43 +107,57 @@ div = _pointwise(
 def _floor_divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if x.dtype.kind in "iu":  # an integer division by zero gives zero on every backend
         return np.where(y == 0, 0, np.floor_divide(x, np.where(y == 0, 1, y))).astype(x.dtype)
-    return np.floor(np.divide(x, y))
+    return np.asarray(np.floor(np.divide(x, y)))
 
 
 def _remainder(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if x.dtype.kind in "iu":
         return np.where(y == 0, 0, np.remainder(x, np.where(y == 0, 1, y))).astype(x.dtype)
-    return np.remainder(x, y)
+    return np.asarray(np.remainder(x, y))
 
 
 floor_divide = _pointwise(
     "floor_divide",
     "x y",
     _floor_divide,
-    "x // y rounded towards minus infinity; 0 where an integer y is 0.",
+    "floor(x / y); 0 where an integer y is 0. The smallest integer by -1 wraps around to itself.",
+    infer=numeric("floor_divide"),
     cost=6,
 )
 remainder = _pointwise(
     "remainder",
     "x y",
     _remainder,
-    "x - floor(x / y) * y: the sign of y, as Python's %; 0 where an integer y is 0.",
-    gradients={"x": lambda b, g: g},
+    "What division leaves, with the sign of y, as Python's %; 0 where an integer y is 0.",
+    infer=numeric("remainder"),
+    gradients={
+        "x": lambda b, g: g,
+        "y": lambda b, g, x, y: b.neg(b.mul(g, b.floor_divide(x, y))),
+    },
     domain=(0.5, 2.0),
     cost=6,
 )
+
+
+def _pow_base_gradient(b: Any, g: Any, x: Any, y: Any) -> Any:
+    """g y x**(y - 1); 0 where y is 0, at x = 0 too, where the formula gives 0 * inf."""
+    slope = b.mul(y, b.pow(x, b.sub(y, 1.0)))
+    return b.mul(g, b.where(b.eq(y, 0.0), 0.0, slope))
+
+
+def _pow_exponent_gradient(b: Any, g: Any, x: Any, y: Any, out: Any) -> Any:
+    """g x**y log(x); 0 where 0 is raised to something not negative, as PyTorch has it."""
+    flat = b.bitwise_and(b.eq(x, 0.0), b.ge(y, 0.0))
+    return b.mul(g, b.where(flat, 0.0, b.mul(out, b.log(x))))
+
+
 pow = _pointwise(
     "pow",
     "x y",
     np.power,
     "x ** y for floating-point operands.",
     infer=floating("pow"),
-    gradients={
-        "x": lambda b, g, x, y: b.mul(g, b.mul(y, b.pow(x, b.sub(y, 1.0)))),
-        "y": lambda b, g, x, out: b.mul(
-            g, b.where(b.eq(out, 0.0), b.mul(out, 0.0), b.mul(out, b.log(x)))
-        ),
-    },
+    gradients={"x": _pow_base_gradient, "y": _pow_exponent_gradient},
     domain=(0.5, 2.0),
     cost=40,
 )
@@ -187,15 +204,23 @@ def _tie_share(b: Any, winner: Any, other: Any) -> Any:
 
 # One operand --------------------------------------------------------------------------------------
 
-neg = _pointwise("neg", "x", np.negative, "-x.", gradients={"x": lambda b, g: b.neg(g)})
+neg = _pointwise(
+    "neg", "x", np.negative, "-x.", infer=numeric("neg"), gradients={"x": lambda b, g: b.neg(g)}
+)
 abs = _pointwise(
-    "abs", "x", np.abs, "|x|.", gradients={"x": lambda b, g, x: b.mul(g, b.sign(x))}
+    "abs",
+    "x",
+    np.abs,
+    "|x|.",
+    infer=numeric("abs"),
+    gradients={"x": lambda b, g, x: b.mul(g, b.sign(x))},
 )
 sign = _pointwise(
     "sign",
     "x",
     np.sign,
     "-1, 0 or 1 (nan for nan).",
+    infer=numeric("sign"),
     gradients={"x": lambda b, g: b.mul(g, 0.0)},
 )
 
@@ -248,17 +273,11 @@ atan = _unary(
 )
 
 
-def _erf(x: np.ndarray) -> np.ndarray:
-    import math
-
-    return np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64))
-
-
 TWO_OVER_SQRT_PI = 1.1283791670955126
 
 erf = _unary(
     "erf",
-    _erf,
+    lambda x: special_erf(np.asarray(x, dtype=np.float64)),
     "Error function.",
     lambda b, g, x: b.mul(g, b.mul(b.exp(b.neg(b.mul(x, x))), TWO_OVER_SQRT_PI)),
 )
@@ -296,8 +315,9 @@ def _bitwise(name: str, operands: str, evaluate: Rule, doc: str) -> Op:
         for t in types:
             if t.dtype.is_floating_point:
                 raise DTypeError(f"[{name}] needs integer or bool operands, given {t}")
-        result: tuple[TensorType, ...] = same(name)(*types)
-        return result
+            if t.dtype is bool_ and name.startswith("shift"):
+                raise DTypeError(f"[{name}] needs integer operands, given {t}")
+        return same(name)(*types)
 
     return _pointwise(name, operands, evaluate, doc, infer=infer)
 
@@ -326,9 +346,7 @@ shift_right = _bitwise(
 )
 
 
-def _where_types(
-    condition: TensorType, x: TensorType, y: TensorType
-) -> tuple[TensorType, ...]:
+def _where_types(condition: TensorType, x: TensorType, y: TensorType) -> tuple[TensorType, ...]:
     if condition.dtype is not bool_:
         raise DTypeError(f"[where] the condition must be bool, given {condition}")
     dtype = common_dtype("where", x, y)
@@ -370,6 +388,8 @@ cast = declare(
 
 
 def _bitcast_types(x: TensorType, *, dtype: DType) -> tuple[TensorType, ...]:
+    if dtype is not x.dtype and bool_ in (dtype, x.dtype):
+        raise DTypeError(f"[bitcast] a bool has no bit pattern of its own: {x} to {dtype.name}")
     if dtype.itemsize != x.dtype.itemsize:
         raise DTypeError(f"[bitcast] {x.dtype.name} and {dtype.name} differ in width")
     return (x.with_dtype(dtype),)

@@ -1,8 +1,8 @@
 """Primitive reductions over static dimensions.
 
-Attributes: `dims`, normalised and distinct, and `keepdim`. Sums of integers and bools must be widened by
-an explicit cast before (the front end follows PyTorch and sums them in i64). Floating-point sums may be
-associated in any order; NumPy's pairwise order is one of them.
+Attributes: `dims`, normalised and distinct, and `keepdim`. Sums of integers and bools must be
+widened by an explicit cast before (the front end follows PyTorch and sums them in i64).
+Floating-point sums may be associated in any order; NumPy's pairwise order is one of them.
 """
 
 from __future__ import annotations
@@ -28,22 +28,19 @@ def _sum_gradient(b: Any, g: Any, x_type: TensorType, dims: tuple[int, ...]) -> 
     return b.expand(_spread(b, g, x_type, dims), shape=x_type.shape)
 
 
-def _prod_gradient(
-    b: Any, g: Any, x: Any, out: Any, dims: tuple[int, ...]
-) -> Any:
+def _prod_gradient(b: Any, g: Any, x: Any, dims: tuple[int, ...]) -> Any:
     """g * (product of the others), right where some factors are zero.
 
-    With no zero the others' product is out / x; with one zero it is nonzero only there; with two or more it
-    is zero everywhere. `safe` is x with its zeros replaced by 1, so its product is that of the nonzeros.
+    With no zero the others' product is out / x; with one zero it is nonzero only there; with two or
+    more it is zero everywhere. `safe` is x with its zeros replaced by 1, so its product is that of
+    the nonzeros.
     """
     zero = b.eq(x, 0.0)
     safe = b.where(zero, 1.0, x)
     zeros = b.sum(b.cast(zero, dtype=x.type.dtype), dims=dims, keepdim=True)
     others = b.prod(safe, dims=dims, keepdim=True)
     no_zero = b.mul(b.div(others, safe), b.cast(b.eq(zeros, 0.0), dtype=x.type.dtype))
-    one_zero = b.where(
-        zero, b.mul(others, b.cast(b.eq(zeros, 1.0), dtype=x.type.dtype)), no_zero
-    )
+    one_zero = b.where(zero, b.mul(others, b.cast(b.eq(zeros, 1.0), dtype=x.type.dtype)), no_zero)
     return b.mul(_spread(b, g, x.type, dims), one_zero)
 
 

@@ -1,14 +1,18 @@
 """Shared pieces of the op declarations: type rules and argument checks.
 
-Every function here either returns result types or raises the error that the user sees; messages name
-the operation and the types given.
+Every function here either returns result types or raises the error that the user sees; messages
+name the operation and the types given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from braze.ir.dtypes import DType, bool_
 from braze.ir.errors import DimensionError, DTypeError, ShapeError
 from braze.ir.types import Shape, TensorType, broadcast_shapes, tensor_type
+
+Infer = Callable[..., tuple[TensorType, ...]]
 
 
 def common_dtype(name: str, *types: TensorType) -> DType:
@@ -23,11 +27,13 @@ def common_device(name: str, *types: TensorType) -> str:
     """The one device that all operands are on."""
     devices = {t.device for t in types}
     if len(devices) > 1:
-        raise DTypeError(f"[{name}] operands are on different devices: {', '.join(map(str, types))}")
+        raise DTypeError(
+            f"[{name}] operands are on different devices: {', '.join(map(str, types))}"
+        )
     return types[0].device
 
 
-def same(name: str):  # type: ignore[no-untyped-def]
+def same(name: str) -> Infer:
     """Rule: broadcast the shapes, keep the common dtype."""
 
     def infer(*types: TensorType) -> tuple[TensorType, ...]:
@@ -38,20 +44,31 @@ def same(name: str):  # type: ignore[no-untyped-def]
     return infer
 
 
-def floating(name: str):  # type: ignore[no-untyped-def]
+def floating(name: str) -> Infer:
     """Rule: as `same`, for floating-point operands only."""
 
     def infer(*types: TensorType) -> tuple[TensorType, ...]:
         for t in types:
             if not t.dtype.is_floating_point:
                 raise DTypeError(f"[{name}] needs a floating-point operand, given {t}")
-        result: tuple[TensorType, ...] = same(name)(*types)
-        return result
+        return same(name)(*types)
 
     return infer
 
 
-def predicate(name: str):  # type: ignore[no-untyped-def]
+def numeric(name: str) -> Infer:
+    """Rule: as `same`, for anything but bool."""
+
+    def infer(*types: TensorType) -> tuple[TensorType, ...]:
+        for t in types:
+            if t.dtype is bool_:
+                raise DTypeError(f"[{name}] needs a numeric operand, given {t}; cast it first")
+        return same(name)(*types)
+
+    return infer
+
+
+def predicate(name: str) -> Infer:
     """Rule: broadcast the shapes; the result is bool."""
 
     def infer(*types: TensorType) -> tuple[TensorType, ...]:
