@@ -8,7 +8,7 @@ byte, f16 and bf16 are their sixteen bits). `lanes == 1` stands for scalars thro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from llvmlite import ir
@@ -96,6 +96,12 @@ class _Text(ir.Constant):
 
 def constant(type: ir.Type, value: float | int) -> ir.Constant:
     """The same number in every lane: floats are rounded, integers wrap."""
+    # By text, since 0.0 and -0.0 are equal.
+    return _constant(type, repr(value), value)
+
+
+@lru_cache(maxsize=4096)
+def _constant(type: ir.Type, _text: str, value: float | int) -> ir.Constant:
     element = element_of(type)
     if isinstance(element, ir.IntType):
         number = int(value) & ((1 << element.width) - 1)

@@ -90,7 +90,8 @@ def _power_f64(m: Math, x: Num, y: Num) -> Num:
     log_high, log_low = _log_double(m, x)
     high, low = m.two_product(log_high, y)
     low = m.fma(log_low, y, low)
-    total = high + low
+    # An infinite product has no finite error.
+    total = m.select(m.abs(high) < inf, high + low, high)
     bounded = m.at_least(m.at_most(total, 710.0), -746.0)
     whole, n = m.nearest(bounded * LOG2_E)
     r = m.fma(-whole, x.of(LN2[0]), high)
@@ -152,6 +153,10 @@ def _positive_remainder(m: Math, x: Num, y: Num) -> Num:
     b = m.builder
     bits = bits_of(x.type)
     shift, keep = (52, 48) if bits == 64 else (23, 20)
+    lift = shift + 1
+    subnormal = y < (2.0**-1022 if bits == 64 else 2.0**-126)
+    exponent = m.bits(m.select(subnormal, y * 2.0**lift, y)) >> shift
+    exponent = exponent - m.select(subnormal, exponent.of(lift), exponent.of(0))
     before = b.block
     loop = b.append_basic_block("remainder")
     done = b.append_basic_block("remainder.done")
@@ -160,12 +165,13 @@ def _positive_remainder(m: Math, x: Num, y: Num) -> Num:
     phi = b.phi(x.type)
     phi.add_incoming(x.value, before)
     rest = m.num(phi)
-    distance = (m.bits(rest) >> shift) - (m.bits(y) >> shift) - keep
+    distance = (m.bits(rest) >> shift) - exponent - keep
     distance = m.select(distance > 0, distance, distance.of(0))
-    # Within the range of normal numbers; the next rounds do what is left.
-    largest = 1000 if bits == 64 else 120
-    distance = m.select(distance < largest, distance, distance.of(largest))
-    step = y * m.power_of_two(distance, x.type)
+    # In four factors: 2^distance alone might be no number of the format.
+    quarter = distance >> 2
+    factor = m.power_of_two(quarter, x.type)
+    last = m.power_of_two(distance - quarter * 3, x.type)
+    step = y * factor * factor * factor * last
     quotient = m.floor(rest / step)
     reduced = _exact_difference(m, rest, quotient, step)
     reduced = m.select(reduced < 0.0, reduced + step, reduced)

@@ -149,11 +149,18 @@ class Math:
         return self._call("fmuladd", x, x.of(y), x.of(z))
 
     def polynomial(self, x: Num, coefficients: Sequence[float]) -> Num:
-        """c[0] + c[1] x + c[2] x^2 + ... by Horner's rule."""
-        total = x.of(coefficients[-1])
-        for coefficient in reversed(coefficients[:-1]):
-            total = self.fma(total, x, coefficient)
-        return total
+        """c[0] + c[1] x + c[2] x^2 + ... by Estrin's scheme, whose chain of dependences is short."""
+        terms = [x.of(coefficient) for coefficient in coefficients]
+        power = x
+        while len(terms) > 1:
+            pairs = [
+                self.fma(terms[i + 1], power, terms[i]) if i + 1 < len(terms) else terms[i]
+                for i in range(0, len(terms), 2)
+            ]
+            terms = pairs
+            if len(terms) > 1:
+                power = power * power
+        return terms[0]
 
     def abs(self, x: Num) -> Num:
         return self._call("fabs", x)

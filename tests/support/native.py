@@ -11,8 +11,11 @@ import numpy as np
 
 from braze.codegen.llvm.compile import compile_object
 from braze.codegen.llvm.program import generate
-from braze.ir.loops import Program
-from braze.ir.target import Target
+from braze.ir.dtypes import DType
+from braze.ir.index import Index, LoopVar
+from braze.ir.loops import Apply, Buffer, Load, Loop, Nest, Placement, Program, Statement, Store
+from braze.ir.op import Op
+from braze.ir.target import TARGET_NAMES, Target, can_run, named_target
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import link
 from braze.runtime.pool import get_pool
@@ -124,7 +127,19 @@ def run_native(
 @functools.cache
 def runnable_targets() -> tuple[Target, ...]:
     """The named targets that this machine can run."""
-    from braze.ir.target import TARGET_NAMES, can_run, named_target
-
     named = [named_target(name) for name in TARGET_NAMES]
     return tuple(target for target in named if can_run(target, host_target()) is None)
+
+
+def elementwise(op: Op, operands: Sequence[DType], result: DType, numel: int) -> Program:
+    """out[i] = op(x0[i], x1[i], ...) for i < numel, as a program of one vector loop."""
+    inputs = tuple(Buffer(f"x{n}", dtype, numel, "in") for n, dtype in enumerate(operands))
+    out = Buffer("out", result, numel, "out")
+    var = LoopVar("i", numel)
+    index = Index.of(var)
+    value = Apply(op, tuple(Load(buffer, index) for buffer in inputs), result)
+    body: list[Statement] = [Loop(var, [Store(out, index, value)], "vector")]
+    placements = {b.name: Placement("input", n) for n, b in enumerate(inputs)}
+    placements["out"] = Placement("output", 0)
+    kernel = Nest(f"map_{op.name}", (*inputs, out), body)
+    return Program("elementwise", len(inputs), 1, [[kernel]], placements, 0)
