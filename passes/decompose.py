@@ -34,14 +34,14 @@ def decompose(graph: Graph) -> Graph:
             if node.op.is_primitive:
                 new.keep(node)
             else:
-                new.replace(node, new.expand(node.op, new.operands(node), node.attributes))
+                new.replace(node, new.unfold_call(node.op, new.operands(node), node.attributes))
     return new.done()
 
 
 class _Expander(Rewriter):
     """A rewriter on which a composite operation emits its primitives at once."""
 
-    def expand(
+    def unfold_call(
         self, op: Op, operands: Sequence[Value], attributes: dict[str, AttributeValue]
     ) -> Value | tuple[Value, ...]:
         assert op.decompose is not None
@@ -53,4 +53,4 @@ class _Expander(Rewriter):
         op = op_named(name)
         if op.is_primitive:
             return emit
-        return lambda *operands, **attributes: self.expand(op, self.lift(operands), attributes)
+        return lambda *operands, **attributes: self.unfold_call(op, self.lift(operands), attributes)

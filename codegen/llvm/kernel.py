@@ -82,6 +82,7 @@ class KernelFunction:
         for argument, label in zip(self.function.args, ("buffers", "chunk", "thread"), strict=True):
             argument.name = label
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self._inputs = program.inputs
         self._inputs_and_outputs = program.inputs + program.outputs
         self._slots: dict[int, ir.Value] = {}
         self._placements = placements
@@ -99,7 +100,7 @@ class KernelFunction:
     def _locate(self, buffer: Buffer) -> ir.Value:
         place = self._placements[buffer.name]
         if place.kind != "arena":
-            return self._slot(place.slot)
+            return self._slot(place.slot + (self._inputs if place.kind == "output" else 0))
         arena = self._slot(self._inputs_and_outputs)
         if place.offset == 0:
             return arena
