@@ -124,13 +124,11 @@ class Problem:
         )
 
     def program(self) -> Program:
-        placements = {
-            name: Placement("input" if b.access == "in" else "output", slot)
-            for slot, (name, b) in enumerate(self.buffers.items())
-        }
-        inputs = sum(b.access == "in" for b in self.buffers.values())
-        outputs = len(self.buffers) - inputs
-        return Program("test", inputs, outputs, [[self.contraction]], placements, 0)
+        read = [name for name, b in self.buffers.items() if b.access == "in"]
+        written = [name for name, b in self.buffers.items() if b.access != "in"]
+        placements = {name: Placement("input", i) for i, name in enumerate(read)}
+        placements |= {name: Placement("output", i) for i, name in enumerate(written)}
+        return Program("test", len(read), len(written), [[self.contraction]], placements, 0)
 
     def reference(self) -> np.ndarray:
         """The plain sum, by NumPy in double precision (integers: in their own), in `out_order`."""
