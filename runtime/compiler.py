@@ -87,7 +87,7 @@ def _to_llvm(graph: Graph, target: Target, record: Recorder | None) -> tuple[Pro
     from braze.passes import compile_graph
 
     program, report = compile_graph(graph, target, record)
-    if record is not None:
+    if record is not None and record.stages[-1].kind != "loops":
         record("loops", program)
     generated = generate(program, target)
     pointers = len(graph.inputs) + len(graph.outputs) + 3
