@@ -10,7 +10,7 @@ from typing import Any
 
 from braze.ir.dtypes import i64
 from braze.ir.errors import ShapeError
-from braze.ir.op import declare
+from braze.ir.op import AttributeKind, declare
 from braze.ir.ops.composite import (
     Ints,
     along,
@@ -94,7 +94,7 @@ def _avg_pool(
     return channels_second(b, as_dtype(b, out, x.type.dtype))
 
 
-WINDOWS = {
+WINDOWS: dict[str, AttributeKind] = {
     "kernel": tuple,
     "stride": tuple,
     "padding": tuple,

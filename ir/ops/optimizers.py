@@ -30,8 +30,8 @@ def _check_scalars(name: str, param: TensorType, *scalars: TensorType) -> None:
     for t in scalars:
         if t.shape != () or t.dtype not in (param.dtype, f64):
             raise DTypeError(
-                f"[{name}] scalars must be {param.dtype.name}[] or f64[] for the parameter {param}, "
-                f"given {t}"
+                f"[{name}] scalars must be {param.dtype.name}[] or f64[] for the parameter "
+                f"{param}, given {t}"
             )
 
 
@@ -198,8 +198,8 @@ adam_step = declare(
     differentiable=False,
     domain=(0.1, 0.9),
     doc="""m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g ** 2; then
-param - lr / correction1 * m / (sqrt(v / correction2) + eps), where correction_i = 1 - beta_i ** t at
-step t = 1, 2, ... The decay weight_decay * param is added to g, or with `decoupled` (AdamW) the
-parameter is multiplied by 1 - lr * weight_decay first. Kingma and Ba, arXiv 1412.6980; Loshchilov and
-Hutter, arXiv 1711.05101.""",
+param - lr / correction1 * m / (sqrt(v / correction2) + eps), where correction_i = 1 - beta_i ** t
+at step t = 1, 2, ... The decay weight_decay * param is added to g, or with `decoupled` (AdamW) the
+parameter is multiplied by 1 - lr * weight_decay first. Kingma and Ba, arXiv 1412.6980; Loshchilov
+and Hutter, arXiv 1711.05101.""",
 )

@@ -118,10 +118,9 @@ def _max_pool_array(
     low = -np.inf if x.dtype.kind not in "iu" else np.iinfo(x.dtype).min
     borders = [(0, 0), (0, 0), *((p, max(a, 0)) for p, a in zip(padding, after, strict=True))]
     padded = np.pad(x, borders, constant_values=low) if np.any(borders) else x
-    floating = x.dtype.kind not in "iu"
+    with_nan = x.dtype.kind not in "iu" and bool(np.isnan(x).any())
     best: np.ndarray | None = None
     taps = np.zeros((*x.shape[:2], *count), dtype=tap_dtype(kernel).numpy)
-    indices = np.zeros(taps.shape, dtype=np.int64)
     for number, tap in enumerate(np.ndindex(*kernel)):
         places = [slice(None), slice(None)]
         for t, n, s, d in zip(tap, count, stride, dilation, strict=True):
@@ -131,19 +130,27 @@ def _max_pool_array(
             best = here.copy()
             continue
         better = here > best
-        if floating:
+        if with_nan:
             better |= np.isnan(here) & ~np.isnan(best)
         np.copyto(best, here, where=better)
-        taps[better] = number
+        np.copyto(taps, taps.dtype.type(number), where=better)
     assert best is not None
-    rest = math.prod(kernel)
-    for axis, k in enumerate(kernel):
-        rest //= k
-        starts = np.arange(count[axis]) * stride[axis] - padding[axis]
+    return best, _plane_index_array(taps, size, kernel, stride, padding, dilation), taps
+
+
+def _plane_index_array(
+    taps: np.ndarray, size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> np.ndarray:
+    """As `_plane_index`: each axis' places for each tap by table."""
+    indices = np.zeros(taps.shape, dtype=np.int64)
+    numbers = np.unravel_index(np.arange(math.prod(kernel)), kernel)
+    for axis, offsets in enumerate(numbers):
+        starts = np.arange(taps.shape[axis + 2]) * stride[axis] - padding[axis]
         starts = starts.reshape([-1 if a == axis else 1 for a in range(len(kernel))])
-        place = taps.astype(np.int64) // rest % k * dilation[axis] + starts
-        indices = indices * size[axis] + np.maximum(place, 0)
-    return best, indices, taps
+        place = (offsets * dilation[axis])[taps] + starts
+        indices *= size[axis]
+        indices += np.maximum(place, 0) if padding[axis] else place
+    return indices
 
 
 GEOMETRY = {"kernel": tuple, "stride": tuple, "padding": tuple, "dilation": tuple}
