@@ -1,0 +1,180 @@
+"""Gathers, scatters and checks against plain loops."""
+
+import numpy as np
+import pytest
+from gradients import gradcheck_op
+
+import braze.ir as ir
+from braze.ir.dtypes import ALL
+
+OPS = {op.name: op for op in ir.all_ops() if op.category in ("gather", "scatter", "check")}
+INDEX_DTYPES = [np.int64, np.int32]
+
+# Operation, shape of x, dim, shape of the index. Sizes of 1 in the index may be smaller than x's.
+CASES = [
+    ("take", (4, 3), 0, (2,)),
+    ("take", (2, 5, 3), 1, (2, 2)),
+    ("take", (4, 3), 1, ()),
+    ("take", (4, 3), 0, (0,)),
+    ("take", (0, 3), 0, (0,)),
+    ("take_along", (4, 3), 0, (2, 3)),
+    ("take_along", (2, 5, 3), 1, (2, 7, 1)),
+    ("index_add", (4, 3), 0, (6,)),
+    ("index_add", (2, 5, 3), 1, (2, 2)),
+    ("index_add", (4, 3), 1, ()),
+    ("scatter_add", (4, 3), 0, (6, 2)),
+    ("scatter_add", (2, 5, 3), 2, (2, 4, 5)),
+]
+IDS = [f"{c[0]}-{i}" for i, c in enumerate(CASES)]
+
+
+def operands_of(name, shape, dim, index_shape, dtype=np.float64, index_dtype=np.int64):
+    generator = np.random.default_rng(0)
+    x = (
+        generator.integers(0, 9, shape) % 2
+        if np.dtype(dtype) == np.bool_
+        else generator.uniform(0, 9, shape)
+    )
+    index = generator.integers(0, max(shape[dim], 1), index_shape).astype(index_dtype)
+    updates_shape = index_shape
+    if name == "index_add":
+        updates_shape = (*shape[:dim], *index_shape, *shape[dim + 1 :])
+    operands = [x.astype(dtype), index]
+    if name.endswith("_add"):
+        operands.append(generator.uniform(0, 9, updates_shape).astype(dtype))
+    return operands
+
+
+def test_all_are_covered():
+    assert {c[0] for c in CASES} | {"check_range"} == set(OPS)
+
+
+@pytest.mark.parametrize("dtype", ALL, ids=lambda d: d.name)
+@pytest.mark.parametrize("index_dtype", INDEX_DTYPES)
+@pytest.mark.parametrize(("name", "shape", "dim", "index_shape"), CASES, ids=IDS)
+def test_types_and_values_agree(name, shape, dim, index_shape, index_dtype, dtype):
+    operands = operands_of(name, shape, dim, index_shape, dtype.numpy, index_dtype)
+    types = [ir.tensor_type(ir.from_numpy(o.dtype), o.shape) for o in operands]
+    (expected,) = OPS[name].result_types(types, {"dim": dim})
+    found = OPS[name].evaluate(*operands, dim=dim)
+    assert ir.tensor_type(ir.from_numpy(found.dtype), found.shape) == expected
+
+
+@pytest.mark.parametrize(("name", "shape", "dim", "index_shape"), CASES, ids=IDS)
+def test_by_loops(name, shape, dim, index_shape):
+    x, index, *updates = operands_of(name, shape, dim, index_shape)
+    out = OPS[name].evaluate(x, index, *updates, dim=dim)
+    expected = x.copy() if updates else np.zeros(out.shape)
+    whole = out.shape if name.startswith("take") else updates[0].shape
+    for place in np.ndindex(*whole):
+        if name in ("take", "index_add"):
+            at = place[dim : dim + len(index_shape)]
+            source = (*place[:dim], index[at], *place[dim + len(index_shape) :])
+        else:
+            source = (*place[:dim], index[place], *place[dim + 1 :])
+        if updates:
+            expected[source] += updates[0][place]
+        else:
+            expected[place] = x[source]
+    np.testing.assert_allclose(out, expected)
+
+
+@pytest.mark.parametrize(("name", "shape", "dim", "index_shape"), CASES, ids=IDS)
+def test_gradients(name, shape, dim, index_shape):
+    operands = operands_of(name, shape, dim, index_shape)
+    gradcheck_op(name, operands, {"dim": dim}, second=True)
+
+
+@pytest.mark.parametrize("name", ["take", "take_along", "index_add", "scatter_add"])
+def test_indices_out_of_range_are_clamped(name):
+    """`check_range` reports them; here no memory outside the operand is touched."""
+    x, index = np.zeros(3), np.array([-5, 1, 7])
+    operands = [x, index] if name.startswith("take") else [x, index, np.array([1.0, 2.0, 4.0])]
+    if name.startswith("take"):
+        x[:] = 1, 2, 4
+    assert OPS[name].evaluate(*operands, dim=0).tolist() == [1, 2, 4]
+
+
+def test_operands_are_left_alone():
+    x, index, updates = np.zeros(3), np.array([1, 1]), np.ones(2)
+    for name in ("index_add", "scatter_add"):
+        assert OPS[name].evaluate(x, index, updates, dim=0).tolist() == [0, 2, 0]
+    assert x.tolist() == [0, 0, 0]
+
+
+def check(index, low=0, high=10):
+    return OPS["check_range"].evaluate(np.asarray(index), low=low, high=high, message="nll_loss")
+
+
+def test_check_range():
+    for fine in ([0, 9], [], 5, np.array([3], np.uint8), np.zeros((0, 4), np.int32)):
+        assert check(np.asarray(fine, dtype=getattr(fine, "dtype", np.int64))) == ()
+    for wrong, value in [([3, 10, -1], 10), ([-1], -1), (12, 12), (np.array([200], np.uint8), 200)]:
+        with pytest.raises(IndexError) as caught:
+            check(wrong)
+        assert str(caught.value) == f"[nll_loss] index {value} is out of range [0, 10)"
+    assert check(np.array([0], np.uint8), low=-5, high=300) == ()
+
+
+def test_check_range_has_no_result_and_an_effect():
+    op = OPS["check_range"]
+    at = {"low": 0, "high": 10, "message": "nll_loss"}
+    assert op.effect and op.result_types([ir.tensor_type(ir.i64, (3,))], at) == ()
+    with pytest.raises(ir.DTypeError, match=r"\[nll_loss\] the index must be an integer"):
+        op.result_types([ir.tensor_type(ir.f32, (3,))], at)
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "dim", "message"),
+    [
+        ("take", [(0, 3), (2,)], 0, "[take] dimension 0 of f32[0,3] is empty"),
+        ("take_along", [(0, 3), (2, 3)], 0, "[take_along] dimension 0 of f32[0,3] is empty"),
+        (
+            "take_along",
+            [(2, 3), (3, 3)],
+            1,
+            "[take_along] index i64[3,3] does not fit f32[2,3] along dimension 1",
+        ),
+        (
+            "take_along",
+            [(2, 3), (2,)],
+            0,
+            "[take_along] index i64[2] does not fit f32[2,3] along dimension 0",
+        ),
+        (
+            "index_add",
+            [(4, 3), (2,), (3, 3)],
+            0,
+            "[index_add] f32[3,3] does not fit f32[4,3] indexed by i64[2] at 0",
+        ),
+        ("index_add", [(0, 3), (2,), (2, 3)], 0, "[index_add] dimension 0 of f32[0,3] is empty"),
+        (
+            "scatter_add",
+            [(2, 3), (2, 2), (2, 3)],
+            1,
+            "[scatter_add] f32[2,3] and i64[2,2] must have one shape",
+        ),
+        (
+            "scatter_add",
+            [(2, 3), (3, 3), (3, 3)],
+            1,
+            "[scatter_add] index i64[3,3] does not fit f32[2,3] along dimension 1",
+        ),
+    ],
+)
+def test_shape_errors(name, shapes, dim, message):
+    dtypes = [ir.f32, ir.i64, ir.f32]
+    types = [ir.tensor_type(d, s) for d, s in zip(dtypes, shapes, strict=False)]
+    with pytest.raises(ir.ShapeError) as caught:
+        OPS[name].result_types(types, {"dim": dim})
+    assert str(caught.value) == message
+
+
+def test_index_dtypes():
+    types = [ir.tensor_type(ir.f32, (3,)), ir.tensor_type(ir.f32, (2,))]
+    with pytest.raises(
+        ir.DTypeError, match=r"\[take\] the index must be int64 or int32, given f32"
+    ):
+        OPS["take"].result_types(types, {"dim": 0})
+    with pytest.raises(ir.DimensionError, match=r"\[take\] dimension 1 is outside f32\[3\]"):
+        OPS["take"].result_types([types[0], ir.tensor_type(ir.i64, (2,))], {"dim": 1})
