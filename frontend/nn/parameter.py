@@ -1,8 +1,8 @@
-"""Parameters: leaf tensors that a module owns and an optimizer updates. Comes in a tensor, goes out a copy with a role."""
+"""Parameters: leaf tensors that a module owns and an optimizer updates. Comes in a tensor, goes out
+a copy with a role.
+"""
 
 from __future__ import annotations
-
-from typing import Any
 
 from braze.autograd.modes import no_grad
 from braze.functions.movement import clone
@@ -37,7 +37,8 @@ class Parameter(Tensor):
             copied = clone(source)
         parameter = object.__new__(cls)
         for name in _SLOTS:
-            setattr(parameter, name, getattr(copied, name))
+            if hasattr(copied, name):
+                setattr(parameter, name, getattr(copied, name))
         parameter._handle.flags |= PARAM
         parameter.requires_grad = requires_grad
         return parameter

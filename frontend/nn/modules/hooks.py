@@ -1,7 +1,8 @@
 """Hooks of modules: kept in ordered tables, run around `forward` and in the backward pass.
 
-A module without hooks never comes here. For backward hooks the tensor arguments (and results) of a call pass through
-one identity operation each, whose gradient is then exactly what flows through this call of the module.
+A module without hooks never comes here. For backward hooks the tensor arguments (and results) of a
+call pass through one identity operation each, whose gradient is then exactly what flows through
+this call of the module.
 """
 
 from __future__ import annotations
@@ -192,7 +193,8 @@ def _as_gradients(answer: Any, count: int, what: str) -> Gradients:
     gradients = answer if isinstance(answer, tuple) else (answer,)
     if len(gradients) != count:
         raise RuntimeError(
-            f"Backward hook returned an invalid number of {what}, got {len(gradients)}, but expected {count}"
+            f"Backward hook returned an invalid number of {what}, got {len(gradients)}, but "
+            f"expected {count}"
         )
     return gradients
 

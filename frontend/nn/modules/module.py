@@ -1,7 +1,7 @@
 """The base of all layers and networks: named parameters, buffers and children, and a cheap call.
 
-PyTorch's protocol. Hooks are in `braze.nn.modules.hooks`, saving and loading in `braze.nn.modules.state`, walking and
-converting in `braze.nn.modules.tree`.
+PyTorch's protocol. Hooks are in `braze.nn.modules.hooks`, saving and loading in
+`braze.nn.modules.state`, walking and converting in `braze.nn.modules.tree`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from braze.tensors import Tensor
 def type_name(value: Any) -> str:
     """A value's type as error messages name it."""
     kind = type(value)
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return (
+        kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    )
 
 
 class Module(ModuleTree):
-    """A layer or network: subclass it, register parameters and children by assigning them, define `forward`.
+    """A layer or network: subclass it, register parameters and children by assigning them, define
+    `forward`.
 
     Attributes:
         training: whether dropout, batch normalisation and the like act as in training.
@@ -117,16 +120,20 @@ class Module(ModuleTree):
     def register_full_backward_pre_hook(
         self, hook: Callable[..., Any], prepend: bool = False
     ) -> HookHandle:
-        """Call `hook(module, grad_output)` when the gradients of the results are known; it may replace them."""
+        """Call `hook(module, grad_output)` when the gradients of the results are known; it may
+        replace them.
+        """
         return HookHandle(self._backward_pre_hooks, hook, prepend)
 
     def register_full_backward_hook(
         self, hook: Callable[..., Any], prepend: bool = False
     ) -> HookHandle:
-        """Call `hook(module, grad_input, grad_output)` when the gradients of the arguments are known.
+        """Call `hook(module, grad_input, grad_output)` when the gradients of the arguments are
+        known.
 
-        Both are tuples, one entry for each positional argument or result (None where it is no tensor or needs no
-        gradient). A tuple that the hook returns replaces `grad_input`. A result that nothing used counts as zero.
+        Both are tuples, one entry for each positional argument or result (None where it is no
+        tensor or needs no gradient). A tuple that the hook returns replaces `grad_input`. A result
+        that nothing used counts as zero.
         """
         return HookHandle(self._backward_hooks, hook, prepend)
 
@@ -151,8 +158,10 @@ class Module(ModuleTree):
                 )
             if param.grad_fn is not None:
                 raise ValueError(
-                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created "
-                    "explicitly. To express one as a function of another Tensor, compute the value in the forward() "
+                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must "
+                    "be created "
+                    "explicitly. To express one as a function of another Tensor, compute the value "
+                    "in the forward() "
                     "method."
                 )
         self._parameters[name] = param
@@ -272,9 +281,11 @@ class Module(ModuleTree):
     def state_dict(
         self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
     ) -> Any:
-        """The parameters and persistent buffers of the module and all below it, by their dotted names.
+        """The parameters and persistent buffers of the module and all below it, by their dotted
+        names.
 
-        The tensors look into the module's own memory: they change as it trains. Clone what must not.
+        The tensors look into the module's own memory: they change as it trains. Clone what must
+        not.
         """
         found = state.new_state_dict() if destination is None else destination
         if hasattr(found, "_metadata"):
@@ -323,7 +334,16 @@ class Module(ModuleTree):
         error_msgs: list[str],
     ) -> None:
         for hook in list(self._load_state_dict_pre_hooks.values()):
-            hook(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+            hook(
+                self,
+                state_dict,
+                prefix,
+                local_metadata,
+                strict,
+                missing_keys,
+                unexpected_keys,
+                error_msgs,
+            )
         state.load_own(
             self, state_dict, prefix, local_metadata, missing_keys, unexpected_keys, error_msgs
         )
@@ -348,7 +368,9 @@ class Module(ModuleTree):
         return HookHandle(self._state_dict_hooks, hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Call `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)` before loading."""
+        """Call `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)`
+        before loading.
+        """
         return HookHandle(self._load_state_dict_pre_hooks, hook)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> HookHandle:

@@ -1,4 +1,6 @@
-"""`state_dict` and `load_state_dict`: a module's parameters and persistent buffers by name, and back."""
+"""`state_dict` and `load_state_dict`: a module's parameters and persistent buffers by name, and
+back.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ class IncompatibleKeys(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # also what str() gives
         if not self.missing_keys and not self.unexpected_keys:
             return "<All keys matched successfully>"
         return (
@@ -33,11 +35,9 @@ class IncompatibleKeys(NamedTuple):
             f"unexpected_keys={self.unexpected_keys})"
         )
 
-    __str__ = __repr__
-
 
 class StateDict(OrderedDict[str, Any]):
-    """Names to tensors, in the order of registration. `_metadata` holds the version of each module."""
+    """Names to tensors, in the order of registration. `_metadata` holds each module's version."""
 
     _metadata: OrderedDict[str, dict[str, Any]]
 
@@ -61,7 +61,9 @@ def save_own(module: Module, destination: Any, prefix: str, keep_vars: bool) -> 
         destination[prefix + EXTRA_STATE] = module.get_extra_state()
 
 
-def load(module: Module, state_dict: Mapping[str, Any], strict: bool, assign: bool) -> IncompatibleKeys:
+def load(
+    module: Module, state_dict: Mapping[str, Any], strict: bool, assign: bool
+) -> IncompatibleKeys:
     """Copy (or with `assign` put) the values into a module and all below it.
 
     Raises:
@@ -75,7 +77,8 @@ def load(module: Module, state_dict: Mapping[str, Any], strict: bool, assign: bo
     errors: list[str] = []
     metadata = getattr(state_dict, "_metadata", None) or {}
     given = StateDict(state_dict)
-    # Values are written straight into memory below, so nothing that reads the old ones may be pending.
+    # Values are written straight into memory below, so nothing that reads the old ones may be
+    # pending.
     flush()
     with no_grad():
         _load_below(module, given, "", metadata, strict, assign, missing, unexpected, errors)
@@ -123,8 +126,10 @@ def _after_load(module: Module, result: IncompatibleKeys) -> None:
         for hook in list(child._load_state_dict_post_hooks.values()):
             if hook(child, result) is not None:
                 raise RuntimeError(
-                    "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to return "
-                    "new values, if incompatible_keys need to be modified, it should be done inplace."
+                    "Hooks registered with ``register_load_state_dict_post_hook`` are not expected "
+                    "to return "
+                    "new values, if incompatible_keys need to be modified, it should be done "
+                    "inplace."
                 )
 
 
@@ -137,7 +142,9 @@ def load_own(
     unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Load a module's own parameters and persistent buffers; note what is missing, surplus or wrong."""
+    """Load a module's own parameters and persistent buffers; note what is missing, surplus or
+    wrong.
+    """
     own: dict[str, Tensor | None] = dict(module._parameters)
     own.update(
         (name, buffer)
@@ -177,8 +184,8 @@ def _load_one(
 ) -> None:
     if not isinstance(value, (Tensor, np.ndarray)):
         errors.append(
-            f'While copying the parameter named "{key}", expected a Tensor or an array from checkpoint but '
-            f"received {type(value)}"
+            f'While copying the parameter named "{key}", expected a Tensor or an array from '
+            f"checkpoint but received {type(value)}"
         )
         return
     shape = tuple(value.shape)

@@ -209,7 +209,8 @@ class ModuleTree:
         return self
 
     def to(self: Self, *args: Any, dtype: Any = None, device: Any = None, **ignored: Any) -> Self:
-        """Convert the floating-point parameters and buffers to a dtype, or move everything to a device.
+        """Convert the floating-point parameters and buffers to a dtype, or move everything to a
+        device.
 
         Takes a dtype, a device, or a tensor to be like. `non_blocking` is accepted.
 

@@ -1,0 +1,253 @@
+"""Activation functions."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+from braze.capture import Call, call_of
+from braze.functions import pointwise, reductions
+from braze.functions.movement import chunk, reshape
+from braze.ir.op import op_named
+from braze.ir.ops.rules import normalise_dimension
+from braze.nn.functional.support import in_place, plain, require_tensor
+from braze.tensors import Tensor, apply
+
+
+@functools.cache
+def _with(name: str, **attributes: Any) -> Call:
+    return call_of(op_named(name), **attributes)
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(input, 0)."""
+    require_tensor("relu", input)
+    return in_place(input, apply(plain("relu"), input), inplace)
+
+
+def relu_(input: Tensor) -> Tensor:
+    """In-place `relu`."""
+    return relu(input, True)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """input where it is positive, else negative_slope * input."""
+    require_tensor("leaky_relu", input)
+    call = _with("leaky_relu", slope=float(negative_slope))
+    return in_place(input, apply(call, input), inplace)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """input where it is positive, else alpha * (exp(input) - 1)."""
+    require_tensor("elu", input)
+    return in_place(input, apply(_with("elu", alpha=float(alpha)), input), inplace)
+
+
+# Klambauer, Unterthiner, Mayr, Hochreiter, "Self-normalizing neural networks", arXiv 1706.02515.
+SELU_ALPHA = 1.6732632423543772
+SELU_SCALE = 1.0507009873554805
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """scale * elu(input, alpha) with the constants of self-normalising networks."""
+    return in_place(input, pointwise.mul(elu(input, SELU_ALPHA), SELU_SCALE), inplace)
+
+
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    """input limited to [min_val, max_val]; the gradient is zero at the limits.
+
+    Raises:
+        ValueError: the limits are in the wrong order.
+    """
+    require_tensor("hardtanh", input)
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    call = _with("hardtanh", low=float(min_val), high=float(max_val))
+    return in_place(input, apply(call, input), inplace)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """input limited to [0, 6]."""
+    return hardtanh(input, 0.0, 6.0, inplace)
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-input))."""
+    return pointwise.UNARY["sigmoid"](input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return pointwise.UNARY["tanh"](input)
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """input * sigmoid(input)."""
+    require_tensor("silu", input)
+    return in_place(input, apply(plain("silu"), input), inplace)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """input * P(X <= input) for a standard normal X; `approximate` is "none" or "tanh"."""
+    require_tensor("gelu", input)
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError(f"approximate argument must be either none or tanh, not {approximate!r}")
+    result: Tensor = apply(_with("gelu", approximate=approximate), input)
+    return result
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * input)) / beta; input itself where beta * input > threshold."""
+    require_tensor("softplus", input)
+    call = _with("softplus", beta=float(beta), threshold=float(threshold))
+    result: Tensor = apply(call, input)
+    return result
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(input)), without overflow."""
+    require_tensor("logsigmoid", input)
+    result: Tensor = apply(plain("log_sigmoid"), input)
+    return result
+
+
+def softsign(input: Tensor) -> Tensor:
+    """input / (1 + |input|)."""
+    return pointwise.div(input, pointwise.add(pointwise.UNARY["abs"](input), 1))
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """input - tanh(input)."""
+    return pointwise.sub(input, tanh(input))
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """relu6(input + 3) / 6."""
+    return in_place(input, pointwise.mul(relu6(pointwise.add(input, 3)), 1 / 6), inplace)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """input * hardsigmoid(input)."""
+    return in_place(input, pointwise.mul(input, hardsigmoid(input)), inplace)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """input * tanh(softplus(input))."""
+    return in_place(input, pointwise.mul(input, tanh(softplus(input))), inplace)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """input where it is positive, else weight * input, one weight or one a channel (dimension 1).
+
+    Raises:
+        RuntimeError: the number of weights is neither 1 nor that of the channels.
+    """
+    count = weight.numel()
+    channels = input.shape[1] if input.ndim > 1 else 1
+    if count not in (1, channels):
+        raise RuntimeError(
+            "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
+            f"{count} and channel size = {channels}."
+        )
+    shape = [1] * input.ndim
+    if count > 1:
+        shape[1] = count
+    scaled = pointwise.mul(reshape(weight, shape), input)
+    return pointwise.where(pointwise.gt(input, 0), input, scaled)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """The first half of a dimension times the sigmoid of the second.
+
+    Raises:
+        RuntimeError: the dimension's size is odd.
+    """
+    d = normalise_dimension("glu", dim, input.ndim)
+    if input.shape[d] % 2:
+        raise RuntimeError(
+            f"Halving dimension must be even, but dimension {d} is size {input.shape[d]}"
+        )
+    left, right = chunk(input, 2, d)
+    return pointwise.mul(left, sigmoid(right))
+
+
+def softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """exp(input) normalised to sum 1 along a dimension."""
+    return reductions.softmax(input, dim, dtype)
+
+
+def log_softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """log(softmax(input)), computed without overflow."""
+    return reductions.log_softmax(input, dim, dtype)
+
+
+def softmin(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """softmax(-input)."""
+    return reductions.softmax(pointwise.neg(input), dim, dtype)
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """input divided by its p-norm along a dimension (by eps where that is smaller)."""
+    size = reductions.norm(input, p, dim, True)
+    return pointwise.div(input, pointwise.clamp(size, min=eps))
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The inner product along a dimension of the two divided by their norms (at least eps)."""
+    product = reductions.sum(pointwise.mul(x1, x2), dim)
+    squares = [reductions.sum(pointwise.mul(x, x), dim) for x in (x1, x2)]
+    norms = [pointwise.sqrt(pointwise.clamp(s, min=eps * eps)) for s in squares]
+    return pointwise.div(product, pointwise.mul(*norms))
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(query @ key.T * scale + mask) @ value.
+
+    Shape: query [..., L, E], key [..., S, E], value [..., S, V] to [..., L, V].
+
+    Args:
+        attn_mask: bool (False hides a key) or added to the scores; broadcasts to [..., L, S].
+        dropout_p: probability of dropping a weight.
+        is_causal: hide the keys after each query.
+        scale: 1 / sqrt(E) by default.
+
+    Raises:
+        RuntimeError: both a mask and `is_causal` are given.
+    """
+    from braze.functions.creation import arange
+    from braze.functions.linalg import matmul
+    from braze.functions.movement import transpose, unsqueeze
+    from braze.ir.dtypes import bool_
+    from braze.nn.functional.dropout import dropout
+
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = matmul(pointwise.mul(query, factor), transpose(key, -2, -1))
+    if is_causal:
+        if attn_mask is not None:
+            raise RuntimeError("Explicit attn_mask should not be set when is_causal=True")
+        rows, columns = arange(query.shape[-2]), arange(key.shape[-2])
+        attn_mask = pointwise.ge(unsqueeze(rows, 1), unsqueeze(columns, 0))
+    if attn_mask is not None:
+        if attn_mask.dtype is bool_:
+            scores = pointwise.where(attn_mask, scores, float("-inf"))
+        else:
+            scores = pointwise.add(scores, attn_mask)
+    weights = reductions.softmax(scores, -1)
+    return matmul(dropout(weights, dropout_p, dropout_p > 0), value)

@@ -1,0 +1,125 @@
+"""Convolutions over one, two and three spatial dimensions."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from braze.capture import Call, call_of
+from braze.ir.errors import ShapeError
+from braze.ir.op import op_named
+from braze.nn.functional.linear import pad
+from braze.nn.functional.support import IntOrInts, Ints, batched, ints, require_tensor
+from braze.tensors import Tensor, apply
+
+
+@functools.cache
+def _call(biased: bool, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Call:
+    op = op_named("conv" if biased else "conv_no_bias")
+    return call_of(op, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def same_padding(kernel: Ints, stride: Ints, dilation: Ints) -> list[tuple[int, int]]:
+    """Amounts before and after each dimension that keep the size; the odd one goes after.
+
+    Raises:
+        ValueError: the stride is not 1.
+    """
+    if any(s != 1 for s in stride):
+        raise ValueError("padding='same' is not supported for strided convolutions")
+    totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    return [(total // 2, total - total // 2) for total in totals]
+
+
+def convolve(
+    name: str,
+    spatial: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Tensor:
+    """A convolution over the last `spatial` dimensions, with PyTorch's argument forms.
+
+    Raises:
+        ShapeError: the input is neither [N, C, ...] nor [C, ...], or channels do not fit.
+    """
+    require_tensor(name, input)
+    if input.ndim not in (spatial + 1, spatial + 2):
+        raise ShapeError(
+            f"[{name}] expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input, "
+            f"given {input._handle.type}"
+        )
+    strides, dilations = ints(stride, spatial, "stride"), ints(dilation, spatial, "dilation")
+    if isinstance(padding, str):
+        if padding not in ("valid", "same"):
+            raise ValueError(
+                f"Invalid padding string {padding!r}, should be one of 'valid', 'same'"
+            )
+        amounts = [(0, 0)] * spatial
+        if padding == "same":
+            amounts = same_padding(tuple(weight.shape[2:]), strides, dilations)
+        if any(low != high for low, high in amounts):
+            input = pad(input, [side for pair in reversed(amounts) for side in pair])
+            amounts = [(0, 0)] * spatial
+        paddings = tuple(low for low, _ in amounts)
+    else:
+        paddings = ints(padding, spatial, "padding")
+    call = _call(bias is not None, strides, paddings, dilations, groups)
+    rest = (weight,) if bias is None else (weight, bias)
+    if input.ndim == spatial + 2:
+        return apply(call, input, *rest)  # type: ignore[no-any-return]
+    return batched(lambda x: apply(call, x, *rest), input, spatial + 2)  # type: ignore[no-any-return]
+
+
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrInts = 1,
+    padding: IntOrInts | str = 0,
+    dilation: IntOrInts = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlation over one dimension.
+
+    Shape: input [N, C, L] or [C, L], weight [out, C / groups, k], bias [out] to [N, out, L'].
+    """
+    return convolve("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrInts = 1,
+    padding: IntOrInts | str = 0,
+    dilation: IntOrInts = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlation over two dimensions.
+
+    Shape: input [N, C, H, W] or [C, H, W], weight [out, C / groups, kh, kw], bias [out] to [N, out,
+        H', W'].
+    """
+    return convolve("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrInts = 1,
+    padding: IntOrInts | str = 0,
+    dilation: IntOrInts = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlation over three dimensions.
+
+    Shape: input [N, C, D, H, W] or [C, D, H, W], weight [out, C / groups, kd, kh, kw] to [N, out,
+        D', H', W'].
+    """
+    return convolve("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)

@@ -1,0 +1,74 @@
+"""Dropout: elements, or whole channels, set to zero at random and the rest scaled up."""
+
+from __future__ import annotations
+
+from braze.functions.creation import ones
+from braze.functions.pointwise import mul
+from braze.nn.functional.support import in_place, require_tensor
+from braze.random import draw
+from braze.tensors import Tensor
+
+
+def check_probability(p: float) -> None:
+    """Raises: ValueError unless 0 <= p <= 1."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+
+
+def _drop(input: Tensor, p: float) -> Tensor:
+    if p == 1.0:
+        return mul(input, 0.0)
+    return draw("dropout", input._handle.type.numel, input, p=float(p))
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Each element is zero with probability p, else divided by 1 - p. The input itself if not
+    `training`.
+
+    The numbers come from the default generator (`braze.manual_seed`).
+
+    Raises:
+        ValueError: p is not a probability.
+    """
+    require_tensor("dropout", input)
+    check_probability(p)
+    if not training or p == 0.0:
+        return input
+    return in_place(input, _drop(input, p), inplace)
+
+
+def _drop_channels(
+    name: str, spatial: int, input: Tensor, p: float, training: bool, inplace: bool
+) -> Tensor:
+    require_tensor(name, input)
+    check_probability(p)
+    if input.ndim not in (spatial + 1, spatial + 2):
+        raise ValueError(
+            f"{name}: expected {spatial + 1}D or {spatial + 2}D input, got {input.ndim}D input"
+        )
+    if not training or p == 0.0:
+        return input
+    lead = input.ndim - spatial
+    mask = ones((*input.shape[:lead], *(1,) * spatial), dtype=input.dtype)
+    return in_place(input, mul(input, _drop(mask, p)), inplace)
+
+
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Whole channels of [N, C, L] or [C, L] are zero with probability p."""
+    return _drop_channels("dropout1d", 1, input, p, training, inplace)
+
+
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Whole channels of [N, C, H, W] or [C, H, W] are zero with probability p."""
+    return _drop_channels("dropout2d", 2, input, p, training, inplace)
+
+
+def dropout3d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Whole channels of [N, C, D, H, W] or [C, D, H, W] are zero with probability p."""
+    return _drop_channels("dropout3d", 3, input, p, training, inplace)

@@ -1,0 +1,139 @@
+"""Normalisation by the statistics of a batch, of trailing dimensions, or of groups of channels."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from braze.autograd.modes import no_grad
+from braze.capture import Call, call_of
+from braze.functions.creation import ones, zeros
+from braze.functions.pointwise import add, mul, sub
+from braze.ir.errors import ShapeError
+from braze.ir.op import op_named
+from braze.nn.functional.support import require_tensor
+from braze.tensors import Tensor, apply
+
+
+@functools.cache
+def _call(name: str, **attributes: Any) -> Call:
+    return call_of(op_named(name), **attributes)
+
+
+def _affine(
+    input: Tensor, shape: tuple[int, ...], weight: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The scale and shift, 1 and 0 where they are left out."""
+    return (
+        ones(shape, dtype=input.dtype) if weight is None else weight,
+        zeros(shape, dtype=input.dtype) if bias is None else bias,
+    )
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(input - mean) / sqrt(var + eps) * weight + bias for each channel (dimension 1).
+
+    Args:
+        running_mean, running_var: used when not `training`; when training they are moved towards
+            the batch's mean and unbiased variance by `momentum`, in place.
+        training: use the batch's own statistics.
+        momentum: a number, or a 0-d tensor of the statistics' dtype.
+
+    Shape: input [N, C, ...]; the others [C].
+
+    Raises:
+        ValueError: training on a single value a channel. RuntimeError: no statistics when not
+            training.
+    """
+    require_tensor("batch_norm", input)
+    if input.ndim < 2:
+        raise ShapeError(f"[batch_norm] needs [N, C, ...], given {input._handle.type}")
+    channels = input.shape[1]
+    scale, shift = _affine(input, (channels,), weight, bias)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError(
+                "Expected running_mean and running_var to be defined when training=False"
+            )
+        call = _call("batch_norm_eval", epsilon=eps)
+        return apply(call, input, running_mean, running_var, scale, shift)  # type: ignore[no-any-return]
+    count = input.numel() // channels if channels else 0
+    if count <= 1:
+        raise ValueError(
+            "Expected more than 1 value per channel when training, got input size "
+            f"{list(input.shape)}"
+        )
+    out, mean, variance = apply(_call("batch_norm_train", epsilon=eps), input, scale, shift)
+    with no_grad():
+        if running_mean is not None:
+            _move(running_mean, mean.detach(), momentum)
+        if running_var is not None:
+            _move(running_var, mul(variance.detach(), count / (count - 1)), momentum)
+    return out  # type: ignore[no-any-return]
+
+
+def _move(running: Tensor, towards: Tensor, momentum: float | Tensor) -> None:
+    """running = (1 - momentum) * running + momentum * towards, in place."""
+    running._replace(add(running, mul(sub(towards, running), momentum)))
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise over the last dimensions, which must be `normalized_shape`, then scale and shift.
+
+    Raises:
+        ShapeError: the input does not end in `normalized_shape`.
+    """
+    require_tensor("layer_norm", input)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or tuple(input.shape[-len(shape) :]) != shape:
+        raise ShapeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape "
+            f"[*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
+        )
+    scale, shift = _affine(input, shape, weight, bias)
+    call = _call("layer_norm", dims=len(shape), epsilon=eps)
+    return apply(call, input, scale, shift)  # type: ignore[no-any-return]
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each sample's channels in `num_groups` groups, then scale and shift each channel.
+
+    Shape: input [N, C, ...]; weight and bias [C].
+
+    Raises:
+        RuntimeError: the groups do not divide the channels.
+    """
+    require_tensor("group_norm", input)
+    if input.ndim < 2:
+        raise ShapeError(f"[group_norm] needs [N, C, ...], given {input._handle.type}")
+    channels = input.shape[1]
+    if num_groups < 1 or channels % num_groups:
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input of "
+            "shape "
+            f"{list(input.shape)} and num_groups={num_groups}"
+        )
+    scale, shift = _affine(input, (channels,), weight, bias)
+    call = _call("group_norm", groups=num_groups, epsilon=eps)
+    return apply(call, input, scale, shift)  # type: ignore[no-any-return]

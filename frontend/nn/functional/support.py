@@ -1,0 +1,99 @@
+"""What the functions share: looked-up calls, one-or-many arguments, reductions, in-place."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from braze.capture import Call, call_of
+from braze.ir.op import op_named
+from braze.tensors import Tensor
+
+Ints = tuple[int, ...]
+IntOrInts = int | Iterable[int]
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+@functools.cache
+def plain(name: str) -> Call:
+    """The call of an op without attributes."""
+    return call_of(op_named(name))
+
+
+@functools.cache
+def spread(value: int | tuple[int, ...], count: int, name: str) -> Ints:
+    """One int for all dimensions, or one for each.
+
+    Raises:
+        ValueError: a wrong number of ints. TypeError: not ints.
+    """
+    values = value if isinstance(value, tuple) else (value,) * count
+    if len(values) == 1:
+        values *= count
+    if not all(type(item) is int for item in values):
+        raise TypeError(f"{name} must be an int or a tuple of ints, given {value!r}")
+    if len(values) != count:
+        raise ValueError(f"{name} needs {count} numbers, given {value!r}")
+    return values
+
+
+def ints(value: Any, count: int, name: str) -> Ints:
+    """As `spread`, for any sequence, with integers such as NumPy's made plain."""
+    if type(value) is int or type(value) is tuple:
+        return spread(value, count, name)
+    if isinstance(value, Iterable):
+        return spread(tuple(int(item) for item in value), count, name)
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int or a tuple of ints, given {value!r}")
+    return spread(int(value), count, name)
+
+
+def reduction_of(reduction: str, size_average: Any = None, reduce: Any = None) -> str:
+    """The reduction by name; the two booleans of early PyTorch, where given, decide instead.
+
+    Raises:
+        ValueError: it is not "none", "mean" or "sum".
+    """
+    if size_average is not None or reduce is not None:
+        if reduce is False:
+            return "none"
+        return "sum" if size_average is False else "mean"
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return reduction
+
+
+def reduced(losses: Tensor, reduction: str) -> Tensor:
+    """Apply a reduction to elementwise losses."""
+    from braze.functions.reductions import mean, sum
+
+    if reduction == "none":
+        return losses
+    return mean(losses) if reduction == "mean" else sum(losses)
+
+
+def in_place(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
+    """The result, written over the input if that is wanted."""
+    return input._replace(result) if inplace else result
+
+
+def require_tensor(name: str, input: Any) -> None:
+    """Raises: TypeError, in PyTorch's words, unless it is a tensor."""
+    if not isinstance(input, Tensor):
+        raise TypeError(
+            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+        )
+
+
+def batched(function: Callable[..., Any], input: Tensor, rank: int) -> Any:
+    """Call a function of [N, C, spatial...] on a tensor that may lack N; `rank` counts with N."""
+    from braze.functions.movement import squeeze, unsqueeze
+
+    if input.ndim != rank - 1:
+        return function(input)
+    result = function(unsqueeze(input, 0))
+    if isinstance(result, tuple):
+        return tuple(squeeze(part, 0) for part in result)
+    return squeeze(result, 0)

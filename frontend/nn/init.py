@@ -1,0 +1,236 @@
+"""Ways to fill parameters before training, in place. Numbers come from the default generator unless
+one is given.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from braze import random
+from braze.autograd.modes import no_grad
+from braze.functions.creation import zeros
+from braze.functions.methods import fill_
+from braze.functions.promotion import cast
+from braze.ir.dtypes import f64
+from braze.ir.op import op_named
+from braze.random import Generator
+from braze.tensors import Tensor, from_array
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor that keeps the variance through an activation.
+
+    Args:
+        nonlinearity: "linear", "conv1d" ..., "sigmoid", "tanh", "relu", "leaky_relu" or "selu".
+        param: the slope of "leaky_relu" (0.01 by default).
+
+    Raises:
+        ValueError: an unknown name, or a slope that is no number.
+    """
+    linear = {"linear", *(f"conv{d}d" for d in (1, 2, 3))}
+    linear |= {f"conv_transpose{d}d" for d in (1, 2, 3)}
+    if nonlinearity in linear or nonlinearity == "sigmoid":
+        return 1
+    if nonlinearity == "tanh":
+        return 5 / 3
+    if nonlinearity == "relu":
+        return math.sqrt(2)
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
+            raise ValueError(f"negative_slope {param} not a valid number")
+        return math.sqrt(2 / (1 + slope**2))
+    if nonlinearity == "selu":
+        return 3 / 4
+    raise ValueError(f"Unsupported nonlinearity {nonlinearity}")
+
+
+def fan_in_and_out(tensor: Tensor) -> tuple[int, int]:
+    """How many inputs reach an output, and outputs an input: for weights [out, in, taps...].
+
+    Raises:
+        ValueError: fewer than two dimensions.
+    """
+    if tensor.ndim < 2:
+        raise ValueError(
+            "Fan in and fan out can not be computed for tensor with fewer than 2 dimensions"
+        )
+    taps = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * taps, tensor.shape[0] * taps
+
+
+def uniform_(
+    tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """Uniform in [a, b)."""
+    with no_grad():
+        return random.uniform_(tensor, a, b, generator=generator)
+
+
+def normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """Normal with this mean and standard deviation."""
+    with no_grad():
+        return random.normal_(tensor, mean, std, generator=generator)
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """One value everywhere."""
+    with no_grad():
+        return fill_(tensor, val)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """One everywhere."""
+    return constant_(tensor, 1.0)
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Zero everywhere."""
+    with no_grad():
+        return tensor._replace(zeros(tensor.shape, dtype=tensor.dtype))
+
+
+def _set(tensor: Tensor, array: np.ndarray) -> Tensor:
+    """Take over values that were computed on the host."""
+    with no_grad():
+        values = from_array(np.ascontiguousarray(array).reshape(tuple(tensor.shape)))
+        return tensor._replace(cast(values, tensor.dtype))
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """The identity matrix.
+
+    Raises:
+        ValueError: not two dimensions.
+    """
+    if tensor.ndim != 2:
+        raise ValueError("Only tensors with 2 dimensions are supported")
+    return _set(tensor, np.eye(*tensor.shape, dtype=np.float32))
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """A convolution weight that passes its input channels on (as many as there are outputs).
+
+    Raises:
+        ValueError: not 3 to 5 dimensions, or groups do not divide the outputs.
+    """
+    if tensor.ndim not in (3, 4, 5):
+        raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
+    if tensor.shape[0] % groups:
+        raise ValueError("dim 0 must be divisible by groups")
+    each = tensor.shape[0] // groups
+    array = np.zeros(tuple(tensor.shape), np.float32)
+    middle = tuple(size // 2 for size in tensor.shape[2:])
+    for group in range(groups):
+        for channel in range(min(each, tensor.shape[1])):
+            array[(group * each + channel, channel, *middle)] = 1
+    return _set(tensor, array)
+
+
+def xavier_uniform_(
+    tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """Uniform with variance gain**2 * 2 / (fan in + fan out) (Glorot and Bengio, 2010)."""
+    fan_in, fan_out = fan_in_and_out(tensor)
+    bound = math.sqrt(3.0) * gain * math.sqrt(2.0 / (fan_in + fan_out))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Normal with variance gain**2 * 2 / (fan in + fan out) (Glorot and Bengio, 2010)."""
+    fan_in, fan_out = fan_in_and_out(tensor)
+    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)), generator)
+
+
+def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"Mode {mode} not supported, please use one of ['fan_in', 'fan_out']")
+    fan = fan_in_and_out(tensor)[mode == "fan_out"]
+    return calculate_gain(nonlinearity, a) / math.sqrt(fan)
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """Uniform with variance gain**2 / fan (He et al., arXiv 1502.01852); `a` is the slope of
+    leaky_relu.
+    """
+    if 0 in tensor.shape:
+        return tensor
+    bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """Normal with variance gain**2 / fan (He et al., arXiv 1502.01852); `a` is the slope of
+    leaky_relu.
+    """
+    if 0 in tensor.shape:
+        return tensor
+    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
+    """A matrix (of the first dimension by all others) with orthonormal rows or columns. A sync
+    point.
+
+    Saxe, McClelland, Ganguli, arXiv 1312.6120; the signs make the distribution uniform (Mezzadri,
+    2007).
+
+    Raises:
+        ValueError: fewer than two dimensions.
+    """
+    if tensor.ndim < 2:
+        raise ValueError("Only tensors with 2 or more dimensions are supported")
+    if tensor.numel() == 0:
+        return tensor
+    rows = tensor.shape[0]
+    columns = tensor.numel() // rows
+    shape = (max(rows, columns), min(rows, columns))
+    drawn = random.randn(shape, dtype=f64, generator=generator)._numpy()
+    q, r = np.linalg.qr(drawn)
+    q = q * np.sign(np.diag(r))
+    return _set(tensor, gain * (q.T if rows < columns else q))
+
+
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Normal, cut off at [a, b], by inverting the distribution function. A sync point."""
+    low, high = (math.erf((limit - mean) / (std * math.sqrt(2))) for limit in (a, b))
+    drawn = random.rand(tensor.shape, dtype=f64, generator=generator)._numpy()
+    values = _inverse_erf(low + drawn * (high - low)) * (std * math.sqrt(2)) + mean
+    return _set(tensor, np.clip(values, a, b))
+
+
+def _inverse_erf(y: np.ndarray) -> np.ndarray:
+    """Winitzki's approximation (2008), then Newton's method, in f64."""
+    erf = op_named("erf").evaluate
+    assert erf is not None
+    y = np.clip(y, -1 + 1e-15, 1 - 1e-15)
+    logarithm = np.log1p(-y * y)
+    c = 0.147
+    half = 2 / (math.pi * c) + logarithm / 2
+    x = np.sign(y) * np.sqrt(np.sqrt(half * half - logarithm / c) - half)
+    for _ in range(3):
+        x = x - (erf(x) - y) * (math.sqrt(math.pi) / 2) * np.exp(x * x)
+    return np.asarray(x)

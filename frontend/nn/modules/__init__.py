@@ -1,0 +1,1 @@
+"""The layers. `braze.nn` has all of their names."""

@@ -1,0 +1,228 @@
+"""Normalisation layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from braze.autograd.modes import no_grad
+from braze.functions.creation import ones, zeros
+from braze.functions.pointwise import add, div
+from braze.functions.promotion import cast
+from braze.handle import BUFFER
+from braze.nn import functional as F
+from braze.nn import init
+from braze.nn.modules.linear import placed
+from braze.nn.modules.module import Module
+from braze.nn.parameter import Parameter
+from braze.tensors import Tensor, from_array
+
+
+class _BatchNorm(Module):
+    """Normalises each channel (dimension 1) over the batch, then scales and shifts it.
+
+    Args:
+        num_features: the number of channels.
+        eps: added to the variance.
+        momentum: how far the running statistics move towards each batch's; None keeps a plain
+            average.
+        affine: whether there are a weight and a bias to train (1 and 0 at first).
+        track_running_stats: keep running statistics and use them in evaluation.
+    """
+
+    ranks: tuple[int, ...]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        if affine:
+            self.weight: Parameter | None = Parameter(ones(num_features, **placed(device, dtype)))
+            self.bias: Parameter | None = Parameter(zeros(num_features, **placed(device, dtype)))
+        else:
+            self.register_parameter("weight", None)
+            self.register_parameter("bias", None)
+        statistics = track_running_stats
+        mean = zeros(num_features, **placed(device, dtype)) if statistics else None
+        variance = ones(num_features, **placed(device, dtype)) if statistics else None
+        count = from_array(np.zeros((), np.int64), BUFFER) if statistics else None
+        self.running_mean: Tensor | None
+        self.running_var: Tensor | None
+        self.num_batches_tracked: Tensor | None
+        self.register_buffer("running_mean", mean)
+        self.register_buffer("running_var", variance)
+        self.register_buffer("num_batches_tracked", count)
+
+    def reset_running_stats(self) -> None:
+        """Forget the running statistics."""
+        if self.running_mean is not None and self.running_var is not None:
+            init.zeros_(self.running_mean)
+            init.ones_(self.running_var)
+            assert self.num_batches_tracked is not None
+            init.zeros_(self.num_batches_tracked)
+
+    def reset_parameters(self) -> None:
+        """Forget the running statistics and what was trained."""
+        self.reset_running_stats()
+        if self.weight is not None and self.bias is not None:
+            init.ones_(self.weight)
+            init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.ndim not in self.ranks:
+            wanted = " or ".join(f"{rank}D" for rank in self.ranks)
+            raise ValueError(f"expected {wanted} input (got {input.ndim}D input)")
+        mean, variance = self.running_mean, self.running_var
+        training = self.training or (mean is None and variance is None)
+        momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.track_running_stats:
+            momentum = self._count_batch(momentum)
+        elif training:
+            mean = variance = None
+        return F.batch_norm(
+            input, mean, variance, self.weight, self.bias, training, momentum, self.eps
+        )
+
+    def _count_batch(self, momentum: float | Tensor) -> float | Tensor:
+        """Count one more batch; the momentum to move by, 1 / count for a plain average."""
+        count = self.num_batches_tracked
+        if count is None:
+            return momentum
+        with no_grad():
+            count._replace(add(count, 1))
+            if self.momentum is None and self.running_mean is not None:
+                return div(1.0, cast(count, self.running_mean.dtype))
+        return momentum
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation of [N, C] or [N, C, L]."""
+
+    ranks = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalisation of [N, C, H, W]."""
+
+    ranks = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch normalisation of [N, C, D, H, W]."""
+
+    ranks = (5,)
+
+
+class LayerNorm(Module):
+    """Normalises over the last dimensions, then scales and shifts each element.
+
+    Args:
+        normalized_shape: the sizes of these dimensions.
+        elementwise_affine: whether there is a weight (1 at first) and, if `bias`, a bias (0 at
+            first).
+    """
+
+    def __init__(
+        self,
+        normalized_shape: Any,
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        single = isinstance(normalized_shape, int)
+        self.normalized_shape = (normalized_shape,) if single else tuple(normalized_shape)
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        shape = self.normalized_shape
+        weight = Parameter(ones(shape, **placed(device, dtype))) if elementwise_affine else None
+        shift = (
+            Parameter(zeros(shape, **placed(device, dtype)))
+            if elementwise_affine and bias
+            else None
+        )
+        self.weight: Parameter | None
+        self.bias: Parameter | None
+        self.register_parameter("weight", weight)
+        self.register_parameter("bias", shift)
+
+    def reset_parameters(self) -> None:
+        """Set the weight to 1 and the bias to 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        )
+
+
+class GroupNorm(Module):
+    """Normalises each sample's channels in groups, then scales and shifts each channel.
+
+    Raises:
+        ValueError: the groups do not divide the channels.
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        if num_channels % num_groups:
+            raise ValueError(
+                f"num_channels ({num_channels}) must be divisible by num_groups ({num_groups})"
+            )
+        self.num_groups = num_groups
+        self.num_channels = num_channels
+        self.eps = eps
+        self.affine = affine
+        self.weight: Parameter | None
+        self.bias: Parameter | None
+        weight = Parameter(ones(num_channels, **placed(device, dtype))) if affine else None
+        bias = Parameter(zeros(num_channels, **placed(device, dtype))) if affine else None
+        self.register_parameter("weight", weight)
+        self.register_parameter("bias", bias)
+
+    def reset_parameters(self) -> None:
+        """Set the weight to 1 and the bias to 0."""
+        if self.weight is not None and self.bias is not None:
+            init.ones_(self.weight)
+            init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"

@@ -1,0 +1,187 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braze.capture import call_of
+from braze.functions.pointwise import add, div, maximum, mul, neg, sqrt, sub
+from braze.functions.promotion import cast
+from braze.ir.op import op_named
+from braze.optim.optimizer import (
+    Group,
+    Numbers,
+    Optimizer,
+    check_betas,
+    check_not_negative,
+    corrections,
+    zeros_in_memory,
+)
+from braze.tensors import Tensor, apply
+
+
+class Adam(Optimizer):
+    """p = p - lr * mhat / (sqrt(vhat) + eps), with the bias-corrected moving averages
+
+    m = beta1 * m + (1 - beta1) * g,  v = beta2 * v + (1 - beta2) * g ** 2,  mhat = m / (1 - beta1
+    ** t), vhat = v / (1 - beta2 ** t).
+
+    Kingma and Ba, arXiv 1412.6980. Weight decay is added to the gradient, or, if
+    `decoupled_weight_decay`, taken off the parameter (AdamW: Loshchilov and Hutter, arXiv
+    1711.05101).
+
+    Args:
+        amsgrad: use the largest v so far (Reddi, Kale, Kumar, arXiv 1904.09237).
+        maximize: climb instead.
+        foreach, fused: accepted; all updates run together anyway.
+        capturable: accepted; step counts never are part of the graph's structure.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        check_not_negative("learning rate", lr)
+        check_not_negative("epsilon value", eps)
+        check_betas(betas)
+        check_not_negative("weight_decay value", weight_decay)
+        if differentiable:
+            raise ValueError("differentiable=True is not supported")
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        super().__init__(params, defaults)
+
+    def _state_of(self, parameter: Tensor, amsgrad: bool) -> dict[str, Any]:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = 0
+            state["exp_avg"] = zeros_in_memory(parameter)
+            state["exp_avg_sq"] = zeros_in_memory(parameter)
+        if amsgrad and "max_exp_avg_sq" not in state:
+            state["max_exp_avg_sq"] = zeros_in_memory(parameter)
+        return state
+
+    def _update(self, group: Group, parameters: list[Tensor], numbers: Numbers) -> None:
+        betas = group["betas"]
+        decoupled, maximize = group["decoupled_weight_decay"], group["maximize"]
+        call = call_of(op_named("adam_step"), decoupled=decoupled, maximize=maximize)
+        place = id(group)
+        for parameter in parameters:
+            gradient = parameter.grad
+            assert gradient is not None
+            state = self._state_of(parameter, group["amsgrad"])
+            step = state["step"] = state["step"] + 1
+            first, second = corrections(betas, step)
+            operands = [
+                numbers((place, "lr"), group["lr"]),
+                numbers((place, "beta1"), betas[0]),
+                numbers((place, "beta2"), betas[1]),
+                numbers((place, "eps"), group["eps"]),
+                numbers((place, "weight_decay"), group["weight_decay"]),
+                # Parameters that joined later have counted fewer steps.
+                numbers((place, "correction1", step), first),
+                numbers((place, "correction2", step), second),
+            ]
+            m, v = state["exp_avg"], state["exp_avg_sq"]
+            if group["amsgrad"]:
+                gradient = neg(gradient) if maximize else gradient
+                largest = state["max_exp_avg_sq"]
+                _amsgrad_step(parameter, gradient, m, v, largest, operands, decoupled)
+                continue
+            new, m_new, v_new = apply(call, parameter, gradient, m, v, *operands)
+            parameter._replace(new)
+            m._replace(m_new)
+            v._replace(v_new)
+
+
+def _amsgrad_step(
+    parameter: Tensor,
+    gradient: Tensor,
+    m: Tensor,
+    v: Tensor,
+    largest: Tensor,
+    operands: list[Tensor],
+    decoupled: bool,
+) -> None:
+    """The same step with the largest second moment so far, from elementwise operations."""
+    lr, beta1, beta2, eps, decay, correction1, correction2 = operands
+    value: Tensor = parameter
+
+    def own(number: Tensor) -> Tensor:
+        return cast(number, parameter.dtype)
+
+    if decoupled:
+        value = mul(value, own(sub(1.0, mul(lr, decay))))
+    else:
+        gradient = add(gradient, mul(own(decay), value))
+    m_new = add(m, mul(own(sub(1.0, beta1)), sub(gradient, m)))
+    v_new = add(mul(own(beta2), v), mul(own(sub(1.0, beta2)), mul(gradient, gradient)))
+    most = maximum(largest, v_new)
+    denominator = add(div(sqrt(most), own(sqrt(correction2))), own(eps))
+    parameter._replace(sub(value, mul(own(div(lr, correction1)), div(m_new, denominator))))
+    m._replace(m_new)
+    v._replace(v_new)
+    largest._replace(most)
+
+
+class AdamW(Adam):
+    """`Adam` with decoupled weight decay, 0.01 by default: p loses lr * weight_decay * p.
+
+    Loshchilov and Hutter, arXiv 1711.05101. Args and errors: as `Adam`.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            foreach=foreach,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            fused=fused,
+            decoupled_weight_decay=True,
+        )

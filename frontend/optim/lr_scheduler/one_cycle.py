@@ -1,0 +1,154 @@
+"""The one-cycle schedule: up and down once over a whole training."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from typing import Any
+
+from braze.optim.lr_scheduler.base import LRScheduler, check_optimizer
+from braze.optim.optimizer import Group, Optimizer
+
+
+def _for_each_group(name: str, optimizer: Optimizer, value: Any) -> list[float]:
+    groups = len(optimizer.param_groups)
+    if isinstance(value, (list, tuple)):
+        if len(value) != groups:
+            raise ValueError(
+                f"{name} must have the same length as optimizer.param_groups. "
+                f"{name} has {len(value)} values, param_groups has {groups}."
+            )
+        return list(value)
+    return [value] * groups
+
+
+class OneCycleLR(LRScheduler):
+    """Up to `max_lr` and down to almost nothing in one cycle of steps (not epochs): step it after
+    every batch.
+
+    Smith and Topin, "Super-convergence", arXiv 1708.07120. Momentum (or Adam's first beta) moves
+    the other way.
+
+    Args:
+        total_steps: or `epochs` and `steps_per_epoch`.
+        pct_start: part of the cycle in which the learning rate rises.
+        anneal_strategy: "cos" or "linear".
+        div_factor: the first learning rate is max_lr / div_factor.
+        final_div_factor: the last one is the first / final_div_factor.
+        three_phase: come down to the first one symmetrically, and only then to the last.
+
+    Raises:
+        ValueError: a setting is out of range, or more steps than the cycle has.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | list[float],
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float | list[float] = 0.85,
+        max_momentum: float | list[float] = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        last_epoch: int = -1,
+    ) -> None:
+        check_optimizer(optimizer)
+        self.optimizer = optimizer
+        self.total_steps = _total_steps(total_steps, epochs, steps_per_epoch)
+        if not isinstance(pct_start, float) or not 0 <= pct_start <= 1:
+            raise ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(
+                f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}"
+            )
+        self.anneal_strategy = anneal_strategy
+        self.cycle_momentum = cycle_momentum
+        self._phases = _phases(float(pct_start * self.total_steps), self.total_steps, three_phase)
+        tops = _for_each_group("max_lr", optimizer, max_lr)
+        if last_epoch == -1:
+            for group, top in zip(optimizer.param_groups, tops, strict=True):
+                group["initial_lr"] = top / div_factor
+                group["max_lr"] = top
+                group["min_lr"] = group["initial_lr"] / final_div_factor
+        if cycle_momentum:
+            if not {"momentum", "betas"} & optimizer.defaults.keys():
+                raise ValueError(
+                    "optimizer must support momentum or beta1 with `cycle_momentum` option enabled"
+                )
+            self.use_beta1 = "betas" in optimizer.defaults
+            high = _for_each_group("max_momentum", optimizer, max_momentum)
+            low = _for_each_group("base_momentum", optimizer, base_momentum)
+            if last_epoch == -1:
+                for group, most, least in zip(optimizer.param_groups, high, low, strict=True):
+                    self._set_momentum(group, most)
+                    group["max_momentum"] = most
+                    group["base_momentum"] = least
+        super().__init__(optimizer, last_epoch)
+
+    def _set_momentum(self, group: Group, value: float) -> None:
+        if self.use_beta1:
+            group["betas"] = (value, *group["betas"][1:])
+        else:
+            group["momentum"] = value
+
+    def _between(self, start: float, end: float, part: float) -> float:
+        if self.anneal_strategy == "linear":
+            return (end - start) * part + start
+        return end + (start - end) / 2.0 * (math.cos(math.pi * part) + 1)
+
+    def get_lr(self) -> list[float]:
+        if self.last_epoch > self.total_steps:
+            raise ValueError(
+                f"Tried to step {self.last_epoch} times. The specified number of total steps is "
+                f"{self.total_steps}"
+            )
+        ends = [end for end, _, _ in self._phases]
+        now = min(bisect_left(ends, self.last_epoch), len(ends) - 1)
+        begin = ends[now - 1] if now else 0.0
+        end, lr_names, momentum_names = self._phases[now]
+        part = (self.last_epoch - begin) / (end - begin)
+        rates = []
+        for group in self.optimizer.param_groups:
+            first, last = (group[name] for name in lr_names)
+            rates.append(self._between(first, last, part))
+            if self.cycle_momentum:
+                first, last = (group[name] for name in momentum_names)
+                self._set_momentum(group, self._between(first, last, part))
+        return rates
+
+
+Phase = tuple[float, tuple[str, str], tuple[str, str]]
+
+
+def _phases(rise: float, total: int, three: bool) -> list[Phase]:
+    """Last step of each phase, and the names of what the learning rate and the momentum go from and
+    to.
+    """
+    down, up = ("max_momentum", "base_momentum"), ("base_momentum", "max_momentum")
+    first: Phase = (rise - 1, ("initial_lr", "max_lr"), down)
+    if not three:
+        return [first, (total - 1, ("max_lr", "min_lr"), up)]
+    return [
+        first,
+        (2 * rise - 2, ("max_lr", "initial_lr"), up),
+        (total - 1, ("initial_lr", "min_lr"), ("max_momentum", "max_momentum")),
+    ]
+
+
+def _total_steps(total: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
+    if total is not None:
+        if not isinstance(total, int) or total <= 0:
+            raise ValueError(f"Expected positive integer total_steps, but got {total}")
+        return total
+    if epochs is None or steps_per_epoch is None:
+        raise ValueError("You must define either total_steps OR (epochs AND steps_per_epoch)")
+    for name, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
+        if not isinstance(value, int) or value <= 0:
+            raise ValueError(f"Expected positive integer {name}, but got {value}")
+    return epochs * steps_per_epoch

@@ -1,0 +1,99 @@
+"""Stochastic gradient descent, with momentum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braze.capture import call_of
+from braze.functions.pointwise import neg
+from braze.ir.op import op_named
+from braze.optim.optimizer import (
+    Group,
+    Numbers,
+    Optimizer,
+    check_not_negative,
+    zeros_in_memory,
+)
+from braze.tensors import Tensor, apply
+
+
+class SGD(Optimizer):
+    """p = p - lr * d with d = grad + weight_decay * p; with momentum, d is replaced by the buffer
+
+    buffer = momentum * buffer + (1 - dampening) * d   (d itself in the first step),
+
+    or, if `nesterov`, by d + momentum * buffer. Sutskever et al., "On the importance of
+    initialization and momentum in deep learning", ICML 2013, in PyTorch's form.
+
+    Args:
+        maximize: climb instead.
+        foreach, fused: accepted; all updates run together anyway.
+
+    Raises:
+        ValueError: a negative setting, or Nesterov without momentum or with dampening.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        check_not_negative("learning rate", lr)
+        check_not_negative("momentum value", momentum)
+        check_not_negative("weight_decay value", weight_decay)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        if differentiable:
+            raise ValueError("differentiable=True is not supported")
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+            "foreach": foreach,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
+        super().__init__(params, defaults)
+
+    def _update(self, group: Group, parameters: list[Tensor], numbers: Numbers) -> None:
+        if group["momentum"] == 0:
+            call = call_of(op_named("sgd_step"))
+        else:
+            call = call_of(op_named("sgd_momentum_step"), nesterov=group["nesterov"])
+        place = id(group)
+        for parameter in parameters:
+            gradient = parameter.grad
+            assert gradient is not None
+            if group["maximize"]:
+                gradient = neg(gradient)
+            lr = numbers((place, "lr"), group["lr"])
+            decay = numbers((place, "weight_decay"), group["weight_decay"])
+            if group["momentum"] == 0:
+                parameter._replace(apply(call, parameter, gradient, lr, decay))
+                continue
+            momentum = numbers((place, "momentum"), group["momentum"])
+            state = self.state[parameter]
+            buffer: Tensor | None = state.get("momentum_buffer")
+            dampening = group["dampening"]
+            first = False
+            if buffer is None:
+                first = True
+                # From zeros and without dampening, the first buffer is the gradient itself.
+                buffer = state["momentum_buffer"] = zeros_in_memory(parameter)
+                dampening = 0.0
+            damping = numbers((place, "dampening", first), dampening)
+            new, moved = apply(call, parameter, gradient, buffer, lr, momentum, damping, decay)
+            parameter._replace(new)
+            buffer._replace(moved)
