@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,9 +36,6 @@ class Stage(NamedTuple):
     seconds: float
 
 
-Record = Callable[[str, Graph | Program | str], None]
-
-
 class Recorder:
     """Collects the stages of one compile, and shows and dumps them as the configuration says.
 
@@ -63,11 +59,11 @@ class Recorder:
     def wants_assembly(self) -> bool:
         return self._directory is not None or config.debug >= _KINDS["assembly"][1]
 
-    def __call__(self, name: str, result: Graph | Program | str, kind: Kind = "") -> None:
+    def __call__(self, name: str, result: object, kind: Kind = "") -> None:
         seconds = time.perf_counter() - self._last
         if not kind:
-            graph_or_loops = "graph" if isinstance(result, Graph) else "loops"
-            kind = "text" if isinstance(result, str) else graph_or_loops
+            kinds = {Graph: "graph", Program: "loops"}
+            kind = kinds.get(type(result), "text")
         stage = Stage(name, str(result), kind, seconds)
         self.stages.append(stage)
         if self._directory is not None:
