@@ -92,7 +92,11 @@ class Memory:
 
     def address(self, offset: ir.Value) -> ir.Value:
         """The address of an element (or of each lane's, for a vector of offsets)."""
-        return self.builder.gep(self.base, [offset], source_etype=self.element)
+        address = self.builder.gep(self.base, [offset], source_etype=self.element)
+        if isinstance(offset.type, ir.VectorType):
+            # llvmlite does not know that offsets in lanes give addresses in lanes.
+            address.type = ir.VectorType(POINTER, offset.type.count)
+        return address
 
     def address_or_zeros(self, offset: ir.Value, condition: ir.Value | None) -> ir.Value:
         """The address of an element, or of zeros where an i1 condition fails."""
