@@ -1,7 +1,7 @@
 """A contraction's dimensions put in order: merged where strides allow, and sorted by role.
 
-In: a `Contraction`.  Out: a `ContractionShape`, the form that schedules and kernels are made from.  Operand "a" is
-the one that rows index, "b" the one that columns index; `swapped` exchanges them.
+In: a `Contraction`.  Out: a `ContractionShape`, the form that schedules and kernels are made from.
+Operand "a" is the one that rows index, "b" the one that columns index; `swapped` exchanges them.
 """
 
 from __future__ import annotations
@@ -43,9 +43,12 @@ def count(dims: Dims) -> int:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ContractionShape:
-    """Roles: batch dims index both operands, rows a alone, columns b alone; the result lacks the inner ones.
+    """Roles: batch dims index both operands, rows a alone, columns b alone, inner ones both.
 
-    `empty` is set if an inner dimension has no elements: every sum is zero then, and `inner` is left out.
+    The result has all but the inner ones.
+
+    `empty` is set if an inner dimension has no elements: every sum is zero then, and `inner` is
+    left out.
     """
 
     name: str
@@ -143,9 +146,7 @@ def _mergeable(high: Dim, low: Dim, stores: list[Store]) -> bool:
     size = low.extent
     if high.a != low.a * size or high.b != low.b * size:
         return False
-    return all(
-        _fits(index, high.var, low.var) for store in stores for index in _indices_of(store)
-    )
+    return all(_fits(index, high.var, low.var) for store in stores for index in _indices_of(store))
 
 
 def _fits(index: Index, high: LoopVar, low: LoopVar) -> bool:
@@ -153,9 +154,7 @@ def _fits(index: Index, high: LoopVar, low: LoopVar) -> bool:
     if index.coefficient(high) != index.coefficient(low) * low.extent:
         return False
     return all(
-        _fits(atom.inner, high, low)
-        for atom, _ in index.terms
-        if isinstance(atom, (FloorDiv, Mod))
+        _fits(atom.inner, high, low) for atom, _ in index.terms if isinstance(atom, (FloorDiv, Mod))
     )  # data indices are expressions, which `_indices_of` walks on their own
 
 

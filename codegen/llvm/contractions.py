@@ -1,4 +1,4 @@
-"""Contractions as LLVM kernels: the loops over chunks, blocks, tiles and panels around the micro-kernel.
+"""Contractions as LLVM kernels: the loops around the micro-kernel.
 
 In: a `Contraction`, where its buffers lie, and a `Target`.  Out: an `EmittedKernel`.
 
@@ -28,6 +28,7 @@ from braze.codegen.llvm.control import (
     share,
     weighted_sum,
 )
+from braze.codegen.llvm.dot_kernel import DotKernelEmitter
 from braze.codegen.llvm.kernel import EmittedKernel, KernelFunction
 from braze.codegen.llvm.microkernel import (
     FIRST_BLOCK,
@@ -36,10 +37,11 @@ from braze.codegen.llvm.microkernel import (
     TileEmitter,
     epilogue_buffers,
 )
-from braze.codegen.llvm.pieces import by_size, piece_begin
 from braze.codegen.llvm.packing import PackEmitter
-from braze.codegen.llvm.dot_kernel import DotKernelEmitter
-from braze.codegen.llvm.schedule_contraction import DotSchedule, Schedule, schedule
+from braze.codegen.llvm.pieces import by_size, piece_begin
+from braze.codegen.llvm.schedule_contraction import Schedule
+from braze.codegen.llvm.schedule_dot import DotSchedule
+from braze.codegen.llvm.schedule_search import schedule
 from braze.codegen.llvm.types import I64, memory_type, register_type
 from braze.ir.dtypes import i8
 from braze.ir.loops import Contraction, Placement, Program
@@ -72,8 +74,8 @@ def emit_contraction(
 
     Args:
         scratch_stride: bytes between the scratch memories of two threads, at least the kernel's own
-            `scratch_bytes`, the same for all kernels of a program. None: the most that a contraction
-            of `program` needs.
+            `scratch_bytes`, the same for all kernels of a program. None: the most that a
+            contraction of `program` needs.
     """
     frame = KernelFunction(contraction.name, contraction.buffers, placements, program, target)
     if any(dim.extent == 0 for dim in contraction_shape(contraction).outer):
@@ -93,7 +95,9 @@ def emit_contraction(
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Where the current block of the sum begins in the operands, and its arguments for tile functions."""
+    """Where the current block of the sum begins in the operands, and its arguments for tile
+    functions.
+    """
 
     a: ir.Value
     b: ir.Value
@@ -123,12 +127,8 @@ class _KernelEmitter:
         self.b_type = memory_type(shape.b.dtype)
         self.item = register_type(shape.dtype)
         self.epilogue = [frame.pointer(buffer) for buffer in epilogue_buffers(shape)]
-        self.a = element_pointer(
-            self.builder, frame.pointer(shape.a), shape.a_offset, self.a_type
-        )  # fmt: skip
-        self.b = element_pointer(
-            self.builder, frame.pointer(shape.b), shape.b_offset, self.b_type
-        )  # fmt: skip
+        self.a = element_pointer(self.builder, frame.pointer(shape.a), shape.a_offset, self.a_type)
+        self.b = element_pointer(self.builder, frame.pointer(shape.b), shape.b_offset, self.b_type)
         self._scratch(scratch_stride)
         self._functions(target)
 
@@ -157,10 +157,11 @@ class _KernelEmitter:
                 emitter = TileEmitter(module, tile, target, name)
                 self.tiles[size_number, kind] = emitter.emit()
                 if plan.pack_b != "none" and size_number == 0:
-                    pack = PackEmitter(module, tile, f"{symbol}_pack_b_{vectors}_{lanes}")
+                    pack = PackEmitter(module, tile, target, f"{symbol}_pack_b_{vectors}_{lanes}")
                     self.pack_b.append(pack.pack_b())
                 if plan.pack_a != "none" and not self.pack_a:
-                    self.pack_a.append(PackEmitter(module, tile, f"{symbol}_pack_a").pack_a())
+                    pack = PackEmitter(module, tile, target, f"{symbol}_pack_a")
+                    self.pack_a.append(pack.pack_a())
 
     # The loops ----------------------------------------------------------------------------------
 
@@ -180,8 +181,9 @@ class _KernelEmitter:
                 self._point(decode(builder, point, [dim.extent for dim in plan.loops]))
         builder.ret_void()
 
-    def _moved(self, pointers: tuple[ir.Value, ir.Value], dims: Dims, at: list[Number]
-    ) -> tuple[ir.Value, ir.Value]:  # fmt: skip
+    def _moved(
+        self, pointers: tuple[ir.Value, ir.Value], dims: Dims, at: list[Number]
+    ) -> tuple[ir.Value, ir.Value]:
         """Both operands' pointers at these places of some dimensions."""
         a = weighted_sum(self.builder, at, [dim.a for dim in dims])
         b = weighted_sum(self.builder, at, [dim.b for dim in dims])
@@ -213,9 +215,7 @@ class _KernelEmitter:
                 enough = builder.icmp_signed("<", as_i64(plan.block), left)
                 steps = builder.select(enough, as_i64(plan.block), left)
             first = builder.zext(builder.icmp_signed("==", number, as_i64(0)), I64)
-            last = builder.zext(
-                builder.icmp_signed("==", number, as_i64(plan.blocks - 1)), I64
-            )  # fmt: skip
+            last = builder.zext(builder.icmp_signed("==", number, as_i64(plan.blocks - 1)), I64)
             state = builder.or_(first, builder.mul(last, as_i64(LAST_BLOCK)))
             self._block(_Block(a_block, b_block, steps, state), loops)
 
@@ -225,20 +225,12 @@ class _KernelEmitter:
             self._pack_panels(block)
         if self.plan.pack_a != "none":
             self._pack_rows(block)
-        if self.plan.order == "panels":
-            # Panels inside: a tile of a stays in the first-level cache.
-            with counted_loop(builder, *self.tile_range, "tile") as tile:
-                self._row_tile(
-                    tile, block, lambda row: self._each_panel(lambda *p: self._call(block, loops, row, p))
-                )
-        else:
-            # Tiles inside: a panel of b stays there.
-            self._each_panel(lambda *p: self._all_tiles(block, loops, p))
-
-    def _all_tiles(self, block: _Block, loops: list[Number], panel: tuple[Number, Number, int]
-    ) -> None:
-        with counted_loop(self.builder, *self.tile_range, "tile") as tile:
-            self._row_tile(tile, block, lambda row: self._call(block, loops, row, panel))
+        with counted_loop(builder, *self.tile_range, "tile") as tile:
+            self._row_tile(
+                tile,
+                block,
+                lambda row: self._each_panel(lambda *panel: self._call(block, loops, row, panel)),
+            )
 
     def _row_tile(self, tile: ir.Value, block: _Block, body: Callable[[_RowTile], None]) -> None:
         builder = self.builder
@@ -264,7 +256,7 @@ class _KernelEmitter:
 
     # Panels -------------------------------------------------------------------------------------
 
-    def _each_panel(self, body) -> None:  # type: ignore[no-untyped-def]
+    def _each_panel(self, body: Callable[[Number, Number, int], None]) -> None:
         """`body(panel, its place in the chunk, its kind)` for the chunk's panels."""
         builder = self.builder
         begin, end = self.panel_range
@@ -320,7 +312,7 @@ class _KernelEmitter:
         if plan.pack_b == "none":
             return element_pointer(
                 builder, block.b, multiply(builder, lane, plan.lane.b), self.b_type
-            )  # fmt: skip
+            )
         offset = multiply(builder, at, plan.b_panel_elements)
         return element_pointer(builder, self.b_packed, offset, self.item)
 
@@ -333,7 +325,7 @@ class _KernelEmitter:
             lane = multiply(builder, panel, plan.panels.lanes)
             source = element_pointer(
                 builder, block.b, multiply(builder, lane, plan.lane.b), self.b_type
-            )  # fmt: skip
+            )
             offset = multiply(builder, at, plan.b_panel_elements)
             place = element_pointer(builder, self.b_packed, offset, self.item)
             steps = as_i64(block.steps)

@@ -1,6 +1,7 @@
 """Counted loops and index decoding for LLVM functions written with llvmlite.
 
-In: a builder and counts, which may be Python numbers or i64 values.  Out: loop bodies to fill in, and values.
+In: a builder and counts, which may be Python numbers or i64 values.  Out: loop bodies to fill in,
+and values.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ def as_i64(value: Number) -> ir.Value:
 
 
 @contextmanager
-def counted_loop(builder: ir.IRBuilder, start: Number, end: Number, name: str) -> Iterator[ir.Value]:
-    """Run the body for start <= i < end; the test comes first unless the bounds are numbers that need none."""
+def counted_loop(
+    builder: ir.IRBuilder, start: Number, end: Number, name: str
+) -> Iterator[ir.Value]:
+    """Run the body for start <= i < end, tested at the end where the first test is superfluous."""
     known = isinstance(start, int) and isinstance(end, int)
     low, high = as_i64(start), as_i64(end)
     before = builder.block
@@ -60,9 +63,7 @@ def multiply(builder: ir.IRBuilder, x: Number, factor: int) -> Number:
     return builder.mul(x, as_i64(factor), flags=("nsw",))
 
 
-def weighted_sum(
-    builder: ir.IRBuilder, values: Sequence[Number], factors: Sequence[int]
-) -> Number:
+def weighted_sum(builder: ir.IRBuilder, values: Sequence[Number], factors: Sequence[int]) -> Number:
     """The sum of values[i] * factors[i]."""
     total: Number = 0
     for value, factor in zip(values, factors, strict=True):

@@ -1,6 +1,7 @@
 """The kernel of a `DotSchedule`: tiles of scalar products.
 
-In: a `KernelFunction` and a `DotSchedule`.  Out: the function's body, and one function for each size of tile,
+In: a `KernelFunction` and a `DotSchedule`.  Out: the function's body, and one function for each
+size of tile,
 
     void dot(ptr a, ptr b, ptr epilogue buffers..., i64 outer variables...)
 """
@@ -23,9 +24,10 @@ from braze.codegen.llvm.control import (
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction
 from braze.codegen.llvm.microkernel import epilogue_buffers
-from braze.codegen.llvm.operands import load, multiply_add
+from braze.codegen.llvm.operands import OperandLoader, multiply_add
 from braze.codegen.llvm.pieces import by_size, piece_begin
 from braze.codegen.llvm.schedule_dot import DotSchedule
+from braze.codegen.llvm.schedule_parts import MOST_TERMS
 from braze.codegen.llvm.types import (
     I32,
     I64,
@@ -67,8 +69,12 @@ class DotKernelEmitter:
             a = add(builder, weighted_sum(builder, places, [d.a for d in dims]), shape.a_offset)
             b = add(builder, weighted_sum(builder, places, [d.b for d in dims]), shape.b_offset)
             arguments = [
-                element_pointer(builder, self.frame.pointer(shape.a), a, memory_type(shape.a.dtype)),
-                element_pointer(builder, self.frame.pointer(shape.b), b, memory_type(shape.b.dtype)),
+                element_pointer(
+                    builder, self.frame.pointer(shape.a), a, memory_type(shape.a.dtype)
+                ),
+                element_pointer(
+                    builder, self.frame.pointer(shape.b), b, memory_type(shape.b.dtype)
+                ),
                 *epilogue,
                 *(as_i64(place) for place in places),
             ]
@@ -77,9 +83,11 @@ class DotKernelEmitter:
                 builder.call(self.tiles[i, j], arguments)
 
             by_size(
-                builder, plan.rows, row_piece,
+                builder,
+                plan.rows,
+                row_piece,
                 lambda i: by_size(builder, plan.columns, column_piece, lambda j: call(i, j)),
-            )  # fmt: skip
+            )
         builder.ret_void()
 
 
@@ -98,9 +106,7 @@ class _TileEmitter:
         variables = [dim.var for dim in (*plan.loops, plan.row, plan.column)]
         types = [POINTER] * (2 + len(buffers)) + [I64] * len(variables)
         signature = ir.FunctionType(ir.VoidType(), types)
-        self.function = ir.Function(
-            frame.module, signature, f"{frame.symbol}_dot_{rows}x{columns}"
-        )  # fmt: skip
+        self.function = ir.Function(frame.module, signature, f"{frame.symbol}_dot_{rows}x{columns}")
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
         self.function.attributes.add("nounwind")
@@ -109,14 +115,20 @@ class _TileEmitter:
         self.pointers = {buffer.name: next(arguments) for buffer in buffers}
         self.variables = {variable: next(arguments) for variable in variables}
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        shape = plan.shape
+        self.a_loader = OperandLoader(self.builder, target, shape.a.dtype, self.dtype)
+        self.b_loader = OperandLoader(self.builder, target, shape.b.dtype, self.dtype)
 
     def emit(self) -> ir.Function:
         builder = self.builder
-        slots = [builder.alloca(self.vector) for _ in range(self.rows * self.columns * self.plan.sets)]
-        for slot in slots:
+        results = self.rows * self.columns
+        slots = [builder.alloca(self.vector) for _ in range(results * self.plan.sets)]
+        self.totals = [builder.alloca(self.vector) for _ in slots]
+        for slot in (*slots, *self.totals):
             builder.store(zero(self.vector), slot)
         self._loops(0, self.a, self.b, slots)
-        self._epilogue([self._total(slots, i) for i in range(self.rows * self.columns)])
+        self._commit(slots)
+        self._epilogue([self._total(self.totals, i) for i in range(results)])
         builder.ret_void()
         return self.function
 
@@ -125,7 +137,7 @@ class _TileEmitter:
     def _loops(self, level: int, a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
         dim = self.plan.inner[level]
         if level == len(self.plan.inner) - 1:
-            self._contiguous(dim.extent, a, b, slots)
+            self._in_blocks(dim.extent, a, b, slots)
             return
         with counted_loop(self.builder, 0, dim.extent, "outer") as i:
             a_type, b_type = self._types()
@@ -134,8 +146,32 @@ class _TileEmitter:
             self._loops(level + 1, a_next, b_next, slots)
 
     def _types(self) -> tuple[ir.Type, ir.Type]:
-        shape = self.plan.shape
-        return memory_type(shape.a.dtype), memory_type(shape.b.dtype)
+        return self.a_loader.element, self.b_loader.element
+
+    def _in_blocks(self, extent: int, a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
+        """The innermost dimension, in partial sums of at most `MOST_TERMS` terms a lane."""
+        block = MOST_TERMS * self.plan.width * self.plan.sets
+        whole = extent // block
+        a_type, b_type = self._types()
+        if whole:
+            with counted_loop(self.builder, 0, whole, "block") as i:
+                at = multiply(self.builder, i, block)
+                a_block = element_pointer(self.builder, a, at, a_type)
+                b_block = element_pointer(self.builder, b, at, b_type)
+                self._contiguous(block, a_block, b_block, slots)
+                self._commit(slots)
+        if extent % block:
+            a_rest = element_pointer(self.builder, a, whole * block, a_type)
+            b_rest = element_pointer(self.builder, b, whole * block, b_type)
+            self._contiguous(extent % block, a_rest, b_rest, slots)
+
+    def _commit(self, slots: list[ir.Value]) -> None:
+        """Add the partial sums to the totals and begin again at zero."""
+        plus = self.builder.fadd if self.dtype.is_floating_point else self.builder.add
+        for slot, total in zip(slots, self.totals, strict=True):
+            (partial, earlier) = self._loaded([slot, total])
+            self.builder.store(plus(earlier, partial), total)
+            self.builder.store(zero(self.vector), slot)
 
     def _contiguous(self, extent: int, a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
         """Whole vectors, `sets` of them in turn; then what is left, the last one masked."""
@@ -165,19 +201,25 @@ class _TileEmitter:
             self.builder.store(value, slot)
 
     def _products(
-        self, sums: list[ir.Value], number: int, a: ir.Value, b: ir.Value, offset: Number, present: int
+        self,
+        sums: list[ir.Value],
+        number: int,
+        a: ir.Value,
+        b: ir.Value,
+        offset: Number,
+        present: int,
     ) -> None:
         """Add one vector's products to set `number` of the accumulators."""
-        builder, width, shape = self.builder, self.plan.width, self.plan.shape
-        a_type, b_type = self._types()
+        builder, width = self.builder, self.plan.width
 
-        def vector_of(base: ir.Value, at: int, element: ir.Type, dtype) -> ir.Value:  # type: ignore[no-untyped-def]
-            place = element_pointer(builder, base, add(builder, offset, at), element)
-            return load(builder, place, dtype, self.dtype, width, present)
+        def vector_of(base: ir.Value, at: int, loader: OperandLoader) -> ir.Value:
+            start = add(builder, offset, at)
+            place = element_pointer(builder, base, start, loader.element)
+            return loader.load(place, width, present)
 
-        a_vectors = [vector_of(a, r * self.plan.row.a, a_type, shape.a.dtype) for r in range(self.rows)]
+        a_vectors = [vector_of(a, r * self.plan.row.a, self.a_loader) for r in range(self.rows)]
         for c in range(self.columns):
-            b_vector = vector_of(b, c * self.plan.column.b, b_type, shape.b.dtype)
+            b_vector = vector_of(b, c * self.plan.column.b, self.b_loader)
             for r, a_vector in enumerate(a_vectors):
                 at = (r * self.columns + c) * self.plan.sets + number
                 sums[at] = multiply_add(builder, a_vector, b_vector, sums[at], self.dtype)
@@ -188,8 +230,10 @@ class _TileEmitter:
         parts = self._loaded(slots[result * sets : (result + 1) * sets])
         plus = self.builder.fadd if self.dtype.is_floating_point else self.builder.add
         while len(parts) > 1:
-            parts = [plus(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i]
-                     for i in range(0, len(parts), 2)]  # fmt: skip
+            parts = [
+                plus(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i]
+                for i in range(0, len(parts), 2)
+            ]
         (value,) = parts
         lanes = self.plan.width
         while lanes > 1:
@@ -216,8 +260,11 @@ class _TileEmitter:
             variables[plan.row.var] = as_i64(add(builder, variables[plan.row.var], r))
             variables[plan.column.var] = as_i64(add(builder, variables[plan.column.var], c))
             emitter = ExpressionEmitter(
-                builder, self.target, variables=variables, refs={"acc": value},
+                builder,
+                self.target,
+                variables=variables,
+                refs={"acc": value},
                 pointer=lambda buffer: self.pointers[buffer.name],
-            )  # fmt: skip
+            )
             for store in plan.shape.stores:
                 emitter.store(store)

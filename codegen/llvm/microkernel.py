@@ -1,14 +1,17 @@
 """The micro-kernel: one register tile of a contraction, from the sum over a block to the stores.
 
-In: a `Schedule` and a tile's size.  Out: an LLVM function that is called once for each tile and block.  The
-accumulators are rows x vectors registers; a step of the sum loads `vectors` vectors of b, broadcasts `rows` elements of
-a (or loads vectors of it, in the "lanes" form) and does rows * vectors fused multiply-adds.  Strides are numbers, so
-every row is a constant displacement from one pointer.
+In: a `Schedule` and a tile's size.  Out: an LLVM function that is called once for each tile and
+block.  The accumulators are rows x vectors registers; a step of the sum loads `vectors` vectors of
+b, broadcasts `rows` elements of a (or loads vectors of it, in the "lanes" form) and does rows *
+vectors fused multiply-adds.  Strides are numbers, so every row is a constant displacement from one
+pointer.
 
-    void tile(ptr a, ptr b [, ptr sums, i64 steps, i64 state], ptr epilogue buffers..., i64 outer variables...)
+    void tile(ptr a, ptr b [, ptr sums, i64 steps, i64 state],
+              ptr epilogue buffers..., i64 outer variables...)
 
-The arguments in brackets exist when the sum is made in several blocks: `sums` holds the partial sums, `steps` is how
-often the block's first dimension steps, `state` has bit 0 set in the first block and bit 1 in the last.
+The arguments in brackets exist when the sum is made in several blocks: `sums` holds the partial
+sums, `steps` is how often the block's first dimension steps, `state` has bit 0 set in the first
+block and bit 1 in the last.
 """
 
 from __future__ import annotations
@@ -28,14 +31,13 @@ from braze.codegen.llvm.control import (
     multiply,
 )
 from braze.codegen.llvm.expressions import ExpressionEmitter
-from braze.codegen.llvm.operands import load, multiply_add
+from braze.codegen.llvm.operands import OperandLoader, multiply_add
 from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.types import (
     I1,
     I64,
     POINTER,
     constants,
-    memory_type,
     register_type,
     splat,
     zero,
@@ -50,6 +52,7 @@ FIRST_BLOCK, LAST_BLOCK = 1, 2
 _UNROLLED_PRODUCTS = 64
 # Epilogues with more operations than this for a tile are emitted once, in a loop over rows.
 _EPILOGUE_OPERATIONS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -146,6 +149,11 @@ class TileEmitter:
         self.pointers = {buffer.name: next(arguments) for buffer in buffers}
         self.variables = {variable: next(arguments) for variable in variables}
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        shape = tile.schedule.shape
+        a_dtype = self.dtype if tile.a_is_packed else shape.a.dtype
+        b_dtype = self.dtype if tile.b_is_packed else shape.b.dtype
+        self.a_loader = OperandLoader(self.builder, target, a_dtype, self.dtype)
+        self.b_loader = OperandLoader(self.builder, target, b_dtype, self.dtype)
 
     def emit(self) -> ir.Function:
         builder = self.builder
@@ -153,10 +161,12 @@ class TileEmitter:
         slots = [builder.alloca(self.vector) for _ in range(tile.rows * tile.vectors)]
         staged = self._epilogue_operations() > _EPILOGUE_OPERATIONS
         stage = builder.alloca(self.vector, size=as_i64(len(slots))) if staged else None
-        self._start(slots)
+        for slot in slots:
+            builder.store(zero(self.vector), slot)
         if not self.schedule.shape.empty:
             self._nest(tile.levels(), self.a, self.b, slots)
         if self.blocked:
+            self._add_earlier(slots)
             done = builder.append_basic_block("last")
             partial = builder.append_basic_block("partial")
             is_last = builder.and_(self.state, as_i64(LAST_BLOCK))
@@ -178,30 +188,28 @@ class TileEmitter:
     def _sum(self, number: int) -> ir.Value:
         return element_pointer(self.builder, self.sums, number * self.width, self.item)
 
-    def _start(self, slots: list[ir.Value]) -> None:
-        """Accumulators begin at zero, or at the earlier blocks' sums."""
+    def _add_earlier(self, slots: list[ir.Value]) -> None:
+        """Add the earlier blocks' sums to this one's, which keeps long sums accurate."""
         builder = self.builder
-        for slot in slots:
-            builder.store(zero(self.vector), slot)
-        if not self.blocked:
-            return
+        plus = builder.fadd if self.dtype.is_floating_point else builder.add
         again = builder.append_basic_block("again")
-        begin = builder.append_basic_block("begin")
+        summed = builder.append_basic_block("summed")
         is_first = builder.and_(self.state, as_i64(FIRST_BLOCK))
-        builder.cbranch(builder.icmp_signed("!=", is_first, as_i64(0)), begin, again)
+        builder.cbranch(builder.icmp_signed("!=", is_first, as_i64(0)), summed, again)
         builder.position_at_end(again)
         for number, slot in enumerate(slots):
-            builder.store(builder.load(self._sum(number), typ=self.vector, align=16), slot)
-        builder.branch(begin)
-        builder.position_at_end(begin)
+            earlier = builder.load(self._sum(number), typ=self.vector, align=16)
+            builder.store(plus(earlier, builder.load(slot, typ=self.vector)), slot)
+        builder.branch(summed)
+        builder.position_at_end(summed)
 
     def _nest(self, levels: list[Level], a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
-        """Loops over the outer levels; the innermost ones become straight lines of several steps."""
+        """Loops over the outer levels; the inner ones become straight lines of several steps."""
         products = self.tile.rows * self.tile.vectors
         straight = 1
         for position in range(len(levels) - 1, -1, -1):
             extent = levels[position].extent
-            if extent is None or straight * extent * products > 2 * _UNROLLED_PRODUCTS:
+            if extent is None or straight * extent * products > _UNROLLED_PRODUCTS:
                 break
             straight *= extent
         else:
@@ -247,25 +255,9 @@ class TileEmitter:
     ) -> tuple[ir.Value, ir.Value]:
         builder = self.builder
         return (
-            element_pointer(builder, a, multiply(builder, steps, level.a), self._a_type),
-            element_pointer(builder, b, multiply(builder, steps, level.b), self._b_type),
+            element_pointer(builder, a, multiply(builder, steps, level.a), self.a_loader.element),
+            element_pointer(builder, b, multiply(builder, steps, level.b), self.b_loader.element),
         )
-
-    @property
-    def _a_dtype(self):  # type: ignore[no-untyped-def]
-        return self.dtype if self.tile.a_is_packed else self.schedule.shape.a.dtype
-
-    @property
-    def _b_dtype(self):  # type: ignore[no-untyped-def]
-        return self.dtype if self.tile.b_is_packed else self.schedule.shape.b.dtype
-
-    @property
-    def _a_type(self) -> ir.Type:
-        return memory_type(self._a_dtype)
-
-    @property
-    def _b_type(self) -> ir.Type:
-        return memory_type(self._b_dtype)
 
     def _straight(
         self, levels: list[Level], starts: list[tuple[int, int]], a: ir.Value, b: ir.Value,
@@ -295,7 +287,11 @@ class TileEmitter:
         rows, vectors = range(tile.rows), range(tile.vectors)
         if self.schedule.form == "lanes":
             held = [self._load_b(b, b_offset, j) for j in vectors]
-            pairs = ((r, j, self._load_a_vector(a, a_offset, r, j), held[j]) for r in rows for j in vectors)
+            pairs = (
+                (r, j, self._load_a_vector(a, a_offset, r, j), held[j])
+                for r in rows
+                for j in vectors
+            )
         elif tile.rows < tile.vectors:
             spread = [self._spread_a(a, a_offset, r) for r in rows]
             streamed = ((j, self._load_b(b, b_offset, j)) for j in vectors)
@@ -313,30 +309,25 @@ class TileEmitter:
 
     def _load_b(self, b: ir.Value, offset: int, vector: int) -> ir.Value:
         stride = self.schedule.lane.b if not self.tile.b_is_packed else 1
-        place = element_pointer(
-            self.builder, b, offset + vector * self.width * stride, self._b_type
-        )
+        offset += vector * self.width * stride
+        place = element_pointer(self.builder, b, offset, self.b_loader.element)
         present = self.width if self.tile.b_is_packed else self._present(vector)
-        return load(self.builder, place, self._b_dtype, self.dtype, self.width, present)
+        return self.b_loader.load(place, self.width, present)
 
     def _load_a_vector(self, a: ir.Value, offset: int, row: int, vector: int) -> ir.Value:
         offset += self.tile.a_row(row) + vector * self.width
-        place = element_pointer(self.builder, a, offset, self._a_type)
-        return load(
-            self.builder, place, self._a_dtype, self.dtype, self.width, self._present(vector)
-        )
+        place = element_pointer(self.builder, a, offset, self.a_loader.element)
+        return self.a_loader.load(place, self.width, self._present(vector))
 
     def _spread_a(self, a: ir.Value, offset: int, row: int) -> ir.Value:
-        place = element_pointer(self.builder, a, offset + self.tile.a_row(row), self._a_type)
-        value = load(self.builder, place, self._a_dtype, self.dtype, 1, 1)
-        return splat(self.builder, value, self.width)
+        offset += self.tile.a_row(row)
+        place = element_pointer(self.builder, a, offset, self.a_loader.element)
+        return splat(self.builder, self.a_loader.load(place), self.width)
 
     # The epilogue -------------------------------------------------------------------------------
 
     def _epilogue_operations(self) -> int:
-        each = sum(
-            sum(1 for _ in store.value.walk()) + 1 for store in self.schedule.shape.stores
-        )
+        each = sum(sum(1 for _ in store.value.walk()) + 1 for store in self.schedule.shape.stores)
         return each * self.tile.rows * self.tile.vectors
 
     def _emitter(self, indices: list[Number], vector: Number, value: ir.Value, present: int
@@ -360,7 +351,7 @@ class TileEmitter:
         )  # fmt: skip
 
     def _epilogue(self, slots: list[ir.Value]) -> None:
-        """Straight-line stores; a row's values come before its stores, so that these share loads."""
+        """Straight-line stores; a row's values come before its stores, to share what they load."""
         stores = self.schedule.shape.stores
         for row in range(self.tile.rows):
             emitters = []
@@ -376,7 +367,7 @@ class TileEmitter:
                     emitter.store(store)
 
     def _staged_epilogue(self, slots: list[ir.Value], stage: ir.Value) -> None:
-        """The tile goes through memory, so that a long epilogue is compiled once for each kind of vector."""
+        """The tile goes through memory, so that a long epilogue is compiled only once or twice."""
         builder = self.builder
         for number, slot in enumerate(slots):
             place = element_pointer(builder, stage, number * self.width, self.item)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from braze.codegen.llvm.conversions import from_memory
 from braze.codegen.llvm.types import (
-    F32,
     I1,
     I32,
     constant,
@@ -17,45 +17,48 @@ from braze.codegen.llvm.types import (
     lanes_of,
     memory_type,
     register_type,
-    vector,
     zero,
 )
-from braze.ir.dtypes import DType, bf16, f16
+from braze.ir.dtypes import DType
+from braze.ir.target import Target
 
 
-def load(
-    builder: ir.IRBuilder, pointer: ir.Value, dtype: DType, compute: DType, lanes: int, present: int
-) -> ir.Value:
-    """`lanes` neighbouring elements as values of `compute`; those from `present` on are zero and not read."""
-    stored = memory_type(dtype, lanes)
-    if present < lanes:
-        mask = constants(I1, [int(lane < present) for lane in range(lanes)])
-        align = constant(I32, dtype.itemsize)
-        arguments = [pointer, align, mask, zero(stored)]
-        raw = intrinsic(builder, "masked.load", stored, arguments, (stored, pointer.type))
-    else:
-        raw = builder.load(pointer, typ=stored, align=dtype.itemsize)
-    return widen(builder, raw, dtype, compute)
+class OperandLoader:
+    """Loads elements of one operand as values of the sum's dtype.
 
+    Args:
+        dtype: in memory. compute: of the sum.
+    """
 
-def widen(builder: ir.IRBuilder, raw: ir.Value, dtype: DType, compute: DType) -> ir.Value:
-    """A value as it lies in memory, converted to the sum's dtype."""
-    lanes = lanes_of(raw.type)
-    if dtype is bf16:
-        wide = builder.zext(raw, vector(I32, lanes))
-        value = builder.bitcast(builder.shl(wide, constant(wide.type, 16)), vector(F32, lanes))
-    elif dtype is f16:
-        value = builder.fpext(builder.bitcast(raw, vector(ir.HalfType(), lanes)), vector(F32, lanes))
-    else:
-        value = raw
-    wanted = register_type(compute, lanes)
-    if value.type == wanted:
-        return value
-    if compute.is_floating_point:
-        if dtype.is_floating_point:
-            return builder.fpext(value, wanted)
-        return (builder.sitofp if dtype.is_signed else builder.uitofp)(value, wanted)
-    return (builder.sext if dtype.is_signed else builder.zext)(value, wanted)
+    def __init__(self, builder: ir.IRBuilder, target: Target, dtype: DType, compute: DType) -> None:
+        self.builder = builder
+        self.target = target
+        self.dtype = dtype
+        self.compute = compute
+        self.element = memory_type(dtype)
+
+    def load(self, pointer: ir.Value, lanes: int = 1, present: int | None = None) -> ir.Value:
+        """`lanes` neighbouring elements; those from `present` on are zero and not read."""
+        stored = memory_type(self.dtype, lanes)
+        if present is not None and present < lanes:
+            mask = constants(I1, [int(lane < present) for lane in range(lanes)])
+            align = constant(I32, self.dtype.itemsize)
+            arguments = [pointer, align, mask, zero(stored)]
+            raw = intrinsic(self.builder, "masked.load", stored, arguments, (stored, pointer.type))
+        else:
+            raw = self.builder.load(pointer, typ=stored, align=self.dtype.itemsize)
+        return self._widened(from_memory(self.builder, raw, self.dtype, self.target))
+
+    def _widened(self, value: ir.Value) -> ir.Value:
+        builder, compute = self.builder, self.compute
+        wanted = register_type(compute, lanes_of(value.type))
+        if value.type == wanted:
+            return value
+        if compute.is_floating_point:
+            if self.dtype.is_floating_point:
+                return builder.fpext(value, wanted)
+            return (builder.sitofp if self.dtype.is_signed else builder.uitofp)(value, wanted)
+        return (builder.sext if self.dtype.is_signed else builder.zext)(value, wanted)
 
 
 def multiply_add(

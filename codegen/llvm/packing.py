@@ -1,4 +1,4 @@
-"""Copying a block of an operand into scratch memory, in the order in which the micro-kernel reads it.
+"""Copying a block of an operand into scratch memory, in the order the micro-kernel reads it.
 
 In: a `Tile`.  Out: LLVM functions `void pack(ptr from, ptr to, i64 steps, i64 rows)` that write
 
@@ -21,16 +21,16 @@ from braze.codegen.llvm.control import (
     multiply,
 )
 from braze.codegen.llvm.microkernel import Level, Tile
-from braze.codegen.llvm.operands import load
+from braze.codegen.llvm.operands import OperandLoader
 from braze.codegen.llvm.types import (
     I32,
     I64,
     POINTER,
     constants,
-    memory_type,
     register_type,
     zero,
 )
+from braze.ir.target import Target
 
 # (offset in the operand, step of the sum) -> code that packs one step
 Body = Callable[[Number, Number], None]
@@ -39,7 +39,7 @@ Body = Callable[[Number, Number], None]
 class PackEmitter:
     """Writes the packing functions of one tile."""
 
-    def __init__(self, module: ir.Module, tile: Tile, name: str) -> None:
+    def __init__(self, module: ir.Module, tile: Tile, target: Target, name: str) -> None:
         self.tile = tile
         self.schedule = tile.schedule
         self.shape = tile.schedule.shape
@@ -52,6 +52,8 @@ class PackEmitter:
         self.function.attributes.add("noinline")
         self.source, self.packed, self.steps, self.rows = self.function.args
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.a = OperandLoader(self.builder, target, self.shape.a.dtype, self.dtype)
+        self.b = OperandLoader(self.builder, target, self.shape.b.dtype, self.dtype)
 
     def pack_b(self) -> ir.Function:
         """A panel of b."""
@@ -115,7 +117,7 @@ class PackEmitter:
         return self.tile.lanes if vector == self.tile.vectors - 1 else self.width
 
     def _b_place(self, offset: Number) -> ir.Value:
-        return element_pointer(self.builder, self.source, offset, memory_type(self.shape.b.dtype))
+        return element_pointer(self.builder, self.source, offset, self.b.element)
 
     def _store(self, value: ir.Value, place: ir.Value) -> None:
         self.builder.store(value, place, align=self.dtype.itemsize)
@@ -123,10 +125,7 @@ class PackEmitter:
     def _copy_b(self, offset: Number, step: Number) -> None:
         for j in range(self.tile.vectors):
             place = self._b_place(add(self.builder, offset, j * self.width))
-            present = self._present(j)
-            value = load(
-                self.builder, place, self.shape.b.dtype, self.dtype, self.width, present
-            )  # fmt: skip
+            value = self.b.load(place, self.width, self._present(j))
             self._store(value, self._place(step, self._lanes, j * self.width))
 
     def _gather_b(self, offset: Number, step: Number) -> None:
@@ -135,18 +134,16 @@ class PackEmitter:
             for lane in range(self._present(j)):
                 stride = self.schedule.lane.b
                 place = self._b_place(add(self.builder, offset, (j * self.width + lane) * stride))
-                item = load(self.builder, place, self.shape.b.dtype, self.dtype, 1, 1)
-                value = self.builder.insert_element(value, item, ir.Constant(I32, lane))
+                item = ir.Constant(I32, lane)
+                value = self.builder.insert_element(value, self.b.load(place), item)
             self._store(value, self._place(step, self._lanes, j * self.width))
 
     def _transpose(self, level: Level, offset: Number, step: Number) -> None:
-        """The innermost dimension is contiguous: read whole vectors along it and turn squares of them."""
+        """The innermost dimension is contiguous: read vectors along it, turn squares of them."""
         builder, width = self.builder, self.width
         extent = self._extent(level)
         first = self._scaled(step, level)
-        whole = (
-            extent // width if isinstance(extent, int) else builder.udiv(extent, as_i64(width))
-        )  # fmt: skip
+        whole = extent // width if isinstance(extent, int) else builder.udiv(extent, as_i64(width))
         if not isinstance(whole, int) or whole:
             with counted_loop(builder, 0, whole, "square") as square:
                 at = multiply(builder, square, width)
@@ -164,7 +161,7 @@ class PackEmitter:
             for lane in range(self._present(j)):
                 column = (j * width + lane) * self.schedule.lane.b
                 place = self._b_place(add(builder, offset, column))
-                rows[lane] = load(builder, place, self.shape.b.dtype, self.dtype, width, width)
+                rows[lane] = self.b.load(place, width)
             for i, value in enumerate(_transposed(builder, rows)):
                 place = self._place(add(builder, step, i), self._lanes, j * width)
                 self._store(value, place)
@@ -174,16 +171,14 @@ class PackEmitter:
     def _copy_rows(self, offset: Number, step: Number) -> None:
         """One step's rows, which are neighbours in memory."""
         builder, width = self.builder, self.width
-        dtype = self.shape.a.dtype
         whole = builder.udiv(self.rows, as_i64(width))
 
         def copy(row: ir.Value, lanes: int) -> None:
-            place = element_pointer(
-                builder, self.source, add(builder, offset, row), memory_type(dtype)
-            )  # fmt: skip
-            value = load(builder, place, dtype, self.dtype, lanes, lanes)
+            start = add(builder, offset, row)
+            place = element_pointer(builder, self.source, start, self.a.element)
             at = add(builder, multiply(builder, step, self.schedule.a_row_elements), row)
-            self._store(value, element_pointer(builder, self.packed, at, self.item))
+            packed = element_pointer(builder, self.packed, at, self.item)
+            self._store(self.a.load(place, lanes), packed)
 
         with counted_loop(builder, 0, whole, "vector") as i:
             copy(as_i64(multiply(builder, i, width)), width)
@@ -194,7 +189,8 @@ class PackEmitter:
 def _transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     """A square of vectors turned over in log2(width) rounds of two-operand shuffles.
 
-    Round r exchanges bit r of the row number with bit r of the lane number, as in Eklundh's transposition.
+    Round r exchanges bit r of the row number with bit r of the lane number, as in Eklundh's
+    transposition.
     """
     width = len(rows)
     distance = 1
@@ -211,5 +207,3 @@ def _transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
         rows = turned
         distance *= 2
     return rows
-
-

@@ -1,10 +1,12 @@
 """Contractions as scalar products: vectors along the inner dimension.
 
-In: a `ContractionShape` and a `Target`.  Out: a `DotSchedule`, or None where the form does not apply.
+In: a `ContractionShape` and a `Target`.  Out: a `DotSchedule`, or None where the form does not
+apply.
 
-Where both operands are contiguous along an inner dimension and one of them has few rows (a matrix times a vector, a
-linear layer on a small batch), turning an operand over would cost more than the products.  So each accumulator is a
-vector of partial sums of one result, and a tile holds `rows` x `columns` results.
+Where both operands are contiguous along an inner dimension and one of them has few rows (a matrix
+times a vector, a linear layer on a small batch), turning an operand over would cost more than the
+products.  So each accumulator is a vector of partial sums of one result, and a tile holds `rows` x
+`columns` results.
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ _L3_BYTES_PER_CYCLE = 8.0
 class DotSchedule:
     """The decisions for one contraction in this form.
 
-    loops: dimensions outside the tiles. row, column: those that tiles are cut from. inner: the last one is
-        the contiguous one. sets: how many accumulators a result has, to hide the latency of small tiles.
+    loops: dimensions outside the tiles. row, column: those that tiles are cut from. inner: the last
+        one is the contiguous one. sets: how many accumulators a result has, to hide the latency of
+        small tiles.
     """
 
     shape: ContractionShape
@@ -84,7 +87,9 @@ class DotSchedule:
 
     def __str__(self) -> str:
         names = f"{self.rows.size} {self.row.var.name} x {self.columns.size} {self.column.var.name}"
-        return f"dot: {names}; {self.width} lanes of {self.inner[-1].var.name}; chunks {self.chunks}"
+        return (
+            f"dot: {names}; {self.width} lanes of {self.inner[-1].var.name}; chunks {self.chunks}"
+        )
 
 
 def dot_schedule(shape: ContractionShape, target: Target) -> DotSchedule | None:

@@ -1,4 +1,4 @@
-"""What the schedules of contractions have in common: extents in pieces, register counts, shares for chunks."""
+"""What the schedules of contractions have in common: pieces, register counts, shares."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from braze.ir.target import Target
 CHUNK_CYCLES = 30_000.0
 MAX_CHUNKS = 96
 
+# Terms added one after another; longer sums are sums of such partial sums, whose rounding errors
+# grow with the square root of what a single chain's would (Higham, "The accuracy of floating point
+# summation", 1993).
+MOST_TERMS = 2048
+
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """An extent cut into `count` pieces whose sizes differ by one at most: `large` of `size`, then smaller ones."""
+    """An extent cut into `count` nearly equal pieces: `large` ones of `size`, then smaller ones.
+
+    Sizes differ by one at most.
+    """
 
     extent: int
     count: int
@@ -38,16 +46,19 @@ class Pieces:
 
 
 def fits_registers(rows: int, columns: int, held: int | None, target: Target) -> bool:
-    """Whether rows * columns accumulators, `held` operands (None: the fewer ones) and one more fit."""
-    has_fma = "fma" in target.features or target.architecture != "x86_64"
+    """Whether rows * columns accumulators, `held` operands (None: the fewer) and one more fit."""
+    x86 = target.architecture == "x86_64"
     operands = min(rows, columns) if held is None else held
-    needed = rows * columns + operands + 1 + (not has_fma)
-    spare = 1 if target.vector_registers > 16 else 0
-    return needed <= target.vector_registers - spare
+    # Spared: products before they are added, where no instruction is fused; operands that x86 takes
+    # from memory and others do not; and room for LLVM's scheduler, which overfills large files.
+    spare = 4 * (x86 and "fma" not in target.features)
+    if target.vector_registers > 16:
+        spare += 2 if x86 else 4
+    return rows * columns + operands + 1 + spare <= target.vector_registers
 
 
 def even_shares(size: int, wanted: float) -> list[int]:
-    """Numbers of parts to try: up to `wanted`, the fewest parts for each size of the largest part."""
+    """Numbers of parts to try: up to `wanted`, the fewest for each size of the largest part."""
     limit = max(1, min(size, int(wanted)))
     largest: dict[int, int] = {}
     for parts in range(1, limit + 1):

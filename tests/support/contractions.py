@@ -1,6 +1,7 @@
 """Contractions made from an equation and NumPy views, and a way to run one kernel natively.
 
-`Problem` holds everything for one test: the operands' flat memory, the contraction and NumPy's answer.
+`Problem` holds everything for one test: the operands' flat memory, the contraction and NumPy's
+answer.
 """
 
 from __future__ import annotations
@@ -69,9 +70,7 @@ class Problem:
         self.out_order = self.out_order or self.out
         sizes = dict(zip(self.left + self.right, self.lhs.shape + self.rhs.shape, strict=True))
         inner = [letter for letter in self.left if letter not in self.out]
-        self.variables = {
-            letter: LoopVar(letter, sizes[letter]) for letter in [*self.out, *inner]
-        }
+        self.variables = {letter: LoopVar(letter, sizes[letter]) for letter in [*self.out, *inner]}
         self.inner = len(inner)
         self.dtype = from_numpy(self.lhs.dtype)
         self.sum_dtype = f32 if self.dtype in (f16, bf16) else self.dtype

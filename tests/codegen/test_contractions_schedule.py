@@ -1,0 +1,100 @@
+"""The pure part of contractions: merged dimensions, pieces, panels, and what schedules promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contractions import Problem, random_array, window2d
+from hypothesis import given
+from hypothesis import strategies as st
+
+from braze.codegen.llvm.contraction_shape import contraction_shape
+from braze.codegen.llvm.schedule_contraction import Panels, Schedule
+from braze.codegen.llvm.schedule_parts import Pieces
+from braze.codegen.llvm.schedule_search import schedule
+from braze.ir.target import named_target
+
+V3 = named_target("x86-64-v3")
+
+
+@given(st.integers(1, 500), st.integers(1, 500))
+def test_pieces_cover_the_extent(extent: int, count: int) -> None:
+    count = min(count, extent)
+    pieces = Pieces(extent, count)
+    covered = sum(size * pieces.number_of(size) for size in pieces.sizes)
+    assert covered == extent
+    assert sum(pieces.number_of(size) for size in pieces.sizes) == count
+    assert max(pieces.sizes) - min(pieces.sizes) <= 1 and min(pieces.sizes) > 0
+
+
+@given(st.integers(1, 500), st.sampled_from([2, 4, 8, 16]), st.integers(1, 8))
+def test_panels_cover_the_lanes(extent: int, width: int, vectors: int) -> None:
+    panels = Panels(extent, width, vectors)
+    lanes = sum(many * ((v - 1) * width + last) for many, v, last in panels.variants)
+    assert lanes == extent
+    assert sum(many for many, _, _ in panels.variants) == panels.count
+    assert all(1 <= last <= width and 1 <= v <= vectors for _, v, last in panels.variants)
+
+
+def test_dimensions_merge_where_every_access_allows() -> None:
+    x, w = random_array((8, 14, 14, 64)), random_array((64, 32))
+    shape = contraction_shape(Problem("nhwc,co->nhwo", x, w).contraction)
+    assert str(shape) == "rows n_h_w=1568(64,0); columns o=32(0,1); inner c=64(1,32)"
+
+
+def test_a_window_keeps_the_dimensions_that_overlap_apart() -> None:
+    x = window2d(random_array((2, 9, 11, 5)), 3)
+    shape = contraction_shape(
+        Problem("nhwklc,klco->nhwo", x, random_array((3, 3, 5, 20))).contraction
+    )
+    assert [d.var.name for d in shape.rows] == ["n", "h", "w"]
+    assert [(d.var.name, d.extent, d.a, d.b) for d in shape.inner] == [
+        ("k", 3, 55, 300),
+        ("l_c", 15, 1, 20),
+    ]
+
+
+def test_the_result_can_keep_dimensions_apart() -> None:
+    x, w = random_array((4, 6, 5)), random_array((5, 3))
+    together = contraction_shape(Problem("abk,kn->abn", x, w).contraction)
+    apart = contraction_shape(Problem("abk,kn->abn", x, w, out_order="ban").contraction)
+    assert (len(together.rows), len(apart.rows)) == (1, 2)
+
+
+def test_a_broadcast_operand_makes_rows_of_the_batch() -> None:
+    b = np.broadcast_to(random_array((9, 20)), (5, 9, 20))
+    shape = contraction_shape(Problem("bmk,bkn->bmn", random_array((5, 13, 9)), b).contraction)
+    assert not shape.batch and [d.extent for d in shape.rows] == [65]
+
+
+def gemm(m: int, n: int, k: int) -> Problem:
+    return Problem("mk,kn->mn", random_array((m, k)), random_array((k, n)))
+
+
+@pytest.mark.parametrize(
+    "name, rows, lanes", [("x86-64-v2", 4, 8), ("x86-64-v3", 6, 16), ("aarch64", 12, 8)]
+)
+def test_tiles_fill_the_registers(name: str, rows: int, lanes: int) -> None:
+    plan = schedule(gemm(768, 768, 768).contraction, named_target(name))
+    assert isinstance(plan, Schedule)
+    assert (plan.tile_rows, plan.panels.lanes) == (rows, lanes)
+
+
+def test_small_work_is_one_chunk_and_large_work_many() -> None:
+    assert schedule(gemm(16, 16, 16).contraction, V3).chunks == 1
+    assert schedule(gemm(64, 10, 128).contraction, V3).chunks == 1
+    assert 8 <= schedule(gemm(1024, 1024, 1024).contraction, V3).chunks <= 96
+
+
+def test_scratch_memory_stays_near_the_cache() -> None:
+    for size in (256, 1024, 2048):
+        plan = schedule(gemm(size, size, size).contraction, V3)
+        assert isinstance(plan, Schedule)
+        packed_b = plan.b_scratch * plan.item_bytes
+        assert packed_b <= V3.l2_bytes
+
+
+def test_equal_contractions_have_equal_schedules() -> None:
+    first, second = (str(schedule(gemm(100, 90, 80).contraction, V3)) for _ in range(2))
+    assert first == second
+    assert first.startswith("broadcast: 6 rows of m x 2x8 lanes of n")
