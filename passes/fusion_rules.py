@@ -222,12 +222,13 @@ class Rules:
         own_row = flat_index(kept, p.space.kept_shape)
         own_point = flat_index(point, p.space.dims)
         shape = space_of(node).dims
+        level = "full" if node.op.is_reduce else level
         start = (
             reshape_point(point, p.space.dims, shape)
             if level == "full"
             else reshape_point(kept, p.space.kept_shape, shape)
         )
-        for base, at in self._reading_points(node, start):
+        for base, at in self._reading_points(node, start, set()):
             if base.node not in p.levels:
                 continue
             wanted = own_row if p.levels[base.node] == "kept" else own_point
@@ -237,23 +238,30 @@ class Rules:
                 return False
         return True
 
-    def _reading_points(self, node: Node, point: Point) -> Iterator[tuple[Value, Point]]:
-        """The bases that a node reads at a point of its space, and where in them."""
+    def _reading_points(
+        self, node: Node, point: Point, seen: set[tuple[Value, Point]]
+    ) -> Iterator[tuple[Value, Point]]:
+        """The bases that a node reads at a point of its space, and where in them; each once."""
         if node.op.is_movement:
             for source in source_index(node, point):
-                yield from self._walk(node.operands[source.operand], source.index)
+                yield from self._walk(node.operands[source.operand], source.index, seen)
         elif node.op.category == "gather":
             for base in {read.base for read in self.reads.of[node]}:
                 yield base, tuple(Index((), -1) for _ in base.shape)
         else:
             for operand in node.operands:
-                yield from self._walk(operand, broadcast_point(point, operand.shape))
+                yield from self._walk(operand, broadcast_point(point, operand.shape), seen)
 
-    def _walk(self, value: Value, point: Point) -> Iterator[tuple[Value, Point]]:
+    def _walk(
+        self, value: Value, point: Point, seen: set[tuple[Value, Point]]
+    ) -> Iterator[tuple[Value, Point]]:
+        if (value, point) in seen:
+            return
+        seen.add((value, point))
         if self.reads.is_base(value):
             yield value, point
         elif value.node is not None:
-            yield from self._reading_points(value.node, point)
+            yield from self._reading_points(value.node, point, seen)
 
     def _epilogue(self, p: Group, c: Group) -> Joined | str:
         """Behind a contraction or a draw of random bits: elementwise operations on its result."""
