@@ -40,6 +40,9 @@ def compile_artifact(graph: Graph, target: Target, record: Recorder | None = Non
         own, positions = _with_own_locations(graph)
         program, report, generated = _to_llvm(own, target, record)
         objects = compile_modules(generated.modules, target)
+        if record is not None:
+            sizes = zip(generated.modules, objects, strict=True)
+            record("objects", "\n".join(f"{len(o)} bytes of {name}" for (name, _), o in sizes))
         if record is not None and record.wants_assembly:
             _record_assembly(generated.modules, target, record)
     except Exception as error:
@@ -86,6 +89,8 @@ def _to_llvm(graph: Graph, target: Target, record: Recorder | None) -> tuple[Pro
     from braze.codegen.llvm.program import generate
     from braze.passes import compile_graph
 
+    if record is not None:
+        record.restart_clock()
     program, report = compile_graph(graph, target, record)
     if record is not None and record.stages[-1].kind != "loops":
         record("loops", program)
@@ -94,6 +99,8 @@ def _to_llvm(graph: Graph, target: Target, record: Recorder | None) -> tuple[Pro
     if generated.pointers != pointers:
         raise RuntimeError(f"[compiler] {generated.pointers} pointers where {pointers} are passed")
     if record is not None:
+        lines = (f"{text.count(chr(10))} lines of {name}" for name, text in generated.modules)
+        record("generate", "\n".join(lines))
         for name, text in generated.modules:
             record(name, text, "llvm")
     return program, report, generated

@@ -71,6 +71,10 @@ class Recorder:
         self._show(stage)
         self._last = time.perf_counter()
 
+    def restart_clock(self) -> None:
+        """Leave the time since the last stage out of the next: it went into imports."""
+        self._last = time.perf_counter()
+
     def _dump(self, directory: Path, stage: Stage) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         number = len(self.stages) - 1
@@ -83,10 +87,12 @@ class Recorder:
         file.write_text(stage.text if stage.text.endswith("\n") else stage.text + "\n")
 
     def _show(self, stage: Stage) -> None:
-        if config.debug >= 1 and len(self.stages) > 1:
+        level = _KINDS[stage.kind][1]
+        # The texts of a module take no time of their own: `generate` and `objects` are the stages.
+        if config.debug >= 1 and len(self.stages) > 1 and (level < 4 or config.debug >= level):
             milliseconds = stage.seconds * 1e3
             print(f"[{self._label}] {stage.name:<24} {milliseconds:9.2f} ms", file=sys.stderr)
-        if config.debug >= _KINDS[stage.kind][1]:
+        if config.debug >= level:
             print(f"-- {stage.name}\n{stage.text}", file=sys.stderr)
 
     def finish(self) -> None:

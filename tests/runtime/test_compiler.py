@@ -124,13 +124,14 @@ def test_a_check_without_a_location_is_reported_all_the_same():
 
 def test_every_stage_is_shown():
     found = stages(square(), host_target())
-    names = ["captured", "copy", "copy_again", "plan", "loops", "helper", "main", "helper", "main"]
+    names = ["captured", "copy", "copy_again", "plan", "loops", "generate"] + ["helper", "main"] * 2
     assert [stage.name for stage in found] == names
-    kinds = ["graph"] * 3 + ["text", "loops"] + ["llvm"] * 2 + ["assembly"] * 2
+    kinds = ["graph"] * 3 + ["text", "loops", "text"] + ["llvm"] * 2 + ["assembly"] * 2
     assert [stage.kind for stage in found] == kinds
     assert found[0].text == str(square())
-    assert "define i64 @toy_main" in found[6].text
-    assert "toy_main:" in found[8].text
+    assert "define i64 @toy_main" in found[7].text
+    assert "toy_main:" in found[9].text
+    assert found[5].text.startswith("3 lines of helper\n")
     assert all(stage.seconds >= 0 for stage in found)
 
 
@@ -144,13 +145,14 @@ def test_dumps(tmp_path):
     assert set(names) == {f"my_net_x-{digest}", f"square-{digest}"}
     files = [
         "00-captured.ir", "01-copy.ir", "02-copy_again.ir", "03-plan.txt", "04-loops.loops",
-        "05-helper.ll", "06-main.ll", "07-helper.s", "08-main.s",
+        "05-generate.txt", "06-helper.ll", "07-main.ll", "08-objects.txt", "09-helper.s",
+        "10-main.s",
     ]  # fmt: skip
     assert names[f"square-{digest}"] == files
     folder = tmp_path / f"square-{digest}"
     assert (folder / "01-copy.ir").read_text() == str(square()) + "\n"
     # A dump replaces the one before.
-    (folder / "09-old.ir").write_text("old")
+    (folder / "11-old.ir").write_text("old")
     with config.using(dump_dir=str(tmp_path)):
         compile_artifact(square(), host_target())
     assert sorted(f.name for f in folder.iterdir()) == files
@@ -175,7 +177,10 @@ def test_debug_levels(capsys, level, shown):
     assert out == ""
     assert [text for text in everything if text in err] == list(everything[:level])
     assert all(text in err for text in shown)
-    assert bool(re.search(r"\[square-\w{8}\] copy +\d+\.\d\d ms", err)) == (level > 0)
+    for stage, least in (("copy", 1), ("generate", 1), ("objects", 1), ("helper", 4)):
+        timed = re.search(rf"\[square-\w{{8}}\] {stage} +\d+\.\d\d ms", err)
+        assert bool(timed) == (level >= least)
+    assert bool(re.search(r"\d+ bytes of main", err)) == (level >= 2)
 
 
 def test_modules_are_compiled_in_parallel(monkeypatch):
