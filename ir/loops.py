@@ -26,7 +26,7 @@ from typing import Literal
 
 from braze.ir.dtypes import DType, bool_, i64, u32
 from braze.ir.graph import Location
-from braze.ir.index import Index, LoopVar
+from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar, Mod
 from braze.ir.op import Op
 
 Replace = Callable[[LoopVar], Index | None]
@@ -78,30 +78,30 @@ class Expr:
         """The index expressions that this node itself holds."""
         return ()
 
+    def parts(self) -> Iterator[Expr]:
+        """The children, after the data that this node's own indices read."""
+        waiting = list(reversed(self.indices()))
+        while waiting:
+            for atom, _ in waiting.pop().terms:
+                if isinstance(atom, DataIndex):
+                    yield atom.value
+                elif isinstance(atom, (FloorDiv, Mod)):
+                    waiting.append(atom.inner)
+        yield from self.children()
+
     def walk(self) -> Iterator[Expr]:
         """Every distinct subexpression, children first. Index data (`DataIndex`) is included."""
-        from braze.ir.index import DataIndex, FloorDiv, Mod
-
-        seen: set[int] = set()
-
-        def of_index(index: Index) -> Iterator[Expr]:
-            for atom, _ in index.terms:
-                if isinstance(atom, DataIndex):
-                    yield from visit(atom.value)
-                elif isinstance(atom, (FloorDiv, Mod)):
-                    yield from of_index(atom.inner)
-
-        def visit(expr: Expr) -> Iterator[Expr]:
-            if id(expr) in seen:
-                return
-            seen.add(id(expr))
-            for index in expr.indices():
-                yield from of_index(index)
-            for child in expr.children():
-                yield from visit(child)
-            yield expr
-
-        yield from visit(self)
+        seen: set[Expr] = set()
+        waiting: list[tuple[Expr, bool]] = [(self, False)]
+        while waiting:
+            expr, is_ready = waiting.pop()
+            if is_ready:
+                yield expr
+            elif expr not in seen:
+                seen.add(expr)
+                waiting.append((expr, True))
+                parts = [part for part in expr.parts() if part not in seen]
+                waiting += [(part, False) for part in reversed(parts)]
 
     def variables(self) -> set[LoopVar]:
         """The loop variables that the value depends on."""

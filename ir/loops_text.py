@@ -139,13 +139,6 @@ def _buffer_name(name: str) -> str:
     return f"%{name if plain else quote_name(name)}"
 
 
-def _parts(expr: Expr) -> Iterator[Expr]:
-    """What an expression is made of, data inside its indices included."""
-    yield from expr.children()
-    for index in expr.indices():
-        yield from index_data(index)
-
-
 def _shared(groups: Sequence[Sequence[Expr]]) -> set[Expr]:
     """What deserves a name: operations used twice, and loads that several lines of the text use.
 
@@ -154,17 +147,17 @@ def _shared(groups: Sequence[Sequence[Expr]]) -> set[Expr]:
     uses = Counter(root for roots in groups for root in roots)
     found = {expr for roots in groups for root in roots for expr in root.walk()}
     for expr in found:
-        uses.update(_parts(expr))
+        uses.update(expr.parts())
     shared = {e for e, n in uses.items() if n > 1 and isinstance(e, (Apply, Philox))}
     lines: Counter[Expr] = Counter()
-    for roots in (*groups, *(tuple(_parts(expr)) for expr in shared)):
+    for roots in (*groups, *(tuple(expr.parts()) for expr in shared)):
         line: set[Expr] = set()
         waiting = [root for root in roots if root not in shared]
         while waiting:
             expr = waiting.pop()
             if expr not in line:
                 line.add(expr)
-                waiting += [part for part in _parts(expr) if part not in shared]
+                waiting += [part for part in expr.parts() if part not in shared]
         lines.update(line)
     return shared | {e for e, n in lines.items() if n > 1 and isinstance(e, Load)}
 

@@ -155,6 +155,24 @@ def test_sharing_is_written_once():
     assert str(again) == str(nest)
 
 
+def test_long_chains_are_walked():
+    """A fused graph may be deeper than Python's stack."""
+    value = first = Const(1.0, ir.f32)
+    for _ in range(5000):
+        value = Apply(ir.op_named("neg"), (value,), ir.f32)
+    order = list(value.walk())
+    assert len(order) == 5001 and order[0] is first and order[-1] is value
+
+
+def test_data_in_indices_is_walked_first():
+    inner = Load(N, Index())
+    index = Index.of(DataIndex(inner, 50)) * 3 // 2 + Index.of(J)
+    load = Load(X, index)
+    sum_ = Apply(ir.op_named("add"), (load, Const(1.0, ir.f32)), ir.f32)
+    order = list(sum_.walk())
+    assert order[:2] == [inner, load] and order[-1] is sum_ and len(order) == 4
+
+
 def test_a_load_that_two_statements_share_has_a_name():
     """It is read once, before the first of them writes over it."""
     x = Buffer("x", ir.f32, 2, "inout")
