@@ -12,6 +12,7 @@ from braze.passes.cse import cse
 from braze.passes.dce import dce
 from braze.passes.decompose import decompose
 from braze.passes.fuse import fuse
+from braze.passes.layout import layout
 from braze.passes.lower import lower_program
 from braze.passes.plan_memory import MemoryPlan, plan_memory
 from braze.passes.schedule import schedule
@@ -74,6 +75,8 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("decompose", lambda g, _: decompose(g), "all later passes know primitives only"),
     Pass("cse", lambda g, _: cse(g), "gradient rules repeat what the forward pass computed"),
     Pass("simplify", lambda g, _: simplify(g), "constants and movements meet after decomposition"),
+    Pass("layout", lambda g, _: layout(g), "the movements are few now, and what is left can meet"),
+    Pass("simplify_again", lambda g, _: simplify(g), "what layout brought together cancels"),
     Pass("cse_again", lambda g, _: cse(g), "simplified nodes are often equal"),
     Pass("dce", lambda g, _: dce(g), "fuse takes every node for needed"),
     Pass("fuse", lambda g, c: fuse(g, c.target, c.refusals), "one kernel for what can share loops"),

@@ -80,6 +80,8 @@ def reshape_point(index: Point, shape: Shape, new: Shape) -> Point:
             elif j < len(new):
                 right *= new[j]
                 j += 1
+            else:
+                raise AssertionError(f"internal error: {shape} is not a reshape of {new}")
             if left == right and not (
                 (i < len(shape) and shape[i] == 1) or (j < len(new) and new[j] == 1)
             ):

@@ -327,12 +327,10 @@ class Rules:
         if any(not node.results for g in (a, b) for node in g.members):
             return bool(self._bases(a) & self._bases(b))
 
-        def aligned(group: Group) -> set[Value]:
-            return {
-                read.base
-                for node in group.members
-                for read in self.reads.of[node]
-                if read.aligned and group.levels[node] in ("full", "kept")
-            }
+        def followed(group: Group) -> set[Value]:
+            """What the group reads once for each point, or through the same movement."""
+            nodes = [n for n in group.members if group.levels[n] in ("full", "kept")]
+            found = {read.base for n in nodes for read in self.reads.of[n] if read.aligned}
+            return found | {operand for n in nodes for operand in n.operands}
 
-        return any(v.type.nbytes >= SHARED_BYTES for v in aligned(a) & aligned(b))
+        return any(v.type.nbytes >= SHARED_BYTES for v in followed(a) & followed(b))
