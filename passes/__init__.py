@@ -17,6 +17,7 @@ from braze.passes.lower import lower_program
 from braze.passes.plan_memory import MemoryPlan, plan_memory
 from braze.passes.schedule import schedule
 from braze.passes.simplify import simplify
+from braze.passes.split_reductions import split_reductions
 from braze.passes.waves import waves_of
 
 __all__ = [
@@ -78,6 +79,11 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("layout", lambda g, _: layout(g), "the movements are few now, and what is left can meet"),
     Pass("simplify_again", lambda g, _: simplify(g), "what layout brought together cancels"),
     Pass("cse_again", lambda g, _: cse(g), "simplified nodes are often equal"),
+    Pass(
+        "split_reductions",
+        lambda g, _: split_reductions(g),
+        "what fuse joins with a reduction depends on whether it is in parts",
+    ),
     Pass("dce", lambda g, _: dce(g), "fuse takes every node for needed"),
     Pass("fuse", lambda g, c: fuse(g, c.target, c.refusals), "one kernel for what can share loops"),
     Pass("schedule", lambda g, _: schedule(g), "the order decides how much memory is alive"),

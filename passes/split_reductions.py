@@ -1,0 +1,147 @@
+"""Cut long reductions with few results into two steps, so that cores can share them.
+
+Needs: primitives.  Keeps: results up to the order in which terms are added; that order depends on shapes only.
+
+A sum of a million elements to one number keeps one core busy; sums of 64 parts, and then of these, keep all of them
+busy, and are more accurate too. A contraction with few results and a long inner dimension (the weight gradient of a
+first convolution) keeps one inner dimension's parts as a batch dimension, and sums them afterwards.
+
+Before:
+    graph @g(%x: f32[1048576,3]) -> (f32[3]) {
+      %0: f32[3] = sum(%x; dims=(0), keepdim=false)
+      return %0
+    }
+After:
+    graph @g(%x: f32[1048576,3]) -> (f32[3]) {
+      %0: f32[64,16384,3] = reshape(%x; shape=(64,16384,3))
+      %1: f32[64,3] = sum(%0; dims=(1), keepdim=false)
+      %2: f32[3] = sum(%1; dims=(0), keepdim=false)
+      return %2
+    }
+"""
+
+from __future__ import annotations
+
+import math
+import string
+
+from braze.ir.builder import Rewriter
+from braze.ir.graph import Graph, Node, Value
+from braze.ir.ops.contract import parse_equation
+from braze.passes.space import gives_position, space_of
+
+# So many pieces of work occupy 16 cores evenly.
+PIECES = 64
+# Below this many elements one core is done before the others have started.
+FEWEST_ELEMENTS = 1 << 16
+# A part shorter than this is mostly overhead.
+SHORTEST_PART = 256
+# Columns that one vector loop handles together where the inner dimension is kept.
+COLUMNS = 32
+# A contraction below this many multiplications stays whole; a tile of its result is one piece of work.
+FEWEST_PRODUCTS = 1 << 20
+TILE_ROWS, TILE_COLUMNS = 8, 16
+ENOUGH_TILES = 24
+
+
+def split_reductions(graph: Graph) -> Graph:
+    """The graph with its long reductions in two steps."""
+    new = Rewriter(graph)
+    changed = False
+    for node in graph.nodes:
+        with new.at(node.location):
+            result: Value | None = None
+            if node.op.is_reduce:
+                result = _split_reduce(new, node)
+            elif node.op.is_contract:
+                result = _split_contract(new, node)
+            if result is None:
+                new.keep(node)
+            else:
+                new.replace(node, result)
+                changed = True
+    return new.done() if changed else graph
+
+
+def _split_reduce(b: Rewriter, node: Node) -> Value | None:
+    space = space_of(node)
+    if gives_position(node.op) or node.attributes["keepdim"] or node.result.dtype.bits == 16:
+        return None
+    if space.full < FEWEST_ELEMENTS or space.kept == 0:
+        return None
+    last_is_kept = not next(
+        (r for size, r in zip(space.dims[::-1], space.reduced[::-1], strict=True) if size > 1),
+        True,
+    )
+    pieces = -(-space.kept // COLUMNS) if last_is_kept else space.kept
+    run = _longest_run(space.dims, space.reduced)
+    if run is None:
+        return None
+    start, stop = run
+    length = math.prod(space.dims[start:stop])
+    row = space.full // space.kept
+    parts = _divisor(length, min(PIECES // pieces, row // SHORTEST_PART))
+    if parts < 2:
+        return None
+    before, after = space.dims[:start], space.dims[stop:]
+    cut = b.reshape(b[node.operands[0]], shape=(*before, parts, length // parts, *after))
+    dims = [axis for axis in range(start) if space.reduced[axis]]
+    dims.append(start + 1)
+    dims += [axis - stop + start + 2 for axis in range(stop, len(space.dims)) if space.reduced[axis]]
+    partial = b.emit(node.op, [cut], {"dims": tuple(dims), "keepdim": False}).result
+    place = sum(not space.reduced[axis] for axis in range(start))
+    return b.emit(node.op, [partial], {"dims": (place,), "keepdim": False}).result
+
+
+def _longest_run(dims: tuple[int, ...], reduced: tuple[bool, ...]) -> tuple[int, int] | None:
+    """The neighbouring reduced dimensions with the largest product; the outer ones of two equal runs."""
+    best: tuple[int, int] | None = None
+    best_size = 1
+    start = 0
+    while start < len(dims):
+        stop = start
+        while stop < len(dims) and reduced[stop]:
+            stop += 1
+        size = math.prod(dims[start:stop])
+        if stop > start and size > best_size:
+            best, best_size = (start, stop), size
+        start = stop + 1
+    return best
+
+
+def _divisor(number: int, limit: int) -> int:
+    """The largest divisor that is not above the limit; 1 if there is none."""
+    return next((d for d in range(min(limit, number), 1, -1) if number % d == 0), 1)
+
+
+def _split_contract(b: Rewriter, node: Node) -> Value | None:
+    left, right, out = parse_equation(str(node.attributes["equation"]))
+    x, y = node.operands
+    sizes = dict(zip(left + right, x.shape + y.shape, strict=True))
+    inner = [c for c in left if c in right and c not in out]
+    length = math.prod(sizes[c] for c in inner)
+    if node.result.type.numel * length < FEWEST_PRODUCTS or node.result.dtype.bits == 16:
+        return None
+    rows = math.prod(sizes[c] for c in out if c not in right)
+    columns = math.prod(sizes[c] for c in out if c not in left)
+    batch = math.prod(sizes[c] for c in out if c in left and c in right)
+    tiles = batch * -(-rows // TILE_ROWS) * -(-columns // TILE_COLUMNS)
+    if tiles >= ENOUGH_TILES or not inner:
+        return None
+    limit = min(PIECES // tiles, length // SHORTEST_PART)
+    letter, parts = max(
+        ((c, _divisor(sizes[c], limit)) for c in inner), key=lambda item: item[1]
+    )
+    if parts < 2:
+        return None
+    fresh = next(c for c in string.ascii_letters if c not in sizes)
+    terms: list[str] = []
+    operands: list[Value] = []
+    for operand, letters in ((x, left), (y, right)):
+        at = letters.index(letter)
+        shape = (*operand.shape[:at], parts, sizes[letter] // parts, *operand.shape[at + 1 :])
+        operands.append(b.reshape(b[operand], shape=shape))
+        terms.append(letters.replace(letter, fresh + letter))
+    partial = b.contract(*operands, equation=f"{terms[0]},{terms[1]}->{fresh}{out}")
+    total: Value = b.sum(partial, dims=(0,), keepdim=False)
+    return total
