@@ -190,9 +190,10 @@ class Tracer:
     """A thread's capture state. Threads capture separately; a value that crosses over forces a
     sync."""
 
-    __slots__ = ("grad_enabled", "lock", "pending", "site")
+    __slots__ = ("grad_enabled", "lock", "pending", "site", "tier")
 
     def __init__(self) -> None:
+        self.tier: engine.Tier | None = None  # overrides `config.tier` for what this thread runs
         self.lock = threading.RLock()
         self.pending = Pending(self)
         self.site: Site | None = None  # while the backward pass captures: the forward operation's
@@ -231,7 +232,8 @@ class _Local(threading.local):
 
 
 _TRIE = _Trie()
-_EAGER = 1 << 40  # no slot: marks the plans of eager mode, which interprets
+# Mark the plans of a forced tier among those of one state; no slot has such a number.
+_TIER_KEYS = {"interpret": 1 << 40, "compile": 1 << 41, "auto": 1 << 42}
 _NOTHING = tensor_type(f32)  # type of the place that an operation without results takes
 
 
@@ -364,12 +366,13 @@ def _run(pending: Pending) -> None:
                     key.append(~home.slot)
     engine.stats.captured_ops += len(handles) - len(pending.inputs)
     state = pending.state
-    if engine.config.eager:
-        key.append(_EAGER)
+    tier = "interpret" if engine.config.eager else pending.tracer.tier
+    if tier is not None:
+        key.append(_TIER_KEYS[tier])
     try:
         plan = state.plans.get(tuple(key))
         if plan is None:
-            plan = state.plans[tuple(key)] = _make_plan(pending, live)
+            plan = state.plans[tuple(key)] = _make_plan(pending, live, tier)
         outputs: list[Any] = [
             engine.Storage(size) if handle.home is None else handle.home.storage
             for handle, size in zip(live, plan.sizes, strict=True)
@@ -394,14 +397,14 @@ def _location(handles: list[Handle], number: int) -> Location:
     return location_of(sites[number])
 
 
-def _make_plan(pending: Pending, live: list[Handle]) -> Plan:
+def _make_plan(pending: Pending, live: list[Handle], tier: engine.Tier | None) -> Plan:
     graph, kept = build_graph(pending.state, [h.slot for h in live])
     position = {handle.slot: i for i, handle in enumerate(pending.inputs)}
     for i, handle in enumerate(live):
         home = handle.home
         if home is not None and home.pending is pending:
             graph.aliases[i] = position[home.slot]
-    entry = engine.prepare(graph, tier="interpret" if engine.config.eager else None)
+    entry = engine.prepare(graph, tier=tier)
     return Plan(entry, kept, [handle.type.nbytes for handle in live])
 
 

@@ -113,8 +113,8 @@ class CompiledModule:
 
     def _eagerly(self, args: Any, kwargs: Any) -> Any:
         flush()
-        previous = engine.config.tier
-        engine.config.tier = "compile" if previous == "auto" else previous
+        state = tracer()
+        previous, state.tier = state.tier, "compile"
         try:
             result = self._orig_mod(*args, **kwargs)
             for tensor in tensors_in(result):
@@ -122,7 +122,7 @@ class CompiledModule:
                     materialise(tensor._current())
             return result
         finally:
-            engine.config.tier = previous
+            state.tier = previous
 
 
 def compile(model: Callable[..., Any] | None = None, **options: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from braze.ir.graph import Graph
 from braze.runtime import compiler
 from braze.runtime.cache import Entry, prepare
-from braze.runtime.config import config
+from braze.runtime.config import Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.package import load
 from braze.runtime.package_writer import write_package
@@ -17,6 +17,7 @@ from braze.runtime.storage import Storage
 __all__ = [
     "Entry",
     "Storage",
+    "Tier",
     "config",
     "explain",
     "get_num_threads",

@@ -89,7 +89,7 @@ def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tens
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor that shares the array's memory if it is row-major, else a copy.
+    """A tensor that shares the array's memory if it is row-major and writable, else a copy.
 
     Raises:
         TypeError: no array, or of a dtype that tensors do not have.
@@ -97,7 +97,8 @@ def from_numpy(array: np.ndarray) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-    return from_array(native if native.flags.c_contiguous else np.ascontiguousarray(native))
+    shared = native.flags.c_contiguous and native.flags.writeable
+    return from_array(native if shared else np.array(native, order="C"))
 
 
 def legacy_tensor(*args: Any) -> Tensor:

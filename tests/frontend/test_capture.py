@@ -108,6 +108,15 @@ def test_numpy_shares_memory_with_the_tensor():
     assert (x * 1.0).tolist() == [9.0, 3.0]
 
 
+def test_read_only_arrays_are_copied():
+    array = np.ones(3, dtype=np.float32)
+    array.flags.writeable = False
+    x = braze.from_numpy(array)
+    x.add_(1.0)
+    assert x.tolist() == [2.0, 2.0, 2.0]
+    assert array.tolist() == [1.0, 1.0, 1.0]
+
+
 def test_shape_errors_name_the_users_line():
     a, b = braze.ones(3, 4), braze.ones(8, 2)
     with pytest.raises(ShapeError) as caught:
