@@ -76,7 +76,14 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 
 def in_place(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
     """The result, written over the input if that is wanted."""
-    return input._replace(result) if inplace else result
+    if not inplace:
+        return result
+    if result._node is None or input._node is None or input._base is not None:
+        return input._replace(result)
+    # On the tape the old value, which the operation may have saved, stays a value of its own: the
+    # input only takes the new one on, so that its gradient can still be computed.
+    input._handle, input._node, input._index = result._handle, result._node, result._index
+    return input
 
 
 def require_tensor(name: str, input: Any) -> None:

@@ -15,7 +15,7 @@ Index = TypeVar("Index", covariant=True)
 
 
 class Sampler(Generic[Index]):
-    """Iterates over indices (or lists of them); subclasses define `__iter__` and perhaps `__len__`."""
+    """Iterates over indices (or lists of them): subclasses define `__iter__`, perhaps `__len__`."""
 
     def __init__(self, data_source: Any = None) -> None:
         self.data_source = data_source
