@@ -209,15 +209,15 @@ class _KernelEmitter:
             begin = multiply(builder, block, plan.block)
             cut = (*plan.outer_inner, plan.inner[0])
             a_block, b_block = self._moved((a, b), cut, [*outer, begin])
-            steps: Number = plan.block
+            size: Number = plan.block
             if plan.uneven:
                 left = builder.sub(as_i64(extent), as_i64(begin))
                 enough = builder.icmp_signed("<", as_i64(plan.block), left)
-                steps = builder.select(enough, as_i64(plan.block), left)
+                size = builder.select(enough, as_i64(plan.block), left)
             first = builder.zext(builder.icmp_signed("==", number, as_i64(0)), I64)
             last = builder.zext(builder.icmp_signed("==", number, as_i64(plan.blocks - 1)), I64)
             state = builder.or_(first, builder.mul(last, as_i64(LAST_BLOCK)))
-            self._block(_Block(a_block, b_block, steps, state), loops)
+            self._block(_Block(a_block, b_block, size, state), loops)
 
     def _block(self, block: _Block, loops: list[Number]) -> None:
         builder = self.builder

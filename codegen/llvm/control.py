@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from llvmlite import ir
 
 from braze.codegen.llvm.types import I64
 
-Number = int | ir.Value
+Number: TypeAlias = "int | ir.Value"
 
 
 def as_i64(value: Number) -> ir.Value:

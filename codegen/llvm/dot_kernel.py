@@ -217,12 +217,29 @@ class _TileEmitter:
             place = element_pointer(builder, base, start, loader.element)
             return loader.load(place, width, present)
 
-        a_vectors = [vector_of(a, r * self.plan.row.a, self.a_loader) for r in range(self.rows)]
-        for c in range(self.columns):
-            b_vector = vector_of(b, c * self.plan.column.b, self.b_loader)
-            for r, a_vector in enumerate(a_vectors):
-                at = (r * self.columns + c) * self.plan.sets + number
-                sums[at] = multiply_add(builder, a_vector, b_vector, sums[at], self.dtype)
+        def a_vector(row: int) -> ir.Value:
+            return vector_of(a, row * self.plan.row.a, self.a_loader)
+
+        def b_vector(column: int) -> ir.Value:
+            return vector_of(b, column * self.plan.column.b, self.b_loader)
+
+        def accumulate(row: int, column: int, x: ir.Value, y: ir.Value) -> None:
+            at = (row * self.columns + column) * self.plan.sets + number
+            sums[at] = multiply_add(builder, x, y, sums[at], self.dtype)
+
+        # The operand with fewer vectors stays in registers while the other one streams.
+        if self.rows <= self.columns:
+            held = [a_vector(row) for row in range(self.rows)]
+            for column in range(self.columns):
+                value = b_vector(column)
+                for row in range(self.rows):
+                    accumulate(row, column, held[row], value)
+        else:
+            held = [b_vector(column) for column in range(self.columns)]
+            for row in range(self.rows):
+                value = a_vector(row)
+                for column in range(self.columns):
+                    accumulate(row, column, value, held[column])
 
     def _total(self, slots: list[ir.Value], result: int) -> ir.Value:
         """One result: its accumulators added up, then halves of the vector."""

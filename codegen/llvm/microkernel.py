@@ -49,7 +49,7 @@ from braze.ir.target import Target
 FIRST_BLOCK, LAST_BLOCK = 1, 2
 
 # Multiply-adds in a straight line: enough to hide the loop, few enough to compile fast.
-_UNROLLED_PRODUCTS = 64
+_UNROLLED_PRODUCTS = 40
 # Epilogues with more operations than this for a tile are emitted once, in a loop over rows.
 _EPILOGUE_OPERATIONS = 500
 

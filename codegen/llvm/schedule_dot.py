@@ -26,7 +26,7 @@ from braze.ir.target import Target
 
 _LATENCY = 4.0
 _TILE_OVERHEAD = 14.0
-_RESULT_CYCLES = 6.0
+_RESULT_CYCLES = 8.0
 _MOST = 4
 _L3_BYTES_PER_CYCLE = 8.0
 

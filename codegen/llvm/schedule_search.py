@@ -47,6 +47,8 @@ _LATENCY = 4.0
 _TILE_OVERHEAD = 14.0
 _L2_BYTES_PER_CYCLE = 24.0
 _L3_BYTES_PER_CYCLE = 8.0
+_MEMORY_BYTES_PER_CYCLE = 3.0
+_SHARED_CACHE_BYTES = 4 << 20  # what a core may hope to find in the last-level cache
 _MAX_ROWS = 14
 _PAGE = 4096
 _WAYS = 8
@@ -378,7 +380,8 @@ def _traffic_cycles(candidate: _Candidate, rows: int, columns: int) -> float:
     b_elements = candidate.steps * candidate.panels.extent // columns
     a_bytes = a_elements * shape.a.dtype.itemsize
     b_bytes = b_elements * shape.b.dtype.itemsize
-    return (a_bytes + b_bytes) / _L3_BYTES_PER_CYCLE
+    near = a_bytes + b_bytes <= _SHARED_CACHE_BYTES
+    return (a_bytes + b_bytes) / (_L3_BYTES_PER_CYCLE if near else _MEMORY_BYTES_PER_CYCLE)
 
 
 def _least_column_chunks(candidate: _Candidate) -> int:

@@ -4,9 +4,12 @@ targets.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from contractions import Problem, compile_problem, random_array, run_problem, window2d
+from native import run_native
 
 from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule
@@ -14,7 +17,7 @@ from braze.codegen.llvm.schedule_search import schedule
 from braze.ir import op_named
 from braze.ir.dtypes import bool_, dtype_named, f32
 from braze.ir.index import Index
-from braze.ir.loops import Apply, Const, Expr, Load
+from braze.ir.loops import Apply, Buffer, Const, Expr, Load, Placement, Program, Store
 from braze.ir.target import can_run, named_target
 from braze.runtime.cpu import host_target
 
@@ -285,3 +288,32 @@ def test_chunks_cover_the_result_once_in_any_order(problem) -> None:
     compare(native.problem, first)
     native.arrays["scratch"][:] = 0
     np.testing.assert_array_equal(native.run()["out"], first)
+
+
+def test_contractions_in_a_program_share_the_pool_and_the_scratch_memory() -> None:
+    """Two kernels of different scratch sizes in one wave, on two threads."""
+    big, small = product("TN", 203, 301, 690), product("NT", 130, 70, 300)
+    kernels, placements, inputs = [], {}, []
+    for name, problem in (("big", big), ("small", small)):
+        renamed = {
+            key: Buffer(f"{name}_{key}", buffer.dtype, buffer.numel, buffer.access)
+            for key, buffer in problem.buffers.items()
+        }
+        contraction = problem.contraction
+        stores = [Store(renamed["out"], s.index, s.value) for s in contraction.stores]
+        lhs = replace(contraction.lhs, buffer=renamed["lhs"])
+        rhs = replace(contraction.rhs, buffer=renamed["rhs"])
+        buffers = tuple(renamed.values())
+        kernels.append(
+            replace(contraction, name=name, buffers=buffers, lhs=lhs, rhs=rhs, stores=stores)
+        )
+        inputs += [problem.memory["lhs"], problem.memory["rhs"]]
+    for slot, name in enumerate(("big_lhs", "big_rhs", "small_lhs", "small_rhs")):
+        placements[name] = Placement("input", slot)
+    placements["big_out"], placements["small_out"] = (Placement("output", slot) for slot in (0, 1))
+    program = Program("two", 4, 2, [kernels], placements, 0)
+    outputs = [np.zeros((203, 301), np.float32), np.zeros((130, 70), np.float32)]
+    for _ in range(3):
+        got = run_native(program, inputs, outputs)
+        compare(big, got[0])
+        compare(small, got[1])

@@ -9,7 +9,7 @@ from contractions import Problem, random_array, window2d
 
 from braze.codegen.llvm.compile import assembly
 from braze.codegen.llvm.contractions import emit_contraction
-from braze.ir.target import named_target
+from braze.ir.target import TARGET_NAMES, named_target
 
 PRODUCTS = re.compile(r"v?(fmadd|mulps)|fmla")
 JUMP = re.compile(r"j[a-z]+\s|b\.\w+\s|cbn?z\s")
@@ -18,16 +18,18 @@ LABEL = re.compile(r"[\w.$]+:")
 
 
 def hot_loops(text: str) -> list[tuple[int, int]]:
-    """(multiply-adds, accesses to the stack) of the blocks that jump and multiply a lot."""
+    """(multiply-adds, accesses to the stack) of the blocks that multiply a lot and jump."""
     blocks: list[list[str]] = [[]]
     for line in text.splitlines():
         if LABEL.match(line):
             blocks.append([])
         blocks[-1].append(line.strip())
+        if JUMP.match(line.strip()):
+            blocks.append([])
     found = []
     for block in blocks:
         products = sum(bool(PRODUCTS.match(line)) for line in block)
-        if products >= 24 and any(JUMP.match(line) for line in block):
+        if products >= 20 and JUMP.match(block[-1]):
             found.append((products, sum(bool(STACK.search(line)) for line in block)))
     return found
 
@@ -47,7 +49,7 @@ def weight_gradient() -> Problem:
 
 
 @pytest.mark.parametrize("problem", [product, convolution, weight_gradient])
-@pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize("name", TARGET_NAMES)
 def test_hot_loops_do_not_touch_the_stack(name: str, problem) -> None:
     case, target = problem(), named_target(name)
     program = case.program()
@@ -55,13 +57,3 @@ def test_hot_loops_do_not_touch_the_stack(name: str, problem) -> None:
     loops = hot_loops(assembly(emitted.ir_text, target))
     assert loops, "no hot loop found"
     assert [stack for _, stack in loops] == [0] * len(loops)
-
-
-def test_aarch64_compiles_and_hardly_spills() -> None:
-    case, target = product(), named_target("aarch64")
-    program = case.program()
-    emitted = emit_contraction(case.contraction, program.placements, program, target)
-    loops = hot_loops(assembly(emitted.ir_text, target))
-    assert loops
-    # LLVM's schedule for this architecture moves a few operands through the stack.
-    assert all(stack * 10 <= products for products, stack in loops)
