@@ -16,7 +16,7 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
-        # Before a batch normalisation a bias has no gradient but rounding, which Adam would amplify.
+        # A bias before batch normalisation has no gradient but rounding, which Adam amplifies.
         self.conv = nn.Conv2d(1, 4, 3, bias=False)
         self.norm = nn.BatchNorm2d(4)
         self.drop = nn.Dropout(0.2)

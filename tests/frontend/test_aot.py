@@ -1,0 +1,145 @@
+"""Ahead-of-time compilation end to end: a module, a package, a fresh process."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import braze
+from braze import nn
+from braze.runtime import load
+from braze.runtime.package_format import PackageError
+
+
+class Net(nn.Module):
+    """Convolution, normalisation, dropout and two results."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 6, 3, padding=1)
+        self.norm = nn.BatchNorm2d(6)
+        self.drop = nn.Dropout(0.5)
+        self.fc = nn.Linear(6 * 4 * 4, 5)
+
+    def forward(self, x):
+        h = nn.functional.max_pool2d(nn.functional.relu(self.norm(self.conv(x))), 2)
+        logits = self.fc(self.drop(h).flatten(1)) * 0.5
+        return {"logits": logits, "mean": [h.mean()]}
+
+
+@pytest.fixture
+def net():
+    braze.manual_seed(0)
+    model = Net()
+    x = braze.randn(3, 1, 8, 8)
+    model(x)  # moves the running statistics away from their start
+    return model.eval(), x
+
+
+def expected(model, x):
+    with braze.no_grad():
+        result = model(x)
+    return result["logits"].numpy(), result["mean"][0].numpy()
+
+
+def test_a_package_gives_the_modules_results(net, tmp_path):
+    model, x = net
+    path = tmp_path / "net.brz"
+    braze.aot.compile(model, x, path)
+    logits, mean = expected(model, x)
+    result = load(path)(x.numpy())
+    np.testing.assert_allclose(result["logits"], logits, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result["mean"][0], mean, rtol=1e-5)
+
+
+def test_a_fresh_process_needs_no_compiler(net, tmp_path):
+    model, x = net
+    path = tmp_path / "net.brz"
+    braze.aot.compile(model, x, path)
+    np.save(tmp_path / "x.npy", x.numpy())
+    code = f"""
+import json, sys
+import numpy as np
+import braze.runtime
+model = braze.runtime.load({str(path)!r})
+logits = model(np.load({str(tmp_path / "x.npy")!r}))["logits"]
+print(json.dumps([logits.tolist(), sorted(sys.modules)]))
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    logits, modules = json.loads(output)
+    np.testing.assert_allclose(logits, expected(model, x)[0], rtol=1e-5, atol=1e-6)
+    loaded = [m for m in modules if m.startswith(("braze.passes", "braze.codegen", "llvmlite"))]
+    assert loaded == []
+    assert "braze.tensors" not in modules and "braze.capture" not in modules
+
+
+def test_later_training_does_not_change_a_package(net, tmp_path):
+    model, x = net
+    path = tmp_path / "net.brz"
+    braze.aot.compile(model, x, path)
+    before = load(path)(x.numpy())["logits"]
+    with braze.no_grad():
+        model.fc.weight.zero_()
+    np.testing.assert_array_equal(load(path)(x.numpy())["logits"], before)
+
+
+def test_wrong_arguments_are_named(net, tmp_path):
+    model, x = net
+    path = tmp_path / "net.brz"
+    braze.aot.compile(model, x, path)
+    package = load(path)
+    with pytest.raises((ValueError, TypeError, RuntimeError), match=r"f32\[3,1,8,8\]"):
+        package(np.zeros((2, 1, 8, 8), np.float32))
+
+
+def test_training_mode_is_refused(net, tmp_path):
+    model, x = net
+    with pytest.raises(RuntimeError, match=r"model|module.*eval\(\)"):
+        braze.aot.compile(model.train(), x, tmp_path / "net.brz")
+    assert not (tmp_path / "net.brz").exists()
+
+
+def test_value_dependent_functions_are_refused(tmp_path):
+    def branch(x):
+        return x * 2.0 if x.sum() > 0 else x
+
+    with pytest.raises(RuntimeError, match="read a tensor's value"):
+        braze.aot.compile(branch, braze.ones(3), tmp_path / "f.brz")
+    with pytest.raises(TypeError, match="must be a tensor"):
+        braze.aot.compile(lambda x: x, [3.0], tmp_path / "f.brz")
+
+
+def test_a_package_for_another_cpu(net, tmp_path):
+    model, x = net
+    path = tmp_path / "net.brz"
+    braze.aot.compile(model, x, path, target="aarch64")
+    with pytest.raises(PackageError, match="aarch64"):
+        load(path)
+
+
+def test_several_targets_in_one_package(net, tmp_path):
+    model, x = net
+    path = tmp_path / "net.brz"
+    braze.aot.compile(model, x, path, target=["x86-64-v2", "x86-64-v3", "x86-64-v4"])
+    np.testing.assert_allclose(
+        load(path)(x.numpy())["logits"], expected(model, x)[0], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_damaged_package(net, tmp_path):
+    model, x = net
+    path = tmp_path / "net.brz"
+    braze.aot.compile(model, x, path)
+    data = bytearray(path.read_bytes())
+    at = data.find(b"\x7fELF") + 100
+    data[at] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(PackageError, match="damaged"):
+        load(path)
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(PackageError):
+        load(path)
