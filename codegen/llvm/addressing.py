@@ -1,9 +1,10 @@
 """Index expressions as LLVM integers, classified by how they vary from lane to lane.
 
-In: an `Index`, the values of the loop variables and which of them runs over the lanes.
-Out: a `Place`: a scalar for lane 0 and a constant step to the next lane where there is one (consecutive memory:
-step 1), else a vector with an offset for each lane. Divisions have constant divisors and become multiplications
-in LLVM; a division whose lanes provably all fall into one block stays scalar.
+In: an `Index`, the values of the loop variables and which of them runs over the lanes. Out: a
+`Place`: a scalar for lane 0 and a constant step to the next lane where there is one (consecutive
+memory: step 1), else a vector with an offset for each lane. Divisions have constant divisors and
+become multiplications in LLVM; a division whose lanes provably all fall into one block stays
+scalar.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ _INT32 = range(-(1 << 31), 1 << 31)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An index in every lane: base + step * lane, or, where that does not hold, `offsets` (base is unused then)."""
+    """An index in every lane: base + step * lane, or, where that does not hold, `offsets` (base is
+    unused then).
+    """
 
     base: ir.Value
     step: int
@@ -95,7 +98,7 @@ class IndexEmitter:
         self._data = data
         self._expression_varies = varies
 
-    # Which indices differ between lanes ------------------------------------------------------------
+    # Which indices differ between lanes -----------------------------------------------------------
 
     def varies(self, index: Index) -> bool:
         """True if the index differs (or may differ) from lane to lane."""
@@ -142,7 +145,7 @@ class IndexEmitter:
             factor = gcd(factor, abs(c) * known)
         return factor
 
-    # Values ----------------------------------------------------------------------------------------
+    # Values ---------------------------------------------------------------------------------------
 
     def place(self, index: Index) -> Place:
         """How the index varies, with its scalar or vector value emitted."""
@@ -196,10 +199,12 @@ class IndexEmitter:
     def _vector_atom(self, atom: Atom, element: ir.IntType) -> ir.Value:
         if isinstance(atom, DataIndex):
             return self._clamp(self._data(atom.value), atom.extent, element)
+        assert not isinstance(atom, LoopVar), "the lanes' variable has a constant step"
         return self._divide(self.vector(atom.inner, element), atom)
 
     def _divide(self, value: ir.Value, atom: FloorDiv | Mod) -> ir.Value:
-        """Floor division or remainder, as unsigned operations on a value shifted to be nonnegative."""
+        """Floor division or remainder, as unsigned operations on a value shifted to be nonnegative.
+        """
         divisor = atom.divisor
         low = atom.inner.span[0]
         shift = -(low // divisor) if low < 0 else 0
@@ -215,7 +220,9 @@ class IndexEmitter:
         return self.builder.sub(quotient, constant(type, shift)) if shift else quotient
 
     def _clamp(self, value: ir.Value, extent: int, element: ir.IntType) -> ir.Value:
-        """0 <= value < extent, then resized (in the other order, large values would wrap into range)."""
+        """0 <= value < extent, then resized (in the other order, large values would wrap into
+        range).
+        """
         type = value.type
         if element_of(type).width < 32:
             value = self._resize(value, I32)
@@ -230,8 +237,14 @@ class IndexEmitter:
             return value
         if isinstance(value, ir.Constant) and isinstance(value.constant, int):
             return constant(element, value.constant)
-        type = vector(element, value.type.count) if isinstance(value.type, ir.VectorType) else element
-        return self.builder.sext(value, type) if have < element.width else self.builder.trunc(value, type)
+        type = (
+            vector(element, value.type.count) if isinstance(value.type, ir.VectorType) else element
+        )
+        return (
+            self.builder.sext(value, type)
+            if have < element.width
+            else self.builder.trunc(value, type)
+        )
 
     def _add(self, left: ir.Value, right: ir.Value) -> ir.Value:
         if _is_number(left) and _is_number(right):
@@ -251,10 +264,12 @@ class IndexEmitter:
         flags = ("nsw",) if scalar else ()
         return self.builder.mul(value, constant(value.type, factor), flags=flags)
 
-    # Conditions ------------------------------------------------------------------------------------
+    # Conditions -----------------------------------------------------------------------------------
 
     def conditions(self, bounds: tuple[Bound, ...]) -> tuple[ir.Value | None, ir.Value | None]:
-        """The conjunction of the bounds: a part common to all lanes (i1) and one by lane; None is true."""
+        """The conjunction of the bounds: a part common to all lanes (i1) and one by lane; None is
+        true.
+        """
         common: ir.Value | None = None
         by_lane: ir.Value | None = None
         for bound in bounds:

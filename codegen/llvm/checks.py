@@ -1,7 +1,8 @@
 """Run-time assertions: the first failure goes into the status block.
 
-In: a `Check` statement and the emitter at its point.  Out: a test, and code off the main path that stores
-[code, value, bound] if no other failure is there yet. The program goes on; the runtime looks at the block afterwards.
+In: a `Check` statement and the emitter at its point.  Out: a test, and code off the main path that
+stores [code, value, bound] if no other failure is there yet. The program goes on; the runtime looks
+at the block afterwards.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from braze.ir.loops import Check
 
 
 def emit_check(emitter: ExpressionEmitter, check: Check, status: ir.Value) -> None:
-    """Report failure number `check.code` unless low <= value < high in every lane that takes part."""
+    """Report failure number `check.code` unless low <= value < high in every lane that takes part.
+    """
     builder = emitter.builder
     if emitter.width > 1 and not emitter.varies(check.value):
         emitter = emitter.scalar
@@ -64,5 +66,3 @@ def _report_function(module: ir.Module) -> ir.Function:
                 builder.store(word, address, align=8)
     builder.ret_void()
     return function
-
-

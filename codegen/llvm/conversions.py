@@ -1,8 +1,9 @@
 """Between dtypes, and between memory and registers.
 
-f16 and bf16 are computed with in f32; they are rounded (to nearest even) when stored or by an explicit cast.
-Without hardware conversions the rounding is integer arithmetic on the bits: the method for f16 is Fabian
-Giesen's "half to float done quick" (public domain), for bf16 it is the addition of a rounding bias.
+f16 and bf16 are computed with in f32; they are rounded (to nearest even) when stored or by an
+explicit cast. Without hardware conversions the rounding is integer arithmetic on the bits: the
+method for f16 is Fabian Giesen's "half to float done quick" (public domain), for bf16 it is the
+addition of a rounding bias.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from braze.codegen.llvm.types import (
     element_of,
     intrinsic,
     is_narrow_float,
-    like,
     lanes_of,
+    like,
     memory_type,
     register_type,
     zero,
@@ -153,10 +154,11 @@ def _to_float(
 
 
 def _truncate_to_odd(builder: ir.IRBuilder, value: ir.Value, type: ir.Type) -> ir.Value:
-    """f64 to f32 rounded to odd, so that rounding once more, to f16, gives the correctly rounded result.
+    """f64 to f32 rounded to odd, so that rounding once more, to f16, gives the correctly rounded
+    result.
 
-    Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to
-    odd", IEEE Transactions on Computers 57, 2008.
+    Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using
+    rounding to odd", IEEE Transactions on Computers 57, 2008.
     """
     nearest = builder.fptrunc(value, type)
     back = builder.fpext(nearest, value.type)
@@ -211,6 +213,6 @@ def bitcast(
     lanes = lanes_of(value.type)
     raw = to_memory(builder, value, source, target)
     type = memory_type(goal, lanes)
-    return from_memory(builder, raw if raw.type == type else builder.bitcast(raw, type), goal, target)
-
-
+    return from_memory(
+        builder, raw if raw.type == type else builder.bitcast(raw, type), goal, target
+    )

@@ -1,11 +1,11 @@
 """Scalar expression DAGs in vector lanes.
 
-In: expressions of the loop IR, the values of the loop variables, and which of them runs over the lanes.
-Out: LLVM values and stores at the builder's position. A subexpression that does not differ between lanes is
-computed once, as a scalar, and spread; every shared node is emitted once.
+In: expressions of the loop IR, the values of the loop variables, and which of them runs over the
+lanes. Out: LLVM values and stores at the builder's position. A subexpression that does not differ
+between lanes is computed once, as a scalar, and spread; every shared node is emitted once.
 
-Whoever opens a block of code that may not run (a loop's body, a branch) must emit into it through a `fork`: what
-is computed there is then forgotten again outside.
+Whoever opens a block of code that may not run (a loop's body, a branch) must emit into it through a
+`fork`: what is computed there is then forgotten again outside.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from braze.codegen.llvm.addressing import IndexEmitter, Place, fits_int32
 from braze.codegen.llvm.conversions import from_memory, to_memory
 from braze.codegen.llvm.kernel import Aliasing, CodegenError
 from braze.codegen.llvm.memory import Memory
-from braze.codegen.llvm.operations import Context, SEQUENCES, apply_operation
+from braze.codegen.llvm.operations import SEQUENCES, Context, apply_operation
 from braze.codegen.llvm.philox import emit_philox
 from braze.codegen.llvm.types import (
     I1,
@@ -63,7 +63,8 @@ class ExpressionEmitter:
         mask: <width x i1>, the lanes that take part (None: all). Lane 0 always does.
         lane_alignment: a number known to divide lane 0's value of `lane_var`.
         aliasing: attaches what is known about overlapping buffers to loads and stores.
-        scalar: the emitter for what does not differ between lanes, to share it between several vectors.
+        scalar: the emitter for what does not differ between lanes, to share it between several
+            vectors.
     """
 
     def __init__(
@@ -120,7 +121,8 @@ class ExpressionEmitter:
         refs: Mapping[str, ir.Value] | None = None,
         scalar: ExpressionEmitter | None = None,
     ) -> ExpressionEmitter:
-        """An emitter for code nested in this one's: it sees what was computed so far, not the reverse.
+        """An emitter for code nested in this one's: it sees what was computed so far, not the
+        reverse.
 
         Args:
             variables: more loop variables.
@@ -150,9 +152,7 @@ class ExpressionEmitter:
         variables: Mapping[LoopVar, ir.Value] | None,
         refs: Mapping[str, ir.Value] | None,
     ) -> ExpressionEmitter:
-        return self.scalar.fork(
-            variables, {n: v for n, v in (refs or {}).items() if _is_scalar(v)}
-        )
+        return self.scalar.fork(variables, {n: v for n, v in (refs or {}).items() if _is_scalar(v)})
 
     def define(self, name: str, value: ir.Value) -> None:
         """Give a `Ref` its value from here on."""
@@ -160,7 +160,7 @@ class ExpressionEmitter:
         if self.scalar is not self and _is_scalar(value):
             self.scalar.refs[name] = value
 
-    # Values ----------------------------------------------------------------------------------------
+    # Values ---------------------------------------------------------------------------------------
 
     def varies(self, expr: Expr) -> bool:
         """True if the value may differ between lanes."""
@@ -215,12 +215,12 @@ class ExpressionEmitter:
                 return short
         operands = tuple(self.value(argument) for argument in expr.arguments)
         dtypes = tuple(argument.dtype for argument in expr.arguments)
-        return apply_operation(
-            self.builder, self.target, expr.op, operands, dtypes, expr.dtype
-        )
+        return apply_operation(self.builder, self.target, expr.op, operands, dtypes, expr.dtype)
 
     def _cast_index(self, expr: Apply) -> ir.Value | None:
-        """An index cast to a narrower type, computed narrow from the start; None if that does not apply."""
+        """An index cast to a narrower type, computed narrow from the start; None if that does not
+        apply.
+        """
         (source,) = expr.arguments
         if not isinstance(source, IndexValue) or id(source) in self._values:
             return None
@@ -258,7 +258,7 @@ class ExpressionEmitter:
             self._words[key] = emit_philox(self.builder, self.value(expr.counter), seed)
         return self._words[key][expr.word]
 
-    # Memory ----------------------------------------------------------------------------------------
+    # Memory ---------------------------------------------------------------------------------------
 
     def _memory(self, buffer: Buffer, index: Index, *, stores: bool) -> Memory:
         def mark(instruction: ir.Instruction) -> None:
@@ -291,9 +291,11 @@ class ExpressionEmitter:
     def _load_uniform(
         self, memory: Memory, place: Place, common: ir.Value | None, by_lane: ir.Value | None
     ) -> ir.Value:
-        """One element for all lanes, zero where a lane's guard fails; it exists only if some lane's holds."""
+        """One element for all lanes, zero where a lane's guard fails; it exists only if some lane's
+        holds.
+        """
         if by_lane is not None:
-            every = self.indices.both(by_lane, self.mask)
+            every = by_lane if self.mask is None else self.builder.and_(by_lane, self.mask)
             some = intrinsic(self.builder, "vector.reduce.or", I1, [every], [every.type])
             common = self.indices.both(common, some)
         item = memory.load_scalar(memory.address_or_zeros(place.base, common))

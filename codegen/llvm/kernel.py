@@ -1,7 +1,8 @@
 """The frame of a kernel function: signature, pointers, and what may alias what.
 
-A kernel is ``void symbol(ptr buffers, i64 chunk, i64 thread)``. `buffers` holds the addresses of the program's
-inputs, outputs, its arena, the threads' scratch memory and the status block, in this order.
+A kernel is ``void symbol(ptr buffers, i64 chunk, i64 thread)``. `buffers` holds the addresses of
+the program's inputs, outputs, its arena, the threads' scratch memory and the status block, in this
+order.
 """
 
 from __future__ import annotations
@@ -126,9 +127,10 @@ class KernelFunction:
 class Aliasing:
     """Tells LLVM which loads cannot see which stores, so that it may hoist and reorder them.
 
-    Buffers of one kernel overlap only where a result takes over an operand's memory, which the planner allows
-    only if each element is read at the index at which it is then written. A load with an index of another form
-    than all stores to memory that might be its own is therefore independent of them.
+    Buffers of one kernel overlap only where a result takes over an operand's memory, which the
+    planner allows only if each element is read at the index at which it is then written. A load
+    with an index of another form than all stores to memory that might be its own is therefore
+    independent of them.
     """
 
     def __init__(self, module: ir.Module, placements: Mapping[str, Placement]) -> None:
@@ -188,10 +190,9 @@ class Aliasing:
 
 
 def index_form(index: Index) -> object:
-    """What is the same for equal indices over other loops' variables; None if that cannot be told."""
+    """What is the same for equal indices over other loops' variables; None if that cannot be told.
+    """
     if not index.is_affine:
         return None
-    strides = sorted(
-        (c, atom.extent) for atom, c in index.terms if isinstance(atom, LoopVar)
-    )
+    strides = sorted((c, atom.extent) for atom, c in index.terms if isinstance(atom, LoopVar))
     return (*strides, index.constant)

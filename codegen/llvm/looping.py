@@ -1,7 +1,7 @@
 """Counted loops that carry values, for functions written with llvmlite.
 
-In: bounds, a step and the carried values' initial ones.  Out: inside the `with`, the loop variable and the values;
-after it, their final values. The body sets the new ones with `Loop.update`.
+In: bounds, a step and the carried values' initial ones.  Out: inside the `with`, the loop variable
+and the values; after it, their final values. The body sets the new ones with `Loop.update`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from llvmlite import ir
 
 from braze.codegen.llvm.types import I64, constant
 
-Count = int | ir.Value
+Count: TypeAlias = int | ir.Value
 
 
 def as_value(count: Count) -> ir.Value:
@@ -46,7 +47,7 @@ def carried_loop(
 ) -> Iterator[CarriedLoop]:
     """Run the body for begin, begin + step, ... below end. With numbers for both, at least once."""
     known = isinstance(begin, int) and isinstance(end, int)
-    if known and begin >= end:
+    if isinstance(begin, int) and isinstance(end, int) and begin >= end:
         raise ValueError(f"[codegen] loop {name} never runs: {begin} to {end}")
     low, high = as_value(begin), as_value(end)
     before = builder.block

@@ -1,7 +1,8 @@
 """Vector loads and stores: consecutive, strided, gathered, masked.
 
-In: a buffer, a `Place` (how the index varies over the lanes), an optional mask.  Out: the lanes' values in memory
-types. Lanes that a mask excludes are never touched. Accesses are aligned to the element only.
+In: a buffer, a `Place` (how the index varies over the lanes), an optional mask.  Out: the lanes'
+values in memory types. Lanes that a mask excludes are never touched. Accesses are aligned to the
+element only.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Memory:
         self.type = memory_type(dtype, width)
         self._mark = mark or (lambda instruction: None)
 
-    # Addresses -------------------------------------------------------------------------------------
+    # Addresses ------------------------------------------------------------------------------------
 
     def address(self, offset: ir.Value) -> ir.Value:
         """The address of an element (or of each lane's, for a vector of offsets)."""
@@ -106,14 +107,17 @@ class Memory:
         return self.builder.select(condition, address, _zeros(self.builder.module))
 
     def _lane_offsets(self, place: Place, mask: ir.Value | None) -> list[ir.Value]:
-        """Each lane's i64 offset; those of masked-out lanes are replaced by ones that are in bounds."""
+        """Each lane's i64 offset; those of masked-out lanes are replaced by ones that are in
+        bounds.
+        """
         if place.offsets is None and mask is None:
             return [
                 self.builder.add(place.base, constant(I64, lane * place.step))
                 for lane in range(self.width)
             ]
         offsets = self.offsets(place, mask)
-        lanes = [self.builder.extract_element(offsets, constant(I32, l)) for l in range(self.width)]
+        numbers = [constant(I32, lane) for lane in range(self.width)]
+        lanes = [self.builder.extract_element(offsets, number) for number in numbers]
         wide = element_of(offsets.type) == I64
         return lanes if wide else [self.builder.sext(lane, I64) for lane in lanes]
 
@@ -127,7 +131,7 @@ class Memory:
             offsets = self.builder.select(mask, offsets, zero(offsets.type))
         return offsets
 
-    # Loads -----------------------------------------------------------------------------------------
+    # Loads ----------------------------------------------------------------------------------------
 
     def load_scalar(self, address: ir.Value) -> ir.Value:
         return self._load(address, self.element)
@@ -140,7 +144,9 @@ class Memory:
     def load(
         self, place: Place, condition: ir.Value | None = None, mask: ir.Value | None = None
     ) -> ir.Value:
-        """The lanes' elements; zero in every lane where the condition fails, or in lanes outside the mask."""
+        """The lanes' elements; zero in every lane where the condition fails, or in lanes outside
+        the mask.
+        """
         if place.is_contiguous:
             if mask is None:
                 return self._load(self.address_or_zeros(place.base, condition), self.type)
@@ -159,9 +165,7 @@ class Memory:
 
     def _masked_load(self, address: ir.Value, mask: ir.Value) -> ir.Value:
         name = f"llvm.masked.load.{_suffix(self.type)}.p0"
-        function = declare(
-            self.builder.module, name, self.type, POINTER, I32, mask.type, self.type
-        )
+        function = declare(self.builder.module, name, self.type, POINTER, I32, mask.type, self.type)
         arguments = [address, constant(I32, self.dtype.itemsize), mask, zero(self.type)]
         loaded = self.builder.call(function, arguments)
         self._mark(loaded)
@@ -202,26 +206,24 @@ class Memory:
             result = self.builder.insert_element(result, item, constant(I32, lane))
         return result
 
-    # Stores ----------------------------------------------------------------------------------------
+    # Stores ---------------------------------------------------------------------------------------
 
     def store_scalar(self, value: ir.Value, address: ir.Value) -> None:
         self._mark(self.builder.store(value, address, align=self.dtype.itemsize))
 
     def store(self, value: ir.Value, place: Place, mask: ir.Value | None = None) -> None:
         """Store every lane that the mask includes. Lanes must not collide."""
-        if place.is_contiguous and mask is None:
+        if not place.is_contiguous:
+            self.each_lane(value, place, mask, self.store_scalar)
+        elif mask is None:
             self.store_scalar(value, self.address(place.base))
-        elif place.is_contiguous:
+        else:
             name = f"llvm.masked.store.{_suffix(self.type)}.p0"
             void = ir.VoidType()
-            function = declare(
-                self.builder.module, name, void, self.type, POINTER, I32, mask.type
-            )
+            function = declare(self.builder.module, name, void, self.type, POINTER, I32, mask.type)
             align = constant(I32, self.dtype.itemsize)
             arguments = [value, self.address(place.base), align, mask]
             self._mark(self.builder.call(function, arguments))
-        else:
-            self.each_lane(value, place, mask, self.store_scalar)
 
     def each_lane(
         self,
@@ -243,7 +245,9 @@ class Memory:
 
 def _suffix(type: ir.VectorType) -> str:
     element = type.element
-    name = f"i{element.width}" if isinstance(element, ir.IntType) else (
-        "f64" if isinstance(element, ir.DoubleType) else "f32"
+    name = (
+        f"i{element.width}"
+        if isinstance(element, ir.IntType)
+        else ("f64" if isinstance(element, ir.DoubleType) else "f32")
     )
     return f"v{type.count}{name}"

@@ -2,10 +2,11 @@
 
 In: a `Nest` of the loop IR, where its buffers lie, and the target.  Out: an `EmittedKernel`.
 
-A vector loop becomes a main loop of several vectors an iteration, a loop of single vectors, and a tail (a mask, or
-one by one). Statements under it are emitted for the vectors of an iteration side by side, so that a reduction over
-rows reads whole cache lines of every row. The outermost loop is shared out over the chunks: chunk c takes the c-th
-part of its range, cut at multiples of whole vectors, whatever number of threads there is.
+A vector loop becomes a main loop of several vectors an iteration, a loop of single vectors, and a
+tail (a mask, or one by one). Statements under it are emitted for the vectors of an iteration side
+by side, so that a reduction over rows reads whole cache lines of every row. The outermost loop is
+shared out over the chunks: chunk c takes the c-th part of its range, cut at multiples of whole
+vectors, whatever number of threads there is.
 """
 
 from __future__ import annotations
@@ -70,13 +71,15 @@ class NestEmitter:
         return EmittedKernel(self.kernel.symbol, self.kernel.text(), self.chunks)
 
     def _outermost(self, statement: Statement, root: ExpressionEmitter) -> None:
-        """What is not shared out is done by the first chunk; reductions that others read, by every one."""
+        """What is not shared out is done by the first chunk; reductions that others read, by every
+        one.
+        """
         if self.chunks == 1 or isinstance(statement, Reduce):
             self._statement(statement, [root])
         elif isinstance(statement, Loop) and statement.chunks > 1:
             if statement.chunks != self.chunks:
                 raise CodegenError(
-                    f"[{self.nest.name}] loops of {statement.chunks} and {self.chunks} chunks in one kernel"
+                    f"[{self.nest.name}] loops of {statement.chunks} and {self.chunks} chunks"
                 )
             self._shared_loop(statement, root)
         else:
@@ -84,7 +87,7 @@ class NestEmitter:
             with self.builder.if_then(first):
                 self._statement(statement, [root.fork()])
 
-    # Statements ------------------------------------------------------------------------------------
+    # Statements -----------------------------------------------------------------------------------
 
     def _statements(
         self, statements: Sequence[Statement], copies: Sequence[ExpressionEmitter]
@@ -123,7 +126,7 @@ class NestEmitter:
             raise CodegenError(f"[{self.nest.name}] only the innermost loop may be a vector loop")
         ReduceEmitter(self.builder, self.target, reduce, copies).emit()
 
-    # Loops -----------------------------------------------------------------------------------------
+    # Loops ----------------------------------------------------------------------------------------
 
     def _plain_loop(
         self, loop: Loop, copies: Sequence[ExpressionEmitter], begin: Count, end: Count
@@ -150,7 +153,9 @@ class NestEmitter:
         self._vectors(loop, root, plan, begin, end)
 
     def _share(self, extent: int, grain: int) -> tuple[Count, Count]:
-        """Begin and end of this chunk's share: nearly equal numbers of grains (of which the last may be short)."""
+        """Begin and end of this chunk's share: nearly equal numbers of grains (of which the last
+        may be short).
+        """
         grains = -(-extent // grain)
         chunk = self.kernel.chunk
 
@@ -275,8 +280,6 @@ class NestEmitter:
     ) -> None:
         mask = first_lanes(self.builder, plan.width, constant(I64, count))
         self._statements(loop.body, [lanes_over(outer, loop.var, begin, plan.width, mask)])
-
-
 
 
 def _has_check(statements: Sequence[Statement]) -> bool:

@@ -1,14 +1,16 @@
 """An instruction sequence for every primitive pointwise operation.
 
-In: the op's operands in register types, and their dtype.  Out: the result in its register type. The semantics are
-the ops' NumPy rules: integers wrap, an integer division by zero gives zero, nan wins in maximum and minimum.
-Additions and multiplications may be contracted to fused ones; nothing else is relaxed.
+In: the op's operands in register types, and their dtype.  Out: the result in its register type. The
+semantics are the ops' NumPy rules: integers wrap, an integer division by zero gives zero, nan wins
+in maximum and minimum. Additions and multiplications may be contracted to fused ones; nothing else
+is relaxed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
 from llvmlite import ir
 
 from braze.codegen.llvm import conversions
@@ -24,7 +26,9 @@ CONTRACT = ("contract",)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a sequence may ask: where to emit, for which target, the operands' and the result's dtype."""
+    """What a sequence may ask: where to emit, for which target, the operands' and the result's
+    dtype.
+    """
 
     builder: ir.IRBuilder
     target: Target
@@ -143,7 +147,8 @@ def _integer_division(c: Context, x: ir.Value, y: ir.Value) -> tuple[ir.Value, i
     null = b.icmp_unsigned("==", y, zero(t))
     safe = b.select(null, constant(t, 1), y)
     if signed:
-        # The one quotient that overflows (and traps) is that of the smallest number by -1: it wraps to itself.
+        # The one quotient that overflows (and traps) is that of the smallest number by -1: it wraps
+        # to itself.
         smallest = b.icmp_signed("==", x, constant(t, -(1 << (bits_of(t) - 1))))
         overflow = b.and_(smallest, b.icmp_signed("==", safe, constant(t, -1)))
         safe = b.select(overflow, constant(t, 1), safe)
@@ -161,7 +166,9 @@ def _integer_division(c: Context, x: ir.Value, y: ir.Value) -> tuple[ir.Value, i
 
 
 def _divide_as_floats(c: Context, x: ir.Value, y: ir.Value, signed: bool) -> ir.Value:
-    """Processors have no integer vector division, but the f64 quotient of 32-bit numbers truncates exactly."""
+    """Processors have no integer vector division, but the f64 quotient of 32-bit numbers truncates
+    exactly.
+    """
     b, lanes = c.builder, lanes_of(x.type)
     wide = bits_of(x.type) > 16
     number = ir.VectorType(ir.DoubleType() if wide else ir.FloatType(), lanes)

@@ -1,10 +1,10 @@
 """Philox4x32-10 in vector lanes.
 
-In: 64-bit counters, one a lane, and a 64-bit key.  Out: the four 32-bit words. Salmon, Moraes, Dror and Shaw,
-"Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+In: 64-bit counters, one a lane, and a 64-bit key.  Out: the four 32-bit words. Salmon, Moraes, Dror
+and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
-Words are held zero-extended in 64-bit lanes: their products are then one instruction (32 x 32 -> 64 bits), and
-both halves are there without shuffles.
+Words are held zero-extended in 64-bit lanes: their products are then one instruction (32 x 32 -> 64
+bits), and both halves are there without shuffles.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def emit_philox(builder: ir.IRBuilder, counter: ir.Value, seed: ir.Value) -> lis
     for step in range(PHILOX_ROUNDS):
         if step:
             keys = [
-                builder.and_(
-                    builder.add(key, constant(key.type, weyl)), constant(key.type, _MASK)
-                )
+                builder.and_(builder.add(key, constant(key.type, weyl)), constant(key.type, _MASK))
                 for key, weyl in zip(keys, PHILOX_W, strict=True)
             ]
         first, second = (splat(builder, key, lanes_of(t)) for key in keys)

@@ -1,12 +1,14 @@
 """A whole program: its kernels, one function a wave, and `main`.
 
-In: a `Program` of the loop IR and a target.  Out: LLVM modules that can be compiled at the same time, of which one
-calls the others.
+In: a `Program` of the loop IR and a target.  Out: LLVM modules that can be compiled at the same
+time, of which one calls the others.
 
-    i64 main(ptr buffers, ptr pool)                     the status code: 0, or 1 + the number of the failed check
-    void wave(ptr buffers, i64 chunk, i64 thread)       runs one chunk of one of the wave's kernels
+    i64 main(ptr buffers, ptr pool)                     the status code: 0, or 1 + the number of the
+    failed check void wave(ptr buffers, i64 chunk, i64 thread)       runs one chunk of one of the
+    wave's kernels
 
-A wave with a single chunk is called directly. Any other goes to the function whose address is the pool's first
+A wave with a single chunk is called directly. Any other goes to the function whose address is the
+    pool's first
 word: ``parallel(pool, wave, buffers, chunks)``.
 """
 
@@ -40,7 +42,8 @@ class Generated:
     Attributes:
         modules: (name, text) of each; compile them in any order, link them by their symbols.
         main: the symbol of the program's function.
-        scratch_bytes: workspace of each thread, a multiple of 4096; thread t's begins at t times this.
+        scratch_bytes: workspace of each thread, a multiple of 4096; thread t's begins at t times
+            this.
         pointers: length of the `buffers` array: inputs, outputs, arena, scratch, status.
     """
 
@@ -56,9 +59,7 @@ def generate(program: Program, target: Target) -> Generated:
     Raises:
         CodegenError: the program breaks a rule of the loop IR.
     """
-    waves = [
-        [emit_kernel(kernel, program, target) for kernel in wave] for wave in program.waves
-    ]
+    waves = [[emit_kernel(kernel, program, target) for kernel in wave] for wave in program.waves]
     kernels = [kernel for wave in waves for kernel in wave]
     symbols = [kernel.symbol for kernel in kernels]
     if len(set(symbols)) < len(symbols):
@@ -123,7 +124,9 @@ def _wave_function(
     wave: Sequence[EmittedKernel],
     functions: Sequence[ir.Function],
 ) -> ir.Function:
-    """Chunk numbers count through the kernels; a binary search finds the one that a chunk belongs to."""
+    """Chunk numbers count through the kernels; a binary search finds the one that a chunk belongs
+    to.
+    """
     function = ir.Function(module, KERNEL_TYPE, name)
     function.linkage = "internal"
     buffers, chunk, thread = function.args

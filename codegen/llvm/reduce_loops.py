@@ -1,12 +1,13 @@
 """Loops that reduce: several accumulators in flight, long sums in blocks.
 
-In: a `Reduce` statement and the emitters of the vectors (or the scalar) around it.  Out: the accumulators' values,
-as `Ref`s of those emitters.
+In: a `Reduce` statement and the emitters of the vectors (or the scalar) around it.  Out: the
+accumulators' values, as `Ref`s of those emitters.
 
-A reduction is latency-bound unless several accumulators run in turn, so the innermost loop keeps a few ("ways").
-A chain of n floating-point additions has an error that grows with n; chains longer than `LONGEST_CHAIN` are cut
-into blocks whose sums are added up, in as many levels as needed (Higham, "Accuracy and Stability of Numerical
-Algorithms", 2nd ed., section 4.2), which also bounds the error of sums over several dimensions.
+A reduction is latency-bound unless several accumulators run in turn, so the innermost loop keeps a
+few ("ways"). A chain of n floating-point additions has an error that grows with n; chains longer
+than `LONGEST_CHAIN` are cut into blocks whose sums are added up, in as many levels as needed
+(Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section 4.2), which also bounds
+the error of sums over several dimensions.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ from llvmlite import ir
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.looping import Count, carried_loop
 from braze.codegen.llvm.reductions import Reducer, State, pairwise
-from braze.codegen.llvm.types import I1, I32, I64, constant, constants, intrinsic, lane_numbers, splat
+from braze.codegen.llvm.types import (
+    I1,
+    I32,
+    I64,
+    constant,
+    constants,
+    intrinsic,
+    lane_numbers,
+    splat,
+)
 from braze.codegen.llvm.vectorise import VectorPlan, instructions, plan_vectors
 from braze.ir.index import LoopVar
 from braze.ir.loops import LoopKind, Reduce
@@ -37,7 +47,8 @@ States = list[State]
 class Level:
     """One loop of a reduction.
 
-    blocks: lengths (in steps of the loop) of the pieces into which long sums are cut, outermost first.
+    blocks: lengths (in steps of the loop) of the pieces into which long sums are cut, outermost
+        first.
     fresh: the loops inside start from new accumulators, which are merged after them.
     """
 
@@ -48,12 +59,14 @@ class Level:
 
 
 def plan_levels(reduce: Reduce, step: int, sums_floats: bool) -> list[Level]:
-    """Where to cut the chains of additions. `step`: elements in one turn of the innermost loop for an accumulator."""
+    """Where to cut the chains of additions. `step`: elements in one turn of the innermost loop for
+    an accumulator.
+    """
     levels: list[Level] = []
     chain = 1
     for number, (var, kind) in enumerate(reversed(reduce.loops)):
         turns = max(1, var.extent // step) if number == 0 else var.extent
-        fresh, blocks = False, []
+        fresh, blocks = False, list[int]()
         if sums_floats and chain * turns > LONGEST_CHAIN and kind != "unroll":
             fresh, chain = chain > 1, 1
             while turns > LONGEST_CHAIN:
@@ -65,7 +78,9 @@ def plan_levels(reduce: Reduce, step: int, sums_floats: bool) -> list[Level]:
 
 
 class ReduceEmitter:
-    """Emits one `Reduce` for a group of vectors side by side (`copies`), which take part in the same loops."""
+    """Emits one `Reduce` for a group of vectors side by side (`copies`), which take part in the
+    same loops.
+    """
 
     def __init__(
         self,
@@ -107,8 +122,7 @@ class ReduceEmitter:
             return 1
         return max(1, _WAYS // (len(self.copies) * len(self.reduce.accumulators)))
 
-
-    # The whole reduction ---------------------------------------------------------------------------
+    # The whole reduction --------------------------------------------------------------------------
 
     def emit(self) -> None:
         """Emit the loops and define the accumulators' names in every copy."""
@@ -125,7 +139,8 @@ class ReduceEmitter:
                         state = reducer.merge(state, slots[number][self.ways][place])
                 copy.define(reducer.accumulator.name, reducer.result(state, first))
 
-    # Slots: for each copy, the states of each way (and one of scalars for the tail, where there is one).
+    # Slots: for each copy, the states of each way (and one of scalars for the tail, where there is
+    # one).
 
     def _initial(self) -> list[list[States]]:
         return [[self._new(lanes) for lanes in self._slot_lanes()] for _ in self.copies]
@@ -159,7 +174,7 @@ class ReduceEmitter:
             for one, other in zip(left, right, strict=True)
         ]
 
-    # Loops -----------------------------------------------------------------------------------------
+    # Loops ----------------------------------------------------------------------------------------
 
     def _level(
         self, depth: int, emitters: Sequence[ExpressionEmitter], slots: list[list[States]]
@@ -173,7 +188,9 @@ class ReduceEmitter:
         if level.kind == "unroll":
             for value in range(extent):
                 inner = fork_all(emitters, {level.var: constant(I64, value)})
-                slots = self._take(inner, slots, 0) if last else self._level(depth + 1, inner, slots)
+                slots = (
+                    self._take(inner, slots, 0) if last else self._level(depth + 1, inner, slots)
+                )
             return slots
         if last:
             return self._innermost(level, emitters, slots)
@@ -350,7 +367,8 @@ def lanes_over(
     mask: ir.Value | None = None,
     shared: ExpressionEmitter | None = None,
 ) -> ExpressionEmitter:
-    """An emitter for `width` values of a loop variable, of which the first is a multiple of the width.
+    """An emitter for `width` values of a loop variable, of which the first is a multiple of the
+    width.
 
     Args:
         scalar: the emitter of the code around.

@@ -1,7 +1,8 @@
 """How accumulators start, take in values, and merge.
 
-In: an `Accumulator` of the loop IR.  Out: a `Reducer` that emits its arithmetic on scalars or vectors. An
-accumulator's state is one value, or for argmax and argmin two: the best value and where it was found first.
+In: an `Accumulator` of the loop IR.  Out: a `Reducer` that emits its arithmetic on scalars or
+vectors. An accumulator's state is one value, or for argmax and argmin two: the best value and where
+it was found first.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class Reducer:
         self.accumulator = accumulator
         self.combine = accumulator.combine
         self.lanes = lanes
-        # Truth values are accumulated as integers of a width that fills one register: LLVM keeps vectors of
-        # single bits badly across iterations.
+        # Truth values are accumulated as integers of a width that fills one register: LLVM keeps
+        # vectors of single bits badly across iterations.
         self.logical = accumulator.value.dtype.kind == "bool"
         self.dtype: DType = i32 if self.logical and self.has_position else accumulator.value.dtype
         self.position = accumulator.position
@@ -76,7 +77,7 @@ class Reducer:
     def _largest(self) -> bool:
         return self.combine in ("amax", "argmax")
 
-    # States ----------------------------------------------------------------------------------------
+    # States ---------------------------------------------------------------------------------------
 
     def initial(self, lanes: int) -> State:
         """The state before any value."""
@@ -167,16 +168,14 @@ class Reducer:
         """The new state in the lanes of the mask, else the old one."""
         return [self.builder.select(mask, n, o) for n, o in zip(new, old, strict=True)]
 
-    # Results ---------------------------------------------------------------------------------------
+    # Results --------------------------------------------------------------------------------------
 
     def across_lanes(self, state: State) -> State:
         """The scalar state of all lanes together, by halving."""
         lanes = lanes_of(state[0].type)
         while lanes > 1:
             half = lanes // 2
-            low, high = (
-                [self._half(value, start, half) for value in state] for start in (0, half)
-            )
+            low, high = ([self._half(value, start, half) for value in state] for start in (0, half))
             state = self.merge(low, high)
             lanes = half
         return state
@@ -188,7 +187,9 @@ class Reducer:
         return self.builder.shuffle_vector(value, poison(value.type), order)
 
     def result(self, state: State, first: ExpressionEmitter) -> ir.Value:
-        """The accumulator's value in its register type. `first` stands at the first point of the reduction."""
+        """The accumulator's value in its register type. `first` stands at the first point of the
+        reduction.
+        """
         b = self.builder
         if self.logical and not self.has_position:
             return b.icmp_unsigned("!=", state[0], zero(state[0].type))

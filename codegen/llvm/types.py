@@ -1,8 +1,9 @@
 """LLVM types, constants and intrinsics for Braze's dtypes.
 
-In: dtypes and lane counts.  Out: llvmlite types and constants. A *register type* is what a value has while it is
-computed with (bool is i1; f16 and bf16 are held as f32), a *memory type* what it has in a buffer (bool is one
-byte, f16 and bf16 are their sixteen bits). `lanes == 1` stands for scalars throughout.
+In: dtypes and lane counts.  Out: llvmlite types and constants. A *register type* is what a value
+has while it is computed with (bool is i1; f16 and bf16 are held as f32), a *memory type* what it
+has in a buffer (bool is one byte, f16 and bf16 are their sixteen bits). `lanes == 1` stands for
+scalars throughout.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Transcendental functions of f32 and f64 vectors of any width, as LLVM IR without library calls.
 
-In: a function's name and its operands.  Out: a call of a function private to the module, which is written into the
-module on first use and inlined where it is short. exp and log are within 2 units in the last place in f32, the
-others within a few; results at zeros, infinities, nans and subnormal numbers are IEEE's.
+In: a function's name and its operands.  Out: a call of a function private to the module, which is
+written into the module on first use and inlined where it is short. exp and log are within 2 units
+in the last place in f32, the others within a few; results at zeros, infinities, nans and subnormal
+numbers are IEEE's.
 
-The polynomials are minimax approximations found with Remez' algorithm (Muller, "Elementary Functions", 3rd ed.,
-chapter 3) and rounded to the format; the relative error of each is given beside it. The reductions are the
-classical ones of Cody and Waite, "Software Manual for the Elementary Functions", 1980, and of fdlibm (Ng, Sun
-Microsystems, 1993).
+The polynomials are minimax approximations found with Remez' algorithm (Muller, "Elementary
+Functions", 3rd ed., chapter 3) and rounded to the format; the relative error of each is given
+beside it. The reductions are the classical ones of Cody and Waite, "Software Manual for the
+Elementary Functions", 1980, and of fdlibm (Ng, Sun Microsystems, 1993).
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from braze.ir.target import Target
 
 LOG2_E = 1.4426950408889634
 # ln 2 in two parts; the first has so few bits that its product with an exponent is exact.
-LN2 = {32: (0.693145751953125, 1.4286068203094173e-06), 64: (0.6931471805598903, 5.497923018708371e-14)}
+LN2 = {
+    32: (0.693145751953125, 1.4286068203094173e-06),
+    64: (0.6931471805598903, 5.497923018708371e-14),
+}
 
 # (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2: 2^-28.7, 2^-58.9.
 EXP_TAIL = {
@@ -58,7 +62,8 @@ ERF_CENTRE = {
          1.6301706707804588e-08, -1.762424640788198e-09, 1.6370637600748477e-10),
 }  # fmt: skip
 
-# log(erfc(x)): f32 for 0.9 <= x <= 4.1, f64 for 1 <= x <= 6.05. The error of 1 - erfc(x) is below 2^-33, 2^-62.
+# log(erfc(x)): f32 for 0.9 <= x <= 4.1, f64 for 1 <= x <= 6.05. The error of 1 - erfc(x) is below
+# 2^-33, 2^-62.
 ERFC_LOG = {
     32: (0.00015338414232246578, -1.1293970346450806, -0.6336274743080139, -0.10790537297725677,
          0.02481243386864662, -0.004013185855001211, 0.00038473113090731204,
@@ -74,7 +79,6 @@ ERFC_LOG = {
 
 ERF_CENTRE_END = {32: 0.91, 64: 1.0}
 ERF_END = {32: 4.1, 64: 6.05}
-
 
 
 def call_math(builder: ir.IRBuilder, target: Target, name: str, *operands: ir.Value) -> ir.Value:
@@ -122,7 +126,9 @@ def emit_exp(m: Math, x: Num) -> Num:
 
 
 def emit_expm1(m: Math, x: Num) -> Num:
-    """2^n (e^r - 1) + (2^n - 1), computed at half its size, since 2^n may overflow where the result does not."""
+    """2^n (e^r - 1) + (2^n - 1), computed at half its size, since 2^n may overflow where the result
+    does not.
+    """
     bits = bits_of(x.type)
     bounded = m.at_least(m.at_most(x, {32: 89.0, 64: 710.0}[bits]), {32: -20.0, 64: -40.0}[bits])
     n, r = reduce_exp(m, bounded)
@@ -178,7 +184,9 @@ def emit_log(m: Math, x: Num) -> Num:
 
 
 def emit_log1p(m: Math, x: Num) -> Num:
-    """log of the rounded sum u = 1 + x = 2^k s, with the rounding error scaled by 2^-k added to s - 1."""
+    """log of the rounded sum u = 1 + x = 2^k s, with the rounding error scaled by 2^-k added to s -
+    1.
+    """
     u = x + 1.0
     error = m.select(x > 1.0, 1.0 - (u - x), x - (u - 1.0))
     k, significand = split_exponent(m, u)
@@ -230,4 +238,3 @@ FUNCTIONS: Mapping[str, Callable[..., Num]] = {
 }
 
 LONG = frozenset({"sin", "cos", "pow", "remainder", "atan2"})
-

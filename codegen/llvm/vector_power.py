@@ -1,14 +1,14 @@
 """pow and remainder of f32 and f64 vectors.
 
-pow is 2^(y log2 x). For f32 operands f64 arithmetic makes that accurate; for f64 operands the logarithm and its
-product with y are carried as unevaluated sums of two numbers (Dekker, "A floating-point technique for extending the
-available precision", 1971; the structure is that of SLEEF: Shibata and Petrogalli, IEEE TPDS 31, 2020).
+pow is 2^(y log2 x). For f32 operands f64 arithmetic makes that accurate; for f64 operands the
+logarithm and its product with y are carried as unevaluated sums of two numbers (Dekker, "A
+floating-point technique for extending the available precision", 1971; the structure is that of
+SLEEF: Shibata and Petrogalli, IEEE TPDS 31, 2020).
 """
 
 from __future__ import annotations
 
 from math import inf, nan
-
 
 from braze.codegen.llvm.types import bits_of
 from braze.codegen.llvm.vector_values import Math, Num
@@ -63,7 +63,8 @@ def _split(m: Math, x: Num) -> tuple[Num, Num]:
     """x = 2^k s with sqrt(1/2) <= s < sqrt(2), for a normal f64 x > 0."""
     above = m.bits(x) - _ROOT_HALF_BITS
     significand = (above & ((1 << 52) - 1)) + _ROOT_HALF_BITS
-    # k is small: as an f64 it is the low bits of 1.5 * 2^52 + k, for processors lack i64 conversions.
+    # k is small: as an f64 it is the low bits of 1.5 * 2^52 + k, for processors lack i64
+    # conversions.
     k = above >> 52
     magic = 1.5 * 2.0**52
     whole = m.from_bits(k + m.bits(x.of(magic)), x.type) - magic
@@ -136,7 +137,9 @@ def emit_remainder(m: Math, x: Num, y: Num) -> Num:
     """x - floor(x / y) y, exactly, with the sign of y; nan for an infinite x or a zero y."""
     size, divisor = m.abs(x), m.abs(y)
     valid = (size < inf) & (divisor > 0.0)
-    rest = _positive_remainder(m, m.select(valid, size, x.of(0.0)), m.select(valid, divisor, x.of(1.0)))
+    rest = _positive_remainder(
+        m, m.select(valid, size, x.of(0.0)), m.select(valid, divisor, x.of(1.0))
+    )
     signed = m.copysign(rest, x)
     opposite = (m.bits(x) ^ m.bits(y)) < 0
     signed = m.select(opposite, signed + y, signed)
@@ -147,8 +150,9 @@ def emit_remainder(m: Math, x: Num, y: Num) -> Num:
 def _positive_remainder(m: Math, x: Num, y: Num) -> Num:
     """x mod y for finite x >= 0 and y > 0, exactly.
 
-    Each round subtracts a multiple of y 2^j, with j such that the quotient is a small integer: the difference is
-    then a number of the format. Most often one round is enough; the loop ends when every lane is done.
+    Each round subtracts a multiple of y 2^j, with j such that the quotient is a small integer: the
+    difference is then a number of the format. Most often one round is enough; the loop ends when
+    every lane is done.
     """
     b = m.builder
     bits = bits_of(x.type)
@@ -194,5 +198,3 @@ def _exact_difference(m: Math, rest: Num, quotient: Num, step: Num) -> Num:
         return m.narrow(m.wide(rest) - m.wide(quotient) * m.wide(step), rest.type)
     product, error = m.two_product(quotient, step)
     return (rest - product) - error
-
-

@@ -1,9 +1,10 @@
 """sin, cos, atan and atan2 of f32 and f64 vectors.
 
-Arguments of sin and cos are reduced by multiples of pi/2: in f64 for f32 operands, in three exact steps
-(Cody and Waite; fdlibm's rem_pio2) for f64 operands, and for huge ones, one lane at a time in code that is hardly
-ever reached, by Payne and Hanek's multiplication with the bits of 2/pi that matter (Payne and Hanek, "Radian
-reduction for trigonometric functions", SIGNUM Newsletter 18, 1983).
+Arguments of sin and cos are reduced by multiples of pi/2: in f64 for f32 operands, in three exact
+steps (Cody and Waite; fdlibm's rem_pio2) for f64 operands, and for huge ones, one lane at a time in
+code that is hardly ever reached, by Payne and Hanek's multiplication with the bits of 2/pi that
+matter (Payne and Hanek, "Radian reduction for trigonometric functions", SIGNUM Newsletter 18,
+1983).
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ TWO_OVER_PI_BITS = (
 
 
 def _reduce(m: Math, x: Num) -> tuple[Num, Num, Num]:
-    """x = n pi/2 + high + low in f64 lanes: n as an integer whose last two bits are right, high, low."""
+    """x = n pi/2 + high + low in f64 lanes: n as an integer whose last two bits are right, high,
+    low.
+    """
     bits = bits_of(x.type)
     wide = m.wide(x) if bits == 32 else x
     whole, n = m.nearest(wide * TWO_OVER_PI)
@@ -121,7 +124,8 @@ def _reduce_huge(
 
 
 def _huge_lanes_function(m: Math) -> ir.Function:
-    """void f(x*, n*, high*, low*, lanes, limit): reduce the finite lanes beyond the limit exactly."""
+    """void f(x*, n*, high*, low*, lanes,
+          limit): reduce the finite lanes beyond the limit exactly."""
     module = m.builder.module
     name = "braze_reduce_huge_lanes"
     function = module.globals.get(name)
@@ -175,8 +179,9 @@ def _table(module: ir.Module) -> ir.GlobalVariable:
 def _payne_hanek(m: Math, x: Num) -> tuple[Num, Num, Num]:
     """x = (4 k + n) pi/2 + high + low for a finite f64 scalar with |x| >= 2^20.
 
-    |x| = s 2^e with a 53-bit integer s. Bits of 2/pi above weight 2^(1 - e) contribute multiples of 4 to the
-    product; 192 bits below are enough, since no f64 lies closer than 2^-62 to a multiple of pi/2.
+    |x| = s 2^e with a 53-bit integer s. Bits of 2/pi above weight 2^(1 - e) contribute multiples of
+    4 to the product; 192 bits below are enough, since no f64 lies closer than 2^-62 to a multiple
+    of pi/2.
     """
     b = m.builder
     bits = m.bits(x)
@@ -191,9 +196,7 @@ def _payne_hanek(m: Math, x: Num) -> tuple[Num, Num, Num]:
         return b.load(place, typ=I64, align=8)
 
     words = [entry(k) for k in range(4)]
-    window = [
-        intrinsic(b, "fshl", I64, [words[k], words[k + 1], shift.value]) for k in range(3)
-    ]
+    window = [intrinsic(b, "fshl", I64, [words[k], words[k + 1], shift.value]) for k in range(3)]
     i128 = ir.IntType(128)
 
     def wide(value: ir.Value) -> Num:
@@ -208,7 +211,9 @@ def _payne_hanek(m: Math, x: Num) -> tuple[Num, Num, Num]:
     top = significand * m.num(window[0]) + short(middle.shift_right(64))
     quadrant = top.shift_right(62)
     # The fraction behind the quadrant's two bits, as a signed 128-bit number in [-1/2, 1/2).
-    fraction_high = m.num(intrinsic(b, "fshl", I64, [top.value, short(middle).value, constant(I64, 2)]))
+    fraction_high = m.num(
+        intrinsic(b, "fshl", I64, [top.value, short(middle).value, constant(I64, 2)])
+    )
     fraction_low = m.num(
         intrinsic(b, "fshl", I64, [short(middle).value, short(lowest).value, constant(I64, 2)])
     )
@@ -307,5 +312,3 @@ def emit_atan2(m: Math, y: Num, x: Num) -> Num:
     left = m.bits(x) < 0
     angle = m.select(left, first - (angle - rest), angle)
     return m.copysign(angle, y)
-
-

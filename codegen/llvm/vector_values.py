@@ -1,8 +1,10 @@
 """Arithmetic notation for writing vector functions.
 
-A `Num` is an LLVM value (scalar or vector, float or integer) with operators that emit instructions; plain numbers
-take the other operand's type. `Math` holds the builder and the operations that are not operators. Nothing here
-is relaxed: every operation rounds as IEEE says, except `fma`, which is fused only where the target can.
+A `Num` is an LLVM value (scalar or vector, float or integer) with operators that emit instructions;
+    plain numbers take the other operand's type. `Math` holds the builder and the operations that
+    are not operators. Nothing here
+is relaxed: every operation rounds as IEEE says, except `fma`, which is fused only where the target
+    can.
 """
 
 from __future__ import annotations
@@ -149,7 +151,8 @@ class Math:
         return self._call("fmuladd", x, x.of(y), x.of(z))
 
     def polynomial(self, x: Num, coefficients: Sequence[float]) -> Num:
-        """c[0] + c[1] x + c[2] x^2 + ... by Estrin's scheme, whose chain of dependences is short."""
+        """c[0] + c[1] x + c[2] x^2 + ... by Estrin's scheme, whose chain of dependences is short.
+        """
         terms = [x.of(coefficient) for coefficient in coefficients]
         power = x
         while len(terms) > 1:
@@ -192,11 +195,9 @@ class Math:
         """An i1: the condition holds in some lane."""
         if lanes_of(condition.type) == 1:
             return condition.value
-        return intrinsic(
-            self.builder, "vector.reduce.or", I1, [condition.value], [condition.type]
-        )
+        return intrinsic(self.builder, "vector.reduce.or", I1, [condition.value], [condition.type])
 
-    # Representation --------------------------------------------------------------------------------
+    # Representation -------------------------------------------------------------------------------
 
     def bits(self, x: Num) -> Num:
         """A float's bits as an integer of its width."""
@@ -226,19 +227,21 @@ class Math:
     def to_float(self, x: Num, type: ir.Type) -> Num:
         return self.num(self.builder.sitofp(x.value, type))
 
-    # Rounding to integers --------------------------------------------------------------------------
+    # Rounding to integers -------------------------------------------------------------------------
 
     def nearest(self, x: Num) -> tuple[Num, Num]:
         """The nearest integer as a float and as an integer; |x| < 2^22 (f32) or 2^51 (f64).
 
-        Adding 1.5 * 2^p leaves the integer in the significand's low bits; nan and inf give some integer.
+        Adding 1.5 * 2^p leaves the integer in the significand's low bits; nan and inf give some
+        integer.
         """
         magic = 1.5 * 2.0 ** (52 if bits_of(x.type) == 64 else 23)
         shifted = x + magic
         return shifted - magic, self.bits(shifted) - self.bits(x.of(magic))
 
     def scale(self, x: Num, exponent: Num) -> Num:
-        """x * 2^exponent for any exponent of at most twice the format's range, with one rounding."""
+        """x * 2^exponent for any exponent of at most twice the format's range, with one rounding.
+        """
         half = exponent >> 1
         return x * self.power_of_two(half, x.type) * self.power_of_two(exponent - half, x.type)
 
@@ -247,7 +250,7 @@ class Math:
         bias, shift = (1023, 52) if bits_of(type) == 64 else (127, 23)
         return self.from_bits((exponent + bias) << shift, type)
 
-    # Exact sums and products (Dekker 1971; Knuth, TAOCP 2, 4.2.2) -----------------------------------
+    # Exact sums and products (Dekker 1971; Knuth, TAOCP 2, 4.2.2) ---------------------------------
 
     def two_sum(self, x: Num, y: Num) -> tuple[Num, Num]:
         """The rounded sum and its error."""

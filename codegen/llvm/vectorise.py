@@ -1,7 +1,7 @@
 """How wide a vector loop is, how far it is unrolled, and how its last few elements are done.
 
-In: the statements under a vector loop, its variable and the target.  Out: a `VectorPlan`. Pure functions of their
-arguments; nothing is emitted here.
+In: the statements under a vector loop, its variable and the target.  Out: a `VectorPlan`. Pure
+functions of their arguments; nothing is emitted here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _PHILOX_WEIGHT = 80
 # A vector loop's body is repeated until it has about this many instructions.
 _UNROLL_INSTRUCTIONS = 24
 _MOST_UNROLL = 4
-# Column reductions read this many vectors of a row at once, if there are registers for their accumulators.
+# Column reductions read this many vectors of a row at once, if there are registers for their
+# accumulators.
 _MOST_COLUMNS = 8
 
 
@@ -93,7 +94,9 @@ def stores(statements: Iterable[Statement]) -> Iterator[Store]:
 def plan_vectors(
     statements: list[Statement], var: LoopVar, extent: int, target: Target
 ) -> VectorPlan:
-    """The plan for a loop of `extent` iterations over `var` (`extent`: of one thread's share, about)."""
+    """The plan for a loop of `extent` iterations over `var` (`extent`: of one thread's share,
+    about).
+    """
     nodes = list(expressions(statements))
     width = _width(nodes, statements, target)
     while width > 1 and width // 2 >= extent:
@@ -101,8 +104,12 @@ def plan_vectors(
     unroll = _unroll(nodes, statements, target, width)
     while unroll > 1 and width * unroll > extent:
         unroll //= 2
-    masked = all(has_masked_access(target, buffer.dtype) for buffer in _varying(nodes, statements, var))
-    return VectorPlan(width, unroll, "mask" if masked and _stores_consecutively(statements, var) else "scalar")
+    masked = all(
+        has_masked_access(target, buffer.dtype) for buffer in _varying(nodes, statements, var)
+    )
+    return VectorPlan(
+        width, unroll, "mask" if masked and _stores_consecutively(statements, var) else "scalar"
+    )
 
 
 def _widths(nodes: Iterable[Expr], statements: list[Statement]) -> Iterator[tuple[int, int]]:
@@ -133,7 +140,9 @@ def _width(nodes: list[Expr], statements: list[Statement], target: Target) -> in
         return sum(registers) / width
 
     width = best
-    while width * 2 <= target.vector_bits // narrowest and width < 2 * (target.vector_bits // widest):
+    while width * 2 <= target.vector_bits // narrowest and width < 2 * (
+        target.vector_bits // widest
+    ):
         width *= 2
         if cost(width) < 0.87 * cost(best):
             best = width

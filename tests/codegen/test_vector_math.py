@@ -1,4 +1,6 @@
-"""The transcendental functions against NumPy at higher precision: accuracy, special values, every width."""
+"""The transcendental functions against NumPy at higher precision: accuracy, special values, every
+width.
+"""
 
 import functools
 import math
@@ -79,8 +81,10 @@ def test_accuracy(name, dtype, target):
 def test_special_values(name, dtype, target):
     x = np.array(SPECIALS).astype(dtype.numpy)
     result = run_op(name, [x], target, dtype)
-    exact = reference(name, np.where(np.isinf(x), nan, x)) if name in ("sin", "cos") else (
-        reference(name, x)
+    exact = (
+        reference(name, np.where(np.isinf(x), nan, x))
+        if name in ("sin", "cos")
+        else (reference(name, x))
     )
     with np.errstate(all="ignore"):
         expected = exact.astype(dtype.numpy)
@@ -115,7 +119,9 @@ def test_log_of_subnormal_numbers():
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", [f32, f64], ids=str)
 def test_sine_near_multiples_of_pi(dtype, target):
-    """Where reduction loses digits; the last is the f64 closest to a multiple of pi/2 (Muller, chapter 11)."""
+    """Where reduction loses digits; the last is the f64 closest to a multiple of pi/2 (Muller,
+    chapter 11).
+    """
     multiples = np.arange(1, 2000) * np.pi
     far = np.array([355.0, 103993.0, 1e22, 1e300, 6381956970095103.0 * 2.0**797])
     x = np.concatenate([multiples, far, -far])
@@ -186,7 +192,9 @@ def test_special_pairs(name, dtype, target):
     same = (result == expected) | (np.isnan(result) & np.isnan(expected)) | close
     zero = expected == 0
     same &= ~zero | (np.signbit(result) == np.signbit(expected))
-    wrong = [(a, b, r, e) for a, b, r, e, ok in zip(x, y, result, expected, same, strict=True) if not ok]
+    wrong = [
+        (a, b, r, e) for a, b, r, e, ok in zip(x, y, result, expected, same, strict=True) if not ok
+    ]
     assert not wrong
 
 
@@ -222,11 +230,17 @@ def test_no_library_calls(target):
         for dtype in (f32, f64):
             op = op_named(name)
             program = elementwise(op, [dtype] * len(op.operands), dtype, 37)
-            text = assembly(generate(program, named_target(target)).modules[0][1], named_target(target))
+            text = assembly(
+                generate(program, named_target(target)).modules[0][1], named_target(target)
+            )
             calls = [line.split()[-1] for line in text.splitlines() if _is_call(line)]
             assert all(c.startswith("braze_") for c in calls), (name, dtype, calls)
 
 
 def _is_call(line: str) -> bool:
     words = line.split()
-    return len(words) > 1 and words[0] in ("call", "callq", "bl", "jmp") and not words[1].startswith(".L")
+    return (
+        len(words) > 1
+        and words[0] in ("call", "callq", "bl", "jmp")
+        and not words[1].startswith(".L")
+    )

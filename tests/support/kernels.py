@@ -14,7 +14,8 @@ from braze.ir.target import Target
 
 
 def program_of(*waves: str | Sequence[str], arena: dict[str, int] | None = None) -> Program:
-    """A program of kernels. Buffers that a kernel writes become outputs, others inputs, in order of appearance.
+    """A program of kernels. Buffers that a kernel writes become outputs, others inputs, in order of
+    appearance.
 
     Args:
         waves: each a kernel's text, or the texts of several that are dispatched together.
