@@ -17,6 +17,7 @@ from braze.passes.lower import lower_program
 from braze.passes.plan_memory import MemoryPlan, plan_memory
 from braze.passes.schedule import schedule
 from braze.passes.simplify import simplify
+from braze.passes.share_pads import share_pads
 from braze.passes.split_reductions import split_reductions
 from braze.passes.waves import waves_of
 
@@ -79,6 +80,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("layout", lambda g, _: layout(g), "the movements are few now, and what is left can meet"),
     Pass("simplify_again", lambda g, _: simplify(g), "what layout brought together cancels"),
     Pass("cse_again", lambda g, _: cse(g), "simplified nodes are often equal"),
+    Pass("share_pads", lambda g, _: share_pads(g), "the layout of what is padded is known now"),
     Pass(
         "split_reductions",
         lambda g, _: split_reductions(g),

@@ -24,6 +24,7 @@ After:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 
 from braze.ir.graph import Graph, Node
@@ -46,11 +47,12 @@ def fuse(graph: Graph, target: Target, refusals: list[str] | None = None) -> Gra
     """
     reads = Reads(graph)
     fuser = _Fuser(reads, target)
+    fuser.join_only_readers()
     fuser.join_neighbours()
     fuser.join_siblings()
     fuser.join_neighbours()
     if refusals is not None:
-        refusals += list(dict.fromkeys(fuser.refusals.values()))[:MOST_REFUSALS]
+        refusals += fuser.final_refusals()
     return build_fused_graph(reads, fuser.rules, fuser.ordered())
 
 
@@ -61,7 +63,7 @@ class _Fuser:
         self.reads = reads
         self.of: dict[Node, Group] = {}
         self.rules = Rules(reads, self.of, target)
-        self.refusals: dict[tuple[int, int], str] = {}
+        self.refused: dict[tuple[int, int, str], str] = {}
         self.count = 0
         for node in reads.anchors:
             levels: dict[Node, Level] = {node: "kept"}
@@ -82,6 +84,13 @@ class _Fuser:
 
     def groups(self) -> list[Group]:
         return list(dict.fromkeys(self.of.values()))
+
+    def join_only_readers(self) -> None:
+        """What one kernel reads is best computed there: then it is not stored at all."""
+        for node in reversed(self.reads.anchors):
+            group = self.of[node]
+            if len(group.after) == 1:
+                self._try(group, next(iter(group.after)), self.rules.into_only_reader, "into")
 
     def join_neighbours(self) -> None:
         """Producers with consumers, until nothing more fits."""
@@ -120,17 +129,29 @@ class _Fuser:
                         again = True
                         break
 
-    def _try(self, p: Group, c: Group, judge: object, relation: str) -> bool:
-        if (p.number, c.number) in self.refusals:
+    def _try(
+        self, p: Group, c: Group, judge: Callable[[Group, Group], Joined | str], relation: str
+    ) -> bool:
+        if (p.number, c.number, relation) in self.refused:
             return False
-        verdict = self.rules.vertical(p, c) if relation == "after" else self.rules.horizontal(p, c)
+        verdict = judge(p, c)
         if isinstance(verdict, Joined) and self._would_cycle(p, c):
             verdict = "a third kernel needs the one and is needed by the other"
         if isinstance(verdict, str):
-            self.refusals[p.number, c.number] = f"{c.name} {relation} {p.name}: {verdict}"
+            self.refused[p.number, c.number, relation] = f"{c.name} {relation} {p.name}: {verdict}"
             return False
         self._merge(p, c, verdict)
         return True
+
+    def final_refusals(self) -> list[str]:
+        """Why groups that are left as neighbours stay apart."""
+        final = {group.number for group in self.groups()}
+        sentences = [
+            sentence
+            for (p, c, relation), sentence in self.refused.items()
+            if p in final and c in final and relation != "into"
+        ]
+        return list(dict.fromkeys(sentences))[:MOST_REFUSALS]
 
     def _would_cycle(self, p: Group, c: Group) -> bool:
         """Is there a path between the two through a third group?"""

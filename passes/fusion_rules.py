@@ -30,6 +30,8 @@ MOST_BUFFERS = 28
 # Recomputing is cheaper than storing and loading up to this many instructions and repetitions.
 CHEAP_INSTRUCTIONS = 3
 CHEAP_REPETITIONS = 9.0
+# The border of a padded value is computed for nothing; that costs less than a copy.
+FREE_REPETITIONS = 1.7
 # Up to this many points one core is enough, so rows need not be many.
 SMALL_SPACE = 1 << 15
 FEWEST_ROWS = 8
@@ -122,6 +124,16 @@ class Rules:
             return self._after_reduction(p, c)
         return self._epilogue(p, c)
 
+    def into_only_reader(self, p: Group, c: Group) -> Joined | str:
+        """May an elementwise producer be computed by `c`, the only one that reads it?"""
+        if p.kind != "pointwise" or c.kind not in ("pointwise", "reduce"):
+            return "only elementwise producers are computed by their readers"
+        if self.outputs(p, c):
+            return "its values are needed elsewhere too"
+        if self._levels_wanted(p, c) not in ({"kept"}, {"full"}):
+            return "its reader reads it in another order of the elements"
+        return self._too_large(p, c) or self._map_into(p, c)
+
     def _as_moved(self, p: Group, c: Group) -> Joined | None:
         """A rearranged copy of one of the producer's values is stored beside it."""
         if len(c.members) != 1 or p.kind == "random":
@@ -139,15 +151,20 @@ class Rules:
         return Joined(p.kind, p.space, {**p.levels, node: "moved"})
 
     def _map_into(self, p: Group, c: Group) -> Joined | str:
-        wanted = {
-            c.levels[node] if read.aligned else "inside"
-            for node, read in self.reads_between(p, c)
-        }
+        wanted = self._levels_wanted(p, c)
         if len(wanted) == 1:
             (level,) = wanted
             if level in ("kept", "full"):
                 return self._map_aligned(p, c, level)
         return self._map_inside(p, c)
+
+    def _levels_wanted(self, p: Group, c: Group) -> set[Level]:
+        """At which levels of `c` the values of `p` are read."""
+        found: set[Level] = set()
+        for node, read in self.reads_between(p, c):
+            level = "full" if node.op.is_reduce else c.levels[node]
+            found.add(level if read.aligned else "inside")
+        return found
 
     def _map_aligned(self, p: Group, c: Group, level: Level) -> Joined | str:
         size = c.space.full if level == "full" else c.space.kept
@@ -177,7 +194,7 @@ class Rules:
             repeated = max(repeated, 0.0) + points / max(read.base.type.numel, 1)
         cost = sum(node.op.cost for node in p.members)
         inputs = len(self._bases(p))
-        if repeated > 1.02:
+        if repeated > FREE_REPETITIONS:
             cheap = cost <= CHEAP_INSTRUCTIONS and inputs <= 2
             if not cheap or repeated > CHEAP_REPETITIONS:
                 return f"each of its elements would be computed {repeated:.3g} times"
@@ -283,10 +300,23 @@ class Rules:
                 return "random bits are made in flat order, which rearranged values do not follow"
             if not (node.op.is_pointwise or node.op.category == "check"):
                 return f"random bits are made in flat order, which {node.op.name} does not follow"
+            if self._uses_ramp(node):
+                return "random bits are made in flat order, and a ramp needs the index along a dimension"
             for read in self.reads.of[node]:
                 if not read.aligned and read.base.type.numel != 1:
                     return "random bits are made in flat order, which a broadcast operand breaks"
         return None
+
+    def _uses_ramp(self, node: Node) -> bool:
+        stack = list(node.operands)
+        while stack:
+            value = stack.pop()
+            if value.node is None or self.reads.is_base(value):
+                continue
+            if value.node.op.category == "creation" and "value" not in value.node.attributes:
+                return True
+            stack += value.node.operands
+        return False
 
     # Siblings -------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The groups that `fuse` grows: which nodes share a kernel, and what each node reads.
 
-Some nodes never get a kernel of their own: movements, constants and ramps, and arithmetic on single numbers are
-evaluated by whoever reads them, as part of an address or an expression. The others are *anchors*. An anchor reads
+Some nodes never get a kernel of their own: movements, constants and ramps, arithmetic on single numbers, and cheap
+operations whose result is larger than what it is made from are evaluated by whoever reads them. The others are *anchors*. An anchor reads
 *bases*: graph inputs and results of anchors, found by walking through what lies between.
 """
 
@@ -19,8 +19,10 @@ from braze.passes.space import Space, space_of
 # or evaluated wherever a member needs it.
 Level = Literal["full", "kept", "moved", "inside"]
 
-# Longest chain of arithmetic on single numbers that its readers repeat.
-LONGEST_SCALAR_CHAIN = 24
+# Instructions for a single number that each of its readers may repeat (once for a kernel, not for an element).
+MOST_SCALAR_COST = 100
+# Instructions for each element that readers repeat, if that loads fewer bytes than the result has.
+MOST_REPEATED_COST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Reads:
         self.graph = graph
         self.order = {node: position for position, node in enumerate(graph.nodes)}
         self.outputs = set(graph.outputs)
-        self._scalar_depth: dict[Node, int] = {}
+        self._costs: dict[Node | None, int] = {}
         self._walked: dict[Value, tuple[Read, ...]] = {}
         self.inlined = {node for node in graph.nodes if self._is_inlined(node)}
         self.cuts: dict[tuple[Node, int], Value] = {}
@@ -86,13 +88,26 @@ class Reads:
         op = node.op
         if op.is_movement or (op.category == "creation" and not node.operands):
             return True
-        if op.is_pointwise and node.result.type.numel == 1:
-            depth = 1 + max(
-                (self._scalar_depth.get(x.node, 0) for x in node.operands if x.node), default=0
-            )
-            self._scalar_depth[node] = depth
-            return depth <= LONGEST_SCALAR_CHAIN
-        return False
+        if not op.is_pointwise:
+            return False
+        # What reading the result through repeats: cost adds up along a chain.
+        makers = [x.node for x in node.operands if x.node in self._costs]
+        cost = op.cost + sum(self._costs[maker] for maker in dict.fromkeys(makers))
+        single = node.result.type.numel == 1
+        loaded = sum(self._loaded(x) for x in dict.fromkeys(node.operands))
+        cheap = cost <= MOST_REPEATED_COST and loaded < node.result.type.nbytes
+        if not cheap and not (single and cost <= MOST_SCALAR_COST):
+            return False
+        self._costs[node] = cost
+        return True
+
+    def _loaded(self, value: Value) -> int:
+        """Bytes that are read to know a value: its own, or those that it is computed from on the fly."""
+        node = value.node
+        if node is None or not (node.op.is_movement or node in self._costs):
+            created = node is not None and node.op.category == "creation" and not node.operands
+            return 0 if created else value.type.nbytes
+        return min(value.type.nbytes, sum(self._loaded(x) for x in dict.fromkeys(node.operands)))
 
     def _cut_operands(self, node: Node) -> None:
         """Choose what must be in memory so that the contraction can address its operands."""

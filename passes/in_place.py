@@ -1,8 +1,9 @@
 """When a kernel may write a result over one of its operands.
 
 A kernel loads and stores element by element. It may overwrite an operand if every load of that operand is of the very
-element that the store replaces, and comes no later than the store. `store_order` puts the stores of one kernel into
-an order in which that holds, if there is one.
+element that the store replaces, and comes no later than the store. Equal loads of one element are one load, made by
+the first store that needs it, so a later store may use what an earlier one has overwritten and read. `store_order` puts
+the stores of one kernel into an order in which that holds, if there is one.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | N
         return None
     inner = dict(zip(node.operands, body.inputs, strict=True))
     flat = [flat_inputs(body, value) for value in body.outputs]
-    # after[i]: the results whose stores must come before result i's.
-    before: list[set[int]] = [set() for _ in node.results]
+    # replaced[i]: the element that result i's store overwrites.
+    replaced: dict[int, Value] = {}
     for result, operand in overwritten.items():
         source = inner[operand]
         if node.operands.count(operand) != 1 or source.type.numel != result.type.numel:
@@ -40,22 +41,30 @@ def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | N
         for position, (aligned, others) in enumerate(flat):
             if source in others or (source in aligned and core_of(body.outputs[position])[1]):
                 return None
-            if source in aligned and position != result.index:
-                before[result.index].add(position)
+        replaced[result.index] = source
         for inside in body.nodes:
             if inside.op.effect and source in read_inputs(inside):
                 return None
-    return _sorted(before)
+    return _order([aligned for aligned, _ in flat], replaced)
 
 
-def _sorted(before: list[set[int]]) -> list[int] | None:
+def _order(reads: list[set[Value]], replaced: Mapping[int, Value]) -> list[int] | None:
+    """Stores in an order in which no element is overwritten before its first load."""
     order: list[int] = []
-    left = set(range(len(before)))
+    left = set(range(len(reads)))
+    loaded: set[Value] = set()
     while left:
-        ready = [i for i in sorted(left) if not before[i] & left]
+        ready = [
+            i
+            for i in sorted(left)
+            if i not in replaced
+            or replaced[i] in loaded | reads[i]
+            or not any(replaced[i] in reads[other] for other in left - {i})
+        ]
         if not ready:
             return None
         order.append(ready[0])
+        loaded |= reads[ready[0]]
         left.remove(ready[0])
     return order
 
