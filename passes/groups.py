@@ -68,6 +68,9 @@ class Reads:
         for node in graph.nodes:
             if node.op.is_contract:
                 self._cut_operands(node)
+        # A padded value that others read the inside of (see `share_pads`) is read from memory by all.
+        sliced = {n.operands[0] for n in graph.nodes if n.op.name == "slice"}
+        self.inlined -= {v.node for v in self.cuts.values() if v in sliced and v.node is not None}
         made = self.outputs | set(self.cuts.values())
         self.anchors = [
             node

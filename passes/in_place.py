@@ -1,9 +1,9 @@
 """When a kernel may write a result over one of its operands.
 
 A kernel loads and stores element by element. It may overwrite an operand if every load of that operand is of the very
-element that the store replaces, and comes no later than the store. Equal loads of one element are one load, made by
-the first store that needs it, so a later store may use what an earlier one has overwritten and read. `store_order` puts
-the stores of one kernel into an order in which that holds, if there is one.
+element that the store replaces, and comes no later than the store. `store_order` puts the stores of one kernel into
+an order in which that holds, if there is one. Where there is none (two values that change places), the loops of an
+elementwise kernel help: there equal loads of one element are one load, made by the first store that needs it.
 """
 
 from __future__ import annotations
@@ -45,11 +45,17 @@ def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | N
         for inside in body.nodes:
             if inside.op.effect and source in read_inputs(inside):
                 return None
-    return _order([aligned for aligned, _ in flat], replaced)
+    reads = [aligned for aligned, _ in flat]
+    order = _order(reads, replaced, loads_once=False)
+    if order is None and node.attributes["kind"] == "pointwise":
+        order = _order(reads, replaced, loads_once=True)
+    return order
 
 
-def _order(reads: list[set[Value]], replaced: Mapping[int, Value]) -> list[int] | None:
-    """Stores in an order in which no element is overwritten before its first load."""
+def _order(
+    reads: list[set[Value]], replaced: Mapping[int, Value], *, loads_once: bool
+) -> list[int] | None:
+    """Stores in an order in which no element is overwritten before its last load, or before its first one."""
     order: list[int] = []
     left = set(range(len(reads)))
     loaded: set[Value] = set()
@@ -58,7 +64,7 @@ def _order(reads: list[set[Value]], replaced: Mapping[int, Value]) -> list[int] 
             i
             for i in sorted(left)
             if i not in replaced
-            or replaced[i] in loaded | reads[i]
+            or (loads_once and replaced[i] in loaded | reads[i])
             or not any(replaced[i] in reads[other] for other in left - {i})
         ]
         if not ready:
