@@ -126,6 +126,7 @@ class _NestLowering:
 
     def _build(self) -> list[Statement]:
         self.expressions = Expressions(self.loads, self._leaf)
+        self.refs.clear()  # of an attempt before the loops were split
         statements: list[Statement] = []
         for nodes, row in zip(self.stages, self.rows, strict=False):
             statements.append(self._reduce(nodes, row))

@@ -1,0 +1,80 @@
+"""Results that overwrite each other's operands share one kernel, without copies."""
+
+import numpy as np
+from native import Native
+
+from braze import ir
+from braze.ir.interpreter import interpret
+from braze.ir.loops_interpreter import run_program
+from braze.ir.parser import parse_graph
+from braze.passes import compile_graph
+from braze.runtime.cpu import host_target
+
+# Each result reads what the other overwrites.
+CYCLE = """
+graph @cycle(%x: f32[100003], %y: f32[100003]) -> (f32[100003] = %x, f32[100003] = %y) {
+  %0: f32[100003] = add(%x, %y)
+  %1: f32[100003] = mul(%x, %y)
+  return %0, %1
+}
+"""
+
+# The second result overwrites what only the first reads.
+CHAIN = """
+graph @chain(%x: f32[77], %y: f32[77]) -> (f32[77] = %x, f32[77] = %y) {
+  %0: f32[77] = exp(%y)
+  %1: f32[77] = neg(%x)
+  return %0, %1
+}
+"""
+
+# One result reads another element, so a copy must be made.
+SHIFTED = """
+graph @shifted(%x: f32[64], %y: f32[64]) -> (f32[64] = %x, f32[64] = %y) {
+  %0: f32[64] = flip(%y; dims=(0))
+  %1: f32[64] = add(%0, %x)
+  %2: f32[64] = mul(%x, %y)
+  return %1, %2
+}
+"""
+
+
+def run(text):
+    graph = parse_graph(text)
+    program, _ = compile_graph(graph, host_target())
+    random = np.random.default_rng(0)
+    inputs = [random.standard_normal(v.type.shape).astype(np.float32) for v in graph.inputs]
+    wanted = interpret(graph, inputs)
+    memory = [array.copy() for array in inputs]
+    run_program(program, memory, memory)
+    native = Native(program).run(inputs, inputs, dict(graph.aliases))
+    for got in (memory, native):
+        for array, reference in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(array, reference, rtol=1e-6)
+    return [kernel.name for kernel in program.kernels()]
+
+
+def test_a_cycle_of_overwritten_operands_is_one_kernel():
+    assert len(run(CYCLE)) == 1
+
+
+def test_stores_are_ordered_by_what_they_overwrite():
+    run(CHAIN)
+
+
+def test_another_element_forces_a_copy():
+    assert len(run(SHIFTED)) > 1
+
+
+def test_an_optimizer_step_needs_no_copies():
+    b = ir.Builder("adam")
+    f32 = ir.tensor_type(ir.f32, (50, 20))
+    state = [b.input(f32, "param", name) for name in ("p", "m", "v")]
+    grad = b.input(f32, "data", "g")
+    names = ("lr", "b1", "b2", "eps", "decay", "c1", "c2")
+    scalars = [b.input(ir.tensor_type(ir.f64), "scalar", name) for name in names]
+    p, m, v = state
+    results = b.adam_step(p, grad, m, v, *scalars, decoupled=False, maximize=False)
+    graph = b.finish(list(results), {0: 0, 1: 1, 2: 2})
+    program, _ = compile_graph(graph, host_target())
+    assert len(list(program.kernels())) == 1
