@@ -31,6 +31,11 @@ class _LibraryFiles(dict[str, bool]):
 _is_library = _LibraryFiles()
 
 
+def treat_as_user_code(filename: str) -> None:
+    """Count one of the package's own files, such as the demo, as the user's program."""
+    _is_library[filename] = False
+
+
 def user_frame(depth: int) -> FrameType:
     """The nearest frame above `depth` callers that is not the front end's own code."""
     frame = sys._getframe(depth)

@@ -78,7 +78,7 @@ def test_imports_point_one_way(folder):
         ("passes", "x.py", "from braze import codegen"),
         ("codegen", "x.py", "import braze.passes as p"),
         ("runtime", "x.py", "from braze import Tensor"),
-        ("runtime", "x.py", "from braze.tensor import Tensor"),
+        ("runtime", "x.py", "from braze.tensors import Tensor"),
         ("runtime", "x.py", "import importlib\nimportlib.import_module('braze.nn')"),
         ("frontend", "cli.py", "from braze.runtime.stats import stats"),
         ("frontend", "nn/engine.py", "import braze.runtime"),

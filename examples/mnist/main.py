@@ -1,0 +1,159 @@
+"""Train a small convolutional network on MNIST, as one would in PyTorch.
+
+The network and the loop are those of PyTorch's own MNIST example. By default it trains on 8,000 and
+tests on 2,000 of the digits that come with Braze; `--data` names a folder with MNIST's (or
+Fashion-MNIST's) own files.
+"""
+
+import argparse
+import random
+import shutil
+import sys
+import time
+
+import numpy as np
+
+import braze
+import braze.nn.functional as F
+from braze import nn, optim
+from braze.datasets import load_idx, load_mnist
+from braze.optim.lr_scheduler import OneCycleLR
+from braze.utils.data import DataLoader, Dataset
+
+MEAN, STD = 0.1307, 0.3081  # of MNIST's training pictures
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, 3, 1)
+        self.conv2 = nn.Conv2d(32, 64, 3, 1)
+        self.dropout1 = nn.Dropout(0.25)
+        self.dropout2 = nn.Dropout(0.5)
+        self.fc1 = nn.Linear(9216, 128)
+        self.fc2 = nn.Linear(128, 10)
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x))
+        x = F.relu(self.conv2(x))
+        x = F.max_pool2d(x, 2)
+        x = self.dropout1(x)
+        x = braze.flatten(x, 1)
+        x = F.relu(self.fc1(x))
+        x = self.dropout2(x)
+        x = self.fc2(x)
+        return F.log_softmax(x, dim=1)
+
+
+class Digits(Dataset):
+    """Pictures with their labels, each shifted at random by up to `shift` pixels."""
+
+    def __init__(self, images, labels, shift=0):
+        margin = (shift, shift)
+        padded = np.pad(images, ((0, 0), margin, margin))
+        self.images = (padded.astype(np.float32) / 255 - MEAN) / STD
+        self.labels = labels.astype(np.int64)
+        self.shift = shift
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i):
+        top, left = random.randint(0, 2 * self.shift), random.randint(0, 2 * self.shift)
+        picture = self.images[i, None, top : top + 28, left : left + 28]
+        return picture, int(self.labels[i])
+
+
+class Progress:
+    """A line that fills while an epoch runs; nothing where the output is no terminal."""
+
+    def __init__(self, label, total):
+        self.label = label
+        self.total = total
+        self.start = time.perf_counter()
+        self.shown = sys.stdout.isatty()
+
+    def show(self, done, text=""):
+        if not self.shown:
+            return
+        width = max(10, min(40, shutil.get_terminal_size().columns - 50))
+        filled = width * done // self.total
+        bar = "█" * filled + "·" * (width - filled)
+        seconds = time.perf_counter() - self.start
+        line = f"\r{self.label} {bar} {done}/{self.total} {text} {seconds:.0f} s"
+        print(line, end="\033[K", flush=True)
+
+    def done(self, text):
+        seconds = time.perf_counter() - self.start
+        start = "\r\033[K" if self.shown else ""
+        print(f"{start}{self.label} {text}, {seconds:.1f} s", flush=True)
+
+
+def train(model, loader, optimizer, scheduler, progress, dry_run):
+    model.train()
+    for step, (data, target) in enumerate(loader, 1):
+        optimizer.zero_grad()
+        output = model(data)
+        loss = F.nll_loss(output, target)
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        if step % 5 == 0:
+            progress.show(step, f"loss {loss.item():.4f}")
+        if dry_run:
+            break
+    return loss.item()
+
+
+def test(model, loader):
+    model.eval()
+    test_loss = correct = 0
+    with braze.no_grad():
+        for data, target in loader:
+            output = model(data)
+            test_loss += F.nll_loss(output, target, reduction="sum").item()
+            correct += (output.argmax(dim=1) == target).sum().item()
+    count = len(loader.dataset)
+    return test_loss / count, correct / count
+
+
+def load_data(directory):
+    if directory is None:
+        images, labels = load_mnist()
+        return (images[:8000], labels[:8000]), (images[8000:], labels[8000:])
+    return load_idx(directory, train=True), load_idx(directory, train=False)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description="Train a convolutional network on MNIST.")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--data", metavar="DIR", help="folder with IDX files, such as MNIST's own")
+    parser.add_argument("--dry-run", action="store_true", help="one step and one test")
+    args = parser.parse_args(argv)
+
+    random.seed(args.seed)
+    braze.manual_seed(args.seed)
+    training, testing = load_data(args.data)
+    train_loader = DataLoader(Digits(*training, shift=2), args.batch_size, shuffle=True)
+    test_loader = DataLoader(Digits(*testing), batch_size=500)
+
+    model = Net()
+    optimizer = optim.Adam(model.parameters(), lr=args.lr)
+    steps = args.epochs * len(train_loader)
+    scheduler = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
+    accuracy = 0.0
+    for epoch in range(1, args.epochs + 1):
+        progress = Progress(f"epoch {epoch}/{args.epochs}", len(train_loader))
+        loss = train(model, train_loader, optimizer, scheduler, progress, args.dry_run)
+        test_loss, accuracy = test(model, test_loader)
+        progress.done(f"loss {loss:.4f}, test loss {test_loss:.4f}, test accuracy {accuracy:.2%}")
+        if args.dry_run:
+            break
+    return accuracy
+
+
+if __name__ == "__main__":
+    main()
