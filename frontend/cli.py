@@ -88,7 +88,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _inspect_package(path: str) -> int:
-    from braze.runtime import load
+    from braze.aot import load
 
     model = load(path)
     print(f"{path}: {model!r}, written by braze {model.braze_version}\n")

@@ -16,8 +16,8 @@ from braze.passes.layout import layout
 from braze.passes.lower import lower_program
 from braze.passes.plan_memory import MemoryPlan, plan_memory
 from braze.passes.schedule import schedule
-from braze.passes.simplify import simplify
 from braze.passes.share_pads import share_pads
+from braze.passes.simplify import simplify
 from braze.passes.split_reductions import split_reductions
 from braze.passes.waves import waves_of
 

@@ -1,7 +1,7 @@
 """Where a movement operation reads: the one place that knows the index arithmetic of each.
 
-In: a movement node and the index of one of its result's elements. Out: the `Source`s that element may come
-from. An element outside every source's bounds is the node's fill value.
+In: a movement node and the index of one of its result's elements. Out: the `Source`s that element
+may come from. An element outside every source's bounds is the node's fill value.
 
     slice(x; start 2, step 3) at i      -> x at 3*i + 2
     pad(x; low 1) at i                  -> x at i - 1, where 0 <= i - 1 < size
@@ -62,7 +62,8 @@ def broadcast_point(index: Point, shape: Shape) -> Point:
 def reshape_point(index: Point, shape: Shape, new: Shape) -> Point:
     """The multi-index under `new` of the element at `index` under `shape` (row-major order).
 
-    Runs of dimensions with equal products are treated apart, so that what is not reshaped is not divided.
+    Runs of dimensions with equal products are treated apart, so that what is not reshaped is not
+    divided.
     """
     if shape == new:
         return index
@@ -108,7 +109,8 @@ def point_of(variables: tuple[LoopVar, ...]) -> Point:
     return tuple(Index.of(variable) for variable in variables)
 
 
-# One rule for each operation -----------------------------------------------------------------------
+# One rule for each operation
+# -----------------------------------------------------------------------
 
 
 def _ints(node: Node, name: str) -> tuple[int, ...]:

@@ -1,8 +1,9 @@
 """Where the operands of a contraction lie in memory, if their addresses are affine.
 
-The micro-kernels step through an operand by constant strides. So the movements above it must fold into strides: a
-window does, a permutation, slice or flip too, and a reshape after its dimensions are split. A pad does not, since
-its border is not in memory; such a value must be made by a kernel before.
+The micro-kernels step through an operand by constant strides. So the movements above it must fold
+into strides: a window does, a permutation, slice or flip too, and a reshape after its dimensions
+are split. A pad does not, since its border is not in memory; such a value must be made by a kernel
+before.
 """
 
 from __future__ import annotations
@@ -55,9 +56,7 @@ class Obstacle:
 def contraction_letters(node: Node) -> dict[str, LoopVar]:
     """A loop variable for each letter of a contraction's equation."""
     left, right, _ = parse_equation(str(node.attributes["equation"]))
-    sizes = dict(
-        zip(left + right, node.operands[0].shape + node.operands[1].shape, strict=True)
-    )
+    sizes = dict(zip(left + right, node.operands[0].shape + node.operands[1].shape, strict=True))
     return {letter: LoopVar(letter, size) for letter, size in sizes.items()}
 
 
@@ -89,7 +88,9 @@ def _follow(value: Value, point: Point, stop: Value) -> Index | str:
             return f"it is computed by {name} and not in memory"
         sources = source_index(node, point)
         if len(sources) != 1 or sources[0].bounds:
-            return f"{node.op.name} makes it from more than one place, so it has no constant strides"
+            return (
+                f"{node.op.name} makes it from more than one place, so it has no constant strides"
+            )
         point = sources[0].index
         value = node.operands[sources[0].operand]
     return flat_index(point, value.shape)

@@ -1,8 +1,8 @@
 """Scalar expressions for the elements of a body's values: where movements become index arithmetic.
 
-`Expressions.at(value, point)` is the expression of one element. Equal requests give the same object, so what is
-shared is evaluated once. What cannot be computed from its operands at a point (a reduction's result, a contraction's
-sum, random bits) comes from `leaf`.
+`Expressions.at(value, point)` is the expression of one element. Equal requests give the same
+object, so what is shared is evaluated once. What cannot be computed from its operands at a point (a
+reduction's result, a contraction's sum, random bits) comes from `leaf`.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ class Expressions:
 
 
 def gather_points(node: Node, point: Point, dim: int) -> tuple[Point, Point, Point]:
-    """Of a gather's or scatter's index operand: its point, and the other operand's before and after `dim`."""
+    """Of a gather's or scatter's index operand: its point, and the other operand's before and after
+    `dim`."""
     index = node.operands[1]
     if index.type.rank == len(point):
         return point, point[:dim], point[dim + 1 :]

@@ -1,7 +1,8 @@
 """Collect primitives into `fusion` nodes: one fusion node is one kernel.
 
 Needs: primitives.  Keeps: types, outputs, order of what depends on each other, names, source lines.
-Movements, constants and arithmetic on single numbers become part of every kernel that reads through them.
+Movements, constants and arithmetic on single numbers become part of every kernel that reads through
+them.
 
 Before:
     graph @g(%x: f32[8,4], %w: f32[5,4], %c: f32[5]) -> (f32[8,5]) {
@@ -20,7 +21,7 @@ After:
       }
       return %0
     }
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Turn groups into fusion nodes: what a group computes is copied into the node's body.
 
-A body holds the group's members and whatever lies between them and what they read (movements, constants, arithmetic
-on single numbers). Its inputs are the values that other kernels or the caller provide.
+A body holds the group's members and whatever lies between them and what they read (movements,
+constants, arithmetic on single numbers). Its inputs are the values that other kernels or the caller
+provide.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which groups may become one kernel, and why not.
 
-`Rules.vertical(p, c)` judges a producer and its consumer, `Rules.horizontal(a, b)` two independent groups. Both
-give a `Joined`, the levels of all nodes in the common kernel, or a sentence that says what stands against it.
+`Rules.vertical(p, c)` judges a producer and its consumer, `Rules.horizontal(a, b)` two independent
+groups. Both give a `Joined`, the levels of all nodes in the common kernel, or a sentence that says
+what stands against it.
 """
 
 from __future__ import annotations
@@ -204,8 +205,7 @@ class Rules:
     def _after_reduction(self, p: Group, c: Group) -> Joined | str:
         if c.kind == "pointwise":
             aligned = all(
-                read.aligned and c.levels[node] == "kept"
-                for node, read in self.reads_between(p, c)
+                read.aligned and c.levels[node] == "kept" for node, read in self.reads_between(p, c)
             )
             if aligned and c.space.full == p.space.kept:
                 return Joined("reduce", p.space, {**p.levels, **c.levels})
@@ -233,9 +233,7 @@ class Rules:
             return False
         variables = loop_variables("s", p.space.dims)
         point = point_of(variables)
-        kept = tuple(
-            i for i, reduced in zip(point, p.space.reduced, strict=True) if not reduced
-        )
+        kept = tuple(i for i, reduced in zip(point, p.space.reduced, strict=True) if not reduced)
         own_row = flat_index(kept, p.space.kept_shape)
         own_point = flat_index(point, p.space.dims)
         shape = space_of(node).dims
@@ -301,7 +299,7 @@ class Rules:
             if not (node.op.is_pointwise or node.op.category == "check"):
                 return f"random bits are made in flat order, which {node.op.name} does not follow"
             if self._uses_ramp(node):
-                return "random bits are made in flat order, and a ramp needs the index along a dimension"
+                return "random bits are made in flat order, a ramp needs the index of a dimension"
             for read in self.reads.of[node]:
                 if not read.aligned and read.base.type.numel != 1:
                     return "random bits are made in flat order, which a broadcast operand breaks"

@@ -1,7 +1,8 @@
 """The groups that `fuse` grows: which nodes share a kernel, and what each node reads.
 
-Some nodes never get a kernel of their own: movements, constants and ramps, arithmetic on single numbers, and cheap
-operations whose result is larger than what it is made from are evaluated by whoever reads them. The others are *anchors*. An anchor reads
+Some nodes never get a kernel of their own: movements, constants and ramps, arithmetic on single
+numbers, and cheap operations whose result is larger than what it is made from are evaluated by
+whoever reads them. The others are *anchors*. An anchor reads
 *bases*: graph inputs and results of anchors, found by walking through what lies between.
 """
 
@@ -15,11 +16,12 @@ from braze.ir.graph import Graph, Node, Value
 from braze.passes.contraction_operands import Obstacle, operand_addresses
 from braze.passes.space import Space, space_of
 
-# Of a node in its group: computed at every point, once for each kept point, a rearranged copy of another output,
-# or evaluated wherever a member needs it.
+# Of a node in its group: computed at every point, once for each kept point, a rearranged copy of
+# another output, or evaluated wherever a member needs it.
 Level = Literal["full", "kept", "moved", "inside"]
 
-# Instructions for a single number that each of its readers may repeat (once for a kernel, not for an element).
+# Instructions for a single number that each of its readers may repeat (once for a kernel, not for
+# an element).
 MOST_SCALAR_COST = 100
 # Instructions for each element that readers repeat, if that loads fewer bytes than the result has.
 MOST_REPEATED_COST = 3
@@ -68,7 +70,8 @@ class Reads:
         for node in graph.nodes:
             if node.op.is_contract:
                 self._cut_operands(node)
-        # A padded value that others read the inside of (see `share_pads`) is read from memory by all.
+        # A padded value that others read the inside of (see `share_pads`) is read from memory by
+        # all.
         sliced = {n.operands[0] for n in graph.nodes if n.op.name == "slice"}
         self.inlined -= {v.node for v in self.cuts.values() if v in sliced and v.node is not None}
         made = self.outputs | set(self.cuts.values())
@@ -105,7 +108,8 @@ class Reads:
         return True
 
     def _loaded(self, value: Value) -> int:
-        """Bytes that are read to know a value: its own, or those that it is computed from on the fly."""
+        """Bytes that are read to know a value: its own, or those that it is computed from on the
+        fly."""
         node = value.node
         if node is None or not (node.op.is_movement or node in self._costs):
             created = node is not None and node.op.category == "creation" and not node.operands
@@ -202,5 +206,6 @@ def _is_rearrangement(node: Node) -> bool:
 
 
 def is_flat(node: Node) -> bool:
-    """Does element number n of the result come from element number n of the operands (of equal size)?"""
+    """Does element number n of the result come from element number n of the operands (of equal
+    size)?"""
     return node.op.is_pointwise or _is_reshape(node)

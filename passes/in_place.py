@@ -1,9 +1,11 @@
 """When a kernel may write a result over one of its operands.
 
-A kernel loads and stores element by element. It may overwrite an operand if every load of that operand is of the very
-element that the store replaces, and comes no later than the store. `store_order` puts the stores of one kernel into
-an order in which that holds, if there is one. Where there is none (two values that change places), the loops of an
-elementwise kernel help: there equal loads of one element are one load, made by the first store that needs it.
+A kernel loads and stores element by element. It may overwrite an operand if every load of that
+operand is of the very element that the store replaces, and comes no later than the store.
+`store_order` puts the stores of one kernel into an order in which that holds, if there is one.
+Where there is none (two values that change places), the loops of an
+elementwise kernel help: there equal loads of one element are one load, made by the first store that
+needs it.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ from braze.passes.lower_nest import core_of
 
 
 def writes_in_place(node: Node, overwritten: Mapping[Value, Value]) -> bool:
-    """May these results of a fusion node be written over these operands of it (result -> operand)?"""
+    """May these results of a fusion node be written over these operands of it (result ->
+    operand)?"""
     return store_order(node, overwritten) is not None
 
 
 def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | None:
-    """The order of a kernel's stores, as positions of its results; None if an operand is needed too long."""
+    """The order of a kernel's stores, as positions of its results; None if an operand is needed too
+    long."""
     body = node.body
     assert body is not None
     if any(result not in node.results for result in overwritten):
@@ -55,7 +59,8 @@ def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | N
 def _order(
     reads: list[set[Value]], replaced: Mapping[int, Value], *, loads_once: bool
 ) -> list[int] | None:
-    """Stores in an order in which no element is overwritten before its last load, or before its first one."""
+    """Stores in an order in which no element is overwritten before its last load, or before its
+    first one."""
     order: list[int] = []
     left = set(range(len(reads)))
     loaded: set[Value] = set()

@@ -1,10 +1,12 @@
-"""Move permutations towards the outputs, so that they meet and cancel and what is stored keeps its inner dimension.
+"""Move permutations towards the outputs, so that they meet and cancel and what is stored keeps its
+inner dimension.
 
 Needs: primitives, simplified.  Keeps: types of inputs and outputs, logical shapes.
 
-Convolutions permute to channels-last, contract, and permute back. Here every value is held as (stored value,
-permutation) and each operation runs in the stored order, its dimensions renumbered; the permutation is applied only
-where an operation cannot follow it. So a chain of convolutions, pools and norms stays channels-last throughout.
+Convolutions permute to channels-last, contract, and permute back. Here every value is held as
+(stored value, permutation) and each operation runs in the stored order, its dimensions renumbered;
+the permutation is applied only where an operation cannot follow it. So a chain of convolutions,
+pools and norms stays channels-last throughout.
 
 Before:
     graph @g(%x: f32[2,3,4], %b: f32[4,1]) -> (f32[2,3,4]) {
@@ -45,7 +47,8 @@ def layout(graph: Graph) -> Graph:
 
 
 def materialised_permutes(graph: Graph) -> int:
-    """How many kernels of a fused graph do nothing but rearrange: copies that a better layout would avoid."""
+    """How many kernels of a fused graph do nothing but rearrange: copies that a better layout would
+    avoid."""
     return sum(
         all(inner.op.is_movement for inner in node.body.nodes) and bool(node.body.nodes)
         for node in graph.nodes
@@ -181,7 +184,8 @@ class _Layout(Rewriter):
         return result, inverse_permutation(order)
 
     def _order_wanted(self, value: Value) -> Dims:
-        """The order of a permutation that a value goes through, if only that order is needed after it."""
+        """The order of a permutation that a value goes through, if only that order is needed after
+        it."""
         while len(readers := self.readers[value]) == 1:
             (node,) = readers
             if node.op.name == "permute":
@@ -195,7 +199,8 @@ class _Layout(Rewriter):
         return self._renumbered(node, "starts", "stops", "steps")
 
     def _on_pad(self, node: Node) -> Stored | None:
-        # A padded copy of what the caller gives is made anyway: then in logical order, channels last.
+        # A padded copy of what the caller gives is made anyway: then in logical order, channels
+        # last.
         value, _ = self.stored[node.operands[0]]
         if value.node is None:
             return None
@@ -213,7 +218,9 @@ class _Layout(Rewriter):
 
     def _on_flip(self, node: Node) -> Stored:
         value, dims = self.stored[node.operands[0]]
-        return self._emit(node, value, dims=tuple(sorted(dims[d] for d in _ints(node, "dims")))), dims
+        return self._emit(
+            node, value, dims=tuple(sorted(dims[d] for d in _ints(node, "dims")))
+        ), dims
 
     def _on_window(self, node: Node) -> Stored:
         value, dims = self.stored[node.operands[0]]
@@ -248,7 +255,8 @@ class _Layout(Rewriter):
         return result, (*range(lead), *(lead + d for d in dims))
 
     def _on_reshape(self, node: Node) -> Stored | None:
-        """Cut or join dimensions in place, if those that are joined lie side by side in the stored order."""
+        """Cut or join dimensions in place, if those that are joined lie side by side in the stored
+        order."""
         value, dims = self.stored[node.operands[0]]
         if dims == _identity(value):
             return None
@@ -274,7 +282,8 @@ class _Layout(Rewriter):
 
 
 def _pieces(shape: Dims, new: Dims) -> list[tuple[list[int], list[int]]] | None:
-    """Groups of dimensions with equal products, at least one old and one new in each; None if there are none such."""
+    """Groups of dimensions with equal products, at least one old and one new in each; None if there
+    are none such."""
     if 0 in shape:
         return None
     pieces: list[tuple[list[int], list[int]]] = []

@@ -60,7 +60,8 @@ def substitute_statements(statements: list[Statement], replace: Replace) -> list
 def substitute_index(
     index: Index, replace: Replace, memo: dict[int, Expr], keep: list[Expr]
 ) -> Index:
-    """An index with loop variables replaced, where indices read from data share their expressions."""
+    """An index with loop variables replaced, where indices read from data share their
+    expressions."""
     if not any(isinstance(atom, DataIndex) for atom, _ in index.terms):
         return index.substitute(replace)
     total = Index((), index.constant)

@@ -1,6 +1,7 @@
 """Lower a fused graph to loops: each fusion node becomes a kernel, each value a placed buffer.
 
-Needs: fusion nodes only, and a memory plan.  Keeps: names and source lines, as names and comments of kernels.
+Needs: fusion nodes only, and a memory plan.  Keeps: names and source lines, as names and comments
+of kernels.
 
 Before:
     graph @g(%x: f32[4], %b: f32[4]) -> (f32[4]) {
@@ -13,7 +14,7 @@ After:
         store 0[i0] = add(x[i0], b[i0])
       }
     }
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Lower a contraction with its epilogue: addresses of the operands, and stores of expressions of the sum."""
+"""Lower a contraction with its epilogue: addresses of the operands, and stores of expressions of
+the sum."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from braze.passes.lower_nest import accumulation_dtype, core_of, rearranged_poin
 def lower_contraction(
     name: str, body: Graph, outputs: Sequence[Value], buffers: Mapping[Value, Buffer]
 ) -> Contraction | None:
-    """The contraction of a body, with everything behind it as its epilogue; None if it has no points.
+    """The contraction of a body, with everything behind it as its epilogue; None if it has no
+    points.
 
     Args:
         outputs: the body's outputs in the order of their stores.
@@ -62,7 +64,9 @@ class _ContractionLowering:
                 break
         if self.mismatches:
             got, wanted = self.mismatches[0]
-            raise AssertionError(f"internal error: a contraction is read at {got}, made at {wanted}")
+            raise AssertionError(
+                f"internal error: a contraction is read at {got}, made at {wanted}"
+            )
         inner_letters = [c for c in left if c in right and c not in out]
         outer = self._variables(found, out)
         inner = self._variables(found, "".join(inner_letters))
@@ -83,7 +87,8 @@ class _ContractionLowering:
         )
 
     def _accesses(self, found: OperandAddresses, dims: tuple[LoopVar, ...]) -> list[Access]:
-        """Strides along the split variables. (Splitting for the epilogue keeps addresses affine.)"""
+        """Strides along the split variables. (Splitting for the epilogue keeps addresses
+        affine.)"""
         addresses = found.addresses()
         assert not isinstance(addresses, Obstacle)
         accesses: list[Access] = []

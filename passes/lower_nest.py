@@ -1,8 +1,9 @@
 """Lower elementwise kernels, reductions and row programs to a nest of loops.
 
-One loop for each dimension that is kept; in it, in the order of their dependence, a `Reduce` for each stage of
-reductions, a loop over the row for the values that are stored whole, and the stores of what remains of a row. The
-order of the loops, their merging and their vectors are decided by later passes.
+One loop for each dimension that is kept; in it, in the order of their dependence, a `Reduce` for
+each stage of reductions, a loop over the row for the values that are stored whole, and the stores
+of what remains of a row. The order of the loops, their merging and their vectors are decided by
+later passes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from braze.ir.loops import (
     Load,
     Loop,
     Nest,
-    Ref,
     Reduce,
+    Ref,
     Statement,
     Store,
 )
@@ -100,7 +101,8 @@ class _NestLowering:
         ]
 
     def run(self) -> list[Statement]:
-        """Build the statements, splitting variables until their addresses are as simple as they get."""
+        """Build the statements, splitting variables until their addresses are as simple as they
+        get."""
         while True:
             self.mismatches = []
             statements = self._build()

@@ -1,7 +1,7 @@
 """Lower a draw of random bits, with the elementwise operations on it.
 
-The kernel runs over blocks of 32 elements: eight counters, one to a lane, give four words each. Everything in the
-body lies in the same flat order, so other operands are loaded at the same offset.
+The kernel runs over blocks of 32 elements: eight counters, one to a lane, give four words each.
+Everything in the body lies in the same flat order, so other operands are loaded at the same offset.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Lower index_add and scatter_add: copy the operand, then add each update where the index says.
 
-Updates to one place are added one after the other. What is independent is the dimensions that the index does not
+Updates to one place are added one after the other. What is independent is the dimensions that the
+index does not
 choose: their values never meet.
 """
 

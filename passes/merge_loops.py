@@ -1,8 +1,10 @@
-"""Merge neighbouring loops into one where every address allows it: longer inner loops, fewer of them.
+"""Merge neighbouring loops into one where every address allows it: longer inner loops, fewer of
+them.
 
 Needs: a nest.  Keeps: the order in which elements are visited.
 
-Loops a (outer) and b (inner) of extents m and n become one of m*n, if in every index a's coefficient is n times b's.
+Loops a (outer) and b (inner) of extents m and n become one of m*n, if in every index a's
+coefficient is n times b's.
 
 Before:
     nest @neg(x: f32[12] in, y: f32[12] out) {
@@ -66,7 +68,8 @@ def _merge_chain(
     replace: dict[LoopVar, Index],
     merged: dict[LoopVar, LoopVar],
 ) -> None:
-    """Decide merges from the innermost pair outwards: outer variables become 0, the last a longer one."""
+    """Decide merges from the innermost pair outwards: outer variables become 0, the last a longer
+    one."""
     if len(chain) < 2:
         return
     inner = chain[-1]

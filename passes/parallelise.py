@@ -1,9 +1,10 @@
 """Cut the outermost loop of a kernel into chunks for the thread pool, where there is work enough.
 
-Needs: a nest whose outermost loop has independent iterations.  Keeps: results. The number of chunks depends on the
-work only, never on the number of threads, so that results do not either.
+Needs: a nest whose outermost loop has independent iterations.  Keeps: results. The number of chunks
+depends on the work only, never on the number of threads, so that results do not either.
 
-Two outer loops that are too short alone are joined: the variable of the joined loop is divided where they were used.
+Two outer loops that are too short alone are joined: the variable of the joined loop is divided
+where they were used.
 
 Before:
     nest @neg(x: f32[4000000] in, y: f32[4000000] out) {

@@ -1,9 +1,10 @@
 """Give every intermediate value a place in one arena.
 
-In: a scheduled graph. Out: a `MemoryPlan`: byte offsets (64-byte aligned), and the waves of kernels that run together.
-Lifetimes are counted in waves. Values whose lifetimes overlap get disjoint places; a kernel that may write over an
-operand that dies there does so. Several classic heuristics for offline strip packing are tried (largest first,
-longest first, largest area first, in order of time), each placing values by best fit; the best result is kept.
+In: a scheduled graph. Out: a `MemoryPlan`: byte offsets (64-byte aligned), and the waves of kernels
+that run together. Lifetimes are counted in waves. Values whose lifetimes overlap get disjoint
+places; a kernel that may write over an operand that dies there does so. Several classic heuristics
+for offline strip packing are tried (largest first, longest first, largest area first, in order of
+time), each placing values by best fit; the best result is kept.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class MemoryPlan:
 
 @dataclass(slots=True)
 class Block:
-    """A piece of the arena: several values that follow each other in place, alive from `start` to `end`."""
+    """A piece of the arena: several values that follow each other in place, alive from `start` to
+    `end`."""
 
     size: int
     start: int
@@ -169,7 +171,8 @@ def _peak(blocks: list[Block]) -> int:
 
 
 def _place(blocks: list[Block]) -> tuple[dict[int, int], int]:
-    """Put each block into the smallest gap that it fits among those already placed beside it in time."""
+    """Put each block into the smallest gap that it fits among those already placed beside it in
+    time."""
     placed: list[tuple[int, Block]] = []
     offsets: dict[int, int] = {}
     size = 0

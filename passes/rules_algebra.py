@@ -1,7 +1,7 @@
 """Rewrite rules for elementwise operations, reductions and contractions.
 
-Each keeps inf and nan as they are: x * 0 stays, since it is nan for an infinite x. What may change is the sign of
-a zero and, for sums of equal terms, the rounding.
+Each keeps inf and nan as they are: x * 0 stays, since it is nan for an infinite x. What may change
+is the sign of a zero and, for sums of equal terms, the rounding.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from braze.ir.dtypes import bool_
 from braze.ir.graph import Value, types_of
 from braze.ir.ops.contract import parse_equation
 from braze.ir.types import broadcast_shapes
-from braze.passes.space import gives_position
 from braze.passes.rewriting import Rule, RuleBuilder, Site, constant_number, made_by
+from braze.passes.space import gives_position
 
-# Largest exponent that becomes multiplications; below -2 the product could leave the range of the result.
+# Largest exponent that becomes multiplications; below -2 the product could leave the range of the
+# result.
 LARGEST_POWER = 4
 
 
@@ -35,7 +36,8 @@ def fold_constants(b: RuleBuilder, site: Site) -> Value | None:
 
 
 def compute_before_expand(b: RuleBuilder, site: Site) -> Value | None:
-    """f(expand(x), expand(y)) -> expand(f(x, y)); an expanded operand that the others broadcast is not expanded."""
+    """f(expand(x), expand(y)) -> expand(f(x, y)); an expanded operand that the others broadcast is
+    not expanded."""
     bare = [_unexpanded(x) for x in site.operands]
     if all(x is y for x, y in zip(bare, site.operands, strict=True)):
         return None
@@ -129,7 +131,8 @@ def undo_pair(b: RuleBuilder, site: Site) -> Value | None:
 
 
 def drop_cast(b: RuleBuilder, site: Site) -> Value | None:
-    """cast to the own dtype -> x; a cast of a cast from bool -> one cast; iota in the wanted dtype."""
+    """cast to the own dtype -> x; a cast of a cast from bool -> one cast; iota in the wanted
+    dtype."""
     (x,) = site.operands
     if x.dtype is site.type.dtype:
         return x

@@ -1,10 +1,13 @@
-"""Rewrite rules for movement operations: identities vanish, chains merge, and a simpler kind is preferred.
+"""Rewrite rules for movement operations: identities vanish, chains merge, and a simpler kind is
+preferred.
 
-The simplest kind is `reshape`, which leaves the buffer as it is; so a permutation that only moves dimensions of size 1
-becomes one.
+The simplest kind is `reshape`, which leaves the buffer as it is; so a permutation that only moves
+dimensions of size 1 becomes one.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from braze.ir.graph import Node, Value
 from braze.passes.rewriting import Rule, RuleBuilder, Site, constant_number, made_by
@@ -190,7 +193,7 @@ def _inner(value: Value) -> Value:
     return _node(value).operands[0]
 
 
-_IDENTITY = {
+_IDENTITY: dict[str, Callable[[Site], bool]] = {
     "reshape": lambda site: True,
     "expand": lambda site: True,
     "permute": lambda site: site.ints("dims") == tuple(range(site.type.rank)),

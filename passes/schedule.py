@@ -1,9 +1,10 @@
 """Order the kernels so that few bytes are alive at a time.
 
-Needs: fusion nodes only.  Keeps: the nodes; adds copies where an input would be overwritten too early.
+Needs: fusion nodes only.  Keeps: the nodes; adds copies where an input would be overwritten too
+early.
 
-An output that overwrites an input comes after every other reader of that input. Where no order does that (two
-outputs that swap inputs), the output is written to a temporary and copied at the end.
+An output that overwrites an input comes after every other reader of that input. Where no order does
+that (two outputs that swap inputs), the output is written to a temporary and copied at the end.
 
 Before:
     graph @g(%x: f32[4], %y: f32[4]) -> (f32[4] = %x, f32[4]) {
@@ -48,7 +49,8 @@ def schedule(graph: Graph) -> Graph:
 
 
 def dependences(graph: Graph) -> dict[Node, set[Node]]:
-    """For each node the nodes that must run before it: what it reads, and readers of what it overwrites."""
+    """For each node the nodes that must run before it: what it reads, and readers of what it
+    overwrites."""
     before: dict[Node, set[Node]] = {
         node: {x.node for x in node.operands if x.node is not None} for node in graph.nodes
     }
@@ -143,7 +145,8 @@ def _copy_node(value: Value) -> Node:
 
 
 def _list_schedule(graph: Graph, before: dict[Node, set[Node]]) -> list[Node]:
-    """Greedily run the ready node that frees most and allocates least; ties keep the given order."""
+    """Greedily run the ready node that frees most and allocates least; ties keep the given
+    order."""
     position = {node: i for i, node in enumerate(graph.nodes)}
     after: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
     for node, earlier in before.items():

@@ -1,9 +1,11 @@
-"""Keep one copy of a value that a convolution needs padded: its other readers look inside the padding.
+"""Keep one copy of a value that a convolution needs padded: its other readers look inside the
+padding.
 
 Needs: primitives, simplified.  Keeps: types, results.
 
-The micro-kernels cannot read what is not in memory, so a padded operand is stored with its border. Where the value is
-computed elementwise, it can be computed into the padded buffer in the first place.
+The micro-kernels cannot read what is not in memory, so a padded operand is stored with its border.
+Where the value is computed elementwise, it can be computed into the padded buffer in the first
+place.
 
 Before:
     graph @g(%x: f32[1,8,4], %w: f32[3,4,4], %g: f32[1,8,4]) -> (f32[1,8,4], f32[4]) {

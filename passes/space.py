@@ -1,8 +1,9 @@
 """The iteration space of a kernel: dimensions, some of which are reduced.
 
-Values in a group are *aligned* with its space: the element number of a `full` value is the row-major number of the
-point; that of a `kept` value is the number of the point among the dimensions that are not reduced. So two values
-of different shapes are aligned with one space as long as only reshapes lie between them.
+Values in a group are *aligned* with its space: the element number of a `full` value is the
+row-major number of the point; that of a `kept` value is the number of the point among the
+dimensions that are not reduced. So two values of different shapes are aligned with one space as
+long as only reshapes lie between them.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Cut long reductions with few results into two steps, so that cores can share them.
 
-Needs: primitives.  Keeps: results up to the order in which terms are added; that order depends on shapes only.
+Needs: primitives.  Keeps: results up to the order in which terms are added; that order depends on
+shapes only.
 
-A sum of a million elements to one number keeps one core busy; sums of 64 parts, and then of these, keep all of them
-busy, and are more accurate too. A contraction with few results and a long inner dimension (the weight gradient of a
-first convolution) keeps one inner dimension's parts as a batch dimension, and sums them afterwards.
+A sum of a million elements to one number keeps one core busy; sums of 64 parts, and then of these,
+keep all of them busy, and are more accurate too. A contraction with few results and a long inner
+dimension (the weight gradient of a first convolution) keeps one inner dimension's parts as a batch
+dimension, and sums them afterwards.
 
 Before:
     graph @g(%x: f32[1048576,3]) -> (f32[3]) {
@@ -38,7 +40,8 @@ FEWEST_ELEMENTS = 1 << 16
 SHORTEST_PART = 256
 # Columns that one vector loop handles together where the inner dimension is kept.
 COLUMNS = 32
-# A contraction below this many multiplications stays whole; a tile of its result is one piece of work.
+# A contraction below this many multiplications stays whole; a tile of its result is one piece of
+# work.
 FEWEST_PRODUCTS = 1 << 20
 TILE_ROWS, TILE_COLUMNS = 8, 16
 ENOUGH_TILES = 24
@@ -87,14 +90,17 @@ def _split_reduce(b: Rewriter, node: Node) -> Value | None:
     cut = b.reshape(b[node.operands[0]], shape=(*before, parts, length // parts, *after))
     dims = [axis for axis in range(start) if space.reduced[axis]]
     dims.append(start + 1)
-    dims += [axis - stop + start + 2 for axis in range(stop, len(space.dims)) if space.reduced[axis]]
+    dims += [
+        axis - stop + start + 2 for axis in range(stop, len(space.dims)) if space.reduced[axis]
+    ]
     partial = b.emit(node.op, [cut], {"dims": tuple(dims), "keepdim": False}).result
     place = sum(not space.reduced[axis] for axis in range(start))
     return b.emit(node.op, [partial], {"dims": (place,), "keepdim": False}).result
 
 
 def _longest_run(dims: tuple[int, ...], reduced: tuple[bool, ...]) -> tuple[int, int] | None:
-    """The neighbouring reduced dimensions with the largest product; the outer ones of two equal runs."""
+    """The neighbouring reduced dimensions with the largest product; the outer ones of two equal
+    runs."""
     best: tuple[int, int] | None = None
     best_size = 1
     start = 0
@@ -129,9 +135,7 @@ def _split_contract(b: Rewriter, node: Node) -> Value | None:
     if tiles >= ENOUGH_TILES or not inner:
         return None
     limit = min(PIECES // tiles, length // SHORTEST_PART)
-    letter, parts = max(
-        ((c, _divisor(sizes[c], limit)) for c in inner), key=lambda item: item[1]
-    )
+    letter, parts = max(((c, _divisor(sizes[c], limit)) for c in inner), key=lambda item: item[1])
     if parts < 2:
         return None
     fresh = next(c for c in string.ascii_letters if c not in sizes)

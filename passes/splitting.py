@@ -1,7 +1,7 @@
 """Split loop variables so that divisions and remainders of them go away.
 
-A reshape that cuts a dimension turns the variable v of that dimension into v // c and v % c. Where c divides v's
-extent, two variables a and b with v = c*a + b make every address affine again.
+A reshape that cuts a dimension turns the variable v of that dimension into v // c and v % c. Where
+c divides v's extent, two variables a and b with v = c*a + b make every address affine again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar, Mod
 
 
 class Splitting:
-    """Which variables stand for which: `at` gives an original variable in terms of the current ones."""
+    """Which variables stand for which: `at` gives an original variable in terms of the current
+    ones."""
 
     def __init__(self, variables: Sequence[LoopVar]) -> None:
         self.at: dict[LoopVar, Index] = {v: Index.of(v) for v in variables}

@@ -13,5 +13,6 @@ def tune_loops(kernel: Kernel, target: Target) -> Kernel:
     """A kernel ready for a code generator. Contractions have schedules of their own there."""
     if not isinstance(kernel, Nest):
         return kernel
-    # Merged first, so that the vector loop is as long as addresses allow; again, since it moved inwards.
+    # Merged first, so that the vector loop is as long as addresses allow; again, since it moved
+    # inwards.
     return parallelise(merge_loops(vectorise(merge_loops(kernel), target)))

@@ -1,9 +1,11 @@
 """Choose the loop whose iterations run in the lanes of vectors, and put it innermost.
 
-Needs: a nest with serial loops.  Keeps: results; the order in which a sum's terms are added may change.
+Needs: a nest with serial loops.  Keeps: results; the order in which a sum's terms are added may
+change.
 
-The loop that makes most loads and stores contiguous wins. It is either one of the kept dimensions (each lane then has
-a row of its own) or, where there is a reduction, the last dimension of the row (lanes share one row).
+The loop that makes most loads and stores contiguous wins. It is either one of the kept dimensions
+(each lane then has a row of its own) or, where there is a reduction, the last dimension of the row
+(lanes share one row).
 
 Before:
     nest @sum(x: f32[64] in, y: f32[8] out) {
@@ -43,7 +45,8 @@ LARGEST_UNROLLED = 32
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """An access: its index, the size of its element, and how often it happens for each kept point."""
+    """An access: its index, the size of its element, and how often it happens for each kept
+    point."""
 
     index: Index
     itemsize: int
@@ -94,7 +97,8 @@ def _best(variables: list[LoopVar], touches: list[Touch], lanes: int) -> LoopVar
 def _outer_loops(
     statements: list[Statement],
 ) -> tuple[list[LoopVar], list[Statement] | None]:
-    """The perfectly nested outer loops, and what stands inside; None for several loops side by side."""
+    """The perfectly nested outer loops, and what stands inside; None for several loops side by
+    side."""
     variables: list[LoopVar] = []
     while len(statements) == 1 and isinstance(statements[0], Loop):
         if statements[0].kind != "serial":

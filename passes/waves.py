@@ -1,8 +1,9 @@
-"""Group neighbouring kernels that do not depend on each other, so that one parallel region runs them all.
+"""Group neighbouring kernels that do not depend on each other, so that one parallel region runs
+them all.
 
-In: a scheduled graph. Out: lists of its nodes. Entering a parallel region costs microseconds, which is much for the
-many small kernels of an optimizer step. A kernel joins the wave before it only if that raises the peak of live bytes
-by little.
+In: a scheduled graph. Out: lists of its nodes. Entering a parallel region costs microseconds, which
+is much for the many small kernels of an optimizer step. A kernel joins the wave before it only if
+that raises the peak of live bytes by little.
 """
 
 from __future__ import annotations

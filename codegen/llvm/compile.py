@@ -124,7 +124,8 @@ def _verify(module: llvm.ModuleRef, ir_text: str) -> None:
 def _run_pipeline(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     """The few passes that generated code needs before code selection.
 
-    The generator has vectorised, unrolled and shared subexpressions itself, and code selection hoists what is
+    The generator has vectorised, unrolled and shared subexpressions itself, and code selection
+    hoists what is
     invariant in loops: -O2 gives the same machine code and takes four to six times as long over it.
     """
     options = llvm.create_pipeline_tuning_options(speed_level=1)

@@ -126,7 +126,7 @@ def load_data(directory):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Train a convolutional network on MNIST.")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=1)
@@ -137,7 +137,7 @@ def main(argv=None):
     random.seed(args.seed)
     braze.manual_seed(args.seed)
     training, testing = load_data(args.data)
-    train_loader = DataLoader(Digits(*training, shift=2), args.batch_size, shuffle=True)
+    train_loader = DataLoader(Digits(*training, shift=1), args.batch_size, shuffle=True)
     test_loader = DataLoader(Digits(*testing), batch_size=500)
 
     model = Net()

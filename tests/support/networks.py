@@ -36,7 +36,9 @@ class TrainingStep:
         self.parameters.append(value)
         return value
 
-    def conv(self, name: str, x: Value, out: int, kernel: int, stride: int = 1, pad: int = 0) -> Any:
+    def conv(
+        self, name: str, x: Value, out: int, kernel: int, stride: int = 1, pad: int = 0
+    ) -> Any:
         weight = self.parameter(f"{name}.weight", out, x.shape[1], kernel, kernel)
         bias = self.parameter(f"{name}.bias", out)
         pair = {"stride": (stride,) * 2, "padding": (pad,) * 2, "dilation": (1, 1), "groups": 1}
@@ -108,9 +110,7 @@ def mnist_step(batch: int = 64, optimizer: str = "adam") -> Graph:
     y = b.reshape(y, shape=(batch, y.type.numel // batch))
     y = step.dropout(b.relu(step.linear("fc1", y, 128)), 0.5)
     logits = step.linear("fc2", y, 10)
-    loss = b.cross_entropy(
-        logits, target, reduction="mean", ignore_index=-100, label_smoothing=0.0
-    )
+    loss = b.cross_entropy(logits, target, reduction="mean", ignore_index=-100, label_smoothing=0.0)
     return step.finish(loss, optimizer)
 
 
