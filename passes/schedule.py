@@ -49,14 +49,34 @@ def schedule(graph: Graph) -> Graph:
 
 
 def dependences(graph: Graph) -> dict[Node, set[Node]]:
-    """For each node the nodes that must run before it: what it reads, and readers of what it
-    overwrites."""
+    """For each node the nodes that must run before it.
+
+    That is what it reads, the readers of what it overwrites, and, so that a failed run-time check
+    leaves parameters as they were, the checks.
+    """
     before: dict[Node, set[Node]] = {
         node: {x.node for x in node.operands if x.node is not None} for node in graph.nodes
     }
     for writer, readers in overwriters(graph).items():
         before[writer] |= readers - {writer}
+    for check in graph.nodes:
+        if check.body is not None and any(inner.op.effect for inner in check.body.nodes):
+            needed = _ancestors(check, before)
+            for writer in overwriters(graph):
+                if writer is not check and writer not in needed:
+                    before[writer].add(check)
     return before
+
+
+def _ancestors(node: Node, before: dict[Node, set[Node]]) -> set[Node]:
+    """The nodes that must run before a node, directly or not."""
+    found: set[Node] = set()
+    stack = [node]
+    while stack:
+        for other in before[stack.pop()] - found:
+            found.add(other)
+            stack.append(other)
+    return found
 
 
 def overwriters(graph: Graph) -> dict[Node, set[Node]]:

@@ -1,8 +1,8 @@
 """Run-time assertions: the first failure goes into the status block.
 
 In: a `Check` statement and the emitter at its point.  Out: a test, and code off the main path that
-stores [code, value, bound] if no other failure is there yet. The program goes on; the runtime looks
-at the block afterwards.
+stores [code, value, bound] if no other failure is there yet. The program ends after
+the wave; the runtime looks at the block afterwards.
 """
 
 from __future__ import annotations

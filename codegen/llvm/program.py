@@ -29,7 +29,7 @@ from braze.codegen.llvm.kernel import (
 )
 from braze.codegen.llvm.nests import emit_nest
 from braze.codegen.llvm.types import I64, POINTER, constant
-from braze.ir.loops import Contraction, Kernel, Program
+from braze.ir.loops import Check, Contraction, Kernel, Loop, Nest, Program, Statement
 from braze.ir.target import Target
 
 _PAGE = 4096
@@ -93,29 +93,55 @@ def _main_module(
     main.attributes.add("nounwind")
     buffers, pool = main.args
     builder = ir.IRBuilder(main.append_basic_block("entry"))
+    slot = constant(I64, program.inputs + program.outputs + 2)
+    place = builder.gep(buffers, [slot], source_etype=POINTER)
+    status = builder.load(place, typ=POINTER, align=8)
     for number, wave in enumerate(waves):
         functions = [ir.Function(module, KERNEL_TYPE, kernel.symbol) for kernel in wave]
         chunks = sum(kernel.chunks for kernel in wave)
         if chunks == 0:
             continue
-        zero = constant(I64, 0)
         if chunks == 1:
+            zero = constant(I64, 0)
             builder.call(functions[0], [buffers, zero, zero])
-            continue
-        region = functions[0]
-        if len(wave) > 1:
-            region = _wave_function(module, f"{name}_wave{number}", wave, functions)
-        signature = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
-        parallel = builder.load(pool, typ=POINTER, align=8)
-        call = _IndirectCall(builder.block, signature, parallel, [
-            pool, region, buffers, constant(I64, chunks)
-        ])  # fmt: skip
-        builder._insert(call)
-    slot = constant(I64, program.inputs + program.outputs + 2)
-    place = builder.gep(buffers, [slot], source_etype=POINTER)
-    status = builder.load(place, typ=POINTER, align=8)
+        else:
+            _call_region(builder, pool, buffers, chunks, wave, functions, f"{name}_wave{number}")
+        if any(_has_check(kernel) for kernel in program.waves[number]):
+            code = builder.load(status, typ=I64, align=8)
+            with builder.if_then(builder.icmp_signed("!=", code, constant(I64, 0)), likely=False):
+                builder.ret(code)
     builder.ret(builder.load(status, typ=I64, align=8))
     return module_text(module)
+
+
+def _call_region(
+    builder: ir.IRBuilder,
+    pool: ir.Value,
+    buffers: ir.Value,
+    chunks: int,
+    wave: Sequence[EmittedKernel],
+    functions: Sequence[ir.Function],
+    name: str,
+) -> None:
+    """Hand a wave of several chunks to the pool."""
+    region = functions[0]
+    if len(wave) > 1:
+        region = _wave_function(builder.module, name, wave, functions)
+    signature = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
+    parallel = builder.load(pool, typ=POINTER, align=8)
+    arguments = [pool, region, buffers, constant(I64, chunks)]
+    builder._insert(_IndirectCall(builder.block, signature, parallel, arguments))
+
+
+def _has_check(kernel: Kernel) -> bool:
+    """Does the kernel hold a run-time check? What comes after a failed one is not run."""
+
+    def within(statements: Sequence[Statement]) -> bool:
+        return any(
+            isinstance(s, Check) or (isinstance(s, Loop) and within(s.body)) for s in statements
+        )
+
+    return isinstance(kernel, Nest) and within(kernel.body)
 
 
 def _wave_function(

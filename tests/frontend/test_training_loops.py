@@ -213,3 +213,24 @@ def test_targets_out_of_range_name_the_line():
         IndexError, match=r"cross_entropy.*4.*out of range[\s\S]*test_training_loops"
     ):
         loss.item()
+
+
+@pytest.mark.parametrize("tier", ["compile", "interpret"])
+def test_a_failed_check_leaves_the_state_as_it_was(tier):
+    before = braze.config.tier
+    braze.config.tier = tier
+    try:
+        net = Net()
+        optimizer = optimizer_of("adam", net)
+        train(net, optimizer, batches([4]))
+        values = [*net.parameters(), *(v for s in optimizer.state.values() for v in s.values())]
+        memory = [v for v in values if isinstance(v, braze.Tensor)]
+        arrays = [tensor.detach().numpy() for tensor in memory]  # they share the tensors' memory
+        before_step = [array.copy() for array in arrays]
+        (x, _), *_ = batches([4])
+        with pytest.raises(IndexError, match="out of range"):
+            train(net, optimizer, [(x, braze.tensor([0, 1, 2, CLASSES]))])
+    finally:
+        braze.config.tier = before
+    for array, reference in zip(arrays, before_step, strict=True):
+        np.testing.assert_array_equal(array, reference)
