@@ -22,6 +22,7 @@ from braze.codegen.llvm.types import (
     declare,
     element_of,
     lane_numbers,
+    lanes_of,
     memory_type,
     poison,
     splat,
@@ -48,6 +49,22 @@ def has_masked_access(target: Target, dtype: DType) -> bool:
 def has_gather(target: Target, dtype: DType) -> bool:
     """True if gathering in hardware is faster than scalar loads (on AVX2 it is not)."""
     return "avx512f" in target.features and dtype.itemsize >= 4
+
+
+def _narrows_wrongly(target: Target, dtype: DType) -> bool:
+    """True if LLVM may miscompile a masked store of this type.
+
+    LLVM 22 turns a masked store of truncated integers into a narrowing store, and that, where the
+    mask is a constant with one lane, into a store of the element before it was narrowed: too wide.
+    """
+    return "avx512f" in target.features and dtype.kind != "float" and dtype.itemsize < 8
+
+
+def _hidden(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
+    """The same mask, such that LLVM cannot know it for a constant."""
+    every = builder.asm(ir.FunctionType(I32, [I32]), "", "=r,0", [constant(I32, 1)], False)
+    known = splat(builder, builder.trunc(every, ir.IntType(1)), lanes_of(mask.type))
+    return builder.and_(mask, known)
 
 
 def _zeros(module: ir.Module) -> ir.GlobalVariable:
@@ -218,6 +235,8 @@ class Memory:
         elif mask is None:
             self.store_scalar(value, self.address(place.base))
         else:
+            if _narrows_wrongly(self.target, self.dtype):
+                mask = _hidden(self.builder, mask)
             name = f"llvm.masked.store.{_suffix(self.type)}.p0"
             void = ir.VoidType()
             function = declare(self.builder.module, name, void, self.type, POINTER, I32, mask.type)

@@ -465,6 +465,19 @@ def test_random_fill(n):
     assert np.array_equal(words, expected)
 
 
+@pytest.mark.parametrize("dtype", ["i8", "i16", "i32"])
+@pytest.mark.parametrize("n", [1, 2, 8, 9, 15])
+def test_narrowed_integers_under_a_mask_stay_within_bounds(n, dtype):
+    check(program_of(f"""nest @narrow(%a: i64[16] in, %b: i64[16] in, %o: {dtype}[{n}] out) {{
+      for b in 1 {{
+        for j in 16 vector {{
+          $0 = bitwise_xor(%a[16*b + j], %b[16*b + j])
+          store %o[16*b + j if 0 <= 16*b + j < {n}] = cast($0; {dtype})
+        }}
+      }}
+    }}"""))
+
+
 # Checks -------------------------------------------------------------------------------------------
 
 CHECKED = """nest @checked(%k: i64[{n}] in, %o: i64[{n}] out) {{
