@@ -5,16 +5,19 @@ of kernels.
 
 Before:
     graph @g(%x: f32[4], %b: f32[4]) -> (f32[4]) {
-      %0: f32[4] = fusion(%x, %b; kind="pointwise") graph @add(%0: f32[4], %1: f32[4]) -> (f32[4]) { ... }
+      %0: f32[4] = fusion(%x, %b; kind="pointwise") graph @add(%0: f32[4], %1: f32[4]) -> (f32[4]) {
+        %2: f32[4] = add(%0, %1)
+        return %2
+      }
       return %0
     }
 After:
-    nest @add_1(x: f32[4] in, b: f32[4] in, 0: f32[4] out) {
+    nest @add_1(%x: f32[4] in, %b: f32[4] in, %0: f32[4] out) {
       for i0 in 4 vector {
-        store 0[i0] = add(x[i0], b[i0])
+        store %0[i0] = add(%x[i0], %b[i0])
       }
     }
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 

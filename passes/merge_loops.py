@@ -7,17 +7,17 @@ Loops a (outer) and b (inner) of extents m and n become one of m*n, if in every 
 coefficient is n times b's.
 
 Before:
-    nest @neg(x: f32[12] in, y: f32[12] out) {
+    nest @neg(%x: f32[12] in, %y: f32[12] out) {
       for i0 in 3 {
         for i1 in 4 {
-          store y[4*i0 + i1] = neg(x[4*i0 + i1])
+          store %y[4*i0 + i1] = neg(%x[4*i0 + i1])
         }
       }
     }
 After:
-    nest @neg(x: f32[12] in, y: f32[12] out) {
+    nest @neg(%x: f32[12] in, %y: f32[12] out) {
       for i0i1 in 12 {
-        store y[i0i1] = neg(x[i0i1])
+        store %y[i0i1] = neg(%x[i0i1])
       }
     }
 """

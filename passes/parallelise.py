@@ -7,15 +7,15 @@ Two outer loops that are too short alone are joined: the variable of the joined 
 where they were used.
 
 Before:
-    nest @neg(x: f32[4000000] in, y: f32[4000000] out) {
+    nest @neg(%x: f32[4000000] in, %y: f32[4000000] out) {
       for i0 in 4000000 vector {
-        store y[i0] = neg(x[i0])
+        store %y[i0] = neg(%x[i0])
       }
     }
 After:
-    nest @neg(x: f32[4000000] in, y: f32[4000000] out) {
+    nest @neg(%x: f32[4000000] in, %y: f32[4000000] out) {
       for i0 in 4000000 vector chunks 64 {
-        store y[i0] = neg(x[i0])
+        store %y[i0] = neg(%x[i0])
       }
     }
 """

@@ -8,21 +8,21 @@ The loop that makes most loads and stores contiguous wins. It is either one of t
 (lanes share one row).
 
 Before:
-    nest @sum(x: f32[64] in, y: f32[8] out) {
+    nest @sum(%x: f32[64] in, %y: f32[8] out) {
       for i0 in 8 {
         reduce r0_0 in 8 {
-          sum0 = sum(x[8*r0_0 + i0])
+          sum0 = sum(%x[8*r0_0 + i0])
         }
-        store y[i0] = sum0
+        store %y[i0] = sum0
       }
     }
 After:
-    nest @sum(x: f32[64] in, y: f32[8] out) {
+    nest @sum(%x: f32[64] in, %y: f32[8] out) {
       for i0 in 8 vector {
-        reduce r0_0 in 8 {
-          sum0 = sum(x[8*r0_0 + i0])
+        reduce r0_0 in 8 unroll {
+          sum0 = sum(%x[8*r0_0 + i0])
         }
-        store y[i0] = sum0
+        store %y[i0] = sum0
       }
     }
 """

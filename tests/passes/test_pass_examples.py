@@ -1,0 +1,79 @@
+"""The graphs (or loops) before and after, in the docstring of every pass, are what it does."""
+
+import importlib
+import pkgutil
+import re
+import textwrap
+
+import pytest
+from graphs import assert_same, sample_inputs
+
+from braze import passes
+from braze.ir.graph import Graph
+from braze.ir.interpreter import interpret
+from braze.ir.loops_parser import parse_kernel
+from braze.ir.parser import parse_graph
+from braze.ir.target import named_target
+from braze.ir.verifier import verify
+from braze.passes.fuse import fuse
+from braze.passes.lower import lower_program
+from braze.passes.plan_memory import plan_memory
+from braze.passes.vectorise import vectorise
+from braze.passes.waves import waves_of
+
+TARGET = named_target("x86-64-v3")
+
+
+def _lower(graph):
+    """The only kernel of a fused graph."""
+    (kernel,) = lower_program(graph, plan_memory(graph, waves_of(graph)), TARGET).kernels()
+    return kernel
+
+
+# What takes more than the graph or the nest.
+CALLS = {
+    "fuse": lambda graph: fuse(graph, TARGET, []),
+    "vectorise": lambda nest: vectorise(nest, TARGET),
+    "lower": _lower,
+}
+
+
+def examples():
+    found = {}
+    for module in pkgutil.iter_modules(passes.__path__):
+        text = importlib.import_module(f"braze.passes.{module.name}").__doc__ or ""
+        match = re.search(r"^Before:\n(.*?)^After:\n(.*?)\Z", text, re.MULTILINE | re.DOTALL)
+        if match:
+            before, after = (textwrap.dedent(part).strip() for part in match.groups())
+            found[module.name] = (before, after)
+    return found
+
+
+EXAMPLES = examples()
+
+
+def test_every_pass_of_the_pipeline_has_an_example():
+    names = {entry.name.removesuffix("_again") for entry in passes.PIPELINE}
+    assert names | {"lower", "merge_loops", "vectorise", "parallelise"} <= EXAMPLES.keys()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_is_what_the_pass_does(name):
+    before, after = EXAMPLES[name]
+    module = importlib.import_module(f"braze.passes.{name}")
+    call = CALLS.get(name) or getattr(module, name)
+    parse = parse_graph if before.startswith("graph") else parse_kernel
+    assert before != after
+    assert str(call(parse(before))).strip() == after
+
+
+@pytest.mark.parametrize("name", [n for n, (b, _) in EXAMPLES.items() if b.startswith("graph")])
+def test_the_example_keeps_its_meaning(name):
+    before, after = EXAMPLES[name]
+    if not after.startswith("graph"):
+        pytest.skip("becomes loops")
+    graph, expected = parse_graph(after), parse_graph(before)
+    assert isinstance(graph, Graph)
+    verify(graph)
+    inputs = sample_inputs(expected)
+    assert_same(interpret(graph, inputs), interpret(expected, inputs))
