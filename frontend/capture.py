@@ -73,6 +73,7 @@ class State:
         call, operands, location: the last step if it is an operation; operands are slots.
         role: the last step's role if it is an input.
         operand_types: the types of these operands.
+        operations: how many of the steps are operations.
         next: (call, operand slots...) or (type, role) -> the state after that step.
         savings: what the tape keeps for this operation; see `braze.autograd.tape`.
         plans: live values -> what to run.
@@ -84,6 +85,7 @@ class State:
         "next",
         "operand_types",
         "operands",
+        "operations",
         "parent",
         "plans",
         "role",
@@ -99,6 +101,7 @@ class State:
         self.call: Call | None = None
         self.operands: tuple[int, ...] = ()
         self.operand_types: tuple[TensorType, ...] = ()
+        self.operations: int = 0 if parent is None else parent.operations
         self.savings: dict[Any, Any] = {}
         self.role: Role = "data"
         self.location: Location | None = None
@@ -108,12 +111,15 @@ class Plan:
     """What a sync runs: a graph known to the runtime, and which captured operations its nodes
     are."""
 
-    __slots__ = ("entry", "kept", "sizes")
+    __slots__ = ("entry", "inputs", "kept", "sizes")
 
-    def __init__(self, entry: engine.Entry, kept: list[int], sizes: list[int]) -> None:
+    def __init__(
+        self, entry: engine.Entry, kept: list[int], sizes: list[int], inputs: int
+    ) -> None:
         self.entry = entry
         self.kept = kept
         self.sizes = sizes
+        self.inputs = inputs
 
 
 class Pending:
@@ -180,6 +186,7 @@ class Pending:
             raise with_place(error, site, scope) from None
         state = _TRIE.grow(before, key, types)
         state.call = call
+        state.operations += 1
         state.operands = tuple([handle.slot for handle in operands])
         state.operand_types = operand_types
         state.location = location_of(site, scope)
@@ -317,7 +324,10 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
                 handle.state = state
             new[0].site = site
             handles.extend(new)
-            results = new if types else []
+            results = new
+            if not types:  # nobody may seem to hold the place of an operation without results
+                results = []
+                del new, handle
         if tracer.pending is pending:
             break
     if slot >= engine.config.trace_limit or engine.config.eager:
@@ -364,15 +374,15 @@ def _run(pending: Pending) -> None:
                 home = handle.home
                 if home is not None and home.pending is pending:
                     key.append(~home.slot)
-    engine.stats.captured_ops += len(handles) - len(pending.inputs)
     state = pending.state
+    engine.stats.captured_ops += state.operations
     tier = "interpret" if engine.config.eager else pending.tracer.tier
     if tier is not None:
         key.append(_TIER_KEYS[tier])
     try:
         plan = state.plans.get(tuple(key))
         if plan is None:
-            plan = state.plans[tuple(key)] = _make_plan(pending, live, tier)
+            plan = state.plans[tuple(key)] = _make_plan(pending, state, live, tier)
         outputs: list[Any] = [
             engine.Storage(size) if handle.home is None else handle.home.storage
             for handle, size in zip(live, plan.sizes, strict=True)
@@ -381,14 +391,52 @@ def _run(pending: Pending) -> None:
         kept = plan.kept
         plan.entry.run(inputs, outputs, lambda node: _location(handles, kept[node]))
     except BaseException as error:
-        pending.error = error
+        if not getattr(error, "graph_finished", False):
+            pending.error = error
+            if isinstance(error, Exception):
+                _salvage(pending, live, state)
+            _take_back(live)
+            raise
+        _hand_out(live, outputs)  # the results are there, so what was overwritten stays readable
         raise
     finally:
         pending.handles = []
         pending.inputs = []
+    _hand_out(live, outputs)
+
+
+def _hand_out(live: list[Handle], outputs: Sequence[Any]) -> None:
     for handle, storage in zip(live, outputs, strict=True):
         handle.storage = storage
         handle.home = None
+
+
+def _take_back(live: list[Handle]) -> None:
+    """After a failure: what should have been overwritten in place keeps its value."""
+    for handle in live:
+        if handle.storage is None and handle.home is not None:
+            handle.storage = handle.home.storage
+            handle.home = None
+
+
+def _salvage(pending: Pending, live: list[Handle], state: State) -> None:
+    """After a failure: compute what was captured before anything that can fail."""
+    steps = [step for step in _steps(state) if step.call is not None and step.call.op.effect]
+    if not steps or steps[0].parent is None:
+        return
+    before = steps[0].parent
+    known = sum(_width(step) for step in _steps(before))
+    safe = [handle for handle in live if handle.slot < known]
+    if not safe:
+        return
+    plan = _make_plan(pending, before, safe, "interpret")
+    inputs: list[Any] = [handle.storage for handle in pending.inputs]
+    outputs: list[Any] = [
+        engine.Storage(size) if handle.home is None else handle.home.storage
+        for handle, size in zip(safe, plan.sizes, strict=True)
+    ]
+    plan.entry.run(inputs[: plan.inputs], outputs)
+    _hand_out(safe, outputs)
 
 
 def _location(handles: list[Handle], number: int) -> Location:
@@ -397,15 +445,33 @@ def _location(handles: list[Handle], number: int) -> Location:
     return location_of(sites[number])
 
 
-def _make_plan(pending: Pending, live: list[Handle], tier: engine.Tier | None) -> Plan:
-    graph, kept = build_graph(pending.state, [h.slot for h in live])
+def _make_plan(
+    pending: Pending, state: State, live: list[Handle], tier: engine.Tier | None
+) -> Plan:
+    graph, kept = build_graph(state, [h.slot for h in live])
     position = {handle.slot: i for i, handle in enumerate(pending.inputs)}
     for i, handle in enumerate(live):
         home = handle.home
         if home is not None and home.pending is pending:
             graph.aliases[i] = position[home.slot]
     entry = engine.prepare(graph, tier=tier)
-    return Plan(entry, kept, [handle.type.nbytes for handle in live])
+    return Plan(entry, kept, [handle.type.nbytes for handle in live], len(graph.inputs))
+
+
+def _steps(state: State) -> list[State]:
+    """The steps of a trace in their order."""
+    steps: list[State] = []
+    at: State | None = state
+    while at is not None and at.parent is not None:
+        steps.append(at)
+        at = at.parent
+    steps.reverse()
+    return steps
+
+
+def _width(step: State) -> int:
+    """How many slots a step takes: an operation without results takes one all the same."""
+    return len(step.types) or 1
 
 
 def build_graph(state: State, live: Sequence[int]) -> tuple[Graph, list[int]]:
@@ -418,16 +484,10 @@ def build_graph(state: State, live: Sequence[int]) -> tuple[Graph, list[int]]:
     Returns:
         The graph, and for each of its nodes the number of the captured operation.
     """
-    steps: list[State] = []
-    at: State | None = state
-    while at is not None and at.parent is not None:
-        steps.append(at)
-        at = at.parent
-    steps.reverse()
     graph = Graph("traced")
     values: list[Value] = []
     nodes: list[Node] = []
-    for step in steps:
+    for step in _steps(state):
         if step.call is None:
             value = Value(step.types[0], name=f"{_PREFIX[step.role]}{len(graph.inputs)}")
             graph.inputs.append(value)

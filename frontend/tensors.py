@@ -20,9 +20,10 @@ import numpy as np
 
 from braze import engine
 from braze.autograd.tape import TapeNode, record
-from braze.capture import Call, call_of, capture, materialise, tracer
+from braze.capture import Call, call_of, capture, constant, materialise, tracer
 from braze.handle import PARAM, Handle, concrete, replace_in_place
-from braze.ir.dtypes import DType, bf16, from_numpy
+from braze.ir.dtypes import DType, bf16, bool_, from_numpy
+from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
 from braze.ir.types import TensorType, tensor_type
 
@@ -123,7 +124,7 @@ class Tensor:
                 if self._view is None:
                     self._handle = handle
                 else:
-                    new = apply(self._view, base)
+                    new = _tracked(self._view, base)
                     self._handle = new._handle
                     self._node, self._index = new._node, new._index
                     self._requires_grad = new._requires_grad
@@ -147,6 +148,9 @@ class Tensor:
                 base._replace(new, tracked=False)
             else:
                 base._replace(_write_through(self._view, base, new), tracked)
+            if base._requires_grad:  # the view's place on the tape is behind the base's
+                self._current()
+                return self
             self._seen = base._current()
             self._handle = self._seen if self._view is None else new._handle
         else:
@@ -154,8 +158,10 @@ class Tensor:
                 raise RuntimeError(
                     "a leaf Variable that requires grad is being used in an in-place operation."
                 )
-            handle = new._handle
-            _take_memory(self._current(), handle)
+            if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
+                new = _forgotten(self, new)
+            handle, old = new._handle, self._current()
+            _take_memory(old, handle)
             self._handle = handle
         if tracked and new._node is not None:
             self._node, self._index = new._node, new._index
@@ -330,6 +336,8 @@ class Tensor:
     @property
     def requires_grad(self) -> bool:
         """Whether operations on this tensor are recorded for the backward pass."""
+        if self._base is not None:
+            self._current()
         return self._requires_grad
 
     @requires_grad.setter
@@ -369,12 +377,14 @@ class Tensor:
     @property
     def grad_fn(self) -> TapeNode | None:
         """The tape node that made this tensor, or None for a leaf."""
+        if self._base is not None:
+            self._current()
         return self._node
 
     @property
     def is_leaf(self) -> bool:
         """True for tensors that no recorded operation made."""
-        return self._node is None
+        return self.grad_fn is None
 
     def backward(
         self,
@@ -521,8 +531,40 @@ def wrap_at(handle: Handle, edge: Any) -> Tensor:
 def view_of(call: Call, base: Tensor) -> Tensor:
     """Apply a movement as a view: the result looks into `base`."""
     view: Tensor = apply(call, base)
+    if base._requires_grad and not tracer().grad_enabled:
+        base = base.detach()  # the view stays off the tape when it is derived again
     view._base, view._view, view._seen = base, call, base._handle
     return view
+
+
+def _tracked(call: Call, base: Tensor) -> Tensor:
+    """Derive a view again, on the tape if its base is, whoever asks for it."""
+    state = tracer()
+    enabled, state.grad_enabled = state.grad_enabled, True
+    try:
+        view: Tensor = apply(call, base)
+    finally:
+        state.grad_enabled = enabled
+    return view
+
+
+def before_update(tensor: Tensor) -> Tensor:
+    """The tensor as an operand of the operation that will overwrite it: where the tape is written,
+    the operation's own gradient must read a copy."""
+    if not (tensor._requires_grad and tracer().grad_enabled):
+        return tensor
+    handle = tensor._current()
+    copy = capture(call_of(op_named("reshape"), shape=handle.type.shape), [handle])
+    operand = wrap(copy, tensor._node, tensor._index)
+    operand._requires_grad = True
+    return operand
+
+
+def _forgotten(old: Tensor, new: Tensor) -> Tensor:
+    """`new`, on the tape as overwriting `old`: no gradient flows to what `old` was made from."""
+    never = wrap(constant(False, tensor_type(bool_)), None, 0)
+    replaced: Tensor = apply(call_of(op_named("where")), never, old, new)
+    return replaced
 
 
 def _write_through(view: Call, base: Tensor, new: Tensor) -> Tensor:

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 
 from braze.ir.errors import BrazeError, ParseError
 
+# Words of the status block, by which a compiled program reports: the failed check's number (0: none
+# failed), its value and bound, and whether the program came to its end.
+FAILED, VALUE, BOUND, FINISHED = range(4)
+
 
 class TargetError(BrazeError, ValueError):
     """A target is unknown, or this machine cannot run it."""

@@ -97,7 +97,8 @@ def multiply_by_reciprocal(b: RuleBuilder, site: Site) -> Value | None:
     if site.type.dtype.bits == 16 and not 2.0**-12 <= abs(divisor) <= 2.0**12:
         return None
     product: Value = b.mul(x, b.constant(value=1.0 / divisor, dtype=site.type.dtype))
-    return product
+    # The divisor may be the larger of the two.
+    return product if x.shape == site.type.shape else b.expand(product, shape=site.type.shape)
 
 
 def expand_power(b: RuleBuilder, site: Site) -> Value | None:
@@ -183,6 +184,16 @@ def bool_identity(neutral: bool) -> Rule:
 # Reductions ---------------------------------------------------------------------------------------
 
 
+def reduce_empty(b: RuleBuilder, site: Site) -> Value | None:
+    """A reduction over no elements -> what it starts from, such as 0 for a sum."""
+    (x,) = site.operands
+    if 0 not in [x.shape[d] for d in site.ints("dims")]:
+        return None
+    assert site.op.evaluate is not None
+    start = site.op.evaluate(np.empty(0, x.dtype.numpy), dims=(0,), keepdim=False)
+    return b.constant_like(start.item(), site.type)
+
+
 def reduce_nothing(b: RuleBuilder, site: Site) -> Value | None:
     """A reduction over dimensions of size 1 -> reshape."""
     (x,) = site.operands
@@ -211,7 +222,7 @@ def sum_of_equal(b: RuleBuilder, site: Site) -> Value | None:
     source = x.node.operands[0]
     lead = x.type.rank - source.type.rank
     equal = [d for d in dims if d < lead or (source.shape[d - lead] == 1 and x.shape[d] != 1)]
-    if not equal:
+    if not equal or not x.type.numel:  # of no elements it is 0, whatever they are
         return None
     count = math.prod(x.shape[d] for d in equal)
     number = b.constant(value=count, dtype=x.dtype)

@@ -29,6 +29,7 @@ from braze.passes.rules_algebra import (
     ALGEBRA,
     compute_before_expand,
     fold_constants,
+    reduce_empty,
     reduce_nothing,
     reduce_without_keepdim,
 )
@@ -47,5 +48,5 @@ def _shared_rules(op: Op) -> Sequence[Rule]:
     if op.is_pointwise:
         return (fold_constants, compute_before_expand)
     if op.is_reduce:
-        return (reduce_nothing, reduce_without_keepdim)
+        return (reduce_empty, reduce_nothing, reduce_without_keepdim)
     return ()

@@ -17,6 +17,7 @@ import numpy as np
 
 from braze.ir.dtypes import DType, dtype_named
 from braze.ir.graph import Location
+from braze.ir.target import FAILED, FINISHED, VALUE
 from braze.runtime.artifact import Artifact, Slot
 from braze.runtime.elf import ObjectFile
 from braze.runtime.object_loader import LoadedObject, ObjectError
@@ -75,6 +76,8 @@ class Executable:
         Raises:
             IndexError: an index was out of range. Outputs may be partly written then.
             ValueError: too many or too few inputs or outputs.
+            What a signal's handler raises (KeyboardInterrupt) surfaces only after the native call;
+            if that call wrote the outputs, the exception has an attribute `graph_finished`.
         """
         if (len(inputs), len(outputs)) != self._counts:
             raise ValueError(self._wrong_count(len(inputs), len(outputs)))
@@ -92,11 +95,16 @@ class Executable:
             self._reserve(pool.threads)
             # Here and not after a failure: an interrupt may come before that is looked at.
             status = workspace.status
-            status[0] = 0
-            self._main(self._pointers_address, pool.address)
-            stats.native_calls += 1
-            if status[0]:
-                raise self._failure(status[0], status[1], sites)
+            status[FAILED] = status[FINISHED] = 0
+            try:
+                self._main(self._pointers_address, pool.address)
+                stats.native_calls += 1
+            except BaseException as error:
+                if status[FINISHED]:
+                    error.graph_finished = True  # type: ignore[attr-defined]
+                raise
+            if status[FAILED]:
+                raise self._failure(status[FAILED], status[VALUE], sites)
 
     def _reserve(self, threads: int) -> None:
         workspace, artifact = self._workspace, self.artifact

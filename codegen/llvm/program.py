@@ -30,7 +30,7 @@ from braze.codegen.llvm.kernel import (
 from braze.codegen.llvm.nests import emit_nest
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.loops import Check, Contraction, Kernel, Loop, Nest, Program, Statement
-from braze.ir.target import Target
+from braze.ir.target import FINISHED, Target
 
 _PAGE = 4096
 
@@ -110,7 +110,11 @@ def _main_module(
             code = builder.load(status, typ=I64, align=8)
             with builder.if_then(builder.icmp_signed("!=", code, constant(I64, 0)), likely=False):
                 builder.ret(code)
-    builder.ret(builder.load(status, typ=I64, align=8))
+    code = builder.load(status, typ=I64, align=8)
+    with builder.if_then(builder.icmp_signed("==", code, constant(I64, 0))):
+        mark = builder.gep(status, [constant(I64, FINISHED)], source_etype=I64)
+        builder.store(constant(I64, 1), mark, align=8)
+    builder.ret(code)
     return module_text(module)
 
 

@@ -15,7 +15,7 @@ from braze.functions.creation import check_device, full, ones, tensor, zeros
 from braze.functions.promotion import cast, scalar
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
-from braze.tensors import Tensor
+from braze.tensors import Tensor, before_update
 
 BINARY = (
     "add sub mul div floor_divide remainder fmod pow maximum minimum atan2 eq ne lt le gt ge "
@@ -65,7 +65,7 @@ CASTS = {
 
 def _inplace(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        result = function(self, *args, **kwargs)
+        result = function(before_update(self), *args, **kwargs)
         own, new = self._handle.type, result._handle.type
         if new.shape != own.shape:
             raise RuntimeError(

@@ -159,6 +159,7 @@ nll_loss = declare(
     decompose=lambda b, x, target, *, reduction, ignore_index: _nll(
         b, x, target, None, reduction, ignore_index
     ),
+    effect=True,
     attributes=REDUCED,
     gradients={
         "x": lambda b, g, target, x_type, reduction, ignore_index: _nll_gradient(
@@ -176,6 +177,7 @@ nll_loss_weighted = declare(
         "nll_loss", x, target, weight, reduction
     ),
     decompose=_nll,
+    effect=True,
     attributes=REDUCED,
     gradients={"x": _nll_gradient},
     doc="nll_loss with a weight for each class; the mean divides by the targets' weights.",

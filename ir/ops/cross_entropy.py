@@ -177,6 +177,7 @@ cross_entropy = declare(
     decompose=lambda b, logits, target, *, reduction, ignore_index, label_smoothing: _loss(
         b, logits, target, None, reduction, ignore_index, label_smoothing
     ),
+    effect=True,
     attributes=SMOOTHED,
     gradients={
         "logits": lambda b, g, logits, target, reduction, ignore_index, label_smoothing: (
@@ -225,6 +226,7 @@ cross_entropy_weighted = declare(
         logits, target, weight, reduction, label_smoothing
     ),
     decompose=_loss,
+    effect=True,
     attributes=SMOOTHED,
     gradients={
         "logits": lambda b, g, logits, target, weight, reduction, ignore_index, label_smoothing: (

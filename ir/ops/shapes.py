@@ -245,6 +245,7 @@ one_hot = declare(
     "index",
     infer=_one_hot_types,
     decompose=_one_hot,
+    effect=True,
     attributes={"classes": int},
     differentiable=False,
     doc="1 at out[.., index[..]], else 0, as i64. IndexError: an index is outside 0..classes-1.",

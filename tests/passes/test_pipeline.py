@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from native import Native, runnable_targets
 from networks import dense_step, mnist_step, network_inputs, residual_step
 
+from braze.ir.builder import Builder
+from braze.ir.dtypes import f32
 from braze.ir.interpreter import interpret
 from braze.ir.loops_interpreter import run_program
 from braze.ir.loops_verifier import verify_program
 from braze.ir.target import named_target
+from braze.ir.types import tensor_type
 from braze.ir.verifier import verify
 from braze.passes import PIPELINE, Context, compile_graph, optimise
 from braze.passes.plan_memory import aligned, lifetimes, plan_memory
@@ -86,6 +89,42 @@ def test_the_plan_of_a_training_step_is_close_to_the_least(name):
     assert 0 < report.lower_bound <= report.arena_bytes <= 1.15 * report.lower_bound
     assert report.arena_bytes < report.bytes_before
     assert report.kernels_after < report.kernels_before / 3
+
+
+@pytest.mark.parametrize("x_shape", [(), (1,), (3,), (2, 1)])
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "pow", "maximum"])
+@pytest.mark.parametrize("number", [0.0, 1.0, 2.0, -1.0, -0.5])
+def test_the_larger_operand_may_be_a_constant(x_shape, name, number):
+    for swapped in (False, True):
+        b = Builder("larger")
+        x = b.input(tensor_type(f32, x_shape))
+        constant = b.expand(b.constant(value=number, dtype=f32), shape=(2, 3))
+        operands = (constant, b.exp(x)) if swapped else (b.exp(x), constant)
+        graph = b.finish([getattr(b, name)(*operands)])
+        inputs = sample_inputs(graph)
+        after = optimise(graph, TARGET)
+        assert_same(interpret(after, inputs), interpret(graph, inputs))
+
+
+@pytest.mark.parametrize("name", ["sum", "prod"])
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3), (2, 0, 3)])
+def test_a_reduction_of_nothing_is_what_it_starts_from(name, shape):
+    b = Builder("nothing")
+    x = b.input(tensor_type(f32, shape))
+    dims = (shape.index(0),)
+    reciprocal = b.div(b.constant(value=1.0, dtype=f32), x)  # of an expanded number: inf
+    zero = b.div(1.0, b.expand(b.constant(value=0.0, dtype=f32), shape=shape))
+    outputs = [
+        getattr(b, name)(value, dims=dims, keepdim=keepdim)
+        for value in (x, reciprocal, zero)
+        for keepdim in (False, True)
+    ]
+    outputs.append(b.any(b.gt(x, 0.0), dims=dims, keepdim=False))
+    outputs.append(b.all(b.gt(x, 0.0), dims=tuple(range(len(shape))), keepdim=False))
+    graph = b.finish(outputs)
+    inputs = [np.zeros(shape, np.float32)]
+    program, _ = compile_graph(graph, host_target())
+    assert_same(natively(program, graph, inputs, host_target()), interpret(graph, inputs))
 
 
 @given(random_graphs(nodes=30))

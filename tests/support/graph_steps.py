@@ -160,6 +160,21 @@ def division(m: Maker) -> None:
     m.add(m.b.div(x, safe), m.bound[x] * 2, exact=False)
 
 
+def uniform(m: Maker) -> None:
+    """An operation of a small value with a constant, of which either may be broadcast."""
+    x = m.floating()
+    number = m.choices.pick((0.0, 1.0, -1.0, 0.5, -4.0, 3.0))
+    name = m.choices.pick(("add", "sub", "mul", "div", "maximum"))
+    larger = (m.choices.pick((2, 3)), *x.shape) if x.type.rank < 4 else x.shape
+    shape = m.choices.pick((x.shape, larger, x.shape[-1:], ()))
+    constant = m.b.expand(m.b.constant(value=number, dtype=x.dtype), shape=shape)
+    first, second = m.choices.pick(((x, constant), (constant, x)))
+    bound = (m.bound[x] + abs(number)) * 4
+    if name == "div":
+        first, second = (x, constant) if number else (constant, m.b.add(m.b.abs(x), 0.5))
+    m.add(getattr(m.b, name)(first, second), bound, exact=False)
+
+
 def power(m: Maker) -> None:
     x = m.floating()
     y = m.partner(x)
@@ -503,6 +518,7 @@ STEPS: dict[str, Callable[[Maker], None]] = {
     for step in (
         arithmetic,
         division,
+        uniform,
         power,
         angle,
         unary,

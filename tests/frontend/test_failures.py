@@ -1,0 +1,155 @@
+"""A run that fails or is interrupted takes nothing with it: what was there before can still be read
+and trained."""
+
+import numpy as np
+import pytest
+
+import braze
+import braze.nn.functional as F
+from braze import nn
+from braze.runtime.executable import Executable
+
+TIERS = ["interpret", "compile"]
+
+
+@pytest.fixture(params=TIERS)
+def tier(request):
+    braze.sync()
+    with braze.config.using(tier=request.param):
+        yield request.param
+
+
+def training():
+    braze.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4))
+    return net, braze.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+
+
+def step(net, optimizer, labels):
+    optimizer.zero_grad()
+    F.cross_entropy(net(braze.ones(len(labels), 3)), braze.tensor(labels)).backward()
+    optimizer.step()
+
+
+def everything(net, optimizer):
+    state = [v for s in optimizer.state.values() for v in s.values()]
+    return [np.array(v.detach()) for v in [*net.parameters(), *state] if hasattr(v, "detach")]
+
+
+def test_a_bad_label_is_found_though_nobody_keeps_the_loss(tier):
+    net, optimizer = training()
+    step(net, optimizer, [0, 1, 2])
+    with pytest.raises(IndexError, match=r"cross_entropy.*4 is out of range"):
+        step(net, optimizer, [0, 1, 4])
+    log_probabilities = braze.zeros(2, 3, requires_grad=True)
+    with pytest.raises(IndexError, match="nll_loss"):
+        F.nll_loss(log_probabilities * 2, braze.tensor([0, 3])).backward()
+        braze.sync()
+
+
+def test_training_goes_on_after_a_failed_step(tier):
+    net, optimizer = training()
+    step(net, optimizer, [0, 1, 2])
+    before = everything(net, optimizer)
+    with pytest.raises(IndexError):
+        step(net, optimizer, [0, 1, 9])
+    for now, then in zip(everything(net, optimizer), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    step(net, optimizer, [0, 1, 2])
+    other, its_optimizer = training()
+    for _ in range(2):
+        step(other, its_optimizer, [0, 1, 2])
+    for now, then in zip(net.parameters(), other.parameters(), strict=True):
+        np.testing.assert_allclose(np.array(now.detach()), np.array(then.detach()), rtol=1e-5)
+
+
+def test_what_was_captured_before_the_failure_is_computed(tier):
+    braze.manual_seed(3)
+    layer = nn.Linear(3, 4)
+    x = braze.ones(3)
+    x.mul_(5)
+    bad = braze.ones(3)[braze.tensor([7])]
+    after = bad + 1
+    with pytest.raises(IndexError):
+        bad.item()
+    braze.manual_seed(3)
+    again = nn.Linear(3, 4)
+    np.testing.assert_allclose(layer.weight.tolist(), again.weight.tolist(), rtol=1e-5)
+    assert x.tolist() == [5, 5, 5]
+    with pytest.raises(RuntimeError, match="has no value, because"):
+        after.item()
+
+
+def test_an_interrupt_before_the_run_changes_nothing(monkeypatch):
+    with braze.config.using(tier="compile"):
+        net, optimizer = training()
+        step(net, optimizer, [0, 1, 2])
+        before = everything(net, optimizer)
+
+        def interrupted(*arguments):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Executable, "_reserve", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                step(net, optimizer, [0, 1, 2])
+        for now, then in zip(everything(net, optimizer), before, strict=True):
+            np.testing.assert_array_equal(now, then)
+        step(net, optimizer, [0, 1, 2])
+
+
+def test_an_interrupt_behind_the_native_call_loses_no_result(monkeypatch):
+    """Python runs a signal's handler once a foreign call has returned."""
+    with braze.config.using(tier="compile"):
+        net, optimizer = training()
+        expected, its_optimizer = training()
+        for _ in range(3):
+            step(net, optimizer, [0, 1, 2])
+            step(expected, its_optimizer, [0, 1, 2])
+        run = Executable.run
+
+        def interrupted(self, *arguments):
+            main = self._main
+
+            def then(*addresses):
+                main(*addresses)
+                raise KeyboardInterrupt
+
+            self._main = then
+            try:
+                run(self, *arguments)
+            finally:
+                self._main = main
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Executable, "run", interrupted)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(braze.ones(3, 3)), braze.tensor([0, 1, 2]))
+            loss.backward()
+            with pytest.raises(KeyboardInterrupt):
+                optimizer.step()
+        step(expected, its_optimizer, [0, 1, 2])
+        assert np.isfinite(loss.item())
+        for one, other in zip(net.parameters(), expected.parameters(), strict=True):
+            np.testing.assert_array_equal(np.array(one.detach()), np.array(other.detach()))
+
+
+def test_eager_mode_and_short_traces_run_operations_without_results():
+    index = braze.tensor([1, 0])
+    expected = np.full((2, 6), 2.0)
+    for limit in (1, 2, 5, 9):
+        braze.sync()
+        with braze.config.using(trace_limit=limit):
+            np.testing.assert_array_equal(np.array((braze.ones(4, 6) * 2)[index]), expected)
+    with braze.config.using(eager=True):
+        np.testing.assert_array_equal(np.array((braze.ones(4, 6) * 2)[index]), expected)
+        assert nn.Embedding(4, 2)(braze.tensor([1, 3])).shape == (2, 2)
+
+
+def test_captured_operations_are_counted_not_their_results():
+    braze.sync()
+    before = braze.stats.captured_ops
+    values, indices = braze.ones(2, 3).max(1)
+    braze.sync()
+    assert braze.stats.captured_ops - before == 2
+    assert (values.shape, indices.shape) == ((2,), (2,))
