@@ -22,8 +22,8 @@ def pooled_size(
 ) -> Shape:
     """Spatial size of the result; raises ShapeError.
 
-    With `ceil_mode` a last window may reach beyond the padded input, but must begin inside the
-    input or its left padding (torch.nn.MaxPool2d).
+    With `ceil_mode` a last window, even the only one, may reach beyond the padded input, but must
+    begin inside the input or its left padding (torch.nn.MaxPool2d).
     """
     spatial = check_geometry(name, x, stride, padding, dilation)
     if len(kernel) != spatial or min(kernel) < 1:
@@ -41,7 +41,7 @@ def pooled_size(
             count = -(-room // s) + 1
             if (count - 1) * s >= size + p:
                 count -= 1
-        if room < 0 or count < 1:
+        if count < 1:
             raise ShapeError(
                 f"[{name}] kernel {kernel} with dilation {dilation} does not fit {x} with padding "
                 f"{padding}"

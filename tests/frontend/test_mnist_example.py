@@ -105,3 +105,12 @@ def test_it_learns_digits_as_one_graph_a_step():
         assert braze.stats.native_calls == len(losses) == 50 and braze.stats.graphs <= 2
         assert np.mean(losses[-10:]) < 0.6 * losses[0]
         assert demo.accuracy(model, testing) > 0.75
+
+
+def test_it_reaches_98_percent_with_little_memory():
+    """The whole program, as its README has it: seven epochs over 8,000 digits."""
+    assert example.main([]) >= 0.98
+    steps = [e for e in braze.explain().events if e.arena_bytes and e.operations > 10]
+    assert steps
+    for event in steps:
+        assert event.figures.lower_bound <= event.arena_bytes <= 1.15 * event.figures.lower_bound
