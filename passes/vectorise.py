@@ -39,6 +39,7 @@ from braze.ir.target import Target
 
 # Cost of one access, relative to a contiguous vector access of one lane's share.
 SCATTERED = 1.5
+REVERSED = 1.25
 # Reductions over windows of this many elements, and no more, are unrolled inside a vector.
 LARGEST_UNROLLED = 32
 
@@ -195,6 +196,8 @@ def _stride_cost(index: Index, v: LoopVar, lanes: float) -> float:
         return SCATTERED * (2 if any(isinstance(a, DataIndex) for a, _ in index.terms) else 1)
     if direct == 0:
         return 0.5 / lanes
+    if direct == -1:
+        return REVERSED / lanes
     return 1 / lanes if direct == 1 else SCATTERED
 
 

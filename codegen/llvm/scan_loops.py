@@ -7,8 +7,8 @@ Where the vectors stand side by side around the scan, each lane runs a scan of i
 scan itself is in lanes, a vector's running values are found in log2(lanes) steps, each of which
 combines every lane with one further to the left (Hillis and Steele, "Data parallel algorithms",
 1986). What is carried is kept in all lanes, so that a vector waits for the one before it for a
-single combination. A linear recurrence is run one by one: the products of its factors, which the
-steps need, overflow where the recurrence does not.
+single combination. In a linear recurrence the lanes go one by one: the products of its factors,
+which the steps would need, overflow where the recurrence does not.
 """
 
 from __future__ import annotations
@@ -144,6 +144,21 @@ class Carrier:
             step *= 2
         return state
 
+    def one_by_one(self, state: State, emitter: ExpressionEmitter, last: int) -> tuple[State, State]:
+        """The running values of a linear recurrence's lanes, and lane `last`'s in all of them."""
+        b, lanes = self.builder, emitter.width
+        factors, values = (
+            splat(b, emitter.value(value), lanes) for value in self.carried.values
+        )
+        held = b.extract_element(state[0], constant(I32, 0))
+        made: ir.Value = poison(values.type)
+        for lane in range(last + 1):
+            number = constant(I32, lane)
+            product = b.fmul(b.extract_element(factors, number), held, flags=CONTRACT)
+            held = b.fadd(product, b.extract_element(values, number), flags=CONTRACT)
+            made = b.insert_element(made, held, number)
+        return [made], [splat(b, held, lanes)]
+
     def lane(self, state: State, number: int) -> State:
         """One lane's state as scalars."""
         if lanes_of(state[0].type) == 1:
@@ -188,7 +203,7 @@ class ScanEmitter:
         self.carriers = [Carrier(builder, target, carried) for carried in scan.carried]
         var, kind = scan.loops[-1]
         self.plan = VectorPlan(1, 1, "scalar")
-        if kind == "vector" and all(carried.combine != "linear" for carried in scan.carried):
+        if kind == "vector":
             plan = plan_vectors([scan], var, max(1, var.extent), target)
             self.plan = VectorPlan(plan.width, 1, plan.tail)
         self.lanes = self.plan.width if self.plan.width > 1 else self.copies[0].width
@@ -279,6 +294,11 @@ class ScanEmitter:
         values: list[State] = []
         after: list[State] = []
         for carrier, state in zip(self.carriers, states, strict=True):
+            if carrier.combine == "linear":
+                running, end = carrier.one_by_one(state, emitter, last)
+                values.append(running)
+                after.append(end)
+                continue
             within = carrier.running(self._spread(carrier.alone(emitter)))
             values.append(carrier.merge(state, within))
             after.append(carrier.merge(state, carrier.everywhere(within, last)))
