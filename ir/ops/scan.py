@@ -76,7 +76,7 @@ def _running_extremum(largest: bool) -> Callable[[Array], tuple[Array, ...]]:
 
 def _running_recurrence(a: Array, x: Array) -> tuple[Array, ...]:
     out = x.copy()
-    if x.size < _FEW_ROWS * len(x):  # Python's own numbers are faster, one by one
+    if 0 < x.size < _FEW_ROWS * len(x):  # Python's own numbers are faster, one by one
         rows = [array.reshape(len(x), -1).T.tolist() for array in (a, x)]
         made = [
             list(accumulate(zip(*row, strict=True), lambda h, n: (0, n[0] * h[1] + n[1])))
