@@ -33,7 +33,18 @@ from braze.ir.dtypes import promote as promote_types
 from braze.tensors import Size, Tensor
 
 _FUNCTIONS: dict[str, Any] = {}
-for _module in (comparison, creation, indexing, linalg, movement, pointwise, reductions, scans, random):
+_MODULES: tuple[Any, ...] = (
+    comparison,
+    creation,
+    indexing,
+    linalg,
+    movement,
+    pointwise,
+    reductions,
+    scans,
+    random,
+)
+for _module in _MODULES:
     for _name, _value in vars(_module).items():
         if callable(_value) and not _name.startswith("_") and not _name.endswith("_"):
             if getattr(_value, "__module__", "") in (_module.__name__, "braze.random"):

@@ -222,7 +222,8 @@ class Philox(Expr):
 
 
 class Ref(Expr):
-    """A name defined by an earlier `Reduce` or `Scan`, or a contraction's sum (`acc`) in its epilogue."""
+    """A name defined by an earlier `Reduce` or `Scan`, or a contraction's sum (`acc`) in its
+    epilogue."""
 
     __slots__ = ("name",)
 

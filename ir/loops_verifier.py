@@ -251,8 +251,9 @@ class _Verifier:
         for value in carried.values:
             self.expression(value)
         dtypes = {value.dtype for value in carried.values}
-        (count, starts) = (2, 1) if name == "linear" else (1, 2 if positioned else 1)
-        if len(carried.values) != count or len(dtypes) != 1 or len(carried.starts) not in (0, starts):
+        count, starts = 1 + (name == "linear"), 1 + positioned
+        fits = len(carried.values) == count and len(carried.starts) in (0, starts)
+        if not fits or len(dtypes) != 1:
             self.fail(f"{name} takes {count} values of one dtype and none or {starts} starts")
         dtype = carried.values[0].dtype
         if dtype.kind == "bool" or (name == "linear" and not dtype.is_floating_point):

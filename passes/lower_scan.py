@@ -162,7 +162,7 @@ class _ScanLowering:
             for node in reversed(chain):
                 at = rearranged_point(node, at)
             store = Store(self.buffers[value], flat_index(at, value.shape), expr, guard)
-            target.append(store)  # type: ignore[arg-type]
+            target.append(store)
         loops = [v for v in self.splitting.current([self.inner]) if v.extent != 1]
         loops = loops or self.splitting.current([self.inner])[:1]
         return [Scan(tuple((v, "serial") for v in loops), carried, stores), *ends]
@@ -235,12 +235,10 @@ def _agree(left: Index, right: Index, guard: Bounds) -> bool:
     Divisions that undo each other do not always cancel in their text.
     """
     random = Random(0)
+    indices = [left, right, *(bound.index for bound in guard)]
+    variables = sorted({v for i in indices for v in i.variables()}, key=lambda v: v.name)
     for _ in range(_POINTS):
-        at = {v: Index((), random.randrange(v.extent)) for v in left.variables() | right.variables()}
-        for bound in guard:
-            at |= {
-                v: Index((), random.randrange(v.extent)) for v in bound.index.variables() - at.keys()
-            }
+        at = {v: Index((), random.randrange(v.extent)) for v in variables}
         inside = all(b.low <= b.index.substitute(at.get).constant < b.high for b in guard)
         if inside and left.substitute(at.get) != right.substitute(at.get):
             return False

@@ -1,7 +1,7 @@
 """Cut the scans of few long rows into blocks, so that cores can share them.
 
-Needs: primitives.  Keeps: results up to the order in which terms are combined; that order depends on
-shapes only.
+Needs: primitives.  Keeps: results up to the order in which terms are combined; that order depends
+on shapes only.
 
 First every block but the last is scanned for what it comes to, then these few numbers are scanned,
 and then every block from where it starts. The operand is read twice, which two cores make up for.

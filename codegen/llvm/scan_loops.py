@@ -144,7 +144,9 @@ class Carrier:
             step *= 2
         return state
 
-    def one_by_one(self, state: State, emitter: ExpressionEmitter, last: int) -> tuple[State, State]:
+    def one_by_one(
+        self, state: State, emitter: ExpressionEmitter, last: int
+    ) -> tuple[State, State]:
         """The running values of a linear recurrence's lanes, and lane `last`'s in all of them."""
         b, lanes = self.builder, emitter.width
         factors, values = (

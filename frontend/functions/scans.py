@@ -96,7 +96,8 @@ def _neighbours(input: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """All elements along `dim` but the last, and all but the first."""
     size = input._handle.type.shape[dim]
     last = max(size - 1, 0)
-    return slice_dimension(input, dim, 0, last, 1), slice_dimension(input, dim, size - last, size, 1)
+    left = slice_dimension(input, dim, 0, last, 1)
+    return left, slice_dimension(input, dim, size - last, size, 1)
 
 
 def diff(
