@@ -6,8 +6,8 @@ generators). Both code generators read this and nothing else. Addresses are `Ind
 into row-major buffers; movement operations are already folded in.
 
 A scalar expression (`Expr`) is a DAG: equal subexpressions are shared objects and evaluated once.
-Statements run in order; `Reduce` defines names that later expressions read with `Ref`. Text form,
-by `print(kernel)`:
+Statements run in order; `Reduce` and `Scan` define names that later expressions read with `Ref`.
+Text form, by `print(kernel)`:
 
     nest @relu_bias(%0: f32[64] in, %1: f32[4096] in, %2: f32[4096] out) {
       for i in 64 chunks 4 {
@@ -222,7 +222,8 @@ class Philox(Expr):
 
 
 class Ref(Expr):
-    """A name defined by an earlier `Reduce`, or a contraction's sum (`acc`) in its epilogue."""
+    """A name defined by an earlier `Reduce` or `Scan`, or a contraction's sum (`acc`) in its
+    epilogue."""
 
     __slots__ = ("name",)
 
@@ -302,6 +303,47 @@ class Reduce:
     accumulators: tuple[Accumulator, ...]
 
 
+Running = Literal["sum", "prod", "amax", "amin", "lastmax", "lastmin", "linear"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Carried:
+    """What a `Scan` carries from point to point: at each, `name` becomes a combination of itself
+    and the values there.
+
+    sum, prod, amax and amin take one value. lastmax and lastmin compare one and are `position`'s
+    i64 value at the last extremum so far. linear is ``values[0] * name + values[1]``.
+
+    Attributes:
+        starts: what it is before the first point (for lastmax and lastmin the value and the
+            position); () for the combination of no values, which for linear is 0.
+    """
+
+    name: str
+    combine: Running
+    values: tuple[Expr, ...]
+    position: Index | None = None
+    starts: tuple[Expr, ...] = ()
+
+    @property
+    def dtype(self) -> DType:
+        return self.values[0].dtype if self.position is None else i64
+
+
+@dataclass(eq=False, slots=True)
+class Scan:
+    """Visit the points of `loops` in order, outermost loop first, with values carried along.
+
+    At each point all carried values take in what is there, then the stores run, which may read them
+    by name. After the scan the names have their last values. Only the innermost loop may be of kind
+    vector: its lanes are combined in registers.
+    """
+
+    loops: tuple[tuple[LoopVar, LoopKind], ...]
+    carried: tuple[Carried, ...]
+    stores: list[Store]
+
+
 @dataclass(eq=False, slots=True)
 class Check:
     """Report failure number `code` of the program, with this value, unless low <= value < high."""
@@ -312,7 +354,7 @@ class Check:
     code: int
 
 
-Statement = Loop | Store | Reduce | Check
+Statement = Loop | Store | Reduce | Scan | Check
 
 
 @dataclass(eq=False, slots=True)

@@ -23,6 +23,7 @@ from braze.ir.loops import (
     Apply,
     Bound,
     Buffer,
+    Carried,
     Check,
     CheckSite,
     Const,
@@ -38,6 +39,7 @@ from braze.ir.loops import (
     Program,
     Reduce,
     Ref,
+    Scan,
     Statement,
     Store,
 )
@@ -269,6 +271,8 @@ class _Runner:
                 self.store(statement)
             elif isinstance(statement, Reduce):
                 self.reduce(statement)
+            elif isinstance(statement, Scan):
+                self.scan(statement)
             else:
                 self.check(statement)
 
@@ -320,6 +324,31 @@ class _Runner:
             if accumulator.position is not None:
                 combined = np.int64(positions[number][int(combined)])
             self.refs[accumulator.name] = combined
+
+    def scan(self, scan: Scan) -> None:
+        outer = self.values
+        starts = [[self.evaluate(start) for start in c.starts] for c in scan.carried]
+        states = [_state(c, s) for c, s in zip(scan.carried, starts, strict=True)]
+        for point in itertools.product(*(range(var.extent) for var, _ in scan.loops)):
+            for (var, _), value in zip(scan.loops, point, strict=True):
+                self.variables[var] = value
+            self.values = dict(outer)
+            for number, carried in enumerate(scan.carried):
+                values = [self.evaluate(value) for value in carried.values]
+                place = 0 if carried.position is None else self.index(carried.position)
+                states[number] = _step(carried.combine, states[number], values, place)
+            self._name_carried(scan, states)
+            for store in scan.stores:
+                self.store(store)
+        for var, _ in scan.loops:
+            self.variables.pop(var, None)
+        self.values = outer
+        self._name_carried(scan, states)
+
+    def _name_carried(self, scan: Scan, states: list[tuple[Scalar, int]]) -> None:
+        for carried, (best, place) in zip(scan.carried, states, strict=True):
+            held = best if carried.position is None else place
+            self.refs[carried.name] = np.asarray(held).astype(carried.dtype.numpy)[()]
 
     def check(self, check: Check) -> None:
         value = int(self.evaluate(check.value))
@@ -449,3 +478,36 @@ def _combine(name: str, values: Array) -> Scalar:
         wide = values.astype(np.float64)
     result = np.asarray(op.evaluate(wide, dims=(0,), keepdim=False))
     return (result if wide is values else result.astype(values.dtype))[()]
+
+
+def _state(carried: Carried, starts: list[Scalar]) -> tuple[Scalar, int]:
+    """What is carried before the first point: a value and, for lastmax and lastmin, its place."""
+    dtype = carried.values[0].dtype
+    if starts:
+        return starts[0], int(starts[-1]) if carried.position is not None else 0
+    if carried.combine in ("sum", "linear", "prod"):
+        return dtype.numpy.type(carried.combine == "prod"), 0
+    largest = carried.combine in ("amax", "lastmax")
+    if dtype.is_floating_point:
+        return dtype.numpy.type(-np.inf if largest else np.inf), 0
+    limits = np.iinfo(dtype.numpy)
+    return dtype.numpy.type(limits.min if largest else limits.max), 0
+
+
+def _step(
+    combine: str, state: tuple[Scalar, int], values: list[Scalar], place: int
+) -> tuple[Scalar, int]:
+    """The state after one more point; float sums and products exactly enough for any order."""
+    before, at = state
+    value = values[-1]
+    if combine in ("sum", "prod", "linear"):
+        if value.dtype.kind not in "iub":
+            before, *values = (np.float64(number) for number in (before, *values))
+        if combine == "sum":
+            return before + values[0], 0
+        return (before * values[0] if combine == "prod" else values[0] * before + values[1]), 0
+    largest = combine in ("amax", "lastmax")
+    if combine in ("amax", "amin"):
+        return (np.maximum if largest else np.minimum)(before, value), 0
+    takes = bool(value != value) or bool(value >= before if largest else value <= before)
+    return (value, place) if takes else (before, at)

@@ -20,6 +20,7 @@ from braze.ir.loops import (
     Apply,
     Bound,
     Buffer,
+    Carried,
     Check,
     CheckSite,
     Combine,
@@ -38,6 +39,8 @@ from braze.ir.loops import (
     Program,
     Reduce,
     Ref,
+    Running,
+    Scan,
     Statement,
     Store,
 )
@@ -50,6 +53,7 @@ LET = re.compile(r"\$\d+")
 COMMENT = re.compile(r"[ \t\r\n]*#[ ]?([^\n]*)")
 KINDS: tuple[LoopKind, ...] = get_args(LoopKind)
 COMBINES: tuple[Combine, ...] = get_args(Combine)
+RUNNING: tuple[Running, ...] = get_args(Running)
 
 
 def parse_kernel(text: str) -> Kernel:
@@ -270,6 +274,8 @@ class _Parser:
                 statements.append(self.store())
             elif scanner.accept("reduce"):
                 statements.append(self.reduce())
+            elif scanner.accept("scan"):
+                statements.append(self.scan())
             elif scanner.accept("check"):
                 statements.append(self.check())
             else:
@@ -320,13 +326,18 @@ class _Parser:
         scanner.expect("code")
         return Check(value, low, high, scanner.integer())
 
+    def loops(self) -> tuple[tuple[LoopVar, LoopKind], ...]:
+        """The loops of a reduction or a scan, up to and with the opening brace."""
+        loops: list[tuple[LoopVar, LoopKind]] = []
+        while not self.scanner.accept("{"):
+            if loops:
+                self.scanner.expect(",")
+            loops.append((self.dim(), self.kind()))
+        return tuple(loops)
+
     def reduce(self) -> Reduce:
         scanner = self.scanner
-        loops: list[tuple[LoopVar, LoopKind]] = []
-        while not scanner.accept("{"):
-            if loops:
-                scanner.expect(",")
-            loops.append((self.dim(), self.kind()))
+        loops = self.loops()
         lets = dict(self.lets)
         accumulators: list[Accumulator] = []
         while not scanner.accept("}"):
@@ -340,7 +351,56 @@ class _Parser:
             del self.variables[var.name]
         for accumulator in accumulators:
             self.names[accumulator.name] = accumulator.dtype
-        return Reduce(tuple(loops), tuple(accumulators))
+        return Reduce(loops, tuple(accumulators))
+
+    def scan(self) -> Scan:
+        scanner = self.scanner
+        loops = self.loops()
+        lets = dict(self.lets)
+        carried: list[Carried] = []
+        stores: list[Store] = []
+        while not scanner.accept("}"):
+            self.loads = {}
+            if scanner.looking_at(LET):
+                self.let()
+            elif scanner.accept("store"):
+                stores.append(self.store())
+            else:
+                carried.append(self.carried({var.name for var, _ in loops}))
+                self.names[carried[-1].name] = carried[-1].dtype
+        self.lets = lets
+        for var, _ in loops:
+            del self.variables[var.name]
+        return Scan(loops, tuple(carried), stores)
+
+    def carried(self, inner: set[str]) -> Carried:
+        """One carried value; what it starts from is read outside the loops over `inner`."""
+        scanner = self.scanner
+        name = scanner.take(NAME, "a name or '}'")
+        scanner.expect("=")
+        combine = next((word for word in RUNNING if scanner.accept(word)), None)
+        if combine is None:
+            scanner.fail(f"expected one of {', '.join(RUNNING)}")
+        scanner.expect("(")
+        values = self.expressions()
+        position = self.index() if scanner.accept("at") else None
+        starts: tuple[Expr, ...] = ()
+        if scanner.accept("from"):
+            variables = self.variables
+            self.variables = {n: v for n, v in variables.items() if n not in inner}
+            scanner.expect("(")
+            starts = self.expressions()
+            self.variables = variables
+        return Carried(name, combine, values, position, starts)
+
+    def expressions(self) -> tuple[Expr, ...]:
+        """Expressions up to and with the closing parenthesis."""
+        found: list[Expr] = []
+        while not self.scanner.accept(")"):
+            if found:
+                self.scanner.expect(",")
+            found.append(self.expr())
+        return tuple(found)
 
     def accumulator(self) -> Accumulator:
         scanner = self.scanner

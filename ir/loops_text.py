@@ -12,11 +12,13 @@ The grammar, which `braze.ir.loops_parser` reads back to an equal object:
     contraction = "contraction" "@" name "(" buffers ")" "{" {comment} "for" [dims] "{"
                   "acc" ":" dtype "=" "sum" [dims] "of" element "*" element {statement} "}" "}"
     buffers     = buffer ":" dtype "[" numel "]" ("in" | "out" | "inout"), separated by commas
-    statement   = let | loop | store | reduce | check
+    statement   = let | loop | store | reduce | scan | check
     let         = "$" number "=" expression                        a name for what is used twice
     loop        = "for" dim ["vector" | "unroll"] ["chunks" integer] "{" {statement} "}"
     store       = "store" element ("=" | "+=") expression
     reduce      = "reduce" dim [kind] {"," dim [kind]} "{" {let | accumulator} "}"
+    scan        = "scan" dim [kind] {"," dim [kind]} "{" {let | carried} {let | store} "}"
+    carried     = name "=" running "(" expressions ")" ["at" index] ["from" "(" expressions ")"]
     accumulator = name "=" combine "(" expression ")" ["at" index]
     check       = "check" integer "<=" expression "<" integer "code" integer
     dim         = name "in" extent
@@ -46,6 +48,7 @@ from braze.ir.loops import (
     Apply,
     Bound,
     Buffer,
+    Carried,
     Check,
     Const,
     Contraction,
@@ -55,11 +58,13 @@ from braze.ir.loops import (
     Kernel,
     Load,
     Loop,
+    LoopKind,
     Nest,
     Philox,
     Program,
     Reduce,
     Ref,
+    Scan,
     Statement,
     Store,
 )
@@ -117,10 +122,19 @@ def statement_expressions(statement: Statement) -> Iterator[Expr]:
     elif isinstance(statement, Reduce):
         for accumulator in statement.accumulators:
             yield from _accumulator_expressions(accumulator)
+    elif isinstance(statement, Scan):
+        for carried in statement.carried:
+            yield from _accumulator_expressions(carried)
+            yield from carried.starts
+        for store in statement.stores:
+            yield from statement_expressions(store)
 
 
-def _accumulator_expressions(accumulator: Accumulator) -> Iterator[Expr]:
-    yield accumulator.value
+def _accumulator_expressions(accumulator: Accumulator | Carried) -> Iterator[Expr]:
+    if isinstance(accumulator, Carried):
+        yield from accumulator.values
+    else:
+        yield accumulator.value
     if accumulator.position is not None:
         yield from index_data(accumulator.position)
 
@@ -234,7 +248,7 @@ class _Printer:
         outer = self.names
         self.names = dict(outer)
         groups = [
-            [] if isinstance(s, (Loop, Reduce)) else list(statement_expressions(s))
+            [] if isinstance(s, (Loop, Reduce, Scan)) else list(statement_expressions(s))
             for s in statements
         ]
         shared = _shared(groups)
@@ -269,18 +283,20 @@ class _Printer:
             return [f"{indent}store {element} {sign} {self.expr(statement.value)}"]
         if isinstance(statement, Reduce):
             return self.reduce(statement, indent)
+        if isinstance(statement, Scan):
+            return self.scan(statement, indent)
         value = self.expr(statement.value)
         bounds = f"{statement.low} <= {value} < {statement.high}"
         return [f"{indent}check {bounds} code {statement.code}"]
 
+    def head(self, word: str, loops: Sequence[tuple[LoopVar, LoopKind]]) -> str:
+        dims = [self.dim(var) + ("" if kind == "serial" else f" {kind}") for var, kind in loops]
+        return f"{word} {', '.join(dims)} {{" if dims else f"{word} {{"
+
     def reduce(self, statement: Reduce, indent: str) -> list[str]:
         outer = self.names
         self.names = dict(outer)
-        dims = [
-            self.dim(var) + ("" if kind == "serial" else f" {kind}")
-            for var, kind in statement.loops
-        ]
-        head = f"{indent}reduce {', '.join(dims)} {{" if dims else f"{indent}reduce {{"
+        head = indent + self.head("reduce", statement.loops)
         groups = [list(_accumulator_expressions(a)) for a in statement.accumulators]
         roots = [root for group in groups for root in group]
         lines = [head, *self.lets(roots, _shared(groups), f"{indent}  ")]
@@ -292,6 +308,32 @@ class _Printer:
             lines.append(line)
         self.names = outer
         return [*lines, f"{indent}}}"]
+
+    def scan(self, statement: Scan, indent: str) -> list[str]:
+        outer = self.names
+        starts = [", ".join(map(self.expr, carried.starts)) for carried in statement.carried]
+        self.names = dict(outer)
+        groups = [list(_accumulator_expressions(c)) for c in statement.carried]
+        groups += [list(statement_expressions(store)) for store in statement.stores]
+        shared = _shared(groups)
+        lines = [indent + self.head("scan", statement.loops)]
+        indent += "  "
+        for number, roots in enumerate(groups):
+            lines += self.lets(roots, shared, indent)
+            if number >= len(statement.carried):
+                store = statement.stores[number - len(statement.carried)]
+                lines += self.statement(store, indent)
+                continue
+            carried = statement.carried[number]
+            values = ", ".join(map(self.expr, carried.values))
+            line = f"{indent}{carried.name} = {carried.combine}({values})"
+            if carried.position is not None:
+                line += f" at {self.index(carried.position)}"
+            if carried.starts:
+                line += f" from ({starts[number]})"
+            lines.append(line)
+        self.names = outer
+        return [*lines, f"{indent[:-2]}}}"]
 
     def dim(self, var: LoopVar) -> str:
         return f"{var.name} in {var.extent}"

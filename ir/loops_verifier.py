@@ -8,9 +8,9 @@ loops may be parallel or vectorised, affine addresses without guards, placements
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import NoReturn, get_args
 
-from braze.ir.dtypes import DType, f32, f64
+from braze.ir.dtypes import DType, f32, f64, i64
 from braze.ir.errors import BrazeError, VerifyError
 from braze.ir.index import DataIndex, Index, LoopVar
 from braze.ir.loops import (
@@ -19,6 +19,7 @@ from braze.ir.loops import (
     Apply,
     Bound,
     Buffer,
+    Carried,
     Check,
     Contraction,
     Expr,
@@ -32,6 +33,8 @@ from braze.ir.loops import (
     Program,
     Reduce,
     Ref,
+    Running,
+    Scan,
     Statement,
     Store,
 )
@@ -141,6 +144,8 @@ class _Verifier:
                 self.store(statement)
             elif isinstance(statement, Reduce):
                 self.reduce(statement)
+            elif isinstance(statement, Scan):
+                self.scan(statement)
             else:
                 self.check(statement)
         self.names = names
@@ -210,6 +215,53 @@ class _Verifier:
             op_named(name).result_types([type], {"dims": (0,), "keepdim": False})
         except (BrazeError, KeyError) as error:
             self.fail(f"{name} does not combine {accumulator.value.dtype.name}: {error}")
+
+    def scan(self, scan: Scan) -> None:
+        for carried in scan.carried:
+            for start in carried.starts:
+                self.expression(start)
+        for number, (var, kind) in enumerate(scan.loops):
+            if kind not in ("serial", "vector"):
+                self.fail(f"a scan has no loops of kind {kind!r}")
+            if kind == "vector" and (self.vector or number < len(scan.loops) - 1):
+                self.fail("only the innermost loop of a scan may be a vector loop, one in all")
+            self.enter(var)
+        for carried in scan.carried:
+            self.carried(carried)
+        for carried in scan.carried:
+            if carried.name in self.names:
+                self.fail(f"the name {carried.name} is defined twice")
+            self.names[carried.name] = carried.dtype
+        for store in scan.stores:
+            if store.accumulate:
+                self.fail("a scan does not add to memory")
+            self.store(store)
+        if scan.loops:
+            del self.scope[-len(scan.loops) :]
+
+    def carried(self, carried: Carried) -> None:
+        name = carried.combine
+        if name not in get_args(Running):
+            self.fail(f"a scan does not know {name!r}")
+        positioned = name.startswith("last")
+        if positioned != (carried.position is not None):
+            self.fail(f"{name} {'needs a' if positioned else 'takes no'} position")
+        if carried.position is not None:
+            self.index(carried.position)
+        for value in carried.values:
+            self.expression(value)
+        dtypes = {value.dtype for value in carried.values}
+        count, starts = 1 + (name == "linear"), 1 + positioned
+        fits = len(carried.values) == count and len(carried.starts) in (0, starts)
+        if not fits or len(dtypes) != 1:
+            self.fail(f"{name} takes {count} values of one dtype and none or {starts} starts")
+        dtype = carried.values[0].dtype
+        if dtype.kind == "bool" or (name == "linear" and not dtype.is_floating_point):
+            self.fail(f"{name} does not combine {dtype.name}")
+        wanted = [dtype, i64]
+        for start, kind in zip(carried.starts, wanted, strict=False):
+            if start.dtype is not kind:
+                self.fail(f"{carried.name} is {kind.name} and starts from {start.dtype.name}")
 
     def check(self, check: Check) -> None:
         self.expression(check.value)

@@ -49,6 +49,7 @@ Category = Literal[
     "scatter",
     "creation",
     "random",
+    "scan",
     "check",
     "fusion",
     "composite",
@@ -121,6 +122,10 @@ class Op:
     @property
     def is_reduce(self) -> bool:
         return self.category == "reduce"
+
+    @property
+    def is_scan(self) -> bool:
+        return self.category == "scan"
 
     @property
     def is_movement(self) -> bool:

@@ -19,6 +19,7 @@ from braze.passes.schedule import schedule
 from braze.passes.share_pads import share_pads
 from braze.passes.simplify import simplify
 from braze.passes.split_reductions import split_reductions
+from braze.passes.split_scans import split_scans
 from braze.passes.waves import waves_of
 
 __all__ = [
@@ -86,6 +87,7 @@ PIPELINE: tuple[Pass, ...] = (
         lambda g, _: split_reductions(g),
         "what fuse joins with a reduction depends on whether it is in parts",
     ),
+    Pass("split_scans", lambda g, _: split_scans(g), "as for reductions"),
     Pass("dce", lambda g, _: dce(g), "fuse takes every node for needed"),
     Pass("fuse", lambda g, c: fuse(g, c.target, c.refusals), "one kernel for what can share loops"),
     Pass("schedule", lambda g, _: schedule(g), "the order decides how much memory is alive"),

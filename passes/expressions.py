@@ -26,6 +26,7 @@ from braze.ir.loops import (
     Load,
     Loop,
     Reduce,
+    Scan,
     Statement,
     Store,
 )
@@ -184,6 +185,13 @@ def statement_indices(statements: list[Statement]) -> Iterator[Index]:
                 yield from of_expr(accumulator.value)
                 if accumulator.position is not None:
                     yield accumulator.position
+        elif isinstance(statement, Scan):
+            for carried in statement.carried:
+                for value in (*carried.values, *carried.starts):
+                    yield from of_expr(value)
+                if carried.position is not None:
+                    yield carried.position
+            yield from statement_indices([*statement.stores])
         else:
             assert isinstance(statement, Check)
             yield from of_expr(statement.value)

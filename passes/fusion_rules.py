@@ -127,7 +127,7 @@ class Rules:
 
     def into_only_reader(self, p: Group, c: Group) -> Joined | str:
         """May an elementwise producer be computed by `c`, the only one that reads it?"""
-        if p.kind != "pointwise" or c.kind not in ("pointwise", "reduce"):
+        if p.kind != "pointwise" or c.kind not in ("pointwise", "reduce", "scan"):
             return "only elementwise producers are computed by their readers"
         if self.outputs(p, c):
             return "its values are needed elsewhere too"
@@ -173,6 +173,8 @@ class Rules:
             return f"it has {p.space.full} points where its reader has {size}"
         if c.kind == "random" and (fault := self._flat_fault(p)):
             return fault
+        if c.kind == "scan" and any(not node.results for node in p.members):
+            return "a scan's loops hold no run-time checks"
         if level == "full" and c.space.is_reduced and self.outputs(p, c):
             if fault := self._row_fault(c.space):
                 return f"its values are needed elsewhere too, and {fault}"
@@ -279,7 +281,8 @@ class Rules:
             yield from self._reading_points(value.node, point, seen)
 
     def _epilogue(self, p: Group, c: Group) -> Joined | str:
-        """Behind a contraction or a draw of random bits: elementwise operations on its result."""
+        """Behind a contraction, a scan or a draw of random bits: elementwise operations on its
+        result."""
         if c.kind != "pointwise":
             return f"a {c.kind} kernel needs the whole result of a {p.kind} kernel first"
         for node, read in self.reads_between(p, c):
@@ -289,6 +292,8 @@ class Rules:
             return f"it has {c.space.full} points where the producer has {p.space.full}"
         if p.kind == "random" and (fault := self._flat_fault(c)):
             return fault
+        if p.kind == "scan" and any(not node.results for node in c.members):
+            return "a scan's loops hold no run-time checks"
         return Joined(p.kind, p.space, {**p.levels, **c.levels})
 
     def _flat_fault(self, group: Group) -> str | None:

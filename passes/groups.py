@@ -166,6 +166,8 @@ class Reads:
         """Does the operand's element number follow the node's point?"""
         if node.op.is_pointwise or node.op.is_reduce or node.op.category == "check":
             return True
+        if node.op.is_scan:
+            return True  # but for the starts of a scan's blocks, of which there are fewer
         if node.op.is_movement:
             return _is_rearrangement(node)
         return node.op.category == "gather" and position == 1
@@ -207,5 +209,5 @@ def _is_rearrangement(node: Node) -> bool:
 
 def is_flat(node: Node) -> bool:
     """Does element number n of the result come from element number n of the operands (of equal
-    size)?"""
-    return node.op.is_pointwise or _is_reshape(node)
+    size), and from what a scan has read before it?"""
+    return node.op.is_pointwise or node.op.is_scan or _is_reshape(node)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from braze.ir.index import DataIndex, Index
 from braze.ir.loops import (
     Accumulator,
+    Carried,
     Check,
     Expr,
     Loop,
     Reduce,
     Replace,
+    Scan,
     Statement,
     Store,
     substitute_bounds,
@@ -29,18 +31,33 @@ def substitute_statements(statements: list[Statement], replace: Replace) -> list
     def of_index(index: Index) -> Index:
         return substitute_index(index, replace, memo, keep)
 
+    def of_store(store: Store) -> Store:
+        return Store(
+            store.buffer,
+            of_index(store.index),
+            of_expr(store.value),
+            substitute_bounds(store.guard, replace),
+            store.accumulate,
+        )
+
+    def of_carried(carried: Carried) -> Carried:
+        return Carried(
+            carried.name,
+            carried.combine,
+            tuple(of_expr(value) for value in carried.values),
+            None if carried.position is None else of_index(carried.position),
+            tuple(of_expr(start) for start in carried.starts),
+        )
+
     def visit(statement: Statement) -> Statement:
         if isinstance(statement, Loop):
             body = [visit(inner) for inner in statement.body]
             return Loop(statement.var, body, statement.kind, statement.chunks)
         if isinstance(statement, Store):
-            return Store(
-                statement.buffer,
-                of_index(statement.index),
-                of_expr(statement.value),
-                substitute_bounds(statement.guard, replace),
-                statement.accumulate,
-            )
+            return of_store(statement)
+        if isinstance(statement, Scan):
+            stores = [of_store(store) for store in statement.stores]
+            return Scan(statement.loops, tuple(of_carried(c) for c in statement.carried), stores)
         if isinstance(statement, Reduce):
             accumulators = tuple(
                 Accumulator(

@@ -31,6 +31,7 @@ from braze.passes.in_place import store_order
 from braze.passes.lower_contraction import lower_contraction
 from braze.passes.lower_nest import lower_copy, lower_nest
 from braze.passes.lower_random import lower_random
+from braze.passes.lower_scan import lower_scan
 from braze.passes.lower_scatter import lower_scatter
 from braze.passes.plan_memory import MemoryPlan
 from braze.passes.tune_loops import tune_loops
@@ -101,6 +102,8 @@ class _ProgramLowering:
             kernel = lower_contraction(name, body, outputs, buffers)
         elif kind == "random":
             kernel = lower_random(name, body, outputs, buffers, self.codes)
+        elif kind == "scan":
+            kernel = lower_scan(name, body, outputs, buffers)
         elif kind == "scatter":
             kernel = lower_scatter(name, body, buffers)
         elif kind == "copy":

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar, Mod
-from braze.ir.loops import Loop, Nest, Reduce, Statement
+from braze.ir.loops import Loop, Nest, Reduce, Scan, Statement
 from braze.passes.expressions import statement_indices
 from braze.passes.loop_rewriting import substitute_statements
 
@@ -49,7 +49,7 @@ def _chains(statements: list[Statement]) -> list[list[LoopVar]]:
     """Runs of perfectly nested loops, outermost first."""
     found: list[list[LoopVar]] = []
     for statement in statements:
-        if isinstance(statement, Reduce):
+        if isinstance(statement, (Reduce, Scan)):
             found.append([v for v, _ in statement.loops])
         elif isinstance(statement, Loop):
             chain = [statement.var]
@@ -131,13 +131,16 @@ def _without(
                 result += body
             else:
                 result.append(Loop(statement.var, body, statement.kind, statement.chunks))
-        elif isinstance(statement, Reduce):
+        elif isinstance(statement, (Reduce, Scan)):
             loops = tuple(
                 (merged.get(v, v), kind)
                 for v, kind in statement.loops
                 if v in merged or v not in replace
             )
-            result.append(Reduce(loops, statement.accumulators))
+            if isinstance(statement, Scan):
+                result.append(Scan(loops, statement.carried, statement.stores))
+            else:
+                result.append(Reduce(loops, statement.accumulators))
         else:
             result.append(statement)
     return result

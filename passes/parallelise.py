@@ -23,7 +23,7 @@ After:
 from __future__ import annotations
 
 from braze.ir.index import Index, LoopVar
-from braze.ir.loops import Apply, Loop, Nest, Philox, Reduce, Statement, Store
+from braze.ir.loops import Apply, Loop, Nest, Philox, Reduce, Scan, Statement, Store
 from braze.passes.loop_rewriting import substitute_statements
 from braze.passes.vectorise import load_touches
 
@@ -82,6 +82,12 @@ def work_of(statements: list[Statement], times: int = 1) -> float:
             for v, _ in statement.loops:
                 count *= v.extent
             stored = 0
+        elif isinstance(statement, Scan):
+            values = [value for c in statement.carried for value in c.values]
+            values += [store.value for store in statement.stores]
+            for v, _ in statement.loops:
+                count *= v.extent
+            stored = sum(store.buffer.dtype.itemsize for store in statement.stores)
         else:
             values = [statement.value]
             stored = statement.buffer.dtype.itemsize if isinstance(statement, Store) else 0

@@ -34,11 +34,12 @@ from dataclasses import dataclass
 from math import inf
 
 from braze.ir.index import DataIndex, Index, LoopVar
-from braze.ir.loops import Expr, Load, Loop, LoopKind, Nest, Reduce, Statement, Store
+from braze.ir.loops import Expr, Load, Loop, LoopKind, Nest, Reduce, Scan, Statement, Store
 from braze.ir.target import Target
 
 # Cost of one access, relative to a contiguous vector access of one lane's share.
 SCATTERED = 1.5
+REVERSED = 1.25
 # Reductions over windows of this many elements, and no more, are unrolled inside a vector.
 LARGEST_UNROLLED = 32
 
@@ -113,6 +114,9 @@ def _row_loops(body: list[Statement]) -> list[list[LoopVar]]:
     for statement in body:
         if isinstance(statement, Reduce):
             rows.append([v for v, _ in statement.loops])
+        elif isinstance(statement, Scan):
+            # Its points are visited in order, so only the last loop can run in lanes.
+            rows.append([v for v, _ in statement.loops][-1:])
         elif isinstance(statement, Loop):
             rows.append(_outer_loops([statement])[0])
     return rows
@@ -136,6 +140,14 @@ def _touches(
             for v, _ in statement.loops:
                 count *= v.extent
             found += load_touches([a.value for a in statement.accumulators], count, inner)
+        elif isinstance(statement, Scan):
+            inner = own | {v for v, _ in statement.loops}
+            count = times
+            for v, _ in statement.loops:
+                count *= v.extent
+            found += load_touches([e for c in statement.carried for e in c.starts], times, own)
+            found += load_touches([e for c in statement.carried for e in c.values], count, inner)
+            found += _touches([*statement.stores], count, inner)
         else:
             found += load_touches([statement.value], times, own)
     return found
@@ -184,6 +196,8 @@ def _stride_cost(index: Index, v: LoopVar, lanes: float) -> float:
         return SCATTERED * (2 if any(isinstance(a, DataIndex) for a, _ in index.terms) else 1)
     if direct == 0:
         return 0.5 / lanes
+    if direct == -1:
+        return REVERSED / lanes
     return 1 / lanes if direct == 1 else SCATTERED
 
 
@@ -216,6 +230,9 @@ def _with_rows(
             variables = _by_stride([v for v, _ in statement.loops], chosen, touches)
             kinds = [(v, _kind(v, chosen)) for v in variables]
             result.append(Reduce(tuple(kinds), statement.accumulators))
+        elif isinstance(statement, Scan):
+            kinds = [(v, _kind(v, chosen)) for v, _ in statement.loops]
+            result.append(Scan(tuple(kinds), statement.carried, statement.stores))
         elif isinstance(statement, Loop):
             variables, inner = _outer_loops([statement])
             assert inner is not None

@@ -199,9 +199,11 @@ class Memory:
 
     def _load_reversed(self, base: ir.Value) -> ir.Value:
         start = self.builder.sub(base, constant(I64, self.width - 1))
-        loaded = self._load(self.address(start), self.type)
+        return self._reversed(self._load(self.address(start), self.type))
+
+    def _reversed(self, value: ir.Value) -> ir.Value:
         order = constants(I32, list(reversed(range(self.width))))
-        return self.builder.shuffle_vector(loaded, poison(self.type), order)
+        return self.builder.shuffle_vector(value, poison(value.type), order)
 
     def _gather(self, place: Place, mask: ir.Value | None) -> ir.Value:
         """Every lane's element from its own address; masked-out lanes read element 0."""
@@ -230,7 +232,10 @@ class Memory:
 
     def store(self, value: ir.Value, place: Place, mask: ir.Value | None = None) -> None:
         """Store every lane that the mask includes. Lanes must not collide."""
-        if not place.is_contiguous:
+        if mask is None and place.offsets is None and place.step == -1:
+            start = self.builder.sub(place.base, constant(I64, self.width - 1))
+            self.store_scalar(self._reversed(value), self.address(start))
+        elif not place.is_contiguous:
             self.each_lane(value, place, mask, self.store_scalar)
         elif mask is None:
             self.store_scalar(value, self.address(place.base))

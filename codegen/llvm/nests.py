@@ -20,9 +20,10 @@ from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import Aliasing, CodegenError, EmittedKernel, KernelFunction
 from braze.codegen.llvm.looping import Count, as_value, carried_loop
 from braze.codegen.llvm.reduce_loops import ReduceEmitter, first_lanes, fork_all, lanes_over
+from braze.codegen.llvm.scan_loops import ScanEmitter
 from braze.codegen.llvm.types import I64, constant
 from braze.codegen.llvm.vectorise import VectorPlan, plan_vectors, stores
-from braze.ir.loops import Check, Loop, Nest, Placement, Program, Reduce, Statement, Store
+from braze.ir.loops import Check, Loop, Nest, Placement, Program, Reduce, Scan, Statement, Store
 from braze.ir.target import Target
 
 
@@ -106,6 +107,8 @@ class NestEmitter:
                 copy.store(statement)
         elif isinstance(statement, Reduce):
             self._reduce(statement, copies)
+        elif isinstance(statement, Scan):
+            self._scan(statement, copies)
         elif isinstance(statement, Check):
             for copy in copies:
                 emit_check(copy, statement, self._status())
@@ -125,6 +128,12 @@ class NestEmitter:
         if across and (reduce.loops[-1][1] != "vector" or len(across) > 1 or copies[0].width > 1):
             raise CodegenError(f"[{self.nest.name}] only the innermost loop may be a vector loop")
         ReduceEmitter(self.builder, self.target, reduce, copies).emit()
+
+    def _scan(self, scan: Scan, copies: Sequence[ExpressionEmitter]) -> None:
+        across = any(kind == "vector" for _, kind in scan.loops)
+        if across and (scan.loops[-1][1] != "vector" or copies[0].width > 1):
+            raise CodegenError(f"[{self.nest.name}] only the innermost loop may be a vector loop")
+        ScanEmitter(self.builder, self.target, scan, copies, self._statements).emit()
 
     # Loops ----------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from braze.ir.loops import (
     Loop,
     Philox,
     Reduce,
+    Scan,
     Statement,
     Store,
 )
@@ -78,6 +79,10 @@ def roots(statements: Iterable[Statement]) -> Iterator[Expr]:
         elif isinstance(statement, Reduce):
             for accumulator in statement.accumulators:
                 yield accumulator.value
+        elif isinstance(statement, Scan):
+            for carried in statement.carried:
+                yield from carried.values
+            yield from roots(statement.stores)
         elif isinstance(statement, (Store, Check)):
             yield statement.value
 
@@ -89,6 +94,8 @@ def stores(statements: Iterable[Statement]) -> Iterator[Store]:
             yield statement
         elif isinstance(statement, Loop):
             yield from stores(statement.body)
+        elif isinstance(statement, Scan):
+            yield from statement.stores
 
 
 def plan_vectors(
@@ -184,6 +191,8 @@ def _unroll(nodes: list[Expr], statements: list[Statement], target: Target, widt
     for statement in statements:
         if isinstance(statement, Reduce) and any(kind != "unroll" for _, kind in statement.loops):
             accumulators = max(accumulators, len(statement.accumulators))
+        if isinstance(statement, Scan):
+            accumulators = max(accumulators, 2 * len(statement.carried))
         if isinstance(statement, Loop) and statement.kind != "unroll":
             accumulators = max(accumulators, 2)
     if accumulators:

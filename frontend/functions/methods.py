@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from braze import random
-from braze.functions import comparison, indexing, linalg, movement, pointwise, reductions
+from braze.functions import comparison, indexing, linalg, movement, pointwise, reductions, scans
 from braze.functions.creation import check_device, full, ones, tensor, zeros
 from braze.functions.promotion import cast, scalar
 from braze.ir import dtypes
@@ -184,6 +184,7 @@ def _methods() -> dict[str, Any]:
     found |= _named(LINALG, linalg) | _named(["gather", "index_select"], indexing)
     found |= _named(["equal", "allclose"], comparison)
     found |= pointwise.UNARY | {"neg": pointwise.neg}
+    found |= scans.METHODS
     found |= {f"{name}_": _inplace(function) for name, function in pointwise.UNARY.items()}
     found |= {f"{name}_": _inplace(getattr(pointwise, name)) for name in INPLACE}
     own = (copy_, fill_, zero_, to, type_as, contiguous, cpu, view)

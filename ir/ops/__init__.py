@@ -1,7 +1,8 @@
 """The op table: importing this declares every operation.
 
-`pointwise`, `reduce`, `movement`, `contract`, `creation` and `indexing` hold the primitives, which
-code is generated for. The other modules hold composites, which decompose into them.
+`pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation` and `indexing` hold the
+primitives, which code is generated for. The other modules hold composites, which decompose into
+them.
 """
 
 from braze.ir.ops import (
@@ -27,6 +28,7 @@ from braze.ir.ops import (
     pooling,
     reduce,
     reductions,
+    scan,
     shapes,
 )
 
@@ -53,5 +55,6 @@ __all__ = [
     "pooling",
     "reduce",
     "reductions",
+    "scan",
     "shapes",
 ]

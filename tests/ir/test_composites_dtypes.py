@@ -75,6 +75,7 @@ SAMPLES = {
     "var": ([X], {**OVER, "correction": 1}),
     "std": ([X], {**OVER, "correction": 1}),
     "logsumexp": ([X], OVER),
+    "logcumsumexp": ([X], {"dim": 1}),
     "softmax": ([X], {"dim": 1}),
     "log_softmax": ([X], {"dim": 1}),
     "norm": ([X], {**OVER, "p": 3.0}),

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from scan_steps import scan, scan_in_blocks
+
 import braze.ir as ir
 from braze.ir.graph import Value
 
@@ -534,6 +536,8 @@ STEPS: dict[str, Callable[[Maker], None]] = {
         reduction,
         logical_reduction,
         position,
+        scan,
+        scan_in_blocks,
         contraction,
         reshape,
         permute,
