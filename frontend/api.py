@@ -21,6 +21,7 @@ from braze.inspection import inspect
 from braze.ir import dtypes
 from braze.ir.dtypes import DType as dtype
 from braze.ir.dtypes import promote as promote_types
+from braze.printing import get_printoptions, set_printoptions
 from braze.tensors import Size, Tensor
 
 _FUNCTIONS: dict[str, Any] = {}
@@ -57,6 +58,7 @@ __all__ = [
     "explain",
     "get_default_dtype",
     "get_num_threads",
+    "get_printoptions",
     "inference_mode",
     "inspect",
     "is_grad_enabled",
@@ -68,6 +70,7 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
+    "set_printoptions",
     "stats",
     "sync",
     *sorted(_FUNCTIONS),
