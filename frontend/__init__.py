@@ -13,9 +13,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = (
-    "aot autograd capture codegen compiled datasets engine functions handle inspection ir nn optim "
-    "passes printing "
-    "random runtime sites structure tensors tracing utils"
+    "aot array_api autograd capture codegen compiled cuda datasets engine functions handle "
+    "inspection ir nn optim passes printing "
+    "random runtime sites structure tensors testing tracing utils"
 ).split()
 
 

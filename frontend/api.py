@@ -21,7 +21,7 @@ from braze.inspection import inspect
 from braze.ir import dtypes
 from braze.ir.dtypes import DType as dtype
 from braze.ir.dtypes import promote as promote_types
-from braze.printing import get_printoptions, set_printoptions
+from braze.public_types import NAMES as _TYPE_NAMES
 from braze.tensors import Size, Tensor
 
 _FUNCTIONS: dict[str, Any] = {}
@@ -31,6 +31,7 @@ for _module in (comparison, creation, indexing, linalg, movement, pointwise, red
             if getattr(_value, "__module__", "") in (_module.__name__, "braze.random"):
                 _FUNCTIONS[_name] = _value
 _FUNCTIONS |= pointwise.UNARY
+_FUNCTIONS |= _TYPE_NAMES
 globals().update(_FUNCTIONS)
 
 config = engine.config
@@ -58,7 +59,6 @@ __all__ = [
     "explain",
     "get_default_dtype",
     "get_num_threads",
-    "get_printoptions",
     "inference_mode",
     "inspect",
     "is_grad_enabled",
@@ -70,7 +70,6 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
-    "set_printoptions",
     "stats",
     "sync",
     *sorted(_FUNCTIONS),

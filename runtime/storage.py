@@ -268,6 +268,20 @@ class Storage:
         return isinstance(self._owner, np.ndarray) and not self._owner.flags.writeable
 
     @property
+    def is_reachable(self) -> bool:
+        """Whether something else may refer to the shared memory: the array itself, one that it is a
+        view of, or whoever is not NumPy."""
+        array = self._owner
+        if not isinstance(array, np.ndarray):
+            return False
+        held = 3  # by the slot or by the array before, by `array`, by the call
+        while isinstance(array, np.ndarray):
+            if sys.getrefcount(array) > held:
+                return True
+            array = array.base  # type: ignore[assignment]
+        return array is not None
+
+    @property
     def __array_interface__(self) -> dict[str, Any]:
         return {
             "version": 3,

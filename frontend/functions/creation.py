@@ -8,23 +8,15 @@ from typing import Any
 import numpy as np
 
 from braze.capture import call_of
+from braze.devices import check_device
 from braze.functions.movement import expand, sizes_of
 from braze.functions.promotion import get_default_dtype, number_dtype, scalar
+from braze.handle import EXPOSED
 from braze.ir.dtypes import DType, f64, i64
 from braze.ir.op import op_named
 from braze.tensors import Tensor, apply, from_array
 
 _FULL, _IOTA = op_named("full"), op_named("iota")
-
-
-def check_device(device: Any) -> None:
-    """The devices of this build: the CPU.
-
-    Raises:
-        RuntimeError: any other device.
-    """
-    if device is not None and str(device) != "cpu":
-        raise RuntimeError(f"device {device!r} is not available; this machine has: cpu")
 
 
 def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
@@ -97,16 +89,17 @@ def from_numpy(array: np.ndarray) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-    shared = native.flags.c_contiguous and native.flags.writeable
-    return from_array(native if shared else np.array(native, order="C"))
+    if not (native.flags.c_contiguous and native.flags.writeable):
+        return from_array(np.array(native, order="C"))
+    return from_array(native, EXPOSED)
 
 
 def legacy_tensor(*args: Any) -> Tensor:
     """`Tensor(2, 3)` (uninitialised) and `Tensor([1, 2])`, as in early PyTorch, in the default
     dtype."""
-    if len(args) == 1 and not isinstance(args[0], int):
-        return tensor(args[0], dtype=get_default_dtype())
-    return empty(*args) if args else empty(0)
+    from braze.tensor_types import construct
+
+    return construct(args, get_default_dtype())
 
 
 def _finish(result: Tensor, requires_grad: bool) -> Tensor:

@@ -9,9 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from braze import random
-from braze.functions import comparison, indexing, linalg, movement, pointwise, reductions
-from braze.functions.creation import check_device, full, ones, tensor, zeros
+from braze.functions import (
+    comparison,
+    indexing,
+    interchange,
+    linalg,
+    movement,
+    pointwise,
+    reductions,
+)
+from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
 from braze.functions.promotion import cast, scalar
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
@@ -93,7 +103,9 @@ def _operator(function: Callable[..., Tensor]) -> Callable[..., Any]:
 
     def method(self: Tensor, other: Any) -> Any:
         if not isinstance(other, (Tensor, int, float)):
-            return NotImplemented
+            if not isinstance(other, (np.ndarray, np.generic)):
+                return NotImplemented
+            other = other.item() if isinstance(other, np.generic) else as_tensor(other)
         return function(self, other)
 
     return method
@@ -141,11 +153,6 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return cast(self, other.dtype)
 
 
-def contiguous(self: Tensor) -> Tensor:
-    """The tensor itself: every value is row-major."""
-    return self
-
-
 def cpu(self: Tensor) -> Tensor:
     """The tensor on the CPU."""
     return self
@@ -186,13 +193,14 @@ def _methods() -> dict[str, Any]:
     found |= pointwise.UNARY | {"neg": pointwise.neg}
     found |= {f"{name}_": _inplace(function) for name, function in pointwise.UNARY.items()}
     found |= {f"{name}_": _inplace(getattr(pointwise, name)) for name in INPLACE}
-    own = (copy_, fill_, zero_, to, type_as, contiguous, cpu, view)
+    own = (copy_, fill_, zero_, to, type_as, cpu, view)
     found |= {function.__name__: function for function in own}
     found |= _named(["uniform_", "normal_", "bernoulli_"], random)
     found |= {name: _cast_method(dtype) for name, dtype in CASTS.items()}
     found |= {"new_zeros": _new(zeros), "new_ones": _new(ones), "new_full": _new(full)}
     found["new_tensor"] = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
+    found |= interchange.METHODS
     found["T"] = property(movement.t)
     found["mT"] = property(lambda self: movement.transpose(self, -2, -1))
     return found

@@ -12,6 +12,7 @@ from braze.functions.promotion import cast, result_type
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
+from braze.layouts import check_memory_format
 from braze.tensors import Tensor, apply, view_of
 
 _RESHAPE, _PERMUTE, _EXPAND = op_named("reshape"), op_named("permute"), op_named("expand")
@@ -169,8 +170,10 @@ def repeat(input: Tensor, *sizes: Any) -> Tensor:
     return clone(reshape(tiled, [c * n for c, n in zip(counts, shape, strict=True)]))
 
 
-def clone(input: Tensor) -> Tensor:
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy with its own memory, through which gradients flow."""
+    if memory_format is not None:
+        check_memory_format(memory_format, input.ndim)
     return apply(call_of(_RESHAPE, shape=input._handle.type.shape), input)  # type: ignore[no-any-return]
 
 

@@ -98,7 +98,7 @@ def test_parameters_have_their_own_memory_and_a_text():
     parameter = nn.Parameter(data)
     data.add_(1)
     assert parameter.tolist() == [1.0, 2.0] and parameter.requires_grad and parameter.is_leaf
-    assert repr(parameter) == "Parameter containing:\ntensor([1.0000, 2.0000], requires_grad=True)"
+    assert repr(parameter) == "Parameter containing:\ntensor([1., 2.], requires_grad=True)"
     assert not nn.Parameter(data, requires_grad=False).requires_grad
     with pytest.raises(RuntimeError, match="floating point"):
         nn.Parameter(braze.tensor([1]))
