@@ -106,6 +106,17 @@ class _Carrier:
         return 1, 0
 
 
+class _Writable:
+    """The memory of an array that NumPy holds to be read-only, because the protocol's first version
+    could not say."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+
+
 def _capsule_of(ext_tensor: Any, **wanted: Any) -> Any:
     """A capsule from an object that may know only the protocol's first version."""
     kind = ext_tensor.__dlpack_device__()[0]
@@ -147,7 +158,10 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
     brain = code[0] == _BFLOAT and code[1] == 16
     if brain:
         code[0] = _UINT
+    versioned = _capsule_name(capsule) != b"dltensor"
     array = np.from_dlpack(_Carrier(capsule))  # type: ignore[arg-type]
+    if not versioned:
+        array = np.asarray(_Writable(array))
     if brain:
         array = array.view(bf16.numpy)
     tensor = from_numpy(array)

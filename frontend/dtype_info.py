@@ -44,7 +44,7 @@ class finfo:
         self.max = float(info.max)
         self.min = float(info.min)
         self.smallest_normal = self.tiny = float(info.smallest_normal)
-        self.resolution = float(info.resolution)
+        self.resolution = 10.0**-info.precision
         self.dtype = dtype.public_name
 
     def __eq__(self, other: object) -> bool:

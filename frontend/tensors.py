@@ -114,8 +114,9 @@ class Tensor:
                 else:
                     new = apply(self._view, base)
                     self._handle = new._handle
-                    self._node, self._index = new._node, new._index
-                    self._requires_grad = new._requires_grad
+                    if self._node is not None or new._node is not None:
+                        self._node, self._index = new._node, new._index
+                        self._requires_grad = new._requires_grad
                 self._seen = handle
         return self._handle
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
 from braze.capture import call_of
 from braze.devices import check_device
-from braze.functions.movement import expand, sizes_of
+from braze.functions.movement import expand, permute, reshape, sizes_of
 from braze.functions.promotion import get_default_dtype, number_dtype, scalar
 from braze.handle import EXPOSED
 from braze.ir.dtypes import DType, f64, i64
 from braze.ir.op import op_named
-from braze.tensors import Tensor, apply, from_array
+from braze.tensors import Tensor, apply, from_array, view_of
 
 _FULL, _IOTA = op_named("full"), op_named("iota")
 
@@ -81,7 +83,10 @@ def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tens
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor that shares the array's memory if it is row-major and writable, else a copy.
+    """A tensor that shares the array's memory: what is written to one side is seen by the other.
+
+    Arrays that are not row-major are shared as views where they are a permutation or a part of one
+    that is. An array that is read-only, of foreign byte order, or otherwise strided is copied.
 
     Raises:
         TypeError: no array, or of a dtype that tensors do not have.
@@ -89,9 +94,67 @@ def from_numpy(array: np.ndarray) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-    if not (native.flags.c_contiguous and native.flags.writeable):
+    if not native.flags.writeable:
         return from_array(np.array(native, order="C"))
-    return from_array(native, EXPOSED)
+    if native.flags.c_contiguous:
+        return from_array(native, EXPOSED)
+    view = _view_on(native)
+    return from_array(np.array(native, order="C")) if view is None else view
+
+
+def _view_on(array: np.ndarray) -> Tensor | None:
+    """A tensor on a strided array, as a view of one on row-major memory; None where there is no
+    such memory."""
+    order = sorted(range(array.ndim), key=lambda d: -array.strides[d])
+    sorted_array = array.transpose(order)
+    back = [order.index(d) for d in range(array.ndim)]
+    if sorted_array.flags.c_contiguous:
+        return permute(from_array(sorted_array, EXPOSED), back)
+    base = array.base
+    if not isinstance(base, np.ndarray) or base.dtype != array.dtype:
+        return None
+    if not (base.flags.c_contiguous and base.flags.writeable and base.size and array.size):
+        return None
+    found = _part_of(base.reshape(-1), sorted_array)
+    if found is None:
+        return None
+    block, starts, stops, steps = found
+    call = call_of(op_named("slice"), starts=starts, stops=stops, steps=steps)
+    whole = from_array(block, EXPOSED)
+    return permute(reshape(view_of(call, whole), sorted_array.shape), back)
+
+
+def _part_of(flat: np.ndarray, part: np.ndarray) -> tuple[Any, ...] | None:
+    """A row-major block on flat memory, and the slice of it (starts, stops, steps) that shows a
+    part.
+
+    Args:
+        part: with falling strides.
+    """
+    item = flat.itemsize
+    wanted = [(n, s // item) for n, s in zip(part.shape, part.strides, strict=True) if n > 1]
+    if any(stride <= 0 for _, stride in wanted):
+        return None
+    # The block's strides divide each other, and each of the part's is a multiple of one of them.
+    strides = list(accumulate((stride for _, stride in wanted), math.gcd))
+    if any(a == b for a, b in pairwise(strides)):
+        return None
+    strides = strides or [1]
+    shape = [len(flat) // strides[0], *(a // b for a, b in pairwise(strides)), strides[-1]]
+    steps = [1] * len(shape)
+    offset = (part.__array_interface__["data"][0] - flat.__array_interface__["data"][0]) // item
+    starts = []
+    for stride in (*strides, 1):
+        starts.append(offset // stride)
+        offset %= stride
+    stops = [start + 1 for start in starts]
+    for dim, (size, stride) in enumerate(wanted):
+        steps[dim] = stride // strides[dim]
+        stops[dim] = starts[dim] + (size - 1) * steps[dim] + 1
+    if any(stop > size for stop, size in zip(stops, shape, strict=True)):
+        return None
+    block = flat[: math.prod(shape)].reshape(shape)
+    return block, tuple(starts), tuple(stops), tuple(steps)
 
 
 def legacy_tensor(*args: Any) -> Tensor:

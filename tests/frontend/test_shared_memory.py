@@ -152,6 +152,42 @@ def test_lifetimes():
     assert part.tolist() == [20, 22] and len(junk) == 8
 
 
+def test_strided_arrays_are_shared_as_views():
+    whole = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    parts = {
+        "transposed": whole.T,
+        "permuted": whole.transpose(1, 0, 2),
+        "columns": whole[:, :, 1:3],
+        "steps": whole[:, ::2, ::3],
+        "selected": whole[1, :, 2],
+        "turned part": whole[1, 1:].T,
+        "inserted": whole[:, None, 1, ::2],
+    }
+    for name, part in parts.items():
+        x = braze.from_numpy(part)
+        np.testing.assert_array_equal(x.tolist(), part, err_msg=name)
+        part.flat[-1] += 100
+        np.testing.assert_array_equal(x.tolist(), part, err_msg=name)
+        before = whole.copy()
+        x.add_(1)
+        part -= 1
+        np.testing.assert_array_equal(whole, before, err_msg=name)
+        assert np.shares_memory(x.numpy(), whole), name
+        twin = braze.from_numpy(part).requires_grad_()
+        (twin * 2).sum().backward()
+        assert twin.grad.shape == part.shape and twin.grad.reshape(-1)[0].item() == 2
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.arange(4)[::-1], np.broadcast_to(np.arange(3), (2, 3)).copy()[:, ::-1]],
+    ids=["reversed", "reversed columns"],
+)
+def test_reversed_arrays_are_copied(array):
+    x = braze.from_numpy(array)
+    assert x.tolist() == array.tolist() and not np.shares_memory(x.numpy(), array)
+
+
 def test_arrays_that_cannot_be_shared_are_copied():
     fixed = np.ones(3)
     fixed.flags.writeable = False

@@ -256,6 +256,15 @@ class ModuleTree:
         """Convert the floating-point parameters and buffers to bfloat16."""
         return self._floats_to(bf16)
 
+    def cuda(self: Self, device: Any = None) -> Self:
+        """Move everything to a GPU.
+
+        Raises:
+            RuntimeError: this machine has none that tensors can be on.
+        """
+        check_device("cuda" if device is None else device)
+        return self
+
     def cpu(self: Self) -> Self:
         """Move everything to the CPU, where it is."""
         return self
