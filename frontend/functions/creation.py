@@ -115,7 +115,9 @@ def _view_on(array: np.ndarray) -> Tensor | None:
         return None
     if not (base.flags.c_contiguous and base.flags.writeable and base.size and array.size):
         return None
-    found = _part_of(base.reshape(-1), sorted_array)
+    flat = base.reshape(-1)
+    # Rows that fill the memory, or else rows as long as the part's first stride.
+    found = _part_of(flat, sorted_array, len(flat)) or _part_of(flat, sorted_array, 0)
     if found is None:
         return None
     block, starts, stops, steps = found
@@ -124,19 +126,20 @@ def _view_on(array: np.ndarray) -> Tensor | None:
     return permute(reshape(view_of(call, whole), sorted_array.shape), back)
 
 
-def _part_of(flat: np.ndarray, part: np.ndarray) -> tuple[Any, ...] | None:
+def _part_of(flat: np.ndarray, part: np.ndarray, multiple: int) -> tuple[Any, ...] | None:
     """A row-major block on flat memory, and the slice of it (starts, stops, steps) that shows a
     part.
 
     Args:
         part: with falling strides.
+        multiple: of the block's first stride.
     """
     item = flat.itemsize
     wanted = [(n, s // item) for n, s in zip(part.shape, part.strides, strict=True) if n > 1]
     if any(stride <= 0 for _, stride in wanted):
         return None
     # The block's strides divide each other, and each of the part's is a multiple of one of them.
-    strides = list(accumulate((stride for _, stride in wanted), math.gcd))
+    strides = list(accumulate((stride for _, stride in wanted), math.gcd, initial=multiple))[1:]
     if any(a == b for a, b in pairwise(strides)):
         return None
     strides = strides or [1]
