@@ -383,6 +383,7 @@ class Tensor:
         flags = self._handle.flags & PARAM
         source = value._current()
         if source.storage is not None and flags:
+            flags |= source.flags & EXPOSED
             handle = concrete(source.type, materialise(source), flags)
         else:
             handle = source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -102,10 +103,11 @@ def _array_namespace(self: Tensor, *, api_version: str | None = None) -> Any:
     Raises:
         ValueError: an unknown version of the standard.
     """
-    from braze import array_api
+    array_api: Any = importlib.import_module("braze.array_api")
 
-    if api_version is not None and api_version not in array_api.VERSIONS:
-        raise ValueError(f"array API version {api_version!r} is not one of {array_api.VERSIONS}")
+    known: tuple[str, ...] = array_api.VERSIONS
+    if api_version is not None and api_version not in known:
+        raise ValueError(f"array API version {api_version!r} is not one of {', '.join(known)}")
     return array_api
 
 
@@ -145,6 +147,16 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor
     """
     check_device("cuda" if device is None else device)
     raise RuntimeError(f"Tensor.cuda(): {device} is not a GPU")
+
+
+def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """The tensor on a device, in the array API standard's words.
+
+    Raises:
+        RuntimeError: any device but the CPU.
+    """
+    check_device(device)
+    return self
 
 
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
@@ -199,7 +211,7 @@ def _itemsize(self: Tensor) -> int:
 
 _NAMED = (
     is_nonzero, apply_, map_, is_complex, is_floating_point, is_signed, is_same_size, get_device,
-    cuda, pin_memory, is_pinned, contiguous, is_contiguous, as_subclass,
+    cuda, to_device, pin_memory, is_pinned, contiguous, is_contiguous, as_subclass,
 )  # fmt: skip
 
 METHODS: dict[str, Any] = {

@@ -216,8 +216,8 @@ def _operators() -> dict[str, Any]:
         found[f"__i{symbol}__"] = _operator(_inplace(function))
     for symbol in ("eq", "ne", "lt", "le", "gt", "ge"):
         found[f"__{symbol}__"] = _operator(getattr(pointwise, symbol))
-    found["__matmul__"] = linalg.matmul
-    found["__rmatmul__"] = _reflected(linalg.matmul)
+    found["__matmul__"] = _operator(linalg.matmul)
+    found["__rmatmul__"] = _operator(_reflected(linalg.matmul))
     found["__neg__"] = pointwise.neg
     found["__abs__"] = pointwise.UNARY["abs"]
     found["__invert__"] = pointwise.UNARY["bitwise_not"]

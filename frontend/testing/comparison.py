@@ -233,7 +233,8 @@ def _compare_tensors(
         if matches.all():
             return
         if left.ndim == 0:
-            text = _numbers_differ(*(x.astype(_shown(x)).item() for x in (left, right)), rtol, atol)
+            one, other = (x.astype(_shown(x)).item() for x in (left, right))
+            text = _numbers_differ(one, other, rtol, atol)
         else:
             text = _elements_differ(error, right, matches, rtol, atol)
     wanted.fail(place, text, AssertionError)

@@ -46,6 +46,8 @@ def make_tensor(
         braze.Size([2, 3])
     """
     check_device(device)
+    lowest: float
+    highest: float
     if dtype is bool_:
         lowest, highest, defaults = 0, 2, (0, 2)
     elif dtype.is_floating_point:
@@ -71,7 +73,11 @@ def make_tensor(
 
 
 def _limits(
-    low: float | None, high: float | None, defaults: tuple[float, float], lowest: Any, highest: Any
+    low: float | None,
+    high: float | None,
+    defaults: tuple[float, float],
+    lowest: float,
+    highest: float,
 ) -> tuple[Any, Any]:
     start = defaults[0] if low is None else low
     stop = defaults[1] if high is None else high

@@ -99,6 +99,10 @@ def test_numpy_arrays_as_operands():
     for result in (x * array, array * x, array + x - x + x * 0 + x * array - array):
         assert isinstance(result, braze.Tensor) and result.dtype is braze.float64
     assert (array - x).tolist() == [2, 2] and (array < x).tolist() == [False, False]
+    assert (x @ array.astype(np.float32)).item() == 11
+    assert (np.eye(2, dtype=np.float32) @ x).tolist() == [1, 2]
+    with pytest.raises(TypeError):
+        x @ "text"
     w = braze.ones(2, requires_grad=True)
     (w * array).sum().backward()
     assert w.grad.tolist() == [3, 4]

@@ -126,6 +126,19 @@ def test_a_parameter_whose_array_is_alive_trains():
     assert (w + 1).tolist() == [5, 5, 5]
 
 
+def test_a_parameter_that_takes_over_an_array():
+    array = np.zeros(3, np.float32)
+    w = braze.nn.Parameter(braze.ones(3))
+    w.data = braze.from_numpy(array)
+    array += 1
+    before = w * 2
+    array += 1
+    assert before.tolist() == [2, 2, 2]
+    with braze.no_grad():
+        w.add_(1)
+    assert array.tolist() == [3, 3, 3]
+
+
 def test_memory_that_nobody_else_sees_any_more_costs_nothing():
     x = braze.from_numpy(np.ones(4, np.float32))
     x.numpy()
