@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from braze import tensor_types, typed_storage
+from braze import typed_storage
 from braze.devices import device, get_default_device, set_default_device
 from braze.dlpack import from_dlpack, to_dlpack
 from braze.dtype_info import can_cast, finfo, iinfo
-from braze.functions import interchange
+from braze.functions import interchange, tensor_types
 from braze.layouts import NAMES as _LAYOUTS
 from braze.printing import get_printoptions, set_printoptions
 

@@ -163,7 +163,7 @@ def _part_of(flat: np.ndarray, part: np.ndarray, multiple: int) -> tuple[Any, ..
 def legacy_tensor(*args: Any) -> Tensor:
     """`Tensor(2, 3)` (uninitialised) and `Tensor([1, 2])`, as in early PyTorch, in the default
     dtype."""
-    from braze.tensor_types import construct
+    from braze.functions.tensor_types import construct
 
     return construct(args, get_default_dtype())
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from braze import copying, dlpack, tensor_types, typed_storage
+from braze import copying, dlpack, typed_storage
 from braze.autograd.modes import no_grad
 from braze.devices import check_device
+from braze.functions import tensor_types
 from braze.functions.creation import from_numpy, tensor
 from braze.ir.dtypes import bf16
 from braze.layouts import check_memory_format, layout, strided
