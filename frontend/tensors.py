@@ -172,9 +172,10 @@ class Tensor:
                 return np.asarray(moved)
             # NumPy had to copy for this shape: then the view's own memory it is.
         handle = self._current()
-        if handle.storage is None or handle.pending is tracer().pending:
-            tracer().flush()
         materialise(handle)
+        pending = handle.pending
+        if pending is not None and pending is pending.tracer.pending:
+            pending.tracer.flush()  # it reads the memory as it is now
         return array_of(handle)
 
     def numpy(self, *, force: bool = False) -> np.ndarray:

@@ -14,7 +14,7 @@ def tier(request):
     braze.sync()
     before = braze.config.tier
     braze.config.tier = request.param
-    yield
+    yield request.param
     braze.sync()
     braze.config.tier = before
 
@@ -137,6 +137,66 @@ def test_a_parameter_that_takes_over_an_array():
     with braze.no_grad():
         w.add_(1)
     assert array.tolist() == [3, 3, 3]
+
+
+def test_gradients_whose_arrays_are_alive_accumulate():
+    w = braze.ones(2, requires_grad=True)
+    (w * 3).sum().backward()
+    array = w.grad.numpy()
+    (w * 2).sum().backward()
+    assert array.tolist() == [5, 5] and w.grad.tolist() == [5, 5]
+    array[0] = 0
+    optimizer = braze.optim.SGD([w], lr=1.0)
+    optimizer.step()
+    assert w.tolist() == [1, -4]
+    optimizer.zero_grad(set_to_none=False)
+    assert array.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("given", [True, False])
+def test_any_order_of_writes_is_that_of_eager_numpy(seed, given, tier):
+    """Random reads and writes on both sides, of the whole and of views, against NumPy alone."""
+    if tier == "compile" and seed > 1:
+        pytest.skip("each program is a new graph")
+    rng = np.random.default_rng(seed)
+    model = rng.integers(0, 5, (4, 6)).astype(np.float32)
+    x = braze.tensor(model)
+    array = x.numpy()
+    if given:
+        array = model.copy()
+        x = braze.from_numpy(array)
+    results = []
+    for _ in range(30):
+        rows, columns = slice(rng.integers(3), 4), slice(None, None, int(rng.integers(1, 3)))
+        mine, seen, wanted = (
+            (x, array, model),
+            (x[rows], array[rows], model[rows]),
+            (x.t()[columns], array.T[columns], model.T[columns]),
+            (x[:, columns], array[:, columns], model[:, columns]),
+        )[rng.integers(4)]
+        number = int(rng.integers(1, 4))
+        match rng.integers(6):
+            case 0:
+                mine.add_(number)
+                wanted += number
+            case 1:
+                seen[...] = seen * -1 + number
+                wanted[...] = wanted * -1 + number
+            case 2:
+                results.append((mine * number + 1, wanted * number + 1))
+            case 3:
+                results.append((mine.sum(), wanted.sum()))
+            case 4:
+                mine[0] = number
+                wanted[0] = number
+            case 5:
+                results.append((mine.clone(), wanted.copy()))
+                np.testing.assert_array_equal(array, model)
+    np.testing.assert_array_equal(array, model)
+    np.testing.assert_array_equal(x.tolist(), model)
+    for result, expected in results:
+        np.testing.assert_array_equal(result.tolist(), expected)
 
 
 def test_memory_that_nobody_else_sees_any_more_costs_nothing():
