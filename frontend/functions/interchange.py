@@ -234,6 +234,10 @@ METHODS: dict[str, Any] = {
     "layout": property(_layout),
     "nbytes": property(_nbytes),
     "itemsize": property(_itemsize),
+    "is_cpu": property(lambda self: True),
+    "is_sparse": property(lambda self: False),
+    "is_quantized": property(lambda self: False),
+    "is_meta": property(lambda self: False),
 }
 
 # The functions among them that the package offers at its top level.

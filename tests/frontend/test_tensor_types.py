@@ -180,10 +180,18 @@ def test_legacy_types():
         braze.set_default_dtype(braze.float32)
 
 
+def test_modules_take_tensor_types():
+    net = nn.BatchNorm1d(2).type(braze.DoubleTensor)
+    assert net.weight.dtype is net.num_batches_tracked.dtype is braze.float64
+    assert nn.Linear(1, 1).type("braze.HalfTensor").weight.dtype is braze.float16
+    assert nn.Linear(1, 1).type(braze.float64).bias.dtype is braze.float64
+
+
 def test_questions_about_types():
     x, y = braze.ones(2, 3), braze.ones(2, 3, dtype=braze.uint8)
     assert braze.is_floating_point(x) and not braze.is_floating_point(y)
     assert braze.is_signed(x) and not braze.is_signed(y) and not braze.is_complex(x)
+    assert x.is_cpu and not (x.is_sparse or x.is_quantized or x.is_meta)
     assert x.is_same_size(y) and not braze.is_same_size(x, x[0])
     assert braze.typename(nn.Linear(1, 1)).endswith("linear.Linear")
     assert braze.set_flush_denormal(True) is False and braze.get_device(x) == -1

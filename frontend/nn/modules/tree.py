@@ -9,6 +9,7 @@ from braze.autograd.modes import no_grad
 from braze.functions.creation import check_device
 from braze.functions.methods import zero_
 from braze.functions.promotion import cast
+from braze.functions.tensor_types import dtype_of
 from braze.ir.dtypes import DType, bf16, f16, f32, f64
 from braze.nn.parameter import Parameter, set_value
 from braze.tensors import Tensor
@@ -236,9 +237,11 @@ class ModuleTree:
     def _floats_to(self: Self, dtype: DType) -> Self:
         return self._apply(lambda t: cast(t, dtype) if t.dtype.is_floating_point else t)
 
-    def type(self: Self, dst_type: DType) -> Self:
-        """Convert all parameters and buffers, integer ones too, to a dtype."""
-        return self._apply(lambda t: cast(t, dst_type))
+    def type(self: Self, dst_type: Any) -> Self:
+        """Convert all parameters and buffers, integer ones too, to a dtype, a tensor type or its
+        name."""
+        dtype = dtype_of(dst_type)
+        return self._apply(lambda t: cast(t, dtype))
 
     def float(self: Self) -> Self:
         """Convert the floating-point parameters and buffers to float32."""
