@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -14,10 +15,12 @@ from braze.devices import check_device
 from braze.functions.movement import expand, permute, reshape, sizes_of
 from braze.functions.promotion import get_default_dtype, number_dtype, scalar
 from braze.handle import EXPOSED
-from braze.ir.dtypes import DType, f64, i64
+from braze.ir.dtypes import DType, f64, i64, promote
+from braze.ir.dtypes import from_numpy as dtype_of_numpy
 from braze.ir.op import op_named
 from braze.tensors import Tensor, apply, from_array, view_of
 
+_PYTHON_NUMBERS = {bool, int, float}
 _FULL, _IOTA = op_named("full"), op_named("iota")
 
 
@@ -38,7 +41,12 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
                 raise ValueError(
                     f"expected a rectangular nested sequence of numbers: {error}"
                 ) from None
-            if array.dtype.kind == "f" or array.size == 0 and dtype is None:
+            found: set[DType] = set()
+            if dtype is None and isinstance(data, (list, tuple)) and array.dtype.kind in "biuf":
+                found = _dtypes_in(data)
+            if found:
+                array = array.astype(reduce(promote, found).numpy)
+            elif array.dtype.kind == "f" or array.size == 0 and dtype is None:
                 array = array.astype(get_default_dtype().numpy)
         if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
             raise TypeError(f"new(): invalid data type '{type(data).__name__}' ({array.dtype})")
@@ -47,7 +55,27 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
+def _dtypes_in(data: Sequence[Any]) -> set[DType]:
+    """The dtypes of the numbers in a nested sequence: a Python float has the default one."""
+    kinds = set(map(type, data))
+    if kinds <= _PYTHON_NUMBERS:
+        return {number_dtype(kind()) for kind in kinds}
+    found = set()
+    for item in data:
+        if isinstance(item, (list, tuple)):
+            found |= _dtypes_in(item)
+        elif isinstance(item, (np.ndarray, np.generic)):
+            found.add(dtype_of_numpy(item.dtype))
+        elif isinstance(item, (int, float)):
+            found.add(number_dtype(item))
+        else:
+            found |= _dtypes_in(np.asarray(item).tolist())
+    return found
+
+
 def _holds_tensors(data: Sequence[Any]) -> bool:
+    if set(map(type, data)) <= _PYTHON_NUMBERS:
+        return False
     return any(
         isinstance(item, Tensor) or isinstance(item, (list, tuple)) and _holds_tensors(item)
         for item in data
@@ -267,7 +295,7 @@ def arange(
         raise RuntimeError(
             f"upper bound and lower bound inconsistent with step sign: {start}, {end}, {step}"
         )
-    whole = all(isinstance(v, int) for v in (start, end, step))
+    whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
     dtype = dtype or (i64 if whole else get_default_dtype())
     count = int(np.ceil((end - start) / step))
     ramp = apply(call_of(_IOTA, shape=(count,), dim=0, dtype=i64 if whole else f64))
@@ -291,7 +319,7 @@ def eye(
     n: int, m: int | None = None, *, dtype: DType | None = None, requires_grad: bool = False
 ) -> Tensor:
     """The n x m matrix with ones on the diagonal."""
-    shape = (n, n if m is None else m)
+    shape = (int(n), int(n if m is None else m))
     rows = apply(call_of(_IOTA, shape=shape, dim=0, dtype=i64))
     columns = apply(call_of(_IOTA, shape=shape, dim=1, dtype=i64))
     return _finish((rows == columns).to(dtype or get_default_dtype()), requires_grad)

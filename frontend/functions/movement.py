@@ -21,7 +21,7 @@ _SLICE, _FLIP, _CONCAT = op_named("slice"), op_named("flip"), op_named("concat")
 
 def sizes_of(arguments: tuple[Any, ...]) -> tuple[int, ...]:
     """The ints of ``f(2, 3)`` or ``f((2, 3))``."""
-    if len(arguments) == 1 and not isinstance(arguments[0], (int, Tensor)):
+    if len(arguments) == 1 and not hasattr(arguments[0], "__index__"):
         arguments = tuple(arguments[0])
     return tuple(int(size) for size in arguments)
 

@@ -108,6 +108,54 @@ def test_numpy_arrays_as_operands():
     assert w.grad.tolist() == [3, 4]
 
 
+def test_numpy_integers_are_sizes_dimensions_and_indices():
+    one, two, four = np.int64(1), np.int32(2), np.int64(4)
+    x = braze.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert x.reshape(four).shape == (4,) and x.view(one, -1).shape == (1, 4)
+    assert x.sum(one).tolist() == [3, 7] and x.sum((np.int64(0), one)).item() == 10
+    assert x[one].tolist() == [3, 4] and x[one, np.int64(0)].item() == 3
+    assert braze.zeros(two, one).shape == (2, 1) and braze.zeros(four).shape == (4,)
+    assert braze.eye(two).tolist() == [[1, 0], [0, 1]]
+    assert braze.arange(two).dtype is braze.int64 and braze.arange(np.float32(2)).tolist() == [0, 1]
+    assert x.transpose(np.int64(0), one).tolist() == [[1, 3], [2, 4]]
+    assert x.clamp(np.float32(2)).tolist() == [[2, 2], [3, 4]]
+    assert (x ** np.float32(2)).tolist() == [[1, 4], [9, 16]]
+
+
+NESTED = [
+    ([np.float64(1.5)], "float64"),
+    ([np.float32(1.5), 2], "float32"),
+    ([np.float16(1.5)], "float16"),
+    ([np.float16(1.5), 2.5], "float32"),
+    ([np.int32(1)], "int32"),
+    ([np.int32(1), 2], "int64"),
+    ([np.int8(1), np.float16(1)], "float16"),
+    ([np.bool_(True), False], "bool"),
+    ([np.ones(2, np.float32)] * 2, "float32"),
+    ([np.array([1.0]), [2.0]], "float64"),
+    (np.float16(2), "float16"),
+    ([[1, 2], [True, 3]], "int64"),
+    ([(1, 2.5)], "float32"),
+    ([range(2), [0, 1]], "int64"),
+    ([[]], "float32"),
+    ([], "float32"),
+]
+
+
+@pytest.mark.parametrize(("data", "dtype"), NESTED)
+def test_dtypes_of_nested_data(data, dtype):
+    x = braze.tensor(data)
+    assert x.dtype.public_name == dtype and x.tolist() == np.array(data).tolist()
+    assert braze.as_tensor(data).dtype is x.dtype
+    assert braze.tensor(data, dtype=braze.int32).dtype is braze.int32
+
+
+@pytest.mark.parametrize(("data", "dtype"), NESTED)
+def test_dtypes_of_nested_data_are_those_of_torch(data, dtype):
+    torch = pytest.importorskip("torch")
+    assert str(torch.tensor(data).dtype) == f"torch.{dtype}"
+
+
 def test_numpy_functions():
     x = braze.tensor([[0.0, 1.0], [2.0, 3.0]])
     assert isinstance(np.sin(x), braze.Tensor)
