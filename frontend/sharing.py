@@ -15,6 +15,7 @@ NumPy owns, reference counts tell.
 
 from __future__ import annotations
 
+import mmap
 import weakref
 
 import numpy as np
@@ -47,6 +48,30 @@ def array_of(handle: Handle) -> np.ndarray:
         _ROOTS[storage] = weakref.ref(root)
     handle.flags |= EXPOSED
     return np.ndarray(handle.type.shape, handle.type.dtype.numpy, root)
+
+
+def move_to_shared_memory(handle: Handle) -> None:
+    """Give a value memory that processes forked from now on share.
+
+    Args:
+        handle: of a value that is in memory.
+    """
+    storage = handle.storage
+    assert isinstance(storage, engine.Storage)
+    block = np.frombuffer(mmap.mmap(-1, max(storage.nbytes, 1)), np.uint8)[: storage.nbytes]
+    block[:] = np.asarray(storage)
+    handle.storage = engine.Storage.from_numpy(block)
+    handle.flags |= EXPOSED
+
+
+def in_shared_memory(handle: Handle) -> bool:
+    """Whether a value is in memory of `move_to_shared_memory`."""
+    array = handle.storage.owner if isinstance(handle.storage, engine.Storage) else None
+    while isinstance(array, np.ndarray):
+        array = array.base
+    if isinstance(array, memoryview):
+        array = array.obj
+    return isinstance(array, mmap.mmap)
 
 
 def is_exposed(handle: Handle) -> bool:

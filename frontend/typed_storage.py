@@ -84,8 +84,14 @@ class TypedStorage:
         return TypedStorage(from_array(self._array.copy()), self.dtype)
 
     def is_shared(self) -> bool:
-        """Whether other processes see the memory: False."""
-        return False
+        """Whether forked processes see the memory."""
+        shared: bool = self._owner.is_shared()
+        return shared
+
+    def share_memory_(self) -> TypedStorage:
+        """Move the numbers to memory that forked processes share."""
+        self._owner.share_memory_()
+        return self
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TypedStorage) and self.data_ptr() == other.data_ptr()
@@ -101,7 +107,8 @@ class TypedStorage:
         )
 
 
-def _root(tensor: Tensor) -> Tensor:
+def root_of(tensor: Tensor) -> Tensor:
+    """The tensor whose memory a view shows (or itself)."""
     while tensor._base is not None:
         tensor = tensor._base
     return tensor
@@ -109,12 +116,12 @@ def _root(tensor: Tensor) -> Tensor:
 
 def storage(self: Tensor) -> TypedStorage:
     """The memory that this tensor and its views share."""
-    return TypedStorage(_root(self), self.dtype)
+    return TypedStorage(root_of(self), self.dtype)
 
 
 def untyped_storage(self: Tensor) -> TypedStorage:
     """The same memory as bytes."""
-    return TypedStorage(_root(self), u8)
+    return TypedStorage(root_of(self), u8)
 
 
 def is_storage(obj: Any) -> bool:

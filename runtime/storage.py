@@ -263,6 +263,11 @@ class Storage:
         return isinstance(self._owner, np.ndarray)
 
     @property
+    def owner(self) -> NDArray[Any] | None:
+        """The array that shared memory belongs to."""
+        return self._owner if isinstance(self._owner, np.ndarray) else None
+
+    @property
     def readonly(self) -> bool:
         """Whether the memory belongs to an array that must not be written to."""
         return isinstance(self._owner, np.ndarray) and not self._owner.flags.writeable

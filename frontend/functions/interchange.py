@@ -10,11 +10,14 @@ import numpy as np
 
 from braze import copying, dlpack, typed_storage
 from braze.autograd.modes import no_grad
+from braze.capture import flush as sync
+from braze.capture import materialise
 from braze.devices import check_device
 from braze.functions import tensor_types
 from braze.functions.creation import from_numpy, tensor
 from braze.ir.dtypes import bf16
 from braze.layouts import check_memory_format, layout, strided
+from braze.sharing import in_shared_memory, move_to_shared_memory
 from braze.tensors import Tensor
 
 # Python ------------------------------------------------------------------------------------------
@@ -150,6 +153,26 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor
     raise RuntimeError(f"Tensor.cuda(): {device} is not a GPU")
 
 
+def share_memory_(self: Tensor) -> Tensor:
+    """Move the elements (of a view: its base's) to memory that forked processes share. A sync
+    point.
+
+    In-place operations of one process are seen by the others at once. Other ways of sending a
+    tensor to a process, as by a queue, copy it.
+    """
+    root = typed_storage.root_of(self)
+    if not in_shared_memory(root._handle):
+        sync()
+        materialise(root._handle)
+        move_to_shared_memory(root._handle)
+    return self
+
+
+def is_shared(self: Tensor) -> bool:
+    """Whether `share_memory_` was called for this memory."""
+    return in_shared_memory(typed_storage.root_of(self)._handle)
+
+
 def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
     """The tensor on a device, in the array API standard's words.
 
@@ -212,7 +235,8 @@ def _itemsize(self: Tensor) -> int:
 
 _NAMED = (
     is_nonzero, apply_, map_, is_complex, is_floating_point, is_signed, is_same_size, get_device,
-    cuda, to_device, pin_memory, is_pinned, contiguous, is_contiguous, as_subclass,
+    cuda, to_device, share_memory_, is_shared, pin_memory, is_pinned, contiguous, is_contiguous,
+    as_subclass,
 )  # fmt: skip
 
 METHODS: dict[str, Any] = {

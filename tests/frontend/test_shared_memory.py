@@ -1,6 +1,7 @@
 """Tensors and NumPy arrays on one memory: both sides see each other's writes, at once."""
 
 import gc
+import os
 
 import numpy as np
 import pytest
@@ -303,3 +304,48 @@ def test_array_protocol():
     assert x[0, 1].item() == 9 and buffer.format == "f" and buffer.shape == (2, 3)
     with pytest.raises(BufferError, match="bfloat16"):
         half.__buffer__(0)
+
+
+def in_child(work):
+    """Run something in a forked process."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1]
+
+
+def test_forked_processes_share():
+    braze.config.tier = "interpret"  # a forked process has no threads
+    x = braze.arange(6.0).reshape(2, 3).clone()
+    row = x[1]
+    assert not x.is_shared() and not row.storage().is_shared()
+    assert row.share_memory_() is row and x.is_shared() and row.is_shared()
+    address = x.data_ptr()
+    assert x.share_memory_().data_ptr() == address and x.storage().share_memory_().is_shared()
+    assert x.tolist() == [[0, 1, 2], [3, 4, 5]]
+    pending = x * 2
+    assert in_child(lambda: x.add_(10)) == 0
+    assert x.tolist() == [[10, 11, 12], [13, 14, 15]] and row.tolist() == [13, 14, 15]
+    assert pending.tolist() == [[0, 2, 4], [6, 8, 10]]
+    x.mul_(2)
+    assert x.data_ptr() == address and x.is_shared() and not (x + 0).is_shared()
+
+
+def test_a_module_shares_its_state():
+    braze.config.tier = "interpret"
+    net = braze.nn.BatchNorm1d(2)
+    assert net.share_memory() is net and net.running_mean.is_shared()
+
+    def train():
+        loss = (net(braze.arange(4.0).reshape(2, 2)) * braze.tensor([1.0, 2.0])).sum()
+        loss.backward()
+        braze.optim.SGD(net.parameters(), lr=1.0).step()
+
+    assert in_child(train) == 0
+    assert net.bias.tolist() == [-2, -4] and net.num_batches_tracked.item() == 1
+    assert net.bias.grad is None

@@ -268,6 +268,12 @@ class ModuleTree:
         check_device("cuda" if device is None else device)
         return self
 
+    def share_memory(self: Self) -> Self:
+        """Move the parameters and buffers to memory that forked processes share."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensor.share_memory_()
+        return self
+
     def cpu(self: Self) -> Self:
         """Move everything to the CPU, where it is."""
         return self
