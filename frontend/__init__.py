@@ -13,9 +13,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = (
-    "aot autograd capture codegen compiled datasets engine functions handle inspection ir nn optim "
-    "passes printing "
-    "random runtime sites structure tensors tracing utils"
+    "aot array_api autograd capture codegen compiled copying cuda datasets devices dlpack "
+    "dtype_info engine functions handle inspection ir layouts nn optim passes printing "
+    "public_types random runtime sharing sites sizes structure tensors testing tracing "
+    "typed_storage utils"
 ).split()
 
 

@@ -30,6 +30,7 @@ from braze.inspection import inspect
 from braze.ir import dtypes
 from braze.ir.dtypes import DType as dtype
 from braze.ir.dtypes import promote as promote_types
+from braze.public_types import NAMES as _TYPE_NAMES
 from braze.tensors import Size, Tensor
 
 _FUNCTIONS: dict[str, Any] = {}
@@ -50,6 +51,7 @@ for _module in _MODULES:
             if getattr(_value, "__module__", "") in (_module.__name__, "braze.random"):
                 _FUNCTIONS[_name] = _value
 _FUNCTIONS |= pointwise.UNARY
+_FUNCTIONS |= _TYPE_NAMES
 globals().update(_FUNCTIONS)
 
 config = engine.config

@@ -23,13 +23,14 @@ from sys import getrefcount
 from typing import Any
 
 from braze import engine
-from braze.handle import BUFFER, NUMBER, PARAM, Handle
+from braze.handle import BUFFER, EXPOSED, NUMBER, PARAM, Handle
 from braze.ir.dtypes import f32
 from braze.ir.errors import BrazeError
 from braze.ir.graph import Graph, Location, Node, Role, Value
 from braze.ir.op import AttributeValue, Op, check_attributes
 from braze.ir.ops.creation import constant as constant_op
 from braze.ir.types import TensorType, tensor_type
+from braze.sharing import is_exposed, snapshot
 from braze.sites import Site, current_scope, location_of, user_site, with_place
 
 MOST_STATES = (
@@ -197,7 +198,7 @@ class Tracer:
     """A thread's capture state. Threads capture separately; a value that crosses over forces a
     sync."""
 
-    __slots__ = ("grad_enabled", "lock", "pending", "site", "tier")
+    __slots__ = ("grad_enabled", "lock", "pending", "site", "tier", "whole")
 
     def __init__(self) -> None:
         self.tier: engine.Tier | None = None  # overrides `config.tier` for what this thread runs
@@ -205,6 +206,7 @@ class Tracer:
         self.pending = Pending(self)
         self.site: Site | None = None  # while the backward pass captures: the forward operation's
         self.grad_enabled = True
+        self.whole = False  # while a function becomes one graph: nothing may run in between
 
     def flush(self) -> None:
         """Run what is pending, if anything is."""
@@ -295,10 +297,14 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
     """
     tracer = _LOCAL.tracer
     site = tracer.site or user_site(depth)
+    at_once = False
     while True:
         pending = tracer.pending
         for handle in operands:
             if handle.pending is not pending:
+                if handle.flags & EXPOSED and not tracer.whole:
+                    operands, at_once = _shield(operands, pending)
+                    break
                 pending.register(handle)
         key: Any
         if len(operands) == 2:
@@ -330,9 +336,30 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
                 del new, handle
         if tracer.pending is pending:
             break
-    if slot >= engine.config.trace_limit or engine.config.eager:
+    if at_once or slot >= engine.config.trace_limit or engine.config.eager:
         tracer.flush()
     return results
+
+
+def _shield(operands: Sequence[Handle], pending: Pending) -> tuple[Sequence[Handle], bool]:
+    """Make all operands inputs, copies of those whose memory others may change meanwhile.
+
+    Returns:
+        The operands (the same list, if it is one), and whether one of them is too large to copy, so
+        that the operation must run at once.
+    """
+    shielded = operands if isinstance(operands, list) else list(operands)
+    at_once = False
+    for position, handle in enumerate(shielded):
+        if handle.flags & EXPOSED and is_exposed(handle):
+            copied = snapshot(handle)
+            if copied is None:
+                at_once = True
+            else:
+                handle = shielded[position] = copied
+        if handle.pending is not pending:
+            pending.register(handle)
+    return shielded, at_once
 
 
 def constant(value: float | int | bool, like: TensorType) -> Handle:

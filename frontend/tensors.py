@@ -21,24 +21,14 @@ import numpy as np
 from braze import engine
 from braze.autograd.tape import TapeNode, record
 from braze.capture import Call, call_of, capture, constant, materialise, tracer
-from braze.handle import PARAM, Handle, concrete, replace_in_place
+from braze.devices import device, device_named
+from braze.handle import EXPOSED, PARAM, Handle, concrete, replace_in_place
 from braze.ir.dtypes import DType, bf16, bool_, from_numpy
 from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
 from braze.ir.types import TensorType, tensor_type
-
-
-class Size(tuple[int, ...]):
-    """A tensor's shape: a tuple that prints as in PyTorch and can count elements."""
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        """The product of the sizes."""
-        return int(np.prod(self, dtype=np.int64))
-
-    def __repr__(self) -> str:
-        return f"braze.Size({list(self)})"
+from braze.sharing import array_of, is_exposed
+from braze.sizes import Size
 
 
 class Tensor:
@@ -107,11 +97,10 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
+        from braze.copying import retype
         from braze.functions.creation import legacy_tensor
 
-        if cls is Tensor:
-            return legacy_tensor(*args, **kwargs)
-        return object.__new__(cls)
+        return retype(legacy_tensor(*args, **kwargs), cls)
 
     # Value ----------------------------------------------------------------------------------------
 
@@ -120,14 +109,15 @@ class Tensor:
         base = self._base
         if base is not None:
             handle = base._current()
-            if handle is not self._seen:
+            if handle is not self._seen or (handle.flags & EXPOSED and self._view is not None):
                 if self._view is None:
                     self._handle = handle
                 else:
                     new = _tracked(self._view, base)
                     self._handle = new._handle
-                    self._node, self._index = new._node, new._index
-                    self._requires_grad = new._requires_grad
+                    if self._node is not None or new._node is not None:
+                        self._node, self._index = new._node, new._index
+                        self._requires_grad = new._requires_grad
                 self._seen = handle
         return self._handle
 
@@ -174,8 +164,31 @@ class Tensor:
         storage = materialise(handle)
         return storage.array(handle.type.dtype.numpy, handle.type.shape)
 
+    def _exposed(self) -> np.ndarray:
+        """An array for others to keep, on this tensor's memory; a view's is on its base's."""
+        base = self._base
+        if base is not None:
+            array = base._exposed()
+            view = self._view
+            if view is None:
+                return array
+            assert view.op.evaluate is not None
+            moved = view.op.evaluate(array, **view.attributes)
+            if np.may_share_memory(moved, array):
+                return np.asarray(moved)
+            # NumPy had to copy for this shape: then the view's own memory it is.
+        handle = self._current()
+        materialise(handle)
+        pending = handle.pending
+        if pending is not None and pending is pending.tracer.pending:
+            pending.tracer.flush()  # it reads the memory as it is now
+        return array_of(handle)
+
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """The elements as a NumPy array sharing this tensor's memory. A sync point.
+
+        What is written to one side from then on is seen by the other at once. A bfloat16 tensor
+        gives an array of `ml_dtypes.bfloat16`.
 
         Raises:
             RuntimeError: the tensor requires a gradient (use ``.detach().numpy()`` or
@@ -186,11 +199,15 @@ class Tensor:
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
                 "instead."
             )
-        return self._numpy()
+        return self._exposed()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ValueError(
+                    f"unable to avoid a copy: the tensor is {array.dtype}, wanted is {dtype}"
+                )
             return array.astype(dtype)
         return array.copy() if copy else array
 
@@ -223,17 +240,6 @@ class Tensor:
             )
         return bool(self._numpy().reshape(-1)[0])
 
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self.dtype.is_floating_point:
-            raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self.item())
-
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of a 0-d tensor")
@@ -249,37 +255,12 @@ class Tensor:
 
         return format_tensor(self)
 
-    def __format__(self, spec: str) -> str:
-        if spec and self._handle.type.numel == 1:
-            return format(self.item(), spec)
-        return object.__format__(self, spec)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if id(self) in memo:
-            copied: Tensor = memo[id(self)]
-            return copied
-        if self._node is not None:
-            raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
-                "protocol"
-            )
-        new = _rebuild(type(self), np.array(self._numpy()), self._requires_grad, self._handle.flags)
-        memo[id(self)] = new
-        if self._grad is not None:
-            new._grad = self._grad.__deepcopy__(memo)
-        new.__dict__.update(self.__dict__)
-        return new
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        array = np.array(self._numpy())
-        return _rebuild, (type(self), array, self._requires_grad, self._handle.flags & ~1)
-
     # Type -----------------------------------------------------------------------------------------
 
     @property
     def shape(self) -> Size:
         """The sizes of the dimensions."""
-        return Size(self._handle.type.shape)
+        return tuple.__new__(Size, self._handle.type.shape)
 
     @property
     def dtype(self) -> DType:
@@ -287,9 +268,9 @@ class Tensor:
         return self._handle.type.dtype
 
     @property
-    def device(self) -> str:
+    def device(self) -> device:
         """Where the elements are."""
-        return self._handle.type.device
+        return device_named(self._handle.type.device)
 
     @property
     def ndim(self) -> int:
@@ -319,16 +300,10 @@ class Tensor:
         """Bytes of one element."""
         return self.dtype.itemsize
 
-    def is_floating_point(self) -> bool:
-        """Whether the elements are floating-point numbers."""
-        return self.dtype.is_floating_point
-
-    def is_contiguous(self) -> bool:
-        """True: every value is row-major in memory; views are derived when they are read."""
-        return True
-
     def data_ptr(self) -> int:
         """The address of the first element. A sync point."""
+        if self._base is not None:
+            return int(self._exposed().ctypes.data)
         return int(materialise(self._current()).address)
 
     # Gradients ------------------------------------------------------------------------------------
@@ -419,6 +394,7 @@ class Tensor:
         flags = self._handle.flags & PARAM
         source = value._current()
         if source.storage is not None and flags:
+            flags |= source.flags & EXPOSED
             handle = concrete(source.type, materialise(source), flags)
         else:
             handle = source
@@ -597,6 +573,8 @@ def _take_memory(old: Handle, new: Handle) -> None:
         np.copyto(target.array(dtype, shape), source)
         new.storage = target
     replace_in_place(old, new)
+    if new.flags & EXPOSED and new.storage is None and not tracer().whole and is_exposed(old):
+        tracer().flush()
 
 
 def from_array(array: np.ndarray, flags: int = 0) -> Tensor:
@@ -608,16 +586,3 @@ def from_array(array: np.ndarray, flags: int = 0) -> Tensor:
 def type_of_array(array: np.ndarray) -> TensorType:
     """The tensor type of a NumPy array."""
     return tensor_type(from_numpy(array.dtype), array.shape)
-
-
-def _rebuild(kind: type[Tensor], array: np.ndarray, requires_grad: bool, flags: int) -> Tensor:
-    """Unpickle or copy a tensor."""
-    plain = from_array(array, flags)
-    plain._requires_grad = requires_grad
-    if kind is Tensor:
-        return plain
-    tensor = _new(kind)
-    for name in Tensor.__slots__:
-        if not name.startswith("__") and hasattr(plain, name):
-            setattr(tensor, name, getattr(plain, name))
-    return tensor

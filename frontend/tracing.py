@@ -74,11 +74,15 @@ def trace(
         )
     before = {id(t._current()): (label, t) for label, t in known.items()}
     drawn = default_generator.position
-    if grad:
-        result = function(*args, **kwargs)
-    else:
-        with no_grad():
+    tracer().whole = True
+    try:
+        if grad:
             result = function(*args, **kwargs)
+        else:
+            with no_grad():
+                result = function(*args, **kwargs)
+    finally:
+        tracer().whole = False
     if tracer().pending is not pending:
         raise RuntimeError(
             "the function read a tensor's value while it ran (item(), bool(), print, numpy()), so "

@@ -35,6 +35,11 @@ class DType:
         return self.kind == "float"
 
     @property
+    def is_complex(self) -> bool:
+        """False: there are no complex dtypes."""
+        return False
+
+    @property
     def is_integer(self) -> bool:
         """True for signed and unsigned integers, False for bool."""
         return self.kind in ("int", "uint")

@@ -263,9 +263,28 @@ class Storage:
         return isinstance(self._owner, np.ndarray)
 
     @property
+    def owner(self) -> NDArray[Any] | None:
+        """The array that shared memory belongs to."""
+        return self._owner if isinstance(self._owner, np.ndarray) else None
+
+    @property
     def readonly(self) -> bool:
         """Whether the memory belongs to an array that must not be written to."""
         return isinstance(self._owner, np.ndarray) and not self._owner.flags.writeable
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether something else may refer to the shared memory: the array itself, one that it is a
+        view of, or whoever is not NumPy."""
+        array = self._owner
+        if not isinstance(array, np.ndarray):
+            return False
+        held = 3  # by the slot or by the array before, by `array`, by the call
+        while isinstance(array, np.ndarray):
+            if sys.getrefcount(array) > held:
+                return True
+            array = array.base  # type: ignore[assignment]
+        return array is not None
 
     @property
     def __array_interface__(self) -> dict[str, Any]:

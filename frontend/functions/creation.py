@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import reduce
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
 from braze.capture import call_of
-from braze.functions.movement import expand, sizes_of
+from braze.devices import check_device
+from braze.functions.movement import expand, permute, reshape, sizes_of
 from braze.functions.promotion import get_default_dtype, number_dtype, scalar
-from braze.ir.dtypes import DType, f64, i64
+from braze.handle import EXPOSED
+from braze.ir.dtypes import DType, f64, i64, promote
+from braze.ir.dtypes import from_numpy as dtype_of_numpy
 from braze.ir.op import op_named
-from braze.tensors import Tensor, apply, from_array
+from braze.tensors import Tensor, apply, from_array, view_of
 
+_PYTHON_NUMBERS = {bool, int, float}
 _FULL, _IOTA = op_named("full"), op_named("iota")
-
-
-def check_device(device: Any) -> None:
-    """The devices of this build: the CPU.
-
-    Raises:
-        RuntimeError: any other device.
-    """
-    if device is not None and str(device) != "cpu":
-        raise RuntimeError(f"device {device!r} is not available; this machine has: cpu")
 
 
 def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
@@ -44,7 +41,12 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
                 raise ValueError(
                     f"expected a rectangular nested sequence of numbers: {error}"
                 ) from None
-            if array.dtype.kind == "f" or array.size == 0 and dtype is None:
+            found: set[DType] = set()
+            if dtype is None and isinstance(data, (list, tuple)) and array.dtype.kind in "biuf":
+                found = _dtypes_in(data)
+            if found:
+                array = array.astype(reduce(promote, found).numpy)
+            elif array.dtype.kind == "f" or array.size == 0 and dtype is None:
                 array = array.astype(get_default_dtype().numpy)
         if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
             raise TypeError(f"new(): invalid data type '{type(data).__name__}' ({array.dtype})")
@@ -53,7 +55,27 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
+def _dtypes_in(data: Sequence[Any]) -> set[DType]:
+    """The dtypes of the numbers in a nested sequence: a Python float has the default one."""
+    kinds = set(map(type, data))
+    if kinds <= _PYTHON_NUMBERS:
+        return {number_dtype(kind()) for kind in kinds}
+    found = set()
+    for item in data:
+        if isinstance(item, (list, tuple)):
+            found |= _dtypes_in(item)
+        elif isinstance(item, (np.ndarray, np.generic)):
+            found.add(dtype_of_numpy(item.dtype))
+        elif isinstance(item, (int, float)):
+            found.add(number_dtype(item))
+        else:
+            found |= _dtypes_in(np.asarray(item).tolist())
+    return found
+
+
 def _holds_tensors(data: Sequence[Any]) -> bool:
+    if set(map(type, data)) <= _PYTHON_NUMBERS:
+        return False
     return any(
         isinstance(item, Tensor) or isinstance(item, (list, tuple)) and _holds_tensors(item)
         for item in data
@@ -89,7 +111,10 @@ def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tens
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor that shares the array's memory if it is row-major and writable, else a copy.
+    """A tensor that shares the array's memory: what is written to one side is seen by the other.
+
+    Arrays that are not row-major are shared as views where they are a permutation or a part of one
+    that is. An array that is read-only, of foreign byte order, or otherwise strided is copied.
 
     Raises:
         TypeError: no array, or of a dtype that tensors do not have.
@@ -97,16 +122,78 @@ def from_numpy(array: np.ndarray) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-    shared = native.flags.c_contiguous and native.flags.writeable
-    return from_array(native if shared else np.array(native, order="C"))
+    if not native.flags.writeable:
+        return from_array(np.array(native, order="C"))
+    if native.flags.c_contiguous:
+        return from_array(native, EXPOSED)
+    view = _view_on(native)
+    return from_array(np.array(native, order="C")) if view is None else view
+
+
+def _view_on(array: np.ndarray) -> Tensor | None:
+    """A tensor on a strided array, as a view of one on row-major memory; None where there is no
+    such memory."""
+    order = sorted(range(array.ndim), key=lambda d: -array.strides[d])
+    sorted_array = array.transpose(order)
+    back = [order.index(d) for d in range(array.ndim)]
+    if sorted_array.flags.c_contiguous:
+        return permute(from_array(sorted_array, EXPOSED), back)
+    base = array.base
+    if not isinstance(base, np.ndarray) or base.dtype != array.dtype:
+        return None
+    if not (base.flags.c_contiguous and base.flags.writeable and base.size and array.size):
+        return None
+    flat = base.reshape(-1)
+    # Rows that fill the memory, or else rows as long as the part's first stride.
+    found = _part_of(flat, sorted_array, len(flat)) or _part_of(flat, sorted_array, 0)
+    if found is None:
+        return None
+    block, starts, stops, steps = found
+    call = call_of(op_named("slice"), starts=starts, stops=stops, steps=steps)
+    whole = from_array(block, EXPOSED)
+    return permute(reshape(view_of(call, whole), sorted_array.shape), back)
+
+
+def _part_of(flat: np.ndarray, part: np.ndarray, multiple: int) -> tuple[Any, ...] | None:
+    """A row-major block on flat memory, and the slice of it (starts, stops, steps) that shows a
+    part.
+
+    Args:
+        part: with falling strides.
+        multiple: of the block's first stride.
+    """
+    item = flat.itemsize
+    wanted = [(n, s // item) for n, s in zip(part.shape, part.strides, strict=True) if n > 1]
+    if any(stride <= 0 for _, stride in wanted):
+        return None
+    # The block's strides divide each other, and each of the part's is a multiple of one of them.
+    strides = list(accumulate((stride for _, stride in wanted), math.gcd, initial=multiple))[1:]
+    if any(a == b for a, b in pairwise(strides)):
+        return None
+    strides = strides or [1]
+    shape = [len(flat) // strides[0], *(a // b for a, b in pairwise(strides)), strides[-1]]
+    steps = [1] * len(shape)
+    offset = (part.__array_interface__["data"][0] - flat.__array_interface__["data"][0]) // item
+    starts = []
+    for stride in (*strides, 1):
+        starts.append(offset // stride)
+        offset %= stride
+    stops = [start + 1 for start in starts]
+    for dim, (size, stride) in enumerate(wanted):
+        steps[dim] = stride // strides[dim]
+        stops[dim] = starts[dim] + (size - 1) * steps[dim] + 1
+    if any(stop > size for stop, size in zip(stops, shape, strict=True)):
+        return None
+    block = flat[: math.prod(shape)].reshape(shape)
+    return block, tuple(starts), tuple(stops), tuple(steps)
 
 
 def legacy_tensor(*args: Any) -> Tensor:
     """`Tensor(2, 3)` (uninitialised) and `Tensor([1, 2])`, as in early PyTorch, in the default
     dtype."""
-    if len(args) == 1 and not isinstance(args[0], int):
-        return tensor(args[0], dtype=get_default_dtype())
-    return empty(*args) if args else empty(0)
+    from braze.functions.tensor_types import construct
+
+    return construct(args, get_default_dtype())
 
 
 def _finish(result: Tensor, requires_grad: bool) -> Tensor:
@@ -208,7 +295,7 @@ def arange(
         raise RuntimeError(
             f"upper bound and lower bound inconsistent with step sign: {start}, {end}, {step}"
         )
-    whole = all(isinstance(v, int) for v in (start, end, step))
+    whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
     dtype = dtype or (i64 if whole else get_default_dtype())
     count = int(np.ceil((end - start) / step))
     ramp = apply(call_of(_IOTA, shape=(count,), dim=0, dtype=i64 if whole else f64))
@@ -232,7 +319,7 @@ def eye(
     n: int, m: int | None = None, *, dtype: DType | None = None, requires_grad: bool = False
 ) -> Tensor:
     """The n x m matrix with ones on the diagonal."""
-    shape = (n, n if m is None else m)
+    shape = (int(n), int(n if m is None else m))
     rows = apply(call_of(_IOTA, shape=shape, dim=0, dtype=i64))
     columns = apply(call_of(_IOTA, shape=shape, dim=1, dtype=i64))
     return _finish((rows == columns).to(dtype or get_default_dtype()), requires_grad)

@@ -9,9 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from braze import random
-from braze.functions import comparison, indexing, linalg, movement, pointwise, reductions, scans
-from braze.functions.creation import check_device, full, ones, tensor, zeros
+from braze.functions import (
+    comparison,
+    indexing,
+    interchange,
+    linalg,
+    movement,
+    pointwise,
+    reductions,
+    scans,
+)
+from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
 from braze.functions.promotion import cast, scalar
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
@@ -93,7 +104,9 @@ def _operator(function: Callable[..., Tensor]) -> Callable[..., Any]:
 
     def method(self: Tensor, other: Any) -> Any:
         if not isinstance(other, (Tensor, int, float)):
-            return NotImplemented
+            if not isinstance(other, (np.ndarray, np.generic)):
+                return NotImplemented
+            other = other.item() if isinstance(other, np.generic) else as_tensor(other)
         return function(self, other)
 
     return method
@@ -141,11 +154,6 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return cast(self, other.dtype)
 
 
-def contiguous(self: Tensor) -> Tensor:
-    """The tensor itself: every value is row-major."""
-    return self
-
-
 def cpu(self: Tensor) -> Tensor:
     """The tensor on the CPU."""
     return self
@@ -187,13 +195,14 @@ def _methods() -> dict[str, Any]:
     found |= scans.METHODS
     found |= {f"{name}_": _inplace(function) for name, function in pointwise.UNARY.items()}
     found |= {f"{name}_": _inplace(getattr(pointwise, name)) for name in INPLACE}
-    own = (copy_, fill_, zero_, to, type_as, contiguous, cpu, view)
+    own = (copy_, fill_, zero_, to, type_as, cpu, view)
     found |= {function.__name__: function for function in own}
     found |= _named(["uniform_", "normal_", "bernoulli_"], random)
     found |= {name: _cast_method(dtype) for name, dtype in CASTS.items()}
     found |= {"new_zeros": _new(zeros), "new_ones": _new(ones), "new_full": _new(full)}
     found["new_tensor"] = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
+    found |= interchange.METHODS
     found["T"] = property(movement.t)
     found["mT"] = property(lambda self: movement.transpose(self, -2, -1))
     return found
@@ -209,8 +218,8 @@ def _operators() -> dict[str, Any]:
         found[f"__i{symbol}__"] = _operator(_inplace(function))
     for symbol in ("eq", "ne", "lt", "le", "gt", "ge"):
         found[f"__{symbol}__"] = _operator(getattr(pointwise, symbol))
-    found["__matmul__"] = linalg.matmul
-    found["__rmatmul__"] = _reflected(linalg.matmul)
+    found["__matmul__"] = _operator(linalg.matmul)
+    found["__rmatmul__"] = _operator(_reflected(linalg.matmul))
     found["__neg__"] = pointwise.neg
     found["__abs__"] = pointwise.UNARY["abs"]
     found["__invert__"] = pointwise.UNARY["bitwise_not"]

@@ -12,6 +12,7 @@ from braze.functions.promotion import cast, result_type
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
+from braze.layouts import check_memory_format
 from braze.tensors import Tensor, apply, view_of
 
 _RESHAPE, _PERMUTE, _EXPAND = op_named("reshape"), op_named("permute"), op_named("expand")
@@ -20,7 +21,7 @@ _SLICE, _FLIP, _CONCAT = op_named("slice"), op_named("flip"), op_named("concat")
 
 def sizes_of(arguments: tuple[Any, ...]) -> tuple[int, ...]:
     """The ints of ``f(2, 3)`` or ``f((2, 3))``."""
-    if len(arguments) == 1 and not isinstance(arguments[0], (int, Tensor)):
+    if len(arguments) == 1 and not hasattr(arguments[0], "__index__"):
         arguments = tuple(arguments[0])
     return tuple(int(size) for size in arguments)
 
@@ -169,8 +170,10 @@ def repeat(input: Tensor, *sizes: Any) -> Tensor:
     return clone(reshape(tiled, [c * n for c, n in zip(counts, shape, strict=True)]))
 
 
-def clone(input: Tensor) -> Tensor:
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """A copy with its own memory, through which gradients flow."""
+    if memory_format is not None:
+        check_memory_format(memory_format, input.ndim)
     return apply(call_of(_RESHAPE, shape=input._handle.type.shape), input)  # type: ignore[no-any-return]
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from braze.capture import call_of
 from braze.handle import number
 from braze.ir.dtypes import DType, bool_, f32, i64, promote
@@ -48,9 +50,9 @@ def set_default_dtype(dtype: DType) -> None:
 
 def number_dtype(value: Number) -> DType:
     """The dtype that a Python number has on its own."""
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.bool_)):
         return bool_
-    return i64 if isinstance(value, int) else _Default.dtype
+    return i64 if isinstance(value, (int, np.integer)) else _Default.dtype
 
 
 def _higher(current: DType | None, candidate: DType) -> DType:
@@ -92,6 +94,8 @@ def cast(tensor: Tensor, dtype: DType) -> Tensor:
 
 def scalar(value: Number, dtype: DType) -> Tensor:
     """A Python number as a 0-d operand; it may differ in every call without a recompile."""
+    if isinstance(value, np.generic):
+        value = value.item()
     return wrap(number(tensor_type(dtype), value), None, 0)
 
 
@@ -106,7 +110,7 @@ def as_operands(name: str, *operands: Any, floating: bool = False) -> list[Tenso
         TypeError: an operand is neither a tensor nor a number.
     """
     for operand in operands:
-        if not isinstance(operand, (Tensor, float, int)):
+        if not isinstance(operand, (Tensor, float, int, np.number, np.bool_)):
             raise TypeError(
                 f"[{name}] operands must be tensors or numbers, given {type(operand).__name__}"
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from braze.capture import call_of
 from braze.functions.pointwise import maximum, minimum
 from braze.functions.promotion import cast
@@ -30,9 +32,9 @@ def normalise_dims(name: str, dim: Dims, rank: int) -> tuple[int, ...]:
         DimensionError: one is out of range.
         RuntimeError: one is named twice.
     """
-    if dim is None or (not isinstance(dim, int) and len(dim) == 0):
+    if dim is None or (not isinstance(dim, (int, np.integer)) and len(dim) == 0):
         return tuple(range(rank))
-    given = (dim,) if isinstance(dim, int) else tuple(dim)
+    given = (int(dim),) if isinstance(dim, (int, np.integer)) else tuple(map(int, dim))
     dims = sorted(normalise_dimension(name, d, rank) for d in given)
     if len(set(dims)) != len(dims):
         raise RuntimeError(f"[{name}] a dimension appears multiple times in {list(given)}")

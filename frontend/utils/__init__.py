@@ -1,5 +1,5 @@
-"""Utilities around training: `braze.utils.data` loads data."""
+"""Utilities around training: `braze.utils.data` loads data, `braze.utils.dlpack` shares memory."""
 
-from braze.utils import data
+from braze.utils import data, dlpack
 
-__all__ = ["data"]
+__all__ = ["data", "dlpack"]

@@ -98,7 +98,7 @@ def test_parameters_have_their_own_memory_and_a_text():
     parameter = nn.Parameter(data)
     data.add_(1)
     assert parameter.tolist() == [1.0, 2.0] and parameter.requires_grad and parameter.is_leaf
-    assert repr(parameter) == "Parameter containing:\ntensor([1.0000, 2.0000], requires_grad=True)"
+    assert repr(parameter) == "Parameter containing:\ntensor([1., 2.], requires_grad=True)"
     assert not nn.Parameter(data, requires_grad=False).requires_grad
     with pytest.raises(RuntimeError, match="floating point"):
         nn.Parameter(braze.tensor([1]))
@@ -330,6 +330,7 @@ def test_extra_state_and_state_hooks():
 
 
 def test_deepcopy_and_pickle():
+    braze.manual_seed(0)  # one in some dozens draws has no unit that is on
     net = Net()
     x = braze.randn(2, 4)
     for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):

@@ -9,6 +9,7 @@ from braze.autograd.modes import no_grad
 from braze.functions.creation import check_device
 from braze.functions.methods import zero_
 from braze.functions.promotion import cast
+from braze.functions.tensor_types import dtype_of
 from braze.ir.dtypes import DType, bf16, f16, f32, f64
 from braze.nn.parameter import Parameter, set_value
 from braze.tensors import Tensor
@@ -236,9 +237,11 @@ class ModuleTree:
     def _floats_to(self: Self, dtype: DType) -> Self:
         return self._apply(lambda t: cast(t, dtype) if t.dtype.is_floating_point else t)
 
-    def type(self: Self, dst_type: DType) -> Self:
-        """Convert all parameters and buffers, integer ones too, to a dtype."""
-        return self._apply(lambda t: cast(t, dst_type))
+    def type(self: Self, dst_type: Any) -> Self:
+        """Convert all parameters and buffers, integer ones too, to a dtype, a tensor type or its
+        name."""
+        dtype = dtype_of(dst_type)
+        return self._apply(lambda t: cast(t, dtype))
 
     def float(self: Self) -> Self:
         """Convert the floating-point parameters and buffers to float32."""
@@ -255,6 +258,21 @@ class ModuleTree:
     def bfloat16(self: Self) -> Self:
         """Convert the floating-point parameters and buffers to bfloat16."""
         return self._floats_to(bf16)
+
+    def cuda(self: Self, device: Any = None) -> Self:
+        """Move everything to a GPU.
+
+        Raises:
+            RuntimeError: this machine has none that tensors can be on.
+        """
+        check_device("cuda" if device is None else device)
+        return self
+
+    def share_memory(self: Self) -> Self:
+        """Move the parameters and buffers to memory that forked processes share."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensor.share_memory_()
+        return self
 
     def cpu(self: Self) -> Self:
         """Move everything to the CPU, where it is."""

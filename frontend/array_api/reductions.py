@@ -1,0 +1,123 @@
+"""Reductions in the array API standard's signatures: `axis` may be a tuple, `keepdims` in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from braze.functions import movement
+from braze.functions import reductions as own
+from braze.functions.pointwise import ne
+from braze.functions.promotion import cast
+from braze.ir.dtypes import DType, i64
+from braze.tensors import Tensor
+
+Axis = int | Sequence[int] | None
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+def _standard(function: Callable[..., Any]) -> Callable[..., Any]:
+    FUNCTIONS[function.__name__.rstrip("_")] = function
+    return function
+
+
+def _dims(axis: Axis) -> Any:
+    return axis if axis is None or isinstance(axis, int) else tuple(axis)
+
+
+def _reduction(name: str, function: Callable[..., Tensor]) -> None:
+    def reduce(x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return function(x, _dims(axis), keepdims)
+
+    reduce.__name__, reduce.__doc__ = name, function.__doc__
+    _standard(reduce)
+
+
+_reduction("all", own.all)
+_reduction("any", own.any)
+_reduction("max", own.amax)
+_reduction("mean", own.mean)
+_reduction("min", own.amin)
+
+
+def _accumulation(name: str, function: Callable[..., Tensor]) -> None:
+    def accumulate(
+        x: Tensor, /, *, axis: Axis = None, dtype: DType | None = None, keepdims: bool = False
+    ) -> Tensor:
+        return function(x, _dims(axis), keepdims, dtype=dtype)
+
+    accumulate.__name__, accumulate.__doc__ = name, function.__doc__
+    _standard(accumulate)
+
+
+_accumulation("sum", own.sum)
+
+
+@_standard
+def prod(
+    x: Tensor, /, *, axis: Axis = None, dtype: DType | None = None, keepdims: bool = False
+) -> Tensor:
+    """The product of the elements."""
+    dims = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
+    kind = dtype or (x.dtype if x.dtype.is_floating_point else i64)
+    result = cast(x, kind)
+    for dim in sorted((d % x.ndim for d in dims), reverse=True):
+        result = own.prod(result, dim, keepdims, dtype=kind)
+    return result
+
+
+def _spread(name: str, function: Callable[..., Tensor]) -> None:
+    def spread(
+        x: Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
+    ) -> Tensor:
+        if correction != int(correction):
+            raise ValueError(f"{name}(): the correction must be a whole number, given {correction}")
+        return function(x, _dims(axis), keepdim=keepdims, correction=int(correction))
+
+    spread.__name__, spread.__doc__ = name, function.__doc__
+    _standard(spread)
+
+
+_spread("std", own.std)
+_spread("var", own.var)
+
+
+def _place(name: str, function: Callable[..., Tensor]) -> None:
+    def place(x: Tensor, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        if axis is None and keepdims:
+            return movement.reshape(function(x), (1,) * x.ndim)
+        return function(x, axis, keepdims)
+
+    place.__name__, place.__doc__ = name, function.__doc__
+    _standard(place)
+
+
+_place("argmax", own.argmax)
+_place("argmin", own.argmin)
+
+
+@_standard
+def count_nonzero(x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """How many elements are not zero."""
+    return own.sum(ne(x, 0), _dims(axis), keepdims)
+
+
+@_standard
+def diff(
+    x: Tensor,
+    /,
+    *,
+    axis: int = -1,
+    n: int = 1,
+    prepend: Tensor | None = None,
+    append: Tensor | None = None,
+) -> Tensor:
+    """The n-th differences of neighbours along a dimension."""
+    parts = [part for part in (prepend, x, append) if part is not None]
+    result = movement.cat(parts, axis) if len(parts) > 1 else x
+    for _ in range(n):
+        size = result.shape[axis]
+        later = movement.narrow(result, axis, min(1, size), max(size - 1, 0))
+        result = later - movement.narrow(result, axis, 0, max(size - 1, 0))
+    return result

@@ -1,0 +1,122 @@
+"""Early PyTorch's names for tensor types: `FloatTensor` and its like.
+
+They construct (`FloatTensor(2, 3)`, `LongTensor([1, 2])`), convert (`x.type(DoubleTensor)`), and
+`isinstance(x, FloatTensor)` asks for the dtype. No tensor is an instance of them otherwise: all are
+`braze.Tensor`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braze.functions.creation import empty, tensor
+from braze.functions.promotion import cast, set_default_dtype
+from braze.ir import dtypes
+from braze.ir.dtypes import DType
+from braze.tensors import Size, Tensor
+
+_NAMES = {
+    dtypes.bool_: "Bool",
+    dtypes.u8: "Byte",
+    dtypes.u32: "UInt32",
+    dtypes.i8: "Char",
+    dtypes.i16: "Short",
+    dtypes.i32: "Int",
+    dtypes.i64: "Long",
+    dtypes.f16: "Half",
+    dtypes.bf16: "BFloat16",
+    dtypes.f32: "Float",
+    dtypes.f64: "Double",
+}
+
+
+def construct(arguments: tuple[Any, ...], dtype: DType) -> Tensor:
+    """What a legacy constructor makes: of sizes, of a `Size`, or of data.
+
+    Raises:
+        TypeError: the data are one number that is not a size, or a tensor of another dtype.
+    """
+    if len(arguments) == 1:
+        (data,) = arguments
+        if isinstance(data, Size):
+            return empty(data, dtype=dtype)
+        if isinstance(data, Tensor):
+            if data.dtype is not dtype:
+                raise TypeError(
+                    f"expected a tensor of {dtype!r} (got one of {data.dtype!r}); use .to() to cast"
+                )
+            return data.detach()
+        if not isinstance(data, int):
+            if not hasattr(data, "__len__"):
+                raise TypeError(f"new(): data must be a sequence (got {type(data).__name__})")
+            return tensor(data, dtype=dtype)
+    return empty(*arguments, dtype=dtype) if arguments else empty(0, dtype=dtype)
+
+
+class _TensorType(type):
+    """The class of `FloatTensor` and its like."""
+
+    dtype: DType
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Tensor) and instance.dtype is cls.dtype
+
+    def __call__(cls, *arguments: Any) -> Tensor:
+        return construct(arguments, cls.dtype)
+
+    def __repr__(cls) -> str:
+        return f"<class 'braze.{cls.__name__}'>"
+
+
+def _tensor_type(dtype: DType) -> Any:
+    name = f"{_NAMES[dtype]}Tensor"
+    doc = f"Tensors of {dtype!r}: construct one, or ask with `isinstance`."
+    return _TensorType(name, (), {"dtype": dtype, "__doc__": doc, "__module__": "braze"})
+
+
+TYPES: dict[str, Any] = {f"{_NAMES[dtype]}Tensor": _tensor_type(dtype) for dtype in dtypes.ALL}
+
+
+def type_name(dtype: DType) -> str:
+    """As in ``"braze.FloatTensor"``."""
+    return f"braze.{_NAMES[dtype]}Tensor"
+
+
+def dtype_of(kind: Any) -> DType:
+    """The dtype that a dtype, a tensor type or the name of one means.
+
+    Raises:
+        ValueError: the name is not known. TypeError: it is something else.
+    """
+    if isinstance(kind, DType):
+        return kind
+    if isinstance(kind, _TensorType):
+        return kind.dtype
+    if kind is Tensor:
+        return dtypes.f32
+    if isinstance(kind, str):
+        module, _, name = kind.rpartition(".")
+        if module in ("braze", "torch") and name == "Tensor":
+            return dtypes.f32
+        if module in ("braze", "torch") and name in TYPES:
+            return dtype_of(TYPES[name])
+        raise ValueError(f"invalid type: '{kind}'")
+    raise TypeError(f"a dtype, a tensor type or its name was expected, given {kind!r}")
+
+
+def set_default_tensor_type(t: Any) -> None:
+    """Set the default dtype by a floating-point tensor type or its name."""
+    set_default_dtype(dtype_of(t))
+
+
+def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """The name of the tensor's type, or the tensor cast to a dtype, a tensor type or its name."""
+    return type_name(self.dtype) if dtype is None else cast(self, dtype_of(dtype))
+
+
+def new(self: Tensor, *arguments: Any) -> Tensor:
+    """A tensor of this dtype of the given sizes, or with the given data."""
+    return construct(arguments, self.dtype)
+
+
+METHODS = {"type": type_, "new": new}
