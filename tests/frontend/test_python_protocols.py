@@ -150,6 +150,7 @@ def test_dtypes_of_nested_data(data, dtype):
     assert braze.tensor(data, dtype=braze.int32).dtype is braze.int32
 
 
+@pytest.mark.filterwarnings("ignore:Creating a tensor from a list")
 @pytest.mark.parametrize(("data", "dtype"), NESTED)
 def test_dtypes_of_nested_data_are_those_of_torch(data, dtype):
     torch = pytest.importorskip("torch")
