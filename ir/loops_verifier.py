@@ -7,10 +7,11 @@ loops may be parallel or vectorised, affine addresses without guards, placements
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from braze.ir.dtypes import DType, f32, f64
+from braze.ir.dtypes import DType, f32, f64, i64
 from braze.ir.errors import BrazeError, VerifyError
 from braze.ir.index import DataIndex, Index, LoopVar
 from braze.ir.loops import (
@@ -32,6 +33,7 @@ from braze.ir.loops import (
     Program,
     Reduce,
     Ref,
+    Sort,
     Statement,
     Store,
 )
@@ -120,6 +122,8 @@ class _Verifier:
                     self.statement = statement
                     self.fail("a loop in chunks must be the kernel's only statement")
             self.block(kernel.body)
+        elif isinstance(kernel, Sort):
+            self.sort(kernel)
         else:
             self.contraction(kernel)
 
@@ -316,6 +320,26 @@ class _Verifier:
                 self.fail(f"no operand depends on the inner dimension {var}")
         self.scope = [var for var in self.scope if var not in inner]
         self.names = {"acc": kernel.dtype}
+        self.block(kernel.stores)
+
+    # Sorts ----------------------------------------------------------------------------------------
+
+    def sort(self, kernel: Sort) -> None:
+        for var in (*kernel.rows, kernel.along):
+            self.enter(var)
+        self.expression(kernel.key)
+        self.scope.pop()
+        self.enter(kernel.rank)
+        if kernel.rank.extent > kernel.along.extent:
+            self.fail(f"{kernel.rank.extent} places are wanted of {kernel.along.extent} keys")
+        if not 1 <= kernel.chunks <= max(math.prod(var.extent for var in kernel.rows), 1):
+            self.fail(f"the rows cannot be cut into {kernel.chunks} chunks")
+        if not kernel.stores:
+            self.fail("a sort without a store does nothing")
+        self.names = {"key": kernel.key.dtype, "position": i64}
+        for store in kernel.stores:
+            if store.accumulate:
+                self.fail("a sort does not accumulate")
         self.block(kernel.stores)
 
     def operand(self, kernel: Contraction, access: Access) -> None:

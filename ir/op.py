@@ -49,6 +49,7 @@ Category = Literal[
     "scatter",
     "creation",
     "random",
+    "sort",
     "check",
     "fusion",
     "composite",

@@ -116,6 +116,8 @@ class Rules:
             return fault
         if p.kind == "scatter":
             return "a scatter writes where its data say, so its readers must wait for all of it"
+        if p.kind == "sort":
+            return "a sort knows none of its results before it has read all of a row"
         moved = self._as_moved(p, c)
         if moved is not None:
             return moved

@@ -1,7 +1,8 @@
 """The op table: importing this declares every operation.
 
-`pointwise`, `reduce`, `movement`, `contract`, `creation` and `indexing` hold the primitives, which
-code is generated for. The other modules hold composites, which decompose into them.
+`pointwise`, `reduce`, `movement`, `contract`, `creation`, `indexing` and `sorting` hold the
+primitives, which code is generated for. The other modules hold composites, which decompose into
+them.
 """
 
 from braze.ir.ops import (
@@ -28,6 +29,7 @@ from braze.ir.ops import (
     reduce,
     reductions,
     shapes,
+    sorting,
 )
 
 __all__ = [
@@ -54,4 +56,5 @@ __all__ = [
     "reduce",
     "reductions",
     "shapes",
+    "sorting",
 ]

@@ -1,0 +1,91 @@
+"""How a row is sorted: by ranks, by digits or by selection. In: a `Sort`.  Out: a `SortPlan`.
+
+    ranks    each record is compared with all others, in vectors, and their count is its place:
+             without a branch, the fastest for short rows
+    radix    records are distributed by one digit of the key after the other, the lowest first, each
+             time in order of their counted digits (Knuth, "The Art of Computer Programming",
+             vol. 3, 5.2.5)
+    select   the best few so far are kept in order; most records are only compared with the last
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from braze.codegen.llvm.sort_records import Records
+from braze.ir.loops import Sort
+from braze.ir.target import Target
+
+_PAGE = 4096
+# Up to this many records, comparing each with all costs less than counting digits.
+MOST_RANKED_BITS = 64 * 64
+MOST_RANKED_WIDE = 24
+# From this length on, fewer passes over wider digits are worth their larger tables.
+LONG_ROW = 1 << 15
+# Selection moves up to this many records for each that enters.
+MOST_SELECTED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SortPlan:
+    """How the rows of one kernel are sorted.
+
+    Attributes:
+        lanes: records in a vector that `ranks` compares at once.
+        digit_bits, passes: of `radix`.
+        counter_bits: width of a counter of `radix`.
+        second: where the second array of records begins in the scratch memory; the first is at 0.
+        counters: where the counters begin.
+        scratch_bytes: of one thread, a multiple of 4096.
+    """
+
+    records: Records
+    method: Literal["ranks", "radix", "select"]
+    kept: int
+    lanes: int
+    digit_bits: int
+    passes: int
+    counter_bits: int
+    second: int
+    counters: int
+    scratch_bytes: int
+
+
+def sort_plan(kernel: Sort, target: Target) -> SortPlan:
+    """The plan for a kernel; it depends on the dtype and the sizes only."""
+    records = Records(kernel.key.dtype, kernel.descending, kernel.along.extent)
+    length, kept = kernel.along.extent, kernel.rank.extent
+    wide = records.nbytes > 8
+    lanes = 1 if wide else max(target.vector_lanes(8), 2)
+    most_ranked = MOST_RANKED_WIDE if wide else int((MOST_RANKED_BITS * lanes / 8) ** 0.5)
+    method: Literal["ranks", "radix", "select"] = "radix"
+    if length <= most_ranked:
+        method = "ranks"
+    elif kept <= MOST_SELECTED and kept * kept <= 4 * length:
+        method = "select"
+    digit_bits = 11 if length >= LONG_ROW and records.key_bits >= 32 else 8
+    passes = -(-records.key_bits // digit_bits)
+    counter_bits = 32 if length < 1 << 31 else 64
+    first = kept if method == "select" else -(-length // lanes) * lanes
+    second = _aligned(first * records.nbytes)
+    counters = second if method == "select" else _aligned(second + length * records.nbytes)
+    end = counters
+    if method == "radix":
+        end += passes * (counter_bits // 8 << digit_bits)
+    return SortPlan(
+        records=records,
+        method=method,
+        kept=kept,
+        lanes=lanes,
+        digit_bits=digit_bits,
+        passes=passes,
+        counter_bits=counter_bits,
+        second=second,
+        counters=counters,
+        scratch_bytes=-(-end // _PAGE) * _PAGE,
+    )
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // 64) * 64
