@@ -10,7 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 from braze import random
-from braze.functions import comparison, indexing, linalg, movement, pointwise, reductions
+from braze.functions import (
+    comparison,
+    indexing,
+    linalg,
+    movement,
+    pointwise,
+    reductions,
+    searching,
+    sorting,
+)
 from braze.functions.creation import check_device, full, ones, tensor, zeros
 from braze.functions.promotion import cast, scalar
 from braze.ir import dtypes
@@ -193,6 +202,7 @@ def _methods() -> dict[str, Any]:
     found |= {"new_zeros": _new(zeros), "new_ones": _new(ones), "new_full": _new(full)}
     found["new_tensor"] = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
+    found |= sorting.METHODS | searching.METHODS
     found["T"] = property(movement.t)
     found["mT"] = property(lambda self: movement.transpose(self, -2, -1))
     return found

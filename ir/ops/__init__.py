@@ -28,6 +28,7 @@ from braze.ir.ops import (
     pooling,
     reduce,
     reductions,
+    searching,
     shapes,
     sorting,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "pooling",
     "reduce",
     "reductions",
+    "searching",
     "shapes",
     "sorting",
 ]
