@@ -1,5 +1,7 @@
-"""Three ways to sort one row of records, as LLVM loops. In: scratch memory and a function that makes
-the record of a position.  Out: where the sorted records are.
+"""Three ways to sort one row of records, as LLVM loops.
+
+In: scratch memory and a function that makes the record of a position.  Out: where the sorted
+records are.
 """
 
 from __future__ import annotations

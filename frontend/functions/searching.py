@@ -12,7 +12,7 @@ from typing import Any
 from braze.capture import call_of
 from braze.functions.creation import arange, zeros
 from braze.functions.movement import cat, expand, movedim, narrow, reshape
-from braze.functions.pointwise import where
+from braze.functions.pointwise import bitwise_and, ne, where
 from braze.functions.promotion import cast, result_type, scalar
 from braze.functions.sorting import sort
 from braze.ir.dtypes import bool_, f32, f64, i32, i64
@@ -210,7 +210,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
         low, high = where(same, low - 1, low), where(same, high + 1, high)
     else:
         low, high = scalar(min, dtype), scalar(max, dtype)
-    inside = (x >= low) & (x <= high)
+    inside = bitwise_and(x >= low, x <= high)
     part = (where(inside, x, low) - low) / (high - low) * bins
     place = where(inside, cast(part, i64).clamp(max=bins - 1), bins)
     counts = _sums(place, expand(scalar(1, i64), place.shape), bins + 1)
@@ -316,9 +316,13 @@ def _distinct(
     """
     n = items.shape[0]
     if n == 0:
-        results = (items, zeros(shape, dtype=i64), zeros(0, dtype=i64))
-        return _wanted(results, inverse, counts)
-    differs = narrow(items, 0, 1, n - 1) != narrow(items, 0, 0, n - 1)
+        chosen = zip(
+            (items, zeros(shape, dtype=i64), zeros(0, dtype=i64)),
+            (True, inverse, counts),
+            strict=True,
+        )
+        return tuple(result for result, is_wanted in chosen if is_wanted)
+    differs = ne(narrow(items, 0, 1, n - 1), narrow(items, 0, 0, n - 1))
     if items.ndim > 1:
         differs = _flat_rows(differs).any(1)
     first = cat([expand(scalar(True, bool_), (1,)), differs])
@@ -336,13 +340,6 @@ def _distinct(
         ends = cat([narrow(starts, 0, 1, total - 1), expand(scalar(n, i64), (1,))])
         results.append(ends - starts)
     return tuple(results)
-
-
-def _wanted(
-    results: tuple[Tensor, Tensor, Tensor], inverse: bool, counts: bool
-) -> tuple[Tensor, ...]:
-    chosen = zip(results, (True, inverse, counts), strict=True)
-    return tuple(result for result, is_wanted in chosen if is_wanted)
 
 
 METHODS = {

@@ -143,8 +143,7 @@ def _median(name: str, kind: Callable[..., Any], skips_nan: bool, doc: str) -> C
         _not_empty(name, x, d)
         size = x.shape[d]
         if not x.dtype.is_floating_point:
-            found = kthvalue(x, (size + 1) // 2, d, keepdim=True)
-            values, indices = found.values, found.indices
+            values, indices = kthvalue(x, (size + 1) // 2, d, keepdim=True)
         else:
             ordered, order = sort(x, d)
             count = _numbers(ordered, d)
@@ -296,7 +295,7 @@ def _points(name: str, input: Tensor, q: Any) -> Tensor:
             f"{name}() q tensor must be same dtype as the input tensor: {points.dtype!r} and "
             f"{input.dtype!r}"
         )
-    if not bool(((points >= 0) & (points <= 1)).all()):
+    if bool(where(points >= 0, points <= 1, False).logical_not().any()):
         raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
     return points
 

@@ -24,10 +24,12 @@ def positions_in_order(x: Array, dim: int, descending: bool) -> Array:
     if x.dtype.kind not in "biuf":  # bfloat16: NumPy does not know where its nans belong
         x = x.astype(np.float32)
     if not descending:
-        return np.argsort(x, axis=dim, kind="stable").astype(np.int64, copy=False)
+        forwards: Array = np.argsort(x, axis=dim, kind="stable")
+        return forwards.astype(np.int64, copy=False)
     # Ascending from behind, and read backwards: ties keep their order that way.
     backwards = np.argsort(np.flip(x, dim), axis=dim, kind="stable")
-    return np.flip(x.shape[dim] - 1 - backwards, dim).astype(np.int64, copy=False)
+    positions: Array = np.flip(x.shape[dim] - 1 - backwards, dim)
+    return positions.astype(np.int64, copy=False)
 
 
 def _sort_types(x: TensorType, *, dim: int, descending: bool) -> tuple[TensorType, ...]:
