@@ -7,17 +7,20 @@ records are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 from llvmlite import ir
 
-from braze.codegen.llvm.control import as_i64, counted_loop, element_pointer
+from braze.codegen.llvm.control import Number, as_i64, counted_loop, element_pointer
 from braze.codegen.llvm.looping import carried_loop
 from braze.codegen.llvm.sort_plan import SortPlan
-from braze.codegen.llvm.types import I8, I64, constant, intrinsic, splat, vector, zero
+from braze.codegen.llvm.types import I1, I8, I64, constant, intrinsic, splat, vector, zero
 
 MakeRecord = Callable[[ir.Value], ir.Value]
 # Up to this many vectors are compared without a loop.
 MOST_UNROLLED = 32
+# Selection looks at so many vectors of keys before it branches.
+VECTORS_AT_ONCE = 4
 
 
 def rank_sort(
@@ -63,19 +66,54 @@ def _count_below(
 
 
 def select_best(
-    builder: ir.IRBuilder, plan: SortPlan, scratch: ir.Value, record: MakeRecord
+    builder: ir.IRBuilder,
+    plan: SortPlan,
+    scratch: ir.Value,
+    record: MakeRecord,
+    keys: MakeRecord,
 ) -> ir.Value:
-    """Keep the best records so far in order; a better one than the last is inserted."""
+    """Keep the best records so far in order; a better one than the last is inserted.
+
+    Args:
+        keys: ``keys(position)`` gives a vector of ordered keys.
+    """
     type, kept = plan.records.type, plan.kept
     with counted_loop(builder, 0, kept, "clear") as j:
         builder.store(constant(type, -1), element_pointer(builder, scratch, j, type), align=8)
     last = element_pointer(builder, scratch, kept - 1, type)
-    with counted_loop(builder, 0, plan.records.length, "select") as j:
-        new = record(j)
-        worst = builder.load(last, typ=type, align=8)
-        with builder.if_then(builder.icmp_unsigned("<", new, worst), likely=False):
-            _insert(builder, scratch, kept - 1, new)
+
+    def one_by_one(begin: Number, end: Number) -> None:
+        with counted_loop(builder, begin, end, "select") as j:
+            new = record(j)
+            worst = builder.load(last, typ=type, align=8)
+            with builder.if_then(builder.icmp_unsigned("<", new, worst), likely=False):
+                _insert(builder, scratch, kept - 1, new)
+
+    step = plan.lanes * VECTORS_AT_ONCE
+    whole = plan.records.length // step * step
+    if whole:
+        with carried_loop(builder, 0, whole, step, name="scan") as loop:
+            worst = plan.records.ordered_key(builder, builder.load(last, typ=type, align=8))
+            starts = [
+                builder.add(loop.index, as_i64(number * plan.lanes))
+                for number in range(VECTORS_AT_ONCE)
+            ]
+            found = [_not_above(builder, keys(start), worst, plan.lanes) for start in starts]
+            with builder.if_then(_any(builder, reduce(builder.or_, found)), likely=False):
+                for start, some in zip(starts, found, strict=True):
+                    with builder.if_then(_any(builder, some), likely=False):
+                        one_by_one(start, builder.add(start, as_i64(plan.lanes)))
+    if whole < plan.records.length:
+        one_by_one(whole, plan.records.length)
     return scratch
+
+
+def _not_above(builder: ir.IRBuilder, keys: ir.Value, worst: ir.Value, lanes: int) -> ir.Value:
+    return builder.icmp_unsigned("<=", keys, splat(builder, worst, lanes))
+
+
+def _any(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
+    return intrinsic(builder, "vector.reduce.or", I1, [mask], [mask.type])
 
 
 def _insert(builder: ir.IRBuilder, records: ir.Value, last: int, new: ir.Value) -> None:
@@ -163,9 +201,7 @@ class _RadixEmitter:
         table = element_pointer(self.builder, self.counters, number * self.size, self.counter)
         return element_pointer(self.builder, table, digit, self.counter)
 
-    def _pass(
-        self, number: int, source: ir.Value, target: ir.Value
-    ) -> tuple[ir.Value, ir.Value]:
+    def _pass(self, number: int, source: ir.Value, target: ir.Value) -> tuple[ir.Value, ir.Value]:
         """Distribute by one digit; where the records are then, and the free array."""
         builder, length = self.builder, self.plan.records.length
         any_count = builder.load(

@@ -5,7 +5,8 @@
     radix    records are distributed by one digit of the key after the other, the lowest first, each
              time in order of their counted digits (Knuth, "The Art of Computer Programming",
              vol. 3, 5.2.5)
-    select   the best few so far are kept in order; most records are only compared with the last
+    select   the best few so far are kept in order; most keys are only compared, in vectors, with
+             the last of them
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from braze.codegen.llvm.sort_records import Records
+from braze.codegen.llvm.types import register_bits
 from braze.ir.loops import Sort
 from braze.ir.target import Target
 
@@ -32,7 +34,7 @@ class SortPlan:
     """How the rows of one kernel are sorted.
 
     Attributes:
-        lanes: records in a vector that `ranks` compares at once.
+        lanes: records that `ranks`, or keys that `select`, compares at once.
         digit_bits, passes: of `radix`.
         counter_bits: width of a counter of `radix`.
         second: where the second array of records begins in the scratch memory; the first is at 0.
@@ -57,13 +59,15 @@ def sort_plan(kernel: Sort, target: Target) -> SortPlan:
     records = Records(kernel.key.dtype, kernel.descending, kernel.along.extent)
     length, kept = kernel.along.extent, kernel.rank.extent
     wide = records.nbytes > 8
-    lanes = 1 if wide else max(target.vector_lanes(8), 2)
+    lanes = 1 if wide else target.vector_lanes(8)
     most_ranked = MOST_RANKED_WIDE if wide else int((MOST_RANKED_BITS * lanes / 8) ** 0.5)
     method: Literal["ranks", "radix", "select"] = "radix"
     if length <= most_ranked:
         method = "ranks"
     elif kept <= MOST_SELECTED and kept * kept <= 4 * length:
         method = "select"
+    if method == "select":
+        lanes = target.vector_lanes(register_bits(kernel.key.dtype) // 8)
     digit_bits = 11 if length >= LONG_ROW and records.key_bits >= 32 else 8
     passes = -(-records.key_bits // digit_bits)
     counter_bits = 32 if length < 1 << 31 else 64

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from braze.codegen.llvm.conversions import from_memory, to_memory
-from braze.codegen.llvm.types import I64, constant, memory_type
+from braze.codegen.llvm.types import I64, constant, like, memory_type
 from braze.ir.dtypes import DType
 from braze.ir.target import Target
 
@@ -55,23 +55,34 @@ class Records:
         self, builder: ir.IRBuilder, value: ir.Value, position: ir.Value, target: Target
     ) -> ir.Value:
         """The record of a key, in its register type, at an i64 position."""
-        key_type, place_type = ir.IntType(self.key_bits), ir.IntType(self.position_bits)
-        raw = to_memory(builder, value, self.dtype, target)
-        bits = raw if raw.type == key_type else builder.bitcast(raw, key_type)
+        place_type = ir.IntType(self.position_bits)
+        bits, negative_zero = self.ordered(builder, value, target)
         place = position if place_type is I64 else builder.trunc(position, place_type)
-        sign = constant(key_type, 1 << (self.key_bits - 1))
-        if self.dtype.is_floating_point:
-            bits, negative_zero = self._order_float(builder, bits, sign)
+        if negative_zero is not None:
             place = builder.shl(place, constant(place_type, 1))
             place = builder.or_(place, builder.zext(negative_zero, place_type))
-        elif self.dtype.kind == "int":
-            bits = builder.xor(bits, sign)
-        if self.descending:
-            bits = builder.xor(bits, constant(key_type, -1))
         high = builder.shl(
             builder.zext(bits, self.type), ir.Constant(self.type, self.position_bits)
         )
         return builder.or_(high, builder.zext(place, self.type))
+
+    def ordered(
+        self, builder: ir.IRBuilder, value: ir.Value, target: Target
+    ) -> tuple[ir.Value, ir.Value | None]:
+        """Keys, one or a vector, as unsigned integers in the wanted order; of floats also whether
+        they were -0.0."""
+        raw = to_memory(builder, value, self.dtype, target)
+        type = like(raw.type, ir.IntType(self.key_bits))
+        bits = raw if raw.type == type else builder.bitcast(raw, type)
+        sign = constant(type, 1 << (self.key_bits - 1))
+        negative_zero = None
+        if self.dtype.is_floating_point:
+            bits, negative_zero = self._order_float(builder, bits, sign)
+        elif self.dtype.kind == "int":
+            bits = builder.xor(bits, sign)
+        if self.descending:
+            bits = builder.xor(bits, constant(type, -1))
+        return bits, negative_zero
 
     def _order_float(
         self, builder: ir.IRBuilder, bits: ir.Value, sign: ir.Value
@@ -88,6 +99,11 @@ class Records:
         ordered = builder.select(nan, constant(type, -1), ordered)
         return ordered, builder.and_(zero, negative)
 
+    def ordered_key(self, builder: ir.IRBuilder, record: ir.Value) -> ir.Value:
+        """The key of a record as `ordered` gives it."""
+        shift = ir.Constant(self.type, self.position_bits)
+        return builder.trunc(builder.lshr(record, shift), ir.IntType(self.key_bits))
+
     def position(self, builder: ir.IRBuilder, record: ir.Value) -> ir.Value:
         """The position, an i64."""
         place = builder.trunc(record, ir.IntType(self.position_bits))
@@ -97,8 +113,7 @@ class Records:
 
     def key(self, builder: ir.IRBuilder, record: ir.Value, target: Target) -> ir.Value:
         """The key in its register type. All nans come back as one."""
-        shift = ir.Constant(self.type, self.position_bits)
-        bits = builder.trunc(builder.lshr(record, shift), ir.IntType(self.key_bits))
+        bits = self.ordered_key(builder, record)
         type = bits.type
         sign = constant(type, 1 << (self.key_bits - 1))
         if self.descending:

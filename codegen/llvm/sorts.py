@@ -19,6 +19,7 @@ from llvmlite import ir
 from braze.codegen.llvm.control import as_i64, counted_loop, decode, element_pointer, share
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import EmittedKernel, KernelFunction
+from braze.codegen.llvm.reduce_loops import lanes_over
 from braze.codegen.llvm.sort_algorithms import MakeRecord, radix_sort, rank_sort, select_best
 from braze.codegen.llvm.sort_plan import sort_plan
 from braze.codegen.llvm.types import I8
@@ -71,15 +72,16 @@ class _SortEmitter:
             root = ExpressionEmitter(
                 self.builder, self.target, variables=variables, pointer=self.frame.pointer
             )
-            method: dict[str, Callable[..., ir.Value]] = {
-                "ranks": rank_sort,
-                "radix": radix_sort,
-                "select": select_best,
-            }
-            ordered = method[self.plan.method](
-                self.builder, self.plan, self.scratch, self._record_maker(root)
-            )
-            self._stores(root, ordered)
+            self._stores(root, self._sorted(root))
+
+    def _sorted(self, root: ExpressionEmitter) -> ir.Value:
+        """Where the row's records are, in order."""
+        record, plan = self._record_maker(root), self.plan
+        if plan.method == "ranks":
+            return rank_sort(self.builder, plan, self.scratch, record)
+        if plan.method == "radix":
+            return radix_sort(self.builder, plan, self.scratch, record)
+        return select_best(self.builder, plan, self.scratch, record, self._keys_maker(root))
 
     def _record_maker(self, root: ExpressionEmitter) -> MakeRecord:
         def record(position: ir.Value) -> ir.Value:
@@ -88,6 +90,17 @@ class _SortEmitter:
             return self.plan.records.pack(self.builder, key, position, self.target)
 
         return record
+
+    def _keys_maker(self, root: ExpressionEmitter) -> Callable[[ir.Value], ir.Value]:
+        """The ordered keys, in a vector, at a position and those after it."""
+
+        def keys(position: ir.Value) -> ir.Value:
+            along, lanes = self.kernel.along, self.plan.lanes
+            inner = lanes_over(root, along, position, lanes, None)
+            value = inner.value(self.kernel.key)
+            return self.plan.records.ordered(self.builder, value, self.target)[0]
+
+        return keys
 
     def _stores(self, root: ExpressionEmitter, ordered: ir.Value) -> None:
         records = self.plan.records

@@ -171,7 +171,8 @@ def test_threads_have_scratch_of_their_own(threads):
     rng = np.random.default_rng(0)
     x = rng.standard_normal(32_000).astype(np.float32)
     a, b = (rng.standard_normal((200, 200)).astype(np.float32) for _ in range(2))
-    outputs = [np.zeros(32_000, np.float32), np.zeros(32_000, np.int64), np.zeros(40_000, f32.numpy)]
+    sizes = [(32_000, np.float32), (32_000, np.int64), (40_000, np.float32)]
+    outputs = [np.zeros(size, dtype) for size, dtype in sizes]
     native = Native(program_of([sort, gemm]), threads=threads)
     for _ in range(5):
         v, i, c = native.run([x, a, b], outputs)

@@ -114,7 +114,8 @@ def test_median(size):
     assert np.array_equal(at_index, lower)
     same(braze.tensor(x).median(), np.sort(x.reshape(-1))[(x.size - 1) // 2])
     whole = (x * 10).astype(np.int64)
-    same(braze.tensor(whole).median(1, keepdim=True).values, np.sort(whole, 1)[:, [(size - 1) // 2]])
+    found = braze.tensor(whole).median(1, keepdim=True)
+    same(found.values, np.sort(whole, 1)[:, [(size - 1) // 2]])
 
 
 def test_median_and_nan():
@@ -236,8 +237,8 @@ def test_indices_carry_no_gradient():
         (lambda x: x.kthvalue(4), RuntimeError, r"kthvalue\(\): selected number k out of range"),
         (lambda x: x[:0].median(0), IndexError, r"median\(\): Expected reduction dim 0"),
         (lambda x: x[:0].mode(0), IndexError, r"mode\(\): Expected reduction dim 0"),
-        (lambda x: x.quantile(1.5), RuntimeError, r"q must be in the range \[0, 1\] but got 1.5"),
-        (lambda x: x.quantile([0.5, -1.0]), RuntimeError, r"q values must be in the range \[0, 1\]"),
+        (lambda x: x.quantile(1.5), RuntimeError, "must be in the range .* but got 1.5"),
+        (lambda x: x.quantile([0.5, -1.0]), RuntimeError, "q values must be in the range"),
         (lambda x: x.quantile([float("nan")]), RuntimeError, "q values must be in the range"),
         (lambda x: x.long().quantile(0.5), RuntimeError, "must be either float or double dtype"),
         (lambda x: x[:0].quantile(0.5), RuntimeError, "input tensor must be non-empty"),

@@ -20,10 +20,7 @@ SPECIAL = [math.nan, 0.0, -0.0, math.inf, -math.inf, 1.0, -1.0, 2.5, -7.0]
 def order_of(row, descending):
     """Positions in order, by Python's sort: nan above everything, ties by position."""
     key = [(float(x) != float(x), 0.0 if x != x else float(x)) for x in row]
-    return sorted(range(len(row)), key=key.__getitem__, reverse=False) if not descending else [
-        len(row) - 1 - i
-        for i in reversed(sorted(range(len(row)), key=list(reversed(key)).__getitem__))
-    ]
+    return sorted(range(len(row)), key=key.__getitem__, reverse=descending)
 
 
 def special_values(dtype, shape, seed=0):
