@@ -18,6 +18,7 @@ from braze.compiled import compile
 from braze.functions import (
     comparison,
     creation,
+    distinct,
     indexing,
     linalg,
     movement,
@@ -36,7 +37,7 @@ from braze.tensors import Size, Tensor
 _FUNCTIONS: dict[str, Any] = {}
 _MODULES = (
     *(comparison, creation, indexing, linalg, movement, pointwise, reductions, random),
-    *(searching, sorting),
+    *(distinct, searching, sorting),
 )
 for _module in _MODULES:
     for _name, _value in vars(_module).items():

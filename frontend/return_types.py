@@ -47,3 +47,10 @@ class mode(NamedTuple):
 
     values: Tensor
     indices: Tensor
+
+
+class histogram(NamedTuple):
+    """What `braze.histogram` gives: the bins' contents, and their edges."""
+
+    hist: Tensor
+    bin_edges: Tensor

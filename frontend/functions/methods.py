@@ -12,6 +12,7 @@ from typing import Any
 from braze import random
 from braze.functions import (
     comparison,
+    distinct,
     indexing,
     linalg,
     movement,
@@ -202,7 +203,7 @@ def _methods() -> dict[str, Any]:
     found |= {"new_zeros": _new(zeros), "new_ones": _new(ones), "new_full": _new(full)}
     found["new_tensor"] = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
-    found |= sorting.METHODS | searching.METHODS
+    found |= sorting.METHODS | searching.METHODS | distinct.METHODS
     found["T"] = property(movement.t)
     found["mT"] = property(lambda self: movement.transpose(self, -2, -1))
     return found

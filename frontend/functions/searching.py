@@ -1,37 +1,21 @@
-"""Search, counting and distinct elements, with PyTorch's signatures.
+"""Search in sorted sequences, and counting, with PyTorch's signatures.
 
-`unique`, `unique_consecutive` and `bincount` are sync points: the sizes of their results depend on
-values. The results themselves are computed by compiled operations.
+`bincount` is a sync point: the size of its result depends on values.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
+from braze import return_types
 from braze.capture import call_of
-from braze.functions.creation import arange, zeros
-from braze.functions.movement import cat, expand, movedim, narrow, reshape
-from braze.functions.pointwise import bitwise_and, ne, where
+from braze.functions.creation import arange, ones, zeros
+from braze.functions.movement import expand, narrow, reshape
+from braze.functions.pointwise import bitwise_and, where
 from braze.functions.promotion import cast, result_type, scalar
 from braze.functions.sorting import sort
+from braze.functions.tables import places_in, rows_at, sums_at
 from braze.ir.dtypes import bool_, f32, f64, i32, i64
 from braze.ir.op import op_named
-from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply
-
-_SEARCH = op_named("searchsorted")
-_TAKE, _INDEX_ADD = call_of(op_named("take"), dim=0), call_of(op_named("index_add"), dim=0)
-
-
-def _places(sequence: Tensor, values: Tensor, right: bool) -> Tensor:
-    return apply(call_of(_SEARCH, right=right), sequence, values)  # type: ignore[no-any-return]
-
-
-def _rows(table: Tensor, index: Tensor) -> Tensor:
-    """The rows that an index in range names."""
-    return apply(_TAKE, table, index)  # type: ignore[no-any-return]
-
 
 # Search -------------------------------------------------------------------------------------------
 
@@ -84,7 +68,7 @@ def searchsorted(
             "of boundaries tensor and input value tensor must match, but we got boundaries tensor "
             f"{list(sorted_sequence.shape)} and input value tensor {list(values.shape)}"
         )
-    found = _places(cast(sorted_sequence, dtype), values, right or side == "right")
+    found = places_in(cast(sorted_sequence, dtype), values, right or side == "right")
     return cast(found, i32) if out_int32 else found
 
 
@@ -133,8 +117,8 @@ def isin(
         found = zeros(x.shape, dtype=bool_)
     else:
         ordered = sort(reshape(tests, (-1,))).values
-        place = _places(ordered, x, False).clamp(max=tests.numel() - 1)
-        found = _rows(ordered, place) == x
+        place = places_in(ordered, x, False).clamp(max=tests.numel() - 1)
+        found = rows_at(ordered, place) == x
     return ~found if invert else found
 
 
@@ -176,13 +160,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     if input.numel() == 0:
         return zeros(size, dtype=dtype)
     amounts = expand(scalar(1, i64), numbers.shape) if weights is None else cast(weights, dtype)
-    return _sums(numbers, amounts, size)
-
-
-def _sums(places: Tensor, amounts: Tensor, size: int) -> Tensor:
-    """The sum of the amounts at each of `size` places, all in range."""
-    empty = zeros(size, dtype=amounts.dtype)
-    return apply(_INDEX_ADD, empty, places, amounts)  # type: ignore[no-any-return]
+    return sums_at(numbers, amounts, size)
 
 
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
@@ -213,135 +191,79 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     inside = bitwise_and(x >= low, x <= high)
     part = (where(inside, x, low) - low) / (high - low) * bins
     place = where(inside, cast(part, i64).clamp(max=bins - 1), bins)
-    counts = _sums(place, expand(scalar(1, i64), place.shape), bins + 1)
+    counts = sums_at(place, expand(scalar(1, i64), place.shape), bins + 1)
     return cast(narrow(counts, 0, 0, bins), input.dtype)
 
 
-# Distinct elements --------------------------------------------------------------------------------
-
-
-def unique(
+def histogram(
     input: Tensor,
-    sorted: bool = True,
-    return_inverse: bool = False,
-    return_counts: bool = False,
-    dim: int | None = None,
-) -> Any:
-    """The distinct elements, ascending; or the distinct slices along a dimension. A sync point.
+    bins: int | Tensor,
+    *,
+    range: tuple[float, float] | None = None,
+    weight: Tensor | None = None,
+    density: bool = False,
+) -> return_types.histogram:
+    """How many elements, or what weight, lies in each bin, and the edges of the bins.
 
     Args:
-        sorted: the result is in order, which is so in any case.
-        return_inverse: also give, for each element (or slice), its number among the distinct ones.
-        return_counts: also give how often each occurs.
+        bins: the number of bins of equal width, or an ascending tensor of their edges. A bin holds
+            its left edge; the last one holds its right edge too.
+        range: the outermost edges; by default the least and the largest element.
+        weight: what each element counts, of the input's shape and dtype.
+        density: divide by the widths and by the total, so that the integral is 1.
 
     Returns:
-        The distinct elements, or a tuple with the inverse and the counts (int64) asked for.
+        A named tuple (hist, bin_edges), both of the input's dtype.
+
+    Raises:
+        RuntimeError: the dtypes differ or are not floating-point, the weight has another shape,
+            or bins or range are not right.
     """
-    if dim is None:
-        values, order = sort(reshape(input, (-1,)), 0)
-        found = _distinct(values, order, return_inverse, return_counts, input.shape)
-        return found[0] if len(found) == 1 else found
-    rows, d = _slices("unique", input, dim)
-    order = _row_order(_flat_rows(rows))
-    found = _distinct(_rows(rows, order), order, return_inverse, return_counts, (rows.shape[0],))
-    distinct = movedim(found[0], 0, d)
-    return distinct if len(found) == 1 else (distinct, *found[1:])
-
-
-def unique_consecutive(
-    input: Tensor,
-    return_inverse: bool = False,
-    return_counts: bool = False,
-    dim: int | None = None,
-) -> Any:
-    """The elements (or slices along a dimension) without those equal to their predecessor.
-
-    A sync point. See `unique` for the arguments and results.
-    """
-    if dim is None:
-        flat = reshape(input, (-1,))
-        found = _distinct(flat, None, return_inverse, return_counts, input.shape)
-        return found[0] if len(found) == 1 else found
-    rows, d = _slices("unique_consecutive", input, dim)
-    found = _distinct(rows, None, return_inverse, return_counts, (rows.shape[0],))
-    distinct = movedim(found[0], 0, d)
-    return distinct if len(found) == 1 else (distinct, *found[1:])
-
-
-def _slices(name: str, input: Tensor, dim: int) -> tuple[Tensor, int]:
-    """The slices along a dimension as the first dimension, and the dimension's number."""
-    d = normalise_dimension(name, dim, input.ndim)
-    x = reshape(input, (1,)) if input.ndim == 0 else input
-    if 0 in (size for axis, size in enumerate(x.shape) if axis != d):
+    dtype = input.dtype
+    if not dtype.is_floating_point:
+        raise RuntimeError(f"histogram(): needs a floating-point input, given {dtype!r}")
+    if weight is not None and (weight.shape != input.shape or weight.dtype is not dtype):
         raise RuntimeError(
-            "There are 0 sized dimensions, and they aren't selected, so unique cannot be applied: "
-            f"{name}() of size {list(input.shape)} along {d}"
+            "histogram(): if weight tensor is provided it should have the same shape and dtype as "
+            f"the input tensor, given {weight.dtype!r}{list(weight.shape)} and "
+            f"{dtype!r}{list(input.shape)}"
         )
-    return movedim(x, d, 0), d
+    x = reshape(input.detach(), (-1,))
+    edges = _edges(x, bins, range)
+    count = edges.numel() - 1
+    place = places_in(edges, x, True) - 1
+    place = where(x == narrow(edges, 0, count, 1), count - 1, place)
+    # What lies outside is put into a bin of its own behind the others.
+    place = where(bitwise_and(place >= 0, place < count), place, count)
+    amounts = ones(x.shape, dtype=dtype) if weight is None else reshape(weight.detach(), (-1,))
+    hist = narrow(sums_at(place, amounts, count + 1), 0, 0, count)
+    if density:
+        widths = narrow(edges, 0, 1, count) - narrow(edges, 0, 0, count)
+        hist = hist / hist.sum() / widths
+    return return_types.histogram(hist, edges)
 
 
-def _flat_rows(slices: Tensor) -> Tensor:
-    """Slices [n, ...] as rows [n, m]."""
-    return reshape(slices, (slices.shape[0], math.prod(slices.shape[1:])))
+def _edges(x: Tensor, bins: int | Tensor, range: tuple[float, float] | None) -> Tensor:
+    """The edges of a histogram's bins, in x's dtype."""
+    if isinstance(bins, Tensor):
+        if bins.ndim != 1 or bins.numel() < 2 or bins.dtype is not x.dtype:
+            raise RuntimeError(
+                "histogram(): bins tensor should have one dimension, two or more elements and the "
+                f"input's dtype, given {bins.dtype!r}{list(bins.shape)}"
+            )
+        return bins
+    if bins <= 0:
+        raise RuntimeError(f"histogram(): bins must be > 0, but got {bins}")
+    if range is not None and not range[0] <= range[1]:
+        raise RuntimeError(f"histogram(): min should not exceed max, but got {range}")
+    if range is not None or x.numel() == 0:
+        low, high = (scalar(float(limit), x.dtype) for limit in range or (0.0, 1.0))
+    else:
+        low, high = x.amin(), x.amax()
+    same = low == high
+    low, high = where(same, low - 0.5, low), where(same, high + 0.5, high)
+    ramp = arange(bins + 1, dtype=x.dtype)
+    return where(ramp == float(bins), high, low + ramp * ((high - low) / bins))
 
 
-def _row_order(rows: Tensor) -> Tensor:
-    """The positions of rows [n, m] in lexicographic order, stable.
-
-    The elements become their ranks in their columns. The ranks of neighbouring columns are then
-    joined, and become ranks again, until one column is left.
-    """
-    count = rows.shape[0]
-    ranks = rows.t()
-    while True:
-        ordered, order = sort(ranks, -1)
-        if ranks.shape[0] == 1:
-            return reshape(order, (count,))
-        ranks = _places(ordered, ranks, False)
-        if ranks.shape[0] % 2:
-            ranks = cat([ranks, zeros((1, count), dtype=i64)])
-        pairs = reshape(ranks, (ranks.shape[0] // 2, 2, count))
-        ranks = pairs.select(1, 0) * count + pairs.select(1, 1)
-
-
-def _distinct(
-    items: Tensor, order: Tensor | None, inverse: bool, counts: bool, shape: tuple[int, ...]
-) -> tuple[Tensor, ...]:
-    """The first of each run of equal items, the run that each belongs to, the runs' lengths.
-
-    Args:
-        items: elements [n], or slices [n, ...].
-        order: where the items were before they were sorted (None: in this order).
-        shape: of the inverse.
-    """
-    n = items.shape[0]
-    if n == 0:
-        chosen = zip(
-            (items, zeros(shape, dtype=i64), zeros(0, dtype=i64)),
-            (True, inverse, counts),
-            strict=True,
-        )
-        return tuple(result for result, is_wanted in chosen if is_wanted)
-    differs = ne(narrow(items, 0, 1, n - 1), narrow(items, 0, 0, n - 1))
-    if items.ndim > 1:
-        differs = _flat_rows(differs).any(1)
-    first = cat([expand(scalar(True, bool_), (1,)), differs])
-    # Where runs begin: the positions of True, in order.
-    places = sort(first, 0, descending=True).indices
-    total = int(first.sum())
-    starts = narrow(places, 0, 0, total)
-    results = [_rows(items, starts)]
-    if inverse:
-        run = _places(starts, arange(n), True) - 1
-        if order is not None:
-            run = _sums(order, run, n)
-        results.append(reshape(run, shape))
-    if counts:
-        ends = cat([narrow(starts, 0, 1, total - 1), expand(scalar(n, i64), (1,))])
-        results.append(ends - starts)
-    return tuple(results)
-
-
-METHODS = {
-    function.__name__: function for function in (bincount, histc, unique, unique_consecutive)
-}
+METHODS = {function.__name__: function for function in (bincount, histc, histogram)}

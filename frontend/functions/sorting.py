@@ -14,13 +14,13 @@ from braze.functions.creation import tensor
 from braze.functions.movement import expand, movedim, narrow, reshape, squeeze
 from braze.functions.pointwise import UNARY, where
 from braze.functions.promotion import cast, scalar
+from braze.functions.tables import places_in
 from braze.ir.dtypes import f32, f64, i64
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply
 
-_SORT, _TOPK, _SEARCH = op_named("sort"), op_named("topk"), op_named("searchsorted")
-_ALONG = op_named("take_along")
+_SORT, _TOPK, _ALONG = op_named("sort"), op_named("topk"), op_named("take_along")
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
@@ -189,7 +189,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> return_types.mo
     x, d = _along("mode", input, dim)
     _not_empty("mode", x, d)
     values, order = sort(movedim(x, d, -1), -1)
-    first = apply(call_of(_SEARCH, right=False), values, values)
+    first = places_in(values, values, False)
     ramp = apply(call_of(op_named("iota"), shape=(x.shape[d],), dim=0, dtype=i64))
     # How often the element occurs up to here: largest at the end of the longest run. No nan equals
     # another.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from braze.ir.dtypes import i64
 from braze.ir.errors import ShapeError
 from braze.ir.op import declare
 from braze.ir.ops.rules import common_dtype
 from braze.ir.types import TensorType, tensor_type
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def _types(sequence: TensorType, values: TensorType, *, right: bool) -> tuple[TensorType, ...]:
@@ -24,6 +28,18 @@ def _types(sequence: TensorType, values: TensorType, *, right: bool) -> tuple[Te
             f"dimensions of the values; it is {sequence}, the values are {values}"
         )
     return (tensor_type(i64, values.shape, values.device),)
+
+
+def _evaluate(sequence: Array, values: Array, *, right: bool) -> Array:
+    if sequence.dtype.kind not in "biuf":  # bfloat16
+        sequence, values = sequence.astype(np.float32), values.astype(np.float32)
+    side: Literal["left", "right"] = "right" if right else "left"
+    if sequence.ndim == 1:
+        return np.asarray(np.searchsorted(sequence, values, side), dtype=np.int64)
+    found = np.empty(values.shape, np.int64)
+    for row in np.ndindex(sequence.shape[:-1]):
+        found[row] = np.searchsorted(sequence[row], values[row], side)
+    return found
 
 
 def _searchsorted(b: Any, sequence: Any, values: Any, *, right: bool) -> Any:
@@ -64,6 +80,7 @@ searchsorted = declare(
     "composite",
     "sequence values",
     infer=_types,
+    evaluate=_evaluate,
     decompose=_searchsorted,
     attributes={"right": bool},
     differentiable=False,

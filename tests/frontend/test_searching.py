@@ -98,6 +98,24 @@ def test_histc():
     assert braze.histc(braze.tensor([float("nan"), 0.5]), 2, 0, 1).tolist() == [0, 1]
 
 
+def test_histogram():
+    x = RNG.standard_normal((20, 30))
+    weight = RNG.random((20, 30))
+    t, w = braze.tensor(x), braze.tensor(weight)
+    for settings in ({}, {"range": (-1.0, 1.5)}, {"density": True}):
+        found = braze.histogram(t, 9, **settings)
+        wanted = np.histogram(x, 9, **settings)
+        same(found.hist, wanted[0])
+        same(found.bin_edges, wanted[1], atol=1e-12)
+        assert found.hist.dtype is braze.float64
+    edges = np.array([-2.0, -0.5, 0.0, 3.0])
+    found = t.histogram(braze.tensor(edges), weight=w, density=True)
+    same(found.hist, np.histogram(x, edges, weights=weight, density=True)[0])
+    at_edges = braze.tensor([0.0, 1.0, 2.0, 2.0, 2.5])
+    assert braze.histogram(at_edges, 2, range=(0, 2)).hist.tolist() == [1, 3]
+    same(braze.histogram(braze.ones(3), 2).bin_edges, [0.5, 1, 1.5])
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float32, np.bool_])
 def test_unique(dtype):
     x = (RNG.integers(0, 12, (5, 20)) - (0 if dtype in (np.uint8, np.bool_) else 6)).astype(dtype)
@@ -174,6 +192,11 @@ X, PAIRS = braze.ones(3), braze.ones(2, 3)
         (lambda: braze.histc(X, 0), RuntimeError, "bins must be > 0"),
         (lambda: braze.histc(X, 3, 2, 1), RuntimeError, "max must be larger than min"),
         (lambda: braze.histc(X.long()), RuntimeError, "floating-point"),
+        (lambda: braze.histogram(X, 0), RuntimeError, "bins must be > 0"),
+        (lambda: braze.histogram(X, X.double()), RuntimeError, "bins tensor should have one"),
+        (lambda: braze.histogram(X, 2, range=(1, 0)), RuntimeError, "min should not exceed max"),
+        (lambda: braze.histogram(X, 2, weight=X[:2]), RuntimeError, "should have the same shape"),
+        (lambda: braze.histogram(X.long(), 2), RuntimeError, "floating-point"),
         (lambda: braze.isin(1, 2), TypeError, "must be a Tensor"),
         (lambda: braze.unique(braze.ones(2, 0), dim=0), RuntimeError, "0 sized dimensions"),
         (lambda: braze.unique(X, dim=1), IndexError, "dimension out of range"),
