@@ -32,8 +32,11 @@ from braze.passes.access import Point, flat_index
 from braze.passes.expressions import Expressions
 from braze.passes.parallelise import chunks_for
 
-# One core orders about this many keys in a microsecond.
+# One core orders about this many keys in a microsecond, or looks at this many to find the best few.
 KEYS_PER_MICROSECOND = 120.0
+LOOKED_AT_PER_MICROSECOND = 1000.0
+# As many as that are a few.
+MOST_FEW = 64
 
 
 def lower_sort(
@@ -59,6 +62,8 @@ def lower_sort(
     place = flat_index(_point(rows, rank, dim), values.shape)
     used = [*dict.fromkeys([*body.inputs, *outputs])]
     keys = math.prod(x.shape)
+    is_few = rank.extent <= MOST_FEW and rank.extent < along.extent // 4
+    speed = LOOKED_AT_PER_MICROSECOND if is_few else KEYS_PER_MICROSECOND
     return Sort(
         name=name,
         buffers=tuple(buffers[value] for value in used),
@@ -68,7 +73,7 @@ def lower_sort(
         descending=bool(node.attributes.get("descending", node.attributes.get("largest"))),
         rank=rank,
         stores=[Store(buffers[value], place, names[value]) for value in outputs],
-        chunks=min(chunks_for(keys / KEYS_PER_MICROSECOND), keys // along.extent),
+        chunks=min(chunks_for(keys / speed), keys // along.extent),
     )
 
 
