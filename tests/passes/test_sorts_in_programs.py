@@ -17,7 +17,7 @@ TARGET = named_target("x86-64-v3")
 
 
 def program_of(outputs, shape=(4, 6, 3)):
-    """The program and report of the graph whose outputs `outputs(b, x)` gives, checked by running."""
+    """The kernels and report of the graph with outputs `outputs(b, x)`, checked by running them."""
     b = ir.Builder("test")
     x = b.input(ir.tensor_type(ir.f32, shape), name="x")
     graph = b.finish(outputs(b, x))
