@@ -90,7 +90,7 @@ def test_long_rows(dtype):
 @pytest.mark.parametrize("kept", [1, 2, 5, 31, 64])
 @pytest.mark.parametrize("dtype", ALL, ids=lambda d: d.name)
 def test_selection(dtype, kept):
-    length = 1500
+    length = 2500
     kernel = parse_kernel(sort_text(dtype, 2, length, kept, True))
     assert sort_plan(kernel, host_target()).method == "select"
     for descending in (False, True):
