@@ -6,7 +6,7 @@ from kernels import check, program_of
 from native import Native, runnable_targets
 
 from braze.codegen.llvm.sort_plan import sort_plan
-from braze.ir.dtypes import ALL, DType, f32, i64
+from braze.ir.dtypes import ALL, DType, bool_, f32, i64
 from braze.ir.loops_parser import parse_kernel
 from braze.ir.loops_verifier import verify_kernel
 from braze.ir.ops.sorting import positions_in_order
@@ -142,6 +142,39 @@ def test_keys_and_results_may_be_computed():
     verify_kernel(kernel)
     assert str(kernel) == INNER and str(parse_kernel(str(kernel))) == INNER
     check(program_of(INNER))
+
+
+@pytest.mark.parametrize("dtype", [f32, i64, bool_], ids=lambda d: d.name)
+@pytest.mark.parametrize(("length", "kept"), [(33, 33), (300, 300), (300, 3)])
+@pytest.mark.parametrize("chunks", [1, 5])
+def test_rows_a_power_of_two_apart_are_packed_together(length, kept, chunks, dtype):
+    """The last band has fewer rows; chunks may have none."""
+    size = 1024 // dtype.itemsize
+    last = size - 3
+    text = f"""sort @columns(%x: {dtype.name}[{2 * length * size}] in,
+      %v: {dtype.name}[{2 * kept * last}] out, %i: i64[{2 * kept * last}] out) {{
+      for a in 2, b in {last} {f"chunks {chunks}" if chunks > 1 else ""} {{
+        order j in {length} descending {{
+          by %x[{length * size}*a + b + {size}*j + 1]
+        }}
+        first k in {kept} {{
+          store %v[{kept * last}*a + b + {last}*k] = key
+          store %i[{kept * last}*a + b + {last}*k] = position
+        }}
+      }}
+    }}"""
+    program = program_of(text)
+    (kernel,) = program.kernels()
+    assert sort_plan(kernel, host_target()).columns > 1
+    x = keys(dtype, 2 * length * size)
+    part = x.reshape(2, length, size)[:, :, 1 : 1 + last]
+    order = positions_in_order(part, 1, True)[:, :kept]
+    blank = [np.zeros(2 * kept * last, dtype.numpy), np.zeros(2 * kept * last, np.int64)]
+    for target in runnable_targets():
+        v, i = Native(program, target).run([x], blank)
+        assert np.array_equal(i.reshape(order.shape), order)
+        wanted = np.take_along_axis(part, order, 1)
+        np.testing.assert_array_equal(v.reshape(order.shape), wanted)
 
 
 def test_only_what_is_wanted_is_stored():
