@@ -18,12 +18,15 @@ from braze.compiled import compile
 from braze.functions import (
     comparison,
     creation,
+    distinct,
     indexing,
     linalg,
     movement,
     pointwise,
     reductions,
     scans,
+    searching,
+    sorting,
 )
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
 from braze.inspection import inspect
@@ -35,15 +38,8 @@ from braze.tensors import Size, Tensor
 
 _FUNCTIONS: dict[str, Any] = {}
 _MODULES: tuple[Any, ...] = (
-    comparison,
-    creation,
-    indexing,
-    linalg,
-    movement,
-    pointwise,
-    reductions,
-    scans,
-    random,
+    *(comparison, creation, indexing, linalg, movement, pointwise, reductions, random),
+    *(distinct, scans, searching, sorting),
 )
 for _module in _MODULES:
     for _name, _value in vars(_module).items():

@@ -1,9 +1,9 @@
 """The loop IR: kernels as loop nests over flat buffers, the second of the two IRs.
 
 A `Program` is what one graph becomes: waves of kernels in order, each kernel a `Nest` (statements
-under loops) or a `Contraction` (a sum of products with an epilogue, for the micro-kernel
-generators). Both code generators read this and nothing else. Addresses are `Index` element offsets
-into row-major buffers; movement operations are already folded in.
+under loops), a `Contraction` (a sum of products with an epilogue, for the micro-kernel generators)
+or a `Sort` (rows put in order). Both code generators read this and nothing else. Addresses are
+`Index` element offsets into row-major buffers; movement operations are already folded in.
 
 A scalar expression (`Expr`) is a DAG: equal subexpressions are shared objects and evaluated once.
 Statements run in order; `Reduce` and `Scan` define names that later expressions read with `Ref`.
@@ -222,8 +222,8 @@ class Philox(Expr):
 
 
 class Ref(Expr):
-    """A name defined by an earlier `Reduce` or `Scan`, or a contraction's sum (`acc`) in its
-    epilogue."""
+    """A name defined by an earlier `Reduce` or `Scan`, a contraction's sum (`acc`) in its epilogue,
+    or a sort's `key` and `position`."""
 
     __slots__ = ("name",)
 
@@ -414,7 +414,44 @@ class Contraction:
         return print_kernel(self)
 
 
-Kernel = Nest | Contraction
+# Sorts --------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, slots=True)
+class Sort:
+    """Put the keys of each row in order, then run the stores for each rank.
+
+    The order is total and stable: equal keys stay in the order of `along`, also when descending;
+    nan is the largest key, and -0.0 equals 0.0. All keys of a row are read before its first store.
+
+    Attributes:
+        rows: loop variables whose points are the rows; rows are independent.
+        along: runs over a row's keys.
+        key: what is compared.
+        rank: runs over the first places of the order, as many as are wanted.
+        stores: their values read the key at a rank as `Ref("key")` and its value of `along` as
+            `Ref("position")`, an i64; indices use `rows` and `rank`.
+        chunks: into how many pieces the rows are cut for the thread pool.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    rows: tuple[LoopVar, ...]
+    along: LoopVar
+    key: Expr
+    descending: bool
+    rank: LoopVar
+    stores: list[Store]
+    chunks: int = 1
+    comment: str = ""
+
+    def __str__(self) -> str:
+        from braze.ir.loops_text import print_kernel
+
+        return print_kernel(self)
+
+
+Kernel = Nest | Contraction | Sort
 
 # Programs -----------------------------------------------------------------------------------------
 

@@ -40,12 +40,14 @@ from braze.ir.loops import (
     Reduce,
     Ref,
     Scan,
+    Sort,
     Statement,
     Store,
 )
 from braze.ir.loops_text import print_statement
 from braze.ir.op import op_named
 from braze.ir.ops.creation import philox
+from braze.ir.ops.sorting import positions_in_order
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Scalar = Any  # a NumPy scalar of the expression's dtype
@@ -250,6 +252,8 @@ class _Runner:
         with np.errstate(all="ignore"):
             if isinstance(self.kernel, Nest):
                 self.block(self.kernel.body)
+            elif isinstance(self.kernel, Sort):
+                self.sort(self.kernel)
             else:
                 self.contraction(self.kernel)
         return self.failure
@@ -436,6 +440,28 @@ class _Runner:
             seed = int(self.values[expr.seed]) & 0xFFFFFFFFFFFFFFFF
             return philox(counter, seed)[expr.word][()]
         raise TypeError(f"unknown expression {type(expr).__name__}")
+
+    # Sorts ----------------------------------------------------------------------------------------
+
+    def sort(self, kernel: Sort) -> None:
+        watch = Independence("row")
+        if kernel.chunks > 1:
+            self.watches.append(watch)
+        for watch.current, row in enumerate(np.ndindex(*(var.extent for var in kernel.rows))):
+            keys = []
+            for place in range(kernel.along.extent):
+                self.variables = dict(zip(kernel.rows, row, strict=True)) | {kernel.along: place}
+                self.values = {}
+                keys.append(self.evaluate(kernel.key))
+            array = np.array(keys, dtype=kernel.key.dtype.numpy)
+            order = positions_in_order(array, 0, kernel.descending)
+            del self.variables[kernel.along]
+            for rank in range(kernel.rank.extent):
+                self.variables[kernel.rank] = rank
+                self.values = {}
+                position = order[rank]
+                self.refs = {"key": array[position], "position": position}
+                self.block(kernel.stores)
 
     # Contractions ---------------------------------------------------------------------------------
 

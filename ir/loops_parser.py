@@ -41,6 +41,7 @@ from braze.ir.loops import (
     Ref,
     Running,
     Scan,
+    Sort,
     Statement,
     Store,
 )
@@ -149,9 +150,9 @@ class _Parser:
 
     def kernel(self) -> Kernel:
         scanner = self.scanner
-        is_nest = scanner.accept("nest")
-        if not is_nest:
-            scanner.expect("contraction")
+        word = next((w for w in ("nest", "sort") if scanner.accept(w)), "contraction")
+        if word == "contraction":
+            scanner.expect(word)
         name = parse_name(scanner, "@")
         scanner.expect("(")
         while not scanner.accept(")"):
@@ -164,8 +165,10 @@ class _Parser:
             comment.append(found[1].rstrip())
             scanner.position = found.end()
         buffers = tuple(self.buffers.values())
-        if is_nest:
+        if word == "nest":
             return Nest(name, buffers, self.block(), "\n".join(comment))
+        if word == "sort":
+            return self.sort(name, buffers, "\n".join(comment))
         return self.contraction(name, buffers, "\n".join(comment))
 
     def buffer(self) -> None:
@@ -205,13 +208,54 @@ class _Parser:
         self.names["acc"] = dtype
         for var in inner:
             del self.variables[var.name]
-        stores: list[Store] = []
-        for statement in self.block():
-            if not isinstance(statement, Store):
-                scanner.fail("a contraction holds stores only")
-            stores.append(statement)
+        stores = self.stores("contraction")
         scanner.expect("}")
         return Contraction(name, buffers, dims, len(inner), lhs, rhs, stores, dtype, comment)
+
+    def stores(self, holder: str) -> list[Store]:
+        """Stores, and nothing else, up to and with the closing brace."""
+        found: list[Store] = []
+        for statement in self.block():
+            if not isinstance(statement, Store):
+                self.scanner.fail(f"a {holder} holds stores only")
+            found.append(statement)
+        return found
+
+    def sort(self, name: str, buffers: tuple[Buffer, ...], comment: str) -> Sort:
+        scanner = self.scanner
+        scanner.expect("for")
+        rows: list[LoopVar] = []
+        chunks = 1
+        while not scanner.accept("{"):
+            if scanner.accept("chunks"):
+                chunks = scanner.integer()
+                scanner.expect("{")
+                break
+            if rows:
+                scanner.expect(",")
+            rows.append(self.dim())
+        scanner.expect("order")
+        along = self.dim()
+        descending = scanner.accept("descending")
+        scanner.expect("{")
+        self.loads = {}
+        while scanner.looking_at(LET):
+            self.let()
+        scanner.expect("by")
+        key = self.expr()
+        scanner.expect("}")
+        del self.variables[along.name]
+        self.lets = {}
+        self.names |= {"key": key.dtype, "position": i64}
+        scanner.expect("first")
+        rank = self.dim()
+        scanner.expect("{")
+        stores = self.stores("sort")
+        scanner.expect("}")
+        scanner.expect("}")
+        return Sort(
+            name, buffers, tuple(rows), along, key, descending, rank, stores, chunks, comment
+        )
 
     def dims(self, end: str) -> tuple[LoopVar, ...]:
         """Dimensions up to and with the token that ends them; they come into scope."""

@@ -7,10 +7,13 @@ The grammar, which `braze.ir.loops_parser` reads back to an equal object:
                   "{" {placement} {site} {"wave" "{" {kernel} "}"} "}"
     placement   = "place" buffer ("input" slot | "output" slot | "arena" offset)
     site        = "site" string integer integer ["#" location]     the meaning of codes 1, 2, ...
-    kernel      = nest | contraction
+    kernel      = nest | contraction | sort
     nest        = "nest" "@" name "(" buffers ")" "{" {comment} {statement} "}"
     contraction = "contraction" "@" name "(" buffers ")" "{" {comment} "for" [dims] "{"
                   "acc" ":" dtype "=" "sum" [dims] "of" element "*" element {statement} "}" "}"
+    sort        = "sort" "@" name "(" buffers ")" "{" {comment} "for" [dims] ["chunks" integer] "{"
+                  "order" dim ["descending"] "{" {let} "by" expression "}"
+                  "first" dim "{" {statement} "}" "}" "}"
     buffers     = buffer ":" dtype "[" numel "]" ("in" | "out" | "inout"), separated by commas
     statement   = let | loop | store | reduce | scan | check
     let         = "$" number "=" expression                        a name for what is used twice
@@ -65,6 +68,7 @@ from braze.ir.loops import (
     Reduce,
     Ref,
     Scan,
+    Sort,
     Statement,
     Store,
 )
@@ -344,11 +348,13 @@ class _Printer:
         buffers = ", ".join(
             f"{_buffer_name(b.name)}: {b.dtype.name}[{b.numel}] {b.access}" for b in kernel.buffers
         )
-        word = "nest" if isinstance(kernel, Nest) else "contraction"
+        word = type(kernel).__name__.lower()
         lines = [f"{indent}{word} @{quote_name(kernel.name)}({buffers}) {{"]
         lines += [f"{indent}  # {line}".rstrip() for line in kernel.comment.splitlines()]
         if isinstance(kernel, Nest):
             lines += self.block(kernel.body, f"{indent}  ")
+        elif isinstance(kernel, Sort):
+            lines += self.sort(kernel, f"{indent}  ")
         else:
             lines += self.contraction(kernel, f"{indent}  ")
         return [*lines, f"{indent}}}"]
@@ -362,6 +368,19 @@ class _Printer:
         total = f"sum {inner} of" if inner else "sum of"
         line = f"{indent}  acc: {kernel.dtype.name} = {total} {lhs} * {rhs}"
         return [head, line, *self.block(kernel.stores, f"{indent}  "), f"{indent}}}"]
+
+    def sort(self, kernel: Sort, indent: str) -> list[str]:
+        rows = "".join(f"{', ' if n else ''}{self.dim(var)}" for n, var in enumerate(kernel.rows))
+        chunks = f"chunks {kernel.chunks}" if kernel.chunks > 1 else ""
+        head = " ".join(word for word in ("for", rows, chunks, "{") if word)
+        order = f"order {self.dim(kernel.along)}{' descending' if kernel.descending else ''} {{"
+        lets = self.lets([kernel.key], _shared([[kernel.key]]), f"{indent}    ")
+        by = [f"{indent}    by {self.expr(kernel.key)}", f"{indent}  }}"]
+        self.names = {}
+        first = [f"{indent}  first {self.dim(kernel.rank)} {{"]
+        stores = self.block(kernel.stores, f"{indent}    ")
+        lines = [f"{indent}{head}", f"{indent}  {order}", *lets, *by, *first, *stores]
+        return [*lines, f"{indent}  }}", f"{indent}}}"]
 
     def access(self, kernel: Contraction, access: Access) -> str:
         """As an element; strides of 1-sized dims are kept, which an `Index` would drop."""

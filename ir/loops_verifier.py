@@ -7,6 +7,7 @@ loops may be parallel or vectorised, affine addresses without guards, placements
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NoReturn, get_args
 
@@ -35,6 +36,7 @@ from braze.ir.loops import (
     Ref,
     Running,
     Scan,
+    Sort,
     Statement,
     Store,
 )
@@ -123,6 +125,8 @@ class _Verifier:
                     self.statement = statement
                     self.fail("a loop in chunks must be the kernel's only statement")
             self.block(kernel.body)
+        elif isinstance(kernel, Sort):
+            self.sort(kernel)
         else:
             self.contraction(kernel)
 
@@ -368,6 +372,26 @@ class _Verifier:
                 self.fail(f"no operand depends on the inner dimension {var}")
         self.scope = [var for var in self.scope if var not in inner]
         self.names = {"acc": kernel.dtype}
+        self.block(kernel.stores)
+
+    # Sorts ----------------------------------------------------------------------------------------
+
+    def sort(self, kernel: Sort) -> None:
+        for var in (*kernel.rows, kernel.along):
+            self.enter(var)
+        self.expression(kernel.key)
+        self.scope.pop()
+        self.enter(kernel.rank)
+        if kernel.rank.extent > kernel.along.extent:
+            self.fail(f"{kernel.rank.extent} places are wanted of {kernel.along.extent} keys")
+        if not 1 <= kernel.chunks <= max(math.prod(var.extent for var in kernel.rows), 1):
+            self.fail(f"the rows cannot be cut into {kernel.chunks} chunks")
+        if not kernel.stores:
+            self.fail("a sort without a store does nothing")
+        self.names = {"key": kernel.key.dtype, "position": i64}
+        for store in kernel.stores:
+            if store.accumulate:
+                self.fail("a sort does not accumulate")
         self.block(kernel.stores)
 
     def operand(self, kernel: Contraction, access: Access) -> None:

@@ -50,6 +50,7 @@ Category = Literal[
     "creation",
     "random",
     "scan",
+    "sort",
     "check",
     "fusion",
     "composite",

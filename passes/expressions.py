@@ -130,8 +130,8 @@ class Expressions:
 def gather_points(node: Node, point: Point, dim: int) -> tuple[Point, Point, Point]:
     """Of a gather's or scatter's index operand: its point, and the other operand's before and after
     `dim`."""
-    index = node.operands[1]
-    if index.type.rank == len(point):
+    x, index = node.operands[:2]
+    if index.type.rank == x.type.rank == len(point):
         return point, point[:dim], point[dim + 1 :]
     span = dim + index.type.rank
     return point[dim:span], point[:dim], point[span:]

@@ -31,6 +31,8 @@ MOST_BUFFERS = 28
 # Recomputing is cheaper than storing and loading up to this many instructions and repetitions.
 CHEAP_INSTRUCTIONS = 3
 CHEAP_REPETITIONS = 9.0
+# What a sort computes for each key, without vectors, in place of loading it.
+MOST_KEY_INSTRUCTIONS = 6
 # The border of a padded value is computed for nothing; that costs less than a copy.
 FREE_REPETITIONS = 1.7
 # Up to this many points one core is enough, so rows need not be many.
@@ -116,6 +118,8 @@ class Rules:
             return fault
         if p.kind == "scatter":
             return "a scatter writes where its data say, so its readers must wait for all of it"
+        if p.kind == "sort":
+            return "a sort knows none of its results before it has read all of a row"
         moved = self._as_moved(p, c)
         if moved is not None:
             return moved
@@ -196,6 +200,8 @@ class Rules:
             points = space_of(node).full if c.levels[node] != "inside" else c.space.full
             repeated = max(repeated, 0.0) + points / max(read.base.type.numel, 1)
         cost = sum(node.op.cost for node in p.members)
+        if c.kind == "sort" and cost > MOST_KEY_INSTRUCTIONS:
+            return "a sort makes its keys one by one, where an elementwise kernel has vectors"
         inputs = len(self._bases(p))
         if repeated > FREE_REPETITIONS:
             cheap = cost <= CHEAP_INSTRUCTIONS and inputs <= 2

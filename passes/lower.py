@@ -33,6 +33,7 @@ from braze.passes.lower_nest import lower_copy, lower_nest
 from braze.passes.lower_random import lower_random
 from braze.passes.lower_scan import lower_scan
 from braze.passes.lower_scatter import lower_scatter
+from braze.passes.lower_sort import lower_sort
 from braze.passes.plan_memory import MemoryPlan
 from braze.passes.tune_loops import tune_loops
 
@@ -106,6 +107,8 @@ class _ProgramLowering:
             kernel = lower_scan(name, body, outputs, buffers)
         elif kind == "scatter":
             kernel = lower_scatter(name, body, buffers)
+        elif kind == "sort":
+            kernel = lower_sort(name, body, outputs, buffers)
         elif kind == "copy":
             source, target = self._buffer(node.operands[0], "in"), self._buffer(node.result, "out")
             kernel = lower_copy(name, source, target)

@@ -10,7 +10,7 @@ from braze.passes.vectorise import vectorise
 
 
 def tune_loops(kernel: Kernel, target: Target) -> Kernel:
-    """A kernel ready for a code generator. Contractions have schedules of their own there."""
+    """A kernel ready for a code generator. Contractions and sorts are scheduled there."""
     if not isinstance(kernel, Nest):
         return kernel
     # Merged first, so that the vector loop is as long as addresses allow; again, since it moved

@@ -29,10 +29,8 @@ from braze.codegen.llvm.kernel import (
 )
 from braze.codegen.llvm.nests import emit_nest
 from braze.codegen.llvm.types import I64, POINTER, constant
-from braze.ir.loops import Check, Contraction, Kernel, Loop, Nest, Program, Statement
+from braze.ir.loops import Check, Contraction, Kernel, Loop, Nest, Program, Sort, Statement
 from braze.ir.target import FINISHED, Target
-
-_PAGE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,10 @@ def generate(program: Program, target: Target) -> Generated:
     Raises:
         CodegenError: the program breaks a rule of the loop IR.
     """
-    waves = [[emit_kernel(kernel, program, target) for kernel in wave] for wave in program.waves]
+    stride = _scratch_stride(program, target)
+    waves = [
+        [emit_kernel(kernel, program, target, stride) for kernel in wave] for wave in program.waves
+    ]
     kernels = [kernel for wave in waves for kernel in wave]
     symbols = [kernel.symbol for kernel in kernels]
     if len(set(symbols)) < len(symbols):
@@ -67,21 +68,48 @@ def generate(program: Program, target: Target) -> Generated:
         raise CodegenError(f"[{program.name}] two kernels share the symbol {twice}")
     name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
     main = _main_module(name, program, waves, target)
-    scratch = max((kernel.scratch_bytes for kernel in kernels), default=0)
     return Generated(
         modules=[(kernel.symbol, kernel.ir_text) for kernel in kernels] + [(name, main)],
         main=name,
-        scratch_bytes=-(-scratch // _PAGE) * _PAGE,
+        scratch_bytes=stride,
         pointers=program.inputs + program.outputs + 3,
     )
 
 
-def emit_kernel(kernel: Kernel, program: Program, target: Target) -> EmittedKernel:
-    """Generate one kernel's module."""
+def _scratch_stride(program: Program, target: Target) -> int:
+    """The most workspace that a kernel needs: threads' workspaces are this far apart in all of
+    them, since kernels of one wave run side by side."""
+    most = 0
+    for kernel in program.kernels():
+        if isinstance(kernel, Contraction):
+            from braze.codegen.llvm.contractions import scratch_bytes
+
+            most = max(most, scratch_bytes(kernel, target))
+        elif isinstance(kernel, Sort):
+            from braze.codegen.llvm.sort_plan import sort_plan
+
+            most = max(most, sort_plan(kernel, target).scratch_bytes)
+    return most
+
+
+def emit_kernel(
+    kernel: Kernel, program: Program, target: Target, scratch_stride: int | None = None
+) -> EmittedKernel:
+    """Generate one kernel's module.
+
+    Args:
+        scratch_stride: bytes between the workspaces of two threads, the same for all kernels of the
+            program. None: found out again.
+    """
+    stride = _scratch_stride(program, target) if scratch_stride is None else scratch_stride
     if isinstance(kernel, Contraction):
         from braze.codegen.llvm.contractions import emit_contraction
 
-        return emit_contraction(kernel, program.placements, program, target)
+        return emit_contraction(kernel, program.placements, program, target, stride)
+    if isinstance(kernel, Sort):
+        from braze.codegen.llvm.sorts import emit_sort
+
+        return emit_sort(kernel, program.placements, program, target, stride)
     return emit_nest(kernel, program.placements, program, target)
 
 

@@ -46,7 +46,7 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
                 found = _dtypes_in(data)
             if found:
                 array = array.astype(reduce(promote, found).numpy)
-            elif array.dtype.kind == "f" or array.size == 0 and dtype is None:
+            elif dtype is None and (array.dtype.kind == "f" or array.size == 0):
                 array = array.astype(get_default_dtype().numpy)
         if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
             raise TypeError(f"new(): invalid data type '{type(data).__name__}' ({array.dtype})")

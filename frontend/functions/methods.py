@@ -14,6 +14,7 @@ import numpy as np
 from braze import random
 from braze.functions import (
     comparison,
+    distinct,
     indexing,
     interchange,
     linalg,
@@ -21,6 +22,8 @@ from braze.functions import (
     pointwise,
     reductions,
     scans,
+    searching,
+    sorting,
 )
 from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
 from braze.functions.promotion import cast, scalar
@@ -203,6 +206,7 @@ def _methods() -> dict[str, Any]:
     found["new_tensor"] = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
     found |= interchange.METHODS
+    found |= sorting.METHODS | searching.METHODS | distinct.METHODS
     found["T"] = property(movement.t)
     found["mT"] = property(lambda self: movement.transpose(self, -2, -1))
     return found

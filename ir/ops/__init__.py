@@ -1,6 +1,6 @@
 """The op table: importing this declares every operation.
 
-`pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation` and `indexing` hold the
+`pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing` and `sorting` hold the
 primitives, which code is generated for. The other modules hold composites, which decompose into
 them.
 """
@@ -29,7 +29,9 @@ from braze.ir.ops import (
     reduce,
     reductions,
     scan,
+    searching,
     shapes,
+    sorting,
 )
 
 __all__ = [
@@ -56,5 +58,7 @@ __all__ = [
     "reduce",
     "reductions",
     "scan",
+    "searching",
     "shapes",
+    "sorting",
 ]

@@ -29,6 +29,7 @@ def test_creation_and_default_dtypes():
     assert braze.tensor([1.0, 2.0]).dtype is braze.float32
     assert braze.tensor([1, 2]).dtype is braze.int64
     assert braze.tensor([True]).dtype is braze.bool
+    assert braze.tensor([0.1], dtype=braze.float64).item() == 0.1
     assert braze.tensor(np.zeros(2)).dtype is braze.float64
     assert braze.tensor([[1, 2], [3, 4]]).shape == (2, 2)
     same(braze.arange(2, 9, 3), np.arange(2, 9, 3))

@@ -35,6 +35,7 @@ CALLS = {
     "fuse": lambda graph: fuse(graph, TARGET, []),
     "vectorise": lambda nest: vectorise(nest, TARGET),
     "lower": _lower,
+    "lower_sort": _lower,
 }
 
 

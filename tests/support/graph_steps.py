@@ -494,6 +494,23 @@ def scatter(m: Maker) -> None:
     m.add(getattr(m.b, name)(x, index, updates, dim=dim), bound, exact=False)
 
 
+def sort(m: Maker) -> None:
+    """Of exact values only: where rounding decides the order, so it does the positions."""
+    x = m.exactly(m.any_value())
+    if x.type.rank == 0:
+        x = m.new_input(x.dtype, (m.choices.integer(1, 5),))
+    dim = m.choices.integer(0, x.type.rank - 1)
+    if m.choices.chance(50):
+        values, indices = m.b.sort(x, dim=dim, descending=m.choices.chance(50))
+    else:
+        k = m.choices.integer(1, x.shape[dim])
+        values, indices = m.b.topk(x, dim=dim, k=k, largest=m.choices.chance(50))
+    if m.choices.chance(70):
+        m.add(values, m.bound[x], exact=True)
+    if m.choices.chance(50):
+        m.add(indices, x.shape[dim], exact=True)
+
+
 def creation(m: Maker) -> None:
     dtype = m.choices.pick([d for d in m.dtypes if d is not ir.bool_] or [ir.f32])
     if m.choices.chance(30):
@@ -550,6 +567,7 @@ STEPS: dict[str, Callable[[Maker], None]] = {
         take,
         take_along,
         scatter,
+        sort,
         creation,
         random,
     )

@@ -1,0 +1,29 @@
+"""Gathers and scatters of one dimension by indices of several, through the whole pipeline."""
+
+import numpy as np
+import pytest
+
+import braze.ir as ir
+from braze.ir.interpreter import interpret
+from braze.ir.loops_interpreter import run_program
+from braze.ir.target import named_target
+from braze.passes import compile_graph
+
+
+@pytest.mark.parametrize("index_shape", [(), (4,), (3, 4), (2, 3, 4)])
+@pytest.mark.parametrize("name", ["take", "index_add"])
+def test_a_vector_and_an_index_of_any_rank(name, index_shape):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(9).astype(np.float32)
+    index = np.asarray(rng.integers(0, 9, index_shape))
+    arrays = [x, index]
+    if name == "index_add":
+        arrays.append(np.asarray(rng.standard_normal(index_shape), dtype=np.float32))
+    b = ir.Builder("test")
+    inputs = [b.input(ir.tensor_type(ir.from_numpy(a.dtype), a.shape)) for a in arrays]
+    graph = b.finish([getattr(b, name)(*inputs, dim=0)])
+    program, _ = compile_graph(graph, named_target("x86-64-v3"))
+    (expected,) = interpret(graph, arrays)
+    found = np.zeros_like(expected)
+    run_program(program, arrays, [found])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
