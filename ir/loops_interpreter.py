@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from braze.ir.errors import BrazeError
+from braze.ir.host import evaluate_call
 from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar
 from braze.ir.loops import (
     Access,
@@ -28,6 +29,7 @@ from braze.ir.loops import (
     Const,
     Contraction,
     Expr,
+    HostCall,
     InBounds,
     IndexValue,
     Kernel,
@@ -248,6 +250,8 @@ class _Runner:
         with np.errstate(all="ignore"):
             if isinstance(self.kernel, Nest):
                 self.block(self.kernel.body)
+            elif isinstance(self.kernel, HostCall):
+                self.host(self.kernel)
             else:
                 self.contraction(self.kernel)
         return self.failure
@@ -407,6 +411,24 @@ class _Runner:
             seed = int(self.values[expr.seed]) & 0xFFFFFFFFFFFFFFFF
             return philox(counter, seed)[expr.word][()]
         raise TypeError(f"unknown expression {type(expr).__name__}")
+
+    # Host calls -----------------------------------------------------------------------------------
+
+    def host(self, call: HostCall) -> None:
+        operands = []
+        for operand in call.operands:
+            assert operand.buffer is not None
+            memory = self.memories[operand.buffer.name]
+            for index in range(operand.buffer.numel):
+                self.note(operand.buffer, memory, index, written=False)
+            operands.append(memory.array.copy())
+        for array, result in zip(evaluate_call(call, operands), call.results, strict=True):
+            if array is None or result.buffer is None:
+                continue
+            memory = self.memories[result.buffer.name]
+            for index in range(result.buffer.numel):
+                self.note(result.buffer, memory, index, written=True)
+            memory.array[:] = array.reshape(-1)
 
     # Contractions ---------------------------------------------------------------------------------
 

@@ -114,6 +114,8 @@ class Rules:
         """May `c`, which reads `p`, be computed in `p`'s kernel?"""
         if fault := self._too_large(p, c):
             return fault
+        if "host" in (p.kind, c.kind):
+            return "a host call is made between kernels"
         if p.kind == "scatter":
             return "a scatter writes where its data say, so its readers must wait for all of it"
         moved = self._as_moved(p, c)

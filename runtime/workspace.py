@@ -22,7 +22,8 @@ class Workspace:
 
     Attributes:
         lock: held from `reserve` until the graph's call is over.
-        status: what compiled code reports; its first word is zero while nothing failed.
+        status: what compiled code reports; its first word is zero while nothing failed. The last
+            word is the caller's: where a program with host calls finds their function.
         generation: changes when an address does.
         threads: for how many threads the scratch suffices, at `scratch_bytes` each.
     """

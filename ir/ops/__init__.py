@@ -1,7 +1,7 @@
 """The op table: importing this declares every operation.
 
 `pointwise`, `reduce`, `movement`, `contract`, `creation` and `indexing` hold the primitives, which
-code is generated for. The other modules hold composites, which decompose into them.
+code is generated for; `factorizations`, `lu` and `solvers` those that NumPy runs. The other modules hold composites, which decompose into them.
 """
 
 from braze.ir.ops import (
@@ -15,11 +15,13 @@ from braze.ir.ops import (
     cross_entropy,
     dropout,
     elementwise,
+    factorizations,
     fusion,
     group_normalization,
     indexing,
     linear,
     losses,
+    lu,
     movement,
     normalization,
     optimizers,
@@ -28,6 +30,7 @@ from braze.ir.ops import (
     reduce,
     reductions,
     shapes,
+    solvers,
 )
 
 __all__ = [
@@ -41,11 +44,13 @@ __all__ = [
     "cross_entropy",
     "dropout",
     "elementwise",
+    "factorizations",
     "fusion",
     "group_normalization",
     "indexing",
     "linear",
     "losses",
+    "lu",
     "movement",
     "normalization",
     "optimizers",
@@ -54,4 +59,5 @@ __all__ = [
     "reduce",
     "reductions",
     "shapes",
+    "solvers",
 ]
