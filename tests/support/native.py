@@ -19,6 +19,7 @@ from braze.ir.op import Op
 from braze.ir.target import TARGET_NAMES, Target, can_run, named_target
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import link
+from braze.runtime.host_calls import CallSite, HostCalls
 from braze.runtime.pool import get_pool
 
 GUARD = 256
@@ -66,11 +67,12 @@ class Native:
         self.arena = GuardedMemory(program.arena_bytes)
         self.scratch = GuardedMemory(generated.scratch_bytes * threads)
         self.status = np.zeros(4, np.int64)
+        self.host_calls = HostCalls([CallSite(str(call)) for call in program.host_calls()])
 
     def call(self, addresses: Sequence[int]) -> int:
         """Run on the given input and output addresses; returns the status code."""
         assert len(addresses) == self._pointers - 3
-        self.status[:] = 0
+        self.status[:] = 0, 0, 0, self.host_calls.address
         array = (ctypes.c_void_p * self._pointers)(
             *addresses, self.arena.address, self.scratch.address, self.status.ctypes.data
         )
