@@ -10,7 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 from braze import random
-from braze.functions import comparison, indexing, linalg, movement, pointwise, reductions
+from braze.functions import (
+    comparison,
+    decompositions,
+    indexing,
+    linalg,
+    movement,
+    pointwise,
+    products,
+    reductions,
+)
 from braze.functions.creation import check_device, full, ones, tensor, zeros
 from braze.functions.promotion import cast, scalar
 from braze.ir import dtypes
@@ -183,6 +192,9 @@ def _methods() -> dict[str, Any]:
     found = _named(BINARY, pointwise) | _named(REDUCTIONS, reductions) | _named(MOVEMENT, movement)
     found |= _named(LINALG, linalg) | _named(["gather", "index_select"], indexing)
     found |= _named(["equal", "allclose"], comparison)
+    found |= _named(products.METHODS, products) | _named(decompositions.METHODS, decompositions)
+    found |= {f"{name}_": _inplace(getattr(products, name)) for name in products.INPLACE}
+    found["addmm_"] = _inplace(linalg.addmm)
     found |= pointwise.UNARY | {"neg": pointwise.neg}
     found |= {f"{name}_": _inplace(function) for name, function in pointwise.UNARY.items()}
     found |= {f"{name}_": _inplace(getattr(pointwise, name)) for name in INPLACE}
