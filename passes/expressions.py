@@ -130,7 +130,7 @@ def gather_points(node: Node, point: Point, dim: int) -> tuple[Point, Point, Poi
     """Of a gather's or scatter's index operand: its point, and the other operand's before and after
     `dim`."""
     index = node.operands[1]
-    if index.type.rank == len(point):
+    if index.type.rank == len(point) == node.operands[0].type.rank:
         return point, point[:dim], point[dim + 1 :]
     span = dim + index.type.rank
     return point[dim:span], point[:dim], point[span:]
