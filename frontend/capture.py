@@ -382,6 +382,10 @@ def _run(pending: Pending) -> None:
         plan.entry.run(inputs, outputs, lambda node: _location(handles, kept[node]))
     except BaseException as error:
         pending.error = error
+        for handle in live:
+            # The program ends before it overwrites parameters: they are what they were.
+            if handle.home is not None:
+                handle.storage, handle.home = handle.home.storage, None
         raise
     finally:
         pending.handles = []
