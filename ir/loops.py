@@ -2,8 +2,9 @@
 
 A `Program` is what one graph becomes: waves of kernels in order, each kernel a `Nest` (statements
 under loops), a `Contraction` (a sum of products with an epilogue, for the micro-kernel
-generators) or a `HostCall` (an operation that the runtime evaluates with NumPy). Both code generators read this and nothing else. Addresses are `Index` element offsets
-into row-major buffers; movement operations are already folded in.
+generators) or a `HostCall` (an operation that the runtime evaluates with NumPy). Both code
+generators read this and nothing else. Addresses are `Index` element offsets into row-major buffers;
+movement operations are already folded in.
 
 A scalar expression (`Expr`) is a DAG: equal subexpressions are shared objects and evaluated once.
 Statements run in order; `Reduce` defines names that later expressions read with `Ref`. Text form,

@@ -70,7 +70,6 @@ from braze.ir.loops import (
 )
 from braze.ir.printer import print_attribute, print_location, quote_name
 
-
 _WORDS = {Nest: "nest", Contraction: "contraction", HostCall: "host"}
 
 
@@ -326,7 +325,8 @@ class _Printer:
         operands = ", ".join(map(self.array, kernel.operands))
         attributes = ", ".join(f"{n}={print_attribute(v)}" for n, v in kernel.attributes.items())
         separator = "; " if operands and attributes else ""
-        line = f"call {kernel.number} {results} = {kernel.op.name}({operands}{separator}{attributes})"
+        arguments = f"{operands}{separator}{attributes}"
+        line = f"call {kernel.number} {results} = {kernel.op.name}({arguments})"
         return line + (f"  # {print_location(kernel.location)}" if kernel.location else "")
 
     def array(self, array: HostArray) -> str:

@@ -156,6 +156,8 @@ def _lanes(touches: list[Touch], target: Target) -> int:
 
 def _cost(v: LoopVar, touches: list[Touch], lanes: int) -> float:
     """Time of the accesses if `v` is the vector loop, in units of a scalar access."""
+    if v.extent == 0:
+        return 0.0
     filled = v.extent / (-(-v.extent // lanes) * lanes)
     total = 0.0
     for touch in touches:

@@ -88,4 +88,5 @@ def _array(address: int, nbytes: int, dtype: np.dtype) -> np.ndarray:
     """Memory that compiled code owns as a flat array."""
     if nbytes == 0:
         return np.empty(0, dtype)
-    return np.frombuffer((ctypes.c_char * nbytes).from_address(address), dtype=dtype)
+    memory = memoryview((ctypes.c_char * nbytes).from_address(address))
+    return np.frombuffer(memory, dtype=dtype)

@@ -61,7 +61,7 @@ def potrf(a: Tensor, upper: bool = True) -> Tensor:
 
 
 def qr(input: Tensor, some: bool = True) -> Decomposition:
-    """input = Q @ R with orthonormal columns Q and upper triangular R; Q is square if not `some`."""
+    """input = Q @ R, columns of Q orthonormal, R upper triangular; Q is square if not `some`."""
     return Decomposition(*call_host("qr", input, complete=not some))
 
 

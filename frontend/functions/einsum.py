@@ -100,7 +100,9 @@ def _sublist(labels: Any) -> str:
         elif isinstance(label, int) and 0 <= label < len(_LETTERS):
             text += _LETTERS[label]
         else:
-            raise ValueError(f"einsum(): subscripts must be in [0, 52) or Ellipsis, given {label!r}")
+            raise ValueError(
+                f"einsum(): subscripts must be in [0, 52) or Ellipsis, given {label!r}"
+            )
     return text
 
 

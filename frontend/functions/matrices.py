@@ -167,7 +167,9 @@ def scaled_sum(
     check_tensors(name, input)
     own, wanted = input._handle.type, product._handle.type
     lead = wanted.rank - own.rank
-    if lead < 0 or any(a not in (1, n) for a, n in zip(own.shape, wanted.shape[lead:], strict=True)):
+    if lead < 0 or any(
+        a not in (1, n) for a, n in zip(own.shape, wanted.shape[lead:], strict=True)
+    ):
         raise ShapeError(f"[{name}] {own} does not expand to {list(wanted.shape)}")
     for factor in (beta, alpha):
         if isinstance(factor, float) and not wanted.dtype.is_floating_point:

@@ -263,8 +263,10 @@ def block_diag(*tensors: Tensor) -> Tensor:
     rows, at = [], 0
     for block in blocks:
         after = width - at - block.shape[1]
-        places = {"low": (0, at), "high": (0, after), "interior": (0, 0), "value": 0.0}
-        rows.append(apply(call_of(op_named("pad"), **places), block))
+        call = call_of(
+            op_named("pad"), low=(0, at), high=(0, after), interior=(0, 0), value=0.0
+        )
+        rows.append(apply(call, block))
         at += block.shape[1]
     return cat(rows, 0)
 

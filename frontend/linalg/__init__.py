@@ -71,4 +71,5 @@ __all__ = [
     "tensorsolve",
     "vander",
     "vecdot",
+    "vector_norm",
 ]

@@ -1,7 +1,8 @@
 """The op table: importing this declares every operation.
 
 `pointwise`, `reduce`, `movement`, `contract`, `creation` and `indexing` hold the primitives, which
-code is generated for; `factorizations`, `lu` and `solvers` those that NumPy runs. The other modules hold composites, which decompose into them.
+code is generated for; `factorizations`, `lu` and `solvers` those that NumPy runs. The other modules
+hold composites, which decompose into them.
 """
 
 from braze.ir.ops import (

@@ -51,8 +51,8 @@ cholesky = declare_host(
     evaluate=np.linalg.cholesky,
     gradients={"x": _cholesky_gradient},
     fault="the matrix is not positive definite",
-    doc="""The lower triangular l with l @ l^T = x for symmetric positive definite matrices, of which
-the lower triangle is read. The gradient is symmetric.""",
+    doc="""The lower triangular l with l @ l^T = x for symmetric positive definite matrices, whose
+lower triangle is read. The gradient is symmetric.""",
 )
 
 # QR -----------------------------------------------------------------------------------------------

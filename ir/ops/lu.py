@@ -138,8 +138,8 @@ geqrf = declare_host(
     infer=_geqrf_types,
     evaluate=_geqrf,
     results="a tau",
-    doc="""LAPACK's geqrf: r in the upper triangle, below it the reflectors v_i (their leading ones are
-not stored); q is the product of I - tau_i v_i v_i^T.""",
+    doc="""LAPACK's geqrf: r in the upper triangle, below it the reflectors v_i (their leading ones
+are not stored); q is the product of I - tau_i v_i v_i^T.""",
 )
 
 

@@ -100,8 +100,8 @@ triangular_solve = declare_host(
     evaluate=_triangular_solve,
     attributes={"upper": bool, "unitriangular": bool},
     gradients={"a": _triangular_gradient, "b": _triangular_rhs},
-    doc="""The x with a @ x = b, for triangular matrices a of b's batch. The other triangle (and with
-`unitriangular` the diagonal, taken for ones) is not read. A zero on the diagonal gives infinities.""",
+    doc="""The x with a @ x = b, for triangular matrices a of b's batch. The other triangle is not
+read, nor with `unitriangular` the diagonal, taken for ones. A zero on it gives infinities.""",
 )
 
 

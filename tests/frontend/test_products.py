@@ -193,7 +193,7 @@ def test_the_gradient_of_a_distance_of_zero_is_zero():
 
 ERRORS = [
     (lambda x: braze.addmm(braze.ones(3), x, x), r"\[addmm\] f32\[3\] does not expand to \[2, 2\]"),
-    (lambda x: braze.tensordot(x, braze.ones(3, 2), 1), r"\[tensordot\] dimensions \[1\] of f32\[2"),
+    (lambda x: braze.tensordot(x, braze.ones(3, 2), 1), r"\[tensordot\] dimensions \[1\] of"),
     (lambda x: braze.tensordot(x, x, 3), r"\[tensordot\] 3 dimensions of"),
     (lambda x: braze.chain_matmul(x, braze.ones(3, 2)), r"\[chain_matmul\] inner sizes differ"),
     (lambda x: braze.matrix_power(braze.ones(2, 3), 2), r"\[matrix_power\] needs square matrices"),

@@ -72,7 +72,9 @@ class Native:
     def call(self, addresses: Sequence[int]) -> int:
         """Run on the given input and output addresses; returns the status code."""
         assert len(addresses) == self._pointers - 3
-        self.status[:] = 0, 0, 0, self.host_calls.address
+        self.status[:] = 0
+        if self.host_calls.calls:
+            self.status[3] = self.host_calls.address
         array = (ctypes.c_void_p * self._pointers)(
             *addresses, self.arena.address, self.scratch.address, self.status.ctypes.data
         )

@@ -62,8 +62,12 @@ def test_broken_calls_are_refused(old, new, message):
 
 
 def test_calls_are_numbered_and_alone_in_their_wave():
-    inverse = "host @a{0}(%x: f64[4] in, %y{0}: f64[4] out) {{ call {1} %y{0}: f64[2,2] = inverse(%x: f64[2,2]) }}"
-    head = "program @p(1 inputs, 2 outputs, arena 0) { place %x input 0 place %y0 output 0 place %y1 output 1 "
+    inverse = """host @a{0}(%x: f64[4] in, %y{0}: f64[4] out) {{
+      call {1} %y{0}: f64[2,2] = inverse(%x: f64[2,2])
+    }}"""
+    head = """program @p(1 inputs, 2 outputs, arena 0) {
+      place %x input 0 place %y0 output 0 place %y1 output 1
+    """
     good = head + f"wave {{ {inverse.format(0, 0)} }} wave {{ {inverse.format(1, 1)} }} }}"
     verify_program(parse_program(good))
     twice = head + f"wave {{ {inverse.format(0, 0)} }} wave {{ {inverse.format(1, 0)} }} }}"
@@ -77,7 +81,9 @@ def test_calls_are_numbered_and_alone_in_their_wave():
 def test_the_loops_interpreter_refuses_unwritten_operands():
     text = """program @p(1 inputs, 1 outputs, arena 64) {
       place %x input 0 place %t arena 0 place %y output 0
-      wave { host @a(%t: f64[4] in, %y: f64[4] out) { call 0 %y: f64[2,2] = inverse(%t: f64[2,2]) } }
+      wave {
+        host @a(%t: f64[4] in, %y: f64[4] out) { call 0 %y: f64[2,2] = inverse(%t: f64[2,2]) }
+      }
     }"""
     with pytest.raises(MemoryFault, match=r"%t\[0\] is read and holds nothing yet"):
         run_program(parse_program(text), [np.eye(2)], [np.zeros(4)])
