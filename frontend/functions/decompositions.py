@@ -260,6 +260,20 @@ def matrix_rank(input: Tensor, tol: float | None = None, symmetric: bool = False
     return reductions.sum((values > limit).long(), -1)
 
 
+def nuclear_norm(input: Tensor, keepdim: bool = False) -> Tensor:
+    """The sum of a matrix' singular values."""
+    check_tensors("nuclear_norm", input)
+    if input.ndim != 2:
+        raise ShapeError(f"[nuclear_norm] expected a matrix, given {input._handle.type}")
+    total = reductions.sum(call_host("svd", input, full=False)[1])
+    return total.reshape(1, 1) if keepdim else total  # type: ignore[no-any-return]
+
+
+def frobenius_norm(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The square root of the sum of squares over dimensions, all by default."""
+    return reductions.norm(input, 2.0, dim, keepdim)
+
+
 # Determinants -------------------------------------------------------------------------------------
 
 

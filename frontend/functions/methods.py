@@ -13,6 +13,7 @@ from braze import random
 from braze.functions import (
     comparison,
     decompositions,
+    fourier,
     indexing,
     linalg,
     movement,
@@ -193,6 +194,7 @@ def _methods() -> dict[str, Any]:
     found |= _named(LINALG, linalg) | _named(["gather", "index_select"], indexing)
     found |= _named(["equal", "allclose"], comparison)
     found |= _named(products.METHODS, products) | _named(decompositions.METHODS, decompositions)
+    found |= _named(fourier.METHODS, fourier)
     found |= {f"{name}_": _inplace(getattr(products, name)) for name in products.INPLACE}
     found["addmm_"] = _inplace(linalg.addmm)
     found |= pointwise.UNARY | {"neg": pointwise.neg}

@@ -1,8 +1,8 @@
 """The op table: importing this declares every operation.
 
 `pointwise`, `reduce`, `movement`, `contract`, `creation` and `indexing` hold the primitives, which
-code is generated for; `factorizations`, `lu` and `solvers` those that NumPy runs. The other modules
-hold composites, which decompose into them.
+code is generated for; `factorizations`, `fourier`, `lu` and `solvers` those that NumPy runs. The
+other modules hold composites, which decompose into them.
 """
 
 from braze.ir.ops import (
@@ -17,6 +17,7 @@ from braze.ir.ops import (
     dropout,
     elementwise,
     factorizations,
+    fourier,
     fusion,
     group_normalization,
     indexing,
@@ -46,6 +47,7 @@ __all__ = [
     "dropout",
     "elementwise",
     "factorizations",
+    "fourier",
     "fusion",
     "group_normalization",
     "indexing",

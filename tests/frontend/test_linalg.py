@@ -236,6 +236,14 @@ def test_norms(order):
               np.linalg.norm(b.reshape(-1), order))
 
 
+def test_norms_of_the_top_level():
+    a = np.random.default_rng(0).standard_normal((2, 3))
+    close(braze.nuclear_norm(t(a)), np.linalg.norm(a, "nuc"))
+    close(braze.nuclear_norm(t(a), keepdim=True), [[np.linalg.norm(a, "nuc")]])
+    close(braze.frobenius_norm(t(a)), np.linalg.norm(a))
+    close(braze.frobenius_norm(t(a), 1, True), np.linalg.norm(a, axis=1, keepdims=True))
+
+
 def test_tensor_systems():
     a = np.random.default_rng(0).standard_normal((2, 3, 6))
     b = np.random.default_rng(1).standard_normal((2, 3))
