@@ -127,6 +127,6 @@ irfft = declare_host(
     evaluate=_irfft,
     attributes={"ndim": int, "size": int},
     gradients={"x": _irfft_gradient},
-    doc="""The inverse transform to real numbers, of `size` in the last dimension, of which the input
+    doc="""The inverse transform to real numbers, `size` in the last dimension, of which the input
 has the half that determines the rest. Not scaled.""",
 )
