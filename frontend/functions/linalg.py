@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braze.capture import call_of
-from braze.functions.matrices import scaled_sum
+from braze.functions.matrices import scaled_sum, with_leading_factors
 from braze.functions.movement import reshape, unsqueeze
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import op_named
@@ -77,6 +77,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     return unsqueeze(input, 1) * reshape(vec2, (1, -1))
 
 
+@with_leading_factors
 def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -181,6 +183,24 @@ def scaled_sum(
     if beta == 0:
         return product
     return product + (input if beta == 1 else input * beta)
+
+
+def with_leading_factors(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Accept PyTorch 1.0's order too, ``addmm(beta, input, alpha, mat1, mat2)``: numbers among the
+    positional arguments are beta and alpha."""
+
+    @wraps(function)
+    def accepting(*args: Any, **kwargs: Any) -> Tensor:
+        factors = [a for a in args if isinstance(a, (int, float))]
+        if not factors:
+            return function(*args, **kwargs)
+        named = dict(zip(("beta", "alpha"), factors, strict=False))
+        if len(factors) > 2 or named.keys() & kwargs.keys():
+            raise TypeError(f"{function.__name__}(): beta and alpha are given twice")
+        rest = [a for a in args if not isinstance(a, (int, float))]
+        return function(*rest, **kwargs, **named)
+
+    return accepting
 
 
 def empty_like_type(dtype: DType, shape: tuple[int, ...]) -> Tensor:

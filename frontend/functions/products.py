@@ -21,6 +21,7 @@ from braze.functions.matrices import (
     scaled_sum,
     swapped,
     take_diagonal,
+    with_leading_factors,
 )
 from braze.functions.movement import cat, clone, expand, narrow, reshape, stack
 from braze.functions.pointwise import mul, where
@@ -35,6 +36,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Sums with products -------------------------------------------------------------------------------
 
 
+@with_leading_factors
 def addmv(
     input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -42,6 +44,7 @@ def addmv(
     return scaled_sum("addmv", input, mv(mat, vec), beta, alpha)
 
 
+@with_leading_factors
 def addr(
     input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -49,6 +52,7 @@ def addr(
     return scaled_sum("addr", input, outer(vec1, vec2), beta, alpha)
 
 
+@with_leading_factors
 def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -60,6 +64,7 @@ def addbmm(
     return scaled_sum("addbmm", input, einsum("bmk,bkn->mn", batch1, batch2), beta, alpha)
 
 
+@with_leading_factors
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:

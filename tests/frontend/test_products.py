@@ -150,6 +150,17 @@ def test_methods_and_their_in_place_forms():
         braze.zeros(1).addmm_(a, b)
 
 
+def test_factors_in_the_order_of_pytorch_1_0():
+    c, a, b = (braze.from_numpy(x) for x in arrays((2, 4), (2, 3), (3, 4)))
+    wanted = braze.addmm(c, a, b, beta=0.5, alpha=2).numpy()
+    np.testing.assert_array_equal(braze.addmm(0.5, c, 2, a, b).numpy(), wanted)
+    np.testing.assert_array_equal(c.addmm(0.5, 2, a, b).numpy(), wanted)
+    halved = braze.addmm(c, a, b, beta=0.5).numpy()
+    np.testing.assert_array_equal(braze.addmm(0.5, c, a, b).numpy(), halved)
+    with pytest.raises(TypeError, match="given twice"):
+        braze.addmm(0.5, c, a, b, beta=1)
+
+
 def test_integers_stay_exact():
     x = braze.tensor([[1, 2], [3, 4]])
     assert braze.addmm(x, x, x).tolist() == [[8, 12], [18, 26]]
