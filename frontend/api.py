@@ -18,15 +18,20 @@ from braze.compiled import compile
 from braze.functions import (
     comparison,
     creation,
+    decompositions,
     distinct,
+    einsum,
+    fourier,
     indexing,
     linalg,
     movement,
     pointwise,
+    products,
     reductions,
     scans,
     searching,
     sorting,
+    windows,
 )
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
 from braze.inspection import inspect
@@ -39,7 +44,7 @@ from braze.tensors import Size, Tensor
 _FUNCTIONS: dict[str, Any] = {}
 _MODULES: tuple[Any, ...] = (
     *(comparison, creation, indexing, linalg, movement, pointwise, reductions, random),
-    *(distinct, scans, searching, sorting),
+    *(decompositions, distinct, einsum, fourier, products, scans, searching, sorting, windows),
 )
 for _module in _MODULES:
     for _name, _value in vars(_module).items():

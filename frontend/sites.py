@@ -16,7 +16,8 @@ from braze.ir.graph import Location
 
 Site = tuple[CodeType, int]
 
-_HERE = str(Path(__file__).resolve().parent)
+# Not resolved: an editable installation may hold links, and code objects name those.
+_HERE = str(Path(__file__).absolute().parent)
 
 
 class _LibraryFiles(dict[str, bool]):

@@ -25,6 +25,11 @@ class AttributeTypeError(BrazeError, TypeError):
     """An argument or a node attribute has the wrong type."""
 
 
+class LinAlgError(BrazeError, RuntimeError):
+    """A matrix has not the property that an operation needs: it is singular, not positive definite,
+    or an iteration does not converge."""
+
+
 class VerifyError(BrazeError, ValueError):
     """A graph or a kernel breaks a rule of the IR."""
 

@@ -1,9 +1,10 @@
 """The loop IR: kernels as loop nests over flat buffers, the second of the two IRs.
 
 A `Program` is what one graph becomes: waves of kernels in order, each kernel a `Nest` (statements
-under loops), a `Contraction` (a sum of products with an epilogue, for the micro-kernel generators)
-or a `Sort` (rows put in order). Both code generators read this and nothing else. Addresses are
-`Index` element offsets into row-major buffers; movement operations are already folded in.
+under loops), a `Contraction` (a sum of products with an epilogue, for the micro-kernel
+generators), a `Sort` (rows put in order) or a `HostCall` (an operation that the runtime evaluates
+with NumPy). Both code generators read this and nothing else. Addresses are `Index` element offsets
+into row-major buffers; movement operations are already folded in.
 
 A scalar expression (`Expr`) is a DAG: equal subexpressions are shared objects and evaluated once.
 Statements run in order; `Reduce` and `Scan` define names that later expressions read with `Ref`.
@@ -27,7 +28,8 @@ from typing import Literal
 from braze.ir.dtypes import DType, bool_, i64, u32
 from braze.ir.graph import Location
 from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar, Mod
-from braze.ir.op import Op
+from braze.ir.op import AttributeValue, Op
+from braze.ir.types import TensorType
 
 Replace = Callable[[LoopVar], Index | None]
 
@@ -451,7 +453,52 @@ class Sort:
         return print_kernel(self)
 
 
-Kernel = Nest | Contraction | Sort
+# Host calls ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HostArray:
+    """An operand or a result of a host call: a whole buffer, row-major, seen under a shape.
+
+    `buffer` is None for a result that nobody needs.
+    """
+
+    buffer: Buffer | None
+    type: TensorType
+
+
+@dataclass(eq=False, slots=True)
+class HostCall:
+    """Evaluate an operation of category "host" with NumPy, on the thread that runs the program.
+
+    Text form; a result in parentheses has no buffer:
+
+        host @slogdet_1(%0: f32[9] in, %1: f32[1] out) {
+          call 0 (f32[]), %1: f32[] = slogdet(%0: f32[3,3])  # train.py:12
+        }
+
+    Attributes:
+        number: of the call in its program; compiled code hands it to the runtime.
+        location: the user's line, for the message of an error that the call raises.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    number: int
+    op: Op
+    attributes: dict[str, AttributeValue]
+    operands: tuple[HostArray, ...]
+    results: tuple[HostArray, ...]
+    location: Location | None = None
+    comment: str = ""
+
+    def __str__(self) -> str:
+        from braze.ir.loops_text import print_kernel
+
+        return print_kernel(self)
+
+
+Kernel = Nest | Contraction | Sort | HostCall
 
 # Programs -----------------------------------------------------------------------------------------
 
@@ -498,6 +545,11 @@ class Program:
     def kernels(self) -> Iterator[Kernel]:
         for wave in self.waves:
             yield from wave
+
+    def host_calls(self) -> list[HostCall]:
+        """The calls of the runtime, in the order of their numbers."""
+        calls = [kernel for kernel in self.kernels() if isinstance(kernel, HostCall)]
+        return sorted(calls, key=lambda call: call.number)
 
     def __str__(self) -> str:
         from braze.ir.loops_text import print_program

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from braze.ir.errors import BrazeError
+from braze.ir.host import evaluate_call
 from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar
 from braze.ir.loops import (
     Access,
@@ -29,6 +30,7 @@ from braze.ir.loops import (
     Const,
     Contraction,
     Expr,
+    HostCall,
     InBounds,
     IndexValue,
     Kernel,
@@ -254,6 +256,8 @@ class _Runner:
                 self.block(self.kernel.body)
             elif isinstance(self.kernel, Sort):
                 self.sort(self.kernel)
+            elif isinstance(self.kernel, HostCall):
+                self.host(self.kernel)
             else:
                 self.contraction(self.kernel)
         return self.failure
@@ -462,6 +466,23 @@ class _Runner:
                 position = order[rank]
                 self.refs = {"key": array[position], "position": position}
                 self.block(kernel.stores)
+    # Host calls -----------------------------------------------------------------------------------
+
+    def host(self, call: HostCall) -> None:
+        operands = []
+        for operand in call.operands:
+            assert operand.buffer is not None
+            memory = self.memories[operand.buffer.name]
+            for index in range(operand.buffer.numel):
+                self.note(operand.buffer, memory, index, written=False)
+            operands.append(memory.array.copy())
+        for array, result in zip(evaluate_call(call, operands), call.results, strict=True):
+            if array is None or result.buffer is None:
+                continue
+            memory = self.memories[result.buffer.name]
+            for index in range(result.buffer.numel):
+                self.note(result.buffer, memory, index, written=True)
+            memory.array[:] = array.reshape(-1)
 
     # Contractions ---------------------------------------------------------------------------------
 

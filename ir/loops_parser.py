@@ -27,6 +27,8 @@ from braze.ir.loops import (
     Const,
     Contraction,
     Expr,
+    HostArray,
+    HostCall,
     InBounds,
     IndexValue,
     Kernel,
@@ -46,7 +48,16 @@ from braze.ir.loops import (
     Store,
 )
 from braze.ir.op import op_named
-from braze.ir.parser import NUMBER, VALUE, Scanner, parse_dtype, parse_location, parse_name
+from braze.ir.parser import (
+    NUMBER,
+    VALUE,
+    Scanner,
+    parse_attributes,
+    parse_dtype,
+    parse_location,
+    parse_name,
+    parse_type,
+)
 from braze.ir.printer import NAME
 from braze.ir.types import tensor_type
 
@@ -150,7 +161,8 @@ class _Parser:
 
     def kernel(self) -> Kernel:
         scanner = self.scanner
-        word = next((w for w in ("nest", "sort") if scanner.accept(w)), "contraction")
+        words = ("nest", "sort", "host")
+        word = next((w for w in words if scanner.accept(w)), "contraction")
         if word == "contraction":
             scanner.expect(word)
         name = parse_name(scanner, "@")
@@ -169,6 +181,8 @@ class _Parser:
             return Nest(name, buffers, self.block(), "\n".join(comment))
         if word == "sort":
             return self.sort(name, buffers, "\n".join(comment))
+        if word == "host":
+            return self.host(name, buffers, "\n".join(comment))
         return self.contraction(name, buffers, "\n".join(comment))
 
     def buffer(self) -> None:
@@ -256,6 +270,49 @@ class _Parser:
         return Sort(
             name, buffers, tuple(rows), along, key, descending, rank, stores, chunks, comment
         )
+
+    def host(self, name: str, buffers: tuple[Buffer, ...], comment: str) -> HostCall:
+        scanner = self.scanner
+        scanner.expect("call")
+        number = scanner.integer()
+        results = self.arrays("=")
+        start = scanner.position
+        word = scanner.take(NAME, "an operation")
+        try:
+            op = op_named(word)
+        except KeyError:
+            scanner.fail(f"no op is called {word!r}", start)
+        scanner.expect("(")
+        operands = []
+        while scanner.looking_at(VALUE):
+            operands.append(self.array())
+            if not scanner.accept(","):
+                break
+        scanner.accept(";")
+        attributes = parse_attributes(scanner, op)
+        location = parse_location(scanner)
+        scanner.expect("}")
+        return HostCall(
+            name, buffers, number, op, attributes, tuple(operands), results, location, comment
+        )
+
+    def arrays(self, end: str) -> tuple[HostArray, ...]:
+        found: list[HostArray] = []
+        while not self.scanner.accept(end):
+            if found:
+                self.scanner.expect(",")
+            found.append(self.array())
+        return tuple(found)
+
+    def array(self) -> HostArray:
+        scanner = self.scanner
+        if scanner.accept("("):
+            unneeded = HostArray(None, parse_type(scanner))
+            scanner.expect(")")
+            return unneeded
+        buffer = self.buffer_used()
+        scanner.expect(":")
+        return HostArray(buffer, parse_type(scanner))
 
     def dims(self, end: str) -> tuple[LoopVar, ...]:
         """Dimensions up to and with the token that ends them; they come into scope."""

@@ -7,7 +7,10 @@ The grammar, which `braze.ir.loops_parser` reads back to an equal object:
                   "{" {placement} {site} {"wave" "{" {kernel} "}"} "}"
     placement   = "place" buffer ("input" slot | "output" slot | "arena" offset)
     site        = "site" string integer integer ["#" location]     the meaning of codes 1, 2, ...
-    kernel      = nest | contraction | sort
+    kernel      = nest | contraction | sort | host
+    host        = "host" "@" name "(" buffers ")" "{" {comment} "call" integer array {"," array} "="
+                  op "(" [array {"," array}] [";" attributes] ")" ["#" location] "}"
+    array       = buffer ":" type | "(" type ")"                   the second: not needed
     nest        = "nest" "@" name "(" buffers ")" "{" {comment} {statement} "}"
     contraction = "contraction" "@" name "(" buffers ")" "{" {comment} "for" [dims] "{"
                   "acc" ":" dtype "=" "sum" [dims] "of" element "*" element {statement} "}" "}"
@@ -56,6 +59,8 @@ from braze.ir.loops import (
     Const,
     Contraction,
     Expr,
+    HostArray,
+    HostCall,
     InBounds,
     IndexValue,
     Kernel,
@@ -72,7 +77,9 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
-from braze.ir.printer import print_location, quote_name
+from braze.ir.printer import print_attribute, print_location, quote_name
+
+_WORDS = {Nest: "nest", Contraction: "contraction", Sort: "sort", HostCall: "host"}
 
 
 def print_expr(expr: Expr) -> str:
@@ -348,16 +355,32 @@ class _Printer:
         buffers = ", ".join(
             f"{_buffer_name(b.name)}: {b.dtype.name}[{b.numel}] {b.access}" for b in kernel.buffers
         )
-        word = type(kernel).__name__.lower()
+        word = _WORDS[type(kernel)]
         lines = [f"{indent}{word} @{quote_name(kernel.name)}({buffers}) {{"]
         lines += [f"{indent}  # {line}".rstrip() for line in kernel.comment.splitlines()]
         if isinstance(kernel, Nest):
             lines += self.block(kernel.body, f"{indent}  ")
         elif isinstance(kernel, Sort):
             lines += self.sort(kernel, f"{indent}  ")
+        elif isinstance(kernel, HostCall):
+            lines.append(f"{indent}  {self.host(kernel)}")
         else:
             lines += self.contraction(kernel, f"{indent}  ")
         return [*lines, f"{indent}}}"]
+
+    def host(self, kernel: HostCall) -> str:
+        results = ", ".join(map(self.array, kernel.results))
+        operands = ", ".join(map(self.array, kernel.operands))
+        attributes = ", ".join(f"{n}={print_attribute(v)}" for n, v in kernel.attributes.items())
+        separator = "; " if operands and attributes else ""
+        arguments = f"{operands}{separator}{attributes}"
+        line = f"call {kernel.number} {results} = {kernel.op.name}({arguments})"
+        return line + (f"  # {print_location(kernel.location)}" if kernel.location else "")
+
+    def array(self, array: HostArray) -> str:
+        if array.buffer is None:
+            return f"({array.type})"
+        return f"{_buffer_name(array.buffer.name)}: {array.type}"
 
     def contraction(self, kernel: Contraction, indent: str) -> list[str]:
         outer = len(kernel.dims) - kernel.inner

@@ -24,6 +24,7 @@ from braze.ir.loops import (
     Check,
     Contraction,
     Expr,
+    HostCall,
     InBounds,
     IndexValue,
     Kernel,
@@ -60,6 +61,14 @@ def verify_program(program: Program) -> None:
     Raises:
         VerifyError: a rule is broken.
     """
+    calls = program.host_calls()
+    if [call.number for call in calls] != list(range(len(calls))):
+        numbers = ", ".join(str(call.number) for call in calls)
+        raise VerifyError(f"[{program.name}] host calls are numbered {numbers}")
+    for wave in program.waves:
+        for kernel in wave:
+            if isinstance(kernel, HostCall) and len(wave) > 1:
+                raise VerifyError(f"[{program.name}] host call {kernel.name} shares a wave")
     known: dict[str, Buffer] = {}
     for kernel in program.kernels():
         verify_kernel(kernel)
@@ -127,6 +136,8 @@ class _Verifier:
             self.block(kernel.body)
         elif isinstance(kernel, Sort):
             self.sort(kernel)
+        elif isinstance(kernel, HostCall):
+            self.host(kernel)
         else:
             self.contraction(kernel)
 
@@ -347,6 +358,32 @@ class _Verifier:
         for part in (expr.counter, expr.seed):
             if not part.dtype.is_integer or part.dtype.bits != 64:
                 self.fail(f"philox takes 64-bit integers, given {part.dtype.name}")
+
+    # Host calls -----------------------------------------------------------------------------------
+
+    def host(self, call: HostCall) -> None:
+        if not call.op.is_host:
+            self.fail(f"{call.op.name} is not an operation of the host")
+        try:
+            types = call.op.result_types([a.type for a in call.operands], call.attributes)
+        except (BrazeError, TypeError) as error:
+            self.fail(f"{call.op.name} does not take these operands: {error}")
+        if types != tuple(result.type for result in call.results):
+            self.fail(f"the results of {call.op.name} are {', '.join(map(str, types))}")
+        for arrays, access, verb in (
+            (call.operands, ("in", "inout"), "read"),
+            (call.results, ("out", "inout"), "written"),
+        ):
+            for array in arrays:
+                buffer = array.buffer
+                if buffer is None:
+                    if verb == "read":
+                        self.fail("an operand has no buffer")
+                    continue
+                self.buffer(buffer, access, verb)
+                if (buffer.dtype, buffer.numel) != (array.type.dtype, array.type.numel):
+                    self.fail(f"%{buffer.name} is {buffer.dtype.name}[{buffer.numel}], used as "
+                              f"{array.type}")
 
     # Contractions ---------------------------------------------------------------------------------
 

@@ -52,6 +52,7 @@ Category = Literal[
     "scan",
     "sort",
     "check",
+    "host",
     "fusion",
     "composite",
 ]
@@ -135,6 +136,16 @@ class Op:
     @property
     def is_contract(self) -> bool:
         return self.category == "contract"
+
+    @property
+    def is_host(self) -> bool:
+        """Is it run by calling its `evaluate` from compiled code?"""
+        return self.category == "host"
+
+    @property
+    def may_fail(self) -> bool:
+        """Can running it end the program with an error?"""
+        return self.effect or self.is_host
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

@@ -178,7 +178,8 @@ def _attribute(scanner: Scanner, kind: AttributeKind) -> AttributeValue:
     return int(number) if INTEGER.fullmatch(number) else float(number)
 
 
-def _attributes(scanner: Scanner, op: Op) -> dict[str, AttributeValue]:
+def parse_attributes(scanner: Scanner, op: Op) -> dict[str, AttributeValue]:
+    """The attributes of an operation, up to and with the closing parenthesis."""
     found: dict[str, AttributeValue] = {}
     while not scanner.accept(")"):
         if found:
@@ -341,7 +342,7 @@ def _node(scanner: Scanner, scope: Scope) -> Node:
         while scanner.accept(","):
             operands.append(scope.read(scanner))
     scanner.accept(";")
-    attributes: dict[str, Any] = _attributes(scanner, op)
+    attributes: dict[str, Any] = parse_attributes(scanner, op)
     body, location = None, parse_location(scanner)
     if location is None and scanner.accept("graph"):
         scanner.position -= len("graph")

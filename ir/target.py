@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from braze.ir.errors import BrazeError, ParseError
 
 # Words of the status block, by which a compiled program reports: the failed check's number (0: none
-# failed), its value and bound, and whether the program came to its end.
-FAILED, VALUE, BOUND, FINISHED = range(4)
+# failed), its value and bound, and whether the program came to its end. The last word is read: the
+# address of the function that runs host calls.
+FAILED, VALUE, BOUND, FINISHED, HOST = range(5)
+STATUS_WORDS = 8
 
 
 class TargetError(BrazeError, ValueError):

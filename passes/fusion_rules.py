@@ -116,6 +116,8 @@ class Rules:
         """May `c`, which reads `p`, be computed in `p`'s kernel?"""
         if fault := self._too_large(p, c):
             return fault
+        if "host" in (p.kind, c.kind):
+            return "a host call is made between kernels"
         if p.kind == "scatter":
             return "a scatter writes where its data say, so its readers must wait for all of it"
         if p.kind == "sort":

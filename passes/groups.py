@@ -70,6 +70,8 @@ class Reads:
         for node in graph.nodes:
             if node.op.is_contract:
                 self._cut_operands(node)
+            elif node.op.is_host:
+                self._store_operands(node)
         # A padded value that others read the inside of (see `share_pads`) is read from memory by
         # all.
         sliced = {n.operands[0] for n in graph.nodes if n.op.name == "slice"}
@@ -133,6 +135,14 @@ class Reads:
             at[wrong] -= 1
             self.cuts[node, wrong] = chains[wrong][at[wrong]]
 
+    def _store_operands(self, node: Node) -> None:
+        """What a host call reads must be in memory, in order; a reshape changes nothing there."""
+        for position, operand in enumerate(node.operands):
+            while operand.node is not None and _is_reshape(operand.node):
+                operand = operand.node.operands[0]
+            if not self.is_base(operand):
+                self.cuts[node, position] = operand
+
     def _chain(self, value: Value) -> list[Value]:
         """A value and what it is moved from, down to a base or to where several values meet."""
         chain = [value]
@@ -148,7 +158,7 @@ class Reads:
     def _reads(self, node: Node) -> Iterator[Read]:
         space = space_of(node)
         for position, operand in enumerate(node.operands):
-            cut = self.cuts.get((node, position)) if node.op.is_contract else None
+            cut = self.cuts.get((node, position))
             if cut is not None:
                 yield Read(cut, False, False)
                 continue

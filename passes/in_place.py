@@ -32,7 +32,7 @@ def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | N
         raise ValueError("only a node's own results can overwrite its operands")
     if node.attributes["kind"] == "copy":
         return [0] if not overwritten else None
-    if overwritten and node.attributes["kind"] == "scatter":
+    if overwritten and node.attributes["kind"] in ("scatter", "host"):
         return None
     inner = dict(zip(node.operands, body.inputs, strict=True))
     flat = [flat_inputs(body, value) for value in body.outputs]

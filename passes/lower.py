@@ -29,6 +29,7 @@ from braze.ir.loops import Buffer, CheckSite, Kernel, Placement, Program
 from braze.ir.target import Target
 from braze.passes.in_place import store_order
 from braze.passes.lower_contraction import lower_contraction
+from braze.passes.lower_host import lower_host
 from braze.passes.lower_nest import lower_copy, lower_nest
 from braze.passes.lower_random import lower_random
 from braze.passes.lower_scan import lower_scan
@@ -67,6 +68,7 @@ class _ProgramLowering:
         self.sites: list[CheckSite] = []
         self.codes: dict[Node, int] = {}
         self.count = 0
+        self.host_calls = 0
         self.overwrites = {**plan.overwrites}
         for output, source in graph.aliases.items():
             self.overwrites[graph.outputs[output]] = graph.inputs[source]
@@ -109,6 +111,9 @@ class _ProgramLowering:
             kernel = lower_scatter(name, body, buffers)
         elif kind == "sort":
             kernel = lower_sort(name, body, outputs, buffers)
+        elif kind == "host":
+            kernel = lower_host(name, body, buffers, self.host_calls)
+            self.host_calls += 1
         elif kind == "copy":
             source, target = self._buffer(node.operands[0], "in"), self._buffer(node.result, "out")
             kernel = lower_copy(name, source, target)

@@ -52,7 +52,7 @@ def dependences(graph: Graph) -> dict[Node, set[Node]]:
     """For each node the nodes that must run before it.
 
     That is what it reads, the readers of what it overwrites, and, so that a failed run-time check
-    leaves parameters as they were, the checks.
+    leaves parameters as they were, the checks and the host calls, which may raise errors.
     """
     before: dict[Node, set[Node]] = {
         node: {x.node for x in node.operands if x.node is not None} for node in graph.nodes
@@ -60,7 +60,7 @@ def dependences(graph: Graph) -> dict[Node, set[Node]]:
     for writer, readers in overwriters(graph).items():
         before[writer] |= readers - {writer}
     for check in graph.nodes:
-        if check.body is not None and any(inner.op.effect for inner in check.body.nodes):
+        if check.body is not None and any(inner.op.may_fail for inner in check.body.nodes):
             needed = _ancestors(check, before)
             for writer in overwriters(graph):
                 if writer is not check and writer not in needed:

@@ -18,6 +18,11 @@ MOST_KERNELS = 64
 EXTRA_BYTES = 1 << 20
 
 
+def _is_host(node: Node) -> bool:
+    """Is it a call of the runtime, which the thread that runs the program makes by itself?"""
+    return node.attributes["kind"] == "host"
+
+
 def waves_of(graph: Graph) -> list[list[Node]]:
     """The nodes in waves; every node's dependences lie in earlier waves."""
     before = dependences(graph)
@@ -31,6 +36,7 @@ def waves_of(graph: Graph) -> list[list[Node]]:
         latest = len(waves) - 1
         joins = (
             latest >= 0
+            and not (_is_host(node) or _is_host(waves[latest][0]))
             and earliest <= latest
             and size <= LARGE_BYTES
             and len(waves[latest]) < MOST_KERNELS

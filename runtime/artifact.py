@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from braze.ir.graph import Graph, Location
+from braze.runtime.host_calls import CallSite
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Artifact:
         inputs, outputs: in the order of the buffers.
         arena_bytes: of the block of intermediate values; scratch_bytes: of each thread's workspace.
         failures: meaning of the failure codes 1, 2, ...
+        calls: the calls of NumPy that the code makes, by their numbers.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Artifact:
     scratch_bytes: int
     failures: tuple[FailureSite, ...] = ()
     figures: Figures = Figures()
+    calls: tuple[CallSite, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Everything but the objects, as JSON values."""
@@ -101,6 +104,7 @@ class Artifact:
                 scratch_bytes=int(facts["scratch_bytes"]),
                 failures=tuple(_failure(site) for site in facts["failures"]),
                 figures=_figures(facts["figures"]),
+                calls=tuple(CallSite(**site) for site in facts.get("calls", ())),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"[artifact] facts of another form: {error!r}") from None
@@ -122,7 +126,7 @@ def slots_of(graph: Graph) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, (Slot, FailureSite, Figures)):
+    if isinstance(value, (Slot, FailureSite, Figures, CallSite)):
         return {name: _plain(item) for name, item in asdict(value).items()}
     return value
 

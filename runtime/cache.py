@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from braze.ir.builder import Rewriter
+from braze.ir.errors import LinAlgError
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph
 from braze.ir.interpreter import interpret
@@ -93,6 +94,7 @@ class Entry:
 
         Raises:
             IndexError: an index was out of range.
+            LinAlgError: a matrix has not the property that an operation needs.
             CompileError: the compiler failed.
         """
         tier = self.tier or config.tier
@@ -176,7 +178,7 @@ class Entry:
         ]
         try:
             results = interpret(graph, given)
-        except IndexError:
+        except (IndexError, LinAlgError):
             if sites is not None:
                 # Again, with the lines of this call: nothing has been written yet.
                 interpret(_with_sites(graph, sites), given)

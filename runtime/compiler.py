@@ -19,6 +19,7 @@ from braze.ir.loops import CheckSite
 from braze.ir.target import Target
 from braze.runtime.artifact import Artifact, FailureSite, Figures, slots_of
 from braze.runtime.config import config
+from braze.runtime.host_calls import CallSite
 from braze.runtime.recorder import Recorder, Stage
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def compile_artifact(graph: Graph, target: Target, record: Recorder | None = Non
             lower_bound=report.lower_bound,
             refusals=tuple(report.refusals),
             seconds=time.perf_counter() - start,
+        ),
+        calls=tuple(
+            CallSite(str(call), positions.get(id(call.location), -1))
+            for call in program.host_calls()
         ),
     )
 

@@ -16,10 +16,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from braze.ir.dtypes import DType, dtype_named
+from braze.ir.errors import BrazeError
 from braze.ir.graph import Location
-from braze.ir.target import FAILED, FINISHED, VALUE
+from braze.ir.target import FAILED, FINISHED, HOST, VALUE
 from braze.runtime.artifact import Artifact, Slot
 from braze.runtime.elf import ObjectFile
+from braze.runtime.host_calls import HostCalls
 from braze.runtime.object_loader import LoadedObject, ObjectError
 from braze.runtime.pool import get_pool
 from braze.runtime.stats import stats
@@ -30,6 +32,7 @@ Input = Storage | int | float | bool
 # The user's line of a captured node in this call: by position among the graph's nodes.
 Sites = Callable[[int], Location | None] | Sequence[Location | None]
 
+# The word of the status block in which compiled code looks for the host calls' function.
 _SCALAR_BYTES = 8
 # One word each, little-endian. A number that `struct` refuses goes the long way, see `_converted`.
 _SCALAR_FORMATS = {
@@ -62,6 +65,7 @@ class Executable:
         self._pointers_address = ctypes.addressof(self._pointers)
         self._scalars = _Scalars(artifact.inputs)
         self._generation = -1
+        self._host_calls = HostCalls(artifact.calls) if artifact.calls else None
 
     def run(
         self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None = None
@@ -75,6 +79,7 @@ class Executable:
 
         Raises:
             IndexError: an index was out of range. Outputs may be partly written then.
+            LinAlgError, or another error of a host call; the same holds.
             ValueError: too many or too few inputs or outputs.
             What a signal's handler raises (KeyboardInterrupt) surfaces only after the native call;
             if that call wrote the outputs, the exception has an attribute `graph_finished`.
@@ -96,6 +101,8 @@ class Executable:
             # Here and not after a failure: an interrupt may come before that is looked at.
             status = workspace.status
             status[FAILED] = status[FINISHED] = 0
+            if self._host_calls is not None:
+                status[HOST] = self._host_calls.address
             try:
                 self._main(self._pointers_address, pool.address)
                 stats.native_calls += 1
@@ -119,7 +126,21 @@ class Executable:
             f"outputs, given {inputs} and {outputs}"
         )
 
-    def _failure(self, code: int, value: int, sites: Sites | None) -> Exception:
+    def _host_failure(self, number: int, sites: Sites | None) -> BaseException:
+        assert self._host_calls is not None
+        error = self._host_calls.take_error()
+        location = self._host_calls.calls[number].location
+        node = self.artifact.calls[number].node
+        if sites is not None and node >= 0:
+            location = site_of(sites, node) or location
+        if isinstance(error, BrazeError):
+            return type(error)(f"{error}{place(location)}")
+        error.add_note(f"in host call {number} of graph @{self.artifact.name}{place(location)}")
+        return error
+
+    def _failure(self, code: int, value: int, sites: Sites | None) -> BaseException:
+        if code < 0 and self._host_calls is not None:
+            return self._host_failure(-1 - code, sites)
         failures = self.artifact.failures
         if not 1 <= code <= len(failures):
             return RuntimeError(f"graph @{self.artifact.name} reported unknown failure {code}")

@@ -11,10 +11,9 @@ import ctypes
 import os
 import threading
 
+from braze.ir.target import STATUS_WORDS
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
-
-_STATUS_WORDS = 4
 
 
 class Workspace:
@@ -22,14 +21,15 @@ class Workspace:
 
     Attributes:
         lock: held from `reserve` until the graph's call is over.
-        status: what compiled code reports; its first word is zero while nothing failed.
+        status: what compiled code reports; its first word is zero while nothing failed. The last
+            word is the caller's: where a program with host calls finds their function.
         generation: changes when an address does.
         threads: for how many threads the scratch suffices, at `scratch_bytes` each.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.status = (ctypes.c_int64 * _STATUS_WORDS)()
+        self.status = (ctypes.c_int64 * STATUS_WORDS)()
         self.generation = 0
         self._arena = Storage(64)
         self._scratch = Storage(64)

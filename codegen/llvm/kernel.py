@@ -8,7 +8,7 @@ order.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -57,6 +57,27 @@ def module_text(module: ir.Module) -> str:
     """The module as IR text, without triple and layout (the compiler adds them)."""
     lines = str(module).split("\n")
     return "\n".join(line for line in lines if line and not line.startswith(("target ", ";")))
+
+
+class IndirectCall(ir.instructions.Instruction):
+    """A call through an opaque pointer, which llvmlite's builder cannot write."""
+
+    def __init__(
+        self,
+        parent: ir.Block,
+        signature: ir.FunctionType,
+        function: ir.Value,
+        arguments: Sequence[ir.Value],
+    ) -> None:
+        super().__init__(parent, signature.return_type, "call", list(arguments))
+        self._function = function
+
+    def descr(self, buf: list[str]) -> None:
+        arguments = ", ".join(
+            f"{'ptr' if isinstance(a, ir.Function) else a.type} {a.get_reference()}"
+            for a in self.operands
+        )
+        buf.append(f"call {self.type} {self._function.get_reference()}({arguments})\n")
 
 
 class KernelFunction:

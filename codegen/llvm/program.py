@@ -20,16 +20,28 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from braze.codegen.llvm.host_calls import emit_host_call
 from braze.codegen.llvm.kernel import (
     KERNEL_TYPE,
     CodegenError,
     EmittedKernel,
+    IndirectCall,
     module_text,
     new_module,
 )
 from braze.codegen.llvm.nests import emit_nest
 from braze.codegen.llvm.types import I64, POINTER, constant
-from braze.ir.loops import Check, Contraction, Kernel, Loop, Nest, Program, Sort, Statement
+from braze.ir.loops import (
+    Check,
+    Contraction,
+    HostCall,
+    Kernel,
+    Loop,
+    Nest,
+    Program,
+    Sort,
+    Statement,
+)
 from braze.ir.target import FINISHED, Target
 
 
@@ -110,6 +122,8 @@ def emit_kernel(
         from braze.codegen.llvm.sorts import emit_sort
 
         return emit_sort(kernel, program.placements, program, target, stride)
+    if isinstance(kernel, HostCall):
+        return emit_host_call(kernel, program.placements, program, target)
     return emit_nest(kernel, program.placements, program, target)
 
 
@@ -134,7 +148,7 @@ def _main_module(
             builder.call(functions[0], [buffers, zero, zero])
         else:
             _call_region(builder, pool, buffers, chunks, wave, functions, f"{name}_wave{number}")
-        if any(_has_check(kernel) for kernel in program.waves[number]):
+        if any(_may_fail(kernel) for kernel in program.waves[number]):
             code = builder.load(status, typ=I64, align=8)
             with builder.if_then(builder.icmp_signed("!=", code, constant(I64, 0)), likely=False):
                 builder.ret(code)
@@ -162,18 +176,19 @@ def _call_region(
     signature = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
     parallel = builder.load(pool, typ=POINTER, align=8)
     arguments = [pool, region, buffers, constant(I64, chunks)]
-    builder._insert(_IndirectCall(builder.block, signature, parallel, arguments))
+    builder._insert(IndirectCall(builder.block, signature, parallel, arguments))
 
 
-def _has_check(kernel: Kernel) -> bool:
-    """Does the kernel hold a run-time check? What comes after a failed one is not run."""
+def _may_fail(kernel: Kernel) -> bool:
+    """Does the kernel hold a run-time check or a host call? What comes after a failed one is not
+    run."""
 
     def within(statements: Sequence[Statement]) -> bool:
         return any(
             isinstance(s, Check) or (isinstance(s, Loop) and within(s.body)) for s in statements
         )
 
-    return isinstance(kernel, Nest) and within(kernel.body)
+    return isinstance(kernel, HostCall) or (isinstance(kernel, Nest) and within(kernel.body))
 
 
 def _wave_function(
@@ -212,24 +227,3 @@ def _wave_function(
 
     search(0, len(wave))
     return function
-
-
-class _IndirectCall(ir.instructions.Instruction):
-    """A call through an opaque pointer, which llvmlite's builder cannot write."""
-
-    def __init__(
-        self,
-        parent: ir.Block,
-        signature: ir.FunctionType,
-        function: ir.Value,
-        arguments: Sequence[ir.Value],
-    ) -> None:
-        super().__init__(parent, signature.return_type, "call", list(arguments))
-        self._function = function
-
-    def descr(self, buf: list[str]) -> None:
-        arguments = ", ".join(
-            f"{'ptr' if isinstance(a, ir.Function) else a.type} {a.get_reference()}"
-            for a in self.operands
-        )
-        buf.append(f"call {self.type} {self._function.get_reference()}({arguments})\n")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from braze.capture import call_of
+from braze.functions.matrices import scaled_sum, with_leading_factors
 from braze.functions.movement import reshape, unsqueeze
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import op_named
@@ -78,10 +77,9 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     return unsqueeze(input, 1) * reshape(vec2, (1, -1))
 
 
+@with_leading_factors
 def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
-    """beta * input + alpha * mat1 @ mat2."""
-    product: Any = mm(mat1, mat2)
-    scaled: Any = input if beta == 1 else input * beta
-    return scaled + (product if alpha == 1 else product * alpha)  # type: ignore[no-any-return]
+    """beta * input + alpha * mat1 @ mat2; the input broadcasts, and is not read if beta is 0."""
+    return scaled_sum("addmm", input, mm(mat1, mat2), beta, alpha)

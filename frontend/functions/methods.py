@@ -14,12 +14,15 @@ import numpy as np
 from braze import random
 from braze.functions import (
     comparison,
+    decompositions,
     distinct,
+    fourier,
     indexing,
     interchange,
     linalg,
     movement,
     pointwise,
+    products,
     reductions,
     scans,
     searching,
@@ -194,6 +197,10 @@ def _methods() -> dict[str, Any]:
     found = _named(BINARY, pointwise) | _named(REDUCTIONS, reductions) | _named(MOVEMENT, movement)
     found |= _named(LINALG, linalg) | _named(["gather", "index_select"], indexing)
     found |= _named(["equal", "allclose"], comparison)
+    found |= _named(products.METHODS, products) | _named(decompositions.METHODS, decompositions)
+    found |= _named(fourier.METHODS, fourier)
+    found |= {f"{name}_": _inplace(getattr(products, name)) for name in products.INPLACE}
+    found["addmm_"] = _inplace(linalg.addmm)
     found |= pointwise.UNARY | {"neg": pointwise.neg}
     found |= scans.METHODS
     found |= {f"{name}_": _inplace(function) for name, function in pointwise.UNARY.items()}

@@ -1,8 +1,8 @@
 """The op table: importing this declares every operation.
 
 `pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing` and `sorting` hold the
-primitives, which code is generated for. The other modules hold composites, which decompose into
-them.
+primitives, which code is generated for; `factorizations`, `fourier`, `lu` and `solvers` those that
+NumPy runs. The other modules hold composites, which decompose into them.
 """
 
 from braze.ir.ops import (
@@ -16,11 +16,14 @@ from braze.ir.ops import (
     cross_entropy,
     dropout,
     elementwise,
+    factorizations,
+    fourier,
     fusion,
     group_normalization,
     indexing,
     linear,
     losses,
+    lu,
     movement,
     normalization,
     optimizers,
@@ -31,6 +34,7 @@ from braze.ir.ops import (
     scan,
     searching,
     shapes,
+    solvers,
     sorting,
 )
 
@@ -45,11 +49,14 @@ __all__ = [
     "cross_entropy",
     "dropout",
     "elementwise",
+    "factorizations",
+    "fourier",
     "fusion",
     "group_normalization",
     "indexing",
     "linear",
     "losses",
+    "lu",
     "movement",
     "normalization",
     "optimizers",
@@ -60,5 +67,6 @@ __all__ = [
     "scan",
     "searching",
     "shapes",
+    "solvers",
     "sorting",
 ]

@@ -494,13 +494,13 @@ def test_checks_report_code_value_and_bound(n, chunks, target):
     native = Native(program_of(CHECKED.format(n=n, chunks=chunks)), target)
     good = np.arange(n) % 10
     assert np.array_equal(native.run([good], [good])[0], good)
-    assert native.status.tolist() == [0, 0, 0, 1]  # nothing failed, and it came to its end
+    assert native.status[:4].tolist() == [0, 0, 0, 1]  # nothing failed, and it came to its end
     for place in {0, n // 2, n - 1}:
         for value in (10, -1, -(2**63), 2**63 - 1):
             bad = good.copy()
             bad[place] = value
             native.run([bad], [bad])
-            assert native.status.tolist() == [3, value, 10, 0]
+            assert native.status[:4].tolist() == [3, value, 10, 0]
 
 
 def test_masked_lanes_are_not_checked():
@@ -528,9 +528,9 @@ def test_scalar_and_uniform_checks():
     native.run([np.arange(6), np.array([4, 9], np.int32)], outs)
     assert native.status[0] == 0
     native.run([np.arange(6) + 1, np.array([4, 9], np.int32)], outs)
-    assert native.status.tolist() == [2, 6, 6, 0]
+    assert native.status[:4].tolist() == [2, 6, 6, 0]
     native.run([np.arange(6), np.array([-7, 9], np.int32)], outs)
-    assert native.status.tolist() == [1, -7, 5, 0]
+    assert native.status[:4].tolist() == [1, -7, 5, 0]
 
 
 # Refusals and form --------------------------------------------------------------------------------

@@ -11,6 +11,10 @@ from hypothesis import given, settings
 import braze.ir as ir
 
 UNUSED = {"fusion", "bitcast"}
+# Others of this kind go the same way through the compiler; their values are not tame.
+UNUSED |= {op.name for op in ir.all_ops() if op.is_host} - {
+    "inverse", "solve", "cholesky", "triangular_solve", "slogdet"
+}  # fmt: skip
 
 
 def test_every_primitive_comes_up():

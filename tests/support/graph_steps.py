@@ -532,6 +532,42 @@ def random(m: Maker) -> None:
     m.add(m.b.mul(m.b.cast(bits, dtype=ir.f32), 2.0**-24), 1.0, exact=True)
 
 
+# Host calls ---------------------------------------------------------------------------------------
+
+
+def matrices(m: Maker) -> None:
+    """Operations of NumPy on matrices with a dominant diagonal."""
+
+    def fits(v: Value) -> bool:
+        return v.dtype in (ir.f32, ir.f64) and v.type.rank > 1 and 0 < v.shape[-1] == v.shape[-2]
+
+    n = m.choices.integer(1, 3)
+    floats = [d for d in m.dtypes if d in (ir.f32, ir.f64)] or [ir.f32]
+    batch = (2,) if m.choices.chance(30) else ()
+    x = m.pick(fits) or m.new_input(m.choices.pick(floats), (*batch, n, n))
+    n = x.shape[-1]
+    rows, columns = (m.b.iota(shape=(n, n), dim=dim, dtype=ir.i64) for dim in (0, 1))
+    diagonal = m.b.where(m.b.eq(rows, columns), float(n + 1), m.b.mul(x, 0.0))
+    x = m.b.add(m.b.mul(x, 1.0 / max(m.bound[x], 1.0)), diagonal)
+    name = m.choices.pick(("inverse", "solve", "cholesky", "triangular_solve", "slogdet"))
+    if name == "inverse":
+        m.add(m.b.inverse(x), 1.0, exact=False)
+    elif name == "solve":
+        m.add(m.b.solve(x, m.b.mul(x, 0.5)), 1.0, exact=False)
+    elif name == "triangular_solve":
+        unit = m.choices.chance(50)
+        settings = {"upper": m.choices.chance(50), "unitriangular": unit}
+        m.add(m.b.triangular_solve(x, x, **settings), (n + 2.0) * 2.0**n, exact=False)
+    elif name == "cholesky":
+        rank = x.type.rank
+        t = m.b.permute(x, dims=(*range(rank - 2), rank - 1, rank - 2))
+        m.add(m.b.cholesky(m.b.add(x, t)), 2.0 * n + 4, exact=False)
+    else:
+        sign, logarithm = m.b.slogdet(x)
+        m.add(logarithm, 2.0 * n, exact=False)
+        m.add(sign, 1.0, exact=False)
+
+
 STEPS: dict[str, Callable[[Maker], None]] = {
     step.__name__.rstrip("_"): step
     for step in (
@@ -570,5 +606,6 @@ STEPS: dict[str, Callable[[Maker], None]] = {
         sort,
         creation,
         random,
+        matrices,
     )
 }

@@ -16,9 +16,10 @@ from braze.ir.dtypes import DType
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Apply, Buffer, Load, Loop, Nest, Placement, Program, Statement, Store
 from braze.ir.op import Op
-from braze.ir.target import TARGET_NAMES, Target, can_run, named_target
+from braze.ir.target import HOST, STATUS_WORDS, TARGET_NAMES, Target, can_run, named_target
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import link
+from braze.runtime.host_calls import CallSite, HostCalls
 from braze.runtime.pool import get_pool
 
 GUARD = 256
@@ -47,7 +48,7 @@ class GuardedMemory:
 class Native:
     """A compiled program. `call` may be repeated; memory is kept between calls.
 
-    status: the four words of the status block after a call.
+    status: the words of the status block after a call.
     """
 
     def __init__(self, program: Program, target: Target | None = None, threads: int = 2) -> None:
@@ -65,12 +66,15 @@ class Native:
         self._pool = get_pool(threads)
         self.arena = GuardedMemory(program.arena_bytes)
         self.scratch = GuardedMemory(generated.scratch_bytes * threads)
-        self.status = np.zeros(4, np.int64)
+        self.status = np.zeros(STATUS_WORDS, np.int64)
+        self.host_calls = HostCalls([CallSite(str(call)) for call in program.host_calls()])
 
     def call(self, addresses: Sequence[int]) -> int:
         """Run on the given input and output addresses; returns the status code."""
         assert len(addresses) == self._pointers - 3
         self.status[:] = 0
+        if self.host_calls.calls:
+            self.status[HOST] = self.host_calls.address
         array = (ctypes.c_void_p * self._pointers)(
             *addresses, self.arena.address, self.scratch.address, self.status.ctypes.data
         )

@@ -1,0 +1,111 @@
+"""Factorisations, eigenvalues, singular values and determinants."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from braze.functions import decompositions
+from braze.functions.decompositions import det, slogdet
+from braze.functions.matrices import (
+    LU,
+    Decomposition,
+    Eigen,
+    UnpackedLU,
+    call_host,
+    check_tensors,
+    empty_like_type,
+    swapped,
+)
+from braze.tensors import Tensor
+
+__all__ = ["det", "slogdet"]
+
+
+class SVD(NamedTuple):
+    """x = U @ diag(S) @ Vh."""
+
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+
+def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
+    """The lower triangular L with L @ L^T = A (or the upper U with U^T @ U = A), for symmetric
+    positive definite matrices.
+
+    Raises:
+        LinAlgError: at the next sync, if a matrix is not positive definite.
+    """
+    return decompositions.cholesky(A, upper)
+
+
+def qr(A: Tensor, mode: str = "reduced") -> Decomposition:
+    """A = Q @ R with orthonormal columns Q and upper triangular R.
+
+    Args:
+        mode: "reduced": Q is [m, min(m, n)]; "complete": [m, m]; "r": Q is empty.
+    """
+    if mode not in ("reduced", "complete", "r"):
+        raise ValueError(
+            f"qr received unrecognized mode {mode!r} but expected one of 'reduced', 'r', or "
+            "'complete'"
+        )
+    q, r = call_host("qr", A, complete=mode == "complete")
+    return Decomposition(empty_like_type(A.dtype, (0,)) if mode == "r" else q, r)
+
+
+def svd(A: Tensor, full_matrices: bool = True) -> SVD:
+    """A = U @ diag(S) @ Vh with S descending.
+
+    With `full_matrices`, U is [m, m] and Vh [n, n]; these have a gradient only for square A.
+    """
+    check_tensors("svd", A)
+    u, s, vh = call_host("svd", A, full=False)
+    if full_matrices and A.ndim > 1 and A.shape[-1] != A.shape[-2]:
+        u, _, vh = call_host("svd", A, full=True)
+    return SVD(u, s, vh)
+
+
+def svdvals(A: Tensor) -> Tensor:
+    """The singular values in descending order."""
+    return call_host("svd", A, full=False)[1]  # type: ignore[no-any-return]
+
+
+def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
+    """Eigenvalues (ascending) and eigenvectors of symmetric matrices, of which the lower (or, with
+    "U", the upper) triangle is read."""
+    if UPLO.upper() not in ("L", "U"):
+        raise ValueError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
+    check_tensors("eigh", A)
+    return Eigen(*call_host("eigh", swapped(A) if UPLO.upper() == "U" else A))
+
+
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
+    """The eigenvalues of symmetric matrices in ascending order."""
+    return eigh(A, UPLO).eigenvalues
+
+
+def eig(A: Tensor) -> Eigen:
+    """Eigenvalues [..., n, 2] and eigenvectors [..., n, n, 2] (columns) of real matrices: the last
+    dimension holds real and imaginary parts. There is no gradient."""
+    return Eigen(*call_host("eig", A))
+
+
+def eigvals(A: Tensor) -> Tensor:
+    """The eigenvalues of real matrices as pairs of a real and an imaginary part."""
+    return eig(A).eigenvalues
+
+
+def lu_factor(A: Tensor, *, pivot: bool = True) -> LU:
+    """Packed LU factors and the rows that were swapped (from 1)."""
+    return decompositions.btrifact(A, pivot)
+
+
+def lu(A: Tensor, *, pivot: bool = True) -> UnpackedLU:
+    """P, L and U with A = P @ L @ U."""
+    return decompositions.lu_unpack(*lu_factor(A, pivot=pivot))
+
+
+def householder_product(A: Tensor, tau: Tensor) -> Tensor:
+    """The leading columns of the product of Householder reflectors, as `geqrf` gives them."""
+    return decompositions.orgqr(A, tau)
