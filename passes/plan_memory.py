@@ -114,11 +114,12 @@ def _blocks(
 ) -> tuple[list[Block], dict[Value, Value]]:
     """One block for each value, or for a chain of values that overwrite each other."""
     spans = lifetimes(graph, waves)
+    aliased = {graph.outputs[o]: graph.inputs[i] for o, i in graph.aliases.items()}
     block_of: dict[Value, Block] = {}
     overwrites: dict[Value, Value] = {}
     for time, wave in enumerate(waves):
         for node in wave:
-            taken = _in_place(node, time, spans, wave)
+            taken = _in_place(node, time, spans, wave, aliased)
             overwrites.update(taken)
             for result in node.results:
                 if result not in spans:
@@ -135,9 +136,15 @@ def _blocks(
 
 
 def _in_place(
-    node: Node, time: int, spans: dict[Value, tuple[int, int]], wave: list[Node]
+    node: Node,
+    time: int,
+    spans: dict[Value, tuple[int, int]],
+    wave: list[Node],
+    aliased: dict[Value, Value],
 ) -> dict[Value, Value]:
-    """Results of a node that take over the memory of operands which die there."""
+    """Results of a node that take over the memory of operands which die there, beside the outputs
+    that overwrite inputs (`aliased`)."""
+    own = {r: aliased[r] for r in node.results if aliased.get(r) in node.operands}
     taken: dict[Value, Value] = {}
     for result in node.results:
         if result not in spans:
@@ -151,7 +158,7 @@ def _in_place(
                 operand in other.operands for other in wave if other is not node
             ):
                 continue
-            if writes_in_place(node, {**taken, result: operand}):
+            if writes_in_place(node, {**own, **taken, result: operand}):
                 taken[result] = operand
                 break
     return taken

@@ -55,6 +55,34 @@ def test_a_training_step_with_an_inverse_is_one_native_call(compiled):
     assert losses[-1].item() < 1e-3 < losses[0].item()
 
 
+def test_a_result_may_overwrite_what_the_call_reads(tier):
+    a = np.random.default_rng(0).standard_normal((3, 3)) + 3 * np.eye(3)
+    x = braze.from_numpy(a.copy())
+    for wanted in (np.linalg.inv(a), a):
+        x.copy_(braze.inverse(x))
+        braze.sync()
+        np.testing.assert_allclose(x.numpy(), wanted, atol=1e-10)
+
+
+def test_a_step_with_many_calls_is_the_same_in_both_tiers():
+    a = np.random.default_rng(0).standard_normal((3, 3)) + 3 * np.eye(3)
+    found = []
+    for tier in ("interpret", "compile"):
+        braze.sync()
+        before, braze.config.tier = braze.config.tier, tier
+        p = nn.Parameter(braze.from_numpy(a.copy()))
+        optimizer = braze.optim.Adam([p], lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = braze.logdet(p @ p.t()) + braze.linalg.svdvals(p).sum()
+            loss = loss + braze.linalg.norm(p, "nuc") + braze.qr(p).R.sum()
+            loss.backward()
+            optimizer.step()
+        found.append(p.detach().numpy().copy())
+        braze.config.tier = before
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-10)
+
+
 def line_number():
     return inspect.currentframe().f_back.f_lineno
 
