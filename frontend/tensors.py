@@ -22,7 +22,7 @@ from braze import engine
 from braze.autograd.tape import TapeNode, record
 from braze.capture import Call, call_of, capture, constant, materialise, tracer
 from braze.devices import device, device_named
-from braze.handle import EXPOSED, PARAM, Handle, concrete, replace_in_place
+from braze.handle import EXPOSED, NUMBER, PARAM, Handle, concrete, replace_in_place
 from braze.ir.dtypes import DType, bf16, bool_, from_numpy
 from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
@@ -167,7 +167,7 @@ class Tensor:
     def _exposed(self) -> np.ndarray:
         """An array for others to keep, on this tensor's memory; a view's is on its base's."""
         base = self._base
-        if base is not None:
+        if base is not None and not base._handle.flags & NUMBER:
             array = base._exposed()
             view = self._view
             if view is None:
