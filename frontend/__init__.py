@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 _MODULES = (
     "aot autograd capture codegen compiled datasets engine functions handle inspection ir nn optim "
     "passes printing "
-    "random runtime sites structure tensors tracing utils"
+    "random runtime sites special structure tensors tracing utils"
 ).split()
 
 

@@ -15,7 +15,20 @@ from braze.autograd import (
 )
 from braze.capture import flush as sync
 from braze.compiled import compile
-from braze.functions import comparison, creation, indexing, linalg, movement, pointwise, reductions
+from braze.functions import (
+    comparison,
+    creation,
+    elementwise,
+    indexing,
+    linalg,
+    movement,
+    pointwise,
+    reductions,
+    sampling,
+    series,
+    statistics,
+)
+from braze.functions.out import add_out
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
 from braze.inspection import inspect
 from braze.ir import dtypes
@@ -24,13 +37,30 @@ from braze.ir.dtypes import promote as promote_types
 from braze.tensors import Size, Tensor
 
 _FUNCTIONS: dict[str, Any] = {}
-for _module in (comparison, creation, indexing, linalg, movement, pointwise, reductions, random):
+for _module in (
+    comparison,
+    creation,
+    indexing,
+    linalg,
+    movement,
+    pointwise,
+    reductions,
+    random,
+    series,
+    statistics,
+    sampling,
+):
     for _name, _value in vars(_module).items():
         if callable(_value) and not _name.startswith("_") and not _name.endswith("_"):
             if getattr(_value, "__module__", "") in (_module.__name__, "braze.random"):
                 _FUNCTIONS[_name] = _value
-_FUNCTIONS |= pointwise.UNARY
+_FUNCTIONS.pop("MinMax")
+_FUNCTIONS |= pointwise.UNARY | elementwise.functions()
+_FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
+_FUNCTIONS = add_out(_FUNCTIONS)
 globals().update(_FUNCTIONS)
+
+default_generator = random.default_generator
 
 config = engine.config
 stats = engine.stats

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,11 @@ from braze.capture import call_of
 from braze.functions.creation import check_device
 from braze.functions.movement import sizes_of
 from braze.functions.promotion import get_default_dtype, scalar
-from braze.ir.dtypes import DType, f32, i64
+from braze.ir.dtypes import DType, f32, f64, i64
 from braze.ir.op import op_named
 from braze.ir.ops.creation import counters_used
+from braze.ir.ops.dropout import counters
+from braze.ir.types import broadcast_shapes
 from braze.tensors import Tensor, apply
 
 
@@ -71,10 +75,26 @@ class Generator:
         with self._lock:
             self._seed, self._offset = int(words[0]), int(words[1])
 
+    def clone_state(self) -> Generator:
+        """A new generator that continues as this one does."""
+        copy = Generator()
+        copy.position = self.position
+        return copy
+
+    @property
+    def device(self) -> str:
+        """Where its numbers are made."""
+        return "cpu"
+
     @property
     def position(self) -> tuple[int, int]:
         """Seed and offset; it changes with every draw."""
         return self._seed, self._offset
+
+    @position.setter
+    def position(self, value: tuple[int, int]) -> None:
+        with self._lock:
+            self._seed, self._offset = value
 
     def advance(self, counters: int) -> tuple[int, int]:
         """Take counters from the stream: (seed, first counter), both as signed 64-bit numbers."""
@@ -116,14 +136,29 @@ def set_rng_state(new_state: Tensor) -> None:
     default_generator.set_state(new_state)
 
 
+@contextmanager
+def fork_rng(
+    devices: Any = None, enabled: bool = True, _caller: str = "fork_rng", device_type: str = "cpu"
+) -> Iterator[None]:
+    """Give the default stream its state back at the end of a `with` block."""
+    if not enabled:
+        yield
+        return
+    state = default_generator.position
+    try:
+        yield
+    finally:
+        default_generator.position = state
+
+
 def draw(
     op: str, numel: int, *operands: Tensor, generator: Generator | None = None, **attributes: Any
 ) -> Tensor:
-    """Emit a random operation with its seed and offset; `numel` elements are drawn (twice for
-    normals)."""
-    draws = 2 if op == "normal" else 1
+    """Emit a random operation with its seed and offset; `numel` elements are drawn."""
     source = default_generator if generator is None else generator
-    key, offset = source.advance(draws * counters_used(numel))
+    span = attributes.get("high", 1) - attributes.get("low", 0)
+    used = counters(op, numel, attributes.get("dtype", f32), span)
+    key, offset = source.advance(used)
     call = call_of(op_named(op), **attributes)
     result: Tensor = apply(call, *operands, scalar(key, i64), scalar(offset, i64))
     return result
@@ -137,40 +172,66 @@ def rand(
     *size: Any,
     generator: Generator | None = None,
     dtype: DType | None = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    check_device(device)
-    shape = sizes_of(size)
-    dtype = dtype or get_default_dtype()
-    result = draw("uniform", _numel(shape), generator=generator, shape=shape, dtype=dtype)
-    return result.requires_grad_(requires_grad)
+    return _floats("uniform", size, generator, dtype, device, requires_grad)
 
 
 def randn(
     *size: Any,
     generator: Generator | None = None,
     dtype: DType | None = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """Numbers from the standard normal distribution."""
+    return _floats("normal", size, generator, dtype, device, requires_grad)
+
+
+def _floats(
+    op: str, size: Any, generator: Any, dtype: DType | None, device: Any, requires_grad: bool
+) -> Tensor:
     check_device(device)
     shape = sizes_of(size)
     dtype = dtype or get_default_dtype()
-    result = draw("normal", _numel(shape), generator=generator, shape=shape, dtype=dtype)
-    return result.requires_grad_(requires_grad)
+    result = draw(op, _numel(shape), generator=generator, shape=shape, dtype=dtype)
+    return result.requires_grad_(requires_grad) if requires_grad else result
 
 
-def rand_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+def rand_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """Uniform numbers in the shape and dtype of another tensor."""
-    return rand(input.shape, dtype=dtype or input.dtype)
+    shape = (tuple(input.shape),)
+    return _floats("uniform", shape, generator, dtype or input.dtype, device, requires_grad)
 
 
-def randn_like(input: Tensor, *, dtype: DType | None = None) -> Tensor:
+def randn_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """Normal numbers in the shape and dtype of another tensor."""
-    return randn(input.shape, dtype=dtype or input.dtype)
+    shape = (tuple(input.shape),)
+    return _floats("normal", shape, generator, dtype or input.dtype, device, requires_grad)
 
 
 def randint(
@@ -179,28 +240,73 @@ def randint(
     size: Any = None,
     *,
     generator: Generator | None = None,
-    dtype: DType = i64,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """Integers in [low, high): ``randint(high, size)`` or ``randint(low, high, size)``.
+    """Integers in [low, high), int64 unless given: ``randint(high, size)`` or ``randint(low, high,
+    size)``.
 
     Raises:
         RuntimeError: the range is empty.
     """
+    check_device(device)
+    if high is None or not isinstance(high, int):  # randint(high, size) or randint(high, size=...)
+        low, high, size = 0, low, high if size is None else size
     if size is None:
-        low, high, size = 0, low, high
+        raise TypeError("randint(): missing argument 'size'")
     if high <= low:
         raise RuntimeError(
             f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
         )
     shape = sizes_of((size,))
     drawn = draw("randint", _numel(shape), generator=generator, shape=shape, low=low, high=high)
-    return drawn.to(dtype)
+    result: Tensor = drawn.to(dtype or i64)
+    return result.requires_grad_(requires_grad) if requires_grad else result
 
 
-def randperm(n: int, *, generator: Generator | None = None, dtype: DType = i64) -> Tensor:
-    """A random permutation of 0 .. n-1 (made on the host: the ranks of n random words)."""
+def randint_like(
+    input: Tensor,
+    low: int,
+    high: int | None = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """Integers in [low, high), or [0, low), in the shape and dtype of another tensor."""
+    low, high = (0, low) if high is None else (low, high)
+    shape = tuple(input.shape)
+    return randint(
+        low,
+        high,
+        shape,
+        generator=generator,
+        dtype=dtype or input.dtype,
+        device=device,
+        requires_grad=requires_grad,
+    )
+
+
+def randperm(
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
+    """A random permutation of 0 .. n-1, int64 unless given (made on the host: the ranks of n random
+    words)."""
     from braze.tensors import from_array
 
+    check_device(device)
     source = default_generator if generator is None else generator
     key, offset = source.advance(2 * counters_used(n))
     bits = op_named("random_bits").evaluate
@@ -209,39 +315,53 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: DType = i64) 
         bits(np.int64(key), np.int64(offset), shape=(2 * n,)).astype(np.uint64).reshape(2, n)
     )
     order = np.argsort((high << np.uint64(32)) | low, kind="stable")
-    return from_array(order.astype(dtype.numpy))
+    result = from_array(order.astype((dtype or i64).numpy))
+    return result.requires_grad_(requires_grad) if requires_grad else result
 
 
-def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """0 or 1, each element 1 with the probability given."""
-    noise = draw("uniform", input.numel(), generator=generator, shape=tuple(input.shape), dtype=f32)
-    return (noise < input).to(input.dtype)
+def bernoulli(
+    input: Tensor, p: float | None = None, *, generator: Generator | None = None
+) -> Tensor:
+    """0 or 1, each element 1 with the probability given by the input, or by the number p.
+
+    Raises:
+        RuntimeError: the input is not floating-point, and p is not given.
+    """
+    if p is None and not input.dtype.is_floating_point:
+        raise RuntimeError(f'"bernoulli" not implemented for {input.dtype!r}')
+    wide = f64 if input.dtype is f64 else f32
+    shape = tuple(input.shape)
+    noise = draw("uniform", input.numel(), generator=generator, shape=shape, dtype=wide)
+    result: Tensor = (noise < (input if p is None else p)).to(input.dtype)
+    return result
 
 
 def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None
+    mean: Any,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """Normal numbers with these means and standard deviations (numbers or tensors)."""
-    if size is None:
-        like = mean if isinstance(mean, Tensor) else std
-        size = like.shape
-    return randn(size, generator=generator) * std + mean
+    """Normal numbers with these means and standard deviations (numbers or tensors, broadcast), or
+    with two numbers and a size.
 
-
-def uniform_(
-    self: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None
-) -> Tensor:
-    """Fill with uniform numbers in [a, b), in place."""
-    return self._replace(rand(self.shape, dtype=self.dtype, generator=generator) * (b - a) + a)
-
-
-def normal_(
-    self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
-) -> Tensor:
-    """Fill with normal numbers, in place."""
-    return self._replace(randn(self.shape, dtype=self.dtype, generator=generator) * std + mean)
-
-
-def bernoulli_(self: Tensor, p: float = 0.5, *, generator: Generator | None = None) -> Tensor:
-    """Fill with 0 and 1, each 1 with probability p, in place."""
-    return self._replace((rand(self.shape, generator=generator) < p).to(self.dtype))  # type: ignore[operator, attr-defined]
+    Raises:
+        RuntimeError: a number std < 0. TypeError: two numbers without a size.
+    """
+    if not isinstance(std, Tensor) and std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    tensors = [t for t in (mean, std) if isinstance(t, Tensor)]
+    if size is not None:
+        shape, chosen = sizes_of((size,)), dtype or get_default_dtype()
+    elif tensors:
+        shape = broadcast_shapes("normal", *(t._handle.type for t in tensors))
+        chosen = tensors[0].dtype
+    else:
+        raise TypeError("normal(): two numbers need a size")
+    noise = _floats("normal", (shape,), generator, chosen, device, False)
+    result: Tensor = (noise * std + mean).to(chosen)
+    return result.requires_grad_(requires_grad) if requires_grad else result
