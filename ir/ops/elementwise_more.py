@@ -56,8 +56,8 @@ def _logit_types(x: TensorType, *, eps: float) -> tuple[TensorType, ...]:
 def _logit(b: Any, x: Any, *, eps: float) -> Any:
     z = x if eps < 0.0 else b.minimum(b.maximum(x, eps), 1.0 - eps)
     rest = b.sub(1.0, z)
-    # Around 1/2, where the logarithm vanishes, the quotient's distance from 1 is exact.
-    middle = b.log1p(b.div(b.sub(z, rest), rest))
+    # Around 1/2, where the logarithm vanishes, 2 z - 1 is exact.
+    middle = b.log1p(b.div(b.sub(b.mul(z, 2.0), 1.0), rest))
     central = b.lt(b.abs(b.sub(z, 0.5)), 0.25)
     return b.where(central, middle, b.log(b.div(z, rest)))
 

@@ -413,8 +413,8 @@ def _integer_pow(b: Any, x: Any, y: Any) -> Any:
         square = b.mul(square, square) if bit < POWER_BITS - 1 else square
     if not x.type.dtype.is_signed:
         return result
-    odd = b.ne(b.bitwise_and(y, 1), 0)
-    inverse = b.where(b.eq(x, -1), b.where(odd, -1, 1), as_dtype(b, b.eq(x, 1), x.type.dtype))
+    sign = b.sub(1, b.mul(b.bitwise_and(y, 1), 2))
+    inverse = b.where(b.eq(x, -1), sign, as_dtype(b, b.eq(x, 1), x.type.dtype))
     return b.where(b.lt(y, 0), inverse, result)
 
 
