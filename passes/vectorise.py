@@ -156,7 +156,7 @@ def _lanes(touches: list[Touch], target: Target) -> int:
 
 def _cost(v: LoopVar, touches: list[Touch], lanes: int) -> float:
     """Time of the accesses if `v` is the vector loop, in units of a scalar access."""
-    filled = v.extent / (-(-v.extent // lanes) * lanes)
+    filled = v.extent / max(-(-v.extent // lanes) * lanes, 1)
     total = 0.0
     for touch in touches:
         if touch.adds and not _apart(touch.index, v):
