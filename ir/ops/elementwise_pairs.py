@@ -131,14 +131,19 @@ signbit = _joint(
     "True where the sign bit is set: for negative numbers, -0 and some nans.",
     infer=predicate("signbit"),
 )
+
+
+def _copysign_gradient(b: Any, g: Any, x: Any, y: Any) -> Any:
+    sign = b.copysign(b.add(b.mul(x, 0.0), 1.0), y)
+    return b.mul(g, b.mul(b.sign(x), sign))
+
+
 copysign = _joint(
     "copysign",
     "x y",
     lambda b, x, y: b.where(_sign_bit(b, y), b.neg(b.abs(x)), b.abs(x)),
     "|x| with the sign of y.",
-    gradients={
-        "x": lambda b, g, x, y: b.mul(g, b.mul(b.sign(x), b.copysign(b.add(b.mul(x, 0.0), 1.0), y)))
-    },
+    gradients={"x": _copysign_gradient, "y": lambda b, g, y: b.mul(y, b.mul(g, 0.0))},
 )
 heaviside = _joint(
     "heaviside",
