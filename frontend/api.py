@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import braze.functions  # noqa: F401  (attaches the tensor methods)
-from braze import engine, random
+from braze import engine
 from braze.autograd import (
     enable_grad,
     inference_mode,
@@ -21,18 +21,24 @@ from braze.functions import (
     decompositions,
     distinct,
     einsum,
+    elementwise,
     fourier,
     indexing,
     linalg,
     movement,
     pointwise,
     products,
+    random_numbers,
     reductions,
+    sampling,
     scans,
     searching,
+    series,
     sorting,
+    statistics,
     windows,
 )
+from braze.functions.out import add_out
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
 from braze.inspection import inspect
 from braze.ir import dtypes
@@ -43,17 +49,23 @@ from braze.tensors import Size, Tensor
 
 _FUNCTIONS: dict[str, Any] = {}
 _MODULES: tuple[Any, ...] = (
-    *(comparison, creation, indexing, linalg, movement, pointwise, reductions, random),
-    *(decompositions, distinct, einsum, fourier, products, scans, searching, sorting, windows),
+    *(comparison, creation, indexing, linalg, movement, pointwise, random_numbers, reductions),
+    *(decompositions, distinct, einsum, fourier, products, sampling, scans, searching, series),
+    *(sorting, statistics, windows),
 )
 for _module in _MODULES:
     for _name, _value in vars(_module).items():
         if callable(_value) and not _name.startswith("_") and not _name.endswith("_"):
-            if getattr(_value, "__module__", "") in (_module.__name__, "braze.random"):
+            if getattr(_value, "__module__", "") == _module.__name__:
                 _FUNCTIONS[_name] = _value
-_FUNCTIONS |= pointwise.UNARY
+_FUNCTIONS.pop("MinMax")
+_FUNCTIONS |= pointwise.UNARY | elementwise.functions()
+_FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
+_FUNCTIONS = add_out(_FUNCTIONS)
 _FUNCTIONS |= _TYPE_NAMES
 globals().update(_FUNCTIONS)
+
+default_generator = random_numbers.default_generator
 
 config = engine.config
 stats = engine.stats

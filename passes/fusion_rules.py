@@ -311,20 +311,22 @@ class Rules:
                 return "random bits are made in flat order, which rearranged values do not follow"
             if not (node.op.is_pointwise or node.op.category == "check"):
                 return f"random bits are made in flat order, which {node.op.name} does not follow"
-            if self._uses_ramp(node):
-                return "random bits are made in flat order, a ramp needs the index of a dimension"
+            if self._uses_place(node):
+                return "random bits are made in flat order, ramps and pads need an element's index"
             for read in self.reads.of[node]:
                 if not read.aligned and read.base.type.numel != 1:
                     return "random bits are made in flat order, which a broadcast operand breaks"
         return None
 
-    def _uses_ramp(self, node: Node) -> bool:
+    def _uses_place(self, node: Node) -> bool:
         stack = list(node.operands)
         while stack:
             value = stack.pop()
             if value.node is None or self.reads.is_base(value):
                 continue
             if value.node.op.category == "creation" and "value" not in value.node.attributes:
+                return True
+            if value.node.op.name == "pad":  # also of a single number, which is aligned otherwise
                 return True
             stack += value.node.operands
         return False

@@ -90,7 +90,7 @@ def multiply_by_reciprocal(b: RuleBuilder, site: Site) -> Value | None:
     """x / c -> x * (1 / c) where 1 / c is exact: c is a power of two."""
     x, y = site.operands
     divisor = constant_number(y)
-    if divisor is None or not math.isfinite(divisor) or divisor == 0:
+    if divisor is None or not math.isfinite(divisor) or divisor == 0 or not _keeps(x, site):
         return None
     if abs(math.frexp(divisor)[0]) != 0.5 or not 2.0**-60 <= abs(divisor) <= 2.0**60:
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from braze.devices import check_device
-from braze.functions import creation, indexing, linalg, movement, pointwise
+from braze.functions import creation, indexing, linalg, movement, pointwise, series
 from braze.functions.promotion import cast, get_default_dtype, result_type
 from braze.ir.dtypes import DType, bool_, i64
 from braze.ir.types import broadcast_shapes
@@ -100,8 +100,8 @@ def linspace(
     """`num` evenly spaced numbers, the last one `stop` unless endpoint=False."""
     check_device(device)
     if not endpoint:
-        return creation.linspace(start, stop, num + 1, dtype=dtype)[:num]
-    return creation.linspace(start, stop, num, dtype=dtype)
+        return series.linspace(start, stop, num + 1, dtype=dtype)[:num]
+    return series.linspace(start, stop, num, dtype=dtype)
 
 
 @_standard

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from braze.functions.elementwise import isclose
+from braze.functions.reductions import all
 from braze.tensors import Tensor
 
 
@@ -15,5 +17,9 @@ def equal(input: Tensor, other: Tensor) -> bool:
 def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> bool:
-    """Whether |input - other| <= atol + rtol * |other| everywhere."""
-    return bool(np.allclose(input._numpy(), other._numpy(), rtol, atol, equal_nan))
+    """Whether |input - other| <= atol + rtol * |other| everywhere.
+
+    Raises:
+        RuntimeError: the dtypes differ.
+    """
+    return bool(all(isclose(input, other, rtol, atol, equal_nan)))

@@ -209,7 +209,12 @@ def _constant(value: float, sizes: tuple[Any, ...], dtype: DType | None, grad: b
 
 
 def zeros(
-    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+    *size: Any,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """A tensor of zeros."""
     check_device(device)
@@ -217,7 +222,12 @@ def zeros(
 
 
 def ones(
-    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+    *size: Any,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """A tensor of ones."""
     check_device(device)
@@ -225,7 +235,12 @@ def ones(
 
 
 def empty(
-    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+    *size: Any,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """A tensor whose elements nobody has set (they are zeros here, so that programs are
     reproducible)."""
@@ -237,6 +252,7 @@ def full(
     fill_value: float | int | bool,
     *,
     dtype: DType | None = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -252,25 +268,60 @@ def _own(view: Tensor) -> Tensor:
     return view
 
 
-def zeros_like(input: Tensor, *, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """Zeros of the shape, and unless given the dtype, of another tensor."""
+    check_device(device)
     return zeros(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
-def ones_like(input: Tensor, *, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
+def ones_like(
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """Ones of the shape, and unless given the dtype, of another tensor."""
+    check_device(device)
     return ones(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
-def empty_like(input: Tensor, *, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
+def empty_like(
+    input: Tensor,
+    *,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """As `empty`, of the shape, and unless given the dtype, of another tensor."""
+    check_device(device)
     return zeros_like(input, dtype=dtype, requires_grad=requires_grad)
 
 
 def full_like(
-    input: Tensor, fill_value: float, *, dtype: DType | None = None, requires_grad: bool = False
+    input: Tensor,
+    fill_value: float,
+    *,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:
     """One value in the shape, and unless given the dtype, of another tensor."""
+    check_device(device)
     return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
@@ -280,6 +331,7 @@ def arange(
     step: float = 1,
     *,
     dtype: DType | None = None,
+    layout: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -303,23 +355,25 @@ def arange(
     return _finish(values.to(dtype), requires_grad)
 
 
-def linspace(
-    start: float, end: float, steps: int, *, dtype: DType | None = None, requires_grad: bool = False
-) -> Tensor:
-    """`steps` evenly spaced values from start to end, both included."""
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
-    ramp = apply(call_of(_IOTA, shape=(steps,), dim=0, dtype=f64))
-    gap = (end - start) / (steps - 1) if steps > 1 else 0.0
-    values = ramp * scalar(gap, f64) + scalar(float(start), f64)
-    return _finish(values.to(dtype or get_default_dtype()), requires_grad)
-
-
 def eye(
-    n: int, m: int | None = None, *, dtype: DType | None = None, requires_grad: bool = False
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """The n x m matrix with ones on the diagonal."""
-    shape = (int(n), int(n if m is None else m))
+    """The n x m matrix (n x n without an m) with ones on the diagonal.
+
+    Raises:
+        RuntimeError: a size is negative.
+    """
+    check_device(device)
+    n, m = int(n), int(n if m is None else m)
+    if n < 0 or m < 0:
+        raise RuntimeError(f"n and m must be greater or equal to 0, got {n} and {m}")
+    shape = (n, m)
     rows = apply(call_of(_IOTA, shape=shape, dim=0, dtype=i64))
     columns = apply(call_of(_IOTA, shape=shape, dim=1, dtype=i64))
     return _finish((rows == columns).to(dtype or get_default_dtype()), requires_grad)

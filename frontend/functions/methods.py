@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from braze import random
 from braze.functions import (
     comparison,
     decompositions,
     distinct,
+    elementwise_methods,
     fourier,
     indexing,
     interchange,
@@ -29,6 +29,7 @@ from braze.functions import (
     sorting,
 )
 from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
+from braze.functions.out import check_castable
 from braze.functions.promotion import cast, scalar
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
@@ -89,11 +90,7 @@ def _inplace(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
                 f"output with shape {list(own.shape)} doesn't match the broadcast shape "
                 f"{list(new.shape)}"
             )
-        if new.dtype.is_floating_point and not own.dtype.is_floating_point:
-            raise RuntimeError(
-                f"result type {new.dtype.public_name} can't be cast to the desired output type "
-                f"{own.dtype.public_name}"
-            )
+        check_castable(new.dtype, own.dtype)
         return self._replace(cast(result, own.dtype))
 
     method.__name__ = f"{function.__name__}_"
@@ -207,7 +204,7 @@ def _methods() -> dict[str, Any]:
     found |= {f"{name}_": _inplace(getattr(pointwise, name)) for name in INPLACE}
     own = (copy_, fill_, zero_, to, type_as, cpu, view)
     found |= {function.__name__: function for function in own}
-    found |= _named(["uniform_", "normal_", "bernoulli_"], random)
+    found |= elementwise_methods.methods(_inplace)
     found |= {name: _cast_method(dtype) for name, dtype in CASTS.items()}
     found |= {"new_zeros": _new(zeros), "new_ones": _new(ones), "new_full": _new(full)}
     found["new_tensor"] = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})
@@ -234,7 +231,7 @@ def _operators() -> dict[str, Any]:
     found["__neg__"] = pointwise.neg
     found["__abs__"] = pointwise.UNARY["abs"]
     found["__invert__"] = pointwise.UNARY["bitwise_not"]
-    found["__pos__"] = lambda self: self
+    found |= elementwise_methods.operators(_operator, _reflected, _inplace)
     found["__getitem__"] = indexing.getitem
     found["__setitem__"] = indexing.setitem
     return found

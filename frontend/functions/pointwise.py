@@ -22,7 +22,7 @@ def _call(name: str) -> Call:
 
 
 _ADD, _SUB, _MUL, _DIV, _POW, _NEG = map(_call, ("add", "sub", "mul", "div", "pow", "neg"))
-_FLOOR, _TRUNC, _WHERE = map(_call, ("floor", "trunc", "where"))
+_WHERE = _call("where")
 
 
 def _pair(call: Call, floating: bool = False) -> Callable[[Any, Any], Tensor]:
@@ -44,18 +44,43 @@ def _pair(call: Call, floating: bool = False) -> Callable[[Any, Any], Tensor]:
 
 
 _add, _sub, mul = _pair(_ADD), _pair(_SUB), _pair(_MUL)
-floor_divide, remainder = _pair(_call("floor_divide")), _pair(_call("remainder"))
+floor_divide, remainder = _pair(_call("div_floor")), _pair(_call("remainder"))
+floor_divide.__name__ = "floor_divide"
+fmod = _pair(_call("fmod"))
 maximum, minimum = _pair(_call("maximum")), _pair(_call("minimum"))
 atan2 = _pair(_call("atan2"), floating=True)
 eq, ne, lt = _pair(_call("eq")), _pair(_call("ne")), _pair(_call("lt"))
 le, gt, ge = _pair(_call("le")), _pair(_call("gt")), _pair(_call("ge"))
 bitwise_and, bitwise_or = _pair(_call("bitwise_and")), _pair(_call("bitwise_or"))
 bitwise_xor = _pair(_call("bitwise_xor"))
+_div_trunc = _pair(_call("div_trunc"))
+_integer_pow = _pair(_call("integer_pow"))
+
+
+def _scaled(name: str, input: Any, other: Any, alpha: float) -> list[Any]:
+    """Operands of an addition with `other` multiplied by alpha in their common dtype.
+
+    Raises:
+        RuntimeError: alpha does not fit the dtype: a float for integers, a bool for anything but
+            bools.
+    """
+    x, y = as_operands(name, input, other)
+    if not isinstance(alpha, Tensor):
+        if isinstance(alpha, bool) and x.dtype is not bool_:
+            raise RuntimeError("Boolean alpha only supported for Boolean results.")
+        if isinstance(alpha, float) and not x.dtype.is_floating_point:
+            raise RuntimeError(
+                "For integral input tensors, argument alpha must not be a floating point number."
+            )
+        return [x, mul(y, scalar(alpha, x.dtype))]
+    return [x, mul(y, alpha)]
 
 
 def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input + alpha * other, promoted and broadcast."""
-    return _add(input, other if alpha == 1 else mul(other, alpha))
+    if alpha.__class__ is int and alpha == 1:
+        return _add(input, other)
+    return _add(*_scaled("add", input, other, alpha))
 
 
 def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
@@ -67,7 +92,9 @@ def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
                 "trying to invert a "
                 "mask, use the `~` or `logical_not()` operator instead."
             )
-    return _sub(input, other if alpha == 1 else mul(other, alpha))
+    if alpha.__class__ is int and alpha == 1:
+        return _sub(input, other)
+    return _sub(*_scaled("sub", input, other, alpha))
 
 
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
@@ -80,28 +107,24 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
     Raises:
         RuntimeError: any other rounding mode.
     """
-    if rounding_mode == "floor":
-        return floor_divide(input, other)
-    quotient: Tensor = apply(_DIV, *as_operands("div", input, other, floating=True))
     if rounding_mode is None:
-        return quotient
-    if rounding_mode != "trunc":
+        return apply(_DIV, *as_operands("div", input, other, floating=True))  # type: ignore[no-any-return]
+    if rounding_mode not in ("trunc", "floor"):
         raise RuntimeError(
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
             f"{rounding_mode!r}"
         )
-    return cast(apply(_TRUNC, quotient), result_type(input, other))
-
-
-def fmod(input: Operand, other: Operand) -> Tensor:
-    """The remainder with the sign of the dividend, as C's fmod."""
-    x, y = as_operands("fmod", input, other)
-    return _sub(x, mul(div(x, y, rounding_mode="trunc"), y))
+    return floor_divide(input, other) if rounding_mode == "floor" else _div_trunc(input, other)
 
 
 def pow(input: Operand, exponent: Operand) -> Tensor:
     """input ** exponent; small whole exponents become multiplications."""
-    if isinstance(input, Tensor) and not isinstance(exponent, Tensor):
+    if (
+        isinstance(input, Tensor)
+        and not isinstance(exponent, Tensor)
+        and (input.dtype.is_floating_point or isinstance(exponent, int) and exponent >= 0)
+        and input.dtype is not bool_
+    ):
         if exponent == 2:
             return mul(input, input)
         if exponent == 1:
@@ -116,9 +139,9 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
         return apply(_POW, x, y)  # type: ignore[no-any-return]
     if not isinstance(exponent, Tensor) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
-    from braze.ir.dtypes import f64
-
-    return cast(apply(_POW, cast(x, f64), cast(y, f64)), dtype)
+    if dtype is bool_:  # 0 ** 1 is the only power that is False
+        return apply(_call("bitwise_or"), x, logical_not(y))  # type: ignore[no-any-return]
+    return _integer_pow(x, y)
 
 
 def neg(input: Tensor) -> Tensor:
@@ -171,22 +194,59 @@ def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
 
 
 def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
-    """input + weight * (end - input)."""
-    return _add(input, mul(weight, _sub(end, input)))
+    """input + weight * (end - input); both ends are met exactly at weights 0 and 1.
+
+    Raises:
+        RuntimeError: the dtypes differ or are not floating-point.
+    """
+    for other in (end, weight):
+        if isinstance(other, Tensor) and other.dtype is not input.dtype:
+            raise RuntimeError(
+                f"[lerp] expected dtype {input.dtype!r} for `end` and `weight` but got "
+                f"{other.dtype!r}"
+            )
+    share = weight if isinstance(weight, Tensor) else scalar(weight, input.dtype)
+    return apply(_call("lerp"), input, end, share)  # type: ignore[no-any-return]
+
+
+def _value_for(name: str, value: float, *operands: Tensor) -> Tensor:
+    dtype = result_type(*operands)
+    if isinstance(value, float) and not dtype.is_floating_point:
+        raise RuntimeError(f"[{name}] a float `value` for integer operands: {value}")
+    return scalar(value, dtype)
 
 
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
-    """input + value * tensor1 * tensor2."""
-    return _add(input, mul(mul(tensor1, tensor2), value))
+    """input + value * tensor1 * tensor2, in the operands' common dtype.
+
+    Raises:
+        RuntimeError: a float value for integers.
+    """
+    factor = _value_for("addcmul", value, input, tensor1, tensor2)
+    return _add(input, mul(mul(tensor1, tensor2), factor))
 
 
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
-    """input + value * tensor1 / tensor2."""
+    """input + value * tensor1 / tensor2.
+
+    Raises:
+        RuntimeError: all three are integers.
+    """
+    if not any(t.dtype.is_floating_point for t in (input, tensor1, tensor2)):
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported; use (input + value * "
+            "braze.trunc(tensor1 / tensor2)) or make an operand floating-point."
+        )
     return _add(input, mul(div(tensor1, tensor2), value))
 
 
 # One operand: one function for each row of the op table
 # ---------------------------------------------
+
+
+ROUNDING = frozenset({"floor", "ceil", "trunc", "round"})
+# Functions of `braze.special` that the top level does not have.
+SPECIAL = frozenset("i0e i1 i1e erfcx ndtr ndtri log_ndtr entr".split())
 
 
 def _takes(op: Op, dtype: Any) -> bool:
@@ -200,6 +260,7 @@ def _takes(op: Op, dtype: Any) -> bool:
 def _unary(op: Op) -> Callable[[Tensor], Tensor]:
     call = call_of(op)
     integers = _takes(op, i64)
+    whole = op.name in ROUNDING  # of which integers are fixed points
 
     def function(input: Tensor) -> Tensor:
         if not isinstance(input, Tensor):
@@ -207,6 +268,8 @@ def _unary(op: Op) -> Callable[[Tensor], Tensor]:
                 f"{op.name}(): argument 'input' must be Tensor, not {type(input).__name__}"
             )
         if not integers and not input._handle.type.dtype.is_floating_point:
+            if whole and input._handle.type.dtype is not bool_:
+                return input.clone()  # type: ignore[no-any-return]
             input = cast(input, get_default_dtype())
         result: Tensor = apply(call, input)
         return result
@@ -232,6 +295,14 @@ def _is_unary(op: Op) -> bool:
 
 
 UNARY: dict[str, Callable[[Tensor], Tensor]] = {
-    op.name: _unary(op) for op in all_ops() if _is_unary(op) and op.name != "neg"
+    op.name: _unary(op)
+    for op in all_ops()
+    if _is_unary(op) and op.name != "neg" and op.name not in SPECIAL
 }
-sqrt = UNARY["sqrt"]
+SPECIAL_UNARY = {name: _unary(op_named(name)) for name in sorted(SPECIAL)}
+# Functions that the top level has in an in-place form too, as PyTorch does.
+IN_PLACE = (
+    "abs acos asin atan ceil cos cosh erf erfc exp exp2 expm1 floor frac log log10 log1p log2 neg "
+    "relu round rsqrt reciprocal sigmoid sign sin sinh sqrt square tan tanh trunc"
+).split()
+sqrt, logical_not = UNARY["sqrt"], UNARY["logical_not"]

@@ -9,8 +9,8 @@ import numpy as np
 
 from braze.capture import call_of
 from braze.functions.pointwise import maximum, minimum
-from braze.functions.promotion import cast
-from braze.ir.dtypes import DType, bool_, i64
+from braze.functions.promotion import cast, get_default_dtype
+from braze.ir.dtypes import DType, bool_, i64, u8
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply
@@ -160,25 +160,47 @@ def _position(name: str) -> Callable[..., Tensor]:
 argmax, argmin = _position("argmax"), _position("argmin")
 
 
+def _truth(name: str, input: Tensor, dim: Dims, keepdim: bool) -> Tensor:
+    """PyTorch answers in uint8 for uint8, in bool otherwise."""
+    answer = _reduce(name, cast(input, bool_), dim, keepdim)
+    return cast(answer, u8) if input.dtype is u8 else answer
+
+
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether some element is nonzero, as bool."""
-    return _reduce("any", cast(input, bool_), dim, keepdim)
+    """Whether some element is nonzero, as bool (uint8 for uint8)."""
+    return _truth("any", input, dim, keepdim)
 
 
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Whether all elements are nonzero, as bool."""
-    return _reduce("all", cast(input, bool_), dim, keepdim)
+    """Whether all elements are nonzero, as bool (uint8 for uint8)."""
+    return _truth("all", input, dim, keepdim)
 
 
-def norm(input: Tensor, p: float | str = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """The p-norm of the elements over dimensions; "fro" is 2."""
-    order = 2.0 if p == "fro" else float(p)
-    return _reduce("norm", input, dim, keepdim, p=order)
+def norm(
+    input: Tensor,
+    p: float | str | None = "fro",
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: DType | None = None,
+) -> Tensor:
+    """The p-norm of the elements over dimensions; "fro" is 2, inf and -inf the largest and smallest
+    size, 0 the number of nonzeros.
+
+    Raises:
+        RuntimeError: the dtype is not floating-point, or p is another word.
+    """
+    if isinstance(p, str) and p != "fro":
+        raise RuntimeError(f"[norm] unknown norm {p!r}; a number or 'fro' is expected")
+    order = 2.0 if p is None or isinstance(p, str) else float(p)
+    x = input if dtype is None else cast(input, dtype)
+    return _reduce("norm", x, dim, keepdim, p=order)
 
 
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) over dimensions, without overflow."""
-    return _reduce("logsumexp", input, dim, keepdim)
+    x = input if input.dtype.is_floating_point else cast(input, get_default_dtype())
+    return _reduce("logsumexp", x, dim, keepdim)
 
 
 def _along(name: str) -> Callable[..., Tensor]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from braze import random
 from braze.autograd.modes import no_grad
+from braze.functions import sampling
 from braze.functions.creation import zeros
 from braze.functions.methods import fill_
 from braze.functions.promotion import cast
@@ -66,7 +67,7 @@ def uniform_(
 ) -> Tensor:
     """Uniform in [a, b)."""
     with no_grad():
-        return random.uniform_(tensor, a, b, generator=generator)
+        return sampling.uniform_(tensor, a, b, generator=generator)
 
 
 def normal_(
@@ -74,7 +75,7 @@ def normal_(
 ) -> Tensor:
     """Normal with this mean and standard deviation."""
     with no_grad():
-        return random.normal_(tensor, mean, std, generator=generator)
+        return sampling.normal_(tensor, mean, std, generator=generator)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from braze.ir.dtypes import DType, f32
+from braze.ir.dtypes import DType, f32, f64
 from braze.ir.errors import DTypeError
 from braze.ir.types import Shape, TensorType
 
@@ -62,3 +64,53 @@ def channels_second(b: Any, x: Any) -> Any:
     """[N, spatial..., C] to [N, C, spatial...]."""
     rank = x.type.rank
     return b.permute(x, dims=(0, rank - 1, *range(1, rank - 1)))
+
+
+def polynomial(b: Any, x: Any, coefficients: Sequence[float]) -> Any:
+    """Horner's scheme, highest power first."""
+    value = b.mul(x, coefficients[0])
+    for coefficient in coefficients[1:-1]:
+        value = b.mul(b.add(value, coefficient), x)
+    return b.add(value, coefficients[-1])
+
+
+def sine_of_pi(b: Any, x: Any) -> Any:
+    """sin(pi x), reduced exactly before the multiplication; exact zeros at the integers."""
+    whole = b.round(x)
+    half = b.mul(whole, 0.5)
+    odd = b.ne(half, b.floor(half))
+    sine = b.sin(b.mul(b.sub(x, whole), math.pi))
+    return b.where(odd, b.neg(sine), sine)
+
+
+def both(b: Any, *conditions: Any) -> Any:
+    """All of the conditions."""
+    joined = conditions[0]
+    for condition in conditions[1:]:
+        joined = b.bitwise_and(joined, condition)
+    return joined
+
+
+def in_f64(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decomposition that computes in f64, whatever the operands' dtype, and rounds once."""
+
+    def decompose(b: Any, *operands: Any, **attributes: Any) -> Any:
+        wide = [as_dtype(b, operand, f64) for operand in operands]
+        return as_dtype(b, function(b, *wide, **attributes), operands[0].type.dtype)
+
+    return decompose
+
+
+def in_wide(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decomposition that computes 16-bit floats in f32."""
+
+    def decompose(b: Any, *operands: Any, **attributes: Any) -> Any:
+        wide = [widened(b, operand) for operand in operands]
+        return as_dtype(b, function(b, *wide, **attributes), operands[0].type.dtype)
+
+    return decompose
+
+
+def ratio(b: Any, x: Any, above: Sequence[float], below: Sequence[float]) -> Any:
+    """A rational function, highest powers first."""
+    return b.div(polynomial(b, x, above), polynomial(b, x, below))

@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from braze.ir.dtypes import bool_
 from braze.ir.op import Op, Rule, declare
-from braze.ir.ops.composite import as_dtype
+from braze.ir.ops.composite import as_dtype, polynomial
 from braze.ir.ops.rules import common_device, floating, same
 from braze.ir.types import TensorType, broadcast_shapes, tensor_type
 
@@ -68,20 +67,6 @@ exp2 = _unary(
     "2 ** x.",
 )
 
-
-def _logarithm(name: str, base: float) -> Op:
-    scale = 1.0 / math.log(base)
-    return _unary(
-        name,
-        lambda b, x: b.mul(b.log(x), scale),
-        lambda b, g, x: b.div(b.mul(g, scale), x),
-        f"Logarithm to the base {base:g}.",
-        domain=(0.1, 4.0),
-    )
-
-
-log2 = _logarithm("log2", 2.0)
-log10 = _logarithm("log10", 10.0)
 
 # Trigonometric and hyperbolic functions -----------------------------------------------------------
 
@@ -148,21 +133,24 @@ ERFC_S = (
 )  # fmt: skip
 
 
-def _polynomial(b: Any, x: Any, coefficients: Sequence[float]) -> Any:
-    """Horner's scheme."""
-    value = b.mul(x, coefficients[0])
-    for coefficient in coefficients[1:-1]:
-        value = b.mul(b.add(value, coefficient), x)
-    return b.add(value, coefficients[-1])
+def square_in_parts(b: Any, x: Any) -> tuple[Any, Any]:
+    """x * x as an exact part and the rest: e ** (x * x) would magnify the rounding of the square.
+
+    The upper part has so few bits that its square is exact, as in W. J. Cody's CALERF.
+    """
+    high = b.mul(b.round(b.mul(x, 16.0)), 1.0 / 16)
+    return b.mul(high, high), b.mul(b.sub(x, high), b.add(x, high))
 
 
 def _erfc(b: Any, x: Any) -> Any:
     size = b.abs(x)
     # Beyond 30 the result is 0 in every dtype; the limit keeps inf / inf out of the quotients.
     limited = b.minimum(size, 30.0)
-    middle = b.div(_polynomial(b, limited, ERFC_P), _polynomial(b, limited, ERFC_Q))
-    far = b.div(_polynomial(b, limited, ERFC_R), _polynomial(b, limited, ERFC_S))
-    tail = b.mul(b.exp(b.neg(b.mul(size, size))), b.where(b.lt(size, 8.0), middle, far))
+    middle = b.div(polynomial(b, limited, ERFC_P), polynomial(b, limited, ERFC_Q))
+    far = b.div(polynomial(b, limited, ERFC_R), polynomial(b, limited, ERFC_S))
+    square, rest = square_in_parts(b, limited)
+    gauss = b.mul(b.exp(b.neg(square)), b.exp(b.neg(rest)))
+    tail = b.mul(gauss, b.where(b.lt(size, 8.0), middle, far))
     outer = b.where(b.lt(x, 0.0), b.sub(2.0, tail), tail)
     return b.where(b.lt(size, 1.0), b.sub(1.0, b.erf(x)), outer)
 

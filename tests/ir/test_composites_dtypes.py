@@ -41,6 +41,40 @@ SAMPLES = {
     "asin": ([X], {}),
     "acos": ([X], {}),
     "erfc": ([X], {}),
+    "asinh": ([X], {}),
+    "acosh": ([("above 1", 3, 4)], {}),
+    "atanh": ([X], {}),
+    "frac": ([X], {}),
+    "sinc": ([X], {}),
+    "logit": ([X], {"eps": 0.01}),
+    "entr": ([X], {}),
+    "fmod": ([X, (4,)], {}),
+    "div_floor": ([X, (4,)], {}),
+    "div_trunc": ([X, (4,)], {}),
+    "copysign": ([X, (4,)], {}),
+    "fmax": ([X, (4,)], {}),
+    "fmin": ([X, (4,)], {}),
+    "hypot": ([X, (4,)], {}),
+    "logaddexp": ([X, (4,)], {}),
+    "logaddexp2": ([X, (4,)], {}),
+    "xlogy": ([X, (4,)], {}),
+    "xlog1py": ([X, (4,)], {}),
+    "nan_to_num": ([X, (), (), ()], {}),
+    "lerp": ([X, X, ()], {}),
+    "erfinv": ([X], {}),
+    "ndtri": ([X], {}),
+    "erfcx": ([X], {}),
+    "ndtr": ([X], {}),
+    "log_ndtr": ([X], {}),
+    "lgamma": ([X], {}),
+    "digamma": ([X], {}),
+    "polygamma": ([X], {"n": 2}),
+    "zeta": ([("above 1", 3, 4), X], {}),
+    "i0": ([X], {}),
+    "i0e": ([X], {}),
+    "i1": ([X], {}),
+    "i1e": ([X], {}),
+    "poisson": ([X, ("i64",), ("i64",)], {}),
     "clamp": ([X, (), (4,)], {}),
     "clamp_min": ([X, ()], {}),
     "clamp_max": ([X, ()], {}),
@@ -102,6 +136,8 @@ COMPOSITES = [op.name for op in ir.all_ops() if not op.is_primitive and op.diffe
 
 
 def array(spec, dtype, generator):
+    if spec and spec[0] == "above 1":
+        return (array(spec[1:], dtype, generator) + 1).astype(dtype.numpy)
     if spec and isinstance(spec[0], str):
         other, *shape = spec
         return generator.integers(0, 2, shape).astype(ir.dtypes.dtype_named(other).numpy)

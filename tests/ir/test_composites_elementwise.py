@@ -9,7 +9,7 @@ from gradients import backward, gradcheck_op
 
 import braze.ir as ir
 from braze.ir.interpreter import interpret
-from braze.ir.ops import activations, elementwise
+from braze.ir.ops import activations, elementwise, logarithms
 
 ATTRIBUTES = {
     "leaky_relu": {"slope": 0.1},
@@ -20,7 +20,7 @@ ATTRIBUTES = {
 }
 UNARY = [
     op.name
-    for module in (activations, elementwise)
+    for module in (activations, elementwise, logarithms)
     for op in vars(module).values()
     if isinstance(op, ir.Op) and op.operands == ("x",) and op.differentiable
 ]
@@ -37,6 +37,9 @@ REFERENCES = {
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "asin": np.arcsin,
     "acos": np.arccos,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
     "erfc": lambda x: np.array([math.erfc(v) for v in x]),
 }
 

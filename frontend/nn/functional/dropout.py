@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from braze.functions.creation import ones
 from braze.functions.pointwise import mul
+from braze.functions.random_numbers import draw
 from braze.nn.functional.support import in_place, require_tensor
-from braze.random import draw
 from braze.tensors import Tensor
 
 

@@ -1,0 +1,367 @@
+"""Seeded random numbers: a counter-based Philox generator.
+
+A generator is a seed and an offset. Every draw takes the next counters, so the numbers depend only
+on the seed and on the order of draws, not on threads, devices or vector widths. Both go into the
+graph as run-time scalars.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from braze.capture import call_of
+from braze.functions.creation import check_device
+from braze.functions.movement import sizes_of
+from braze.functions.promotion import get_default_dtype, scalar
+from braze.ir.dtypes import DType, f32, f64, i64
+from braze.ir.op import op_named
+from braze.ir.ops.creation import counters_used
+from braze.ir.ops.dropout import counters
+from braze.ir.types import broadcast_shapes
+from braze.tensors import Tensor, apply
+
+
+class Generator:
+    """A stream of random numbers."""
+
+    def __init__(self, device: Any = "cpu") -> None:
+        check_device(device)
+        self._lock = threading.Lock()
+        self._seed = 0
+        self._offset = 0
+        self.manual_seed(67280421310721)  # PyTorch's default seed
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Restart the stream from a seed (taken modulo 2**64)."""
+        with self._lock:
+            self._seed = int(seed) & 0xFFFFFFFFFFFFFFFF
+            self._offset = 0
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed the stream started from."""
+        return self._seed
+
+    def seed(self) -> int:
+        """Restart from a seed of the operating system's, which is returned."""
+        value = int.from_bytes(os.urandom(8), "little")
+        self.manual_seed(value)
+        return value
+
+    def get_state(self) -> Tensor:
+        """Seed and offset as a uint8 tensor."""
+        from braze.tensors import from_array
+
+        return from_array(np.array([self._seed, self._offset], dtype=np.uint64).view(np.uint8))
+
+    def set_state(self, state: Tensor) -> None:
+        """Continue from what `get_state` gave.
+
+        Raises:
+            RuntimeError: it is not such a tensor.
+        """
+        array = state._numpy()
+        if array.dtype != np.uint8 or array.size != 16:
+            raise RuntimeError(
+                f"RNG state must be a uint8 tensor of 16 elements, got {state._handle.type}"
+            )
+        words = array.reshape(-1).view(np.uint64)
+        with self._lock:
+            self._seed, self._offset = int(words[0]), int(words[1])
+
+    def clone_state(self) -> Generator:
+        """A new generator that continues as this one does."""
+        copy = Generator()
+        copy.position = self.position
+        return copy
+
+    @property
+    def device(self) -> str:
+        """Where its numbers are made."""
+        return "cpu"
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Seed and offset; it changes with every draw."""
+        return self._seed, self._offset
+
+    @position.setter
+    def position(self, value: tuple[int, int]) -> None:
+        with self._lock:
+            self._seed, self._offset = value
+
+    def advance(self, counters: int) -> tuple[int, int]:
+        """Take counters from the stream: (seed, first counter), both as signed 64-bit numbers."""
+        with self._lock:
+            offset = self._offset
+            self._offset = (offset + counters) & 0xFFFFFFFFFFFFFFFF
+            return _signed(self._seed), _signed(offset)
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >= 1 << 63 else word
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Restart the default stream from a seed."""
+    return default_generator.manual_seed(seed)
+
+
+def initial_seed() -> int:
+    """The default stream's seed."""
+    return default_generator.initial_seed()
+
+
+def seed() -> int:
+    """Restart the default stream from a random seed, which is returned."""
+    return default_generator.seed()
+
+
+def get_rng_state() -> Tensor:
+    """The state of the default stream."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Continue the default stream from a state."""
+    default_generator.set_state(new_state)
+
+
+@contextmanager
+def fork_rng(
+    devices: Any = None, enabled: bool = True, _caller: str = "fork_rng", device_type: str = "cpu"
+) -> Iterator[None]:
+    """Give the default stream its state back at the end of a `with` block."""
+    if not enabled:
+        yield
+        return
+    state = default_generator.position
+    try:
+        yield
+    finally:
+        default_generator.position = state
+
+
+def draw(
+    op: str, numel: int, *operands: Tensor, generator: Generator | None = None, **attributes: Any
+) -> Tensor:
+    """Emit a random operation with its seed and offset; `numel` elements are drawn."""
+    source = default_generator if generator is None else generator
+    span = attributes.get("high", 1) - attributes.get("low", 0)
+    used = counters(op, numel, attributes.get("dtype", f32), span)
+    key, offset = source.advance(used)
+    call = call_of(op_named(op), **attributes)
+    result: Tensor = apply(call, *operands, scalar(key, i64), scalar(offset, i64))
+    return result
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def rand(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
+    """Uniform numbers in [0, 1)."""
+    return _floats("uniform", size, generator, dtype, device, requires_grad)
+
+
+def randn(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
+    """Numbers from the standard normal distribution."""
+    return _floats("normal", size, generator, dtype, device, requires_grad)
+
+
+def _floats(
+    op: str, size: Any, generator: Any, dtype: DType | None, device: Any, requires_grad: bool
+) -> Tensor:
+    check_device(device)
+    shape = sizes_of(size)
+    dtype = dtype or get_default_dtype()
+    result = draw(op, _numel(shape), generator=generator, shape=shape, dtype=dtype)
+    return result.requires_grad_(requires_grad) if requires_grad else result
+
+
+def rand_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """Uniform numbers in the shape and dtype of another tensor."""
+    shape = (tuple(input.shape),)
+    return _floats("uniform", shape, generator, dtype or input.dtype, device, requires_grad)
+
+
+def randn_like(
+    input: Tensor,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """Normal numbers in the shape and dtype of another tensor."""
+    shape = (tuple(input.shape),)
+    return _floats("normal", shape, generator, dtype or input.dtype, device, requires_grad)
+
+
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Integers in [low, high), int64 unless given: ``randint(high, size)`` or ``randint(low, high,
+    size)``.
+
+    Raises:
+        RuntimeError: the range is empty.
+    """
+    check_device(device)
+    if high is None or not isinstance(high, int):  # randint(high, size) or randint(high, size=...)
+        low, high, size = 0, low, high if size is None else size
+    if size is None:
+        raise TypeError("randint(): missing argument 'size'")
+    if high <= low:
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
+    shape = sizes_of((size,))
+    drawn = draw("randint", _numel(shape), generator=generator, shape=shape, low=low, high=high)
+    result: Tensor = drawn.to(dtype or i64)
+    return result.requires_grad_(requires_grad) if requires_grad else result
+
+
+def randint_like(
+    input: Tensor,
+    low: int,
+    high: int | None = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """Integers in [low, high), or [0, low), in the shape and dtype of another tensor."""
+    low, high = (0, low) if high is None else (low, high)
+    shape = tuple(input.shape)
+    return randint(
+        low,
+        high,
+        shape,
+        generator=generator,
+        dtype=dtype or input.dtype,
+        device=device,
+        requires_grad=requires_grad,
+    )
+
+
+def randperm(
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
+    """A random permutation of 0 .. n-1, int64 unless given (made on the host: the ranks of n random
+    words)."""
+    from braze.tensors import from_array
+
+    check_device(device)
+    source = default_generator if generator is None else generator
+    key, offset = source.advance(2 * counters_used(n))
+    bits = op_named("random_bits").evaluate
+    assert bits is not None
+    high, low = (
+        bits(np.int64(key), np.int64(offset), shape=(2 * n,)).astype(np.uint64).reshape(2, n)
+    )
+    order = np.argsort((high << np.uint64(32)) | low, kind="stable")
+    result = from_array(order.astype((dtype or i64).numpy))
+    return result.requires_grad_(requires_grad) if requires_grad else result
+
+
+def bernoulli(
+    input: Tensor, p: float | None = None, *, generator: Generator | None = None
+) -> Tensor:
+    """0 or 1, each element 1 with the probability given by the input, or by the number p.
+
+    Raises:
+        RuntimeError: the input is not floating-point, and p is not given.
+    """
+    if p is None and not input.dtype.is_floating_point:
+        raise RuntimeError(f'"bernoulli" not implemented for {input.dtype!r}')
+    wide = f64 if input.dtype is f64 else f32
+    shape = tuple(input.shape)
+    noise = draw("uniform", input.numel(), generator=generator, shape=shape, dtype=wide)
+    result: Tensor = (noise < (input if p is None else p)).to(input.dtype)
+    return result
+
+
+def normal(
+    mean: Any,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Normal numbers with these means and standard deviations (numbers or tensors, broadcast), or
+    with two numbers and a size.
+
+    Raises:
+        RuntimeError: a number std < 0. TypeError: two numbers without a size.
+    """
+    if not isinstance(std, Tensor) and std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    tensors = [t for t in (mean, std) if isinstance(t, Tensor)]
+    if size is not None:
+        shape, chosen = sizes_of((size,)), dtype or get_default_dtype()
+    elif tensors:
+        shape = broadcast_shapes("normal", *(t._handle.type for t in tensors))
+        chosen = tensors[0].dtype
+    else:
+        raise TypeError("normal(): two numbers need a size")
+    noise = _floats("normal", (shape,), generator, chosen, device, False)
+    result: Tensor = (noise * std + mean).to(chosen)
+    return result.requires_grad_(requires_grad) if requires_grad else result

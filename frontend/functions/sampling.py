@@ -1,0 +1,264 @@
+"""Random numbers drawn in place, and samples from distributions that tensors describe."""
+
+from __future__ import annotations
+
+import math
+
+from braze.capture import call_of
+from braze.functions import pointwise, random_numbers, reductions
+from braze.functions.movement import expand, stack, unsqueeze
+from braze.functions.promotion import cast, scalar
+from braze.functions.random_numbers import Generator, rand, randn
+from braze.ir.dtypes import DType, f32, f64, i64
+from braze.ir.op import op_named
+from braze.ir.ops.dropout import UNIFORM_BITS
+from braze.ir.ops.poisson import poisson_counters
+from braze.tensors import Tensor, apply
+
+# In place -----------------------------------------------------------------------------------------
+
+
+def _wide(dtype: DType) -> DType:
+    return dtype if dtype.bits > 16 else f32
+
+
+def _require_floating(name: str, self: Tensor) -> None:
+    if not self.dtype.is_floating_point:
+        raise RuntimeError(f'"{name}" not implemented for {self.dtype!r}')
+
+
+def _fill(self: Tensor, values: Tensor) -> Tensor:
+    return self._replace(cast(values, self.dtype))
+
+
+def _fraction(self: Tensor, generator: Generator | None) -> Tensor:
+    """Uniform numbers in [0, 1), in at least f32."""
+    return rand(self.shape, dtype=_wide(self.dtype), generator=generator)
+
+
+def uniform_(
+    self: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with uniform numbers in [a, b), in place.
+
+    Raises:
+        RuntimeError: a > b, or the dtype is not floating-point.
+    """
+    _require_floating("uniform_", self)
+    if a > b:
+        raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found {a} > {b}")
+    return _fill(self, rand(self.shape, dtype=self.dtype, generator=generator) * (b - a) + a)
+
+
+def normal_(
+    self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with normal numbers, in place.
+
+    Raises:
+        RuntimeError: std < 0, or the dtype is not floating-point.
+    """
+    _require_floating("normal_", self)
+    if std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    return _fill(self, randn(self.shape, dtype=self.dtype, generator=generator) * std + mean)
+
+
+def log_normal_(
+    self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with numbers whose logarithms are normal, in place.
+
+    Raises:
+        RuntimeError: std <= 0, or the dtype is not floating-point.
+    """
+    _require_floating("log_normal_", self)
+    if std <= 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
+    normal = randn(self.shape, dtype=_wide(self.dtype), generator=generator) * std + mean
+    return _fill(self, pointwise.UNARY["exp"](normal))
+
+
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Fill with numbers of the density lambd * exp(-lambd * x), all above 0, in place.
+
+    Raises:
+        RuntimeError: lambd <= 0, or the dtype is not floating-point.
+    """
+    _require_floating("exponential_", self)
+    if lambd <= 0.0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
+    return _fill(self, _race(_fraction(self, generator)) / lambd)
+
+
+def _race(u: Tensor) -> Tensor:
+    """Standard exponential numbers of uniform ones in [0, 1); 0 becomes half a step above it."""
+    least = 2.0 ** -(UNIFORM_BITS[u.dtype] + 1)
+    return pointwise.clamp(-pointwise.UNARY["log1p"](-u), min=least)
+
+
+def cauchy_(
+    self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with numbers of the Cauchy distribution, in place.
+
+    Raises:
+        RuntimeError: sigma <= 0, or the dtype is not floating-point.
+    """
+    _require_floating("cauchy_", self)
+    if sigma <= 0.0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
+    half = 2.0 ** -(UNIFORM_BITS[_wide(self.dtype)] + 1)  # so that no angle is a right one
+    angle = (_fraction(self, generator) - (0.5 - half)) * math.pi
+    return _fill(self, pointwise.UNARY["tan"](angle) * sigma + median)
+
+
+def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
+    """Fill with the number of trials up to the first success, each of probability p, in place.
+
+    Raises:
+        RuntimeError: p is not in (0, 1).
+    """
+    if not 0.0 < p < 1.0:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
+    wide = f64 if self.dtype.bits == 64 else f32
+    waiting = _race(rand(self.shape, dtype=wide, generator=generator))
+    return _fill(self, pointwise.UNARY["ceil"](waiting / -math.log1p(-p)))
+
+
+def bernoulli_(
+    self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with 0 and 1, each 1 with probability p (a number or a tensor), in place.
+
+    Raises:
+        RuntimeError: a number p is not in [0, 1].
+    """
+    if isinstance(p, (int, float)) and not 0.0 <= p <= 1.0:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+    wide = f64 if isinstance(p, Tensor) and p.dtype is f64 else f32
+    return _fill(self, rand(self.shape, dtype=wide, generator=generator) < p)
+
+
+def random_(
+    self: Tensor,
+    from_: int | None = None,
+    to: int | None = None,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Fill with integers in [from, to - 1], in place: `random_()`, `random_(to)`, `random_(from,
+    to)`.
+
+    Without a bound the integers go up to the largest that the dtype holds (all integers that a
+    floating-point dtype represents without gaps).
+
+    Raises:
+        RuntimeError: the range is empty.
+    """
+    dtype = self.dtype
+    if dtype.is_floating_point:
+        highest = 1 << UNIFORM_BITS[dtype]
+    elif dtype.kind == "bool":
+        highest = 1
+    else:
+        highest = (1 << (dtype.bits - (dtype.kind == "int"))) - 1
+    if from_ is None:
+        low, high = 0, min(highest, (1 << 63) - 2) + 1
+    elif to is None:
+        low, high = 0, from_
+    else:
+        low, high = from_, to
+    return _fill(self, random_numbers.randint(low, high, self.shape, generator=generator))
+
+
+# New samples --------------------------------------------------------------------------------------
+
+
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """Poisson numbers with the rates of the input.
+
+    Raises:
+        RuntimeError: the dtype is not floating-point.
+    """
+    _require_floating("poisson", input)
+    source = random_numbers.default_generator if generator is None else generator
+    key, offset = source.advance(poisson_counters(input.numel()))
+    call = call_of(op_named("poisson"))
+    return apply(call, input, scalar(key, i64), scalar(offset, i64))  # type: ignore[no-any-return]
+
+
+UNROLLED = 16  # more samples without replacement are found by ranking
+
+
+def multinomial(
+    input: Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Indices of categories, drawn with probabilities in proportion to the input's rows.
+
+    Each category waits for an exponential time with its weight as rate; the first arrivals are the
+    sample (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006). Weights are
+    not checked: negative ones and nans count as zero.
+
+    Args:
+        input: floating-point weights, [n] or [rows, n]; they need not sum to one.
+        replacement: whether a category can be drawn again.
+
+    Shape:
+        [num_samples] or [rows, num_samples], int64.
+
+    Raises:
+        RuntimeError: the input has another dtype or rank, or fewer categories than are drawn.
+    """
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(
+            f"multinomial only supports floating-point dtypes for input, got: {input.dtype!r}"
+        )
+    if input.ndim not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    count = input.shape[-1]
+    if not replacement and num_samples > count:
+        raise RuntimeError(
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+        )
+    weights = cast(input.detach(), _wide(input.dtype))
+    if replacement:
+        weights = unsqueeze(weights, -2)
+        shape = (*weights.shape[:-2], num_samples, count)
+        return reductions.argmin(_arrivals(weights, shape, generator), -1)
+    arrivals = _arrivals(weights, tuple(weights.shape), generator)
+    if num_samples > UNROLLED:
+        return _first_by_rank(arrivals, num_samples)
+    place = apply(call_of(op_named("iota"), shape=(count,), dim=0, dtype=i64))
+    found = []
+    for _ in range(num_samples):
+        first = reductions.argmin(arrivals, -1)
+        arrivals = pointwise.where(place == unsqueeze(first, -1), math.inf, arrivals)
+        found.append(first)
+    return stack(found, -1)
+
+
+def _arrivals(weights: Tensor, shape: tuple[int, ...], generator: Generator | None) -> Tensor:
+    """Waiting times; categories without weight come after all others."""
+    waiting = _race(rand(shape, dtype=weights.dtype, generator=generator))
+    last = 3e38 if weights.dtype is not f64 else 1e308
+    weights = expand(weights, shape)
+    return pointwise.where(weights > 0, pointwise.clamp(waiting / weights, max=last), last)
+
+
+def _first_by_rank(arrivals: Tensor, num_samples: int) -> Tensor:
+    """Positions of the smallest elements in order: the rank of each is how many come before it."""
+    count = arrivals.shape[-1]
+    mine, others = unsqueeze(arrivals, -1), unsqueeze(arrivals, -2)
+    place = apply(call_of(op_named("iota"), shape=(count,), dim=0, dtype=i64))
+    earlier = unsqueeze(place, -2) < unsqueeze(place, -1)
+    tie = pointwise.bitwise_and(others == mine, earlier)
+    rank = reductions.sum(pointwise.bitwise_or(others < mine, tie), -1)
+    wanted = apply(call_of(op_named("iota"), shape=(num_samples, 1), dim=0, dtype=i64))
+    return reductions.argmax(cast(unsqueeze(rank, -2) == wanted, f32), -1)
