@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from braze import random
 from braze.functions import elementwise, pointwise, sampling, statistics
 from braze.functions.creation import empty
 from braze.ir.dtypes import DType
@@ -46,7 +45,7 @@ def methods(inplace: Callable[[Function], Function]) -> dict[str, Any]:
     found |= {name: getattr(statistics, name) for name in STATISTICS}
     found |= {name: getattr(sampling, name) for name in FILLS}
     found["multinomial"] = sampling.multinomial
-    found["bernoulli"] = random.bernoulli
+    found["bernoulli"] = sampling.bernoulli
     found["new_empty"] = _new_empty
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from braze import random
 from braze.capture import call_of
@@ -13,8 +14,10 @@ from braze.ir.dtypes import DType, f32, f64, i64
 from braze.ir.op import op_named
 from braze.ir.ops.dropout import UNIFORM_BITS
 from braze.ir.ops.poisson import poisson_counters
-from braze.random import Generator, rand, randn
 from braze.tensors import Tensor, apply
+
+if TYPE_CHECKING:  # `braze.random` imports the functions
+    from braze.random import Generator
 
 # In place -----------------------------------------------------------------------------------------
 
@@ -34,7 +37,7 @@ def _fill(self: Tensor, values: Tensor) -> Tensor:
 
 def _fraction(self: Tensor, generator: Generator | None) -> Tensor:
     """Uniform numbers in [0, 1), in at least f32."""
-    return rand(self.shape, dtype=_wide(self.dtype), generator=generator)
+    return random.rand(self.shape, dtype=_wide(self.dtype), generator=generator)
 
 
 def uniform_(
@@ -48,7 +51,7 @@ def uniform_(
     _require_floating("uniform_", self)
     if a > b:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found {a} > {b}")
-    return _fill(self, rand(self.shape, dtype=self.dtype, generator=generator) * (b - a) + a)
+    return _fill(self, random.rand(self.shape, dtype=self.dtype, generator=generator) * (b - a) + a)
 
 
 def normal_(
@@ -62,7 +65,7 @@ def normal_(
     _require_floating("normal_", self)
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    return _fill(self, randn(self.shape, dtype=self.dtype, generator=generator) * std + mean)
+    return _fill(self, random.randn(self.shape, dtype=self.dtype, generator=generator) * std + mean)
 
 
 def log_normal_(
@@ -76,7 +79,7 @@ def log_normal_(
     _require_floating("log_normal_", self)
     if std <= 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
-    normal = randn(self.shape, dtype=_wide(self.dtype), generator=generator) * std + mean
+    normal = random.randn(self.shape, dtype=_wide(self.dtype), generator=generator) * std + mean
     return _fill(self, pointwise.UNARY["exp"](normal))
 
 
@@ -123,7 +126,7 @@ def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) ->
     if not 0.0 < p < 1.0:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
     wide = f64 if self.dtype.bits == 64 else f32
-    waiting = _race(rand(self.shape, dtype=wide, generator=generator))
+    waiting = _race(random.rand(self.shape, dtype=wide, generator=generator))
     return _fill(self, pointwise.UNARY["ceil"](waiting / -math.log1p(-p)))
 
 
@@ -138,7 +141,14 @@ def bernoulli_(
     if isinstance(p, (int, float)) and not 0.0 <= p <= 1.0:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
     wide = f64 if isinstance(p, Tensor) and p.dtype is f64 else f32
-    return _fill(self, rand(self.shape, dtype=wide, generator=generator) < p)
+    return _fill(self, random.rand(self.shape, dtype=wide, generator=generator) < p)
+
+
+def bernoulli(
+    input: Tensor, p: float | None = None, *, generator: Generator | None = None
+) -> Tensor:
+    """0 or 1 with the probabilities of the tensor, or with the number p, in its shape."""
+    return random.bernoulli(input, p, generator=generator)
 
 
 def random_(
@@ -247,7 +257,7 @@ def multinomial(
 
 def _arrivals(weights: Tensor, shape: tuple[int, ...], generator: Generator | None) -> Tensor:
     """Waiting times; categories without weight come after all others."""
-    waiting = _race(rand(shape, dtype=weights.dtype, generator=generator))
+    waiting = _race(random.rand(shape, dtype=weights.dtype, generator=generator))
     last = 3e38 if weights.dtype is not f64 else 1e308
     weights = expand(weights, shape)
     return pointwise.where(weights > 0, pointwise.clamp(waiting / weights, max=last), last)
