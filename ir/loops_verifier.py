@@ -176,9 +176,9 @@ class _Verifier:
                 f"a value of {store.value.dtype.name} goes to a buffer of {store.buffer.dtype.name}"
             )
         self.address(store.buffer, store.index, store.guard)
+        if store.is_scatter and self.parallel is not None:
+            self.fail("a scatter must not run in parallel")
         if store.accumulate and self.parallel is not None:
-            if any(isinstance(atom, DataIndex) for atom, _ in store.index.terms):
-                self.fail("a scatter must not run in parallel")
             if self.parallel.var not in store.index.variables():
                 self.fail(f"parallel iterations over {self.parallel.var} add to one element")
 

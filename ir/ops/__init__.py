@@ -27,6 +27,7 @@ from braze.ir.ops import (
     pooling,
     reduce,
     reductions,
+    scattering,
     shapes,
 )
 
@@ -53,5 +54,6 @@ __all__ = [
     "pooling",
     "reduce",
     "reductions",
+    "scattering",
     "shapes",
 ]

@@ -464,16 +464,20 @@ def scatter(m: Maker) -> None:
     if m.choices.chance(50):
         index = m.index(x.shape[dim])
         shape = (*x.shape[:dim], *index.shape, *x.shape[dim + 1 :])
-        name = "index_add"
+        name = m.choices.pick(("index_add", "index_put"))
     else:
         shape = tuple(m.choices.integer(1, size) for size in x.shape)
         index = m.index(x.shape[dim], shape)
-        name = "scatter_add"
+        name = m.choices.pick(("scatter_add", "scatter"))
     if math.prod(shape) > m.numel:
         return
     updates = m.pick(lambda v: v.shape == shape and v.dtype is x.dtype)
     updates = updates or m.new_input(x.dtype, shape)
     bound = m.bound[x] + m.bound[updates] * math.prod(shape)
+    if m.choices.chance(20) and name == "scatter":
+        combine = m.choices.pick(("amax", "amin"))
+        m.add(m.b.scatter_reduce(x, index, updates, dim=dim, combine=combine), bound, exact=False)
+        return
     m.add(getattr(m.b, name)(x, index, updates, dim=dim), bound, exact=False)
 
 
