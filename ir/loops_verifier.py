@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from braze.ir.dtypes import DType, f32, f64
 from braze.ir.errors import BrazeError, VerifyError
-from braze.ir.index import DataIndex, Index, LoopVar
+from braze.ir.index import Index, LoopVar
 from braze.ir.loops import (
     Access,
     Accumulator,

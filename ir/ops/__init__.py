@@ -29,6 +29,7 @@ from braze.ir.ops import (
     reductions,
     scattering,
     shapes,
+    strided,
 )
 
 __all__ = [
@@ -56,4 +57,5 @@ __all__ = [
     "reductions",
     "scattering",
     "shapes",
+    "strided",
 ]

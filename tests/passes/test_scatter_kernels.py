@@ -1,4 +1,4 @@
-"""Operations that write where data say, as native code for every target, against NumPy's meaning."""
+"""Operations that write where data say: native code for every target against NumPy."""
 
 import numpy as np
 import pytest

@@ -438,6 +438,25 @@ def window(m: Maker) -> None:
 # Indexing, creation, random -----------------------------------------------------------------------
 
 
+def as_strided(m: Maker) -> None:
+    x = m.any_value()
+    if not 0 < x.type.numel <= m.numel:
+        return
+    flat = m.b.reshape(x, shape=(x.type.numel,))
+    sizes, strides, left = [], [], x.type.numel - 1
+    for _ in range(m.choices.integer(0, 3)):
+        size = m.choices.integer(1, 4)
+        stride = m.choices.integer(0, left // max(size - 1, 1))
+        sizes.append(size)
+        strides.append(stride)
+        left -= stride * (size - 1)
+    if math.prod(sizes) > m.numel:
+        return
+    offset = m.choices.integer(0, left)
+    picked = m.b.as_strided(flat, sizes=tuple(sizes), strides=tuple(strides), offset=offset)
+    _moved(m, x, picked)
+
+
 def take(m: Maker) -> None:
     x = m.any_value()
     if x.type.rank:
@@ -531,6 +550,7 @@ STEPS: dict[str, Callable[[Maker], None]] = {
         flip,
         concat,
         window,
+        as_strided,
         take,
         take_along,
         scatter,
