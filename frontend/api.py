@@ -15,7 +15,18 @@ from braze.autograd import (
 )
 from braze.capture import flush as sync
 from braze.compiled import compile
-from braze.functions import comparison, creation, indexing, linalg, movement, pointwise, reductions
+from braze.functions import (
+    comparison,
+    creation,
+    indexing,
+    linalg,
+    movement,
+    pointwise,
+    rearrangement,
+    reductions,
+    scattering,
+    views,
+)
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
 from braze.inspection import inspect
 from braze.ir import dtypes
@@ -24,7 +35,8 @@ from braze.ir.dtypes import promote as promote_types
 from braze.tensors import Size, Tensor
 
 _FUNCTIONS: dict[str, Any] = {}
-for _module in (comparison, creation, indexing, linalg, movement, pointwise, reductions, random):
+_MODULES = (comparison, creation, indexing, linalg, movement, pointwise, reductions, random)
+for _module in (*_MODULES, rearrangement, scattering, views):
     for _name, _value in vars(_module).items():
         if callable(_value) and not _name.startswith("_") and not _name.endswith("_"):
             if getattr(_value, "__module__", "") in (_module.__name__, "braze.random"):

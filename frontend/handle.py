@@ -15,6 +15,7 @@ STALE = 1  # overwritten in place since: whoever saved it must not read it
 PARAM = 2
 BUFFER = 4
 NUMBER = 8
+SHARED = 16  # others (NumPy) may write to the memory, unseen
 
 
 class Handle:
@@ -29,7 +30,7 @@ class Handle:
             as an operand (flag NUMBER): the number.
         home: for an in-place result, the handle whose memory it must be written to at the next
             sync.
-        flags: STALE, PARAM, BUFFER, NUMBER.
+        flags: STALE, PARAM, BUFFER, NUMBER, SHARED.
         state: the trace's state in the trie once this value was appended.
         site: for an operation's first result, the user's code that called it; None for inputs.
     """
@@ -74,6 +75,6 @@ def number(type: TensorType, value: float | int | bool) -> Handle:
 def replace_in_place(old: Handle, new: Handle) -> None:
     """Let a freshly captured value take over the memory of `old`, which becomes stale."""
     new.home = old if old.storage is not None else old.home
-    new.flags = old.flags & (PARAM | BUFFER)
+    new.flags = old.flags & (PARAM | BUFFER | SHARED)
     old.flags |= STALE
     old.home = None

@@ -20,10 +20,9 @@ import numpy as np
 
 from braze import engine
 from braze.autograd.tape import TapeNode, record
-from braze.capture import Call, call_of, capture, materialise, tracer
-from braze.handle import PARAM, Handle, concrete, replace_in_place
+from braze.capture import Call, capture, materialise, tracer
+from braze.handle import PARAM, SHARED, Handle, concrete, replace_in_place
 from braze.ir.dtypes import DType, bf16, from_numpy
-from braze.ir.ops.movement import inverse_permutation
 from braze.ir.types import TensorType, tensor_type
 
 
@@ -52,6 +51,9 @@ class Tensor:
         _view, _seen: set for views only: the movement (None: all of it) and the base's value that
             `_handle` was derived from.
         _hooks: set once a hook is registered on a leaf.
+        _origin: None, or (once this tensor was made to look elsewhere in place, as by `t_`) what it
+            was before: earlier views still look into that.
+        _writes: how often the value was replaced in place; for views, their root counts.
         _node, _index: the tape node that made it and which of its results it is; None for a leaf.
     """
 
@@ -64,9 +66,11 @@ class Tensor:
         "_hooks",
         "_index",
         "_node",
+        "_origin",
         "_requires_grad",
         "_seen",
         "_view",
+        "_writes",
     )
 
     _handle: Handle
@@ -78,6 +82,8 @@ class Tensor:
     _requires_grad: bool
     _grad: Tensor | None
     _hooks: list[Callable[[Tensor], Tensor | None]]
+    _origin: Tensor | None
+    _writes: int
 
     if TYPE_CHECKING:  # what `braze.functions.methods` attaches
 
@@ -118,17 +124,32 @@ class Tensor:
         """The value, derived again if this is a view of something that has changed."""
         base = self._base
         if base is not None:
+            if base._origin is not None:
+                base = self._base = base._origin
             handle = base._current()
-            if handle is not self._seen:
+            if handle is not self._seen or (handle.flags & SHARED and self._node is None):
                 if self._view is None:
                     self._handle = handle
                 else:
-                    new = apply(self._view, base)
-                    self._handle = new._handle
-                    self._node, self._index = new._node, new._index
-                    self._requires_grad = new._requires_grad
+                    self._derive(base)
                 self._seen = handle
         return self._handle
+
+    def _derive(self, base: Tensor) -> None:
+        """Compute this view's value from its base once more."""
+        assert self._view is not None
+        state = tracer()
+        before = state.grad_enabled
+        # What was on the tape stays there, though it may be read without recording.
+        state.grad_enabled = before or self._node is not None
+        try:
+            new = apply(self._view, base)
+        finally:
+            state.grad_enabled = before
+        self._handle = new._handle
+        if self._node is not None or not self._requires_grad:  # else a leaf, which it stays
+            self._node, self._index = new._node, new._index
+            self._requires_grad = new._requires_grad
 
     def _replace(self, new: Tensor, tracked: bool = True) -> Tensor:
         """Make a freshly computed value this tensor's own, in place.
@@ -138,25 +159,26 @@ class Tensor:
             tracked: False for writes that the tape must not see (through `data` and `detach`).
 
         Raises:
-            RuntimeError: this is a leaf that requires a gradient (and gradients are being
-                recorded), or an expanded view, of which several elements are one place in memory.
+            RuntimeError: this is a leaf that requires a gradient or a view of one (and gradients
+                are being recorded), or an expanded view, of which several elements are one place in
+                memory.
         """
         base = self._base
+        if tracked and self._node is None and self._requires_grad and tracer().grad_enabled:
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
         if base is not None:
-            if self._view is None:
-                base._replace(new, tracked=False)
-            else:
-                base._replace(_write_through(self._view, base, new), tracked)
+            from braze.views import write_through
+
+            base = write_through(self, new, tracked)
             self._seen = base._current()
             self._handle = self._seen if self._view is None else new._handle
         else:
-            if tracked and self._node is None and self._requires_grad and tracer().grad_enabled:
-                raise RuntimeError(
-                    "a leaf Variable that requires grad is being used in an in-place operation."
-                )
             handle = new._handle
             _take_memory(self._current(), handle)
             self._handle = handle
+            self._writes += 1
         if tracked and new._node is not None:
             self._node, self._index = new._node, new._index
             self._requires_grad = True
@@ -180,7 +202,9 @@ class Tensor:
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
                 "instead."
             )
-        return self._numpy()
+        from braze.views import memory_of
+
+        return memory_of(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = self.numpy()
@@ -317,13 +341,12 @@ class Tensor:
         """Whether the elements are floating-point numbers."""
         return self.dtype.is_floating_point
 
-    def is_contiguous(self) -> bool:
-        """True: every value is row-major in memory; views are derived when they are read."""
-        return True
-
     def data_ptr(self) -> int:
         """The address of the first element. A sync point."""
-        return int(materialise(self._current()).address)
+        from braze.views import layout_of, root_of
+
+        start: int = materialise(root_of(self)._current()).address
+        return start + layout_of(self).offset * self.dtype.itemsize
 
     # Gradients ------------------------------------------------------------------------------------
 
@@ -477,6 +500,8 @@ def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
     tensor._base = None
     tensor._grad = None
     tensor._index = index
+    tensor._origin = None
+    tensor._writes = 0
     if node is not None and handle.type.dtype.is_floating_point:
         tensor._node = node
         tensor._requires_grad = True
@@ -521,28 +546,12 @@ def wrap_at(handle: Handle, edge: Any) -> Tensor:
 def view_of(call: Call, base: Tensor) -> Tensor:
     """Apply a movement as a view: the result looks into `base`."""
     view: Tensor = apply(call, base)
+    if base._origin is not None:
+        from braze.views import stand_in
+
+        base = stand_in(base)
     view._base, view._view, view._seen = base, call, base._handle
     return view
-
-
-def _write_through(view: Call, base: Tensor, new: Tensor) -> Tensor:
-    """The base's value after the part that a view shows became `new`."""
-    name, attributes = view.op.name, view.attributes
-    if name == "reshape":
-        return apply(call_of(view.op, shape=base._handle.type.shape), new)
-    if name == "permute":
-        dims = attributes["dims"]
-        assert isinstance(dims, tuple)
-        return apply(call_of(view.op, dims=inverse_permutation(dims)), new)
-    if name == "slice":
-        from braze.functions.indexing import write_slice
-
-        return write_slice(base, new, attributes)
-    raise RuntimeError(
-        f"unsupported operation: writing to a view made by [{name}], of which more than one "
-        "element may refer to a "
-        "single memory location. Please clone() the tensor before performing the operation."
-    )
 
 
 def _take_memory(old: Handle, new: Handle) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from braze.capture import call_of
 from braze.functions.movement import expand, sizes_of
 from braze.functions.promotion import get_default_dtype, number_dtype, scalar
+from braze.handle import SHARED
 from braze.ir.dtypes import DType, f64, i64
 from braze.ir.op import op_named
 from braze.tensors import Tensor, apply, from_array
@@ -98,7 +99,9 @@ def from_numpy(array: np.ndarray) -> Tensor:
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     shared = native.flags.c_contiguous and native.flags.writeable
-    return from_array(native if shared else np.array(native, order="C"))
+    if not shared:
+        return from_array(np.array(native, order="C"))
+    return from_array(native, SHARED)
 
 
 def legacy_tensor(*args: Any) -> Tensor:

@@ -10,7 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 from braze import random
-from braze.functions import comparison, indexing, linalg, movement, pointwise, reductions
+from braze.functions import (
+    comparison,
+    indexing,
+    linalg,
+    movement,
+    pointwise,
+    rearrangement,
+    reductions,
+    scattering,
+    views,
+)
 from braze.functions.creation import check_device, full, ones, tensor, zeros
 from braze.functions.promotion import cast, scalar
 from braze.ir import dtypes
@@ -32,7 +42,7 @@ REDUCTIONS = (
 ).split()
 MOVEMENT = (
     "reshape flatten unflatten permute transpose t movedim squeeze unsqueeze expand expand_as "
-    "view_as repeat clone "
+    "repeat clone "
     "narrow select flip split chunk unbind"
 ).split()
 LINALG = "matmul mm bmm mv dot outer addmm".split()
@@ -141,26 +151,9 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return cast(self, other.dtype)
 
 
-def contiguous(self: Tensor) -> Tensor:
-    """The tensor itself: every value is row-major."""
-    return self
-
-
 def cpu(self: Tensor) -> Tensor:
     """The tensor on the CPU."""
     return self
-
-
-def view(self: Tensor, *shape: Any) -> Tensor:
-    """As `reshape`; given a dtype of the same width, the same bits read as that dtype."""
-    if len(shape) == 1 and isinstance(shape[0], DType):
-        from braze.capture import call_of
-        from braze.ir.op import op_named
-        from braze.tensors import apply
-
-        result: Tensor = apply(call_of(op_named("bitcast"), dtype=shape[0]), self)
-        return result
-    return movement.reshape(self, *shape)
 
 
 def _cast_method(dtype: DType) -> Callable[[Tensor], Tensor]:
@@ -186,16 +179,14 @@ def _methods() -> dict[str, Any]:
     found |= pointwise.UNARY | {"neg": pointwise.neg}
     found |= {f"{name}_": _inplace(function) for name, function in pointwise.UNARY.items()}
     found |= {f"{name}_": _inplace(getattr(pointwise, name)) for name in INPLACE}
-    own = (copy_, fill_, zero_, to, type_as, contiguous, cpu, view)
+    own = (copy_, fill_, zero_, to, type_as, cpu)
     found |= {function.__name__: function for function in own}
     found |= _named(["uniform_", "normal_", "bernoulli_"], random)
     found |= {name: _cast_method(dtype) for name, dtype in CASTS.items()}
     found |= {"new_zeros": _new(zeros), "new_ones": _new(ones), "new_full": _new(full)}
     found["new_tensor"] = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
-    found["T"] = property(movement.t)
-    found["mT"] = property(lambda self: movement.transpose(self, -2, -1))
-    return found
+    return found | views.METHODS | rearrangement.METHODS | scattering.METHODS
 
 
 def _operators() -> dict[str, Any]:

@@ -38,9 +38,7 @@ def program_of(name, dtype, shape, dim, index_shape, **attributes):
         updates_shape = (*shape[:dim], *index_shape, *shape[dim + 1 :])
     updates = b.input(ir.tensor_type(dtype, updates_shape))
     # Elementwise work on each operand, so that it can join the kernel.
-    written = getattr(b, name)(
-        b.add(x, x), index, b.mul(updates, updates), dim=dim, **attributes
-    )
+    written = getattr(b, name)(b.add(x, x), index, b.mul(updates, updates), dim=dim, **attributes)
     graph = b.finish([written])
     generator = np.random.default_rng(0)
     arrays = [
