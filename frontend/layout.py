@@ -103,6 +103,11 @@ def _permute(at: Any, shape: Shape, strides: Ints, offset: int) -> Strided:
     return tuple(strides[d] for d in at["dims"]), offset
 
 
+def _select(at: Any, shape: Shape, strides: Ints, offset: int) -> Strided:
+    d = at["dim"]
+    return (*strides[:d], *strides[d + 1 :]), offset + at["index"] * strides[d]
+
+
 def _slice(at: Any, shape: Shape, strides: Ints, offset: int) -> Strided:
     start = sum(a * s for a, s in zip(at["starts"], strides, strict=True))
     return tuple(k * s for k, s in zip(at["steps"], strides, strict=True)), offset + start
@@ -150,6 +155,7 @@ def _bitcast(at: Any, shape: Shape, strides: Ints, offset: int) -> Strided:
 _RULES: dict[str, Any] = {
     "reshape": _reshape,
     "permute": _permute,
+    "select": _select,
     "slice": _slice,
     "expand": _expand,
     "diagonal": _diagonal,

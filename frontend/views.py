@@ -111,6 +111,8 @@ def write_through(view: Tensor, new: Tensor, tracked: bool) -> Tensor:
         raise RuntimeError(
             "a view of a leaf Variable that requires grad is being used in an in-place operation."
         )
+    if base._base is not None and _repeats(base):
+        return _write_to_root(view, base, new, tracked)
     rule = _RULES.get(call.op.name)
     value = None if rule is None else rule(base, new, call.attributes)
     if value is None:
@@ -123,16 +125,20 @@ def write_through(view: Tensor, new: Tensor, tracked: bool) -> Tensor:
     return base
 
 
+def _repeats(tensor: Tensor) -> bool:
+    """Does a tensor show an element twice?"""
+    return shows_twice(tensor._handle.type.shape, layout_of(tensor).strides)
+
+
 def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool) -> Tensor:
     """Write through a view of something that shows elements twice, which the view may not do."""
-    layout = layout_of(view)
-    if shows_twice(new._handle.type.shape, layout.strides):
+    if _repeats(view):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a "
             "single memory location. Please clone() the tensor before performing the operation."
         )
     root = root_of(view)
-    root._replace(put_strided(root, layout, new), tracked and not is_detached(view))
+    root._replace(put_strided(root, layout_of(view), new), tracked and not is_detached(view))
     return base
 
 
@@ -169,6 +175,16 @@ def _slice(base: Tensor, new: Tensor, attributes: Any) -> Any:
     return write_slice(base, new, attributes)
 
 
+def _select(base: Tensor, new: Tensor, attributes: Any) -> Any:
+    """The row with its dimension back, as a slice."""
+    from braze.functions.indexing import write_slice
+
+    shape, d, index = base._handle.type.shape, attributes["dim"], attributes["index"]
+    row = apply(call_of(_RESHAPE, shape=(*shape[:d], 1, *shape[d + 1 :])), new)
+    starts = tuple(index if axis == d else 0 for axis in range(len(shape)))
+    return write_slice(base, row, {"starts": starts, "steps": (1,) * len(shape)})
+
+
 def _expand(base: Tensor, new: Tensor, attributes: Any) -> Any:
     """Expanding is harmless where it only adds dimensions of one element."""
     same = new._handle.type.numel == base._handle.type.numel
@@ -182,6 +198,7 @@ def _bitcast(base: Tensor, new: Tensor, attributes: Any) -> Any:
 _RULES: dict[str, Any] = {
     "reshape": _reshape,
     "permute": _permute,
+    "select": _select,
     "slice": _slice,
     "expand": _expand,
     "bitcast": _bitcast,

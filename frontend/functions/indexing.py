@@ -24,6 +24,7 @@ from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply, from_array, view_of
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
+_SELECT = op_named("select")
 _PAD, _PUT, _ADD = op_named("pad"), op_named("index_put"), op_named("index_add")
 
 # Index tensors by the dimension of the view that they address.
@@ -173,9 +174,7 @@ def _split(input: Tensor, key: Any) -> tuple[Tensor, Advanced]:
                 raise IndexError(
                     f"index {item} is out of bounds for dimension {dim} with size {shape[dim]}"
                 )
-            at = item % shape[dim]
-            result = slice_dimension(result, dim, at, at + 1, 1)
-            result = reshape(result, (*shape[:dim], *shape[dim + 1 :]))
+            result = view_of(call_of(_SELECT, dim=dim, index=item % shape[dim]), result)
     return result, advanced
 
 

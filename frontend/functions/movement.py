@@ -17,6 +17,7 @@ from braze.views import can_reshape
 
 _RESHAPE, _PERMUTE, _EXPAND = op_named("reshape"), op_named("permute"), op_named("expand")
 _SLICE, _FLIP, _CONCAT = op_named("slice"), op_named("flip"), op_named("concat")
+_SELECT = op_named("select")
 
 
 def sizes_of(arguments: tuple[Any, ...]) -> tuple[int, ...]:
@@ -220,9 +221,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
             f"select(): index {index} out of range for tensor of size {list(shape)} at dimension "
             f"{d}"
         )
-    index %= shape[d]
-    part = slice_dimension(input, d, index, index + 1, 1)
-    return reshape(part, (*shape[:d], *shape[d + 1 :]))
+    return view_of(call_of(_SELECT, dim=d, index=index % shape[d]), input)
 
 
 def flip(input: Tensor, *dims: Any) -> Tensor:

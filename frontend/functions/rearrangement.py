@@ -26,6 +26,7 @@ from braze.functions.movement import (
     stack,
     unsqueeze,
 )
+from braze.functions.pointwise import floor_divide, remainder
 from braze.functions.views import diagonal
 from braze.ir.dtypes import DType, i64
 from braze.ir.op import op_named
@@ -466,7 +467,7 @@ def unravel_index(indices: Tensor, shape: Sequence[int]) -> tuple[Tensor, ...]:
     coordinates = []
     for axis in range(len(shape)):
         stride = math.prod(shape[axis + 1 :])
-        coordinates.append((indices // stride) % shape[axis])
+        coordinates.append(remainder(floor_divide(indices, stride), shape[axis]))
     return tuple(coordinates)
 
 

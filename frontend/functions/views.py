@@ -466,23 +466,27 @@ METHODS: dict[str, Any] = {
     "mT": property(_matrix_transposed),
     "mH": property(_matrix_transposed),
 }
-for _function in (
-    as_strided,
-    diagonal,
-    moveaxis,
-    swapaxes,
-    swapdims,
-    adjoint,
-    narrow_copy,
-    tensor_split,
-    hsplit,
-    vsplit,
-    dsplit,
-    diagonal_scatter,
-    select_scatter,
-    slice_scatter,
-    as_strided_scatter,
-):
-    METHODS[_function.__name__] = _function
-for _function in (as_strided, swapaxes, swapdims, transpose, t, squeeze, unsqueeze):
-    METHODS[f"{_function.__name__}_"] = _moving(_function)
+METHODS |= {
+    function.__name__: function
+    for function in (
+        as_strided,
+        diagonal,
+        moveaxis,
+        swapaxes,
+        swapdims,
+        adjoint,
+        narrow_copy,
+        tensor_split,
+        hsplit,
+        vsplit,
+        dsplit,
+        diagonal_scatter,
+        select_scatter,
+        slice_scatter,
+        as_strided_scatter,
+    )
+}
+METHODS |= {
+    f"{function.__name__}_": _moving(function)
+    for function in (as_strided, swapaxes, swapdims, transpose, t, squeeze, unsqueeze)
+}
