@@ -129,7 +129,9 @@ class Expressions:
 def gather_points(node: Node, point: Point, dim: int) -> tuple[Point, Point, Point]:
     """Of a gather's or scatter's index operand: its point, and the other operand's before and after
     `dim`."""
-    index = node.operands[1]
+    x, index = node.operands[:2]
+    if x.type.rank == 1:
+        return point, (), ()
     if index.type.rank == len(point):
         return point, point[:dim], point[dim + 1 :]
     span = dim + index.type.rank

@@ -19,6 +19,7 @@ CASES = [
     ("index_put", (40, 1), 1, (9,)),
     ("index_put", (1,), 0, (64,)),
     ("index_put", (5,), 0, (0,)),
+    ("index_put", (40,), 0, (5, 6)),
     ("scatter", (40,), 0, (100,)),
     ("scatter", (6, 50), 0, (20, 50)),
     ("scatter", (6, 50), 1, (6, 90)),
@@ -88,6 +89,13 @@ def test_extrema_keep_nan():
 def test_a_large_write_is_not_cut_into_chunks():
     graph, arrays = program_of("index_put", ir.f32, (50, 4000), 0, (400,))
     check(graph, arrays)
+
+
+def test_several_dimensions_of_indices_into_a_vector():
+    b = ir.Builder("take")
+    x, index = b.input(ir.tensor_type(ir.f32, (9,))), b.input(ir.tensor_type(ir.i64, (3, 4)))
+    graph = b.finish([b.take(x, index, dim=0)])
+    check(graph, [np.arange(9, dtype=np.float32), np.arange(12).reshape(3, 4) % 9])
 
 
 def test_bools():
