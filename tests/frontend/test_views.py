@@ -38,9 +38,7 @@ def random_view(draw, array):
         order = draw(st.permutations(range(rank)))
         return lambda x: x.permute(*order), lambda a: a.transpose(order)
     if kind == "slice":
-        key = tuple(
-            slice(draw(st.integers(0, n)), None, draw(st.integers(1, 2))) for n in shape
-        )
+        key = tuple(slice(draw(st.integers(0, n)), None, draw(st.integers(1, 2))) for n in shape)
         return lambda x: x[key], lambda a: a[key]
     if kind == "select" and rank:
         d = draw(st.integers(0, rank - 1))
@@ -300,7 +298,7 @@ def write_strided(x):
 
 
 def write_windows(x):
-    y = x.exp()
+    y = x * 2.0
     y.unfold(1, 2, 2)[:, 0].mul_(x[:, :2])
     return weighted(y)
 
