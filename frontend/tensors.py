@@ -175,8 +175,12 @@ class Tensor:
             self._seen = base._current()
             self._handle = self._seen if self._view is None else new._handle
         else:
-            handle = new._handle
-            _take_memory(self._current(), handle)
+            handle, node = new._handle, new._node
+            old = self._handle
+            # What this very operation saved, as `x *= y` does, stays a value of its own.
+            kept = node is not None and not old.flags and any(v is old for v in node.values or ())
+            if not kept:
+                _take_memory(old, handle)
             self._handle = handle
             self._writes += 1
         if tracked and new._node is not None:

@@ -29,7 +29,7 @@ KEYS = [
     ([0, 2, 0],),
     (slice(None), [[0, -1], [3, 3]]),
     ([0, 1], slice(1, 3), [4, -5]),
-    (None, [2, 2], ..., 1),
+    (None, [2, 2], ..., slice(1, 3)),
     (np.array([True, False, True]),),
     (slice(None), np.arange(20).reshape(4, 5) % 3 == 0),
     (True, [1]),
@@ -182,8 +182,10 @@ def test_rows_and_flat_places():
     order = np.argsort(-a, axis=1)
     same(braze.take_along_dim(x, braze.tensor(order), 1), np.take_along_axis(a, order, 1))
     places = (braze.tensor([0, 0]), braze.tensor([1, 1]))
-    same(x.index_put(places, braze.tensor([1.0, 2.0]), accumulate=True)[0], [0, 4, 2])
-    x.put_(braze.tensor([0, -1, 0]), braze.tensor([5.0, 6.0, 7.0]))
+    same(
+        x.index_put(places, braze.tensor([1.0, 2.0], dtype=x.dtype), accumulate=True)[0], [0, 4, 2]
+    )
+    x.put_(braze.tensor([0, -1, 0]), braze.tensor([5.0, 6.0, 7.0], dtype=x.dtype))
     assert x[0, 0].item() == 7 and x[3, 2].item() == 6
 
 
@@ -196,7 +198,7 @@ def test_masks():
     for ours, theirs in zip(braze.where(x > 6), np.nonzero(a > 6), strict=True):
         same(ours, theirs)
     assert braze.tensor(5).nonzero().shape == (1, 0)
-    x.masked_scatter_(x > 8, braze.tensor([-1.0, -2.0, -3.0, -4.0]))
+    x.masked_scatter_(x > 8, braze.tensor([-1.0, -2.0, -3.0, -4.0], dtype=x.dtype))
     assert x[2].tolist() == [8, -1, -2, -3]
     x[x < 0] = braze.tensor([1.0, 2.0, 3.0], dtype=braze.float64)
     x[braze.tensor([True, False, False])] = braze.tensor([4.0, 3.0, 2.0, 1.0], dtype=braze.float64)
