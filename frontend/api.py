@@ -29,13 +29,16 @@ from braze.functions import (
     pointwise,
     products,
     random_numbers,
+    rearrangement,
     reductions,
     sampling,
     scans,
+    scattering,
     searching,
     series,
     sorting,
     statistics,
+    views,
     windows,
 )
 from braze.functions.out import add_out
@@ -50,8 +53,8 @@ from braze.tensors import Size, Tensor
 _FUNCTIONS: dict[str, Any] = {}
 _MODULES: tuple[Any, ...] = (
     *(comparison, creation, indexing, linalg, movement, pointwise, random_numbers, reductions),
-    *(decompositions, distinct, einsum, fourier, products, sampling, scans, searching, series),
-    *(sorting, statistics, windows),
+    *(decompositions, distinct, einsum, fourier, products, rearrangement, sampling, scans),
+    *(scattering, searching, series, sorting, statistics, views, windows),
 )
 for _module in _MODULES:
     for _name, _value in vars(_module).items():

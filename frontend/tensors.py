@@ -22,12 +22,11 @@ from braze import engine
 from braze.autograd.tape import TapeNode, record
 from braze.capture import Call, call_of, capture, constant, materialise, tracer
 from braze.devices import device, device_named
-from braze.handle import EXPOSED, NUMBER, PARAM, Handle, concrete, replace_in_place
+from braze.handle import EXPOSED, PARAM, Handle, concrete, replace_in_place
 from braze.ir.dtypes import DType, bf16, bool_, from_numpy
 from braze.ir.op import op_named
-from braze.ir.ops.movement import inverse_permutation
 from braze.ir.types import TensorType, tensor_type
-from braze.sharing import array_of, is_exposed
+from braze.sharing import is_exposed
 from braze.sizes import Size
 
 
@@ -43,6 +42,9 @@ class Tensor:
         _view, _seen: set for views only: the movement (None: all of it) and the base's value that
             `_handle` was derived from.
         _hooks: set once a hook is registered on a leaf.
+        _origin: None, or (once this tensor was made to look elsewhere in place, as by `t_`) what it
+            was before: earlier views still look into that.
+        _writes: how often the value was replaced in place; for views, their root counts.
         _node, _index: the tape node that made it and which of its results it is; None for a leaf.
     """
 
@@ -55,9 +57,11 @@ class Tensor:
         "_hooks",
         "_index",
         "_node",
+        "_origin",
         "_requires_grad",
         "_seen",
         "_view",
+        "_writes",
     )
 
     _handle: Handle
@@ -69,6 +73,8 @@ class Tensor:
     _requires_grad: bool
     _grad: Tensor | None
     _hooks: list[Callable[[Tensor], Tensor | None]]
+    _origin: Tensor | None
+    _writes: int
 
     if TYPE_CHECKING:  # what `braze.functions.methods` attaches
 
@@ -108,18 +114,31 @@ class Tensor:
         """The value, derived again if this is a view of something that has changed."""
         base = self._base
         if base is not None:
+            if base._origin is not None:
+                base = self._base = base._origin
             handle = base._current()
             if handle is not self._seen or (handle.flags & EXPOSED and self._view is not None):
                 if self._view is None:
                     self._handle = handle
                 else:
-                    new = _tracked(self._view, base)
-                    self._handle = new._handle
-                    if self._node is not None or new._node is not None:
-                        self._node, self._index = new._node, new._index
-                        self._requires_grad = new._requires_grad
+                    self._derive(base)
                 self._seen = handle
         return self._handle
+
+    def _derive(self, base: Tensor) -> None:
+        """Compute this view's value from its base once more: on the tape if the base is, whoever
+        asks for it."""
+        assert self._view is not None
+        state = tracer()
+        before, state.grad_enabled = state.grad_enabled, True
+        try:
+            new = apply(self._view, base)
+        finally:
+            state.grad_enabled = before
+        self._handle = new._handle
+        if self._node is not None or not self._requires_grad:  # else a leaf, which it stays
+            self._node, self._index = new._node, new._index
+            self._requires_grad = new._requires_grad
 
     def _replace(self, new: Tensor, tracked: bool = True) -> Tensor:
         """Make a freshly computed value this tensor's own, in place.
@@ -129,30 +148,31 @@ class Tensor:
             tracked: False for writes that the tape must not see (through `data` and `detach`).
 
         Raises:
-            RuntimeError: this is a leaf that requires a gradient (and gradients are being
-                recorded), or an expanded view, of which several elements are one place in memory.
+            RuntimeError: this is a leaf that requires a gradient or a view of one (and gradients
+                are being recorded), or an expanded view, of which several elements are one place in
+                memory.
         """
         base = self._base
+        if tracked and self._node is None and self._requires_grad and tracer().grad_enabled:
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation."
+            )
         if base is not None:
-            if self._view is None:
-                base._replace(new, tracked=False)
-            else:
-                base._replace(_write_through(self._view, base, new), tracked)
+            from braze.views import write_through
+
+            base = write_through(self, new, tracked)
             if base._requires_grad:  # the view's place on the tape is behind the base's
                 self._current()
                 return self
             self._seen = base._current()
             self._handle = self._seen if self._view is None else new._handle
         else:
-            if tracked and self._node is None and self._requires_grad and tracer().grad_enabled:
-                raise RuntimeError(
-                    "a leaf Variable that requires grad is being used in an in-place operation."
-                )
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
                 new = _forgotten(self, new)
-            handle, old = new._handle, self._current()
+            handle, old = new._handle, self._handle
             _take_memory(old, handle)
             self._handle = handle
+            self._writes += 1
         if tracked and new._node is not None:
             self._node, self._index = new._node, new._index
             self._requires_grad = True
@@ -165,24 +185,10 @@ class Tensor:
         return storage.array(handle.type.dtype.numpy, handle.type.shape)
 
     def _exposed(self) -> np.ndarray:
-        """An array for others to keep, on this tensor's memory; a view's is on its base's."""
-        base = self._base
-        if base is not None and not base._handle.flags & NUMBER:
-            array = base._exposed()
-            view = self._view
-            if view is None:
-                return array
-            assert view.op.evaluate is not None
-            moved = view.op.evaluate(array, **view.attributes)
-            if np.may_share_memory(moved, array):
-                return np.asarray(moved)
-            # NumPy had to copy for this shape: then the view's own memory it is.
-        handle = self._current()
-        materialise(handle)
-        pending = handle.pending
-        if pending is not None and pending is pending.tracer.pending:
-            pending.tracer.flush()  # it reads the memory as it is now
-        return array_of(handle)
+        """An array for others to keep, on this tensor's memory; a view's is on its root's."""
+        from braze.views import memory_of
+
+        return memory_of(self)
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """The elements as a NumPy array sharing this tensor's memory. A sync point.
@@ -463,6 +469,8 @@ def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
     tensor._base = None
     tensor._grad = None
     tensor._index = index
+    tensor._origin = None
+    tensor._writes = 0
     if node is not None and handle.type.dtype.is_floating_point:
         tensor._node = node
         tensor._requires_grad = True
@@ -509,18 +517,11 @@ def view_of(call: Call, base: Tensor) -> Tensor:
     view: Tensor = apply(call, base)
     if base._requires_grad and not tracer().grad_enabled:
         base = base.detach()  # the view stays off the tape when it is derived again
+    elif base._origin is not None:
+        from braze.views import stand_in
+
+        base = stand_in(base)
     view._base, view._view, view._seen = base, call, base._handle
-    return view
-
-
-def _tracked(call: Call, base: Tensor) -> Tensor:
-    """Derive a view again, on the tape if its base is, whoever asks for it."""
-    state = tracer()
-    enabled, state.grad_enabled = state.grad_enabled, True
-    try:
-        view: Tensor = apply(call, base)
-    finally:
-        state.grad_enabled = enabled
     return view
 
 
@@ -541,26 +542,6 @@ def _forgotten(old: Tensor, new: Tensor) -> Tensor:
     never = wrap(constant(False, tensor_type(bool_)), None, 0)
     replaced: Tensor = apply(call_of(op_named("where")), never, old, new)
     return replaced
-
-
-def _write_through(view: Call, base: Tensor, new: Tensor) -> Tensor:
-    """The base's value after the part that a view shows became `new`."""
-    name, attributes = view.op.name, view.attributes
-    if name == "reshape":
-        return apply(call_of(view.op, shape=base._handle.type.shape), new)
-    if name == "permute":
-        dims = attributes["dims"]
-        assert isinstance(dims, tuple)
-        return apply(call_of(view.op, dims=inverse_permutation(dims)), new)
-    if name == "slice":
-        from braze.functions.indexing import write_slice
-
-        return write_slice(base, new, attributes)
-    raise RuntimeError(
-        f"unsupported operation: writing to a view made by [{name}], of which more than one "
-        "element may refer to a "
-        "single memory location. Please clone() the tensor before performing the operation."
-    )
 
 
 def _take_memory(old: Handle, new: Handle) -> None:

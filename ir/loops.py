@@ -266,7 +266,8 @@ class Loop:
 class Store:
     """buffer[index] = value, skipped where a guard fails; with `accumulate` the value is added.
 
-    An accumulating store whose index comes from data is a scatter: it must not run in parallel.
+    A store whose index comes from data is a scatter: it must not run in parallel, and those to one
+    place keep their order.
     """
 
     buffer: Buffer
@@ -274,6 +275,11 @@ class Store:
     value: Expr
     guard: tuple[Bound, ...] = ()
     accumulate: bool = False
+
+    @property
+    def is_scatter(self) -> bool:
+        """Do data choose the place?"""
+        return any(isinstance(atom, DataIndex) for atom, _ in self.index.terms)
 
 
 Combine = Literal["sum", "prod", "amax", "amin", "any", "all", "argmax", "argmin"]

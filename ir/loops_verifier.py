@@ -13,7 +13,7 @@ from typing import NoReturn, get_args
 
 from braze.ir.dtypes import DType, f32, f64, i64
 from braze.ir.errors import BrazeError, VerifyError
-from braze.ir.index import DataIndex, Index, LoopVar
+from braze.ir.index import Index, LoopVar
 from braze.ir.loops import (
     Access,
     Accumulator,
@@ -196,9 +196,9 @@ class _Verifier:
                 f"a value of {store.value.dtype.name} goes to a buffer of {store.buffer.dtype.name}"
             )
         self.address(store.buffer, store.index, store.guard)
+        if store.is_scatter and self.parallel is not None:
+            self.fail("a scatter must not run in parallel")
         if store.accumulate and self.parallel is not None:
-            if any(isinstance(atom, DataIndex) for atom, _ in store.index.terms):
-                self.fail("a scatter must not run in parallel")
             if self.parallel.var not in store.index.variables():
                 self.fail(f"parallel iterations over {self.parallel.var} add to one element")
 

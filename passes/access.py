@@ -206,6 +206,15 @@ def _unwindow(node: Node, index: Point) -> list[Source]:
     return [Source(0, tuple(places), _needed(bounds))]
 
 
+def _as_strided(node: Node, index: Point) -> list[Source]:
+    offset = node.attributes["offset"]
+    assert isinstance(offset, int)
+    place = Index((), offset)
+    for i, stride in zip(index, _ints(node, "strides"), strict=True):
+        place = place + i * stride
+    return [Source(0, (place,))]
+
+
 def _needed(bounds: list[Bound]) -> Bounds:
     return tuple(bound for bound in bounds if not bound.is_always_true)
 
@@ -220,4 +229,5 @@ _RULES: dict[str, Callable[[Node, Point], list[Source]]] = {
     "concat": _concat,
     "window": _window,
     "unwindow": _unwindow,
+    "as_strided": _as_strided,
 }

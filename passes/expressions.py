@@ -131,6 +131,7 @@ def gather_points(node: Node, point: Point, dim: int) -> tuple[Point, Point, Poi
     """Of a gather's or scatter's index operand: its point, and the other operand's before and after
     `dim`."""
     x, index = node.operands[:2]
+    x, index = node.operands[:2]
     if index.type.rank == x.type.rank == len(point):
         return point, point[:dim], point[dim + 1 :]
     span = dim + index.type.rank

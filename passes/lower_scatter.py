@@ -1,8 +1,7 @@
-"""Lower index_add and scatter_add: copy the operand, then add each update where the index says.
+"""Lower a scatter: copy the operand, then add, write or combine each update where the index says.
 
-Updates to one place are added one after the other. What is independent is the dimensions that the
-index does not
-choose: their values never meet.
+Updates to one place come one after the other, in order. What is independent is the dimensions that
+the index does not choose: their values never meet.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from dataclasses import replace
 
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.index import DataIndex, Index
-from braze.ir.loops import Buffer, Expr, Loop, Nest, Statement, Store
+from braze.ir.loops import Apply, Buffer, Expr, Load, Loop, Nest, Statement, Store
+from braze.ir.op import op_named
 from braze.passes.access import Point, flat_index, loop_variables, point_of
 from braze.passes.expressions import Expressions, as_i64, gather_points
 
@@ -49,14 +49,26 @@ def lower_scatter(name: str, body: Graph, buffers: Mapping[Value, Buffer]) -> Ne
         inner, before, after = gather_points(node, point, dim)
         chosen = DataIndex(as_i64(expressions.at(index, inner)), x.shape[dim])
         place: Point = (*before, Index.of(chosen), *after)
-        add: Statement = Store(
-            out, flat_index(place, x.shape), expressions.at(updates, point), accumulate=True
-        )
+        write = _write(node, out, flat_index(place, x.shape), expressions.at(updates, point))
         for variable in reversed(variables):
             if variable.extent != 1:
-                add = Loop(variable, [add])
-        statements.append(add)
+                write = Loop(variable, [write])
+        statements.append(write)
     return Nest(name, (*loads.values(), *outputs.values()), statements)
+
+
+def _write(node: Node, out: Buffer, place: Index, update: Expr) -> Statement:
+    """The store of one update: what the operation's name says becomes of the old element."""
+    if node.op.name.endswith("_add"):
+        return Store(out, place, update, accumulate=True)
+    combine = node.attributes.get("combine")
+    if combine is None:
+        return Store(out, place, update)
+    arguments = (Load(out, place), update)
+    return Store(out, place, Apply(op_named(_COMBINE[str(combine)]), arguments, out.dtype))
+
+
+_COMBINE = {"prod": "mul", "amax": "maximum", "amin": "minimum"}
 
 
 def _no_leaf(node: Node, point: Point) -> Expr:

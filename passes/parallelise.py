@@ -106,12 +106,12 @@ def work_of(statements: list[Statement], times: int = 1) -> float:
 
 
 def _is_serial(statements: list[Statement]) -> bool:
-    """Does the nest add to places that data choose?"""
+    """Does the nest add to places, or write again to places that data choose?"""
     for statement in statements:
         if isinstance(statement, Loop):
             if _is_serial(statement.body):
                 return True
-        elif isinstance(statement, Store) and statement.accumulate:
+        elif isinstance(statement, Store) and statement.buffer.access == "inout":
             return True
     return False
 

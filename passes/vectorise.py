@@ -53,7 +53,7 @@ class Touch:
     itemsize: int
     times: int
     own: frozenset[LoopVar]  # variables of the reduction or row loop that it stands in
-    adds: bool = False  # an accumulating store: lanes must not meet in one place
+    ordered: bool = False  # a store to what was stored before: lanes must not meet in one place
 
 
 def vectorise(nest: Nest, target: Target) -> Nest:
@@ -132,7 +132,8 @@ def _touches(
             found += _touches(statement.body, times * statement.var.extent, inner)
         elif isinstance(statement, Store):
             size = statement.buffer.dtype.itemsize
-            found.append(Touch(statement.index, size, times, own, statement.accumulate))
+            ordered = statement.buffer.access == "inout"
+            found.append(Touch(statement.index, size, times, own, ordered))
             found += load_touches([statement.value], times, own)
         elif isinstance(statement, Reduce):
             inner = own | {v for v, _ in statement.loops}
@@ -171,7 +172,7 @@ def _cost(v: LoopVar, touches: list[Touch], lanes: int) -> float:
     filled = v.extent / max(-(-v.extent // lanes) * lanes, 1)
     total = 0.0
     for touch in touches:
-        if touch.adds and not _apart(touch.index, v):
+        if touch.ordered and not _apart(touch.index, v):
             return inf
         total += touch.times * _stride_cost(touch.index, v, max(lanes * filled, 1))
     return total
@@ -254,7 +255,9 @@ def _by_stride(
     def stride(v: LoopVar) -> int:
         return max((abs(t.index.coefficient(v)) for t in touches), default=0)
 
-    rest = sorted((v for v in variables if v not in chosen), key=stride, reverse=True)
+    rest = [v for v in variables if v not in chosen]
+    if not any(t.ordered and t.own & set(variables) for t in touches):
+        rest.sort(key=stride, reverse=True)
     return [*rest, *(v for v in variables if v in chosen)]
 
 

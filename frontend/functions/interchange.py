@@ -16,7 +16,7 @@ from braze.devices import check_device
 from braze.functions import tensor_types
 from braze.functions.creation import from_numpy, tensor
 from braze.ir.dtypes import bf16
-from braze.layouts import check_memory_format, layout, strided
+from braze.layouts import layout, strided
 from braze.sharing import in_shared_memory, move_to_shared_memory
 from braze.tensors import Tensor
 
@@ -197,18 +197,6 @@ def is_pinned(self: Tensor, device: Any = None) -> bool:
     return False
 
 
-def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor itself: every value is row-major."""
-    check_memory_format(memory_format, self.ndim)
-    return self
-
-
-def is_contiguous(self: Tensor, memory_format: Any = None) -> bool:
-    """True: every value is row-major in memory; views are derived when they are read."""
-    check_memory_format(memory_format, self.ndim)
-    return True
-
-
 def as_subclass(self: Tensor, cls: type[Tensor]) -> Tensor:
     """The same elements (and history) as an instance of a subclass of `Tensor`."""
     if not (isinstance(cls, type) and issubclass(cls, Tensor)):
@@ -235,8 +223,7 @@ def _itemsize(self: Tensor) -> int:
 
 _NAMED = (
     is_nonzero, apply_, map_, is_complex, is_floating_point, is_signed, is_same_size, get_device,
-    cuda, to_device, share_memory_, is_shared, pin_memory, is_pinned, contiguous, is_contiguous,
-    as_subclass,
+    cuda, to_device, share_memory_, is_shared, pin_memory, is_pinned, as_subclass,
 )  # fmt: skip
 
 METHODS: dict[str, Any] = {

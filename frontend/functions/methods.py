@@ -23,10 +23,13 @@ from braze.functions import (
     movement,
     pointwise,
     products,
+    rearrangement,
     reductions,
     scans,
+    scattering,
     searching,
     sorting,
+    views,
 )
 from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
 from braze.functions.out import check_castable
@@ -50,7 +53,7 @@ REDUCTIONS = (
 ).split()
 MOVEMENT = (
     "reshape flatten unflatten permute transpose t movedim squeeze unsqueeze expand expand_as "
-    "view_as repeat clone "
+    "repeat clone "
     "narrow select flip split chunk unbind"
 ).split()
 LINALG = "matmul mm bmm mv dot outer addmm".split()
@@ -162,18 +165,6 @@ def cpu(self: Tensor) -> Tensor:
     return self
 
 
-def view(self: Tensor, *shape: Any) -> Tensor:
-    """As `reshape`; given a dtype of the same width, the same bits read as that dtype."""
-    if len(shape) == 1 and isinstance(shape[0], DType):
-        from braze.capture import call_of
-        from braze.ir.op import op_named
-        from braze.tensors import apply
-
-        result: Tensor = apply(call_of(op_named("bitcast"), dtype=shape[0]), self)
-        return result
-    return movement.reshape(self, *shape)
-
-
 def _cast_method(dtype: DType) -> Callable[[Tensor], Tensor]:
     return lambda self: cast(self, dtype)
 
@@ -202,7 +193,7 @@ def _methods() -> dict[str, Any]:
     found |= scans.METHODS
     found |= {f"{name}_": _inplace(function) for name, function in pointwise.UNARY.items()}
     found |= {f"{name}_": _inplace(getattr(pointwise, name)) for name in INPLACE}
-    own = (copy_, fill_, zero_, to, type_as, cpu, view)
+    own = (copy_, fill_, zero_, to, type_as, cpu)
     found |= {function.__name__: function for function in own}
     found |= elementwise_methods.methods(_inplace)
     found |= {name: _cast_method(dtype) for name, dtype in CASTS.items()}
@@ -211,9 +202,7 @@ def _methods() -> dict[str, Any]:
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
     found |= interchange.METHODS
     found |= sorting.METHODS | searching.METHODS | distinct.METHODS
-    found["T"] = property(movement.t)
-    found["mT"] = property(lambda self: movement.transpose(self, -2, -1))
-    return found
+    return found | views.METHODS | rearrangement.METHODS | scattering.METHODS
 
 
 def _operators() -> dict[str, Any]:

@@ -14,9 +14,11 @@ from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
 from braze.layouts import check_memory_format
 from braze.tensors import Tensor, apply, view_of
+from braze.views import can_reshape
 
 _RESHAPE, _PERMUTE, _EXPAND = op_named("reshape"), op_named("permute"), op_named("expand")
 _SLICE, _FLIP, _CONCAT = op_named("slice"), op_named("flip"), op_named("concat")
+_SELECT = op_named("select")
 
 
 def sizes_of(arguments: tuple[Any, ...]) -> tuple[int, ...]:
@@ -26,7 +28,7 @@ def sizes_of(arguments: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(int(size) for size in arguments)
 
 
-def _resolve(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
+def resolve_sizes(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
     """Work out the one -1 of a shape."""
     if shape.count(-1) > 1:
         raise ShapeError("[reshape] only one dimension can be inferred")
@@ -39,13 +41,17 @@ def _resolve(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
 
 
 def reshape(input: Tensor, *shape: Any) -> Tensor:
-    """The same elements in row-major order under another shape; one size may be -1. A view.
+    """The same elements in row-major order under another shape; one size may be -1. A view where
+    strides allow it (always for a contiguous tensor), else a copy.
 
     Raises:
         ShapeError: the number of elements differs.
     """
-    sizes = _resolve(sizes_of(shape), input._handle.type.numel)
-    return view_of(call_of(_RESHAPE, shape=sizes), input)
+    sizes = resolve_sizes(sizes_of(shape), input._handle.type.numel)
+    call = call_of(_RESHAPE, shape=sizes)
+    if can_reshape(input, sizes):
+        return view_of(call, input)
+    return apply(call, input)  # type: ignore[no-any-return]
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -64,7 +70,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Split a dimension into several; one size may be -1."""
     d = normalise_dimension("unflatten", dim, input.ndim)
     shape = input._handle.type.shape
-    return reshape(input, (*shape[:d], *_resolve(tuple(sizes), shape[d]), *shape[d + 1 :]))
+    return reshape(input, (*shape[:d], *resolve_sizes(tuple(sizes), shape[d]), *shape[d + 1 :]))
 
 
 def permute(input: Tensor, *dims: Any) -> Tensor:
@@ -91,13 +97,27 @@ def t(input: Tensor) -> Tensor:
 
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
-    """Move dimensions to other places, keeping the order of the rest."""
+    """Move dimensions to other places, keeping the order of the rest. A view.
+
+    Raises:
+        RuntimeError: the two differ in length, or name a dimension twice.
+    """
     from_, to = sizes_of((source,)), sizes_of((destination,))
+    if len(from_) != len(to):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({list(from_)} dims) should "
+            f"contain the same number of dims as destination ({list(to)} dims)"
+        )
     rank = input.ndim
-    placed = {
-        normalise_dimension("movedim", d, rank): normalise_dimension("movedim", s, rank)
-        for s, d in zip(from_, to, strict=True)
-    }
+    placed: dict[int, int] = {}
+    for s, d in zip(from_, to, strict=True):
+        placed[normalise_dimension("movedim", d, rank)] = normalise_dimension("movedim", s, rank)
+    for name, dims, distinct in (
+        ("source", from_, len(set(placed.values()))),
+        ("destination", to, len(placed)),
+    ):
+        if distinct != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(dims)})")
     rest = iter([d for d in range(rank) if d not in placed.values()])
     return permute(input, [placed[d] if d in placed else next(rest) for d in range(rank)])
 
@@ -140,11 +160,6 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
 def expand_as(input: Tensor, other: Tensor) -> Tensor:
     """Expand to the shape of another tensor."""
     return expand(input, other._handle.type.shape)
-
-
-def view_as(input: Tensor, other: Tensor) -> Tensor:
-    """Reshape to the shape of another tensor."""
-    return reshape(input, other._handle.type.shape)
 
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -209,9 +224,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
             f"select(): index {index} out of range for tensor of size {list(shape)} at dimension "
             f"{d}"
         )
-    index %= shape[d]
-    part = slice_dimension(input, d, index, index + 1, 1)
-    return reshape(part, (*shape[:d], *shape[d + 1 :]))
+    return view_of(call_of(_SELECT, dim=d, index=index % shape[d]), input)
 
 
 def flip(input: Tensor, *dims: Any) -> Tensor:

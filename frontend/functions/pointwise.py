@@ -159,10 +159,15 @@ def neg(input: Tensor) -> Tensor:
     return apply(_NEG, input)  # type: ignore[no-any-return]
 
 
-def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
-    """Elements of `input` where the condition holds, else of `other`, broadcast together."""
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """Elements of `input` where the condition holds, else of `other`, broadcast together. The
+    condition alone: the places where it holds, as `nonzero(as_tuple=True)`."""
+    if input is None and other is None:
+        from braze.functions.scattering import nonzero
+
+        return nonzero(condition, as_tuple=True)
     x, y = as_operands("where", input, other)
-    return apply(_WHERE, cast(condition, bool_), x, y)  # type: ignore[no-any-return]
+    return apply(_WHERE, cast(condition, bool_), x, y)
 
 
 def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:

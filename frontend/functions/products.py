@@ -373,12 +373,6 @@ def cdist(
     return reductions.norm(difference, p, -1)
 
 
-def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
-    """The p-norm of input - other."""
-    check_tensors("dist", input, other)
-    return reductions.norm(input - other, p)
-
-
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """Scale each part along `dim` whose p-norm is above `maxnorm` down to it."""
     check_tensors("renorm", input)
@@ -397,6 +391,6 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 # Methods of `Tensor`, and those that have an in-place form.
 METHODS = (
-    "addmv addr addbmm baddbmm ger vdot inner matrix_power kron cross trace dist renorm"
+    "addmv addr addbmm baddbmm ger vdot inner matrix_power kron cross trace renorm"
 ).split()
 INPLACE = "addmv addr addbmm baddbmm renorm".split()

@@ -39,10 +39,12 @@ from braze.ir.ops import (
     reduce,
     reductions,
     scan,
+    scattering,
     searching,
     shapes,
     solvers,
     sorting,
+    strided,
 )
 
 __all__ = [
@@ -79,8 +81,10 @@ __all__ = [
     "reduce",
     "reductions",
     "scan",
+    "scattering",
     "searching",
     "shapes",
     "solvers",
     "sorting",
+    "strided",
 ]

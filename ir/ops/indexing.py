@@ -13,7 +13,7 @@ import numpy as np
 
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.rules import check_dimensions, common_dtype
+from braze.ir.ops.rules import Infer, check_dimensions, common_dtype
 from braze.ir.types import TensorType
 
 
@@ -22,7 +22,7 @@ def _check_index(name: str, index: TensorType) -> None:
         raise DTypeError(f"[{name}] the index must be int64 or int32, given {index}")
 
 
-def _clamp(index: np.ndarray, size: int) -> np.ndarray:
+def clamped(index: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(np.clip(index, 0, max(size - 1, 0)))
 
 
@@ -56,7 +56,7 @@ take = declare(
     "gather",
     "x index",
     infer=_take_types,
-    evaluate=lambda x, index, *, dim: np.take(x, _clamp(index, x.shape[dim]), axis=dim),
+    evaluate=lambda x, index, *, dim: np.take(x, clamped(index, x.shape[dim]), axis=dim),
     attributes={"dim": int},
     gradients={
         "x": lambda b, g, index, x_type, dim: b.index_add(
@@ -74,9 +74,9 @@ def _along_types(x: TensorType, index: TensorType, *, dim: int) -> tuple[TensorT
     return (x.with_shape(index.shape),)
 
 
-def _places(index: np.ndarray, size: int, dim: int) -> tuple[Any, ...]:
+def places_along(index: np.ndarray, size: int, dim: int) -> tuple[Any, ...]:
     places: list[Any] = list(np.indices(index.shape, sparse=True))
-    places[dim] = _clamp(index, size)
+    places[dim] = clamped(index, size)
     return tuple(places)
 
 
@@ -85,7 +85,7 @@ take_along = declare(
     "gather",
     "x index",
     infer=_along_types,
-    evaluate=lambda x, index, *, dim: x[_places(index, x.shape[dim], dim)],
+    evaluate=lambda x, index, *, dim: x[places_along(index, x.shape[dim], dim)],
     attributes={"dim": int},
     gradients={
         "x": lambda b, g, index, x_type, dim: b.scatter_add(
@@ -98,23 +98,28 @@ take_along = declare(
 # scatter ------------------------------------------------------------------------------------------
 
 
-def _index_add_types(
-    x: TensorType, index: TensorType, updates: TensorType, *, dim: int
-) -> tuple[TensorType, ...]:
-    check_dimensions("index_add", (dim,), x)
-    _check_index("index_add", index)
-    common_dtype("index_add", x, updates)
-    if updates.shape != (*x.shape[:dim], *index.shape, *x.shape[dim + 1 :]):
-        raise ShapeError(f"[index_add] {updates} does not fit {x} indexed by {index} at {dim}")
-    _check_not_empty("index_add", x, index, dim)
-    return (x,)
+def rows_rule(name: str) -> Infer:
+    """Type rule of the operations that write whole rows (of dimension `dim`), one an index."""
+
+    def infer(
+        x: TensorType, index: TensorType, updates: TensorType, *, dim: int
+    ) -> tuple[TensorType, ...]:
+        check_dimensions(name, (dim,), x)
+        _check_index(name, index)
+        common_dtype(name, x, updates)
+        if updates.shape != (*x.shape[:dim], *index.shape, *x.shape[dim + 1 :]):
+            raise ShapeError(f"[{name}] {updates} does not fit {x} indexed by {index} at {dim}")
+        _check_not_empty(name, x, index, dim)
+        return (x,)
+
+    return infer
 
 
 def _index_add(x: np.ndarray, index: np.ndarray, updates: np.ndarray, *, dim: int) -> np.ndarray:
     out = np.moveaxis(x.copy(), dim, 0)
     span = tuple(range(dim, dim + index.ndim))
     rows = np.moveaxis(updates, span, tuple(range(index.ndim)))
-    np.add.at(out, _clamp(index, x.shape[dim]), rows)
+    np.add.at(out, clamped(index, x.shape[dim]), rows)
     return np.ascontiguousarray(np.moveaxis(out, 0, dim))
 
 
@@ -122,7 +127,7 @@ index_add = declare(
     "index_add",
     "scatter",
     "x index updates",
-    infer=_index_add_types,
+    infer=rows_rule("index_add"),
     evaluate=_index_add,
     attributes={"dim": int},
     gradients={
@@ -133,21 +138,26 @@ index_add = declare(
 )
 
 
-def _scatter_types(
-    x: TensorType, index: TensorType, updates: TensorType, *, dim: int
-) -> tuple[TensorType, ...]:
-    check_dimensions("scatter_add", (dim,), x)
-    _check_index("scatter_add", index)
-    common_dtype("scatter_add", x, updates)
-    if updates.shape != index.shape:
-        raise ShapeError(f"[scatter_add] {updates} and {index} must have one shape")
-    _check_along("scatter_add", x, index, dim)
-    return (x,)
+def along_rule(name: str) -> Infer:
+    """Type rule of the operations that write single elements, each with an index of its own."""
+
+    def infer(
+        x: TensorType, index: TensorType, updates: TensorType, *, dim: int
+    ) -> tuple[TensorType, ...]:
+        check_dimensions(name, (dim,), x)
+        _check_index(name, index)
+        common_dtype(name, x, updates)
+        if updates.shape != index.shape:
+            raise ShapeError(f"[{name}] {updates} and {index} must have one shape")
+        _check_along(name, x, index, dim)
+        return (x,)
+
+    return infer
 
 
 def _scatter_add(x: np.ndarray, index: np.ndarray, updates: np.ndarray, *, dim: int) -> np.ndarray:
     out = x.copy()
-    np.add.at(out, _places(index, x.shape[dim], dim), updates)
+    np.add.at(out, places_along(index, x.shape[dim], dim), updates)
     return out
 
 
@@ -155,7 +165,7 @@ scatter_add = declare(
     "scatter_add",
     "scatter",
     "x index updates",
-    infer=_scatter_types,
+    infer=along_rule("scatter_add"),
     evaluate=_scatter_add,
     attributes={"dim": int},
     gradients={

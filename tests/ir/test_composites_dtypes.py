@@ -84,6 +84,8 @@ SAMPLES = {
     "masked_fill": ([X, ("bool", 3, 4)], {"value": 0.0}),
     "tril": ([X], {"diagonal": 0}),
     "triu": ([X], {"diagonal": 0}),
+    "diagonal": ([X], {"offset": 1, "dim1": 0, "dim2": 1}),
+    "diag_embed": ([(3,)], {"offset": 1, "dim1": 0, "dim2": 1, "rows": 3, "columns": 4}),
     "matmul": ([X, (2, 4, 3)], {}),
     "mm": ([X, (4, 2)], {}),
     "bmm": ([(2, 3, 4), (2, 4, 2)], {}),

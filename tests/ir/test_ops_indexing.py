@@ -24,7 +24,15 @@ CASES = [
     ("index_add", (4, 3), 1, ()),
     ("scatter_add", (4, 3), 0, (6, 2)),
     ("scatter_add", (2, 5, 3), 2, (2, 4, 5)),
+    ("index_put", (4, 3), 0, (6,)),
+    ("index_put", (2, 5, 3), 1, (2, 2)),
+    ("index_put", (4, 3), 1, ()),
+    ("index_put", (4, 3), 0, (0,)),
+    ("scatter", (4, 3), 0, (6, 2)),
+    ("scatter", (2, 5, 3), 2, (2, 4, 5)),
+    ("scatter", (2, 5, 3), 1, (2, 0, 3)),
 ]
+COMBINED = {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
 IDS = [f"{c[0]}-{i}" for i, c in enumerate(CASES)]
 
 
@@ -37,16 +45,16 @@ def operands_of(name, shape, dim, index_shape, dtype=np.float64, index_dtype=np.
     )
     index = generator.integers(0, max(shape[dim], 1), index_shape).astype(index_dtype)
     updates_shape = index_shape
-    if name == "index_add":
+    if name.startswith("index_"):
         updates_shape = (*shape[:dim], *index_shape, *shape[dim + 1 :])
     operands = [x.astype(dtype), index]
-    if name.endswith("_add"):
+    if not name.startswith("take"):
         operands.append(generator.uniform(0, 9, updates_shape).astype(dtype))
     return operands
 
 
 def test_all_are_covered():
-    assert {c[0] for c in CASES} | {"check_range"} == set(OPS)
+    assert {c[0] for c in CASES} | {"check_range", "scatter_reduce"} == set(OPS)
 
 
 @pytest.mark.parametrize("dtype", ALL, ids=lambda d: d.name)
@@ -67,22 +75,80 @@ def test_by_loops(name, shape, dim, index_shape):
     expected = x.copy() if updates else np.zeros(out.shape)
     whole = out.shape if name.startswith("take") else updates[0].shape
     for place in np.ndindex(*whole):
-        if name in ("take", "index_add"):
+        if name in ("take", "index_add", "index_put"):
             at = place[dim : dim + len(index_shape)]
             source = (*place[:dim], index[at], *place[dim + len(index_shape) :])
         else:
             source = (*place[:dim], index[place], *place[dim + 1 :])
-        if updates:
+        if name.endswith("_add"):
             expected[source] += updates[0][place]
+        elif updates:
+            expected[source] = updates[0][place]
         else:
             expected[place] = x[source]
     np.testing.assert_allclose(out, expected)
 
 
-@pytest.mark.parametrize(("name", "shape", "dim", "index_shape"), CASES, ids=IDS)
+ADDING = [c for c in CASES if c[0] not in ("index_put", "scatter")]
+
+
+@pytest.mark.parametrize(("name", "shape", "dim", "index_shape"), ADDING)
 def test_gradients(name, shape, dim, index_shape):
     operands = operands_of(name, shape, dim, index_shape)
     gradcheck_op(name, operands, {"dim": dim}, second=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dim", "index"),
+    [
+        ("index_put", (4, 3), 0, [2, 0]),
+        ("index_put", (2, 5, 3), 1, [[4, 1], [0, 2]]),
+        ("index_put", (4, 3), 1, 1),
+        ("scatter", (4, 3), 0, [[1, 3], [0, 2]]),
+        ("scatter", (2, 5), 1, [[4, 0, 1]]),
+    ],
+)
+def test_gradients_of_writes_to_distinct_places(name, shape, dim, index):
+    operands = operands_of(name, shape, dim, np.shape(index))
+    operands[1] = np.array(index)
+    gradcheck_op(name, operands, {"dim": dim}, second=True)
+
+
+def test_of_several_writes_to_one_place_the_last_stays():
+    x, index, updates = np.zeros(3), np.array([2, 1, 2, 2, 1]), np.arange(5.0) + 1
+    for name in ("index_put", "scatter"):
+        assert OPS[name].evaluate(x, index, updates, dim=0).tolist() == [0, 5, 4]
+    rows = OPS["index_put"].evaluate(np.zeros((2, 3)), index, np.stack([updates] * 2), dim=1)
+    assert rows.tolist() == [[0, 5, 4]] * 2
+
+
+REDUCED = [((4, 3), 0, (6, 2)), ((2, 5, 3), 2, (2, 4, 5)), ((3,), 0, (0,))]
+
+
+@pytest.mark.parametrize("combine", COMBINED)
+@pytest.mark.parametrize(("shape", "dim", "index_shape"), REDUCED)
+def test_scatter_reduce(shape, dim, index_shape, combine):
+    op = OPS["scatter_reduce"]
+    x, index, updates = operands_of(op.name, shape, dim, index_shape)
+    expected = x.copy()
+    for place in np.ndindex(*index_shape):
+        target = (*place[:dim], index[place], *place[dim + 1 :])
+        expected[target] = COMBINED[combine](expected[target], updates[place])
+    found = op.evaluate(x, index, updates, dim=dim, combine=combine)
+    np.testing.assert_allclose(found, expected)
+    gradcheck_op(op, [x + 1, index, updates], {"dim": dim, "combine": combine}, second=True)
+
+
+def test_gradients_of_products_with_zeros():
+    x, index = np.array([2.0, 0.0, 3.0]), np.array([0, 0, 1, 2, 2])
+    updates = np.array([0.0, 4.0, 5.0, 0.0, 0.0])
+    gradcheck_op("scatter_reduce", [x, index, updates], {"dim": 0, "combine": "prod"})
+
+
+def test_scatter_reduce_needs_a_known_combination():
+    types = [ir.tensor_type(d, (2,)) for d in (ir.f32, ir.i64, ir.f32)]
+    with pytest.raises(ir.DTypeError, match=r"\[scatter_reduce\] combine must be one of"):
+        OPS["scatter_reduce"].result_types(types, {"dim": 0, "combine": "sum"})
 
 
 @pytest.mark.parametrize("name", ["take", "take_along", "index_add", "scatter_add"])
@@ -97,8 +163,8 @@ def test_indices_out_of_range_are_clamped(name):
 
 def test_operands_are_left_alone():
     x, index, updates = np.zeros(3), np.array([1, 1]), np.ones(2)
-    for name in ("index_add", "scatter_add"):
-        assert OPS[name].evaluate(x, index, updates, dim=0).tolist() == [0, 2, 0]
+    for name, total in (("index_add", 2), ("scatter_add", 2), ("index_put", 1), ("scatter", 1)):
+        assert OPS[name].evaluate(x, index, updates, dim=0).tolist() == [0, total, 0]
     assert x.tolist() == [0, 0, 0]
 
 

@@ -40,6 +40,10 @@ CASES = [
         {"dims": (0, 2), "size": (2, 3), "stride": (2, 1), "dilation": (1, 2)},
     ),
     ("window", [(2, 4)], {"dims": (1,), "size": (1,), "stride": (3,), "dilation": (1,)}),
+    ("as_strided", [(12,)], {"sizes": (2, 3), "strides": (1, 4), "offset": 1}),
+    ("as_strided", [(6,)], {"sizes": (3, 2, 2), "strides": (1, 1, 0), "offset": 2}),
+    ("as_strided", [(6,)], {"sizes": (2, 0), "strides": (9, 1), "offset": 0}),
+    ("as_strided", [(6,)], {"sizes": (), "strides": (), "offset": 4}),
     ("unwindow", [(4, 3)], {"dims": (0,), "extent": (6,), "stride": (1,), "dilation": (1,)}),
     ("unwindow", [(2, 3, 2)], {"dims": (0,), "extent": (7,), "stride": (3,), "dilation": (2,)}),
     (

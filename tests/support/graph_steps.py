@@ -455,6 +455,25 @@ def window(m: Maker) -> None:
 # Indexing, creation, random -----------------------------------------------------------------------
 
 
+def as_strided(m: Maker) -> None:
+    x = m.any_value()
+    if not 0 < x.type.numel <= m.numel:
+        return
+    flat = m.b.reshape(x, shape=(x.type.numel,))
+    sizes, strides, left = [], [], x.type.numel - 1
+    for _ in range(m.choices.integer(0, 3)):
+        size = m.choices.integer(1, 4)
+        stride = m.choices.integer(0, left // max(size - 1, 1))
+        sizes.append(size)
+        strides.append(stride)
+        left -= stride * (size - 1)
+    if math.prod(sizes) > m.numel:
+        return
+    offset = m.choices.integer(0, left)
+    picked = m.b.as_strided(flat, sizes=tuple(sizes), strides=tuple(strides), offset=offset)
+    _moved(m, x, picked)
+
+
 def take(m: Maker) -> None:
     x = m.any_value()
     if x.type.rank:
@@ -481,16 +500,20 @@ def scatter(m: Maker) -> None:
     if m.choices.chance(50):
         index = m.index(x.shape[dim])
         shape = (*x.shape[:dim], *index.shape, *x.shape[dim + 1 :])
-        name = "index_add"
+        name = m.choices.pick(("index_add", "index_put"))
     else:
         shape = tuple(m.choices.integer(1, size) for size in x.shape)
         index = m.index(x.shape[dim], shape)
-        name = "scatter_add"
+        name = m.choices.pick(("scatter_add", "scatter"))
     if math.prod(shape) > m.numel:
         return
     updates = m.pick(lambda v: v.shape == shape and v.dtype is x.dtype)
     updates = updates or m.new_input(x.dtype, shape)
     bound = m.bound[x] + m.bound[updates] * math.prod(shape)
+    if m.choices.chance(20) and name == "scatter":
+        combine = m.choices.pick(("amax", "amin"))
+        m.add(m.b.scatter_reduce(x, index, updates, dim=dim, combine=combine), bound, exact=False)
+        return
     m.add(getattr(m.b, name)(x, index, updates, dim=dim), bound, exact=False)
 
 
@@ -600,6 +623,7 @@ STEPS: dict[str, Callable[[Maker], None]] = {
         flip,
         concat,
         window,
+        as_strided,
         take,
         take_along,
         scatter,

@@ -1,0 +1,260 @@
+"""Views as tensors: where they look, writing through them, and making a tensor look elsewhere.
+
+A view is a base and one movement, and the base may be a view itself; the tensor at the end of that
+chain is the root. Writing through a view computes a new value of its base, and so on to the root,
+in operations that the tape sees.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from braze.capture import call_of, materialise, tracer
+from braze.handle import NUMBER
+from braze.ir.op import op_named
+from braze.ir.ops.movement import inverse_permutation
+from braze.sharing import array_of
+from braze.strides import Layout, is_row_major, moved, reshaped_strides, row_major, shows_twice
+from braze.tensors import Tensor, apply, view_of
+
+_PUT, _INDEX, _RESHAPE = op_named("index_put"), op_named("strided_index"), op_named("reshape")
+_STRIDED = op_named("as_strided")
+SLOTS = ("_base", "_handle", "_index", "_node", "_requires_grad", "_seen", "_view")
+
+
+def base_of(tensor: Tensor) -> Tensor | None:
+    """What a view looks into; None for a tensor that is no view."""
+    base = tensor._base
+    if base is not None and base._origin is not None:
+        base = tensor._base = base._origin
+    return base
+
+
+def root_of(tensor: Tensor) -> Tensor:
+    """The tensor whose memory a view shows (itself, if it is no view)."""
+    while (base := base_of(tensor)) is not None:
+        tensor = base
+    return tensor
+
+
+def is_detached(tensor: Tensor) -> bool:
+    """Is there a `detach` between a view and its root, so that the tape must not see writes?"""
+    while (base := base_of(tensor)) is not None:
+        if tensor._view is None:
+            return True
+        tensor = base
+    return False
+
+
+def layout_of(tensor: Tensor) -> Layout:
+    """Strides and offset of a tensor's elements in its root."""
+    base = base_of(tensor)
+    if base is None:
+        return row_major(tensor._handle.type.shape)
+    layout = layout_of(base)
+    if tensor._view is None:
+        return layout
+    return moved(tensor._view, base._handle.type.shape, layout)
+
+
+def is_contiguous(tensor: Tensor) -> bool:
+    """Are the elements in row-major order without gaps?"""
+    if tensor._base is None:
+        return True
+    return is_row_major(tensor._handle.type.shape, layout_of(tensor).strides)
+
+
+def can_reshape(tensor: Tensor, sizes: tuple[int, ...]) -> bool:
+    """Do strides describe the elements under another shape too?"""
+    own = tensor._handle.type
+    if tensor._base is None or math.prod(sizes) != own.numel:
+        return True  # the latter is an error, which the type rule finds
+    return reshaped_strides(own.shape, layout_of(tensor).strides, sizes) is not None
+
+
+def memory_of(tensor: Tensor) -> np.ndarray:
+    """The elements as an array in the root's memory, to which others may write from now on. A sync
+    point."""
+    root = root_of(tensor)
+    if root._handle.flags & NUMBER:
+        root = tensor  # an expanded number has no memory but the view's own
+    handle = root._current()
+    materialise(handle)
+    pending = handle.pending
+    if pending is not None and pending is pending.tracer.pending:
+        pending.tracer.flush()  # it reads the memory as it is now
+    memory, own = array_of(handle), tensor._handle.type
+    if root is tensor:
+        return memory
+    flat = memory.reshape(-1).view(own.dtype.numpy)
+    strides, offset = layout_of(tensor)
+    size = own.dtype.itemsize
+    start = flat[offset:] if own.numel else flat[:0]
+    return np.lib.stride_tricks.as_strided(start, own.shape, [s * size for s in strides])
+
+
+# Writing ------------------------------------------------------------------------------------------
+
+
+def write_through(view: Tensor, new: Tensor, tracked: bool) -> Tensor:
+    """Let the base of a view have what the view shows replaced by `new`; returns that base.
+
+    Raises:
+        RuntimeError: the view shows an element twice, or the tape sees the write and the root is a
+            leaf that requires a gradient.
+    """
+    base = base_of(view)
+    assert base is not None
+    call = view._view
+    if call is None:
+        base._replace(new, tracked=False)
+        return base
+    if tracked and base._node is None and base._requires_grad and tracer().grad_enabled:
+        raise RuntimeError(
+            "a view of a leaf Variable that requires grad is being used in an in-place operation."
+        )
+    if base._base is not None and _repeats(base):
+        return _write_to_root(view, base, new, tracked)
+    rule = _RULES.get(call.op.name)
+    value = None if rule is None else rule(base, new, call.attributes)
+    if value is None:
+        shape = base._handle.type.shape
+        layout = moved(call, shape, row_major(shape))
+        if shows_twice(new._handle.type.shape, layout.strides):
+            return _write_to_root(view, base, new, tracked)
+        value = put_strided(base, layout, new)
+    base._replace(value, tracked)
+    return base
+
+
+def _repeats(tensor: Tensor) -> bool:
+    """Does a tensor show an element twice?"""
+    return shows_twice(tensor._handle.type.shape, layout_of(tensor).strides)
+
+
+def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool) -> Tensor:
+    """Write through a view of something that shows elements twice, which the view may not do."""
+    if _repeats(view):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a "
+            "single memory location. Please clone() the tensor before performing the operation."
+        )
+    root = root_of(view)
+    root._replace(put_strided(root, layout_of(view), new), tracked and not is_detached(view))
+    return base
+
+
+def put_strided(base: Tensor, layout: Layout, new: Tensor) -> Tensor:
+    """The value of `base` with the elements at a layout's places replaced."""
+    whole = base._handle.type
+    flat = apply(call_of(_RESHAPE, shape=(whole.numel,)), base)
+    index = apply(
+        call_of(
+            _INDEX,
+            shape=new._handle.type.shape,
+            strides=layout.strides,
+            offset=layout.offset,
+        )
+    )
+    if new._handle.type.numel:
+        flat = apply(call_of(_PUT, dim=0), flat, index, new)
+    result: Tensor = apply(call_of(_RESHAPE, shape=whole.shape), flat)
+    return result
+
+
+def _reshape(base: Tensor, new: Tensor, attributes: Any) -> Any:
+    return apply(call_of(_RESHAPE, shape=base._handle.type.shape), new)
+
+
+def _permute(base: Tensor, new: Tensor, attributes: Any) -> Any:
+    dims = inverse_permutation(attributes["dims"])
+    return apply(call_of(op_named("permute"), dims=dims), new)
+
+
+def _slice(base: Tensor, new: Tensor, attributes: Any) -> Any:
+    from braze.functions.indexing import write_slice
+
+    return write_slice(base, new, attributes)
+
+
+def _select(base: Tensor, new: Tensor, attributes: Any) -> Any:
+    """The row with its dimension back, as a slice."""
+    from braze.functions.indexing import write_slice
+
+    shape, d, index = base._handle.type.shape, attributes["dim"], attributes["index"]
+    row = apply(call_of(_RESHAPE, shape=(*shape[:d], 1, *shape[d + 1 :])), new)
+    starts = tuple(index if axis == d else 0 for axis in range(len(shape)))
+    return write_slice(base, row, {"starts": starts, "steps": (1,) * len(shape)})
+
+
+def _expand(base: Tensor, new: Tensor, attributes: Any) -> Any:
+    """Expanding is harmless where it only adds dimensions of one element."""
+    same = new._handle.type.numel == base._handle.type.numel
+    return _reshape(base, new, attributes) if same else None
+
+
+def _bitcast(base: Tensor, new: Tensor, attributes: Any) -> Any:
+    return apply(call_of(op_named("bitcast"), dtype=base._handle.type.dtype), new)
+
+
+_RULES: dict[str, Any] = {
+    "reshape": _reshape,
+    "permute": _permute,
+    "select": _select,
+    "slice": _slice,
+    "expand": _expand,
+    "bitcast": _bitcast,
+}
+
+
+# Looking elsewhere --------------------------------------------------------------------------------
+
+
+def stand_in(tensor: Tensor) -> Tensor:
+    """A tensor that is what another is now, and stays so when that one is made to look
+    elsewhere."""
+    twin: Tensor = object.__new__(Tensor)
+    for name in SLOTS:
+        if hasattr(tensor, name):
+            setattr(twin, name, getattr(tensor, name))
+    twin._origin = None
+    twin._writes = tensor._writes
+    return twin
+
+
+def redirect(tensor: Tensor, make: Any) -> Tensor:
+    """Make a tensor look elsewhere, in place; views of it made earlier look where they did.
+
+    Args:
+        make: given what the tensor was, returns a view: what it becomes.
+
+    Raises:
+        RuntimeError: it is a leaf that requires a gradient, and gradients are being recorded.
+    """
+    if tensor._node is None and tensor._requires_grad and tracer().grad_enabled:
+        raise RuntimeError(
+            "a leaf Variable that requires grad is being used in an in-place operation."
+        )
+    before = stand_in(tensor)
+    before._handle = tensor._current()
+    became = make(before)
+    assert became._base is not None
+    if tensor._origin is None:
+        tensor._origin = before
+    for name in ("_base", "_handle", "_seen", "_view"):
+        setattr(tensor, name, getattr(became, name))
+    if became._node is not None:
+        tensor._node, tensor._index, tensor._requires_grad = became._node, became._index, True
+    return tensor
+
+
+def strided_view(tensor: Tensor, sizes: Any, strides: Any, offset: int) -> Tensor:
+    """A view of a tensor's root by any strides; off the tape if the tensor is."""
+    root = root_of(tensor)
+    flat = view_of(call_of(_RESHAPE, shape=(root._handle.type.numel,)), root)
+    call = call_of(_STRIDED, sizes=tuple(sizes), strides=tuple(strides), offset=offset)
+    view = view_of(call, flat)
+    return view.detach() if is_detached(tensor) else view

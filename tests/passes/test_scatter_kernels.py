@@ -1,0 +1,109 @@
+"""Operations that write where data say: native code for every target against NumPy."""
+
+import numpy as np
+import pytest
+from native import Native, runnable_targets
+
+import braze.ir as ir
+from braze.ir.interpreter import interpret
+from braze.ir.loops_verifier import verify_program
+from braze.passes import compile_graph
+
+# Name, shape of x, dim, shape of the index: lanes that meet, rows, a place that every update names.
+CASES = [
+    ("index_put", (40,), 0, (100,)),
+    ("index_put", (7, 33), 0, (50,)),
+    ("index_put", (3, 5, 20), 1, (6, 4)),
+    ("index_put", (4, 9), 1, ()),
+    ("index_put", (1, 40), 0, (9,)),
+    ("index_put", (40, 1), 1, (9,)),
+    ("index_put", (1,), 0, (64,)),
+    ("index_put", (5,), 0, (0,)),
+    ("index_put", (40,), 0, (5, 6)),
+    ("scatter", (40,), 0, (100,)),
+    ("scatter", (6, 50), 0, (20, 50)),
+    ("scatter", (6, 50), 1, (6, 90)),
+    ("scatter", (3, 1, 40), 1, (3, 7, 40)),
+    ("scatter", (2, 5, 9), 2, (2, 5, 0)),
+    ("scatter_add", (3, 1, 40), 1, (3, 7, 40)),
+]
+COMBINES = ("prod", "amax", "amin")
+
+
+def program_of(name, dtype, shape, dim, index_shape, **attributes):
+    b = ir.Builder(name)
+    x = b.input(ir.tensor_type(dtype, shape))
+    index = b.input(ir.tensor_type(ir.i64, index_shape))
+    updates_shape = index_shape
+    if name == "index_put":
+        updates_shape = (*shape[:dim], *index_shape, *shape[dim + 1 :])
+    updates = b.input(ir.tensor_type(dtype, updates_shape))
+    # Elementwise work on each operand, so that it can join the kernel.
+    written = getattr(b, name)(b.add(x, x), index, b.mul(updates, updates), dim=dim, **attributes)
+    graph = b.finish([written])
+    generator = np.random.default_rng(0)
+    arrays = [
+        generator.integers(0, 5, shape).astype(dtype.numpy),
+        generator.integers(-1, max(shape[dim], 1) + 1, index_shape),
+        generator.integers(0, 5, updates_shape).astype(dtype.numpy),
+    ]
+    return graph, arrays
+
+
+def check(graph, arrays):
+    (expected,) = interpret(graph, arrays)
+    for target in runnable_targets():
+        program, _ = compile_graph(graph, target)
+        verify_program(program)
+        blank = np.zeros(expected.shape, expected.dtype)
+        (found,) = Native(program, target).run(arrays, [blank])
+        np.testing.assert_array_equal(found, expected, err_msg=target.name)
+
+
+@pytest.mark.parametrize("dtype", [ir.f32, ir.i64], ids=str)
+@pytest.mark.parametrize(("name", "shape", "dim", "index_shape"), CASES)
+def test_updates_come_in_order(name, shape, dim, index_shape, dtype):
+    check(*program_of(name, dtype, shape, dim, index_shape))
+
+
+@pytest.mark.parametrize("dtype", [ir.f64, ir.bf16, ir.i8, ir.u8], ids=str)
+def test_narrow_and_wide_elements(dtype):
+    check(*program_of("index_put", dtype, (5, 30), 0, (9,)))
+    check(*program_of("scatter", dtype, (30,), 0, (90,)))
+
+
+@pytest.mark.parametrize("combine", COMBINES)
+@pytest.mark.parametrize(
+    ("shape", "dim", "index_shape"), [((6,), 0, (13,)), ((3, 1, 40), 1, (3, 2, 40))]
+)
+def test_combinations(shape, dim, index_shape, combine):
+    check(*program_of("scatter_reduce", ir.f64, shape, dim, index_shape, combine=combine))
+
+
+def test_extrema_keep_nan():
+    graph, (x, index, updates) = program_of("scatter_reduce", ir.f32, (4,), 0, (9,), combine="amax")
+    x[1], updates[3] = np.nan, np.nan
+    check(graph, [x, index, updates])
+
+
+def test_a_large_write_is_not_cut_into_chunks():
+    graph, arrays = program_of("index_put", ir.f32, (50, 4000), 0, (400,))
+    check(graph, arrays)
+
+
+def test_several_dimensions_of_indices_into_a_vector():
+    b = ir.Builder("take")
+    x, index = b.input(ir.tensor_type(ir.f32, (9,))), b.input(ir.tensor_type(ir.i64, (3, 4)))
+    graph = b.finish([b.take(x, index, dim=0)])
+    check(graph, [np.arange(9, dtype=np.float32), np.arange(12).reshape(3, 4) % 9])
+
+
+def test_bools():
+    b = ir.Builder("mask")
+    x = b.input(ir.tensor_type(ir.bool_, (70,)))
+    index = b.input(ir.tensor_type(ir.i64, (33,)))
+    updates = b.input(ir.tensor_type(ir.bool_, (33,)))
+    graph = b.finish([b.index_put(x, index, updates, dim=0)])
+    generator = np.random.default_rng(1)
+    arrays = [generator.random(70) < 0.5, generator.integers(0, 70, 33), generator.random(33) < 0.5]
+    check(graph, arrays)
