@@ -188,9 +188,14 @@ class Pending:
 
 class Tracer:
     """A thread's capture state. Threads capture separately; a value that crosses over forces a
-    sync."""
+    sync.
 
-    __slots__ = ("grad_enabled", "lock", "pending", "site", "tier")
+    Attributes:
+        inference: inside `inference_mode`, where nothing is recorded even within `enable_grad`.
+        watch: where the tape's nodes are listed as they are recorded, if anybody wants to know.
+    """
+
+    __slots__ = ("grad_enabled", "inference", "lock", "pending", "site", "tier", "watch")
 
     def __init__(self) -> None:
         self.tier: engine.Tier | None = None  # overrides `config.tier` for what this thread runs
@@ -198,6 +203,8 @@ class Tracer:
         self.pending = Pending(self)
         self.site: Site | None = None  # while the backward pass captures: the forward operation's
         self.grad_enabled = True
+        self.inference = False
+        self.watch: list[Any] | None = None
 
     def flush(self) -> None:
         """Run what is pending, if anything is."""
