@@ -255,8 +255,9 @@ class TapeNode:
         return f"{kind} {at} of [{self.call.op.name}]"
 
     def release(self) -> None:
-        """Free the kept values."""
-        self.values = None
+        """Free the kept values. Where there are none, another backward pass needs none."""
+        if self.values:
+            self.values = None
 
     # What users look at ---------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from braze.autograd.tape import TapeNode
 from braze.capture import tracer
 from braze.functions.movement import cat, clone, reshape, slice_dimension
 from braze.functions.promotion import cast
-from braze.removable import HookTable, RemovableHandle
+from braze.removable import RemovableHandle
 from braze.tensors import Tensor
 
 if TYPE_CHECKING:
