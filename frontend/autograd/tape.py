@@ -141,7 +141,7 @@ class TapeNode:
         hooks: None, or what to call.
     """
 
-    __slots__ = ("_metadata", "edges", "hooks", "saving", "site", "state", "values")
+    __slots__ = ("__weakref__", "_metadata", "edges", "hooks", "saving", "site", "state", "values")
 
     values: Any
     _metadata: dict[Any, Any]

@@ -1,5 +1,5 @@
-"""Utilities around training: `braze.utils.data` loads data."""
+"""Utilities around training: `data` loads data, `checkpoint` trades computation for memory."""
 
-from braze.utils import data
+from braze.utils import checkpoint, data, hooks
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data", "hooks"]
