@@ -19,13 +19,15 @@ from braze.autograd.modes import (
 _LATER = {
     "Function": "function",
     "Variable": "variable",
-    "gradcheck": "gradcheck",
-    "gradgradcheck": "gradcheck",
+    "GradcheckError": "numerical",
+    "gradcheck": "numerical",
+    "gradgradcheck": "numerical",
 }
 _MODULES = ("function", "functional", "profiler")
 
 __all__ = [
     "Function",
+    "GradcheckError",
     "Variable",
     "backward",
     "detect_anomaly",

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import braze.functions  # noqa: F401  (first: it attaches the tensor methods)
 from braze.autograd.function_node import FunctionCtx, FunctionNode
 from braze.autograd.modes import no_grad
 from braze.capture import tracer

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import braze.functions  # noqa: F401  (first: it attaches the tensor methods)
 from braze.autograd.modes import enable_grad
 from braze.autograd.tape import TapeNode
 from braze.capture import tracer
