@@ -13,8 +13,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = (
-    "aot autograd capture codegen compiled datasets engine functions handle inspection ir nn optim "
-    "passes printing "
+    "aot autograd capture codegen compiled datasets engine func functions handle inspection ir nn "
+    "optim passes printing "
     "random runtime sites structure tensors tracing utils"
 ).split()
 

@@ -296,7 +296,7 @@ class _Check:
         ):
             self._repeatable(gradient, repeated)
             direction = generator.standard_normal(x.numel())
-            direction /= max(np.linalg.norm(direction), 1e-12)
+            direction /= max(float(np.linalg.norm(direction)), 1e-12)
             slope = self._difference(position, x, direction.reshape(x.shape))
             self._compare(
                 position, number, np.array([upstream @ slope]), np.array([gradient @ direction])
