@@ -400,7 +400,8 @@ def _run(pending: Pending) -> None:
 
 def _location(handles: list[Handle], number: int) -> Location:
     """The user's line of a captured operation in this very run."""
-    sites = [handle.site for handle in handles if handle.site is not None]
+    # An input that an earlier trace computed has the site of that operation, which does not count.
+    sites = [h.site for h in handles if h.site is not None and h.state.call is not None]
     return location_of(sites[number])
 
 
