@@ -209,7 +209,7 @@ class Entry:
             for value, item in zip(graph.inputs, inputs, strict=True)
         ]
         try:
-            results = interpret(graph, given, observer and _stopwatch(observer, sites))
+            results = interpret(graph, given, _stopwatch(observer, sites) if observer else None)
         except IndexError:
             if sites is not None:
                 # Again, with the lines of this call: nothing has been written yet.
