@@ -134,7 +134,7 @@ def test_other_numbers_are_drawn_if_the_state_is_not_preserved():
 
 def living_bytes():
     gc.collect()
-    return sum(o.nbytes for o in gc.get_objects() if isinstance(o, Storage))
+    return sum(o.nbytes for o in gc.get_objects() if type(o) is Storage)
 
 
 def kept_bytes(through):
