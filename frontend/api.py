@@ -13,6 +13,8 @@ from braze.autograd import (
     no_grad,
     set_grad_enabled,
 )
+from braze.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
+from braze.autograd.modes import is_inference_mode_enabled
 from braze.capture import flush as sync
 from braze.compiled import compile
 from braze.functions import (
@@ -97,7 +99,10 @@ __all__ = [
     "get_num_threads",
     "inference_mode",
     "inspect",
+    "is_anomaly_check_nan_enabled",
+    "is_anomaly_enabled",
     "is_grad_enabled",
+    "is_inference_mode_enabled",
     "is_tensor",
     "no_grad",
     "numel",

@@ -196,9 +196,15 @@ class Pending:
 
 class Tracer:
     """A thread's capture state. Threads capture separately; a value that crosses over forces a
-    sync."""
+    sync.
 
-    __slots__ = ("grad_enabled", "lock", "pending", "site", "tier", "whole")
+    Attributes:
+        inference: inside `inference_mode`, where nothing is recorded even within `enable_grad`.
+        watch: where the tape's nodes are listed as they are recorded, if anybody wants to know.
+        whole: while a function becomes one graph: nothing may run in between.
+    """
+
+    __slots__ = ("grad_enabled", "inference", "lock", "pending", "site", "tier", "watch", "whole")
 
     def __init__(self) -> None:
         self.tier: engine.Tier | None = None  # overrides `config.tier` for what this thread runs
@@ -206,7 +212,9 @@ class Tracer:
         self.pending = Pending(self)
         self.site: Site | None = None  # while the backward pass captures: the forward operation's
         self.grad_enabled = True
-        self.whole = False  # while a function becomes one graph: nothing may run in between
+        self.inference = False
+        self.watch: list[Any] | None = None
+        self.whole = False
 
     def flush(self) -> None:
         """Run what is pending, if anything is."""
@@ -468,7 +476,8 @@ def _salvage(pending: Pending, live: list[Handle], state: State) -> None:
 
 def _location(handles: list[Handle], number: int) -> Location:
     """The user's line of a captured operation in this very run."""
-    sites = [handle.site for handle in handles if handle.site is not None]
+    # An input that an earlier trace computed has the site of that operation, which does not count.
+    sites = [h.site for h in handles if h.site is not None and h.state.call is not None]
     return location_of(sites[number])
 
 

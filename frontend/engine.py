@@ -7,6 +7,7 @@ from braze.runtime import compiler
 from braze.runtime.cache import Entry, prepare
 from braze.runtime.config import Tier, config
 from braze.runtime.cpu import host_target
+from braze.runtime.observing import Work, observing
 from braze.runtime.package import load
 from braze.runtime.package_writer import write_package
 from braze.runtime.pool import get_num_threads, set_num_threads
@@ -18,10 +19,12 @@ __all__ = [
     "Entry",
     "Storage",
     "Tier",
+    "Work",
     "config",
     "explain",
     "get_num_threads",
     "load",
+    "observing",
     "prepare",
     "set_num_threads",
     "stages",

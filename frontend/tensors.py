@@ -13,7 +13,8 @@ sharing memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from braze.handle import EXPOSED, PARAM, Handle, concrete, replace_in_place
 from braze.ir.dtypes import DType, bf16, bool_, from_numpy
 from braze.ir.op import op_named
 from braze.ir.types import TensorType, tensor_type
+from braze.removable import HookTable, RemovableHandle
 from braze.sharing import is_exposed
 from braze.sizes import Size
 
@@ -41,7 +43,8 @@ class Tensor:
         _base: for a view, the tensor it looks into, else None.
         _view, _seen: set for views only: the movement (None: all of it) and the base's value that
             `_handle` was derived from.
-        _hooks: set once a hook is registered on a leaf.
+        _hooks, _post_hooks: set once a hook is registered on a leaf: those that get the gradient
+            before it is accumulated, and those that get the tensor after.
         _origin: None, or (once this tensor was made to look elsewhere in place, as by `t_`) what it
             was before: earlier views still look into that.
         _writes: how often the value was replaced in place; for views, their root counts.
@@ -58,6 +61,7 @@ class Tensor:
         "_index",
         "_node",
         "_origin",
+        "_post_hooks",
         "_requires_grad",
         "_seen",
         "_view",
@@ -72,7 +76,8 @@ class Tensor:
     _index: int
     _requires_grad: bool
     _grad: Tensor | None
-    _hooks: list[Callable[[Tensor], Tensor | None]]
+    _hooks: HookTable
+    _post_hooks: HookTable
     _origin: Tensor | None
     _writes: int
 
@@ -174,6 +179,8 @@ class Tensor:
             self._handle = handle
             self._writes += 1
         if tracked and new._node is not None:
+            if self._node is not None and self._node.hooks is not None:
+                self._node.hooks.move_retained(self, new._node, new._index)
             self._node, self._index = new._node, new._index
             self._requires_grad = True
         return self
@@ -372,12 +379,13 @@ class Tensor:
         gradient: Tensor | None = None,
         retain_graph: bool | None = None,
         create_graph: bool = False,
+        inputs: Tensor | Sequence[Tensor] | None = None,
     ) -> None:
         """Accumulate the gradients of this tensor into the leaves; see
         `braze.autograd.backward`."""
         from braze.autograd.engine import backward
 
-        backward(self, gradient, retain_graph, create_graph)
+        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
         """A view of the same elements that is not on the tape."""
@@ -407,59 +415,62 @@ class Tensor:
         self._handle, self._base = handle, None
 
     def retain_grad(self) -> None:
-        """Keep the gradient of a tensor that is not a leaf in `grad`."""
+        """Keep the gradient of a tensor that is not a leaf in `grad`: what it is after all hooks.
+
+        Raises:
+            RuntimeError: the tensor requires no gradient.
+        """
+        self._current()
         if not self._requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         if self._node is not None:
-            import weakref
+            self._node.own_hooks().retained[self._index] = weakref.ref(self)
 
-            reference = weakref.ref(self)
-
-            def keep(gradient: Tensor) -> None:
-                tensor = reference()
-                if tensor is not None:
-                    tensor._grad = gradient if tensor._grad is None else tensor._grad + gradient
-
-            self.register_hook(keep)
+    @property
+    def retains_grad(self) -> bool:
+        """Whether this is not a leaf and `retain_grad` was called."""
+        hooks = None if self._node is None else self._node.hooks
+        reference = None if hooks is None else hooks.retained.get(self._index)
+        return reference is not None and reference() is self
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` when the gradient of this tensor is known; what it returns replaces
-        it.
+        it. Hooks are called in the order of their registration.
 
         Returns:
             A handle whose `remove()` takes the hook off again.
+
+        Raises:
+            RuntimeError: the tensor requires no gradient.
+        """
+        self._current()
+        if not self._requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self._node is not None:
+            table = self._node.own_hooks().results.setdefault(self._index, {})
+        else:
+            if not hasattr(self, "_hooks"):
+                self._hooks = {}
+            table = self._hooks
+        return RemovableHandle(table, hook)
+
+    def register_post_accumulate_grad_hook(
+        self, hook: Callable[[Tensor], None]
+    ) -> RemovableHandle:
+        """Call `hook(tensor)` after a backward pass has added to this leaf's `grad`.
+
+        Raises:
+            RuntimeError: the tensor requires no gradient, or is not a leaf.
         """
         if not self._requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         if self._node is not None:
-            if self._node.hooks is None:
-                self._node.hooks = {}
-            hooks = self._node.hooks.setdefault(self._index, [])
-        else:
-            if not hasattr(self, "_hooks"):
-                self._hooks = []
-            hooks = self._hooks
-        hooks.append(hook)
-        return RemovableHandle(hooks, hook)
-
-
-class RemovableHandle:
-    """Takes a hook off again."""
-
-    def __init__(self, hooks: list[Any], hook: Any) -> None:
-        self._hooks = hooks
-        self._hook = hook
-
-    def remove(self) -> None:
-        """Take the hook off; a second call does nothing."""
-        if self._hook in self._hooks:
-            self._hooks.remove(self._hook)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
+            raise RuntimeError(
+                "post accumulate grad hooks cannot be registered on non-leaf tensors"
+            )
+        if not hasattr(self, "_post_hooks"):
+            self._post_hooks = {}
+        return RemovableHandle(self._post_hooks, hook)
 
 
 def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
@@ -495,8 +506,11 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     node = None
     for t in tensors:
         if t._requires_grad:
-            if tracer().grad_enabled and call.op.differentiable:
+            state = tracer()
+            if state.grad_enabled and call.op.differentiable:
                 node = record(tensors, operands, results)
+                if state.watch is not None and node is not None:
+                    state.watch.append(node)
             break
     if results.__class__ is list:
         return tuple([wrap(handle, node, i) for i, handle in enumerate(results)])

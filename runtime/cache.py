@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -23,8 +24,8 @@ import numpy as np
 from braze.ir.builder import Rewriter
 from braze.ir.errors import LinAlgError
 from braze.ir.fingerprint import fingerprint
-from braze.ir.graph import Graph
-from braze.ir.interpreter import interpret
+from braze.ir.graph import Graph, Node
+from braze.ir.interpreter import Trace, interpret
 from braze.ir.target import Target
 from braze.runtime.artifact import Artifact
 from braze.runtime.config import TIERS, Tier, config
@@ -32,6 +33,7 @@ from braze.runtime.cpu import host_target
 from braze.runtime.disk_cache import DiskCache
 from braze.runtime.executable import Executable, Input, Sites, site_of
 from braze.runtime.object_loader import ObjectError
+from braze.runtime.observing import Observer, observing
 from braze.runtime.pool import get_pool
 from braze.runtime.recompiles import log
 from braze.runtime.stats import stats
@@ -97,6 +99,9 @@ class Entry:
             LinAlgError: a matrix has not the property that an operation needs.
             CompileError: the compiler failed.
         """
+        if observing.observer is not None:
+            self._run_observed(observing.observer, inputs, outputs, sites)
+            return
         tier = self.tier or config.tier
         known = self._known
         executable = known.executable
@@ -109,6 +114,26 @@ class Entry:
                 self._interpret(inputs, outputs, sites)
                 return
         executable.run(inputs, outputs, sites)
+
+    def _run_observed(
+        self,
+        observer: Observer,
+        inputs: Sequence[Input],
+        outputs: Sequence[Storage],
+        sites: Sites | None,
+    ) -> None:
+        """As `run`, telling the observer what was done and how long it took."""
+        tier = self.tier or config.tier
+        executable = None
+        if tier != "interpret" and not observer.per_operation:
+            executable = self._known.executable or self._obtain(tier)
+        start = time.perf_counter()
+        if executable is not None:
+            executable.run(inputs, outputs, sites)
+            observer.worked("native", self.graph, sites, start, time.perf_counter())
+            return
+        self._interpret(inputs, outputs, sites, observer if observer.per_operation else None)
+        observer.worked("interpret", self.graph, sites, start, time.perf_counter())
 
     def compile(self) -> Executable:
         """Machine code for the graph, from memory, disk, or the compiler."""
@@ -147,8 +172,10 @@ class Entry:
             return None
         stats.disk_hits += 1
         stats.kernels += artifact.figures.kernels_after
-        seconds = time.perf_counter() - start
-        log.note(self.graph, known.fingerprint, "disk", seconds, artifact)
+        end = time.perf_counter()
+        if observing.observer is not None:
+            observing.observer.worked("load", self.graph, None, start, end)
+        log.note(self.graph, known.fingerprint, "disk", end - start, artifact)
         return executable
 
     def _from_compiler(self) -> Executable:
@@ -158,7 +185,10 @@ class Entry:
         start = time.perf_counter()
         artifact = compile_artifact(self.graph, known.target)
         executable = _load(artifact)
-        seconds = time.perf_counter() - start
+        end = time.perf_counter()
+        seconds = end - start
+        if observing.observer is not None:
+            observing.observer.worked("compile", self.graph, None, start, end)
         stats.compiles += 1
         stats.compile_seconds += seconds
         stats.kernels += artifact.figures.kernels_after
@@ -169,7 +199,11 @@ class Entry:
         return executable
 
     def _interpret(
-        self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None
+        self,
+        inputs: Sequence[Input],
+        outputs: Sequence[Storage],
+        sites: Sites | None,
+        observer: Observer | None = None,
     ) -> None:
         graph = self.graph
         given = [
@@ -177,7 +211,7 @@ class Entry:
             for value, item in zip(graph.inputs, inputs, strict=True)
         ]
         try:
-            results = interpret(graph, given)
+            results = interpret(graph, given, _stopwatch(observer, sites) if observer else None)
         except (IndexError, LinAlgError):
             if sites is not None:
                 # Again, with the lines of this call: nothing has been written yet.
@@ -187,6 +221,21 @@ class Entry:
         # All results exist, and share no memory with the inputs: overwriting these is safe now.
         for storage, result in zip(outputs, results, strict=True):
             np.copyto(storage.array(result.dtype, result.shape), result)
+
+
+def _stopwatch(observer: Observer, sites: Sites | None) -> Trace:
+    """A trace function that tells the observer of each operation."""
+    position = -1
+    last = time.perf_counter()
+
+    def operated(node: Node, operands: Sequence[Any], results: Sequence[Any]) -> None:
+        nonlocal position, last
+        now = time.perf_counter()
+        position += 1
+        observer.operated(node, position, sites, last, now)
+        last = time.perf_counter()
+
+    return operated
 
 
 def _with_sites(graph: Graph, sites: Sites) -> Graph:

@@ -7,100 +7,21 @@ records them on the tape as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from braze.autograd.tape import KNOWN, SAVED, Edge, TapeNode
-from braze.capture import call_of, capture, constant, tracer
-from braze.handle import Handle
-from braze.ir.dtypes import DType
-from braze.ir.op import op_named
-from braze.ir.types import Shape, TensorType
+from braze.autograd import anomaly
+from braze.autograd.builders import HandleBuilder, Tracked, TrackedBuilder
+from braze.autograd.tape import Edge, NodeHooks, TapeNode
+from braze.capture import tracer
+from braze.ir.types import TensorType
 
 if TYPE_CHECKING:
     from braze.tensors import Tensor
 
 
-class HandleBuilder:
-    """What gradient rules emit on: captures operations on handles. Numbers become constants."""
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        op = op_named(name)
-        plain = call_of(op) if not op.attributes else None
-
-        def emit(*operands: Handle | float, **attributes: Any) -> Any:
-            return capture(plain or call_of(op, **attributes), _lift(operands))
-
-        setattr(self, name, emit)
-        return emit
-
-
-def _lift(operands: tuple[Handle | float, ...]) -> list[Handle]:
-    """Numbers take the dtype of the last handle, as in `braze.ir.Builder`."""
-    like = None
-    plain = True
-    for operand in operands:
-        if isinstance(operand, Handle):
-            like = operand
-        else:
-            plain = False
-    if plain:
-        return list(operands)  # type: ignore[arg-type]
-    assert like is not None
-    return [o if isinstance(o, Handle) else constant(o, like.type) for o in operands]
-
-
-class Tracked:
-    """A tensor as gradient rules see values: with the `type` that handles and IR values have."""
-
-    __slots__ = ("tensor",)
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-    @property
-    def type(self) -> TensorType:
-        return self.tensor._handle.type
-
-    @property
-    def shape(self) -> Shape:
-        return self.type.shape
-
-    @property
-    def dtype(self) -> DType:
-        return self.type.dtype
-
-
-class TrackedBuilder:
-    """As `HandleBuilder`, on tensors, so that the gradient itself can be differentiated."""
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        from braze.tensors import apply, wrap
-
-        op = op_named(name)
-
-        def emit(*operands: Tracked | float, **attributes: Any) -> Any:
-            like = [o for o in operands if isinstance(o, Tracked)]
-            tensors = [
-                o.tensor if isinstance(o, Tracked) else wrap(constant(o, like[-1].type), None, 0)
-                for o in operands
-            ]
-            results = apply(call_of(op, **attributes), *tensors)
-            if isinstance(results, tuple):
-                return tuple(Tracked(tensor) for tensor in results)
-            return Tracked(results)
-
-        setattr(self, name, emit)
-        return emit
-
-
 _HANDLES = HandleBuilder()
 _TRACKED = TrackedBuilder()
-_ADD = call_of(op_named("add"))
 
 
 def _topological(roots: Sequence[TapeNode]) -> list[TapeNode]:
@@ -129,6 +50,10 @@ class Sweep:
 
     Gradients are handles, or `Tracked` tensors when they are themselves to be differentiated
     (`create_graph`).
+
+    Args:
+        targets: the tensors whose gradients are wanted; None for all leaves. Operations that do not
+            lead to one of them are left alone.
     """
 
     def __init__(self, create_graph: bool, targets: Sequence[Tensor] | None) -> None:
@@ -137,16 +62,30 @@ class Sweep:
         self.pending: dict[TapeNode, list[Any]] = {}
         self.leaves: dict[int, tuple[Tensor, Any]] = {}
         self.targets = None if targets is None else {_key(t) for t in targets}
+        self.leading: set[TapeNode] = set()  # to a target
         self.reached: dict[Any, Any] = {}
 
     def ones(self, type: TensorType) -> Any:
         """The gradient of a scalar output with respect to itself."""
         return self.builder.full(shape=type.shape, value=1.0, dtype=type.dtype)
 
+    def zeros(self, type: TensorType) -> Any:
+        """The gradient of what the outputs do not depend on."""
+        return self.builder.full(shape=type.shape, value=0.0, dtype=type.dtype)
+
     def add(self, left: Any, right: Any) -> Any:
         if left is None:
             return right
         return self.builder.add(left, right)
+
+    def wants(self, edge: Edge) -> bool:
+        """Whether a gradient sent there leads to something wanted."""
+        if self.targets is None:
+            return True
+        target = edge[0]
+        if isinstance(target, TapeNode):
+            return target in self.leading or edge in self.targets
+        return id(target) in self.targets
 
     def send(self, edge: Edge, gradient: Any) -> None:
         """Add a gradient to what has arrived at a leaf or a tape node's result."""
@@ -154,7 +93,7 @@ class Sweep:
         if isinstance(target, TapeNode):
             slots = self.pending.get(target)
             if slots is None:
-                slots = self.pending[target] = [None] * len(target.state.types)
+                slots = self.pending[target] = [None] * len(target.types)
             slots[index] = self.add(slots[index], gradient)
         else:
             before = self.leaves.get(id(target))
@@ -165,37 +104,96 @@ class Sweep:
         """Propagate everything that was sent."""
         state = tracer()
         outer_site = state.site
+        order = _topological(roots)
+        targets = self.targets
+        if targets is not None:
+            for node in reversed(order):
+                if any(edge is not None and self.wants(edge) for edge in node.edges):
+                    self.leading.add(node)
+        check = anomaly.check()
         try:
-            for node in _topological(roots):
+            for node in order:
                 slots = self.pending.pop(node, None)
                 if slots is None:
                     continue
-                self._apply_hooks(node, slots)
-                if self.targets is not None:
+                hooks = node.hooks
+                if hooks is not None:
+                    slots = self._before(hooks, slots)
+                if targets is not None:
                     for index, gradient in enumerate(slots):
-                        if (node, index) in self.targets and gradient is not None:
+                        if gradient is not None and (node, index) in targets:
                             self.reached[(node, index)] = gradient
+                    if node not in self.leading:
+                        continue
                 state.site = node.site
-                self._step(node, slots)
+                gradients = node.propagate(self, slots)
+                if check is not None:
+                    check(node, [(at, self.to_tensor(gradient)) for at, gradient in gradients])
+                if hooks is not None and hooks.after:
+                    gradients = self._after(node, hooks, slots, gradients)
+                for at, gradient in gradients:
+                    edge = node.edges[at]
+                    assert edge is not None
+                    self.send(edge, gradient)
                 if not retain:
                     node.release()
         finally:
             state.site = outer_site
 
-    def _apply_hooks(self, node: TapeNode, slots: list[Any]) -> None:
-        if node.hooks is None:
-            return
-        for index, hooks in node.hooks.items():
-            if slots[index] is not None:
-                slots[index] = self.hooked(hooks, slots[index])
+    def _before(self, hooks: NodeHooks, slots: list[Any]) -> list[Any]:
+        """Call what is to be called when gradients arrive at a node."""
+        for index, table in hooks.results.items():
+            if slots[index] is not None and table:
+                slots[index] = self.hooked(table.values(), slots[index])
+        for index, reference in hooks.retained.items():
+            tensor = reference()
+            if tensor is not None and slots[index] is not None:
+                _accumulate(self, tensor, slots[index], {id(gradient) for gradient in slots})
+        if hooks.before:
+            with user_code():
+                for hook in list(hooks.before.values()):
+                    changed = hook(self._tensors(slots))
+                    if changed is not None:
+                        slots = self._from_tensors(changed, len(slots))
+        return slots
 
-    def hooked(self, hooks: Sequence[Callable[[Any], Any]], gradient: Any) -> Any:
+    def _after(
+        self, node: TapeNode, hooks: NodeHooks, slots: list[Any], gradients: list[tuple[int, Any]]
+    ) -> list[tuple[int, Any]]:
+        """Call what is to be called when gradients leave a node."""
+        leaving: list[Any] = [None] * len(node.edges)
+        for at, gradient in gradients:
+            leaving[at] = gradient
+        with user_code():
+            for hook in list(hooks.after.values()):
+                changed = hook(self._tensors(leaving), self._tensors(slots))
+                if changed is not None:
+                    leaving = self._from_tensors(changed, len(leaving))
+        return [
+            (at, gradient)
+            for at, (gradient, edge) in enumerate(zip(leaving, node.edges, strict=True))
+            if gradient is not None and edge is not None
+        ]
+
+    def _tensors(self, gradients: Sequence[Any]) -> tuple[Tensor | None, ...]:
+        return tuple([None if g is None else self.to_tensor(g) for g in gradients])
+
+    def _from_tensors(self, changed: Any, count: int) -> list[Any]:
+        given = tuple(changed) if isinstance(changed, (tuple, list)) else (changed,)
+        if len(given) != count:
+            raise RuntimeError(
+                f"a hook of a graph node returned {len(given)} gradients, expected {count}"
+            )
+        return [None if tensor is None else self.from_tensor(tensor) for tensor in given]
+
+    def hooked(self, hooks: Iterable[Callable[[Any], Any]], gradient: Any) -> Any:
         """Pass a gradient through user hooks, each of which may replace it."""
         tensor = self.to_tensor(gradient)
-        for hook in hooks:
-            changed = hook(tensor)
-            if changed is not None:
-                tensor = changed
+        with user_code():
+            for hook in list(hooks):
+                changed = hook(tensor)
+                if changed is not None:
+                    tensor = _checked_replacement(hook, changed, tensor)
         return self.from_tensor(tensor)
 
     def to_tensor(self, gradient: Any) -> Tensor:
@@ -206,43 +204,44 @@ class Sweep:
 
     def from_tensor(self, tensor: Tensor) -> Any:
         """A user's tensor as a gradient of this sweep."""
-        return Tracked(tensor) if self.create_graph else tensor._current()
+        if not self.create_graph:
+            return tensor._current()
+        tensor._current()
+        return Tracked(tensor)
 
-    def _step(self, node: TapeNode, upstream: list[Any]) -> None:
-        """Apply an operation's gradient rules and pass the results on."""
-        builder = self.builder
-        if len(upstream) > 1:
-            upstream = [
-                builder.full(shape=t.shape, value=0.0, dtype=t.dtype)
-                if gradient is None and t.dtype.is_floating_point
-                else gradient
-                for gradient, t in zip(upstream, node.state.types, strict=True)
-            ]
-        values: Sequence[Any] = node.check()
-        if self.create_graph:
-            values = self._tracked_values(node, node.check())
-        for step in node.saving.steps:
-            edge = node.edges[step.position]
-            if edge is None:
-                continue
-            arguments = [
-                values[what] if kind == SAVED else what if kind == KNOWN else upstream[what]
-                for kind, what in step.arguments
-            ]
-            gradient = step.rule(builder, *arguments)
-            if step.sum_to is not None and gradient.type.shape != step.sum_to:
-                gradient = builder.sum_to_shape(gradient, shape=step.sum_to)
-            self.send(edge, gradient)
 
-    @staticmethod
-    def _tracked_values(node: TapeNode, values: list[Handle]) -> list[Tracked]:
-        """Kept values as tensors that know where they came from."""
-        from braze.tensors import wrap, wrap_at
+class user_code:
+    """Inside, what is captured belongs to the line of the hook or function that calls it, and not
+    to the forward operation whose gradient is being computed."""
 
-        return [
-            Tracked(wrap(handle, node, at) if kind == "result" else wrap_at(handle, node.edges[at]))
-            for handle, (kind, at) in zip(values, node.saving.kept, strict=True)
-        ]
+    __slots__ = ("site",)
+
+    def __enter__(self) -> None:
+        state = tracer()
+        self.site = state.site
+        state.site = None
+
+    def __exit__(self, *error: object) -> None:
+        tracer().site = self.site
+
+
+def _checked_replacement(hook: Callable[..., Any], changed: Any, gradient: Tensor) -> Tensor:
+    """What a hook returned, if it can stand in for the gradient."""
+    from braze.tensors import Tensor
+
+    name = getattr(hook, "__name__", type(hook).__name__)
+    if not isinstance(changed, Tensor):
+        raise TypeError(f"expected Variable, but hook returned '{type(changed).__name__}'")
+    given, wanted = changed._current().type, gradient._handle.type
+    if given.shape != wanted.shape:
+        raise RuntimeError(
+            f"hook '{name}' has changed the size of value (was {wanted} got {given})"
+        )
+    if given.dtype is not wanted.dtype:
+        raise RuntimeError(
+            f"hook '{name}' has changed the type of value (was {wanted} got {given})"
+        )
+    return changed
 
 
 def _key(tensor: Tensor) -> Any:
@@ -274,6 +273,8 @@ def _start(
                     f"Mismatch in shape: grad_output[{i}] is {given} and output[{i}] is {type}"
                 )
             start = sweep.from_tensor(gradient)
+            if given.dtype is not type.dtype:
+                start = sweep.builder.cast(start, dtype=type.dtype)
         node = tensor._node
         sweep.send((tensor, 0) if node is None else (node, tensor._index), start)
         if node is not None:
@@ -281,8 +282,24 @@ def _start(
     return roots
 
 
-def _as_tuple(tensors: Tensor | Sequence[Tensor | None] | None) -> tuple[Any, ...]:
+def as_tuple(tensors: Tensor | Sequence[Tensor | None] | None) -> tuple[Any, ...]:
+    """One tensor or several, as a tuple."""
     return tuple(tensors) if isinstance(tensors, (list, tuple)) else (tensors,)
+
+
+def _initial(gradients: Any, outputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    given = as_tuple(gradients) if gradients is not None else (None,) * len(outputs)
+    if len(given) != len(outputs):
+        raise RuntimeError(f"got {len(outputs)} tensors and {len(given)} gradients")
+    return given
+
+
+def _targets(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+    for tensor in tensors:
+        tensor._current()
+        if not tensor._requires_grad:
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+    return tensors
 
 
 def backward(
@@ -290,6 +307,8 @@ def backward(
     grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    grad_variables: Tensor | Sequence[Tensor | None] | None = None,
+    inputs: Tensor | Sequence[Tensor] | None = None,
 ) -> None:
     """Accumulate the gradients of `tensors` into the `grad` of the leaves they depend on.
 
@@ -299,41 +318,72 @@ def backward(
             single-element ones.
         retain_graph: keep the saved values for another backward pass. Default: `create_graph`.
         create_graph: record the backward pass too, so that the gradients can be differentiated.
+        grad_variables: the old name of `grad_tensors`.
+        inputs: accumulate into the `grad` of these tensors only, which need not be leaves.
 
     Raises:
         RuntimeError: an output needs no gradient, is not a scalar and has no gradient given, shapes
-            differ, the saved values were freed already, or one was changed in place.
+            differ, the saved values were freed already, one was changed in place, or `inputs` is
+            empty.
     """
-    outputs = _as_tuple(tensors)
-    gradients = _as_tuple(grad_tensors) if grad_tensors is not None else (None,) * len(outputs)
-    if len(gradients) != len(outputs):
-        raise RuntimeError(f"got {len(outputs)} tensors and {len(gradients)} gradients")
+    if grad_variables is not None:
+        if grad_tensors is not None:
+            raise RuntimeError(
+                "`grad_tensors` and `grad_variables` (deprecated) arguments both passed to "
+                "`backward()`. Please only use `grad_tensors`."
+            )
+        grad_tensors = grad_variables
+    outputs = as_tuple(tensors)
+    gradients = _initial(grad_tensors, outputs)
+    targets = None if inputs is None else _targets(as_tuple(inputs))
+    if targets is not None and not targets:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     with _recording(create_graph):
-        sweep = Sweep(create_graph, None)
+        sweep = Sweep(create_graph, targets)
         roots = _start(sweep, outputs, gradients)
         sweep.run(roots, create_graph if retain_graph is None else retain_graph)
         given = {id(g._handle) for g in gradients if g is not None}
         for leaf, gradient in sweep.leaves.values():
-            _accumulate(sweep, leaf, gradient, given)
+            if targets is None or id(leaf) in sweep.targets:  # type: ignore[operator]
+                _accumulate_leaf(sweep, leaf, gradient, given)
+        for target in {id(t): t for t in targets or ()}.values():
+            key = _key(target)
+            if key in sweep.reached and not target.retains_grad:
+                _accumulate(sweep, target, sweep.reached[key], given)
 
 
-def _accumulate(sweep: Sweep, leaf: Tensor, gradient: Any, given: set[int]) -> None:
-    """Add a gradient to `leaf.grad`; the first one becomes it."""
-    from braze.tensors import wrap
-
+def _accumulate_leaf(sweep: Sweep, leaf: Tensor, gradient: Any, given: set[int]) -> None:
+    """Add a gradient to `leaf.grad`, with the leaf's hooks before and after."""
     hooks = getattr(leaf, "_hooks", None)
     if hooks:
-        gradient = sweep.hooked(hooks, gradient)
+        gradient = sweep.hooked(hooks.values(), gradient)
+    _accumulate(sweep, leaf, gradient, given)
+    hooks = getattr(leaf, "_post_hooks", None)
+    if hooks:
+        with user_code():
+            for hook in list(hooks.values()):
+                hook(leaf)
+
+
+def _accumulate(sweep: Sweep, tensor: Tensor, gradient: Any, given: set[int]) -> None:
+    """Add a gradient to `tensor.grad`; the first one becomes it.
+
+    Args:
+        given: ids of handles that other tensors hold already.
+    """
+    from braze.tensors import wrap
+
     if sweep.create_graph:
-        leaf.grad = gradient.tensor if leaf.grad is None else leaf.grad + gradient.tensor
-    elif leaf.grad is not None:
-        leaf.grad._replace(wrap(_HANDLES.add(leaf.grad._current(), gradient), None, 0))
+        before = tensor.grad
+        tensor.grad = gradient.tensor if before is None else before + gradient.tensor
+    elif tensor.grad is not None:
+        tensor.grad._replace(wrap(_HANDLES.add(tensor.grad._current(), gradient), None, 0))
     else:
         if id(gradient) in given or gradient.storage is not None:
             # Two tensors must not share memory unless one is a view of the other.
             gradient = _HANDLES.reshape(gradient, shape=gradient.type.shape)
         given.add(id(gradient))
-        leaf.grad = wrap(gradient, None, 0)
+        tensor.grad = wrap(gradient, None, 0)
 
 
 def grad(
@@ -342,20 +392,33 @@ def grad(
     grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    allow_unused: bool = False,
-) -> tuple[Tensor | None, ...]:
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
     """The gradients of `outputs` with respect to `inputs`, without touching any `grad`.
 
-    Args: as `backward`; `allow_unused` gives None for an input that the outputs do not depend on.
+    Args: as `backward`; `allow_unused` gives None for an input that the outputs do not depend on,
+        `materialize_grads` zeros.
 
     Raises:
-        RuntimeError: as `backward`, or an input is not used and `allow_unused` is False.
+        RuntimeError: as `backward`, or an input is not used and `allow_unused` is not set.
+        NotImplementedError: `is_grads_batched` is set.
+        ValueError: `materialize_grads` is set and `allow_unused` is False.
     """
-    sources, targets = _as_tuple(outputs), _as_tuple(inputs)
-    for target in targets:
-        if not target._requires_grad:
-            raise RuntimeError("One of the differentiated Tensors does not require grad")
-    gradients = _as_tuple(grad_outputs) if grad_outputs is not None else (None,) * len(sources)
+    if is_grads_batched:
+        raise NotImplementedError(
+            "grad: is_grads_batched is not supported; call grad once for each grad_outputs with "
+            "retain_graph=True"
+        )
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
+            "allow_unused=False."
+        )
+    allow_unused = allow_unused or materialize_grads
+    sources, targets = as_tuple(outputs), _targets(as_tuple(inputs))
+    gradients = _initial(grad_outputs, sources)
     with _recording(create_graph):
         sweep = Sweep(create_graph, targets)
         roots = _start(sweep, sources, gradients)
@@ -368,12 +431,14 @@ def grad(
                 value = sweep.leaves[key][1]
                 hooks = getattr(target, "_hooks", None)
                 if hooks:
-                    value = sweep.hooked(hooks, value)
+                    value = sweep.reached[key] = sweep.hooked(hooks.values(), value)
             if value is None and not allow_unused:
                 raise RuntimeError(
                     "One of the differentiated Tensors appears to not have been used in the graph. "
                     "Set allow_unused=True if this is the desired behavior."
                 )
+            if value is None and materialize_grads:
+                value = sweep.zeros(target._handle.type)
             found.append(None if value is None else sweep.to_tensor(value))
     return tuple(found)
 

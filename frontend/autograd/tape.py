@@ -7,16 +7,21 @@ the way by which every operation is made.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from braze.autograd.builders import Tracked
 from braze.capture import Call, State
 from braze.handle import STALE, Handle
+from braze.ir.graph import Location
 from braze.ir.op import Op
 from braze.ir.types import Shape, TensorType
+from braze.removable import HookTable, RemovableHandle
 from braze.sites import Site, location_of
 
 if TYPE_CHECKING:
+    from braze.autograd.engine import Sweep
     from braze.tensors import Tensor
 
 # Where an operand's gradient goes: (tape node, which of its results), or (leaf tensor, 0).
@@ -97,6 +102,32 @@ class Saving:
         return self.kept.index(value)
 
 
+class NodeHooks:
+    """What is called when the backward pass comes to a node; most nodes have none.
+
+    Attributes:
+        results: result index -> hooks on the gradient of that result, which may replace it.
+        retained: result index -> the tensor that keeps this gradient in `grad`.
+        before: hooks on all gradients that arrive.
+        after: hooks on all gradients that leave, and those that arrived.
+    """
+
+    __slots__ = ("after", "before", "results", "retained")
+
+    def __init__(self) -> None:
+        self.results: dict[int, HookTable] = {}
+        self.retained: dict[int, weakref.ref[Tensor]] = {}
+        self.before: HookTable = {}
+        self.after: HookTable = {}
+
+    def move_retained(self, tensor: Tensor, node: TapeNode, index: int) -> None:
+        """Let a tensor that was changed in place retain the gradient of its new value."""
+        for old, reference in list(self.retained.items()):
+            if reference() is tensor:
+                del self.retained[old]
+                node.own_hooks().retained[index] = reference
+
+
 class TapeNode:
     """One recorded operation; a tensor's `grad_fn`.
 
@@ -104,13 +135,16 @@ class TapeNode:
         state: the captured step: operation, types of operands and results.
         saving: what is kept and how the gradients are computed.
         edges: for each operand, where its gradient goes (None: it needs none).
-        values: the kept values in the order of `saving.kept`; None once freed.
+        values: the kept values in the order of `saving.kept`; None once freed. Something with a
+            method `restore` where they are to be computed again, see `braze.utils.checkpoint`.
         site: the user's line, for error messages and for the operations of the backward pass.
-        hooks: functions applied to the gradient of a result before it is used: result index ->
-            functions.
+        hooks: None, or what to call.
     """
 
-    __slots__ = ("edges", "hooks", "saving", "site", "state", "values")
+    __slots__ = ("__weakref__", "_metadata", "edges", "hooks", "saving", "site", "state", "values")
+
+    values: Any
+    _metadata: dict[Any, Any]
 
     def __init__(
         self,
@@ -123,9 +157,9 @@ class TapeNode:
         self.state = state
         self.saving = saving
         self.edges = edges
-        self.values: list[Handle] | None = values
+        self.values = values
         self.site = site
-        self.hooks: dict[int, list[Callable[[Any], Any]]] | None = None
+        self.hooks: NodeHooks | None = None
 
     @property
     def call(self) -> Call:
@@ -134,6 +168,56 @@ class TapeNode:
         assert call is not None
         return call
 
+    @property
+    def types(self) -> Sequence[TensorType | None]:
+        """Types of the results; None for one that is no tensor."""
+        return self.state.types
+
+    @property
+    def location(self) -> Location:
+        """The user's line of the forward pass, and the layer."""
+        known = self.state.location
+        return location_of(self.site, known.scope if known is not None else "")
+
+    # The backward pass ----------------------------------------------------------------------------
+
+    def propagate(self, sweep: Sweep, upstream: list[Any]) -> list[tuple[int, Any]]:
+        """The gradients of the operands, as (position, gradient), from those of the results."""
+        builder = sweep.builder
+        if len(upstream) > 1:
+            upstream = [
+                builder.full(shape=t.shape, value=0.0, dtype=t.dtype)
+                if gradient is None and t.dtype.is_floating_point
+                else gradient
+                for gradient, t in zip(upstream, self.state.types, strict=True)
+            ]
+        values: Sequence[Any] = self.check()
+        if sweep.create_graph:
+            values = self._tracked(values)
+        found: list[tuple[int, Any]] = []
+        for step in self.saving.steps:
+            edge = self.edges[step.position]
+            if edge is None or not sweep.wants(edge):
+                continue
+            arguments = [
+                values[what] if kind == SAVED else what if kind == KNOWN else upstream[what]
+                for kind, what in step.arguments
+            ]
+            gradient = step.rule(builder, *arguments)
+            if step.sum_to is not None and gradient.type.shape != step.sum_to:
+                gradient = builder.sum_to_shape(gradient, shape=step.sum_to)
+            found.append((step.position, gradient))
+        return found
+
+    def _tracked(self, values: Sequence[Handle]) -> list[Tracked]:
+        """Kept values as tensors that know where they came from."""
+        from braze.tensors import wrap, wrap_at
+
+        return [
+            Tracked(wrap(handle, self, at) if kind == "result" else wrap_at(handle, self.edges[at]))
+            for handle, (kind, at) in zip(values, self.saving.kept, strict=True)
+        ]
+
     def check(self) -> list[Handle]:
         """The kept values.
 
@@ -141,45 +225,121 @@ class TapeNode:
             RuntimeError: the tape was freed, or a value was changed in place since.
         """
         values = self.values
-        if values is None:
-            raise RuntimeError(
-                "Trying to backward through the graph a second time (or directly access saved "
-                "tensors after they "
-                "have already been freed). Saved intermediate values of the graph are freed when "
-                "you call .backward() "
-                "or autograd.grad(). Specify retain_graph=True if you need to backward through the "
-                "graph a second time."
-            )
-        for handle, (kind, position) in zip(values, self.saving.kept, strict=True):
+        if values.__class__ is not list:
+            values = self._restored()
+        for position, handle in enumerate(values):
             if handle.flags & STALE:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an "
-                    "inplace operation: "
-                    f"{handle.type}, {kind} {position} of [{self.call.op.name}] at "
+                    f"inplace operation: {handle.type}, {self._describe_kept(position)} at "
                     f"{location_of(self.site)}"
                 )
-        return values
+        return values  # type: ignore[no-any-return]
+
+    def _restored(self) -> list[Handle]:
+        if self.values is None:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time (or directly access saved "
+                "tensors after they have already been freed). Saved intermediate values of the "
+                "graph are freed when you call .backward() or autograd.grad(). Specify "
+                "retain_graph=True if you need to backward through the graph a second time or if "
+                f"you need to access saved tensors after calling backward. [{self.name()}] at "
+                f"{location_of(self.site)}"
+            )
+        self.values.restore()
+        assert self.values.__class__ is list
+        return self.values  # type: ignore[no-any-return]
+
+    def _describe_kept(self, position: int) -> str:
+        kind, at = self.saving.kept[position]
+        return f"{kind} {at} of [{self.call.op.name}]"
 
     def release(self) -> None:
-        """Free the kept values."""
-        self.values = None
+        """Free the kept values. Where there are none, another backward pass needs none."""
+        if self.values:
+            self.values = None
 
-    def name(self) -> str:
-        """As PyTorch names its backward nodes, e.g. ``AddBackward``."""
-        words = self.call.op.name.split("_")
-        return "".join(word.capitalize() for word in words) + "Backward"
+    # What users look at ---------------------------------------------------------------------------
+
+    def own_hooks(self) -> NodeHooks:
+        """The node's hooks, to add to."""
+        if self.hooks is None:
+            self.hooks = NodeHooks()
+        return self.hooks
+
+    def register_hook(self, fn: Callable[[Any, Any], Any]) -> RemovableHandle:
+        """Call `fn(grad_inputs, grad_outputs)`, two tuples, after the gradients of this operation
+        were computed; a tuple that it returns replaces the first."""
+        return RemovableHandle(self.own_hooks().after, fn)
+
+    def register_prehook(self, fn: Callable[[Any], Any]) -> RemovableHandle:
+        """Call `fn(grad_outputs)`, a tuple, before the gradients of this operation are computed; a
+        tuple that it returns replaces it."""
+        return RemovableHandle(self.own_hooks().before, fn)
 
     @property
-    def next_functions(self) -> tuple[tuple[TapeNode | None, int], ...]:
-        """For each operand, the tape node that its gradient flows to (None for leaves and
-        constants)."""
+    def metadata(self) -> dict[Any, Any]:
+        """A dictionary for the user's own notes."""
+        try:
+            return self._metadata
+        except AttributeError:
+            self._metadata = {}
+            return self._metadata
+
+    def name(self) -> str:
+        """As PyTorch names its backward nodes, e.g. ``AddBackward0``."""
+        words = self.call.op.name.split("_")
+        return "".join(word.capitalize() for word in words) + "Backward0"
+
+    @property
+    def next_functions(self) -> tuple[tuple[TapeNode | AccumulateGrad | None, int], ...]:
+        """For each operand, where its gradient flows: a tape node and the number of its result, an
+        `AccumulateGrad` for a leaf, None for a constant."""
         return tuple(
-            (edge[0], edge[1]) if edge and isinstance(edge[0], TapeNode) else (None, 0)
+            (None, 0)
+            if edge is None
+            else (edge[0], edge[1])
+            if isinstance(edge[0], TapeNode)
+            else (AccumulateGrad(edge[0]), 0)
             for edge in self.edges
         )
 
     def __repr__(self) -> str:
         return f"<{self.name()}>"
+
+
+class AccumulateGrad:
+    """Stands for a leaf in `next_functions`: the end of a path, where gradients add up.
+
+    Attributes:
+        variable: the leaf.
+    """
+
+    next_functions: tuple[Any, ...] = ()
+
+    def __init__(self, variable: Tensor) -> None:
+        self.variable = variable
+
+    def name(self) -> str:
+        """Its name."""
+        return "AccumulateGrad"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AccumulateGrad) and other.variable is self.variable
+
+    def __hash__(self) -> int:
+        return hash((AccumulateGrad, id(self.variable)))
+
+    def __repr__(self) -> str:
+        return "<AccumulateGrad>"
+
+
+def edge_of(tensor: Tensor) -> Edge | None:
+    """Where the gradient of a tensor goes; None if it needs none."""
+    if not tensor._requires_grad:
+        return None
+    node = tensor._node
+    return (tensor, 0) if node is None else (node, tensor._index)
 
 
 def record(tensors: Sequence[Tensor], operands: Sequence[Handle], results: Any) -> TapeNode | None:
@@ -198,13 +358,7 @@ def record(tensors: Sequence[Tensor], operands: Sequence[Handle], results: Any) 
         saving = state.savings[needs] = Saving(state, needs)
     if not saving.steps:
         return None
-    edges: list[Edge | None] = []
-    for tensor in tensors:
-        if tensor._requires_grad:
-            node = tensor._node
-            edges.append((tensor, 0) if node is None else (node, tensor._index))
-        else:
-            edges.append(None)
+    edges = [edge_of(tensor) for tensor in tensors]
     values = []
     for kind, position in saving.kept:
         if kind == "operand":

@@ -23,7 +23,8 @@ from braze.functions.methods import zero_
 from braze.functions.promotion import cast, scalar
 from braze.handle import BUFFER
 from braze.ir.dtypes import f64
-from braze.nn.modules.hooks import HookHandle, HookTable
+from braze.removable import HookTable
+from braze.removable import RemovableHandle as HookHandle
 from braze.tensors import Tensor, from_array
 
 Group = dict[str, Any]

@@ -1,5 +1,6 @@
-"""Utilities around training: `braze.utils.data` loads data, `braze.utils.dlpack` shares memory."""
+"""Utilities around training: `data` loads data, `checkpoint` trades computation for memory,
+`dlpack` shares memory with other libraries."""
 
-from braze.utils import data, dlpack
+from braze.utils import checkpoint, data, dlpack, hooks
 
-__all__ = ["data", "dlpack"]
+__all__ = ["checkpoint", "data", "dlpack", "hooks"]

@@ -151,6 +151,15 @@ def test_index_errors_name_the_line_of_this_call():
         (picked + 1.0).tolist()
 
 
+def test_index_errors_name_the_line_where_inputs_were_computed_before():
+    computed = [braze.ones(4) * float(i) for i in range(12)]
+    braze.sync()
+    total = braze.stack(computed).sum(0)
+    picked = total[braze.tensor([9])]  # the line to name
+    with pytest.raises(IndexError, match="the line to name"):
+        picked.tolist()
+
+
 def test_values_cross_threads():
     x = braze.ones(3) * 2.0
     seen = []

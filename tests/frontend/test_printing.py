@@ -37,7 +37,7 @@ TEXTS = [
     (lambda: braze.ones(1, requires_grad=True), "tensor([1.], requires_grad=True)"),
     (
         lambda: braze.ones(1, requires_grad=True) * 2,
-        "tensor([2.], grad_fn=<MulBackward>)",
+        "tensor([2.], grad_fn=<MulBackward0>)",
     ),
     (lambda: braze.tensor([[1.0, -2.0], [3.0, 4.25]]),
      "tensor([[ 1.0000, -2.0000],\n        [ 3.0000,  4.2500]])"),

@@ -7,7 +7,6 @@ this call of the module.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,40 +14,14 @@ from braze.autograd.tape import TapeNode
 from braze.capture import tracer
 from braze.functions.movement import cat, clone, reshape, slice_dimension
 from braze.functions.promotion import cast
+from braze.removable import RemovableHandle
 from braze.tensors import Tensor
 
 if TYPE_CHECKING:
     from braze.nn.modules.module import Module
 
 Gradients = tuple[Tensor | None, ...]
-HookTable = dict[int, Any]
-
-_numbers = itertools.count()
-
-
-class HookHandle:
-    """Takes a hook off again, with `remove()` or at the end of a `with` block."""
-
-    def __init__(self, table: HookTable, hook: Any, first: bool = False) -> None:
-        self.id = next(_numbers)
-        self._table = table
-        if first:
-            others = dict(table)
-            table.clear()
-            table[self.id] = hook
-            table.update(others)
-        else:
-            table[self.id] = hook
-
-    def remove(self) -> None:
-        """Take the hook off; a second call does nothing."""
-        self._table.pop(self.id, None)
-
-    def __enter__(self) -> HookHandle:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
+HookHandle = RemovableHandle
 
 
 class ForwardHook:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from braze.nn.modules import state
-from braze.nn.modules.hooks import ForwardHook, HookHandle, HookTable, call_with_hooks
+from braze.nn.modules.hooks import ForwardHook, HookHandle, call_with_hooks
 from braze.nn.modules.tree import ModuleTree
 from braze.nn.parameter import Parameter, mark_buffer
+from braze.removable import HookTable
 from braze.tensors import Tensor
 
 
@@ -136,6 +137,13 @@ class Module(ModuleTree):
         that nothing used counts as zero.
         """
         return HookHandle(self._backward_hooks, hook, prepend)
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """As `register_full_backward_hook`, under the name that PyTorch deprecates.
+
+        There it sees the gradients of the module's last operation only; here those of the module.
+        """
+        return HookHandle(self._backward_hooks, hook)
 
     # Attributes -----------------------------------------------------------------------------------
 

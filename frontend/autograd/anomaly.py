@@ -1,0 +1,112 @@
+"""Anomaly detection: find the operation whose gradient is the first NaN of a backward pass.
+
+While it is on, every gradient is read as soon as it is computed, each of which is a sync point; so
+it is slow, and for finding errors only. While it is off, a backward pass looks once at a flag.
+"""
+
+from __future__ import annotations
+
+import linecache
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from braze.ir.dtypes import bf16
+
+if TYPE_CHECKING:
+    from braze.autograd.tape import TapeNode
+    from braze.tensors import Tensor
+
+
+class _Mode:
+    enabled = False
+    check_nan = True
+
+
+_mode = _Mode()
+
+
+def is_anomaly_enabled() -> bool:
+    """Whether anomaly detection is on."""
+    return _mode.enabled
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """Whether a NaN in the backward pass raises while anomaly detection is on."""
+    return _mode.check_nan
+
+
+class set_detect_anomaly:
+    """Switch anomaly detection on or off, for all threads; as a context manager it is undone at the
+    end.
+
+    Args:
+        mode: on or off.
+        check_nan: raise RuntimeError when the backward pass gives a NaN, with the operation and the
+            user's line of the forward pass.
+    """
+
+    def __init__(self, mode: bool, check_nan: bool = True) -> None:
+        self._before = (_mode.enabled, _mode.check_nan)
+        _mode.enabled, _mode.check_nan = bool(mode), bool(check_nan)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        _mode.enabled, _mode.check_nan = self._before
+
+
+class detect_anomaly:
+    """Find NaNs of the backward pass: ``with braze.autograd.detect_anomaly(): loss.backward()``.
+
+    Args:
+        check_nan: as `set_detect_anomaly`.
+    """
+
+    def __init__(self, check_nan: bool = True) -> None:
+        self._check_nan = check_nan
+        self._before: list[tuple[bool, bool]] = []
+        warnings.warn(
+            "Anomaly Detection has been enabled. This mode will increase the runtime and should "
+            "only be enabled for debugging.",
+            stacklevel=2,
+        )
+
+    def __enter__(self) -> None:
+        self._before.append((_mode.enabled, _mode.check_nan))
+        _mode.enabled, _mode.check_nan = True, self._check_nan
+
+    def __exit__(self, *error: object) -> None:
+        _mode.enabled, _mode.check_nan = self._before.pop()
+
+
+def check() -> Callable[[TapeNode, Sequence[tuple[int, Tensor]]], None] | None:
+    """What to call with each node's gradients, or None while nothing is to be looked at."""
+    return _check_nan if _mode.enabled and _mode.check_nan else None
+
+
+def _check_nan(node: TapeNode, gradients: Sequence[tuple[int, Tensor]]) -> None:
+    for position, gradient in gradients:
+        if has_nan(gradient):
+            raise RuntimeError(
+                f"Function '{node.name()}' returned nan values in its {position}th output."
+                + _place(node)
+            )
+
+
+def has_nan(tensor: Tensor) -> bool:
+    """Whether an element is a NaN. A sync point."""
+    array: np.ndarray[Any, Any] = tensor._numpy()
+    return bool(np.isnan(array.astype(np.float32) if tensor.dtype is bf16 else array).any())
+
+
+def _place(node: TapeNode) -> str:
+    """The user's line of the forward pass, its text, and the layer."""
+    location = node.location
+    text = linecache.getline(location.file, location.line).strip()
+    place = f"\n  at {location.file}:{location.line}" + (f": {text}" if text else "")
+    place += " (of the forward pass)"
+    return place + (f"\n  in {location.scope}" if location.scope else "")

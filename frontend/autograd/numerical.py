@@ -1,0 +1,354 @@
+"""`gradcheck` and `gradgradcheck`: compare the gradients of the tape with finite differences."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import braze.functions  # noqa: F401  (first: it attaches the tensor methods)
+from braze.autograd.engine import grad
+from braze.capture import flush
+from braze.ir.dtypes import bf16, f64
+from braze.random import Generator, randn
+from braze.tensors import Tensor, from_array
+
+Array = np.ndarray[Any, Any]
+
+
+class GradcheckError(RuntimeError):
+    """The gradients are not those of the function."""
+
+
+def gradcheck(
+    func: Callable[..., Any],
+    inputs: Tensor | Sequence[Any],
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
+    check_forward_ad: bool = False,
+    check_backward_ad: bool = True,
+    fast_mode: bool = False,
+    masked: bool | None = None,
+) -> bool:
+    """Check the gradients of `func(*inputs)` against central differences.
+
+    Args:
+        func: gives a tensor or several; outputs that are not floating-point are left out.
+        inputs: tensors are checked if they require a gradient; they should be float64. Other
+            objects are passed on. The tensors' memory is changed for each difference, and restored.
+        eps: half of the step.
+        atol, rtol: an element may differ by ``atol + rtol * abs(numerical)``.
+        raise_exception: whether to raise or to return False where the gradients are wrong.
+        nondet_tol: how much two backward passes may differ from each other.
+        check_undefined_grad: accepted. The Jacobian of each output is found with no gradient for
+            the others, so that functions of several outputs are checked for it anyway.
+        check_grad_dtypes: the gradients must have the dtypes of the inputs.
+        fast_mode: compare one random projection of the Jacobian instead of all of it.
+        check_backward_ad: False checks nothing.
+        check_batched_grad, check_forward_ad, check_batched_forward_grad, masked: accepted where
+            False or None: there is no forward mode, no batched backward pass, no sparse tensor.
+
+    Raises:
+        GradcheckError: a RuntimeError with the numerical and the analytical Jacobian.
+        ValueError: no input requires a gradient.
+        NotImplementedError: one of the checks above that there is not.
+
+    Example:
+        >>> import braze
+        >>> x = braze.ones(3, dtype=braze.float64, requires_grad=True)
+        >>> gradcheck(braze.sin, x)
+        True
+    """
+    for name, asked in (
+        ("check_batched_grad", check_batched_grad),
+        ("check_batched_forward_grad", check_batched_forward_grad),
+        ("check_forward_ad", check_forward_ad),
+        ("masked", masked),
+    ):
+        if asked:
+            raise NotImplementedError(f"gradcheck: {name}=True is not supported")
+    arguments = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
+    if not check_backward_ad:
+        return True
+    check = _Check(func, arguments, eps, atol, rtol, nondet_tol, check_grad_dtypes)
+    try:
+        check.run(fast_mode)
+    except GradcheckError:
+        if raise_exception:
+            raise
+        return False
+    return True
+
+
+def gradgradcheck(
+    func: Callable[..., Any],
+    inputs: Tensor | Sequence[Any],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    gen_non_contig_grad_outputs: bool = False,
+    raise_exception: bool = True,
+    nondet_tol: float = 0.0,
+    check_undefined_grad: bool = True,
+    check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False,
+    check_fwd_over_rev: bool = False,
+    check_rev_over_rev: bool = True,
+    fast_mode: bool = False,
+    masked: bool = False,
+) -> bool:
+    """Check the derivatives of the gradients of `func(*inputs)`, with respect to the inputs and to
+    the gradients of the outputs.
+
+    Args:
+        grad_outputs: gradients of the outputs at which to check; random ones by default.
+        gen_non_contig_grad_outputs: accepted; every tensor is contiguous.
+        Others as `gradcheck`.
+
+    Raises: as `gradcheck`.
+    """
+    if check_fwd_over_rev:
+        raise NotImplementedError("gradgradcheck: check_fwd_over_rev=True is not supported")
+    if not check_rev_over_rev:
+        return True
+    arguments = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
+    count = len(arguments)
+    if grad_outputs is None:
+        generator = Generator().manual_seed(0)
+        given = tuple(
+            randn(out.shape, dtype=f64, generator=generator).to(out.dtype).requires_grad_()
+            for out in _differentiable(func(*arguments))
+        )
+    else:
+        several = isinstance(grad_outputs, (list, tuple))
+        given = tuple(grad_outputs) if several else (grad_outputs,)  # type: ignore[arg-type]
+
+    def first(*values: Any) -> tuple[Tensor, ...]:
+        own, upstream = values[:count], values[count:]
+        wanted = [x for x in own if isinstance(x, Tensor) and x.requires_grad]
+        outputs = _differentiable(func(*own))
+        found = grad(outputs, wanted, upstream, create_graph=True, allow_unused=True)
+        return tuple(g for g in found if g is not None)
+
+    return gradcheck(
+        first,
+        arguments + given,
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+        nondet_tol=nondet_tol,
+        check_undefined_grad=check_undefined_grad,
+        check_grad_dtypes=check_grad_dtypes,
+        check_batched_grad=check_batched_grad,
+        fast_mode=fast_mode,
+        masked=masked,
+    )
+
+
+class _Check:
+    """One check of one function at one point."""
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        eps: float,
+        atol: float,
+        rtol: float,
+        nondet_tol: float,
+        check_grad_dtypes: bool,
+    ) -> None:
+        self.func = func
+        self.arguments = arguments
+        self.eps, self.atol, self.rtol = eps, atol, rtol
+        self.nondet_tol = nondet_tol
+        self.check_grad_dtypes = check_grad_dtypes
+        self.wanted = [x for x in arguments if isinstance(x, Tensor) and x.requires_grad]
+        if not self.wanted:
+            raise ValueError(
+                "gradcheck expects at least one input tensor to require gradient, but none of them "
+                "have requires_grad=True."
+            )
+        for position, x in enumerate(arguments):
+            if isinstance(x, Tensor) and x.requires_grad and x.dtype is not f64:
+                warnings.warn(
+                    f"Input #{position} requires gradient and is not a double precision floating "
+                    "point. This check will likely fail if all the inputs are not of double "
+                    "precision floating point.",
+                    stacklevel=4,
+                )
+
+    def run(self, fast: bool) -> None:
+        outputs = _differentiable(self.func(*self.arguments))
+        tracked = [output for output in outputs if output.requires_grad]
+        for position, output in enumerate(outputs):
+            if not output.requires_grad:
+                self._constant(position)
+        for position, output in enumerate(outputs):
+            if not output.requires_grad:
+                continue
+            if fast:
+                self._projection(position, output)
+            else:
+                self._jacobians(position, output)
+        if tracked:
+            self._zero(tracked)
+
+    # Numerical ------------------------------------------------------------------------------------
+
+    def _value(self, position: int) -> Array:
+        """An output for the inputs as they are in memory now."""
+        output = _differentiable(self.func(*self.arguments))[position]
+        return _array(output).astype(np.float64).reshape(-1)
+
+    def _difference(self, position: int, x: Tensor, direction: Array) -> Array:
+        """The output's derivative in a direction of one input's."""
+        flush()  # what was captured reads the memory that is changed here
+        memory = x._numpy()
+        before = memory.copy()
+        try:
+            with np.errstate(all="ignore"):
+                np.copyto(memory, before + self.eps * direction, casting="unsafe")
+                above = self._value(position)
+                np.copyto(memory, before - self.eps * direction, casting="unsafe")
+                below = self._value(position)
+        finally:
+            flush()
+            np.copyto(memory, before)
+        difference: Array = (above - below) / (2 * self.eps)
+        return difference
+
+    def _numerical(self, position: int, x: Tensor, size: int) -> Array:
+        """The Jacobian: a row for each element of the input."""
+        jacobian = np.zeros((x.numel(), size))
+        for at in range(x.numel()):
+            direction = np.zeros(x.numel())
+            direction[at] = 1.0
+            jacobian[at] = self._difference(position, x, direction.reshape(x.shape))
+        return jacobian
+
+    def _constant(self, position: int) -> None:
+        for x in self.wanted:
+            size = _differentiable(self.func(*self.arguments))[position].numel()
+            if np.abs(self._numerical(position, x, size)).max(initial=0.0) > self.atol:
+                raise GradcheckError("Numerical gradient for function expected to be zero")
+
+    # Analytical -----------------------------------------------------------------------------------
+
+    def _pass(self, output: Tensor, upstream: Array) -> list[Array]:
+        """One backward pass: the gradient of each input, flat."""
+        weights = from_array(np.array(upstream.reshape(output.shape))).to(output.dtype)
+        found = grad(output, self.wanted, weights, retain_graph=True, allow_unused=True)
+        flat: list[Array] = []
+        for x, gradient in zip(self.wanted, found, strict=True):
+            if gradient is None:
+                flat.append(np.zeros(x.numel()))
+                continue
+            if self.check_grad_dtypes and gradient.dtype is not x.dtype:
+                raise GradcheckError("Gradient has dtype mismatch")
+            if gradient.shape != x.shape:
+                raise GradcheckError("Analytical gradient has incorrect size")
+            flat.append(_array(gradient).astype(np.float64).reshape(-1))
+        return flat
+
+    def _analytical(self, output: Tensor) -> list[Array]:
+        """The Jacobian of each input: a column for each element of the output."""
+        columns = []
+        for at in range(output.numel()):
+            upstream = np.zeros(output.numel())
+            upstream[at] = 1.0
+            columns.append(self._pass(output, upstream))
+        if not columns:
+            return [np.zeros((x.numel(), 0)) for x in self.wanted]
+        return [np.stack(rows, axis=1) for rows in zip(*columns, strict=True)]
+
+    # Comparisons ----------------------------------------------------------------------------------
+
+    def _jacobians(self, position: int, output: Tensor) -> None:
+        analytical = self._analytical(output)
+        again = self._analytical(output)
+        for number, (x, found, repeated) in enumerate(
+            zip(self.wanted, analytical, again, strict=True)
+        ):
+            numerical = self._numerical(position, x, output.numel())
+            self._compare(position, number, numerical, found)
+            self._repeatable(found, repeated)
+
+    def _projection(self, position: int, output: Tensor) -> None:
+        generator = np.random.default_rng(position)
+        upstream = generator.uniform(0.5, 1.5, output.numel())
+        found, again = self._pass(output, upstream), self._pass(output, upstream)
+        for number, (x, gradient, repeated) in enumerate(
+            zip(self.wanted, found, again, strict=True)
+        ):
+            self._repeatable(gradient, repeated)
+            direction = generator.standard_normal(x.numel())
+            direction /= max(float(np.linalg.norm(direction)), 1e-12)
+            slope = self._difference(position, x, direction.reshape(x.shape))
+            self._compare(
+                position, number, np.array([upstream @ slope]), np.array([gradient @ direction])
+            )
+
+    def _compare(self, position: int, number: int, numerical: Array, analytical: Array) -> None:
+        close = np.isclose(analytical, numerical, rtol=self.rtol, atol=self.atol, equal_nan=True)
+        if not close.all():
+            raise GradcheckError(
+                f"Jacobian mismatch for output {position} with respect to input {number},\n"
+                f"numerical:{from_array(numerical)!r}\nanalytical:{from_array(analytical)!r}\n"
+            )
+
+    def _repeatable(self, found: Array, again: Array) -> None:
+        worst = np.abs(found - again).max(initial=0.0)
+        if worst > self.nondet_tol:
+            raise GradcheckError(
+                "Backward is not reentrant, i.e., running backward with same input and grad_output "
+                "multiple times gives different values, although analytical gradient matches "
+                f"numerical gradient. The tolerance for nondeterminism was {self.nondet_tol}."
+            )
+
+    def _zero(self, outputs: Sequence[Tensor]) -> None:
+        """No gradient comes out where none goes in."""
+        zeros = [from_array(np.zeros(o.shape)).to(o.dtype) for o in outputs]
+        found = grad(outputs, self.wanted, zeros, retain_graph=True, allow_unused=True)
+        for x, gradient in zip(self.wanted, found, strict=True):
+            if gradient is None:
+                continue
+            if (_array(gradient) != 0).any():
+                raise GradcheckError("backward not multiplied by grad_output")
+            if gradient.shape != x.shape:
+                raise GradcheckError("grad is incorrect size")
+
+
+def _differentiable(result: Any) -> tuple[Tensor, ...]:
+    """The floating-point tensors among what a function returned."""
+
+    def walk(value: Any) -> Iterator[Tensor]:
+        if isinstance(value, Tensor):
+            if value.dtype.is_floating_point:
+                yield value
+        elif isinstance(value, (tuple, list)):
+            for item in value:
+                yield from walk(item)
+
+    found = tuple(walk(result))
+    if not found:
+        raise ValueError("gradcheck expects a function that gives a floating-point tensor")
+    return found
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor._numpy()
+    return array.astype(np.float32) if tensor.dtype is bf16 else array

@@ -1,0 +1,47 @@
+"""Who looks on while graphs run: a profiler, or nobody.
+
+In: `observing.observer`, set and taken off by the front end.  Out: calls of its methods. With
+nobody looking, a run of a graph costs one look at the attribute.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from braze.ir.graph import Graph, Node
+    from braze.runtime.executable import Sites
+
+Work = Literal["compile", "load", "native", "interpret"]
+
+
+class Observer(Protocol):
+    """What is told about each graph. Times are those of `time.perf_counter`.
+
+    Attributes:
+        per_operation: graphs are to be interpreted, so that each operation can be timed.
+    """
+
+    per_operation: bool
+
+    def worked(
+        self, work: Work, graph: Graph, sites: Sites | None, start: float, end: float
+    ) -> None:
+        """A graph was compiled, loaded from the disk, or run."""
+
+    def operated(
+        self, node: Node, position: int, sites: Sites | None, start: float, end: float
+    ) -> None:
+        """An operation of a graph was interpreted."""
+
+
+class Observing:
+    """Holds the observer of all threads."""
+
+    __slots__ = ("observer",)
+
+    def __init__(self) -> None:
+        self.observer: Observer | None = None
+
+
+observing = Observing()
