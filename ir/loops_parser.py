@@ -10,46 +10,37 @@ from __future__ import annotations
 import re
 from typing import get_args
 
-from braze.ir.dtypes import DType, bool_, f32, i64
-from braze.ir.errors import BrazeError, ParseError
+from braze.ir.dtypes import i64
 from braze.ir.graph import Location
-from braze.ir.index import Atom, DataIndex, FloorDiv, Index, LoopVar, Mod
+from braze.ir.index import LoopVar
 from braze.ir.loops import (
     Access,
     Accumulator,
-    Apply,
-    Bound,
     Buffer,
     Carried,
     Check,
     CheckSite,
     Combine,
-    Const,
     Contraction,
     Expr,
     HostArray,
     HostCall,
-    InBounds,
-    IndexValue,
     Kernel,
-    Load,
     Loop,
     LoopKind,
     Nest,
-    Philox,
     Placement,
     Program,
     Reduce,
-    Ref,
     Running,
     Scan,
     Sort,
     Statement,
     Store,
 )
+from braze.ir.loops_expressions_parser import LET, ExpressionParser, buffer_name
 from braze.ir.op import op_named
 from braze.ir.parser import (
-    NUMBER,
     VALUE,
     Scanner,
     parse_attributes,
@@ -59,9 +50,7 @@ from braze.ir.parser import (
     parse_type,
 )
 from braze.ir.printer import NAME
-from braze.ir.types import tensor_type
 
-LET = re.compile(r"\$\d+")
 COMMENT = re.compile(r"[ \t\r\n]*#[ ]?([^\n]*)")
 KINDS: tuple[LoopKind, ...] = get_args(LoopKind)
 COMBINES: tuple[Combine, ...] = get_args(Combine)
@@ -108,7 +97,7 @@ def _program(scanner: Scanner) -> Program:
     scanner.expect(")")
     scanner.expect("{")
     while scanner.accept("place"):
-        buffer = _buffer_name(scanner)
+        buffer = buffer_name(scanner)
         if scanner.accept("arena"):
             program.placements[buffer] = Placement("arena", offset=scanner.integer())
         elif scanner.accept("input"):
@@ -130,32 +119,8 @@ def _program(scanner: Scanner) -> Program:
     return program
 
 
-def _buffer_name(scanner: Scanner) -> str:
-    """A buffer's name after `%`: digits, a plain name or a quoted one."""
-    scanner.skip()
-    start = scanner.position
-    token = scanner.take(VALUE, "a buffer")
-    if token.startswith('%"'):
-        scanner.position = start
-        return parse_name(scanner, "%")
-    return token[1:]
-
-
-class _Parser:
-    """Reads one kernel.
-
-    Attributes:
-        buffers, variables, names, lets: what may be referred to at this place.
-        loads: the loads of the statement being read, by their text.
-    """
-
-    def __init__(self, scanner: Scanner) -> None:
-        self.scanner = scanner
-        self.buffers: dict[str, Buffer] = {}
-        self.variables: dict[str, LoopVar] = {}
-        self.names: dict[str, DType] = {}
-        self.lets: dict[str, Expr] = {}
-        self.loads: dict[str, Load] = {}
+class _Parser(ExpressionParser):
+    """Reads one kernel."""
 
     # Kernels --------------------------------------------------------------------------------------
 
@@ -189,7 +154,7 @@ class _Parser:
         scanner = self.scanner
         scanner.skip()
         start = scanner.position
-        name = _buffer_name(scanner)
+        name = buffer_name(scanner)
         if name in self.buffers:
             scanner.fail(f"buffer {name} is declared twice", start)
         scanner.expect(":")
@@ -349,15 +314,6 @@ class _Parser:
             strides[atom] += factor
         return Access(buffer, tuple(strides.values()), offset)
 
-    def buffer_used(self) -> Buffer:
-        scanner = self.scanner
-        scanner.skip()
-        start = scanner.position
-        name = _buffer_name(scanner)
-        if name not in self.buffers:
-            scanner.fail(f"no buffer is called {name}", start)
-        return self.buffers[name]
-
     # Statements -----------------------------------------------------------------------------------
 
     def block(self) -> list[Statement]:
@@ -494,15 +450,6 @@ class _Parser:
             self.variables = variables
         return Carried(name, combine, values, position, starts)
 
-    def expressions(self) -> tuple[Expr, ...]:
-        """Expressions up to and with the closing parenthesis."""
-        found: list[Expr] = []
-        while not self.scanner.accept(")"):
-            if found:
-                self.scanner.expect(",")
-            found.append(self.expr())
-        return tuple(found)
-
     def accumulator(self) -> Accumulator:
         scanner = self.scanner
         name = scanner.take(NAME, "a name or '}'")
@@ -515,158 +462,3 @@ class _Parser:
                 position = self.index() if scanner.accept("at") else None
                 return Accumulator(name, combine, value, position)
         scanner.fail(f"expected one of {', '.join(COMBINES)}")
-
-    # Indices --------------------------------------------------------------------------------------
-
-    def element(self) -> tuple[Index, tuple[Bound, ...]]:
-        """What stands in an element's brackets."""
-        self.scanner.expect("[")
-        index = self.index()
-        guard = self.bounds() if self.scanner.accept("if") else ()
-        self.scanner.expect("]")
-        return index, guard
-
-    def bounds(self) -> tuple[Bound, ...]:
-        scanner = self.scanner
-        found: list[Bound] = []
-        while not found or scanner.accept("and"):
-            low = scanner.integer()
-            scanner.expect("<=")
-            index = self.index()
-            scanner.expect("<")
-            found.append(Bound(index, low, scanner.integer()))
-        return tuple(found)
-
-    def index(self) -> Index:
-        terms, constant = self.terms()
-        return Index(tuple(terms), constant)
-
-    def terms(self) -> tuple[list[tuple[Atom, int]], int]:
-        """The terms as they stand, and the sum of the constants."""
-        scanner = self.scanner
-        terms: list[tuple[Atom, int]] = []
-        constant = 0
-        sign = -1 if scanner.accept("-") else 1
-        while True:
-            if scanner.looking_at(NUMBER) and not scanner.looking_at(NAME):
-                factor = scanner.integer()
-                if scanner.accept("*"):
-                    terms.append((self.atom(), sign * factor))
-                else:
-                    constant += sign * factor
-            else:
-                terms.append((self.atom(), sign))
-            if scanner.accept("+"):
-                sign = 1
-            elif scanner.accept("-"):
-                sign = -1
-            else:
-                return terms, constant
-
-    def atom(self) -> Atom:
-        scanner = self.scanner
-        scanner.skip()
-        start = scanner.position
-        if scanner.accept("["):
-            value = self.expr()
-            scanner.expect("<")
-            extent = scanner.integer()
-            scanner.expect("]")
-            return DataIndex(value, extent)
-        if scanner.accept("("):
-            inner = self.index()
-            scanner.expect(")")
-            if scanner.accept("//"):
-                return FloorDiv(inner, scanner.integer())
-            scanner.expect("%")
-            return Mod(inner, scanner.integer())
-        name = scanner.take(NAME, "an index")
-        if name not in self.variables:
-            scanner.fail(f"no loop variable is called {name}", start)
-        return self.variables[name]
-
-    # Expressions ----------------------------------------------------------------------------------
-
-    def expr(self) -> Expr:
-        scanner = self.scanner
-        scanner.skip()
-        start = scanner.position
-        if scanner.looking_at(LET):
-            name = scanner.take(LET, "a name")
-            if name not in self.lets:
-                scanner.fail(f"{name} is not defined before this", start)
-            return self.lets[name]
-        if scanner.looking_at(VALUE):
-            return self.load()
-        for word, value in (("true", True), ("false", False)):
-            if scanner.accept(word):
-                return Const(value, bool_)
-        if scanner.looking_at(NUMBER):
-            return self.constant()
-        name = scanner.take(NAME, "an expression")
-        if not scanner.accept("("):
-            if name not in self.names:
-                scanner.fail(f"{name} is not defined before this", start)
-            return Ref(name, self.names[name])
-        return self.call(name, start)
-
-    def load(self) -> Load:
-        start = self.scanner.position
-        buffer = self.buffer_used()
-        index, guard = self.element()
-        load = Load(buffer, index, guard)
-        return self.loads.setdefault(self.scanner.text[start : self.scanner.position], load)
-
-    def constant(self) -> Const:
-        scanner = self.scanner
-        text = scanner.take(NUMBER, "a number")
-        is_integer = text.lstrip("+-").isdigit()
-        value = int(text) if is_integer else float(text)
-        if scanner.accept(":"):
-            return Const(value, parse_dtype(scanner))
-        return Const(value, i64 if is_integer else f32)
-
-    def call(self, name: str, start: int) -> Expr:
-        """What follows ``name(``."""
-        scanner = self.scanner
-        if name == "index":
-            index = self.index()
-            scanner.expect(")")
-            return IndexValue(index)
-        if name == "inside":
-            bounds = () if scanner.accept(")") else self.bounds()
-            if bounds:
-                scanner.expect(")")
-            return InBounds(bounds)
-        arguments: list[Expr] = []
-        while not scanner.accept(";") and not scanner.accept(")"):
-            if arguments:
-                scanner.expect(",")
-            arguments.append(self.expr())
-        after_semicolon = scanner.text[scanner.position - 1] == ";"
-        if name == "philox":
-            word = scanner.integer()
-            scanner.expect(")")
-            if len(arguments) != 2:
-                scanner.fail("philox takes a counter and a seed", start)
-            return Philox(word, *arguments)
-        dtype = parse_dtype(scanner) if after_semicolon else None
-        if after_semicolon:
-            scanner.expect(")")
-        return self.apply(name, tuple(arguments), dtype, start)
-
-    def apply(
-        self, name: str, arguments: tuple[Expr, ...], dtype: DType | None, start: int
-    ) -> Apply:
-        try:
-            op = op_named(name)
-            types = [tensor_type(argument.dtype) for argument in arguments]
-            attributes = {} if dtype is None else {"dtype": dtype}
-            (result,) = op.result_types(types, attributes)
-        except KeyError:
-            self.scanner.fail(f"no op is called {name!r}", start)
-        except (BrazeError, TypeError, ValueError) as error:
-            if isinstance(error, ParseError):
-                raise
-            self.scanner.fail(f"{name} does not take these arguments: {error}", start)
-        return Apply(op, arguments, result.dtype)
