@@ -45,9 +45,9 @@ class Tensor:
             `_handle` was derived from.
         _hooks, _post_hooks: set once a hook is registered on a leaf: those that get the gradient
             before it is accumulated, and those that get the tensor after.
-        _origin: None, or (once this tensor was made to look elsewhere in place, as by `t_`) what it
-            was before: earlier views still look into that.
-        _writes: how often the value was replaced in place; for views, their root counts.
+        _origin: set once this tensor was made to look elsewhere in place, as by `t_`: what it was
+            before, into which earlier views still look.
+        _writes: set once the value was replaced in place: how often; for views, their root counts.
         _node, _index: the tape node that made it and which of its results it is; None for a leaf.
     """
 
@@ -78,7 +78,7 @@ class Tensor:
     _grad: Tensor | None
     _hooks: HookTable
     _post_hooks: HookTable
-    _origin: Tensor | None
+    _origin: Tensor
     _writes: int
 
     if TYPE_CHECKING:  # what `braze.functions.methods` attaches
@@ -119,7 +119,7 @@ class Tensor:
         """The value, derived again if this is a view of something that has changed."""
         base = self._base
         if base is not None:
-            if base._origin is not None:
+            if hasattr(base, "_origin"):
                 base = self._base = base._origin
             handle = base._current()
             if handle is not self._seen or (handle.flags & EXPOSED and self._view is not None):
@@ -177,7 +177,7 @@ class Tensor:
             handle, old = new._handle, self._handle
             _take_memory(old, handle)
             self._handle = handle
-            self._writes += 1
+            self._writes = getattr(self, "_writes", 0) + 1
         if tracked and new._node is not None:
             if self._node is not None and self._node.hooks is not None:
                 self._node.hooks.move_retained(self, new._node, new._index)
@@ -480,8 +480,6 @@ def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
     tensor._base = None
     tensor._grad = None
     tensor._index = index
-    tensor._origin = None
-    tensor._writes = 0
     if node is not None and handle.type.dtype.is_floating_point:
         tensor._node = node
         tensor._requires_grad = True
@@ -531,7 +529,7 @@ def view_of(call: Call, base: Tensor) -> Tensor:
     view: Tensor = apply(call, base)
     if base._requires_grad and not tracer().grad_enabled:
         base = base.detach()  # the view stays off the tape when it is derived again
-    elif base._origin is not None:
+    elif hasattr(base, "_origin"):
         from braze.views import stand_in
 
         base = stand_in(base)

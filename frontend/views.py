@@ -28,7 +28,7 @@ SLOTS = ("_base", "_handle", "_index", "_node", "_requires_grad", "_seen", "_vie
 def base_of(tensor: Tensor) -> Tensor | None:
     """What a view looks into; None for a tensor that is no view."""
     base = tensor._base
-    if base is not None and base._origin is not None:
+    if base is not None and hasattr(base, "_origin"):
         base = tensor._base = base._origin
     return base
 
@@ -220,8 +220,7 @@ def stand_in(tensor: Tensor) -> Tensor:
     for name in SLOTS:
         if hasattr(tensor, name):
             setattr(twin, name, getattr(tensor, name))
-    twin._origin = None
-    twin._writes = tensor._writes
+    twin._writes = getattr(tensor, "_writes", 0)
     return twin
 
 
@@ -242,7 +241,7 @@ def redirect(tensor: Tensor, make: Any) -> Tensor:
     before._handle = tensor._current()
     became = make(before)
     assert became._base is not None
-    if tensor._origin is None:
+    if not hasattr(tensor, "_origin"):
         tensor._origin = before
     for name in ("_base", "_handle", "_seen", "_view"):
         setattr(tensor, name, getattr(became, name))

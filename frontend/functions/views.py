@@ -359,7 +359,7 @@ def _is_set_to(self: Tensor, tensor: Tensor) -> bool:
 
 def _version(self: Tensor) -> int:
     """How often the memory was written to in place."""
-    return root_of(self)._writes
+    return getattr(root_of(self), "_writes", 0)
 
 
 # Tensors that look elsewhere from now on ----------------------------------------------------------

@@ -39,7 +39,7 @@ def random_view(draw, array):
         return lambda x: x.permute(*order), lambda a: a.transpose(order)
     if kind == "slice":
         key = tuple(slice(draw(st.integers(0, n)), None, draw(st.integers(1, 2))) for n in shape)
-        return lambda x: x[key], lambda a: a[key]
+        return lambda x: x[key], lambda a: a[(*key, ...)]  # an array, also of no dimensions
     if kind == "select" and rank:
         d = draw(st.integers(0, rank - 1))
         if shape[d]:
