@@ -112,15 +112,12 @@ class Plan:
     """What a sync runs: a graph known to the runtime, and which captured operations its nodes
     are."""
 
-    __slots__ = ("entry", "inputs", "kept", "sizes")
+    __slots__ = ("entry", "kept", "sizes")
 
-    def __init__(
-        self, entry: engine.Entry, kept: list[int], sizes: list[int], inputs: int
-    ) -> None:
+    def __init__(self, entry: engine.Entry, kept: list[int], sizes: list[int]) -> None:
         self.entry = entry
         self.kept = kept
         self.sizes = sizes
-        self.inputs = inputs
 
 
 class Pending:
@@ -418,19 +415,20 @@ def _run(pending: Pending) -> None:
         plan = state.plans.get(tuple(key))
         if plan is None:
             plan = state.plans[tuple(key)] = _make_plan(pending, state, live, tier)
-        outputs: list[Any] = [
-            engine.Storage(size) if handle.home is None else handle.home.storage
-            for handle, size in zip(live, plan.sizes, strict=True)
-        ]
+        outputs = _outputs(plan, live)
         inputs: list[Any] = [handle.storage for handle in pending.inputs]
         kept = plan.kept
         plan.entry.run(inputs, outputs, lambda node: _location(handles, kept[node]))
     except BaseException as error:
         if not getattr(error, "graph_finished", False):
             pending.error = error
-            if isinstance(error, Exception):
-                _salvage(pending, live, state)
-            _take_back(live)
+            try:
+                if isinstance(error, Exception):
+                    _salvage(pending, live, state)
+            except Exception as other:
+                error.add_note(f"Nor could what was captured before it be computed: {other}")
+            finally:
+                _take_back(live)
             raise
         _hand_out(live, outputs)  # the results are there, so what was overwritten stays readable
         raise
@@ -438,6 +436,14 @@ def _run(pending: Pending) -> None:
         pending.handles = []
         pending.inputs = []
     _hand_out(live, outputs)
+
+
+def _outputs(plan: Plan, live: list[Handle]) -> list[Any]:
+    """The memory that a plan's results go to: fresh, or that of what they overwrite."""
+    return [
+        engine.Storage(size) if handle.home is None else handle.home.storage
+        for handle, size in zip(live, plan.sizes, strict=True)
+    ]
 
 
 def _hand_out(live: list[Handle], outputs: Sequence[Any]) -> None:
@@ -456,21 +462,18 @@ def _take_back(live: list[Handle]) -> None:
 
 def _salvage(pending: Pending, live: list[Handle], state: State) -> None:
     """After a failure: compute what was captured before anything that can fail."""
-    steps = [step for step in _steps(state) if step.call is not None and step.call.op.effect]
-    if not steps or steps[0].parent is None:
-        return
-    before = steps[0].parent
-    known = sum(_width(step) for step in _steps(before))
+    steps = _steps(state)
+    checks = (i for i, s in enumerate(steps) if s.call is not None and s.call.op.effect)
+    first = next(checks, 0)
+    known = sum(map(_width, steps[:first]))
     safe = [handle for handle in live if handle.slot < known]
     if not safe:
         return
-    plan = _make_plan(pending, before, safe, "interpret")
-    inputs: list[Any] = [handle.storage for handle in pending.inputs]
-    outputs: list[Any] = [
-        engine.Storage(size) if handle.home is None else handle.home.storage
-        for handle, size in zip(safe, plan.sizes, strict=True)
-    ]
-    plan.entry.run(inputs[: plan.inputs], outputs)
+    plan = _make_plan(pending, steps[first - 1], safe, "interpret")
+    count = sum(step.call is None for step in steps[:first])
+    inputs: list[Any] = [handle.storage for handle in pending.inputs[:count]]
+    outputs = _outputs(plan, safe)
+    plan.entry.run(inputs, outputs)
     _hand_out(safe, outputs)
 
 
@@ -491,7 +494,7 @@ def _make_plan(
         if home is not None and home.pending is pending:
             graph.aliases[i] = position[home.slot]
     entry = engine.prepare(graph, tier=tier)
-    return Plan(entry, kept, [handle.type.nbytes for handle in live], len(graph.inputs))
+    return Plan(entry, kept, [handle.type.nbytes for handle in live])
 
 
 def _steps(state: State) -> list[State]:

@@ -80,6 +80,22 @@ def test_what_was_captured_before_the_failure_is_computed(tier):
         after.item()
 
 
+def test_state_survives_when_nothing_else_can_be_computed(tier, monkeypatch):
+    net, optimizer = training()
+    step(net, optimizer, [0, 1, 2])
+    before = everything(net, optimizer)
+
+    def broken(*arguments):
+        raise ValueError("a second failure")
+
+    monkeypatch.setattr("braze.capture._salvage", broken)
+    with pytest.raises(IndexError, match="cross_entropy") as caught:
+        step(net, optimizer, [0, 1, 9])
+    assert "a second failure" in caught.value.__notes__[0]
+    for now, then in zip(everything(net, optimizer), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
 def test_an_interrupt_before_the_run_changes_nothing(monkeypatch):
     with braze.config.using(tier="compile"):
         net, optimizer = training()
