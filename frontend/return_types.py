@@ -54,3 +54,10 @@ class histogram(NamedTuple):
 
     hist: Tensor
     bin_edges: Tensor
+
+
+class aminmax(NamedTuple):
+    """What `aminmax` gives."""
+
+    min: Tensor
+    max: Tensor

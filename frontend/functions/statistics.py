@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
+from braze import return_types
 from braze.functions import reductions
 from braze.functions.pointwise import UNARY, sub, where
 from braze.functions.promotion import as_operands, cast, scalar
 from braze.functions.reductions import Dims
 from braze.ir.dtypes import DType, bool_, i64
 from braze.tensors import Tensor
-
-
-class MinMax(NamedTuple):
-    """What `aminmax` gives."""
-
-    min: Tensor
-    max: Tensor
 
 
 def std_mean(
@@ -51,9 +45,12 @@ def _with_mean(
     return first, reductions.mean(input, dims, keepdim)
 
 
-def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+def aminmax(
+    input: Tensor, *, dim: int | None = None, keepdim: bool = False
+) -> return_types.aminmax:
     """The minimum and the maximum, of everything or along a dimension."""
-    return MinMax(reductions.amin(input, dim, keepdim), reductions.amax(input, dim, keepdim))
+    low, high = (f(input, dim, keepdim) for f in (reductions.amin, reductions.amax))
+    return return_types.aminmax(low, high)
 
 
 def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
