@@ -7,6 +7,7 @@ from braze.runtime import compiler
 from braze.runtime.cache import Entry, prepare
 from braze.runtime.config import Tier, config
 from braze.runtime.cpu import host_target
+from braze.runtime.files import replacing
 from braze.runtime.observing import Work, observing
 from braze.runtime.package import load
 from braze.runtime.package_writer import write_package
@@ -26,6 +27,7 @@ __all__ = [
     "load",
     "observing",
     "prepare",
+    "replacing",
     "set_num_threads",
     "stages",
     "stats",

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from braze.runtime.environment import environment
+from braze.runtime.files import replacing
 
 MAGIC = b"BRAZECACHE1\n"
 SUFFIX = ".entry"
@@ -110,7 +110,8 @@ class DiskCache:
         try:
             # Code will be run from there, so nobody else may write to it.
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_atomically(self.path(key), data)
+            with replacing(self.path(key), _TEMPORARY_PREFIX) as file:
+                file.write(data)
             self._evict(self.path(key))
         except OSError as error:
             # One text for all failures, so that Python shows it once.
@@ -179,17 +180,3 @@ def _decode(data: bytes, key: str) -> tuple[dict[str, Any], tuple[bytes, ...]]:
         objects.append(data[start : start + size])
         start += size
     return header["facts"], tuple(objects)
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    unique = f"{os.getpid()}-{threading.get_ident()}-{time.time_ns()}"
-    temporary = path.with_name(_TEMPORARY_PREFIX + unique)
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -18,14 +18,13 @@ import json
 import mmap
 import os
 import re
-import threading
-import time
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from braze.ir.errors import BrazeError
+from braze.runtime.files import replacing
 
 FORMAT = 1
 MIMETYPE = b"application/x-braze-package"
@@ -55,25 +54,15 @@ def write_archive(path: Path, manifest: dict[str, Any], entries: Mapping[str, by
         offset = archive.fp.tell() - len(data)
         return {"offset": offset, "size": len(data), "sha256": sha256(data).hexdigest()}
 
-    unique = f".{path.name}.{os.getpid()}-{threading.get_ident()}-{time.time_ns()}"
-    temporary = path.with_name(unique)
-    try:
-        with open(temporary, "xb") as file:
-            with ZipFile(file, "w", ZIP_STORED) as archive:
-                add(archive, "mimetype", MIMETYPE)
-                places = {name: add(archive, name, data) for name, data in entries.items()}
-                text = json.dumps({**manifest, "entries": places}, indent=1).encode()
-                place = add(archive, MANIFEST, text)
-                archive.comment = (
-                    f"braze-package {FORMAT:04d} {place['offset']:016d} {place['size']:016d} "
-                    f"{place['sha256']}"
-                ).encode()
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file, ZipFile(file, "w", ZIP_STORED) as archive:
+        add(archive, "mimetype", MIMETYPE)
+        places = {name: add(archive, name, data) for name, data in entries.items()}
+        text = json.dumps({**manifest, "entries": places}, indent=1).encode()
+        place = add(archive, MANIFEST, text)
+        archive.comment = (
+            f"braze-package {FORMAT:04d} {place['offset']:016d} {place['size']:016d} "
+            f"{place['sha256']}"
+        ).encode()
 
 
 class Archive:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from braze import engine
 
 # Column of a table -> attribute by which it can be sorted.
 SORTABLE = ("cpu_time", "cpu_time_total", "self_cpu_time_total", "count", "key")
@@ -238,15 +239,8 @@ class EventList(list[Any]):
             OSError: it cannot be written.
         """
         text = json.dumps({"traceEvents": [_chrome(event) for event in self]})
-        target = Path(path)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text)
-            os.replace(name, target)
-        except BaseException:
-            os.unlink(name)
-            raise
+        with engine.replacing(Path(path)) as file:
+            file.write(text.encode())
 
     def __str__(self) -> str:
         return self.table()
