@@ -12,7 +12,7 @@ from typing import Literal
 import ml_dtypes
 import numpy as np
 
-Kind = Literal["bool", "uint", "int", "float"]
+Kind = Literal["bool", "uint", "int", "float", "complex"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,8 +36,13 @@ class DType:
 
     @property
     def is_complex(self) -> bool:
-        """False: there are no complex dtypes."""
-        return False
+        """True for the pairs of floats."""
+        return self.kind == "complex"
+
+    @property
+    def is_differentiable(self) -> bool:
+        """True for the dtypes that have gradients: floats and complex numbers."""
+        return self.kind in ("float", "complex")
 
     @property
     def is_integer(self) -> bool:
@@ -46,7 +51,17 @@ class DType:
 
     @property
     def is_signed(self) -> bool:
-        return self.kind in ("int", "float")
+        return self.kind in ("int", "float", "complex")
+
+    def to_real(self) -> DType:
+        """The dtype of the parts of a complex dtype; any other is its own."""
+        return _REAL.get(self, self)
+
+    def to_complex(self) -> DType:
+        """The complex dtype whose parts have this dtype's precision, at least single."""
+        if self.kind == "complex":
+            return self
+        return c128 if self is f64 else c64
 
     def __repr__(self) -> str:
         return f"braze.{self.public_name}"
@@ -66,11 +81,15 @@ f16 = DType("f16", "float16", "float", 16, np.dtype(np.float16))
 bf16 = DType("bf16", "bfloat16", "float", 16, np.dtype(ml_dtypes.bfloat16))
 f32 = DType("f32", "float32", "float", 32, np.dtype(np.float32))
 f64 = DType("f64", "float64", "float", 64, np.dtype(np.float64))
+c64 = DType("c64", "complex64", "complex", 64, np.dtype(np.complex64))
+c128 = DType("c128", "complex128", "complex", 128, np.dtype(np.complex128))
 
-ALL: tuple[DType, ...] = (bool_, u8, u32, i8, i16, i32, i64, f16, bf16, f32, f64)
+ALL: tuple[DType, ...] = (bool_, u8, u32, i8, i16, i32, i64, f16, bf16, f32, f64, c64, c128)
 FLOATS: tuple[DType, ...] = (f16, bf16, f32, f64)
+COMPLEX: tuple[DType, ...] = (c64, c128)
 INTEGERS: tuple[DType, ...] = (u8, u32, i8, i16, i32, i64)
 
+_REAL = {c64: f32, c128: f64}
 _BY_NAME = {dtype.name: dtype for dtype in ALL}
 _BY_NUMPY = {dtype.numpy: dtype for dtype in ALL}
 
@@ -88,7 +107,7 @@ def from_numpy(dtype: np.dtype) -> DType:
     """The dtype of a NumPy array's elements.
 
     Raises:
-        TypeError: NumPy's dtype has no counterpart (complex, strings, objects, ...).
+        TypeError: NumPy's dtype has no counterpart (strings, objects, ...).
     """
     found = _BY_NUMPY.get(np.dtype(dtype).newbyteorder("="))
     if found is None:
@@ -110,6 +129,9 @@ def promote(left: DType, right: DType) -> DType:
         return right
     if right.kind == "bool":
         return left
+    if left.is_complex or right.is_complex:
+        wide = f64 in (left.to_real(), right.to_real())
+        return c128 if wide else c64
     if left.is_floating_point != right.is_floating_point:
         return left if left.is_floating_point else right
     if left.is_floating_point:

@@ -19,6 +19,7 @@ from braze.ir.builder import Builder
 from braze.ir.errors import AttributeTypeError, BrazeError, DTypeError, ShapeError
 from braze.ir.graph import Graph, Location, Node, Value, types_of
 from braze.ir.op import AttributeValue, Op
+from braze.ir.parts import Pair, PartsBuilder
 from braze.ir.types import TensorType
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -144,10 +145,25 @@ def decomposition(op: Op, types: tuple[TensorType, ...], items: AttributeItems) 
     """
     if op.decompose is None:
         raise ValueError(f"op {op.name} has neither an evaluation nor a decomposition")
+    attributes = {name: value for name, _, value in items}
+    if any(t.dtype.is_complex for t in types):
+        return _decomposition_in_parts(op, types, attributes)
     b = Builder(op.name)
     operands = [b.input(t) for t in types]
-    results = op.decompose(b, *operands, **{name: value for name, _, value in items})
+    results = op.decompose(b, *operands, **attributes)
     return b.finish([results] if isinstance(results, Value) else list(results))
+
+
+def _decomposition_in_parts(
+    op: Op, types: tuple[TensorType, ...], attributes: dict[str, AttributeValue]
+) -> Graph:
+    """As `decomposition`, of an operation on complex operands."""
+    b = PartsBuilder(op.name)
+    inputs = [b.input(t) for t in types]
+    operands = [b.parted(x) if x.dtype.is_complex else x for x in inputs]
+    results = b.in_parts(op, operands, attributes)
+    listed = results if isinstance(results, tuple) else (results,)
+    return b.finish([b.joined(x) if isinstance(x, Pair) else x for x in listed])
 
 
 def _with_line(error: Exception, location: Location | None) -> NoReturn:

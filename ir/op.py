@@ -11,6 +11,10 @@ All rules take the operands by position and the attributes by keyword:
     evaluate(x, *, dims, keepdim)    -> ndarray or tuple       (x: ndarray)
     decompose(b, x, *, dims, keepdim)-> Value or tuple         (x: Value; b: Builder)
 
+What an operation means for complex operands is its `complex`: False, it refuses them; True, a
+primitive is applied to the real and to the imaginary part, a composite's decomposition holds for
+them too; or a rule on pairs of parts, as `decompose` (see `braze.ir.parts`).
+
 A gradient rule gives the gradient of ONE operand. It names what it needs, and so decides what the
 tape keeps alive: `g` (the gradient of the result, `g_<result>` where there are several), an operand
 or a result by its name (kept), `<operand>_type` (not kept, only its type), or an attribute. The one
@@ -18,17 +22,22 @@ rule of a variadic operand serves all its positions and may ask for `position` a
 (the types of all operands):
 
     gradients={"x": lambda b, g, y: b.mul(g, y), "y": lambda b, g, x: b.mul(g, x)}
+
+For complex operands a rule is the linear map of the differentials: with dL = Re(g dout) it gives the
+c for which dL = Re(c dx), so that the rules of analytic functions are those of real ones. What the
+user sees is conj(c), the direction of steepest ascent, as in PyTorch; `gradient_of` converts.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from braze.ir.dtypes import DType
-from braze.ir.errors import AttributeTypeError
+from braze.ir.errors import AttributeTypeError, DTypeError
 from braze.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -54,8 +63,12 @@ Category = Literal[
     "check",
     "host",
     "fusion",
+    "complex",
     "composite",
 ]
+
+# Of these, every operation moves elements as they are.
+_MOVES = ("movement", "gather")
 
 Rule = Callable[..., Any]
 
@@ -93,6 +106,7 @@ class Op:
         differentiable: False for operations whose results carry no gradient (comparisons, ...).
         domain: interval in which tests sample float operands.
         cost: rough number of instructions for one result element.
+        complex: what it means for complex operands; see the module's docstring.
         effect: must not be removed though nobody reads its results (`check`).
     """
 
@@ -108,6 +122,7 @@ class Op:
     differentiable: bool
     broadcasts: bool
     variadic: bool
+    complex: Rule | bool
     effect: bool
     domain: tuple[float, float]
     cost: int
@@ -202,6 +217,7 @@ def declare(
     results: str = "out",
     broadcasts: bool = False,
     variadic: bool = False,
+    complex: Rule | bool | None = None,
     effect: bool = False,
     domain: tuple[float, float] = (-2.0, 2.0),
     cost: int = 1,
@@ -213,6 +229,7 @@ def declare(
         operands: names, separated by spaces; a trailing `*` makes the last one variadic.
         results: the results' names, separated by spaces.
         gradients: operand name -> rule. An op that is differentiable must have at least one.
+        complex: by default True for what moves elements, False for all others.
 
     Raises:
         ValueError: the declaration is inconsistent, for example a gradient rule names something
@@ -237,6 +254,10 @@ def declare(
     unknown = set(rules) - set(operand_names)
     if unknown:
         raise ValueError(f"op {name}: gradients for unknown operands {sorted(unknown)}")
+    if complex is None:
+        complex = category in _MOVES
+    if complex is False:
+        infer = _without_complex(name, infer)
     op = Op(
         name=name,
         category=category,
@@ -250,6 +271,7 @@ def declare(
         differentiable=differentiable,
         broadcasts=broadcasts,
         variadic=variadic,
+        complex=complex,
         effect=effect,
         domain=domain,
         cost=cost,
@@ -257,6 +279,22 @@ def declare(
     )
     _TABLE[name] = op
     return op
+
+
+def _without_complex(
+    name: str, infer: Callable[..., tuple[TensorType, ...]]
+) -> Callable[..., tuple[TensorType, ...]]:
+    """The type rule of an operation that refuses complex operands."""
+
+    @functools.wraps(infer)
+    def rule(*types: TensorType, **attributes: Any) -> tuple[TensorType, ...]:
+        for t in types:
+            if t.dtype.kind == "complex":
+                given = ", ".join(map(str, types))
+                raise DTypeError(f"[{name}] not implemented for complex operands, given {given}")
+        return infer(*types, **attributes)
+
+    return rule
 
 
 def _gradient(
@@ -326,6 +364,7 @@ def gradient_of(
     gradient = op.gradient(position)
     if gradient is None:
         raise ValueError(f"op {op.name} has no gradient for {op.operand_name(position)}")
+    upstream = [g if g is None or g.type.dtype.kind != "complex" else b.conj(g) for g in upstream]
     arguments: dict[str, Any] = {}
     for name in gradient.names:
         if name == "g":
@@ -345,7 +384,21 @@ def gradient_of(
         else:
             arguments[name] = operand_types[op.operands.index(name.removesuffix("_type"))]
     result: Value = gradient.rule(b, **arguments)
-    wanted = operand_types[position].shape
-    if op.broadcasts and result.type.shape != wanted:
-        result = b.sum_to_shape(result, shape=wanted)
+    own = operand_types[position]
+    if op.broadcasts and result.type.shape != own.shape:
+        result = b.sum_to_shape(result, shape=own.shape)
+    if own.dtype.kind == "complex" or result.type.dtype.kind == "complex":
+        return _as_seen(b, result, own.dtype)
+    return result
+
+
+def _as_seen(b: Any, gradient: Value, dtype: DType) -> Value:
+    """A gradient rule's result as the user sees it: conjugated, real for a real operand."""
+    result: Value
+    if dtype.kind != "complex":
+        result = b.real(gradient)
+    elif gradient.type.dtype.kind != "complex":
+        result = b.cast(gradient, dtype=dtype)
+    else:
+        result = b.conj(gradient)
     return result

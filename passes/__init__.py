@@ -18,6 +18,7 @@ from braze.passes.plan_memory import MemoryPlan, plan_memory
 from braze.passes.schedule import schedule
 from braze.passes.share_pads import share_pads
 from braze.passes.simplify import simplify
+from braze.passes.split_complex import split_complex
 from braze.passes.split_reductions import split_reductions
 from braze.passes.split_scans import split_scans
 from braze.passes.waves import waves_of
@@ -75,6 +76,7 @@ class Report:
 
 
 PIPELINE: tuple[Pass, ...] = (
+    Pass("split_complex", lambda g, _: split_complex(g), "later passes know real dtypes only"),
     Pass("decompose", lambda g, _: decompose(g), "all later passes know primitives only"),
     Pass("cse", lambda g, _: cse(g), "gradient rules repeat what the forward pass computed"),
     Pass("simplify", lambda g, _: simplify(g), "constants and movements meet after decomposition"),

@@ -32,6 +32,7 @@ def _unary(
     evaluate: Rule | None = None,
     attributes: Mapping[str, AttributeKind] | None = None,
     infer: Any = None,
+    complex: Rule | bool = False,
 ) -> Op:
     return declare(
         name,
@@ -42,6 +43,7 @@ def _unary(
         decompose=decompose,
         attributes=attributes,
         gradients={"x": gradient},
+        complex=complex,
         doc=doc,
     )
 
@@ -88,6 +90,7 @@ sigmoid = _unary(
     lambda b, x: b.div(1.0, b.add(b.exp(b.neg(x)), 1.0)),
     lambda b, g, out: b.mul(g, b.mul(out, b.sub(1.0, out))),
     "1 / (1 + e ** -x).",
+    complex=True,
 )
 
 

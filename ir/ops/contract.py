@@ -14,6 +14,7 @@ import numpy as np
 
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
+from braze.ir.ops import complex_rules
 from braze.ir.ops.rules import common_device, common_dtype
 from braze.ir.types import TensorType, tensor_type
 
@@ -104,4 +105,5 @@ contract = declare(
         "y": lambda b, g, x, equation: _gradient(b, g, x, equation, 1),
     },
     doc="Sum of products over the letters that the result lacks; accumulates in f32 at least.",
+    complex=complex_rules.contract,
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 from braze.ir.dtypes import bool_
 from braze.ir.op import Op, Rule, declare
+from braze.ir.ops import complex_rules
 from braze.ir.ops.composite import as_dtype, polynomial
 from braze.ir.ops.rules import common_device, floating, same
 from braze.ir.types import TensorType, broadcast_shapes, tensor_type
@@ -24,6 +25,7 @@ def _unary(
     *,
     domain: tuple[float, float] = (-2.0, 2.0),
     infer: Any = None,
+    complex: Rule | bool = False,
 ) -> Op:
     return declare(
         name,
@@ -32,6 +34,7 @@ def _unary(
         infer=infer or floating(name),
         decompose=decompose,
         gradients={"x": gradient},
+        complex=complex,
         domain=domain,
         doc=doc,
     )
@@ -45,12 +48,14 @@ square = _unary(
     lambda b, g, x: b.mul(g, b.mul(x, 2.0)),
     "x * x.",
     infer=same("square"),
+    complex=True,
 )
 rsqrt = _unary(
     "rsqrt",
     lambda b, x: b.div(1.0, b.sqrt(x)),
     lambda b, g, out: b.mul(g, b.mul(b.mul(b.mul(out, out), out), -0.5)),
     "1 / sqrt(x).",
+    complex=True,
     domain=(0.1, 4.0),
 )
 reciprocal = _unary(
@@ -58,6 +63,7 @@ reciprocal = _unary(
     lambda b, x: b.div(1.0, x),
     lambda b, g, out: b.neg(b.mul(g, b.mul(out, out))),
     "1 / x.",
+    complex=True,
     domain=(0.5, 2.0),
 )
 exp2 = _unary(
@@ -65,6 +71,7 @@ exp2 = _unary(
     lambda b, x: b.pow(2.0, x),
     lambda b, g, out: b.mul(g, b.mul(out, math.log(2.0))),
     "2 ** x.",
+    complex=True,
 )
 
 
@@ -75,18 +82,21 @@ sinh = _unary(
     lambda b, x: b.mul(b.sub(b.expm1(x), b.expm1(b.neg(x))), 0.5),
     lambda b, g, x: b.mul(g, b.cosh(x)),
     "(e ** x - e ** -x) / 2.",
+    complex=complex_rules.sinh,
 )
 cosh = _unary(
     "cosh",
     lambda b, x: b.mul(b.add(b.exp(x), b.exp(b.neg(x))), 0.5),
     lambda b, g, x: b.mul(g, b.sinh(x)),
     "(e ** x + e ** -x) / 2.",
+    complex=complex_rules.cosh,
 )
 tan = _unary(
     "tan",
     lambda b, x: b.div(b.sin(x), b.cos(x)),
     lambda b, g, out: b.mul(g, b.add(b.mul(out, out), 1.0)),
     "Tangent.",
+    complex=complex_rules.tan,
     domain=(-1.2, 1.2),
 )
 
@@ -100,14 +110,16 @@ asin = _unary(
     "asin",
     lambda b, x: b.atan2(x, _leg(b, x)),
     lambda b, g, x: b.div(g, _leg(b, x)),
-    "Inverse sine; nan outside -1..1.",
+    "Inverse sine; nan for real numbers outside -1..1.",
+    complex=complex_rules.asin,
     domain=(-0.9, 0.9),
 )
 acos = _unary(
     "acos",
     lambda b, x: b.atan2(_leg(b, x), x),
     lambda b, g, x: b.neg(b.div(g, _leg(b, x))),
-    "Inverse cosine; nan outside -1..1.",
+    "Inverse cosine; nan for real numbers outside -1..1.",
+    complex=complex_rules.acos,
     domain=(-0.9, 0.9),
 )
 
@@ -165,7 +177,9 @@ erfc = _unary(
 # Logic and tests of floats ------------------------------------------------------------------------
 
 
-def _predicate(name: str, operands: str, decompose: Rule, doc: str) -> Op:
+def _predicate(
+    name: str, operands: str, decompose: Rule, doc: str, complex: Rule | bool = True
+) -> Op:
     def infer(*types: TensorType) -> tuple[TensorType, ...]:
         device = common_device(name, *types)
         return (tensor_type(bool_, broadcast_shapes(name, *types), device),)
@@ -178,6 +192,7 @@ def _predicate(name: str, operands: str, decompose: Rule, doc: str) -> Op:
         decompose=decompose,
         differentiable=False,
         broadcasts=True,
+        complex=complex,
         doc=doc,
     )
 
@@ -203,12 +218,14 @@ isinf = _predicate(
     "x",
     lambda b, x: b.eq(b.abs(x), math.inf) if x.type.dtype.is_floating_point else b.ne(x, x),
     "True where x is infinite.",
+    complex_rules.isinf,
 )
 isfinite = _predicate(
     "isfinite",
     "x",
     lambda b, x: b.lt(b.abs(x), math.inf) if x.type.dtype.is_floating_point else b.eq(x, x),
     "True where x is neither infinite nor nan.",
+    complex_rules.isfinite,
 )
 
 # Clamping -----------------------------------------------------------------------------------------

@@ -135,6 +135,7 @@ index_add = declare(
         "updates": lambda b, g, index, dim: b.take(g, index, dim=dim),
     },
     doc="x with updates[a.., i.., z..] added at [a.., index[i..], z..]; equal indices accumulate.",
+    complex=True,
 )
 
 
@@ -173,6 +174,7 @@ scatter_add = declare(
         "updates": lambda b, g, index, dim: b.take_along(g, index, dim=dim),
     },
     doc="x with updates[i..] added at [i.. with i[dim] = index[i..]]; repeats accumulate.",
+    complex=True,
 )
 
 # checks -------------------------------------------------------------------------------------------

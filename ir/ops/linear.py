@@ -147,6 +147,7 @@ def _declare_product(name: str, ranks: tuple[int, int] | None, doc: str) -> Op:
             "x": lambda b, g, y, x_type: left_gradient(b, g, y, x_type, name),
             "y": lambda b, g, x, y_type: right_gradient(b, g, x, y_type, name),
         },
+        complex=True,
         doc=doc,
     )
 
@@ -180,6 +181,7 @@ outer = declare(
         "y": lambda b, g, x: b.contract(g, x, equation="mn,m->n"),
     },
     doc="out[i, j] = x[i] * y[j].",
+    complex=True,
 )
 
 
@@ -206,6 +208,7 @@ addmm = declare(
         "y": lambda b, g, x, y_type: right_gradient(b, g, x, y_type, "addmm"),
     },
     doc="bias + x @ y for matrices; the bias broadcasts.",
+    complex=True,
 )
 
 # linear -------------------------------------------------------------------------------------------
@@ -268,6 +271,7 @@ linear_no_bias = declare(
     decompose=_linear,
     gradients={"x": _linear_input_gradient, "weight": _linear_weight_gradient},
     doc="x @ weight.T with weight [out, in]; x may have any number of leading dimensions.",
+    complex=True,
 )
 linear = declare(
     "linear",
@@ -281,4 +285,5 @@ linear = declare(
         "bias": _bias_gradient,
     },
     doc="x @ weight.T + bias with weight [out, in] and bias [out].",
+    complex=True,
 )

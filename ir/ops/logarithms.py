@@ -11,6 +11,7 @@ from typing import Any
 
 from braze.ir.dtypes import DType, f32, f64, i16, i32, i64
 from braze.ir.op import Op, Rule, declare
+from braze.ir.ops import complex_rules
 from braze.ir.ops.composite import in_wide
 from braze.ir.ops.rules import floating
 
@@ -59,7 +60,14 @@ def _log10(b: Any, x: Any) -> Any:
     return _at_edges(b, x, b.add(b.mul(k, high), small))
 
 
-def _unary(name: str, function: Rule, gradient: Rule, doc: str, domain: tuple[float, float]) -> Op:
+def _unary(
+    name: str,
+    function: Rule,
+    gradient: Rule,
+    doc: str,
+    domain: tuple[float, float],
+    complex: Rule,
+) -> Op:
     return declare(
         name,
         "composite",
@@ -67,6 +75,7 @@ def _unary(name: str, function: Rule, gradient: Rule, doc: str, domain: tuple[fl
         infer=floating(name),
         decompose=in_wide(function),
         gradients={"x": gradient},
+        complex=complex,
         domain=domain,
         doc=doc,
     )
@@ -78,6 +87,7 @@ log2 = _unary(
     lambda b, g, x: b.div(b.mul(g, 1.0 / math.log(2.0)), x),
     "Logarithm to the base 2; exact at powers of 2.",
     (0.1, 4.0),
+    complex_rules.scaled_log(2.0),
 )
 log10 = _unary(
     "log10",
@@ -85,6 +95,7 @@ log10 = _unary(
     lambda b, g, x: b.div(b.mul(g, 1.0 / math.log(10.0)), x),
     "Logarithm to the base 10.",
     (0.1, 4.0),
+    complex_rules.scaled_log(10.0),
 )
 
 
@@ -128,6 +139,7 @@ asinh = _unary(
     lambda b, g, x: b.div(g, b.sqrt(b.add(b.mul(x, x), 1.0))),
     "Inverse hyperbolic sine.",
     (-3.0, 3.0),
+    complex_rules.asinh,
 )
 acosh = _unary(
     "acosh",
@@ -135,6 +147,7 @@ acosh = _unary(
     lambda b, g, x: b.div(g, b.sqrt(b.mul(b.sub(x, 1.0), b.add(x, 1.0)))),
     "Inverse hyperbolic cosine; nan below 1.",
     (1.1, 4.0),
+    complex_rules.acosh,
 )
 atanh = _unary(
     "atanh",
@@ -142,4 +155,5 @@ atanh = _unary(
     lambda b, g, x: b.div(g, b.mul(b.sub(1.0, x), b.add(x, 1.0))),
     "Inverse hyperbolic tangent; nan outside -1..1.",
     (-0.9, 0.9),
+    complex_rules.atanh,
 )

@@ -15,6 +15,7 @@ import numpy as np
 from braze.ir.dtypes import i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
+from braze.ir.ops import complex_rules
 from braze.ir.ops.rules import check_dimensions, common_device, common_dtype
 from braze.ir.types import Shape, TensorType
 
@@ -149,7 +150,7 @@ def _pad_types(
         raise ShapeError(f"[pad] needs low, high and interior for each dimension of {x}")
     if min((*low, *high, *interior, 0)) < 0:
         raise ShapeError(f"[pad] padding must not be negative: {low}, {high}, {interior}")
-    if not x.dtype.is_floating_point and not math.isfinite(value):
+    if not x.dtype.is_differentiable and not math.isfinite(value):
         raise DTypeError(f"[pad] {x} cannot hold {value}")
     return (x.with_shape(tuple(map(_padded, x.shape, low, high, interior))),)
 
@@ -184,6 +185,7 @@ pad = declare(
     attributes={"low": tuple, "high": tuple, "interior": tuple, "value": float},
     gradients={"x": _pad_gradient},
     doc="Put `value` before, after and between (`interior` many) the elements of each dimension.",
+    complex=complex_rules.pad,
 )
 
 

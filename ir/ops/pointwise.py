@@ -16,6 +16,7 @@ import numpy as np
 from braze.ir.dtypes import DType, bool_
 from braze.ir.errors import DTypeError
 from braze.ir.op import Op, Rule, declare
+from braze.ir.ops import complex_rules
 from braze.ir.ops.rules import common_device, common_dtype, floating, numeric, predicate, same
 from braze.ir.special_functions import erf as special_erf
 from braze.ir.types import TensorType, broadcast_shapes, tensor_type
@@ -31,6 +32,7 @@ def _pointwise(
     *,
     infer: Callable[..., tuple[TensorType, ...]] | None = None,
     gradients: Mapping[str, Rule] | None = None,
+    complex: Rule | bool = False,
     domain: Domain = (-2.0, 2.0),
     cost: int = 1,
 ) -> Op:
@@ -43,6 +45,7 @@ def _pointwise(
         gradients=gradients,
         differentiable=gradients is not None,
         broadcasts=True,
+        complex=complex,
         domain=domain,
         cost=cost,
         doc=doc,
@@ -73,6 +76,7 @@ add = _pointwise(
     np.add,
     "x + y; logical or for bool.",
     gradients={"x": lambda b, g: g, "y": lambda b, g: g},
+    complex=True,
 )
 sub = _pointwise(
     "sub",
@@ -81,6 +85,7 @@ sub = _pointwise(
     "x - y.",
     infer=numeric("sub"),
     gradients={"x": lambda b, g: g, "y": lambda b, g: b.neg(g)},
+    complex=True,
 )
 mul = _pointwise(
     "mul",
@@ -88,13 +93,15 @@ mul = _pointwise(
     np.multiply,
     "x * y; logical and for bool.",
     gradients={"x": lambda b, g, y: b.mul(g, y), "y": lambda b, g, x: b.mul(g, x)},
+    complex=complex_rules.mul,
 )
 div = _pointwise(
     "div",
     "x y",
     np.divide,
-    "x / y for floating-point operands.",
+    "x / y for floating-point and complex operands.",
     infer=floating("div"),
+    complex=complex_rules.div,
     gradients={
         "x": lambda b, g, y: b.div(g, y),
         "y": lambda b, g, y, out: b.neg(b.div(b.mul(g, out), y)),
@@ -155,8 +162,9 @@ pow = _pointwise(
     "pow",
     "x y",
     np.power,
-    "x ** y for floating-point operands.",
+    "x ** y for floating-point and complex operands.",
     infer=floating("pow"),
+    complex=complex_rules.power,
     gradients={"x": _pow_base_gradient, "y": _pow_exponent_gradient},
     domain=(0.5, 2.0),
     cost=40,
@@ -205,7 +213,13 @@ def _tie_share(b: Any, winner: Any, other: Any) -> Any:
 # One operand --------------------------------------------------------------------------------------
 
 neg = _pointwise(
-    "neg", "x", np.negative, "-x.", infer=numeric("neg"), gradients={"x": lambda b, g: b.neg(g)}
+    "neg",
+    "x",
+    np.negative,
+    "-x.",
+    infer=numeric("neg"),
+    gradients={"x": lambda b, g: b.neg(g)},
+    complex=True,
 )
 abs = _pointwise(
     "abs",
@@ -232,6 +246,7 @@ def _unary(
     gradient: Rule,
     domain: Domain = (-2, 2),
     cost: int = 15,
+    complex: Rule | bool = False,
 ) -> Op:
     return _pointwise(
         name,
@@ -242,34 +257,64 @@ def _unary(
         gradients={"x": gradient},
         domain=domain,
         cost=cost,
+        complex=complex,
     )
 
 
-exp = _unary("exp", np.exp, "e ** x.", lambda b, g, out: b.mul(g, out))
-expm1 = _unary(
-    "expm1", np.expm1, "e ** x - 1, exact near 0.", lambda b, g, out: b.mul(g, b.add(out, 1.0))
+exp = _unary(
+    "exp", np.exp, "e ** x.", lambda b, g, out: b.mul(g, out), complex=complex_rules.exp
 )
-log = _unary("log", np.log, "Natural logarithm.", lambda b, g, x: b.div(g, x), (0.1, 4))
+expm1 = _unary(
+    "expm1",
+    np.expm1,
+    "e ** x - 1, exact near 0.",
+    lambda b, g, out: b.mul(g, b.add(out, 1.0)),
+    complex=complex_rules.expm1,
+)
+log = _unary(
+    "log",
+    np.log,
+    "Natural logarithm.",
+    lambda b, g, x: b.div(g, x),
+    (0.1, 4),
+    complex=complex_rules.log,
+)
 log1p = _unary(
     "log1p",
     np.log1p,
     "log(1 + x), exact near 0.",
     lambda b, g, x: b.div(g, b.add(x, 1.0)),
     (-0.5, 4),
+    complex=complex_rules.log1p,
 )
 sqrt = _unary(
-    "sqrt", np.sqrt, "Square root.", lambda b, g, out: b.div(b.mul(g, 0.5), out), (0.1, 4), 6
+    "sqrt",
+    np.sqrt,
+    "Square root.",
+    lambda b, g, out: b.div(b.mul(g, 0.5), out),
+    (0.1, 4),
+    6,
+    complex_rules.sqrt,
 )
-sin = _unary("sin", np.sin, "Sine.", lambda b, g, x: b.mul(g, b.cos(x)))
-cos = _unary("cos", np.cos, "Cosine.", lambda b, g, x: b.neg(b.mul(g, b.sin(x))))
+sin = _unary(
+    "sin", np.sin, "Sine.", lambda b, g, x: b.mul(g, b.cos(x)), complex=complex_rules.sin
+)
+cos = _unary(
+    "cos", np.cos, "Cosine.", lambda b, g, x: b.neg(b.mul(g, b.sin(x))), complex=complex_rules.cos
+)
 tanh = _unary(
     "tanh",
     np.tanh,
     "Hyperbolic tangent.",
     lambda b, g, out: b.mul(g, b.sub(1.0, b.mul(out, out))),
+    complex=complex_rules.tanh,
 )
 atan = _unary(
-    "atan", np.arctan, "Inverse tangent.", lambda b, g, x: b.div(g, b.add(b.mul(x, x), 1.0))
+    "atan",
+    np.arctan,
+    "Inverse tangent.",
+    lambda b, g, x: b.div(g, b.add(b.mul(x, x), 1.0)),
+    complex=complex_rules.atan,
 )
 
 
@@ -298,12 +343,12 @@ round = _rounding("round", np.rint, "Nearest integer, ties to even.")
 # Comparison and logic -----------------------------------------------------------------------------
 
 
-def _compare(name: str, evaluate: Rule, doc: str) -> Op:
-    return _pointwise(name, "x y", evaluate, doc, infer=predicate(name))
+def _compare(name: str, evaluate: Rule, doc: str, complex: Rule | bool = False) -> Op:
+    return _pointwise(name, "x y", evaluate, doc, infer=predicate(name), complex=complex)
 
 
-eq = _compare("eq", np.equal, "x == y.")
-ne = _compare("ne", np.not_equal, "x != y.")
+eq = _compare("eq", np.equal, "x == y.", complex_rules.equal)
+ne = _compare("ne", np.not_equal, "x != y.", complex_rules.unequal)
 lt = _compare("lt", np.less, "x < y.")
 le = _compare("le", np.less_equal, "x <= y.")
 gt = _compare("gt", np.greater, "x > y.")
@@ -364,6 +409,7 @@ where = _pointwise(
         "x": lambda b, g, condition: b.where(condition, g, 0.0),
         "y": lambda b, g, condition: b.where(condition, 0.0, g),
     },
+    complex=True,
 )
 
 
@@ -374,16 +420,24 @@ def _cast_types(x: TensorType, *, dtype: DType) -> tuple[TensorType, ...]:
     return (x.with_dtype(dtype),)
 
 
+def _cast(x: np.ndarray, *, dtype: DType) -> np.ndarray:
+    if x.dtype.kind == "c" and not (dtype.is_complex or dtype is bool_):
+        x = x.real
+    return x.astype(dtype.numpy)
+
+
 cast = declare(
     "cast",
     "pointwise",
     "x",
     infer=_cast_types,
-    evaluate=_quiet(lambda x, *, dtype: x.astype(dtype.numpy)),
+    evaluate=_quiet(_cast),
     attributes={"dtype": DType},
     gradients={"x": lambda b, g, x_type: b.cast(g, dtype=x_type.dtype)},
     broadcasts=True,
-    doc="The same values in another dtype: float to integer truncates, to bool tests for nonzero.",
+    complex=complex_rules.cast,
+    doc="""The same values in another dtype: float to integer truncates, to bool tests for nonzero,
+complex to real takes the real part.""",
 )
 
 

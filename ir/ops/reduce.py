@@ -14,6 +14,7 @@ import numpy as np
 from braze.ir.dtypes import bool_, i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import Op, Rule, declare
+from braze.ir.ops import complex_rules
 from braze.ir.ops.rules import check_dimensions, reduced_shape
 from braze.ir.types import TensorType, tensor_type
 
@@ -52,7 +53,13 @@ def _extremum_gradient(b: Any, g: Any, x: Any, out: Any, dims: tuple[int, ...]) 
 
 
 def _reduce(
-    name: str, evaluate: Rule, doc: str, *, gradient: Rule | None = None, empty: bool = True
+    name: str,
+    evaluate: Rule,
+    doc: str,
+    *,
+    gradient: Rule | None = None,
+    empty: bool = True,
+    complex: Rule | bool = False,
 ) -> Op:
     def infer(x: TensorType, *, dims: tuple[int, ...], keepdim: bool) -> tuple[TensorType, ...]:
         if x.dtype is bool_ and name not in ("any", "all", "amax", "amin"):
@@ -76,6 +83,7 @@ def _reduce(
         evaluate=run,
         gradients={"x": gradient} if gradient else None,
         differentiable=gradient is not None,
+        complex=complex,
         attributes={"dims": tuple, "keepdim": bool},
         doc=doc,
     )
@@ -93,8 +101,14 @@ def _wide(function: Any) -> Rule:
     return run
 
 
-sum = _reduce("sum", _wide(np.sum), "Sum over `dims`.", gradient=_sum_gradient)
-prod = _reduce("prod", _wide(np.prod), "Product over `dims`.", gradient=_prod_gradient)
+sum = _reduce("sum", _wide(np.sum), "Sum over `dims`.", gradient=_sum_gradient, complex=True)
+prod = _reduce(
+    "prod",
+    _wide(np.prod),
+    "Product over `dims`.",
+    gradient=_prod_gradient,
+    complex=complex_rules.prod,
+)
 amax = _reduce(
     "amax", np.max, "Maximum over `dims`; nan wins.", gradient=_extremum_gradient, empty=False
 )

@@ -18,7 +18,7 @@ from braze.ir.types import TensorType, tensor_type
 
 def _floating_reduction(name: str) -> Any:
     def infer(x: TensorType, *, dims: Ints, keepdim: bool, **_: Any) -> tuple[TensorType, ...]:
-        if not x.dtype.is_floating_point:
+        if not x.dtype.is_differentiable:
             raise DTypeError(
                 f"[{name}] needs a floating-point operand, given {x}; cast it first, "
                 f"for example with .float()"
@@ -60,6 +60,7 @@ mean = declare(
     attributes={"dims": tuple, "keepdim": bool},
     gradients={"x": _mean_gradient},
     doc="The arithmetic mean over `dims`; nan over no elements. For floating-point operands.",
+    complex=True,
 )
 
 

@@ -45,11 +45,12 @@ def same(name: str) -> Infer:
 
 
 def floating(name: str) -> Infer:
-    """Rule: as `same`, for floating-point operands only."""
+    """Rule: as `same`, for floating-point operands only (and complex ones, where an operation has a
+    meaning for them)."""
 
     def infer(*types: TensorType) -> tuple[TensorType, ...]:
         for t in types:
-            if not t.dtype.is_floating_point:
+            if not t.dtype.is_differentiable:
                 raise DTypeError(f"[{name}] needs a floating-point operand, given {t}")
         return same(name)(*types)
 

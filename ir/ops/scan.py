@@ -21,8 +21,9 @@ import numpy as np
 
 from braze.ir.dtypes import DType, bool_, f32, f64, i64, u8
 from braze.ir.errors import DTypeError, ShapeError
-from braze.ir.op import Op, declare
+from braze.ir.op import Op, Rule, declare
 from braze.ir.ops.composite import as_dtype, require_floating, widened
+from braze.ir.ops import complex_rules
 from braze.ir.ops.rules import check_dimensions, common_dtype
 from braze.ir.types import Shape, TensorType, tensor_type
 
@@ -174,6 +175,7 @@ def _scan(
     *,
     results: str = "out",
     accepts: Callable[[DType], bool] = lambda dtype: dtype is not bool_,
+    complex: Rule | bool = False,
     splits: bool = True,
 ) -> Op:
     positions = results != "out"
@@ -224,6 +226,7 @@ def _scan(
         gradients=gradients,
         attributes=attributes,
         results=results,
+        complex=complex,
         doc=doc,
     )
     if splits:
@@ -307,6 +310,7 @@ cumsum = _scan(
     _running_sum,
     {"x": lambda b, g, dim, reverse: b.cumsum(g, dim=dim, reverse=not reverse)},
     "The sum of the elements up to each one along `dim`.",
+    complex=True,
 )
 cumprod = _scan(
     "cumprod",
@@ -314,6 +318,7 @@ cumprod = _scan(
     _running_product,
     {"x": _cumprod_gradient},
     "The product of the elements up to each one along `dim`.",
+    complex=complex_rules.cumprod,
 )
 cummax = _scan(
     "cummax",

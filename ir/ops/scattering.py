@@ -50,6 +50,7 @@ index_put = declare(
     },
     doc="""x with updates[a.., i.., z..] written to [a.., index[i..], z..]. Where an index appears
 twice the last update stays, but (as in PyTorch) the gradient goes to all of them.""",
+    complex=True,
 )
 
 
@@ -78,6 +79,7 @@ scatter = declare(
     },
     doc="""x with updates[i..] written to [i.. with i[dim] = index[i..]]. Where a place appears
 twice the last update stays, but (as in PyTorch) the gradient goes to all of them.""",
+    complex=True,
 )
 
 

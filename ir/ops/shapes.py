@@ -77,6 +77,7 @@ sum_to_shape = declare(
     attributes={"shape": tuple},
     gradients={"x": lambda b, g, x_type: b.expand(g, shape=x_type.shape)},
     doc="Sum over the dimensions that broadcasting from `shape` repeats: the adjoint of expand.",
+    complex=True,
 )
 
 # select and stack ---------------------------------------------------------------------------------
@@ -128,6 +129,7 @@ select = declare(
     attributes={"dim": int, "index": int},
     gradients={"x": _select_gradient},
     doc="Element `index` along `dim`, which disappears; 0 <= index < size.",
+    complex=True,
 )
 
 
@@ -163,6 +165,7 @@ stack = declare(
     attributes={"dim": int},
     gradients={"xs": _stack_gradient},
     doc="The operands, which have one shape, along a new dimension `dim`.",
+    complex=True,
 )
 
 # Masks --------------------------------------------------------------------------------------------
@@ -185,6 +188,7 @@ masked_fill = declare(
     gradients={"x": lambda b, g, mask: b.masked_fill(g, mask, value=0.0)},
     broadcasts=True,
     doc="`value` where the mask holds, else x.",
+    complex=True,
 )
 
 

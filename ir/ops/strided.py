@@ -171,6 +171,7 @@ diagonal = declare(
         )
     },
     doc="The elements with column = row + offset in dimensions dim1 and dim2, as last dimension.",
+    complex=True,
 )
 
 
@@ -227,4 +228,5 @@ diag_embed = declare(
     },
     doc="""The last dimension as diagonal `offset` of matrices of zeros in dimensions dim1 and dim2:
 the adjoint of `diagonal`.""",
+    complex=True,
 )
