@@ -19,6 +19,7 @@ from braze.capture import flush as sync
 from braze.compiled import compile
 from braze.functions import (
     comparison,
+    complex_numbers,
     creation,
     decompositions,
     distinct,
@@ -56,7 +57,7 @@ _FUNCTIONS: dict[str, Any] = {}
 _MODULES: tuple[Any, ...] = (
     *(comparison, creation, indexing, linalg, movement, pointwise, random_numbers, reductions),
     *(decompositions, distinct, einsum, fourier, products, rearrangement, sampling, scans),
-    *(scattering, searching, series, sorting, statistics, views, windows),
+    *(complex_numbers, scattering, searching, series, sorting, statistics, views, windows),
 )
 for _module in _MODULES:
     for _name, _value in vars(_module).items():
@@ -85,6 +86,8 @@ half = dtypes.f16
 int = dtypes.i32
 long = dtypes.i64
 short = dtypes.i16
+cfloat = dtypes.c64
+cdouble = dtypes.c128
 
 __all__ = [
     "Size",

@@ -10,7 +10,7 @@ import numpy as np
 from braze.functions.promotion import get_default_dtype
 from braze.ir.dtypes import DType
 
-_CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
+_CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2, "complex": 3}
 
 
 class finfo:
@@ -23,7 +23,8 @@ class finfo:
         resolution: about how exact decimal digits are. dtype: the dtype's name.
 
     Raises:
-        TypeError: the dtype is not a floating-point one.
+        TypeError: the dtype is neither a floating-point one nor a complex one (whose parts are
+            described).
 
     Example:
         >>> import braze
@@ -33,6 +34,8 @@ class finfo:
 
     def __init__(self, type: DType | None = None) -> None:
         dtype = get_default_dtype() if type is None else type
+        if isinstance(dtype, DType):
+            dtype = dtype.to_real()
         if not isinstance(dtype, DType) or not dtype.is_floating_point:
             raise TypeError(
                 f"braze.finfo() requires a floating point input type, given {type!r}. "
@@ -90,5 +93,5 @@ class iinfo:
 
 def can_cast(from_: DType, to: DType) -> bool:
     """Whether PyTorch's promotion lets a result of one dtype be stored in another: its kind
-    (bool < integer < float) must not be higher."""
+    (bool < integer < float < complex) must not be higher."""
     return _CATEGORY[from_.kind] <= _CATEGORY[to.kind]

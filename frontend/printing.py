@@ -115,6 +115,12 @@ class _Elements:
     def __init__(self, shown: np.ndarray) -> None:
         self.precision = _OPTIONS.precision
         self.width = 1
+        self.parts: tuple[_Elements, _Elements] | None = None
+        if shown.dtype.kind == "c":
+            self.kind = "complex"
+            self.parts = _Elements(shown.real), _Elements(shown.imag)
+            self.width = self.parts[0].width + self.parts[1].width + 1
+            return
         if shown.dtype.kind != "f":
             self.kind = "plain"
             values = shown.reshape(-1).tolist()
@@ -140,6 +146,11 @@ class _Elements:
         return "whole" if np.all(finite == np.ceil(finite)) else "fixed"
 
     def _text(self, value: Any) -> str:
+        if self.parts is not None:
+            first, second = self.parts
+            imag = second(value.imag).lstrip()
+            sign = "" if imag[0] == "-" else "+"
+            return f"{first(value.real)}{sign}{imag}j"
         if self.kind == "scientific":
             return f"{value:.{self.precision}e}"
         if self.kind == "fixed":
@@ -149,7 +160,8 @@ class _Elements:
         return str(value)
 
     def __call__(self, value: Any) -> str:
-        return self._text(value).rjust(self.width)
+        text = self._text(value)
+        return text if self.parts is not None else text.rjust(self.width)
 
 
 def _edges(array: np.ndarray) -> np.ndarray:
@@ -192,7 +204,7 @@ def _nested(array: np.ndarray, indent: int, shorten: bool, text: _Elements) -> s
 
 
 def format_elements(array: np.ndarray, indent: int = 0) -> str:
-    """The elements of an array of bools, integers or floats.
+    """The elements of an array of bools, integers, floats or complex numbers.
 
     Args:
         indent: how far right the first bracket will stand.
@@ -203,8 +215,9 @@ def format_elements(array: np.ndarray, indent: int = 0) -> str:
     shown = _edges(array) if shorten else array
     if array.dtype.kind not in "biu":
         # In double precision whatever the dtype is: that is what the digits are chosen by.
-        shown = shown.astype(np.float64)
-        array = array.astype(np.float64)
+        wide = np.complex128 if array.dtype.kind == "c" else np.float64
+        shown = shown.astype(wide)
+        array = array.astype(wide)
     return _nested(array, indent, shorten, _Elements(shown))
 
 
@@ -221,7 +234,7 @@ def _suffixes(tensor: Tensor) -> Iterator[str]:
     else:
         if not _OPTIONS.edgeitems:
             yield f"size={tuple(tensor.shape)}"
-        if tensor.dtype not in (default, i64, bool_):
+        if tensor.dtype not in (default, default.to_complex(), i64, bool_):
             yield f"dtype={tensor.dtype!r}"
     if tensor.grad_fn is not None:
         yield f"grad_fn=<{tensor.grad_fn.name()}>"

@@ -152,6 +152,14 @@ def _bitcast(at: Any, shape: Shape, strides: Ints, offset: int) -> Strided:
     return strides, offset
 
 
+def _view_as_real(at: Any, shape: Shape, strides: Ints, offset: int) -> Strided:
+    return (*(2 * s for s in strides), 1), 2 * offset
+
+
+def _view_as_complex(at: Any, shape: Shape, strides: Ints, offset: int) -> Strided:
+    return tuple(s // 2 for s in strides[:-1]), offset // 2
+
+
 _RULES: dict[str, Any] = {
     "reshape": _reshape,
     "permute": _permute,
@@ -162,6 +170,8 @@ _RULES: dict[str, Any] = {
     "window": _window,
     "as_strided": _as_strided,
     "bitcast": _bitcast,
+    "view_as_real": _view_as_real,
+    "view_as_complex": _view_as_complex,
 }
 
 

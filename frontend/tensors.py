@@ -224,7 +224,7 @@ class Tensor:
             return array.astype(dtype)
         return array.copy() if copy else array
 
-    def item(self) -> float | int | bool:
+    def item(self) -> float | int | bool | complex:
         """The only element as a Python number. A sync point.
 
         Raises:
@@ -336,8 +336,10 @@ class Tensor:
                 "computed variable "
                 "in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
             )
-        if value and not self.dtype.is_floating_point:
-            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        if value and not self.dtype.is_differentiable:
+            raise RuntimeError(
+                "only Tensors of floating point and complex dtype can require gradients"
+            )
         self._requires_grad = bool(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -480,7 +482,7 @@ def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
     tensor._base = None
     tensor._grad = None
     tensor._index = index
-    if node is not None and handle.type.dtype.is_floating_point:
+    if node is not None and handle.type.dtype.is_differentiable:
         tensor._node = node
         tensor._requires_grad = True
     else:

@@ -200,6 +200,14 @@ def _bitcast(base: Tensor, new: Tensor, attributes: Any) -> Any:
     return apply(call_of(op_named("bitcast"), dtype=base._handle.type.dtype), new)
 
 
+def _view_as_real(base: Tensor, new: Tensor, attributes: Any) -> Any:
+    return apply(call_of(op_named("view_as_complex")), new)
+
+
+def _view_as_complex(base: Tensor, new: Tensor, attributes: Any) -> Any:
+    return apply(call_of(op_named("view_as_real")), new)
+
+
 _RULES: dict[str, Any] = {
     "reshape": _reshape,
     "permute": _permute,
@@ -207,6 +215,8 @@ _RULES: dict[str, Any] = {
     "slice": _slice,
     "expand": _expand,
     "bitcast": _bitcast,
+    "view_as_real": _view_as_real,
+    "view_as_complex": _view_as_complex,
 }
 
 

@@ -6,7 +6,7 @@ PyTorch's type promotion table for two tensors (Python numbers are the front end
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import ml_dtypes
@@ -17,13 +17,24 @@ Kind = Literal["bool", "uint", "int", "float", "complex"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DType:
-    """An element type: `name` in the IR's text, `public_name` as PyTorch spells it."""
+    """An element type: `name` in the IR's text, `public_name` as PyTorch spells it.
+
+    Attributes:
+        is_floating_point: real numbers of limited precision; False for complex ones.
+        is_differentiable: True for the dtypes that have gradients: floats and complex numbers.
+    """
 
     name: str
     public_name: str
     kind: Kind
     bits: int
     numpy: np.dtype
+    is_floating_point: bool = field(init=False)
+    is_differentiable: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_floating_point", self.kind == "float")
+        object.__setattr__(self, "is_differentiable", self.kind in ("float", "complex"))
 
     @property
     def itemsize(self) -> int:
@@ -31,18 +42,9 @@ class DType:
         return self.numpy.itemsize
 
     @property
-    def is_floating_point(self) -> bool:
-        return self.kind == "float"
-
-    @property
     def is_complex(self) -> bool:
         """True for the pairs of floats."""
         return self.kind == "complex"
-
-    @property
-    def is_differentiable(self) -> bool:
-        """True for the dtypes that have gradients: floats and complex numbers."""
-        return self.kind in ("float", "complex")
 
     @property
     def is_integer(self) -> bool:

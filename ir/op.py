@@ -392,6 +392,24 @@ def gradient_of(
     return result
 
 
+def seen_rule(rule: Rule, upstream: Sequence[bool], dtype: DType) -> Rule:
+    """A gradient rule of an operation on complex values, on gradients as the user sees them.
+
+    Args:
+        upstream: for each argument, whether it is the gradient of a result.
+        dtype: the operand's.
+    """
+
+    def run(b: Any, *arguments: Any) -> Any:
+        turned = [
+            b.conj(x) if arrives and x.type.dtype.is_complex else x
+            for x, arrives in zip(arguments, upstream, strict=True)
+        ]
+        return _as_seen(b, rule(b, *turned), dtype)
+
+    return run
+
+
 def _as_seen(b: Any, gradient: Value, dtype: DType) -> Value:
     """A gradient rule's result as the user sees it: conjugated, real for a real operand."""
     result: Value

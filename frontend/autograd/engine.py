@@ -265,6 +265,11 @@ def _start(
                 raise RuntimeError(
                     f"grad can be implicitly created only for scalar outputs, this one is {type}"
                 )
+            if type.dtype.is_complex:
+                raise RuntimeError(
+                    f"grad can be implicitly created only for real scalar outputs but got "
+                    f"{type.dtype!r}"
+                )
             start = sweep.ones(type)
         else:
             given = gradient._current().type

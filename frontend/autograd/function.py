@@ -150,7 +150,7 @@ def _finish(
 
 
 def _is_differentiable(output: Tensor, constant: set[int]) -> bool:
-    return output.dtype.is_floating_point and id(output) not in constant
+    return output.dtype.is_differentiable and id(output) not in constant
 
 
 def _record(tensor: Tensor, node: FunctionNode, index: int) -> None:

@@ -252,7 +252,7 @@ class FunctionNode(TapeNode):
                     f"{list(wanted.shape)}"
                 )
             gradient = apply(call_of(op_named("sum_to_shape"), shape=wanted.shape), gradient)
-        if not given.dtype.is_floating_point or given.dtype is not wanted.dtype:
+        if not given.dtype.is_differentiable or given.dtype is not wanted.dtype:
             gradient = cast(gradient, wanted.dtype)
         return gradient
 

@@ -15,7 +15,7 @@ from braze.autograd.builders import Tracked
 from braze.capture import Call, State
 from braze.handle import STALE, Handle
 from braze.ir.graph import Location
-from braze.ir.op import Op
+from braze.ir.op import Op, seen_rule
 from braze.ir.types import Shape, TensorType
 from braze.removable import HookTable, RemovableHandle
 from braze.sites import Site, location_of
@@ -78,7 +78,11 @@ class Saving:
                 self._argument(op, name, state.operand_types, known) for name in gradient.names
             )
             shape = state.operand_types[position].shape if op.broadcasts else None
-            steps.append(Step(position, gradient.rule, arguments, shape))
+            rule = gradient.rule
+            if any(t.dtype.is_complex for t in (*state.operand_types, *state.types)):
+                arriving = [kind == UPSTREAM for kind, _ in arguments]
+                rule = seen_rule(rule, arriving, state.operand_types[position].dtype)
+            steps.append(Step(position, rule, arguments, shape))
         self.steps = tuple(steps)
 
     def _argument(
@@ -187,7 +191,7 @@ class TapeNode:
         if len(upstream) > 1:
             upstream = [
                 builder.full(shape=t.shape, value=0.0, dtype=t.dtype)
-                if gradient is None and t.dtype.is_floating_point
+                if gradient is None and t.dtype.is_differentiable
                 else gradient
                 for gradient, t in zip(upstream, self.state.types, strict=True)
             ]

@@ -20,7 +20,7 @@ from braze.ir.dtypes import from_numpy as dtype_of_numpy
 from braze.ir.op import op_named
 from braze.tensors import Tensor, apply, from_array, view_of
 
-_PYTHON_NUMBERS = {bool, int, float}
+_PYTHON_NUMBERS = {bool, int, float, complex}
 _FULL, _IOTA = op_named("full"), op_named("iota")
 
 
@@ -42,13 +42,15 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
                     f"expected a rectangular nested sequence of numbers: {error}"
                 ) from None
             found: set[DType] = set()
-            if dtype is None and isinstance(data, (list, tuple)) and array.dtype.kind in "biuf":
+            if dtype is None and isinstance(data, (list, tuple)) and array.dtype.kind in "biufc":
                 found = _dtypes_in(data)
             if found:
                 array = array.astype(reduce(promote, found).numpy)
             elif dtype is None and (array.dtype.kind == "f" or array.size == 0):
                 array = array.astype(get_default_dtype().numpy)
-        if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+            elif dtype is None and array.dtype.kind == "c":
+                array = array.astype(get_default_dtype().to_complex().numpy)
+        if array.dtype.kind not in "biufc" and array.dtype.name != "bfloat16":
             raise TypeError(f"new(): invalid data type '{type(data).__name__}' ({array.dtype})")
     if dtype is not None:
         array = array.astype(dtype.numpy)
@@ -66,7 +68,7 @@ def _dtypes_in(data: Sequence[Any]) -> set[DType]:
             found |= _dtypes_in(item)
         elif isinstance(item, (np.ndarray, np.generic)):
             found.add(dtype_of_numpy(item.dtype))
-        elif isinstance(item, (int, float)):
+        elif isinstance(item, (int, float, complex)):
             found.add(number_dtype(item))
         else:
             found |= _dtypes_in(np.asarray(item).tolist())

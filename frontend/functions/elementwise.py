@@ -233,11 +233,6 @@ def isclose(
     return close
 
 
-def isreal(input: Tensor) -> Tensor:
-    """True everywhere: no dtype is complex."""
-    return pointwise.eq(cast(input, bool_), cast(input, bool_))
-
-
 def true_divide(input: Operand, other: Operand) -> Tensor:
     """input / other; integers become floating."""
     return div(input, other)
@@ -260,7 +255,6 @@ ALIASES: dict[str, Callable[..., Tensor]] = {
         for alias, name in {
             "absolute": "abs",
             "fix": "trunc",
-            "sgn": "sign",
             "arccos": "acos",
             "arcsin": "asin",
             "arctan": "atan",

@@ -17,7 +17,7 @@ BOTH = (
     "bitwise_right_shift logical_and logical_or logical_xor float_power ldexp heaviside clamp_min "
     "clamp_max round frac deg2rad rad2deg logit mvlgamma nan_to_num true_divide"
 ).split()
-PLAIN = "positive isclose isreal".split()
+PLAIN = "positive isclose".split()
 STATISTICS = "aminmax count_nonzero nansum nanmean dist std_mean var_mean".split()
 IN_PLACE = "atan2 bitwise_and bitwise_or bitwise_xor maximum minimum".split()
 FILLS = "uniform_ normal_ log_normal_ exponential_ cauchy_ geometric_ bernoulli_ random_".split()

@@ -13,6 +13,7 @@ import numpy as np
 
 from braze.functions import (
     comparison,
+    complex_numbers,
     decompositions,
     distinct,
     elementwise_methods,
@@ -81,6 +82,8 @@ CASTS = {
     "char": dtypes.i8,
     "byte": dtypes.u8,
     "bool": dtypes.bool_,
+    "cfloat": dtypes.c64,
+    "cdouble": dtypes.c128,
 }
 
 
@@ -109,7 +112,7 @@ def _operator(function: Callable[..., Tensor]) -> Callable[..., Any]:
     """Operators give other types a chance to handle what a tensor cannot."""
 
     def method(self: Tensor, other: Any) -> Any:
-        if not isinstance(other, (Tensor, int, float)):
+        if not isinstance(other, (Tensor, int, float, complex)):
             if not isinstance(other, (np.ndarray, np.generic)):
                 return NotImplemented
             other = other.item() if isinstance(other, np.generic) else as_tensor(other)
@@ -196,6 +199,10 @@ def _methods() -> dict[str, Any]:
     own = (copy_, fill_, zero_, to, type_as, cpu)
     found |= {function.__name__: function for function in own}
     found |= elementwise_methods.methods(_inplace)
+    found |= complex_numbers.METHODS
+    found |= {
+        f"{name}_": _inplace(getattr(complex_numbers, name)) for name in ("sgn", "conj_physical")
+    }
     found |= {name: _cast_method(dtype) for name, dtype in CASTS.items()}
     found |= {"new_zeros": _new(zeros), "new_ones": _new(ones), "new_full": _new(full)}
     found["new_tensor"] = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})

@@ -43,7 +43,7 @@ tensordot topk tril triu true_divide trunc var var_mean vdot vstack where xlogy 
 """.split()
 )
 
-_ORDER = {"bool": 0, "uint": 1, "int": 1, "float": 2}
+_ORDER = {"bool": 0, "uint": 1, "int": 1, "float": 2, "complex": 3}
 
 
 def castable(source: DType, target: DType) -> bool:

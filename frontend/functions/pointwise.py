@@ -9,12 +9,12 @@ from typing import Any
 from braze.capture import Call, call_of
 from braze.functions.promotion import as_operands, cast, get_default_dtype, result_type, scalar
 from braze.ir.dtypes import bool_, i64
-from braze.ir.errors import DTypeError
+from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import Op, all_ops, op_named
 from braze.ir.types import tensor_type
 from braze.tensors import Tensor, apply
 
-Operand = Tensor | float | int | bool
+Operand = Tensor | float | int | bool | complex
 
 
 def _call(name: str) -> Call:
@@ -31,7 +31,7 @@ def _pair(call: Call, floating: bool = False) -> Callable[[Any, Any], Tensor]:
     def function(input: Any, other: Any) -> Tensor:
         try:  # by far the most common: two tensors of one floating-point dtype
             dtype = input._handle.type.dtype
-            direct = dtype is other._handle.type.dtype and (dtype.kind == "float" or not floating)
+            direct = dtype is other._handle.type.dtype and (dtype.is_differentiable or not floating)
         except AttributeError:
             direct = False
         if direct:
@@ -68,7 +68,7 @@ def _scaled(name: str, input: Any, other: Any, alpha: float) -> list[Any]:
     if not isinstance(alpha, Tensor):
         if isinstance(alpha, bool) and x.dtype is not bool_:
             raise RuntimeError("Boolean alpha only supported for Boolean results.")
-        if isinstance(alpha, float) and not x.dtype.is_floating_point:
+        if isinstance(alpha, float) and not x.dtype.is_differentiable:
             raise RuntimeError(
                 "For integral input tensors, argument alpha must not be a floating point number."
             )
@@ -122,7 +122,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
     if (
         isinstance(input, Tensor)
         and not isinstance(exponent, Tensor)
-        and (input.dtype.is_floating_point or isinstance(exponent, int) and exponent >= 0)
+        and (input.dtype.is_differentiable or isinstance(exponent, int) and exponent >= 0)
         and input.dtype is not bool_
     ):
         if exponent == 2:
@@ -135,7 +135,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
             return mul(mul(input, input), input)
     x, y = as_operands("pow", input, exponent)
     dtype = x.dtype
-    if dtype.is_floating_point:
+    if dtype.is_differentiable:
         return apply(_POW, x, y)  # type: ignore[no-any-return]
     if not isinstance(exponent, Tensor) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
@@ -272,7 +272,7 @@ def _unary(op: Op) -> Callable[[Tensor], Tensor]:
             raise TypeError(
                 f"{op.name}(): argument 'input' must be Tensor, not {type(input).__name__}"
             )
-        if not integers and not input._handle.type.dtype.is_floating_point:
+        if not integers and not input._handle.type.dtype.is_differentiable:
             if whole and input._handle.type.dtype is not bool_:
                 return input.clone()  # type: ignore[no-any-return]
             input = cast(input, get_default_dtype())
@@ -294,7 +294,7 @@ def _is_unary(op: Op) -> bool:
         x = tensor_type(dtype, (2, 3))
         try:
             return op.infer(x)[0].shape == x.shape
-        except DTypeError:
+        except (DTypeError, ShapeError):
             continue
     return False
 
@@ -304,6 +304,20 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     for op in all_ops()
     if _is_unary(op) and op.name != "neg" and op.name not in SPECIAL
 }
+def _abs() -> Callable[[Tensor], Tensor]:
+    """The modulus of complex numbers has a dtype of its own."""
+    of_real, of_complex = _unary(op_named("abs")), _call("modulus")
+
+    def abs(input: Tensor) -> Tensor:
+        if isinstance(input, Tensor) and input._handle.type.dtype.is_complex:
+            return apply(of_complex, input)  # type: ignore[no-any-return]
+        return of_real(input)
+
+    abs.__doc__ = "|input|; of complex numbers the modulus, a real number."
+    return abs
+
+
+UNARY["abs"] = _abs()
 SPECIAL_UNARY = {name: _unary(op_named(name)) for name in sorted(SPECIAL)}
 # Functions that the top level has in an in-place form too, as PyTorch does.
 IN_PLACE = (

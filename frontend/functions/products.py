@@ -11,6 +11,7 @@ import numpy as np
 
 from braze.capture import call_of
 from braze.functions import reductions
+from braze.functions.complex_numbers import conj
 from braze.functions.creation import ones_like
 from braze.functions.einsum import einsum
 from braze.functions.linalg import bmm, dot, matmul, mm, mv, outer
@@ -81,8 +82,8 @@ def ger(input: Tensor, vec2: Tensor) -> Tensor:
 
 
 def vdot(input: Tensor, other: Tensor) -> Tensor:
-    """The inner product of two vectors."""
-    return dot(input, other)
+    """The inner product of two vectors, of which the first is conjugated."""
+    return dot(conj(input), other)
 
 
 def inner(input: Tensor, other: Tensor) -> Tensor:

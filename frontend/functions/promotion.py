@@ -1,8 +1,8 @@
 """Type promotion between tensors and Python numbers, by PyTorch's rules.
 
 Operands fall into three classes: tensors with dimensions, 0-d tensors, Python numbers. A lower
-class changes the result's dtype only if its category (bool < integer < float) is higher; within a
-class dtypes promote by table.
+class changes the result's dtype only if its category (bool < integer < float < complex) is higher;
+within a class dtypes promote by table. A complex number beside floats takes their precision.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from braze.ir.op import op_named
 from braze.ir.types import tensor_type
 from braze.tensors import Tensor, apply, wrap
 
-Number = float | int | bool
+Number = float | int | bool | complex
 
-_CAST = op_named("cast")
-_CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
+_CAST, _COMPLEX = op_named("cast"), op_named("complex")
+_CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2, "complex": 3}
 
 
 class _Default:
@@ -52,13 +52,19 @@ def number_dtype(value: Number) -> DType:
     """The dtype that a Python number has on its own."""
     if isinstance(value, (bool, np.bool_)):
         return bool_
+    if isinstance(value, (complex, np.complexfloating)):
+        return _Default.dtype.to_complex()
     return i64 if isinstance(value, (int, np.integer)) else _Default.dtype
 
 
 def _higher(current: DType | None, candidate: DType) -> DType:
-    if current is None or _CATEGORY[candidate.kind] > _CATEGORY[current.kind]:
+    if current is None:
         return candidate
-    return current
+    if _CATEGORY[candidate.kind] <= _CATEGORY[current.kind]:
+        return current
+    if candidate.is_complex and current.is_floating_point:
+        return current.to_complex()
+    return candidate
 
 
 def result_type(*operands: Tensor | Number) -> DType:
@@ -96,7 +102,29 @@ def scalar(value: Number, dtype: DType) -> Tensor:
     """A Python number as a 0-d operand; it may differ in every call without a recompile."""
     if isinstance(value, np.generic):
         value = value.item()
+    if dtype.is_complex:
+        return _complex_scalar(value, dtype)
+    if isinstance(value, complex):
+        value = _real_number(value)
     return wrap(number(tensor_type(dtype), value), None, 0)
+
+
+def _complex_scalar(value: Number, dtype: DType) -> Tensor:
+    part = dtype.to_real()
+    if not isinstance(value, complex):  # a product with it needs no cross terms
+        return cast(scalar(value, part), dtype)
+    return apply(call_of(_COMPLEX), scalar(value.real, part), scalar(value.imag, part))  # type: ignore[no-any-return]
+
+
+def _real_number(value: complex) -> float:
+    """A complex number where a real one is stored.
+
+    Raises:
+        RuntimeError: its imaginary part is not zero.
+    """
+    if value.imag:
+        raise RuntimeError(f"value cannot be converted to a real number without loss: {value}")
+    return value.real
 
 
 def as_operands(name: str, *operands: Any, floating: bool = False) -> list[Tensor]:
@@ -110,12 +138,12 @@ def as_operands(name: str, *operands: Any, floating: bool = False) -> list[Tenso
         TypeError: an operand is neither a tensor nor a number.
     """
     for operand in operands:
-        if not isinstance(operand, (Tensor, float, int, np.number, np.bool_)):
+        if not isinstance(operand, (Tensor, float, int, complex, np.number, np.bool_)):
             raise TypeError(
                 f"[{name}] operands must be tensors or numbers, given {type(operand).__name__}"
             )
     dtype = result_type(*operands)
-    if floating and not dtype.is_floating_point:
+    if floating and not dtype.is_differentiable:
         dtype = _Default.dtype
     return [
         cast(operand, dtype) if isinstance(operand, Tensor) else scalar(operand, dtype)

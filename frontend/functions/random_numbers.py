@@ -7,6 +7,7 @@ graph as run-time scalars.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -177,7 +178,7 @@ def rand(
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:
-    """Uniform numbers in [0, 1)."""
+    """Uniform numbers in [0, 1); of complex ones both parts."""
     return _floats("uniform", size, generator, dtype, device, requires_grad)
 
 
@@ -190,7 +191,7 @@ def randn(
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:
-    """Numbers from the standard normal distribution."""
+    """Numbers from the standard normal distribution; complex ones have variance 1, 1/2 in each part."""
     return _floats("normal", size, generator, dtype, device, requires_grad)
 
 
@@ -200,8 +201,21 @@ def _floats(
     check_device(device)
     shape = sizes_of(size)
     dtype = dtype or get_default_dtype()
-    result = draw(op, _numel(shape), generator=generator, shape=shape, dtype=dtype)
+    if dtype.is_complex:
+        result = _complex_floats(op, shape, generator, dtype)
+    else:
+        result = draw(op, _numel(shape), generator=generator, shape=shape, dtype=dtype)
     return result.requires_grad_(requires_grad) if requires_grad else result
+
+
+def _complex_floats(
+    op: str, shape: tuple[int, ...], generator: Generator | None, dtype: DType
+) -> Tensor:
+    pairs = (*shape, 2)
+    parts = draw(op, _numel(pairs), generator=generator, shape=pairs, dtype=dtype.to_real())
+    if op == "normal":
+        parts = parts * math.sqrt(0.5)
+    return apply(call_of(op_named("view_as_complex")), parts)  # type: ignore[no-any-return]
 
 
 def rand_like(

@@ -50,7 +50,7 @@ def _reduce(name: str, input: Tensor, dim: Dims, keepdim: bool, **attributes: An
 def _widened(input: Tensor, dtype: DType | None) -> Tensor:
     """Sums and products of integers and bools are computed in int64."""
     if dtype is None:
-        dtype = input.dtype if input.dtype.is_floating_point else i64
+        dtype = input.dtype if input.dtype.is_differentiable else i64
     return cast(input, dtype)
 
 
@@ -77,13 +77,18 @@ def mean(
         RuntimeError: the dtype is not floating point.
     """
     input = input if dtype is None else cast(input, dtype)
-    if not input.dtype.is_floating_point:
+    if not input.dtype.is_differentiable:
         raise RuntimeError(
             "mean(): could not infer output dtype. Input dtype must be either a floating point or "
             "complex dtype. "
             f"Got: {input.dtype!r}"
         )
     return _reduce("mean", input, dim, keepdim)
+
+
+def _parts(input: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary parts."""
+    return apply(call_of(op_named("real")), input), apply(call_of(op_named("imag")), input)
 
 
 def _statistic(name: str) -> Callable[..., Tensor]:
@@ -98,6 +103,10 @@ def _statistic(name: str) -> Callable[..., Tensor]:
         dims: Dims = None if isinstance(dim, bool) else dim
         unbiased = dim if isinstance(dim, bool) else unbiased
         amount = int(unbiased) if correction is None else correction
+        if input.dtype.is_complex:
+            parts = [_reduce("var", x, dims, keepdim, correction=amount) for x in _parts(input)]
+            variance: Tensor = parts[0] + parts[1]
+            return variance.sqrt() if name == "std" else variance  # type: ignore[no-any-return]
         return _reduce(name, input, dims, keepdim, correction=amount)
 
     function.__name__ = name
@@ -194,6 +203,8 @@ def norm(
         raise RuntimeError(f"[norm] unknown norm {p!r}; a number or 'fro' is expected")
     order = 2.0 if p is None or isinstance(p, str) else float(p)
     x = input if dtype is None else cast(input, dtype)
+    if x.dtype.is_complex:
+        x = abs(x)
     return _reduce("norm", x, dim, keepdim, p=order)
 
 

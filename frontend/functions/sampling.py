@@ -58,7 +58,8 @@ def normal_(
     Raises:
         RuntimeError: std < 0, or the dtype is not floating-point.
     """
-    _require_floating("normal_", self)
+    if not self.dtype.is_complex:
+        _require_floating("normal_", self)
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     return _fill(self, randn(self.shape, dtype=self.dtype, generator=generator) * std + mean)

@@ -33,7 +33,7 @@ def _along(name: str, input: Tensor, dim: int, **attributes: Any) -> Any:
 def _running(name: str, verb: str) -> Callable[..., Tensor]:
     def function(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
         if dtype is None:
-            dtype = input.dtype if input.dtype.is_floating_point else i64
+            dtype = input.dtype if input.dtype.is_differentiable else i64
         if dtype is bool_:
             raise RuntimeError(f"[{name}] is not implemented for a result of dtype {dtype!r}")
         return _along(name, cast(input, dtype), dim, reverse=False)  # type: ignore[no-any-return]

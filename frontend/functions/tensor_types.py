@@ -27,6 +27,8 @@ _NAMES = {
     dtypes.bf16: "BFloat16",
     dtypes.f32: "Float",
     dtypes.f64: "Double",
+    dtypes.c64: "ComplexFloat",
+    dtypes.c128: "ComplexDouble",
 }
 
 

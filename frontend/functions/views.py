@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from braze.capture import call_of
+from braze.functions.complex_numbers import conj
 from braze.functions.movement import (
     cat,
     clone,
@@ -153,8 +154,8 @@ def swapdims(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def adjoint(input: Tensor) -> Tensor:
-    """The last two dimensions swapped (numbers are real here)."""
-    return transpose(input, -2, -1)
+    """The last two dimensions swapped, and the conjugates."""
+    return conj(transpose(input, -2, -1))
 
 
 def _reversed(self: Tensor) -> Tensor:
@@ -163,12 +164,12 @@ def _reversed(self: Tensor) -> Tensor:
 
 
 def _hermitian(self: Tensor) -> Tensor:
-    """The transposed matrix."""
+    """The transposed matrix of the conjugates."""
     if self.ndim not in (0, 2):
         raise RuntimeError(
             f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor."
         )
-    return t(self)
+    return conj(t(self))
 
 
 def _matrix_transposed(self: Tensor) -> Tensor:
@@ -179,6 +180,11 @@ def _matrix_transposed(self: Tensor) -> Tensor:
             f"{self.ndim}-D tensor."
         )
     return transpose(self, -2, -1)
+
+
+def _matrix_adjoint(self: Tensor) -> Tensor:
+    """The last two dimensions swapped, and the conjugates."""
+    return conj(_matrix_transposed(self))
 
 
 def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
@@ -467,7 +473,7 @@ METHODS: dict[str, Any] = {
     "T": property(_reversed),
     "H": property(_hermitian),
     "mT": property(_matrix_transposed),
-    "mH": property(_matrix_transposed),
+    "mH": property(_matrix_adjoint),
 }
 METHODS |= {
     function.__name__: function

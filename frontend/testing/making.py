@@ -7,6 +7,7 @@ from typing import Any
 
 from braze.devices import check_device
 from braze.dtype_info import finfo, iinfo
+from braze.functions.complex_numbers import view_as_complex
 from braze.functions.creation import ones
 from braze.functions.movement import sizes_of
 from braze.functions.pointwise import where
@@ -31,9 +32,10 @@ def make_tensor(
 
     Args:
         shape: sizes, or one sequence of them.
-        dtype: bools are 0 or 1 by default, unsigned integers 0 to 9, other numbers -9 to 9.
+        dtype: bools are 0 or 1 by default, unsigned integers 0 to 9, other numbers -9 to 9 (both
+            parts of complex ones).
         low, high: other limits; those outside of what the dtype can represent are clamped.
-        requires_grad: for floating-point dtypes.
+        requires_grad: for floating-point and complex dtypes.
         noncontiguous, memory_format: accepted; every value is row-major.
         exclude_zero: replace zeros by 1 (integers) or the smallest normal number.
 
@@ -46,6 +48,11 @@ def make_tensor(
         braze.Size([2, 3])
     """
     check_device(device)
+    if dtype.is_complex:
+        limits = {"low": low, "high": high, "exclude_zero": exclude_zero}
+        pairs = make_tensor((*sizes_of(shape), 2), dtype=dtype.to_real(), **limits)
+        made = view_as_complex(pairs).clone()
+        return made.requires_grad_() if requires_grad else made
     lowest: float
     highest: float
     if dtype is bool_:
