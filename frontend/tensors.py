@@ -224,7 +224,7 @@ class Tensor:
             return array.astype(dtype)
         return array.copy() if copy else array
 
-    def item(self) -> float | int | bool | complex:
+    def item(self) -> Any:
         """The only element as a Python number. A sync point.
 
         Raises:
@@ -235,9 +235,7 @@ class Tensor:
                 f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
             )
         array = self._numpy()
-        value = array.astype(np.float32) if self.dtype is bf16 else array
-        result: float = value.item()
-        return result
+        return (array.astype(np.float32) if self.dtype is bf16 else array).item()
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers. A sync point."""

@@ -114,8 +114,8 @@ class PartsBuilder(Builder):
         """An operation of which an operand or the result is complex."""
         real = not any(isinstance(x, Pair) for x in operands)
         if real and "dtype" in attributes:  # a creation, or a cast of a real value
-            dtype = attributes["dtype"].to_real()
-            return self.real_pair(getattr(self, op.name)(*operands, **attributes | {"dtype": dtype}))
+            part = attributes | {"dtype": attributes["dtype"].to_real()}
+            return self.real_pair(getattr(self, op.name)(*operands, **part))
         rule = op.complex
         if callable(rule):
             return rule(self, *operands, **attributes)
@@ -125,11 +125,9 @@ class PartsBuilder(Builder):
         if not op.is_primitive:
             assert op.decompose is not None
             return op.decompose(self, *operands, **attributes)
-        parts = [
-            getattr(self, op.name)(*[part(x) for x in operands], **attributes)
-            for part in (_re, _im)
-        ]
-        return Pair(*parts, all(not isinstance(x, Pair) or x.is_real for x in operands))
+        re = getattr(self, op.name)(*[_re(x) for x in operands], **attributes)
+        im = getattr(self, op.name)(*[_im(x) for x in operands], **attributes)
+        return Pair(re, im, all(not isinstance(x, Pair) or x.is_real for x in operands))
 
 
 def _re(x: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from braze.capture import Call, call_of
+from braze.capture import call_of
 from braze.functions import pointwise
 from braze.functions.promotion import cast, get_default_dtype
 from braze.ir.dtypes import bool_, f32, f64
@@ -78,8 +78,8 @@ def view_as_complex(input: Tensor) -> Tensor:
     """
     if input.dtype not in (f32, f64):
         raise RuntimeError(
-            "view_as_complex is only supported for half, float and double tensors, but got a tensor "
-            f"of scalar type: {input.dtype!r}"
+            "view_as_complex is only supported for float and double tensors, but got a tensor of "
+            f"scalar type: {input.dtype!r}"
         )
     if input.ndim == 0:
         raise RuntimeError("Input tensor must have one or more dimensions")

@@ -137,7 +137,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
     dtype = x.dtype
     if dtype.is_differentiable:
         return apply(_POW, x, y)  # type: ignore[no-any-return]
-    if not isinstance(exponent, Tensor) and exponent < 0:
+    if isinstance(exponent, (int, float)) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     if dtype is bool_:  # 0 ** 1 is the only power that is False
         return apply(_call("bitwise_or"), x, logical_not(y))  # type: ignore[no-any-return]

@@ -191,7 +191,8 @@ def randn(
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:
-    """Numbers from the standard normal distribution; complex ones have variance 1, 1/2 in each part."""
+    """Numbers from the standard normal distribution; each part of complex ones has
+    variance 1/2."""
     return _floats("normal", size, generator, dtype, device, requires_grad)
 
 

@@ -9,7 +9,7 @@ from braze.devices import check_device
 from braze.dtype_info import finfo, iinfo
 from braze.functions.complex_numbers import view_as_complex
 from braze.functions.creation import ones
-from braze.functions.movement import sizes_of
+from braze.functions.movement import clone, sizes_of
 from braze.functions.pointwise import where
 from braze.functions.promotion import cast
 from braze.ir.dtypes import DType, bool_, f32, f64
@@ -49,9 +49,14 @@ def make_tensor(
     """
     check_device(device)
     if dtype.is_complex:
-        limits = {"low": low, "high": high, "exclude_zero": exclude_zero}
-        pairs = make_tensor((*sizes_of(shape), 2), dtype=dtype.to_real(), **limits)
-        made = view_as_complex(pairs).clone()
+        pairs = make_tensor(
+            (*sizes_of(shape), 2),
+            dtype=dtype.to_real(),
+            low=low,
+            high=high,
+            exclude_zero=exclude_zero,
+        )
+        made = clone(view_as_complex(pairs))
         return made.requires_grad_() if requires_grad else made
     lowest: float
     highest: float

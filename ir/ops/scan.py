@@ -22,8 +22,8 @@ import numpy as np
 from braze.ir.dtypes import DType, bool_, f32, f64, i64, u8
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import Op, Rule, declare
-from braze.ir.ops.composite import as_dtype, require_floating, widened
 from braze.ir.ops import complex_rules
+from braze.ir.ops.composite import as_dtype, require_floating, widened
 from braze.ir.ops.rules import check_dimensions, common_dtype
 from braze.ir.types import Shape, TensorType, tensor_type
 
