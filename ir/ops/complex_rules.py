@@ -272,16 +272,29 @@ def prod(b: Any, x: Any, *, dims: tuple[int, ...], keepdim: bool) -> Any:
 def cumprod(b: Any, x: Any, *, dim: int, reverse: bool) -> Any:
     """Each element times the one 1, 2, 4, ... places before it: Hillis and Steele's scan (CACM 29,
     1986)."""
-    size = x.type.shape[dim]
     step = 1
-    while step < size:
-        if reverse:
-            other = _padded(b, _part(b, x, dim, step, size), dim, 0, step)
-        else:
-            other = _padded(b, _part(b, x, dim, 0, size - step), dim, step, 0)
-        x = b.mul(x, other)
+    while step < x.type.shape[dim]:
+        x = b.mul(x, _earlier(b, x, dim, reverse, step, 1.0))
         step *= 2
     return x
+
+
+def linear_recurrence(b: Any, a: Any, x: Any, *, dim: int, reverse: bool) -> Any:
+    """The scan of `cumprod` over the maps h -> a h + x, which join as (a a', a x' + x)."""
+    step = 1
+    while step < x.type.shape[dim]:
+        x = b.add(b.mul(a, _earlier(b, x, dim, reverse, step, 0.0)), x)
+        a = b.mul(a, _earlier(b, a, dim, reverse, step, 1.0))
+        step *= 2
+    return x
+
+
+def _earlier(b: Any, x: Any, dim: int, reverse: bool, step: int, value: float) -> Any:
+    """At each element the one `step` places before it in the order of the scan, else `value`."""
+    size = x.type.shape[dim]
+    if reverse:
+        return _padded(b, _part(b, x, dim, step, size), dim, 0, step, value)
+    return _padded(b, _part(b, x, dim, 0, size - step), dim, step, 0, value)
 
 
 def _part(b: Any, x: Any, dim: int, start: int, stop: int) -> Any:
@@ -294,14 +307,14 @@ def _part(b: Any, x: Any, dim: int, start: int, stop: int) -> Any:
     )
 
 
-def _padded(b: Any, x: Any, dim: int, low: int, high: int) -> Any:
+def _padded(b: Any, x: Any, dim: int, low: int, high: int, value: float = 1.0) -> Any:
     rank = x.type.rank
     return b.pad(
         x,
         low=tuple(low if axis == dim else 0 for axis in range(rank)),
         high=tuple(high if axis == dim else 0 for axis in range(rank)),
         interior=(0,) * rank,
-        value=1.0,
+        value=value,
     )
 
 

@@ -144,8 +144,8 @@ asinh = _unary(
 acosh = _unary(
     "acosh",
     _acosh,
-    lambda b, g, x: b.div(g, b.sqrt(b.mul(b.sub(x, 1.0), b.add(x, 1.0)))),
-    "Inverse hyperbolic cosine; nan below 1.",
+    lambda b, g, x: b.div(g, b.mul(b.sqrt(b.sub(x, 1.0)), b.sqrt(b.add(x, 1.0)))),
+    "Inverse hyperbolic cosine; nan for real numbers below 1.",
     (1.1, 4.0),
     complex_rules.acosh,
 )

@@ -154,7 +154,8 @@ def _pow_base_gradient(b: Any, g: Any, x: Any, y: Any) -> Any:
 
 def _pow_exponent_gradient(b: Any, g: Any, x: Any, y: Any, out: Any) -> Any:
     """g x**y log(x); 0 where 0 is raised to something not negative, as PyTorch has it."""
-    flat = b.bitwise_and(b.eq(x, 0.0), b.ge(y, 0.0))
+    real = b.real(y) if y.type.dtype.is_complex else y
+    flat = b.bitwise_and(b.eq(x, 0.0), b.ge(real, 0.0))
     return b.mul(g, b.where(flat, 0.0, b.mul(out, b.log(x))))
 
 

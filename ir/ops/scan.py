@@ -346,7 +346,8 @@ linear_recurrence = _scan(
     _running_recurrence,
     {"a": _factor_gradient, "x": _recurrence_back},
     "out[k] = a[k] * out[k - 1] + x[k] along `dim`; the first factor is not used.",
-    accepts=lambda dtype: dtype.is_floating_point,
+    accepts=lambda dtype: dtype.is_differentiable,
+    complex=complex_rules.linear_recurrence,
     splits=False,
 )
 
