@@ -99,14 +99,11 @@ class PartsBuilder(Builder):
         return call
 
     def lift(self, operands: Sequence[Any]) -> list[Any]:
-        like = next((x for x in reversed(operands) if isinstance(x, (Value, Pair))), None)
-        if not isinstance(like, Pair):
+        if not any(isinstance(x, Pair) for x in operands):
             return super().lift(operands)
-        number = like.dtype.to_real()
+        dtype = next(x.dtype for x in reversed(operands) if isinstance(x, (Value, Pair)))
         return [
-            x
-            if isinstance(x, (Value, Pair))
-            else self.real_pair(self.constant(value=x, dtype=number))
+            x if isinstance(x, (Value, Pair)) else self.constant(value=x, dtype=dtype)
             for x in operands
         ]
 

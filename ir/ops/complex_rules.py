@@ -191,9 +191,16 @@ def tan(b: Any, x: Any) -> Any:
     return _turned_back(b, b.tanh(_turned(b, x)))
 
 
+def _roots_beside(b: Any, x: Any) -> tuple[Any, Any]:
+    """The square roots of 1 - x and 1 + x; the sign of a zero imaginary part stays, which says on
+    which side of a cut x lies."""
+    low = b.complex(b.sub(1.0, x.re), b.neg(x.im))
+    return b.sqrt(low), b.sqrt(b.complex(b.add(x.re, 1.0), x.im))
+
+
 def asin(b: Any, x: Any) -> Any:
     """Kahan's, by the square roots of 1 - x and 1 + x."""
-    low, high = b.sqrt(b.sub(1.0, x)), b.sqrt(b.add(x, 1.0))
+    low, high = _roots_beside(b, x)
     across = b.sub(b.mul(low.re, high.im), b.mul(low.im, high.re))
     under = b.sub(b.mul(low.re, high.re), b.mul(low.im, high.im))
     return b.complex(b.atan2(x.re, under), b.asinh(across))
@@ -201,7 +208,7 @@ def asin(b: Any, x: Any) -> Any:
 
 def acos(b: Any, x: Any) -> Any:
     """Kahan's, by the square roots of 1 - x and 1 + x."""
-    low, high = b.sqrt(b.sub(1.0, x)), b.sqrt(b.add(x, 1.0))
+    low, high = _roots_beside(b, x)
     across = b.sub(b.mul(high.re, low.im), b.mul(high.im, low.re))
     return b.complex(b.mul(b.atan2(low.re, high.re), 2.0), b.asinh(across))
 
