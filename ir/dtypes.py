@@ -89,6 +89,7 @@ c128 = DType("c128", "complex128", "complex", 128, np.dtype(np.complex128))
 ALL: tuple[DType, ...] = (bool_, u8, u32, i8, i16, i32, i64, f16, bf16, f32, f64, c64, c128)
 FLOATS: tuple[DType, ...] = (f16, bf16, f32, f64)
 COMPLEX: tuple[DType, ...] = (c64, c128)
+REAL: tuple[DType, ...] = tuple(dtype for dtype in ALL if dtype not in COMPLEX)
 INTEGERS: tuple[DType, ...] = (u8, u32, i8, i16, i32, i64)
 
 _REAL = {c64: f32, c128: f64}

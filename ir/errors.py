@@ -17,6 +17,10 @@ class DTypeError(BrazeError, RuntimeError):
     """An operand's dtype is not one that the operation takes."""
 
 
+class UnsupportedDTypeError(DTypeError, NotImplementedError):
+    """An operation has no meaning for complex numbers."""
+
+
 class DimensionError(BrazeError, IndexError):
     """A dimension number is outside the tensor's rank."""
 

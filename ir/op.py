@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from braze.ir.dtypes import DType
-from braze.ir.errors import AttributeTypeError, DTypeError
+from braze.ir.errors import AttributeTypeError, UnsupportedDTypeError
 from braze.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -291,7 +291,9 @@ def _without_complex(
         for t in types:
             if t.dtype.kind == "complex":
                 given = ", ".join(map(str, types))
-                raise DTypeError(f"[{name}] not implemented for complex operands, given {given}")
+                raise UnsupportedDTypeError(
+                    f"[{name}] not implemented for complex operands, given {given}"
+                )
         return infer(*types, **attributes)
 
     return rule

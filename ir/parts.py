@@ -13,7 +13,7 @@ from typing import Any
 
 from braze.ir.builder import Builder
 from braze.ir.dtypes import DType
-from braze.ir.errors import DTypeError
+from braze.ir.errors import UnsupportedDTypeError
 from braze.ir.graph import Value
 from braze.ir.op import Op, op_named
 from braze.ir.types import Shape, TensorType
@@ -118,7 +118,9 @@ class PartsBuilder(Builder):
             return rule(self, *operands, **attributes)
         if not rule:
             given = ", ".join(str(x.type) for x in operands)
-            raise DTypeError(f"[{op.name}] not implemented for complex operands, given {given}")
+            raise UnsupportedDTypeError(
+                f"[{op.name}] not implemented for complex operands, given {given}"
+            )
         if not op.is_primitive:
             assert op.decompose is not None
             return op.decompose(self, *operands, **attributes)

@@ -15,15 +15,15 @@ Before:
     }
 After:
     graph @g(%x: f32[4,2]) -> (f32[4,2]) {
-      %0: f32[4] = select(%x, dim=1, index=0)
-      %1: f32[4] = select(%x, dim=1, index=1)
+      %0: f32[4] = select(%x; dim=1, index=0)
+      %1: f32[4] = select(%x; dim=1, index=1)
       %2: f32[4] = mul(%0, %0)  # train.py:3
       %3: f32[4] = mul(%1, %1)  # train.py:3
       %4: f32[4] = sub(%2, %3)  # train.py:3
       %5: f32[4] = mul(%0, %1)  # train.py:3
       %6: f32[4] = mul(%1, %0)  # train.py:3
       %7: f32[4] = add(%5, %6)  # train.py:3
-      %8: f32[4,2] = stack(%4, %7, dim=1)
+      %8: f32[4,2] = stack(%4, %7; dim=1)
       return %8
     }
 """

@@ -7,7 +7,7 @@ from typing import Any
 
 from braze.capture import call_of
 from braze.functions import pointwise
-from braze.functions.promotion import cast, get_default_dtype
+from braze.functions.promotion import cast, get_default_dtype, scalar
 from braze.ir.dtypes import bool_, f32, f64
 from braze.ir.op import op_named
 from braze.strides import Layout
@@ -152,8 +152,9 @@ def angle(input: Tensor) -> Tensor:
     if input.dtype.is_complex:
         return apply(_ANGLE, input)  # type: ignore[no-any-return]
     x = input if input.dtype.is_floating_point else cast(input, get_default_dtype())
-    turned = pointwise.where(pointwise.lt(x, 0), math.pi, 0.0)
-    return pointwise.where(pointwise.ne(x, x), x, cast(turned, x.dtype))
+    half = scalar(math.pi, x.dtype)
+    turned = pointwise.where(pointwise.lt(x, 0), half, scalar(0.0, x.dtype))
+    return pointwise.where(pointwise.ne(x, x), x, turned)
 
 
 def sgn(input: Tensor) -> Tensor:

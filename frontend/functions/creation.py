@@ -53,6 +53,10 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
         if array.dtype.kind not in "biufc" and array.dtype.name != "bfloat16":
             raise TypeError(f"new(): invalid data type '{type(data).__name__}' ({array.dtype})")
     if dtype is not None:
+        if array.dtype.kind == "c" and not dtype.is_complex:
+            if not isinstance(data, (Tensor, np.ndarray)):
+                raise TypeError(f"must be real numbers for {dtype!r}, not complex")
+            array = array.real
         array = array.astype(dtype.numpy)
     return np.ascontiguousarray(array).reshape(array.shape)
 

@@ -10,7 +10,7 @@ from braze.capture import Call, call_of
 from braze.functions import pointwise
 from braze.functions.pointwise import Operand, div, mul, sub
 from braze.functions.promotion import as_operands, cast, get_default_dtype, result_type, scalar
-from braze.ir.dtypes import DType, bool_, f64
+from braze.ir.dtypes import DType, bool_, c128, f64
 from braze.ir.op import op_named
 from braze.tensors import Tensor, apply
 
@@ -62,9 +62,10 @@ def rsub(input: Tensor, other: Operand, *, alpha: float = 1) -> Tensor:
 
 
 def float_power(input: Operand, exponent: Operand) -> Tensor:
-    """input ** exponent, computed in float64."""
+    """input ** exponent, computed in float64 (complex128 for complex numbers)."""
     x, y = as_operands("float_power", input, exponent)
-    return pointwise.pow(cast(x, f64), cast(y, f64))
+    wide = c128 if x.dtype.is_complex else f64
+    return pointwise.pow(cast(x, wide), cast(y, wide))
 
 
 def ldexp(input: Operand, other: Operand) -> Tensor:
@@ -130,10 +131,10 @@ def frac(input: Tensor) -> Tensor:
     """The fraction, with the operand's sign.
 
     Raises:
-        RuntimeError: for integers.
+        NotImplementedError: for integers.
     """
     if not input.dtype.is_floating_point:
-        raise RuntimeError(f"[frac] not implemented for {input.dtype!r}")
+        raise NotImplementedError(f"[frac] not implemented for {input.dtype!r}")
     return pointwise.UNARY["frac"](input)
 
 
@@ -194,6 +195,11 @@ def nan_to_num(
 ) -> Tensor:
     """nan, inf and -inf replaced by these numbers (0 and the largest and smallest finite ones)."""
     dtype = input.dtype
+    if dtype.is_complex:
+        parts = [apply(_call(part), input) for part in ("real", "imag")]
+        return apply(  # type: ignore[no-any-return]
+            _call("complex"), *[nan_to_num(part, nan, posinf, neginf) for part in parts]
+        )
     if not dtype.is_floating_point:
         return input.clone()  # type: ignore[no-any-return]
     above = largest(dtype) if posinf is None else posinf
@@ -224,11 +230,26 @@ def isclose(
         raise RuntimeError(f"{input.dtype!r} did not match {other.dtype!r}")
     if rtol < 0 or atol < 0:
         raise RuntimeError(f"rtol and atol must not be negative, given {rtol} and {atol}")
+    if input.dtype.is_complex:
+        return _isclose_complex(input, other, rtol, atol, equal_nan)
     dtype = input.dtype if input.dtype.is_floating_point else f64
     x, y = cast(input, dtype), cast(other, dtype)
     close: Tensor = apply(_call("isclose"), x, y, scalar(rtol, dtype), scalar(atol, dtype))
     if equal_nan and input.dtype.is_floating_point:
         isnan = pointwise.UNARY["isnan"]
+        close = pointwise.bitwise_or(close, pointwise.bitwise_and(isnan(x), isnan(y)))
+    return close
+
+
+def _isclose_complex(
+    x: Tensor, y: Tensor, rtol: float, atol: float, equal_nan: bool
+) -> Tensor:
+    """By the moduli of the difference and of `y`."""
+    isfinite, isnan, size = (pointwise.UNARY[name] for name in ("isfinite", "isnan", "abs"))
+    near = pointwise.le(size(sub(x, y)), size(y) * rtol + atol)
+    finite = pointwise.bitwise_and(isfinite(x), isfinite(y))
+    close = pointwise.bitwise_or(pointwise.eq(x, y), pointwise.bitwise_and(near, finite))
+    if equal_nan:
         close = pointwise.bitwise_or(close, pointwise.bitwise_and(isnan(x), isnan(y)))
     return close
 

@@ -29,8 +29,17 @@ def _single(self: Tensor) -> Any:
     return self.item()
 
 
+def _real(self: Tensor, kind: str) -> Any:
+    value = _single(self)
+    if isinstance(value, complex):
+        if value.imag:
+            raise RuntimeError(f"value cannot be converted to type {kind} without overflow")
+        return value.real
+    return value
+
+
 def _index(self: Tensor) -> int:
-    if self.dtype.is_floating_point or self._handle.type.numel != 1:
+    if self.dtype.is_differentiable or self._handle.type.numel != 1:
         raise TypeError("only integer tensors of a single element can be converted to an index")
     return int(self.item())
 
@@ -42,7 +51,7 @@ def _format(self: Tensor, spec: str) -> str:
 
 
 def _contains(self: Tensor, element: Any) -> bool:
-    if isinstance(element, (Tensor, int, float, np.generic)):
+    if isinstance(element, (Tensor, int, float, complex, np.generic)):
         return bool((self == element).any().item())
     raise RuntimeError(
         f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
@@ -119,7 +128,7 @@ def _array_namespace(self: Tensor, *, api_version: str | None = None) -> Any:
 
 
 def is_complex(input: Tensor) -> bool:
-    """Whether the elements are complex numbers: False, there is no such dtype."""
+    """Whether the elements are complex numbers."""
     return input.dtype.is_complex
 
 
@@ -232,8 +241,8 @@ METHODS: dict[str, Any] = {
     **dlpack.METHODS,
     **tensor_types.METHODS,
     **typed_storage.METHODS,
-    "__int__": lambda self: int(_single(self)),
-    "__float__": lambda self: float(_single(self)),
+    "__int__": lambda self: int(_real(self, "int64_t")),
+    "__float__": lambda self: float(_real(self, "double")),
     "__complex__": lambda self: complex(_single(self)),
     "__index__": _index,
     "__format__": _format,

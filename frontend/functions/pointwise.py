@@ -237,7 +237,7 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1
     Raises:
         RuntimeError: all three are integers.
     """
-    if not any(t.dtype.is_floating_point for t in (input, tensor1, tensor2)):
+    if not any(t.dtype.is_differentiable for t in (input, tensor1, tensor2)):
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported; use (input + value * "
             "braze.trunc(tensor1 / tensor2)) or make an operand floating-point."

@@ -7,6 +7,7 @@ within a class dtypes promote by table. A complex number beside floats takes the
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -93,8 +94,13 @@ def result_type(*operands: Tensor | Number) -> DType:
 
 def cast(tensor: Tensor, dtype: DType) -> Tensor:
     """The tensor in another dtype (itself if it has it already)."""
-    if tensor._handle.type.dtype is dtype:
+    own = tensor._handle.type.dtype
+    if own is dtype:
         return tensor
+    if own.is_complex and not (dtype.is_complex or dtype is bool_):
+        warnings.warn(
+            "Casting complex values to real discards the imaginary part", UserWarning, stacklevel=3
+        )
     return apply(call_of(_CAST, dtype=dtype), tensor)  # type: ignore[no-any-return]
 
 

@@ -210,6 +210,11 @@ def norm(
 
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) over dimensions, without overflow."""
+    if input.dtype.is_complex:
+        real = _parts(input.detach())[0]
+        largest = amax(real, dim, True)
+        total = sum((input - largest).exp(), dim, True).log() + largest
+        return total if keepdim else total.squeeze(dim)  # type: ignore[no-any-return]
     x = input if input.dtype.is_floating_point else cast(input, get_default_dtype())
     return _reduce("logsumexp", x, dim, keepdim)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from braze.capture import call_of
-from braze.functions.complex_numbers import conj
+from braze.functions.complex_numbers import conj, view_as_complex, view_as_real
 from braze.functions.movement import (
     cat,
     clone,
@@ -39,13 +39,13 @@ _RESHAPE = op_named("reshape")
 
 def _view(input: Tensor, *shape: Any) -> Tensor:
     """As `reshape`, but never a copy; given a dtype of the same width, the same bits read as that
-    dtype.
+    dtype; complex numbers as twice as many real ones, and back.
 
     Raises:
         RuntimeError: the elements do not lie in memory as the shape needs.
     """
     if len(shape) == 1 and isinstance(shape[0], DType):
-        return view_of(call_of(op_named("bitcast"), dtype=shape[0]), input)
+        return _view_as_dtype(input, shape[0])
     sizes = resolve_sizes(sizes_of(shape), input._handle.type.numel)
     if not can_reshape(input, sizes):
         raise RuntimeError(
@@ -53,6 +53,24 @@ def _view(input: Tensor, *shape: Any) -> Tensor:
             "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
         )
     return view_of(call_of(_RESHAPE, shape=sizes), input)
+
+
+def _view_as_dtype(input: Tensor, dtype: DType) -> Tensor:
+    own, sizes = input.dtype, tuple(input.shape)
+    if own.is_complex and dtype is own.to_real():
+        if not sizes:
+            raise RuntimeError(
+                f"self.dim() cannot be 0 to view {own!r} as {dtype!r} (different element sizes)"
+            )
+        return _view(view_as_real(input), (*sizes[:-1], 2 * sizes[-1]))
+    if dtype.is_complex and own is dtype.to_real():
+        if not sizes or sizes[-1] % 2:
+            raise RuntimeError(
+                f"self.size(-1) must be divisible by 2 to view {own!r} as {dtype!r} (different "
+                f"element sizes), but got {sizes[-1] if sizes else 'a tensor of no dimensions'}"
+            )
+        return view_as_complex(_view(input, (*sizes[:-1], sizes[-1] // 2, 2)))
+    return view_of(call_of(op_named("bitcast"), dtype=dtype), input)
 
 
 def _view_as(input: Tensor, other: Tensor) -> Tensor:

@@ -27,8 +27,18 @@ def _sinc(b: Any, x: Any) -> Any:
     return b.where(zero, 1.0, b.div(sine_of_pi(b, x), angle))
 
 
+def _complex_sinc(b: Any, x: Any) -> Any:
+    zero = b.eq(x, 0.0)
+    angle = b.where(zero, 1.0, b.mul(x, math.pi))
+    return b.where(zero, 1.0, b.div(b.sin(angle), angle))
+
+
 def _sinc_gradient(b: Any, g: Any, x: Any, out: Any) -> Any:
     """(cos(pi x) - sinc(x)) / x, and 0 at 0. Near 0, where that cancels, the Taylor series."""
+    if x.type.dtype.is_complex:
+        zero = b.eq(x, 0.0)
+        slope = b.div(b.sub(b.cos(b.mul(x, math.pi)), out), b.where(zero, 1.0, x))
+        return b.mul(g, b.where(zero, 0.0, slope))
     near = b.lt(b.abs(x), 0.03)
     square = b.mul(b.mul(x, x), math.pi**2)
     series = b.mul(square, 1.0 / 840)
@@ -45,6 +55,7 @@ sinc = declare(
     infer=floating("sinc"),
     decompose=in_wide(_sinc),
     gradients={"x": _sinc_gradient},
+    complex=_complex_sinc,
     doc="sin(pi x) / (pi x), and 1 at 0.",
 )
 

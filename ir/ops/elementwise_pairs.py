@@ -30,6 +30,7 @@ def _joint(
     *,
     infer: Infer | None = None,
     gradients: Mapping[str, Rule] | None = None,
+    complex: Rule | bool = False,
     domain: tuple[float, float] = (0.5, 2.0),
 ) -> Op:
     return declare(
@@ -41,6 +42,7 @@ def _joint(
         gradients=gradients,
         differentiable=gradients is not None,
         broadcasts=True,
+        complex=complex,
         domain=domain,
         doc=doc,
     )
@@ -350,6 +352,7 @@ lerp = _joint(
     "x end weight",
     _lerp,
     "x + weight (end - x).",
+    complex=lambda b, x, end, weight: b.add(x, b.mul(weight, b.sub(end, x))),
     gradients={
         "x": lambda b, g, weight: b.mul(g, b.sub(1.0, weight)),
         "end": lambda b, g, weight: b.mul(g, weight),

@@ -217,6 +217,7 @@ def _triangle(name: str, doc: str) -> Any:
         decompose=decompose,
         attributes={"diagonal": int},
         gradients={"x": gradient},
+        complex=True,
         doc=doc,
     )
 

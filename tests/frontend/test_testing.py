@@ -133,6 +133,13 @@ def test_made_tensors(dtype):
     dtype = getattr(braze, dtype)
     braze.manual_seed(0)
     x = make_tensor(20, 50, dtype=dtype)
+    if dtype.is_complex:
+        assert x.dtype is dtype and x.shape == (20, 50)
+        parts = braze.view_as_real(x).numpy()
+        assert -9 <= parts.min() < -8 and 8 < parts.max() <= 9
+        leaf = make_tensor((2,), dtype=dtype, requires_grad=True)
+        assert leaf.is_leaf and leaf.requires_grad
+        return
     values = x.double().numpy()
     low, high = (0, 1) if dtype is braze.bool else (-9, 9)
     low = 0 if dtype.kind == "uint" else low

@@ -21,7 +21,9 @@ def test_every_primitive_comes_up():
     seen = Counter(
         node.op.name for seed in range(400) for node in random_graph(seed, nodes=15).nodes
     )
-    assert {op.name for op in ir.all_ops() if op.is_primitive} - set(seen) == UNUSED
+    complex_ones = {op.name for op in ir.all_ops() if op.category == "complex"}
+    primitives = {op.name for op in ir.all_ops() if op.is_primitive} - complex_ones
+    assert primitives - set(seen) == UNUSED
     assert {"param", "data", "buffer", "scalar"} <= {
         role for seed in range(50) for role in random_graph(seed).roles
     }

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import braze.ir as ir
-from braze.ir.dtypes import ALL, FLOATS
+from braze.ir.dtypes import FLOATS, REAL
 
 SORT, TOPK = ir.op_named("sort"), ir.op_named("topk")
 SPECIAL = [math.nan, 0.0, -0.0, math.inf, -math.inf, 1.0, -1.0, 2.5, -7.0]
@@ -35,7 +35,7 @@ def special_values(dtype, shape, seed=0):
 
 
 @pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.parametrize("dtype", ALL, ids=lambda d: d.name)
+@pytest.mark.parametrize("dtype", REAL, ids=lambda d: d.name)
 def test_sort_is_stable_with_nan_largest(dtype, descending):
     x = special_values(dtype, (4, 23, 3))
     values, indices = SORT.evaluate(x, dim=1, descending=descending)
@@ -47,7 +47,7 @@ def test_sort_is_stable_with_nan_largest(dtype, descending):
         assert values[i, :, j].tobytes() == x[i, expected, j].tobytes()
 
 
-@pytest.mark.parametrize("dtype", ALL, ids=lambda d: d.name)
+@pytest.mark.parametrize("dtype", REAL, ids=lambda d: d.name)
 def test_topk_is_the_beginning_of_sort(dtype):
     x = special_values(dtype, (5, 4))
     for dim, k, largest in [(0, 3, True), (1, 4, False), (1, 0, True), (0, 1, False)]:

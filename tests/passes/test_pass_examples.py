@@ -5,6 +5,7 @@ import pkgutil
 import re
 import textwrap
 
+import numpy as np
 import pytest
 from graphs import assert_same, sample_inputs
 
@@ -76,5 +77,15 @@ def test_the_example_keeps_its_meaning(name):
     graph, expected = parse_graph(after), parse_graph(before)
     assert isinstance(graph, Graph)
     verify(graph)
-    inputs = sample_inputs(expected)
-    assert_same(interpret(graph, inputs), interpret(expected, inputs))
+    inputs = sample_inputs(graph)
+    found = interpret(graph, inputs)
+    # Where complex values became pairs of real ones, the bytes are the same.
+    given = [_as(value.type, array) for value, array in zip(expected.inputs, inputs, strict=True)]
+    wanted = interpret(expected, given)
+    assert_same(found, [_as(v.type, a) for v, a in zip(graph.outputs, wanted, strict=True)])
+
+
+def _as(type, array):
+    if array.dtype == type.dtype.numpy:
+        return array
+    return np.ascontiguousarray(array).view(type.dtype.numpy).reshape(type.shape)

@@ -103,7 +103,7 @@ STEPS = ("sort", "arithmetic", "permute", "slice", "take_along", "flip", "pad", 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_random_graphs(seed):
-    graph = random_graph(seed, nodes=10, steps=STEPS, dtypes=ir.dtypes.ALL, aliases=False)
+    graph = random_graph(seed, nodes=10, steps=STEPS, dtypes=ir.dtypes.REAL, aliases=False)
     inputs = sample_inputs(graph, seed)
     program, _ = compile_graph(graph, TARGET)
     verify_program(program)

@@ -384,7 +384,7 @@ def test_weights_round_trip_and_the_library_reads_them():
         assert found[name].dtype == array.dtype and found[name].shape == array.shape
         assert found[name].tobytes() == array.tobytes()
         start = np.frombuffer(data, np.uint8).ctypes.data
-        assert (found[name].ctypes.data - start) % array.itemsize == 0
+        assert (found[name].ctypes.data - start) % array.dtype.alignment == 0
     plain = {n: a for n, a in arrays.items() if a.dtype != ml_dtypes.bfloat16}
     read = safetensors.numpy.load(pack_weights(plain))
     assert {n: a.tolist() for n, a in read.items()} == {n: a.tolist() for n, a in plain.items()}
