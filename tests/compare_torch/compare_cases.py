@@ -157,6 +157,8 @@ class Recorder:
 
     def of(self, dtype: str, *shape: int, low: float = -3, high: float = 3) -> Array:
         """Numbers from low to high (whole ones for integers, and none negative if unsigned)."""
+        if dtype == "bool" and low > 0:
+            return Array(np.ones(shape, bool), dtype)
         if dtype == "bool":
             return Array(self.generator.integers(0, 2, shape).astype(bool), dtype)
         if dtype in FLOATS:
