@@ -36,3 +36,16 @@ class VerifyError(BrazeError, ValueError):
 
 class ParseError(BrazeError, ValueError):
     """The text of a graph or a kernel does not follow the grammar."""
+
+
+def range_error(message: str, value: int, low: int, high: int, place: str = "") -> Exception:
+    """What a failed check raises.
+
+    Args:
+        message: the operation: an IndexError that tells value and range. "operation!" makes it a
+            RuntimeError, and "operation!text" one with this text.
+        place: the user's line.
+    """
+    name, other, text = message.partition("!")
+    text = text or f"index {value} is out of range [{low}, {high})"
+    return (RuntimeError if other else IndexError)(f"[{name}] {text}{place}")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from braze.ir.dtypes import DType, dtype_named
-from braze.ir.errors import BrazeError
+from braze.ir.errors import BrazeError, range_error
 from braze.ir.graph import Location
 from braze.ir.target import FAILED, FINISHED, HOST, VALUE
 from braze.runtime.artifact import Artifact, Slot
@@ -148,8 +148,7 @@ class Executable:
         location = site.location
         if sites is not None and site.node >= 0:
             location = site_of(sites, site.node) or location
-        text = f"[{site.message}] index {value} is out of range [{site.low}, {site.high})"
-        return IndexError(text + place(location))
+        return range_error(site.message, value, site.low, site.high, place(location))
 
 
 def site_of(sites: Sites, node: int) -> Location | None:

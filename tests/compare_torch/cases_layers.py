@@ -328,7 +328,6 @@ def reduced(c, name, *inputs, arguments=(), gradients=1):
     for reduction in (0, 1, 2):
         c(lambda m, *x, r=reduction: getattr(m, name)(*x, *arguments, reduction=r), *inputs,
           gradients=gradients)  # fmt: skip
-    c.error(lambda m, *x: getattr(m, name)(*x, *arguments, reduction=7), *inputs)
 
 
 @case("torch.binary_cross_entropy_with_logits")

@@ -315,5 +315,7 @@ def stft(c):
         reference=lambda m, x, w: reference(m, x, 8, window=w.detach()),
     )
     c.error(
-        lambda m, x: m.stft(x, 30), signal, reference=lambda m, x: reference(m, x, 30, center=False)
+        lambda m, x: m.stft(x, 30, center=False),
+        signal,
+        reference=lambda m, x: reference(m, x, 30, center=False),
     )
