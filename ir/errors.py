@@ -30,6 +30,14 @@ class LinAlgError(BrazeError, RuntimeError):
     or an iteration does not converge."""
 
 
+class ValueCheckError(BrazeError, RuntimeError):
+    """An element has a value that an operation does not take, for example a negative rate."""
+
+
+class DivisorError(BrazeError, RuntimeError):
+    """Integers were divided by zero. The message begins as PyTorch's: ZeroDivisionError."""
+
+
 class VerifyError(BrazeError, ValueError):
     """A graph or a kernel breaks a rule of the IR."""
 
@@ -38,14 +46,20 @@ class ParseError(BrazeError, ValueError):
     """The text of a graph or a kernel does not follow the grammar."""
 
 
-def range_error(message: str, value: int, low: int, high: int, place: str = "") -> Exception:
-    """What a failed check raises.
+# What a `check_range` names that guards a division: 0 stands for "no zero", 1 for "a zero".
+ZERO_DIVISION = "ZeroDivisionError"
 
-    Args:
-        message: the operation: an IndexError that tells value and range. "operation!" makes it a
-            RuntimeError, and "operation!text" one with this text.
-        place: the user's line.
+
+def failed_check(
+    message: str, value: int, low: int, high: int
+) -> IndexError | DivisorError | ValueCheckError:
+    """The exception of a `check_range` that found a value out of range.
+
+    The message names the operation. "operation!" makes it a RuntimeError (PyTorch raises one in
+    places, for an index too), and "operation!text" one with this text in place of the range.
     """
+    if message == ZERO_DIVISION:
+        return DivisorError(f"{ZERO_DIVISION}: an integer divisor is 0")
     name, other, text = message.partition("!")
     text = text or f"index {value} is out of range [{low}, {high})"
-    return (RuntimeError if other else IndexError)(f"[{name}] {text}{place}")
+    return (ValueCheckError if other else IndexError)(f"[{name}] {text}")

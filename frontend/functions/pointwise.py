@@ -8,8 +8,8 @@ from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions.promotion import as_operands, cast, get_default_dtype, result_type, scalar
-from braze.ir.dtypes import bool_, i32, i64, u8
-from braze.ir.errors import DTypeError
+from braze.ir.dtypes import bool_, i64, u8
+from braze.ir.errors import ZERO_DIVISION, DTypeError, failed_check
 from braze.ir.op import Op, all_ops, op_named
 from braze.ir.types import tensor_type
 from braze.tensors import Tensor, apply
@@ -23,24 +23,10 @@ def _call(name: str) -> Call:
 
 _ADD, _SUB, _MUL, _DIV, _POW, _NEG = map(_call, ("add", "sub", "mul", "div", "pow", "neg"))
 _WHERE = _call("where")
+_CHECK = op_named("check_range")
 
 
-def _check_divisor(name: str, dividend: Any, divisor: Any) -> None:
-    """PyTorch's error for whole numbers divided by zero: at the call for a number, else at the next
-    sync."""
-    dtype = result_type(dividend, divisor)
-    if not dtype.is_integer:
-        return
-    if not isinstance(divisor, Tensor):
-        if not divisor:
-            raise RuntimeError("ZeroDivisionError")
-        return
-    zero = eq(divisor, 0) if divisor.dtype is not bool_ else cast(divisor, i64) == 0
-    apply(call_of(op_named("check_range"), low=0, high=1, message=f"{name}!ZeroDivisionError"),
-          cast(zero, i32))  # fmt: skip
-
-
-def _pair(call: Call, floating: bool = False, divides: bool = False) -> Callable[..., Tensor]:
+def _pair(call: Call, floating: bool = False) -> Callable[[Any, Any], Tensor]:
     name = call.op.name
 
     def function(input: Any, other: Any) -> Tensor:
@@ -50,32 +36,53 @@ def _pair(call: Call, floating: bool = False, divides: bool = False) -> Callable
         except AttributeError:
             direct = False
         if direct:
-            if not divides or dtype.kind == "float":
-                return apply(call, input, other)  # type: ignore[no-any-return]
-        x, y = as_operands(name, input, other, floating=floating)
-        if divides and x._handle.type.dtype.is_integer:
-            _check_divisor(name, input, other)
-        return apply(call, x, y)  # type: ignore[no-any-return]
+            return apply(call, input, other)  # type: ignore[no-any-return]
+        return apply(call, *as_operands(name, input, other, floating=floating))  # type: ignore[no-any-return]
 
     function.__name__ = name
     function.__doc__ = f"{call.op.doc} Operands are promoted and broadcast."
-    if divides:
-        function.__doc__ += " RuntimeError, at the next sync, for integers divided by zero."
     return function
 
 
 _add, _sub, mul = _pair(_ADD), _pair(_SUB), _pair(_MUL)
-floor_divide = _pair(_call("div_floor"), divides=True)
-remainder = _pair(_call("remainder"), divides=True)
-floor_divide.__name__ = "floor_divide"
-fmod = _pair(_call("fmod"), divides=True)
+
+
+def _division(name: str, call: Call) -> Callable[[Any, Any], Tensor]:
+    """A `_pair` that checks the divisors of integers."""
+    plain = _pair(call)
+
+    def function(input: Any, other: Any) -> Tensor:
+        result = plain(input, other)
+        if result._handle.type.dtype.kind != "float":
+            _check_divisor(other)
+        return result
+
+    function.__name__ = name
+    function.__doc__ = (
+        f"{plain.__doc__}\n\nRaises:\n"
+        "    RuntimeError: an integer divisor is 0 (a tensor's: at the next sync)."
+    )
+    return function
+
+
+def _check_divisor(divisor: Any) -> None:
+    """Have the program raise at this line if an element is 0."""
+    if isinstance(divisor, Tensor):
+        zero = cast(eq(divisor, 0), i64)
+        apply(call_of(_CHECK, low=0, high=1, message=ZERO_DIVISION), zero)
+    elif not divisor:
+        raise failed_check(ZERO_DIVISION, 1, 0, 1)
+
+
+floor_divide = _division("floor_divide", _call("div_floor"))
+remainder, fmod = _division("remainder", _call("remainder")), _division("fmod", _call("fmod"))
 maximum, minimum = _pair(_call("maximum")), _pair(_call("minimum"))
 _atan2 = _pair(_call("atan2"), floating=True)
 eq, ne, lt = _pair(_call("eq")), _pair(_call("ne")), _pair(_call("lt"))
 le, gt, ge = _pair(_call("le")), _pair(_call("gt")), _pair(_call("ge"))
 bitwise_and, bitwise_or = _pair(_call("bitwise_and")), _pair(_call("bitwise_or"))
 bitwise_xor = _pair(_call("bitwise_xor"))
-_div_trunc = _pair(_call("div_trunc"), divides=True)
+_div_trunc = _division("div_trunc", _call("div_trunc"))
 _integer_pow = _pair(_call("integer_pow"))
 
 

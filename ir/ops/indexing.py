@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from braze.ir.errors import DTypeError, ShapeError, range_error
+from braze.ir.errors import DTypeError, ShapeError, failed_check
 from braze.ir.op import declare
 from braze.ir.ops.rules import Infer, check_dimensions, common_dtype
 from braze.ir.types import TensorType
@@ -187,7 +187,8 @@ def _check_types(index: TensorType, *, low: int, high: int, message: str) -> tup
 def _check_range(index: np.ndarray, *, low: int, high: int, message: str) -> tuple[()]:
     outside = (index < low) | (index >= high)
     if outside.any():
-        raise range_error(message, int(index[outside].flat[0]), low, high)
+        value = int(index[outside].flat[0])
+        raise failed_check(message, value, low, high)
     return ()
 
 
@@ -203,5 +204,5 @@ check_range = declare(
     effect=True,
     doc="""Raise IndexError unless low <= index < high everywhere. Compiled code reports the first
 value it finds; the error names `message` (the operation), the value, the range and the user's
-line. `range_error` tells how a message asks for a RuntimeError.""",
+line. With the message `ZERO_DIVISION` it is a DivisorError; `failed_check` tells of others.""",
 )
