@@ -39,12 +39,14 @@ from braze.functions import (
     scattering,
     searching,
     series,
+    signatures,
     sorting,
     statistics,
     views,
     windows,
 )
 from braze.functions.out import add_out
+from braze.functions.pointwise import require_tensors
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
 from braze.inspection import inspect
 from braze.ir import dtypes
@@ -66,6 +68,7 @@ for _module in _MODULES:
                 _FUNCTIONS[_name] = _value
 _FUNCTIONS |= pointwise.UNARY | elementwise.functions()
 _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
+_FUNCTIONS |= signatures.FUNCTIONS
 _FUNCTIONS = add_out(_FUNCTIONS)
 _FUNCTIONS |= _TYPE_NAMES
 globals().update(_FUNCTIONS)
@@ -126,5 +129,10 @@ def is_tensor(obj: Any) -> bool:
 
 
 def numel(input: Tensor) -> Any:
-    """The number of elements."""
+    """The number of elements.
+
+    Raises:
+        TypeError: no tensor is given.
+    """
+    require_tensors("numel", input=input)
     return input.numel()
