@@ -23,7 +23,7 @@ class finfo:
         resolution: about how exact decimal digits are. dtype: the dtype's name.
 
     Raises:
-        TypeError: the dtype is not a floating-point one.
+        TypeError: it is not a floating-point dtype or a tensor of one.
 
     Example:
         >>> import braze
@@ -31,8 +31,8 @@ class finfo:
         1.1920928955078125e-07
     """
 
-    def __init__(self, type: DType | None = None) -> None:
-        dtype = get_default_dtype() if type is None else type
+    def __init__(self, type: Any = None) -> None:
+        dtype = get_default_dtype() if type is None else getattr(type, "dtype", type)
         if not isinstance(dtype, DType) or not dtype.is_floating_point:
             raise TypeError(
                 f"braze.finfo() requires a floating point input type, given {type!r}. "
@@ -63,10 +63,11 @@ class iinfo:
     """The range of an integer dtype: `bits`, `min`, `max`, and the dtype's name.
 
     Raises:
-        TypeError: the dtype is not an integer one.
+        TypeError: it is not an integer dtype or a tensor of one.
     """
 
-    def __init__(self, type: DType) -> None:
+    def __init__(self, type: Any) -> None:
+        type = getattr(type, "dtype", type)
         if not isinstance(type, DType) or not type.is_integer:
             raise TypeError(
                 f"braze.iinfo() requires an integer input type, given {type!r}. "

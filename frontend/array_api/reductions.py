@@ -9,7 +9,7 @@ from braze.functions import movement
 from braze.functions import reductions as own
 from braze.functions.pointwise import ne
 from braze.functions.promotion import cast
-from braze.ir.dtypes import DType, i64
+from braze.ir.dtypes import DType, i64, u64
 from braze.tensors import Tensor
 
 Axis = int | Sequence[int] | None
@@ -41,17 +41,19 @@ _reduction("mean", own.mean)
 _reduction("min", own.amin)
 
 
-def _accumulation(name: str, function: Callable[..., Tensor]) -> None:
-    def accumulate(
-        x: Tensor, /, *, axis: Axis = None, dtype: DType | None = None, keepdims: bool = False
-    ) -> Tensor:
-        return function(x, _dims(axis), keepdims, dtype=dtype)
-
-    accumulate.__name__, accumulate.__doc__ = name, function.__doc__
-    _standard(accumulate)
+def wide_dtype(dtype: DType) -> DType:
+    """The dtype in which elements are summed by default: whole numbers have 64 bits."""
+    if dtype.kind == "uint":
+        return u64
+    return i64 if dtype.kind in ("int", "bool") else dtype
 
 
-_accumulation("sum", own.sum)
+@_standard
+def sum(
+    x: Tensor, /, *, axis: Axis = None, dtype: DType | None = None, keepdims: bool = False
+) -> Tensor:
+    """The sum of the elements."""
+    return own.sum(x, _dims(axis), keepdims, dtype=dtype or wide_dtype(x.dtype))
 
 
 @_standard
@@ -60,7 +62,7 @@ def prod(
 ) -> Tensor:
     """The product of the elements."""
     dims = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
-    kind = dtype or (x.dtype if x.dtype.is_floating_point else i64)
+    kind = dtype or wide_dtype(x.dtype)
     result = cast(x, kind)
     for dim in sorted((d % x.ndim for d in dims), reverse=True):
         result = own.prod(result, dim, keepdims, dtype=kind)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from braze.array_api.operands import together
+from braze.array_api.reductions import wide_dtype
 from braze.functions import creation, movement
 from braze.functions.promotion import cast
 from braze.ir.dtypes import DType, i64
@@ -38,7 +40,13 @@ def argsort(
 
 
 def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:
-    """For each dimension, the places of elements that are not zero. A sync point."""
+    """For each dimension, the places of elements that are not zero. A sync point.
+
+    Raises:
+        ValueError: the tensor has no dimensions.
+    """
+    if not x.ndim:
+        raise ValueError("nonzero(): the tensor must have at least one dimension")
     result: tuple[Tensor, ...] = _braze().nonzero(x, as_tuple=True)
     return result
 
@@ -47,7 +55,8 @@ def searchsorted(
     x1: Tensor, x2: Tensor, /, *, side: str = "left", sorter: Tensor | None = None
 ) -> Tensor:
     """Where values would go in a sorted vector."""
-    result: Tensor = _braze().searchsorted(x1, x2, side=side, sorter=sorter)
+    sequence, values = together(x1, x2)
+    result: Tensor = _braze().searchsorted(sequence, values, side=side, sorter=sorter)
     return result
 
 
@@ -56,8 +65,8 @@ def _scan(name: str, x: Tensor, axis: int | None, dtype: Any, initial: bool, sta
         if x.ndim != 1:
             raise ValueError("give the axis of a tensor that is not one-dimensional")
         axis = 0
-    kind: DType = dtype or (x.dtype if x.dtype.is_floating_point else i64)
-    result: Tensor = getattr(_braze(), name)(cast(x, kind), axis)
+    kind: DType = dtype or wide_dtype(x.dtype)
+    result: Tensor = getattr(_braze(), name)(cast(x, kind), axis, dtype=kind)
     if not initial:
         return result
     shape = list(result.shape)

@@ -209,14 +209,12 @@ def test_dtypes():
     assert xp.can_cast(xp.int8, xp.int32) and not xp.can_cast(braze.ones(1), xp.int32)
     info = xp.__array_namespace_info__()
     assert info.default_device() == "cpu" and info.devices() == ["cpu"]
-    assert set(info.dtypes(kind="integral")) == {
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint32",
-    }
+    assert set(info.dtypes(kind="integral")) == set(
+        "int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
+    )
+    assert not xp.can_cast(xp.uint64, xp.int64) and xp.can_cast(xp.uint32, xp.uint64)
+    assert xp.finfo(braze.ones(1)).dtype is xp.float32 and xp.iinfo(xp.uint16).max == 65535
+    assert xp.iinfo(xp.uint64).dtype is xp.uint64
     assert info.default_dtypes()["indexing"] is braze.int64
     assert info.capabilities()["boolean indexing"]
 
