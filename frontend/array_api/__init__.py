@@ -42,6 +42,7 @@ _ADAPTERS: dict[str, Any] = {
     **adapters.FUNCTIONS,
     **elementwise.FUNCTIONS,
     **reductions.FUNCTIONS,
+    **values.FUNCTIONS,
     "__array_namespace_info__": Info,
     "can_cast": can_cast,
     "finfo": finfo,
@@ -50,13 +51,10 @@ _ADAPTERS: dict[str, Any] = {
     "result_type": result_type,
 }
 
-# The standard's names that need a function of the package which may or may not be there.
-_OPTIONAL = values.FUNCTIONS
-
 _EXTENSIONS = ("linalg",)
 
 STANDARD: tuple[str, ...] = tuple(
-    sorted({*_CONSTANTS, *_DTYPES, *_SHARED, *_ADAPTERS, *_OPTIONAL, *_EXTENSIONS})
+    sorted({*_CONSTANTS, *_DTYPES, *_SHARED, *_ADAPTERS, *_EXTENSIONS})
 )
 
 
@@ -69,11 +67,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"braze.array_api.{name}")
     import braze
 
-    if name in _OPTIONAL:
-        target, adapter = _OPTIONAL[name]
-        if hasattr(braze, target):
-            return adapter
-    elif (name in _DTYPES or name in _SHARED) and hasattr(braze, name):
+    if (name in _DTYPES or name in _SHARED) and hasattr(braze, name):
         return getattr(braze, name)
     raise AttributeError(f"module 'braze.array_api' has no attribute {name!r}")
 

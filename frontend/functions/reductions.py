@@ -149,8 +149,10 @@ min = _extremum("min", "amin", minimum)
 
 def _position(name: str) -> Callable[..., Tensor]:
     def function(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        x = input.reshape(-1) if dim is None else input
-        return _reduce(name, x, 0 if dim is None else dim, keepdim and dim is not None)
+        if dim is not None:
+            return _reduce(name, input, dim, keepdim)
+        place = _reduce(name, input.reshape(-1), 0, False)
+        return place.reshape((1,) * input.ndim) if keepdim else place
 
     function.__name__ = name
     function.__doc__ = op_named(name).doc + " Without `dim`, the position in the flattened tensor."
