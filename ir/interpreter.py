@@ -18,6 +18,7 @@ import numpy as np
 from braze.ir.builder import Builder
 from braze.ir.errors import AttributeTypeError, BrazeError, DTypeError, ShapeError
 from braze.ir.graph import Graph, Location, Node, Value, types_of
+from braze.ir.numbers import narrowed
 from braze.ir.op import AttributeValue, Op
 from braze.ir.types import TensorType
 
@@ -66,10 +67,7 @@ def _input(graph: Graph, position: int, given: Array | int | float) -> Array:
     value = graph.inputs[position]
     wanted = value.type
     if isinstance(given, (int, float)):  # np.float64 is a float too
-        # Through i64 or f64, so that numbers out of range wrap around as in compiled code.
-        wide = np.float64 if isinstance(given, float) else np.int64
-        with np.errstate(all="ignore"):
-            array: Array = np.asarray(given, dtype=wide).astype(wanted.dtype.numpy)
+        array: Array = narrowed(given, wanted.dtype)
     else:
         array = np.asarray(given)
     label = f"[{graph.name}] input {value.name or position}"

@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from braze.ir.dtypes import DType, dtype_named, u64
+from braze.ir.dtypes import DType, dtype_named
 from braze.ir.errors import BrazeError
 from braze.ir.graph import Location
+from braze.ir.numbers import narrowed
 from braze.ir.target import FAILED, FINISHED, HOST, VALUE
 from braze.runtime.artifact import Artifact, Slot
 from braze.runtime.elf import ObjectFile
@@ -209,13 +210,7 @@ def _converted(number: Input, dtype: DType) -> bytes:
     """
     if not isinstance(number, (int, float, np.generic)):
         raise TypeError(f"a scalar input must be a Python number, given {type(number).__name__}")
-    if isinstance(number, (float, np.floating)):
-        wide = np.asarray(number, dtype=np.float64)
-    else:
-        wide = np.asarray(int(number) & 0xFFFF_FFFF_FFFF_FFFF, dtype=np.uint64)
-        wide = wide if dtype is u64 else wide.astype(np.int64)
-    with np.errstate(all="ignore"):
-        narrow = wide.astype(dtype.numpy)
+    narrow = narrowed(number, dtype)
     return narrow.tobytes().ljust(_SCALAR_BYTES, b"\0")
 
 

@@ -22,13 +22,19 @@ def _standard(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _dims(axis: Axis) -> Any:
-    return axis if axis is None or isinstance(axis, int) else tuple(axis)
+def _over(function: Callable[..., Tensor], x: Tensor, axis: Axis, keepdims: bool, **rest: Any) -> Tensor:
+    """A reduction; over no dimensions (an empty tuple, which is all of them in PyTorch) each element
+    is reduced by itself."""
+    if axis is None or isinstance(axis, int):
+        return function(x, axis, keepdim=keepdims, **rest)
+    if not len(axis):
+        return function(movement.unsqueeze(x, -1), -1, **rest)
+    return function(x, tuple(axis), keepdim=keepdims, **rest)
 
 
 def _reduction(name: str, function: Callable[..., Tensor]) -> None:
     def reduce(x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return function(x, _dims(axis), keepdims)
+        return _over(function, x, axis, keepdims)
 
     reduce.__name__, reduce.__doc__ = name, function.__doc__
     _standard(reduce)
@@ -53,7 +59,7 @@ def sum(
     x: Tensor, /, *, axis: Axis = None, dtype: DType | None = None, keepdims: bool = False
 ) -> Tensor:
     """The sum of the elements."""
-    return own.sum(x, _dims(axis), keepdims, dtype=dtype or wide_dtype(x.dtype))
+    return _over(own.sum, x, axis, keepdims, dtype=dtype or wide_dtype(x.dtype))
 
 
 @_standard
@@ -73,9 +79,7 @@ def _spread(name: str, function: Callable[..., Tensor]) -> None:
     def spread(
         x: Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
     ) -> Tensor:
-        if correction != int(correction):
-            raise ValueError(f"{name}(): the correction must be a whole number, given {correction}")
-        return function(x, _dims(axis), keepdim=keepdims, correction=int(correction))
+        return _over(function, x, axis, keepdims, correction=correction)
 
     spread.__name__, spread.__doc__ = name, function.__doc__
     _standard(spread)
@@ -102,7 +106,7 @@ _place("argmin", own.argmin)
 @_standard
 def count_nonzero(x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """How many elements are not zero."""
-    return own.sum(ne(x, 0), _dims(axis), keepdims)
+    return _over(own.sum, ne(x, 0), axis, keepdims)
 
 
 @_standard

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -93,12 +94,18 @@ def _statistic(name: str) -> Callable[..., Tensor]:
         unbiased: bool = True,
         keepdim: bool = False,
         *,
-        correction: int | None = None,
+        correction: float | None = None,
     ) -> Tensor:
         dims: Dims = None if isinstance(dim, bool) else dim
         unbiased = dim if isinstance(dim, bool) else unbiased
         amount = int(unbiased) if correction is None else correction
-        return _reduce(name, input, dims, keepdim, correction=amount)
+        if amount == int(amount):
+            return _reduce(name, input, dims, keepdim, correction=int(amount))
+        sizes = [input.shape[d] for d in normalise_dims(name, dims, input.ndim)]
+        count = math.prod(sizes)
+        scale = count / (count - amount) if count > amount else math.inf
+        result = _reduce(name, input, dims, keepdim, correction=0)
+        return result * (scale if name == "var" else math.sqrt(scale))  # type: ignore[no-any-return]
 
     function.__name__ = name
     function.__doc__ = (
