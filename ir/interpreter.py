@@ -18,8 +18,8 @@ import numpy as np
 from braze.ir.builder import Builder
 from braze.ir.errors import AttributeTypeError, BrazeError, DTypeError, ShapeError
 from braze.ir.graph import Graph, Location, Node, Value, types_of
-from braze.ir.numbers import narrowed
 from braze.ir.op import AttributeValue, Op
+from braze.ir.scalars import narrowed
 from braze.ir.types import TensorType
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -18,7 +18,7 @@ import numpy as np
 from braze.ir.dtypes import DType, dtype_named
 from braze.ir.errors import BrazeError
 from braze.ir.graph import Location
-from braze.ir.numbers import narrowed
+from braze.ir.scalars import narrowed
 from braze.ir.target import FAILED, FINISHED, HOST, VALUE
 from braze.runtime.artifact import Artifact, Slot
 from braze.runtime.elf import ObjectFile

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from braze.devices import check_device
 from braze.array_api.operands import together
+from braze.devices import check_device
 from braze.functions import creation, indexing, movement, pointwise, rearrangement, series
 from braze.functions.promotion import cast, get_default_dtype
 from braze.ir.dtypes import DType, i64

@@ -19,8 +19,8 @@ _ONE: dict[str, str] = {
     **{
         name: name
         for name in (
-            "abs acos acosh asin asinh atan atanh cos cosh exp expm1 isfinite isinf isnan log log1p "
-            "log2 log10 logical_not reciprocal sign signbit sin sinh sqrt square tan tanh"
+            "abs acos acosh asin asinh atan atanh cos cosh exp expm1 isfinite isinf isnan log "
+            "log1p log2 log10 logical_not reciprocal sign signbit sin sinh sqrt square tan tanh"
         ).split()
     },
     "bitwise_invert": "bitwise_not",

@@ -22,9 +22,11 @@ def _standard(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _over(function: Callable[..., Tensor], x: Tensor, axis: Axis, keepdims: bool, **rest: Any) -> Tensor:
-    """A reduction; over no dimensions (an empty tuple, which is all of them in PyTorch) each element
-    is reduced by itself."""
+def _over(
+    function: Callable[..., Tensor], x: Tensor, axis: Axis, keepdims: bool, **rest: Any
+) -> Tensor:
+    """A reduction. Over no dimensions (an empty tuple; PyTorch takes it for all of them) each
+    element is reduced by itself."""
     if axis is None or isinstance(axis, int):
         return function(x, axis, keepdim=keepdims, **rest)
     if not len(axis):

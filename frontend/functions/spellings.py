@@ -1,4 +1,4 @@
-"""NumPy's spellings of keywords: `axis` and `keepdims` beside `dim` and `keepdim`, as in PyTorch."""
+"""NumPy's spellings of keywords, as in PyTorch: `axis` and `keepdims` for `dim` and `keepdim`."""
 
 from __future__ import annotations
 

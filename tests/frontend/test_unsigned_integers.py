@@ -1,4 +1,4 @@
-"""uint16, uint32 and uint64 tensors against NumPy: promotion, arithmetic, reductions, interchange."""
+"""uint16, uint32 and uint64 against NumPy: promotion, arithmetic, reductions, interchange."""
 
 import copy
 import itertools
@@ -28,7 +28,8 @@ def samples(name: str) -> tuple[np.ndarray, np.ndarray]:
     dtype = np.dtype(name)
     rng, top = np.random.default_rng(0), np.iinfo(dtype).max
     x = rng.integers(0, top, 26, dtype, endpoint=True)
-    x = np.concatenate([x, np.array([0, 1, 2, 3, top, top - 1, top // 2, top // 2 + 1, 7, 9], dtype)])
+    edges = [0, 1, 2, 3, top, top - 1, top // 2, top // 2 + 1, 7, 9]
+    x = np.concatenate([x, np.array(edges, dtype)])
     y = np.roll(x, 3)
     return x, np.where(y == 0, 5, y).astype(dtype)
 
@@ -128,7 +129,8 @@ def test_conversions(name, tier):
     a, _ = samples(name)
     x, dtype = braze.tensor(a), getattr(braze, name)
     bits = np.iinfo(a.dtype).bits
-    small, fractions = a % a.dtype.type(100), np.array([0.5, 1.9, 2.0 ** (bits - 1), 1.5 * 2 ** (bits - 1)])
+    half = 2.0 ** (bits - 1)
+    small, fractions = a % a.dtype.type(100), np.array([0.5, 1.9, half, 1.5 * half])
     compare(
         {
             other: ((x % 100).to(getattr(braze, other)), small.astype(other))

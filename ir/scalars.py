@@ -19,6 +19,7 @@ def narrowed(number: int | float | np.number[Any], dtype: DType) -> np.ndarray[A
         >>> narrowed(130, i8).item(), narrowed(-1, u64).item()
         (-126, 18446744073709551615)
     """
+    wide: np.ndarray[Any, np.dtype[Any]]
     if isinstance(number, (float, np.floating)):
         wide = np.asarray(number, dtype=np.float64)
     else:
