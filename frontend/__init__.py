@@ -21,6 +21,8 @@ _MODULES = (
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__array_namespace_info__":
+        return importlib.import_module("braze.array_api").__array_namespace_info__
     if name.startswith("__"):
         raise AttributeError(name)
     if name in _MODULES:

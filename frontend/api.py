@@ -6,6 +6,7 @@ from typing import Any
 
 import braze.functions  # noqa: F401  (attaches the tensor methods)
 from braze import engine
+from braze.array_api.top_level import CONSTANTS, constants, standard_names
 from braze.autograd import (
     enable_grad,
     inference_mode,
@@ -69,9 +70,10 @@ for _module in _MODULES:
 _FUNCTIONS |= pointwise.UNARY | elementwise.functions()
 _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
 _FUNCTIONS |= signatures.FUNCTIONS
-_FUNCTIONS = add_out(_FUNCTIONS)
+_FUNCTIONS = add_out(standard_names(_FUNCTIONS))
 _FUNCTIONS |= _TYPE_NAMES
 globals().update(_FUNCTIONS)
+globals().update(constants())
 
 default_generator = random_numbers.default_generator
 
@@ -118,6 +120,7 @@ __all__ = [
     "set_num_threads",
     "stats",
     "sync",
+    *CONSTANTS,
     *sorted(_FUNCTIONS),
     *sorted(d.public_name for d in dtypes.ALL),
 ]

@@ -23,8 +23,8 @@ class finfo:
         resolution: about how exact decimal digits are. dtype: the dtype's name.
 
     Raises:
-        TypeError: the dtype is neither a floating-point one nor a complex one (whose parts are
-            described).
+        TypeError: it is neither a floating-point nor a complex dtype (whose parts are described),
+            nor a tensor of one.
 
     Example:
         >>> import braze
@@ -32,8 +32,8 @@ class finfo:
         1.1920928955078125e-07
     """
 
-    def __init__(self, type: DType | None = None) -> None:
-        dtype = get_default_dtype() if type is None else type
+    def __init__(self, type: Any = None) -> None:
+        dtype = get_default_dtype() if type is None else getattr(type, "dtype", type)
         if isinstance(dtype, DType):
             dtype = dtype.to_real()
         if not isinstance(dtype, DType) or not dtype.is_floating_point:
@@ -66,10 +66,11 @@ class iinfo:
     """The range of an integer dtype: `bits`, `min`, `max`, and the dtype's name.
 
     Raises:
-        TypeError: the dtype is not an integer one.
+        TypeError: it is not an integer dtype or a tensor of one.
     """
 
-    def __init__(self, type: DType) -> None:
+    def __init__(self, type: Any) -> None:
+        type = getattr(type, "dtype", type)
         if not isinstance(type, DType) or not type.is_integer:
             raise TypeError(
                 f"braze.iinfo() requires an integer input type, given {type!r}. "

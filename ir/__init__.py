@@ -22,7 +22,9 @@ from braze.ir.dtypes import (
     i64,
     promote,
     u8,
+    u16,
     u32,
+    u64,
 )
 from braze.ir.errors import (
     AttributeTypeError,
@@ -84,6 +86,8 @@ __all__ = [
     "promote",
     "tensor_type",
     "u8",
+    "u16",
     "u32",
+    "u64",
     "verify",
 ]

@@ -12,6 +12,8 @@ from typing import Literal
 import ml_dtypes
 import numpy as np
 
+from braze.ir.errors import DTypeError
+
 Kind = Literal["bool", "uint", "int", "float", "complex"]
 
 
@@ -74,7 +76,9 @@ class DType:
 
 bool_ = DType("bool", "bool", "bool", 1, np.dtype(np.bool_))
 u8 = DType("u8", "uint8", "uint", 8, np.dtype(np.uint8))
+u16 = DType("u16", "uint16", "uint", 16, np.dtype(np.uint16))
 u32 = DType("u32", "uint32", "uint", 32, np.dtype(np.uint32))
+u64 = DType("u64", "uint64", "uint", 64, np.dtype(np.uint64))
 i8 = DType("i8", "int8", "int", 8, np.dtype(np.int8))
 i16 = DType("i16", "int16", "int", 16, np.dtype(np.int16))
 i32 = DType("i32", "int32", "int", 32, np.dtype(np.int32))
@@ -86,11 +90,14 @@ f64 = DType("f64", "float64", "float", 64, np.dtype(np.float64))
 c64 = DType("c64", "complex64", "complex", 64, np.dtype(np.complex64))
 c128 = DType("c128", "complex128", "complex", 128, np.dtype(np.complex128))
 
-ALL: tuple[DType, ...] = (bool_, u8, u32, i8, i16, i32, i64, f16, bf16, f32, f64, c64, c128)
+ALL: tuple[DType, ...] = (
+    *(bool_, u8, u16, u32, u64, i8, i16, i32, i64, f16, bf16, f32, f64),
+    *(c64, c128),
+)
 FLOATS: tuple[DType, ...] = (f16, bf16, f32, f64)
 COMPLEX: tuple[DType, ...] = (c64, c128)
 REAL: tuple[DType, ...] = tuple(dtype for dtype in ALL if dtype not in COMPLEX)
-INTEGERS: tuple[DType, ...] = (u8, u32, i8, i16, i32, i64)
+INTEGERS: tuple[DType, ...] = (u8, u16, u32, u64, i8, i16, i32, i64)
 
 _REAL = {c64: f32, c128: f64}
 _BY_NAME = {dtype.name: dtype for dtype in ALL}
@@ -122,6 +129,12 @@ def from_numpy(dtype: np.dtype) -> DType:
 def promote(left: DType, right: DType) -> DType:
     """The dtype of an operation on two tensors, by PyTorch's `torch.promote_types`.
 
+    Unsigned integers of 16 to 64 bits, which PyTorch refuses to promote, follow the array API
+    standard: to the wider unsigned one, or with a signed one to the narrowest that holds both.
+
+    Raises:
+        DTypeError: uint64 and a signed integer; no integer holds both.
+
     Example:
         >>> promote(u8, i8).name, promote(i64, f16).name, promote(f16, bf16).name
         ('i16', 'f16', 'f32')
@@ -146,4 +159,9 @@ def promote(left: DType, right: DType) -> DType:
     unsigned, signed = (left, right) if left.kind == "uint" else (right, left)
     if signed.bits > unsigned.bits:
         return signed
-    return {8: i16, 32: i64}[unsigned.bits]
+    if unsigned is u64:
+        raise DTypeError(
+            f"promotion of uint64 and {signed.public_name} is not supported: no integer dtype "
+            "holds both; cast one of them first"
+        )
+    return {8: i16, 16: i32, 32: i64}[unsigned.bits]

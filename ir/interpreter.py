@@ -20,6 +20,7 @@ from braze.ir.errors import AttributeTypeError, BrazeError, DTypeError, ShapeErr
 from braze.ir.graph import Graph, Location, Node, Value, types_of
 from braze.ir.op import AttributeValue, Op
 from braze.ir.parts import Pair, PartsBuilder
+from braze.ir.scalars import narrowed
 from braze.ir.types import TensorType
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -67,10 +68,7 @@ def _input(graph: Graph, position: int, given: Array | int | float) -> Array:
     value = graph.inputs[position]
     wanted = value.type
     if isinstance(given, (int, float)):  # np.float64 is a float too
-        # Through i64 or f64, so that numbers out of range wrap around as in compiled code.
-        wide = np.float64 if isinstance(given, float) else np.int64
-        with np.errstate(all="ignore"):
-            array: Array = np.asarray(given, dtype=wide).astype(wanted.dtype.numpy)
+        array: Array = narrowed(given, wanted.dtype)
     else:
         array = np.asarray(given)
     label = f"[{graph.name}] input {value.name or position}"

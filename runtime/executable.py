@@ -18,6 +18,7 @@ import numpy as np
 from braze.ir.dtypes import DType, dtype_named
 from braze.ir.errors import BrazeError, failed_check
 from braze.ir.graph import Location
+from braze.ir.scalars import narrowed
 from braze.ir.target import FAILED, FINISHED, HOST, VALUE
 from braze.runtime.artifact import Artifact, Slot
 from braze.runtime.elf import ObjectFile
@@ -37,6 +38,7 @@ _SCALAR_BYTES = 8
 # One word each, little-endian. A number that `struct` refuses goes the long way, see `_converted`.
 _SCALAR_FORMATS = {
     "bool": "?7x", "u8": "B7x", "u32": "I4x", "i8": "b7x", "i16": "h6x", "i32": "i4x", "i64": "q",
+    "u16": "H6x", "u64": "Q",
     "f16": "e6x", "f32": "f4x", "f64": "d", "bf16": "8s",
 }  # fmt: skip
 
@@ -209,9 +211,7 @@ def _converted(number: Input, dtype: DType) -> bytes:
     """
     if not isinstance(number, (int, float, np.generic)):
         raise TypeError(f"a scalar input must be a Python number, given {type(number).__name__}")
-    wide = np.float64 if isinstance(number, (float, np.floating)) else np.int64
-    with np.errstate(all="ignore"):
-        narrow = np.asarray(number, dtype=wide).astype(dtype.numpy)
+    narrow = narrowed(number, dtype)
     return narrow.tobytes().ljust(_SCALAR_BYTES, b"\0")
 
 

@@ -20,7 +20,8 @@ from braze.ir.dtypes import dtype_named, from_numpy
 # The dtypes' names in the file, by ours.
 _NAMES = {
     "bool": "BOOL", "u8": "U8", "u32": "U32", "i8": "I8", "i16": "I16", "i32": "I32", "i64": "I64",
-    "f16": "F16", "bf16": "BF16", "f32": "F32", "f64": "F64", "c64": "C64", "c128": "C128",
+    "u16": "U16", "u64": "U64", "c64": "C64", "c128": "C128",
+    "f16": "F16", "bf16": "BF16", "f32": "F32", "f64": "F64",
 }  # fmt: skip
 _DTYPES = {theirs: dtype_named(ours).numpy for ours, theirs in _NAMES.items()}
 _LENGTH = struct.Struct("<Q")

@@ -27,7 +27,7 @@ from braze.codegen.llvm.types import (
     register_type,
     zero,
 )
-from braze.ir.dtypes import DType, bf16, f16
+from braze.ir.dtypes import DType, bf16, f16, u32, u64
 from braze.ir.target import Target
 
 _HALF = ir.HalfType()
@@ -176,9 +176,15 @@ def _float_to_integer(
     builder: ir.IRBuilder, value: ir.Value, goal: DType, type: ir.Type
 ) -> ir.Value:
     """Truncation; what does not fit gives an unspecified number, but the same in every use."""
-    through = I64 if goal.bits == 64 or goal.name == "u32" else I32
+    through = I64 if goal.bits == 64 or goal is u32 else I32
     wide = builder.fptosi(value, like(value.type, through))
     wide = _freeze(builder, wide)
+    if goal is u64:  # the upper half of the range, moved down and back up by its highest bit
+        lower = builder.fsub(value, constant(value.type, 2.0**63))
+        upper = _freeze(builder, builder.fptosi(lower, like(value.type, through)))
+        upper = builder.xor(upper, constant(upper.type, 1 << 63))
+        is_upper = builder.fcmp_ordered(">=", value, constant(value.type, 2.0**63))
+        wide = builder.select(is_upper, upper, wide)
     return wide if wide.type == type else builder.trunc(wide, type)
 
 

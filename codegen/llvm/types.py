@@ -22,6 +22,7 @@ POINTER = ir.PointerType()
 
 _SCALAR = {
     "bool": I1, "u8": I8, "i8": I8, "i16": I16, "u32": I32, "i32": I32, "i64": I64,
+    "u16": I16, "u64": I64,
     "f16": F32, "bf16": F32, "f32": F32, "f64": F64,
 }  # fmt: skip
 _MEMORY = {**_SCALAR, "bool": I8, "f16": I16, "bf16": I16}

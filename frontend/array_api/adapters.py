@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from braze.array_api.operands import together
 from braze.devices import check_device
-from braze.functions import creation, indexing, linalg, movement, pointwise, series
-from braze.functions.promotion import cast, get_default_dtype, result_type
-from braze.ir.dtypes import DType, bool_, i64
+from braze.functions import creation, indexing, movement, pointwise, rearrangement, series
+from braze.functions.promotion import cast, get_default_dtype
+from braze.ir.dtypes import DType, i64
 from braze.ir.types import broadcast_shapes
 from braze.tensors import Tensor
 
@@ -193,16 +193,16 @@ def broadcast_arrays(*arrays: Tensor) -> list[Tensor]:
 @_standard
 def concat(arrays: Sequence[Tensor], /, *, axis: int | None = 0) -> Tensor:
     """The tensors one after the other; flattened for axis=None."""
+    tensors = together(*arrays)
     if axis is None:
-        return movement.cat([movement.reshape(x, (-1,)) for x in arrays], 0)
-    return movement.cat(arrays, axis)
+        return movement.cat([movement.reshape(x, (-1,)) for x in tensors], 0)
+    return movement.cat(tensors, axis)
 
 
 @_standard
 def stack(arrays: Sequence[Tensor], /, *, axis: int = 0) -> Tensor:
     """Tensors of one shape along a new dimension."""
-    dtype = result_type(*arrays)
-    return movement.stack([cast(x, dtype) for x in arrays], axis)
+    return movement.stack(together(*arrays), axis)
 
 
 @_standard
@@ -212,7 +212,7 @@ def unstack(x: Tensor, /, *, axis: int = 0) -> tuple[Tensor, ...]:
 
 
 @_standard
-def expand_dims(x: Tensor, /, *, axis: int = 0) -> Tensor:
+def expand_dims(x: Tensor, /, axis: int = 0) -> Tensor:
     """A new dimension of size 1."""
     return movement.unsqueeze(x, axis)
 
@@ -287,12 +287,7 @@ def repeat(x: Tensor, repeats: int | Tensor, /, *, axis: int | None = None) -> T
     Args:
         repeats: a number, or one for each element (a sync point).
     """
-    if axis is None:
-        x, axis = movement.reshape(x, (-1,)), 0
-    size = x.shape[axis]
-    counts = [repeats] * size if isinstance(repeats, int) else repeats.tolist()
-    places = [i for i, count in enumerate(counts) for _ in range(count)]
-    return indexing.index_select(x, axis, creation.tensor(places, dtype=i64))
+    return rearrangement.repeat_interleave(x, repeats, axis)
 
 
 @_standard
@@ -322,76 +317,3 @@ def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: int = -1) -> Tensor:
 
 def _from_the_front(indices: Tensor, size: int) -> Tensor:
     return pointwise.where(indices < 0, indices + size, indices)
-
-
-# Linear algebra and elementwise functions ---------------------------------------------------------
-
-
-@_standard
-def vecdot(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
-    """The sum of products along a dimension."""
-    dtype = result_type(x1, x2)
-    return cast((x1 * x2).sum(axis), dtype)
-
-
-@_standard
-def tensordot(
-    x1: Tensor, x2: Tensor, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2
-) -> Tensor:
-    """The sum of products over pairs of dimensions: the last and first `axes`, or those named."""
-    if isinstance(axes, int):
-        left, right = list(range(x1.ndim - axes, x1.ndim)), list(range(axes))
-    else:
-        left, right = ([a % x.ndim for a in ax] for ax, x in zip(axes, (x1, x2), strict=True))
-    rows = [d for d in range(x1.ndim) if d not in left]
-    columns = [d for d in range(x2.ndim) if d not in right]
-    inner = math.prod(x1.shape[d] for d in left)
-    dtype = result_type(x1, x2)
-    a = movement.reshape(movement.permute(cast(x1, dtype), [*rows, *left]),
-                         (math.prod(x1.shape[d] for d in rows), inner))  # fmt: skip
-    b = movement.reshape(movement.permute(cast(x2, dtype), [*right, *columns]),
-                         (inner, math.prod(x2.shape[d] for d in columns)))  # fmt: skip
-    sizes = [*(x1.shape[d] for d in rows), *(x2.shape[d] for d in columns)]
-    return movement.reshape(linalg.matmul(a, b), sizes)
-
-
-@_standard
-def positive(x: Tensor, /) -> Tensor:
-    """The tensor itself, as a new one."""
-    return movement.clone(x)
-
-
-@_standard
-def clip(x: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
-    """Limit the elements to [min, max]; the dtype stays."""
-    if min is None and max is None:
-        return movement.clone(x)
-    return cast(pointwise.clamp(x, min, max), x.dtype)
-
-
-def _rounding(name: str) -> None:
-    function = pointwise.UNARY[name]
-
-    def rounded(x: Tensor, /) -> Tensor:
-        return function(x) if x.dtype.is_floating_point else movement.clone(x)
-
-    rounded.__name__, rounded.__doc__ = name, function.__doc__
-    _standard(rounded)
-
-
-for _name in ("ceil", "floor", "round", "trunc"):
-    _rounding(_name)
-
-
-def _logical(name: str, function: Callable[[Any, Any], Tensor]) -> None:
-    def logical(x1: Any, x2: Any, /) -> Tensor:
-        a, b = (cast(x, bool_) if isinstance(x, Tensor) else bool(x) for x in (x1, x2))
-        return function(a, b)
-
-    logical.__name__, logical.__doc__ = name, f"Elementwise {name[8:]} of truth values."
-    _standard(logical)
-
-
-_logical("logical_and", pointwise.bitwise_and)
-_logical("logical_or", pointwise.bitwise_or)
-_logical("logical_xor", pointwise.bitwise_xor)

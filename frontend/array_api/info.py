@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from braze import dtype_info
 from braze.devices import device, get_default_device
 from braze.functions import promotion
 from braze.functions.promotion import get_default_dtype
 from braze.ir import dtypes
 from braze.ir.dtypes import DType, promote
+from braze.ir.errors import DTypeError
 from braze.tensors import Tensor
 
 Kinds = str | DType | tuple[Any, ...]
@@ -61,10 +63,33 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
     return promotion.result_type(promotion.scalar(0, found), *numbers)
 
 
+class finfo(dtype_info.finfo):
+    """The range and precision of a floating-point dtype, or of a tensor's."""
+
+    def __init__(self, type: DType | Tensor, /) -> None:
+        super().__init__(type)
+        self.dtype: Any = dtype_of(type)
+
+
+class iinfo(dtype_info.iinfo):
+    """The range of an integer dtype, or of a tensor's."""
+
+    def __init__(self, type: DType | Tensor, /) -> None:
+        super().__init__(type)
+        self.dtype: Any = dtype_of(type)
+
+
+def dtype_of(item: DType | Tensor) -> DType:
+    """A dtype, or that of a tensor."""
+    return item.dtype if isinstance(item, Tensor) else item
+
+
 def can_cast(from_: DType | Tensor, to: DType) -> bool:
     """Whether promotion leads from one dtype to the other."""
-    source = from_.dtype if isinstance(from_, Tensor) else from_
-    return promote(source, to) is to
+    try:
+        return promote(dtype_of(from_), to) is to
+    except DTypeError:
+        return False
 
 
 class Info:

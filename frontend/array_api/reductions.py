@@ -9,7 +9,7 @@ from braze.functions import movement
 from braze.functions import reductions as own
 from braze.functions.pointwise import ne
 from braze.functions.promotion import cast
-from braze.ir.dtypes import DType, i64
+from braze.ir.dtypes import DType, i64, u64
 from braze.tensors import Tensor
 
 Axis = int | Sequence[int] | None
@@ -22,13 +22,21 @@ def _standard(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _dims(axis: Axis) -> Any:
-    return axis if axis is None or isinstance(axis, int) else tuple(axis)
+def _over(
+    function: Callable[..., Tensor], x: Tensor, axis: Axis, keepdims: bool, **rest: Any
+) -> Tensor:
+    """A reduction. Over no dimensions (an empty tuple; PyTorch takes it for all of them) each
+    element is reduced by itself."""
+    if axis is None or isinstance(axis, int):
+        return function(x, axis, keepdim=keepdims, **rest)
+    if not len(axis):
+        return function(movement.unsqueeze(x, -1), -1, **rest)
+    return function(x, tuple(axis), keepdim=keepdims, **rest)
 
 
 def _reduction(name: str, function: Callable[..., Tensor]) -> None:
     def reduce(x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return function(x, _dims(axis), keepdims)
+        return _over(function, x, axis, keepdims)
 
     reduce.__name__, reduce.__doc__ = name, function.__doc__
     _standard(reduce)
@@ -41,17 +49,19 @@ _reduction("mean", own.mean)
 _reduction("min", own.amin)
 
 
-def _accumulation(name: str, function: Callable[..., Tensor]) -> None:
-    def accumulate(
-        x: Tensor, /, *, axis: Axis = None, dtype: DType | None = None, keepdims: bool = False
-    ) -> Tensor:
-        return function(x, _dims(axis), keepdims, dtype=dtype)
-
-    accumulate.__name__, accumulate.__doc__ = name, function.__doc__
-    _standard(accumulate)
+def wide_dtype(dtype: DType) -> DType:
+    """The dtype in which elements are summed by default: whole numbers have 64 bits."""
+    if dtype.kind == "uint":
+        return u64
+    return i64 if dtype.kind in ("int", "bool") else dtype
 
 
-_accumulation("sum", own.sum)
+@_standard
+def sum(
+    x: Tensor, /, *, axis: Axis = None, dtype: DType | None = None, keepdims: bool = False
+) -> Tensor:
+    """The sum of the elements."""
+    return _over(own.sum, x, axis, keepdims, dtype=dtype or wide_dtype(x.dtype))
 
 
 @_standard
@@ -60,7 +70,7 @@ def prod(
 ) -> Tensor:
     """The product of the elements."""
     dims = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
-    kind = dtype or (x.dtype if x.dtype.is_floating_point else i64)
+    kind = dtype or wide_dtype(x.dtype)
     result = cast(x, kind)
     for dim in sorted((d % x.ndim for d in dims), reverse=True):
         result = own.prod(result, dim, keepdims, dtype=kind)
@@ -71,9 +81,7 @@ def _spread(name: str, function: Callable[..., Tensor]) -> None:
     def spread(
         x: Tensor, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
     ) -> Tensor:
-        if correction != int(correction):
-            raise ValueError(f"{name}(): the correction must be a whole number, given {correction}")
-        return function(x, _dims(axis), keepdim=keepdims, correction=int(correction))
+        return _over(function, x, axis, keepdims, correction=correction)
 
     spread.__name__, spread.__doc__ = name, function.__doc__
     _standard(spread)
@@ -100,7 +108,7 @@ _place("argmin", own.argmin)
 @_standard
 def count_nonzero(x: Tensor, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """How many elements are not zero."""
-    return own.sum(ne(x, 0), _dims(axis), keepdims)
+    return _over(own.sum, ne(x, 0), axis, keepdims)
 
 
 @_standard

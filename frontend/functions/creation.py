@@ -16,7 +16,7 @@ from braze.devices import check_device
 from braze.functions.movement import expand, permute, reshape, sizes_of
 from braze.functions.promotion import get_default_dtype, number_dtype, scalar
 from braze.handle import EXPOSED
-from braze.ir.dtypes import DType, f64, i64, promote
+from braze.ir.dtypes import DType, f64, i64, promote, u64
 from braze.ir.dtypes import from_numpy as dtype_of_numpy
 from braze.ir.op import op_named
 from braze.tensors import Tensor, apply, from_array, view_of
@@ -58,6 +58,10 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
                 array = array.astype(get_default_dtype().to_complex().numpy)
         if array.dtype.kind == "U" and not isinstance(data, str):
             raise ValueError("too many dimensions 'str'")
+        if dtype is u64 and array.dtype.kind in "fO":  # NumPy's type for integers from 2 ** 63 on
+            exact = np.array(data, dtype=object)
+            if all(isinstance(item, int) for item in exact.flat):
+                array = exact.astype(dtype.numpy)
         if array.dtype.kind == "O" and all(isinstance(item, int) for item in array.flat):
             raise ValueError("Overflow when unpacking long long")
         if array.dtype.kind not in "biufc" and array.dtype.name != "bfloat16":

@@ -35,6 +35,7 @@ from braze.functions import (
 from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
 from braze.functions.out import check_castable
 from braze.functions.promotion import cast, scalar
+from braze.functions.spellings import with_spellings
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
 from braze.tensors import Tensor, before_update
@@ -236,4 +237,4 @@ def _operators() -> dict[str, Any]:
 def attach() -> None:
     """Give `Tensor` its methods. Called once, when the front end is imported."""
     for name, method in (_methods() | _operators()).items():
-        setattr(Tensor, name, method)
+        setattr(Tensor, name, with_spellings(method))

@@ -244,11 +244,13 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 
 def flip(input: Tensor, *dims: Any) -> Tensor:
-    """Reverse the order along dimensions.
+    """Reverse the order along dimensions; along all of them if none are named.
 
     Raises:
         RuntimeError: a dimension is named twice.
     """
+    if not dims:
+        dims = tuple(range(input.ndim))
     order = tuple(sorted(normalise_dimension("flip", d, input.ndim) for d in sizes_of(dims)))
     return apply(call_of(_FLIP, dims=order), input)  # type: ignore[no-any-return]
 

@@ -68,8 +68,8 @@ def _higher(current: DType | None, candidate: DType) -> DType:
     return candidate
 
 
-def result_type(*operands: Tensor | Number) -> DType:
-    """The dtype of an operation on these operands.
+def result_type(*operands: Tensor | DType | Number) -> DType:
+    """The dtype of an operation on these operands. A dtype stands for a tensor with dimensions.
 
     Example:
         >>> import braze
@@ -80,6 +80,8 @@ def result_type(*operands: Tensor | Number) -> DType:
     for operand in operands:
         if isinstance(operand, Tensor):
             level, dtype = (0 if operand._handle.type.shape else 1), operand._handle.type.dtype
+        elif isinstance(operand, DType):
+            level, dtype = 0, operand
         else:
             level, dtype = 2, number_dtype(operand)
         before = classes[level]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from operator import index
 from typing import Any, NamedTuple
@@ -101,16 +102,22 @@ def _statistic(name: str) -> Callable[..., Tensor]:
         unbiased: bool = True,
         keepdim: bool = False,
         *,
-        correction: int | None = None,
+        correction: float | None = None,
     ) -> Tensor:
         dims: Dims = None if isinstance(dim, bool) else dim
         unbiased = dim if isinstance(dim, bool) else unbiased
         amount = int(unbiased) if correction is None else correction
         if input.dtype.is_complex:
-            parts = [_reduce("var", x, dims, keepdim, correction=amount) for x in _parts(input)]
+            parts = [var(x, dims, keepdim=keepdim, correction=amount) for x in _parts(input)]
             variance: Tensor = parts[0] + parts[1]
             return variance.sqrt() if name == "std" else variance  # type: ignore[no-any-return]
-        return _reduce(name, input, dims, keepdim, correction=amount)
+        if amount == int(amount):
+            return _reduce(name, input, dims, keepdim, correction=int(amount))
+        sizes = [input.shape[d] for d in normalise_dims(name, dims, input.ndim)]
+        count = math.prod(sizes)
+        scale = count / (count - amount) if count > amount else math.inf
+        result = _reduce(name, input, dims, keepdim, correction=0)
+        return result * (scale if name == "var" else math.sqrt(scale))  # type: ignore[no-any-return]
 
     function.__name__ = name
     function.__doc__ = (

@@ -19,7 +19,7 @@ def std_mean(
     unbiased: bool = True,
     keepdim: bool = False,
     *,
-    correction: int | None = None,
+    correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The standard deviation and the mean over dimensions."""
     return _with_mean(reductions.std, input, dim, unbiased, keepdim, correction)
@@ -31,7 +31,7 @@ def var_mean(
     unbiased: bool = True,
     keepdim: bool = False,
     *,
-    correction: int | None = None,
+    correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The variance and the mean over dimensions."""
     return _with_mean(reductions.var, input, dim, unbiased, keepdim, correction)

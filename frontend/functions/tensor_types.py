@@ -18,7 +18,9 @@ from braze.tensors import Size, Tensor
 _NAMES = {
     dtypes.bool_: "Bool",
     dtypes.u8: "Byte",
+    dtypes.u16: "UInt16",
     dtypes.u32: "UInt32",
+    dtypes.u64: "UInt64",
     dtypes.i8: "Char",
     dtypes.i16: "Short",
     dtypes.i32: "Int",

@@ -176,7 +176,8 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Inner products along a dimension, broadcast."""
     check_tensors("vecdot", x, y)
-    return reductions.sum(x * y, dim, dtype=x.dtype)
+    products_ = x * y
+    return reductions.sum(products_, dim, dtype=products_.dtype)
 
 
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:

@@ -76,19 +76,21 @@ fmod = _joint(
 
 
 def _div_floor(b: Any, x: Any, y: Any) -> Any:
-    """(x - remainder) / y, which is whole but for rounding: 1 // 0.1 is 9, floor(1 / 0.1) is 10."""
+    """(x - remainder) / y, which is whole but for rounding: 1 // 0.1 is 9, floor(1 / 0.1) is 10.
+    Infinities as in Python: -1 // inf is -1, inf // 1 is nan. A zero has the quotient's sign.
+    """
     if not x.type.dtype.is_floating_point:
         return b.floor_divide(x, y)
     quotient = b.div(x, y)
     whole = b.round(b.div(b.sub(x, b.remainder(x, y)), y))
-    # Where the remainder says nothing (y is 0, or the quotient overflows), IEEE's quotient; as in
-    # Python, inf // 2 is nan, and -2 // inf is -1.
-    finite = b.lt(b.abs(y), math.inf)
-    usable = both(b, b.ne(y, 0.0), b.lt(b.abs(quotient), math.inf), finite)
-    below = both(b, b.eq(b.abs(y), math.inf), b.ne(x, 0.0), _differ_in_sign(b, x, y))
-    unknown = both(b, b.eq(b.abs(x), math.inf), b.ne(y, 0.0))
-    rest = b.where(unknown, math.nan, b.where(below, -1.0, b.floor(quotient)))
-    return b.where(usable, whole, rest)
+    whole = b.where(b.eq(whole, 0.0), b.mul(quotient, 0.0), whole)
+    # Where the remainder says nothing: y is infinite or 0, or x or the quotient is infinite.
+    below = b.lt(b.mul(b.sign(x), b.sign(y)), 0.0)
+    beyond = b.where(b.eq(b.abs(y), math.inf), b.where(below, -1.0, quotient), quotient)
+    lost = b.bitwise_and(b.eq(b.abs(x), math.inf), b.ne(y, 0.0))
+    beyond = b.where(lost, math.nan, beyond)
+    usable = both(b, b.ne(y, 0.0), b.lt(b.abs(quotient), math.inf), b.lt(b.abs(y), math.inf))
+    return b.where(usable, whole, beyond)
 
 
 def _div_trunc(b: Any, x: Any, y: Any) -> Any:

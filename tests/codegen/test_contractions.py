@@ -73,7 +73,7 @@ def test_matrix_product_on_each_target(kind: str, name: str) -> None:
     check(product(kind, 37, 45, 70), named_target(name))
 
 
-@pytest.mark.parametrize("dtype", ["f64", "i64", "i32", "i16", "i8", "u8"])
+@pytest.mark.parametrize("dtype", ["f64", "i64", "u64", "i32", "i16", "u16", "i8", "u8"])
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_dtypes(dtype: str, name: str) -> None:
     check(product("NT", 20, 33, 37, dtype_named(dtype)), named_target(name))

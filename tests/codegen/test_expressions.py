@@ -13,7 +13,7 @@ from braze.codegen.llvm.compile import assembly, compile_object
 from braze.codegen.llvm.kernel import CodegenError
 from braze.codegen.llvm.operations import SEQUENCES
 from braze.codegen.llvm.program import generate
-from braze.ir.dtypes import REAL, DType, bf16, bool_, dtype_named, f16, f32, f64, i32, u8
+from braze.ir.dtypes import REAL, DType, bf16, bool_, dtype_named, f16, f32, f64, i32, u8, u64
 from braze.ir.errors import DTypeError
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Apply, Buffer, Expr, Load, Loop, Nest, Placement, Program, Store
@@ -195,6 +195,24 @@ def test_casts(source, target):
         right = op_named("cast").evaluate(x, dtype=goal)
         same = (found == right) | (np.isnan(found.astype("d")) & np.isnan(right.astype("d")))
         assert same.all(), (goal, x[~same], found[~same], right[~same])
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.name)
+@pytest.mark.parametrize("width", ["f32", "f64"])
+def test_the_upper_half_of_unsigned_integers(width, target):
+    """Numbers from 2 ** 63 on to floats, where they round, and back."""
+    number = dtype_named(width)
+    rng = np.random.default_rng(0)
+    whole = rng.integers(2**63, 2**64, 61, np.uint64)
+    edges = np.array([2**63, 2**63 - 1, 0, 1, 2**64 - 1], np.uint64)
+    whole = np.concatenate([whole, whole >> np.uint64(1), edges])
+    program = elementwise(op_named("cast"), [u64], number, whole.size)
+    (floats,) = Native(program, target).run([whole], [np.zeros(whole.size, number.numpy)])
+    assert_equal(floats, whole.astype(number.numpy), number, [whole])
+    inside = floats[floats < 2.0**64]
+    program = elementwise(op_named("cast"), [number], u64, inside.size)
+    (back,) = Native(program, target).run([inside], [np.zeros(inside.size, np.uint64)])
+    assert back.tolist() == [int(x) for x in inside] and back.max() >= 2**63
 
 
 def test_halves_are_rounded_like_hardware():

@@ -22,7 +22,7 @@ TOLERANCE = {"f16": 2e-3, "bf16": 1e-2, "f32": 1e-5, "f64": 1e-12}
 
 
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.parametrize("dtype", ["f32", "f64", "i64", "u8", "bf16"])
+@pytest.mark.parametrize("dtype", ["f32", "f64", "i64", "u64", "u16", "u8", "bf16"])
 def test_map_of_every_size(n, dtype):
     check(program_of(f"""nest @map(%x: {dtype}[{n}] in, %y: {dtype}[{n}] in,
         %o: {dtype}[{n}] out) {{
@@ -99,7 +99,7 @@ def test_row_reduce(combine, n):
     )
 
 
-NUMBERS = ["i64", "i32", "u8", "f64", "f16", "bf16"]
+NUMBERS = ["i64", "i32", "u8", "u16", "u64", "f64", "f16", "bf16"]
 REDUCTIONS = [
     *((combine, dtype) for combine in ("sum", "prod") for dtype in NUMBERS),
     *((c, d) for c in ("amax", "amin", "argmax", "argmin") for d in [*NUMBERS, "bool"]),

@@ -7,7 +7,7 @@ from kernels import check, program_of
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100]
 TOLERANCE = {"f16": 2e-3, "bf16": 1e-2, "f32": 1e-5, "f64": 1e-12}
 COMBINES = ["sum", "prod", "amax", "amin", "lastmax", "lastmin", "linear"]
-DTYPES = ["u8", "i8", "i16", "i32", "u32", "i64", "f32", "f64"]
+DTYPES = ["u8", "i8", "u16", "i16", "i32", "u32", "i64", "u64", "f32", "f64"]
 
 
 def scan(combine, dtype, n, kind, index="r", rows=1, start=""):

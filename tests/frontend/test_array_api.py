@@ -128,12 +128,6 @@ def test_names_are_found_or_said_to_be_missing():
     assert info and {name for name in xp.STANDARD if not hasattr(np, name)} == set()
 
 
-def test_names_that_rest_on_others_appear_with_them(monkeypatch):
-    monkeypatch.setattr(braze, "sort", lambda x, dim, descending, stable: (x * 2, x), raising=False)
-    assert xp.sort(braze.ones(1)).tolist() == [2] and xp.argsort(braze.ones(1)).tolist() == [1]
-    assert "sort" in dir(xp) and "argsort" not in xp.missing()
-
-
 def test_sorting():
     x = braze.tensor(I)
     for options in ({}, {"axis": 0}, {"descending": True}):
@@ -209,14 +203,12 @@ def test_dtypes():
     assert xp.can_cast(xp.int8, xp.int32) and not xp.can_cast(braze.ones(1), xp.int32)
     info = xp.__array_namespace_info__()
     assert info.default_device() == "cpu" and info.devices() == ["cpu"]
-    assert set(info.dtypes(kind="integral")) == {
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint32",
-    }
+    assert set(info.dtypes(kind="integral")) == set(
+        "int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
+    )
+    assert not xp.can_cast(xp.uint64, xp.int64) and xp.can_cast(xp.uint32, xp.uint64)
+    assert xp.finfo(braze.ones(1)).dtype is xp.float32 and xp.iinfo(xp.uint16).max == 65535
+    assert xp.iinfo(xp.uint64).dtype is xp.uint64
     assert info.default_dtypes()["indexing"] is braze.int64
     assert info.capabilities()["boolean indexing"]
 
@@ -228,8 +220,6 @@ def test_errors():
         xp.meshgrid(braze.ones(2), indexing="yx")
     with pytest.raises(ValueError, match="axis"):
         xp.take(braze.ones(2, 2), braze.tensor([0]))
-    with pytest.raises(ValueError, match="whole number"):
-        xp.var(braze.ones(2), correction=0.5)
     with pytest.raises(ValueError, match="at least one"):
         xp.result_type()
 

@@ -68,6 +68,13 @@ def test_gradients(name):
     gradcheck_op(name, [spread(name, 9)], ATTRIBUTES.get(name), second=True, tolerance=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_acosh_below_one(dtype):
+    sizes = 10.0 ** np.arange(0, np.finfo(dtype).maxexp * 0.3)
+    below = np.concatenate([[0.99, 0, -0.5, -np.inf], -sizes]).astype(dtype)
+    assert np.isnan(run_op("acosh", below)).all()
+
+
 def test_the_lists_above_cover_the_table():
     assert {"relu", "gelu", "softplus", "erfc", "square", "sinh"} <= set(UNARY)
     assert len(UNARY) >= 21
