@@ -106,7 +106,7 @@ _FLAT: dict[str, Rule] = {
 div_floor = _joint(
     "div_floor",
     "x y",
-    _div_floor,
+    in_wide(_div_floor),
     "x / y rounded down, consistent with `remainder`; the gradient is 0.",
     infer=numeric("div_floor"),
     gradients=_FLAT,

@@ -64,7 +64,7 @@ def _truncated(a: int, b: int) -> int:
 
 def _power(a: int, b: int, bits: int) -> int:
     if b < 0:
-        return int(a**b) if abs(a) == 1 else 0
+        return (1 if a == 1 or b % 2 == 0 else a) if abs(a) == 1 else 0
     return pow(a, b, 2**bits)
 
 
