@@ -1,0 +1,123 @@
+"""Every operation of the table, over generated operands: what NumPy and SciPy say, what the
+interpreter computes and what compiled code computes are one."""
+
+import numpy as np
+import op_oracles_matrices  # noqa: F401  (fills the table of oracles)
+import op_oracles_networks  # noqa: F401
+import op_oracles_random  # noqa: F401
+import pytest
+from composites import to_primitives
+from native import Native, runnable_targets
+from op_oracles import ORACLES, RAW, Check
+from op_samples import accepted
+
+import braze.ir as ir
+from braze.ir.interpreter import interpret
+from braze.ir.verifier import verify
+from braze.passes import compile_graph
+
+# A fusion is what passes make of others; it has no meaning of its own.
+OPS = [op for op in ir.all_ops() if op.category != "fusion"]
+# Relative to the largest result of a sample. Composites of 16-bit floats round at each step.
+TOLERANCE = {"f64": 1e-12, "f32": 1e-5, "f16": 8e-3, "bf16": 6e-2}
+
+
+def calls(op):
+    """(dtype, sample) for every dtype that the op takes."""
+    return [(dtype, s) for dtype in ir.dtypes.ALL for s in accepted(op, dtype) or ()]
+
+
+def graph_of(op, samples):
+    """All samples in one graph; its inputs; and how many outputs each sample has."""
+    b = ir.Builder(op.name)
+    inputs, outputs = [], []
+    for sample in samples:
+        operands = [b.input(t) for t in sample.types]
+        inputs += [np.asarray(a) for a in sample.operands]
+        outputs += b.emit(op, operands, sample.attributes).results
+    graph = b.finish(outputs)
+    verify(graph)
+    return graph, inputs
+
+
+def widened(op, operand):
+    operand = np.asarray(operand)
+    is_float = ir.from_numpy(operand.dtype).is_floating_point
+    return operand.astype(np.float64) if is_float and op.name not in RAW else operand
+
+
+def assert_near(found, wanted, tolerance, what):
+    """Equal, or for floats nan and infinite in the same places and close at the result's scale."""
+    found, wanted = np.asarray(found), np.asarray(wanted)
+    assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype), what
+    if not ir.from_numpy(found.dtype).is_floating_point:
+        np.testing.assert_array_equal(found, wanted, err_msg=what)
+        return
+    x, y = found.astype(np.float64), wanted.astype(np.float64)
+    finite = np.abs(y[np.isfinite(y)])
+    scale = min(max(1.0, finite.max(initial=0.0)), 1e3)
+    np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance * scale, err_msg=what)
+
+
+@pytest.mark.parametrize("op", OPS, ids=str)
+def test_it_takes_a_dtype_or_refuses_it(op):
+    taken = [dtype for dtype in ir.dtypes.ALL if accepted(op, dtype) is not None]
+    assert taken
+    for sample in (s for dtype in taken for s in accepted(op, dtype)):
+        results = op.result_types(sample.types, sample.attributes)
+        assert len(results) == len(op.results)
+
+
+@pytest.mark.parametrize("op", OPS, ids=str)
+def test_it_means_what_numpy_says(op):
+    oracle = ORACLES[op.name]
+    for dtype, sample in calls(op):
+        what = f"{op.name} {sample}"
+        graph, inputs = graph_of(op, [sample])
+        found = interpret(graph, inputs)
+        with np.errstate(all="ignore"):
+            if isinstance(oracle, Check):
+                oracle.function(inputs, found, **sample.attributes)
+                continue
+            wanted = oracle(*(widened(op, a) for a in inputs), **sample.attributes)
+            wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+            for one, other in zip(found, wanted, strict=True):
+                rounded = np.asarray(other).astype(one.dtype)
+                tolerance = TOLERANCE.get(ir.from_numpy(one.dtype).name, 0.0)
+                assert_near(one, rounded, max(tolerance, TOLERANCE.get(dtype.name, 0.0)), what)
+
+
+@pytest.mark.parametrize("op", OPS, ids=str)
+def test_compiled_code_computes_what_the_interpreter_does(op):
+    taken = thinned(op, calls(op))
+    graph, inputs = graph_of(op, [sample for _, sample in taken])
+    expected = interpret(graph, inputs)
+    if not op.is_primitive:
+        assert_all_near(op, taken, interpret(to_primitives(graph), inputs), expected)
+    targets = runnable_targets()
+    target = targets[len(op.name) % len(targets)]
+    program, _ = compile_graph(graph, target)
+    found = Native(program, target).run(inputs, expected)
+    assert_all_near(op, taken, found, expected)
+
+
+# Primitives that are compiled for one op: what a sample of more is left to the other tests.
+BUDGET = 1000
+
+
+def thinned(op, taken):
+    """Every n-th sample, so that all of them together are no more than the budget."""
+    size = 1
+    if not op.is_primitive:
+        sample = taken[0][1]
+        size = len(to_primitives(graph_of(op, [sample])[0]).nodes)
+    step = max(-(-size * len(taken) // BUDGET), 1)
+    return taken[::step]
+
+
+def assert_all_near(op, taken, found, expected):
+    count = len(op.results)
+    for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+        what = f"{op.name} {taken[number // count][1]}: result {number % count}"
+        tolerance = {"f64": 1e-13, "f32": 4e-6, "f16": 3e-3, "bf16": 2e-2}
+        assert_near(one, other, tolerance.get(ir.from_numpy(one.dtype).name, 0.0), what)
