@@ -1,6 +1,6 @@
 """The op table: importing this declares every operation.
 
-`pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing` and `sorting` hold the
+`pointwise`, `number_theory`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing` and `sorting` hold the
 primitives, which code is generated for; `factorizations`, `fourier`, `lu` and `solvers` those that
 NumPy runs. The other modules hold composites, which decompose into them.
 """
@@ -9,6 +9,7 @@ from braze.ir.ops import (
     activations,
     average_pooling,
     bessel_functions,
+    binomial,
     classification,
     contract,
     convolution,
@@ -25,6 +26,7 @@ from braze.ir.ops import (
     fusion,
     gamma_functions,
     group_normalization,
+    incomplete_gamma,
     indexing,
     linear,
     logarithms,
@@ -32,6 +34,7 @@ from braze.ir.ops import (
     lu,
     movement,
     normalization,
+    number_theory,
     optimizers,
     pointwise,
     poisson,
@@ -51,6 +54,7 @@ __all__ = [
     "activations",
     "average_pooling",
     "bessel_functions",
+    "binomial",
     "classification",
     "contract",
     "convolution",
@@ -67,6 +71,7 @@ __all__ = [
     "fusion",
     "gamma_functions",
     "group_normalization",
+    "incomplete_gamma",
     "indexing",
     "linear",
     "logarithms",
@@ -74,6 +79,7 @@ __all__ = [
     "lu",
     "movement",
     "normalization",
+    "number_theory",
     "optimizers",
     "pointwise",
     "poisson",
