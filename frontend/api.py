@@ -26,6 +26,7 @@ from braze.functions import (
     elementwise,
     fourier,
     indexing,
+    layers,
     linalg,
     movement,
     pointwise,
@@ -63,7 +64,7 @@ for _module in _MODULES:
         if callable(_value) and not _name.startswith("_") and not _name.endswith("_"):
             if getattr(_value, "__module__", "") == _module.__name__:
                 _FUNCTIONS[_name] = _value
-_FUNCTIONS |= pointwise.UNARY | elementwise.functions()
+_FUNCTIONS |= pointwise.UNARY | elementwise.functions() | layers.FUNCTIONS
 _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
 _FUNCTIONS = add_out(_FUNCTIONS)
 _FUNCTIONS |= _TYPE_NAMES

@@ -61,3 +61,10 @@ class aminmax(NamedTuple):
 
     min: Tensor
     max: Tensor
+
+
+class frexp(NamedTuple):
+    """What `braze.frexp` gives."""
+
+    mantissa: Tensor
+    exponent: Tensor

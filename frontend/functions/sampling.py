@@ -11,8 +11,10 @@ from braze.functions.promotion import cast, scalar
 from braze.functions.random_numbers import Generator, rand, randn
 from braze.ir.dtypes import DType, f32, f64, i64
 from braze.ir.op import op_named
+from braze.ir.ops.binomial import binomial_counters
 from braze.ir.ops.dropout import UNIFORM_BITS
 from braze.ir.ops.poisson import poisson_counters
+from braze.ir.types import broadcast_shapes
 from braze.tensors import Tensor, apply
 
 # In place -----------------------------------------------------------------------------------------
@@ -186,6 +188,26 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     key, offset = source.advance(poisson_counters(input.numel()))
     call = call_of(op_named("poisson"))
     return apply(call, input, scalar(key, i64), scalar(offset, i64))  # type: ignore[no-any-return]
+
+
+def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
+    """The numbers of successes in `count` trials of probability `prob`, broadcast.
+
+    Raises:
+        ValueError: the dtype is not floating-point. RuntimeError: the dtypes differ.
+    """
+    for word, operand in (("count", count), ("prob", prob)):
+        if not operand.dtype.is_floating_point:
+            raise ValueError(
+                f"binomial only supports floating-point dtypes for {word}, got: {operand.dtype!r}"
+            )
+    if count.dtype is not prob.dtype:
+        raise RuntimeError(f"Found dtype {prob.dtype!r} but expected {count.dtype!r}")
+    source = random_numbers.default_generator if generator is None else generator
+    numel = math.prod(broadcast_shapes("binomial", count._handle.type, prob._handle.type))
+    key, offset = source.advance(binomial_counters(numel))
+    call = call_of(op_named("binomial"))
+    return apply(call, count, prob, scalar(key, i64), scalar(offset, i64))  # type: ignore[no-any-return]
 
 
 UNROLLED = 16  # more samples without replacement are found by ranking

@@ -1,8 +1,8 @@
 """The op table: importing this declares every operation.
 
-`pointwise`, `number_theory`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing` and `sorting` hold the
-primitives, which code is generated for; `factorizations`, `fourier`, `lu` and `solvers` those that
-NumPy runs. The other modules hold composites, which decompose into them.
+`pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing`, `sorting` and
+`number_theory` hold the primitives, which code is generated for; `factorizations`, `fourier`, `lu`
+and `solvers` those that NumPy runs. The other modules hold composites, which decompose into them.
 """
 
 from braze.ir.ops import (
@@ -45,6 +45,7 @@ from braze.ir.ops import (
     scattering,
     searching,
     shapes,
+    shrinkage,
     solvers,
     sorting,
     strided,
@@ -90,6 +91,7 @@ __all__ = [
     "scattering",
     "searching",
     "shapes",
+    "shrinkage",
     "solvers",
     "sorting",
     "strided",

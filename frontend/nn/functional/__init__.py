@@ -1,10 +1,12 @@
 """Layers as functions, with PyTorch's names and signatures: ``import braze.nn.functional as F``."""
 
 from braze.nn.functional.activations import (
+    celu,
     cosine_similarity,
     elu,
     gelu,
     glu,
+    hardshrink,
     hardsigmoid,
     hardswish,
     hardtanh,
@@ -17,6 +19,7 @@ from braze.nn.functional.activations import (
     relu,
     relu6,
     relu_,
+    rrelu,
     scaled_dot_product_attention,
     selu,
     sigmoid,
@@ -24,12 +27,37 @@ from braze.nn.functional.activations import (
     softmax,
     softmin,
     softplus,
+    softshrink,
     softsign,
     tanh,
     tanhshrink,
+    threshold,
 )
-from braze.nn.functional.convolution import conv1d, conv2d, conv3d
-from braze.nn.functional.dropout import dropout, dropout1d, dropout2d, dropout3d
+from braze.nn.functional.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_tbc,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from braze.nn.functional.distances import (
+    cosine_embedding_loss,
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    pairwise_distance,
+    pdist,
+    triplet_margin_loss,
+)
+from braze.nn.functional.dropout import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+)
 from braze.nn.functional.linear import bilinear, embedding, linear, one_hot, pad
 from braze.nn.functional.losses import (
     binary_cross_entropy,
@@ -40,9 +68,16 @@ from braze.nn.functional.losses import (
     l1_loss,
     mse_loss,
     nll_loss,
+    poisson_nll_loss,
     smooth_l1_loss,
 )
-from braze.nn.functional.normalization import batch_norm, group_norm, layer_norm
+from braze.nn.functional.normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from braze.nn.functional.pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -54,11 +89,15 @@ from braze.nn.functional.pooling import (
     max_pool2d,
     max_pool3d,
 )
+from braze.nn.functional.vision import channel_shuffle, pixel_shuffle, pixel_unshuffle
+
+native_channel_shuffle = channel_shuffle
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -66,9 +105,16 @@ __all__ = [
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_tbc",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
     "dropout",
@@ -77,13 +123,17 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "feature_alpha_dropout",
     "gelu",
     "glu",
     "group_norm",
+    "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -91,19 +141,28 @@ __all__ = [
     "linear",
     "log_softmax",
     "logsigmoid",
+    "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
     "mish",
     "mse_loss",
+    "native_channel_shuffle",
     "nll_loss",
     "normalize",
     "one_hot",
     "pad",
+    "pairwise_distance",
+    "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
     "relu_",
+    "rms_norm",
+    "rrelu",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",
@@ -112,7 +171,10 @@ __all__ = [
     "softmax",
     "softmin",
     "softplus",
+    "softshrink",
     "softsign",
     "tanh",
     "tanhshrink",
+    "threshold",
+    "triplet_margin_loss",
 ]
