@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import braze.functions  # noqa: F401  (attaches the tensor methods)
-from braze import engine
+from braze import engine, settings
 from braze.autograd import (
     enable_grad,
     inference_mode,
@@ -21,13 +21,16 @@ from braze.functions import (
     comparison,
     creation,
     decompositions,
+    differences,
     distinct,
     einsum,
     elementwise,
     fourier,
     indexing,
+    interchange_creation,
     layers,
     linalg,
+    low_rank,
     movement,
     pointwise,
     products,
@@ -38,9 +41,14 @@ from braze.functions import (
     scans,
     scattering,
     searching,
+    segments,
     series,
     sorting,
+    splitting,
     statistics,
+    symbolic,
+    top_level,
+    view_copies,
     views,
     windows,
 )
@@ -58,6 +66,7 @@ _MODULES: tuple[Any, ...] = (
     *(comparison, creation, indexing, linalg, movement, pointwise, random_numbers, reductions),
     *(decompositions, distinct, einsum, fourier, products, rearrangement, sampling, scans),
     *(scattering, searching, series, sorting, statistics, views, windows),
+    *(differences, interchange_creation, low_rank, segments, splitting, symbolic),
 )
 for _module in _MODULES:
     for _name, _value in vars(_module).items():
@@ -65,6 +74,7 @@ for _module in _MODULES:
             if getattr(_value, "__module__", "") == _module.__name__:
                 _FUNCTIONS[_name] = _value
 _FUNCTIONS |= pointwise.UNARY | elementwise.functions() | layers.FUNCTIONS
+_FUNCTIONS |= top_level.functions() | view_copies.FUNCTIONS | settings.FUNCTIONS
 _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
 _FUNCTIONS = add_out(_FUNCTIONS)
 _FUNCTIONS |= _TYPE_NAMES

@@ -68,3 +68,10 @@ class frexp(NamedTuple):
 
     mantissa: Tensor
     exponent: Tensor
+
+
+class histogramdd(NamedTuple):
+    """What `braze.histogramdd` gives: the cells' contents, and the bins' edges by dimension."""
+
+    hist: Tensor
+    bin_edges: tuple[Tensor, ...]

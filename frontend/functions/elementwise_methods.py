@@ -26,7 +26,7 @@ BOTH = (
     "igammac"
 ).split()
 PLAIN = "positive isclose isreal frexp".split()
-STATISTICS = "aminmax count_nonzero nansum nanmean dist std_mean var_mean".split()
+STATISTICS = "aminmax count_nonzero nansum nanmean dist std_mean var_mean cov corrcoef".split()
 IN_PLACE = "atan2 bitwise_and bitwise_or bitwise_xor maximum minimum".split()
 FILLS = "uniform_ normal_ log_normal_ exponential_ cauchy_ geometric_ bernoulli_ random_".split()
 

@@ -1,7 +1,8 @@
 """Functions of layers with the signatures that they have at PyTorch's top level.
 
 There the order of the arguments differs from `nn.functional`, and a reduction is a number: 0 for
-none (the default), 1 for the mean, 2 for the sum. The definitions are those of `braze.nn.functional`.
+none (the default), 1 for the mean, 2 for the sum. The definitions are those of
+`braze.nn.functional`.
 """
 
 from __future__ import annotations

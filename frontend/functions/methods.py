@@ -28,7 +28,10 @@ from braze.functions import (
     scans,
     scattering,
     searching,
+    segments,
     sorting,
+    splitting,
+    top_level,
     views,
 )
 from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
@@ -185,6 +188,8 @@ def _methods() -> dict[str, Any]:
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
     found |= interchange.METHODS
     found |= sorting.METHODS | searching.METHODS | distinct.METHODS
+    found |= splitting.METHODS | segments.METHODS | top_level.METHODS
+    found["index_reduce_"] = _inplace(segments.index_reduce)
     return found | views.METHODS | rearrangement.METHODS | scattering.METHODS
 
 

@@ -223,10 +223,11 @@ def _vector(name: str, index: Tensor, dtypes: Sequence[DType] = (i64, i32)) -> T
     return reshape(index, (-1,))
 
 
-def _rows(
+def checked_rows(
     name: str, input: Tensor, dim: int, index: Tensor, source: Tensor
 ) -> tuple[Tensor, int, Tensor, Tensor]:
-    """The checked operands of index_add and index_copy: at least one-dimensional."""
+    """The checked operands of `index_add` and its like: `input` of at least one dimension, `dim`,
+    the index as a vector, and `source`."""
     places = _vector(name, index)
     if source.dtype is not input.dtype:
         raise RuntimeError(
@@ -262,7 +263,7 @@ def index_add(
         RuntimeError: shapes or dtypes do not fit. IndexError: the index is not a vector of the
             right length; or, at the next sync, is out of range.
     """
-    x, d, places, rows = _rows("index_add", input, dim, index, source)
+    x, d, places, rows = checked_rows("index_add", input, dim, index, source)
     if alpha != 1:
         rows = mul(rows, alpha)
     if not rows._handle.type.numel:
@@ -279,7 +280,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
         RuntimeError: shapes or dtypes do not fit. IndexError: the index is not a vector of the
             right length; or, at the next sync, is out of range.
     """
-    x, d, places, rows = _rows("index_copy", input, dim, index, source)
+    x, d, places, rows = checked_rows("index_copy", input, dim, index, source)
     if not rows._handle.type.numel:
         return clone(input)
     check_index("index_copy", places, x._handle.type.shape[d])

@@ -1,8 +1,9 @@
 """The op table: importing this declares every operation.
 
 `pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing`, `sorting` and
-`number_theory` hold the primitives, which code is generated for; `factorizations`, `fourier`, `lu`
-and `solvers` those that NumPy runs. The other modules hold composites, which decompose into them.
+`number_theory` hold the primitives, which code is generated for; `factorizations`, `fourier`, `lu`,
+`matrix_functions` and `solvers` those that NumPy runs. The other modules hold composites,
+which decompose into them.
 """
 
 from braze.ir.ops import (
@@ -32,6 +33,7 @@ from braze.ir.ops import (
     logarithms,
     losses,
     lu,
+    matrix_functions,
     movement,
     normalization,
     number_theory,
@@ -78,6 +80,7 @@ __all__ = [
     "logarithms",
     "losses",
     "lu",
+    "matrix_functions",
     "movement",
     "normalization",
     "number_theory",
