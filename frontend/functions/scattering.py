@@ -1,7 +1,7 @@
 """Functions that write to, add to and pick from places that index tensors and masks name.
 
 Each is a compiled operation that does not read its indices here; only masks that decide a shape
-(`masked_select`, `nonzero`) or an order (`masked_scatter`) are sync points.
+(`masked_select`, `nonzero`) are sync points.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from braze.functions.indexing import (
     getitem,
     indexed,
     wrapped_index,
-    written,
 )
 from braze.functions.movement import broadcast_tensors, clone, expand, narrow, reshape
-from braze.functions.pointwise import clamp, div, floor_divide, mul
-from braze.functions.promotion import scalar
+from braze.functions.pointwise import clamp, div, floor_divide, mul, sub, where
+from braze.functions.promotion import cast, scalar
+from braze.functions.scans import cumsum
 from braze.ir.dtypes import DType, bool_, i32, i64
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
@@ -391,7 +391,8 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """`input` with the elements of `source`, in order, where a mask holds. A sync point.
+    """`input` with the elements of `source`, in order, where a mask holds. A sync point where
+    `source` is smaller than the mask, so that there might be too few.
 
     Raises:
         RuntimeError: the mask is not bool, dtypes differ, or `source` has too few elements.
@@ -407,14 +408,16 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
             f"{input.dtype.public_name} and {source.dtype.public_name}"
         )
     x, hits = broadcast_tensors(input, mask)
-    (places,) = np.nonzero(hits._numpy().reshape(-1))
-    if source.numel() < places.size:
+    size = source.numel()
+    if size < hits.numel() and size < np.count_nonzero(hits._numpy()):
         raise RuntimeError("Number of elements of source < number of ones in mask")
-    if not places.size:
+    if not size or not hits.numel():
         return clone(x)
-    values = narrow(reshape(source, (-1,)), 0, 0, places.size)
-    flat = written(reshape(x, (-1,)), [(0, from_array(places))], values)
-    return reshape(flat, x._handle.type.shape)
+    held = reshape(hits, (-1,))
+    places = i32 if hits.numel() < 1 << 31 else i64
+    rank = clamp(sub(cumsum(cast(held, places), 0, dtype=places), 1), 0, size - 1)
+    values = apply(call_of(_TAKE, dim=0), reshape(source, (-1,)), rank)
+    return where(hits, reshape(values, hits._handle.type.shape), x)
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
