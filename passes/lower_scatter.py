@@ -1,4 +1,5 @@
 """Lower a scatter: copy the operand, then add, write or combine each update where the index says.
+Where the result takes over the operand's memory there is nothing to copy.
 
 Updates to one place come one after the other, in order. What is independent is the dimensions that
 the index does not choose: their values never meet.
@@ -6,7 +7,7 @@ the index does not choose: their values never meet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from braze.ir.graph import Graph, Node, Value
@@ -15,15 +16,20 @@ from braze.ir.loops import Apply, Buffer, Expr, Load, Loop, Nest, Statement, Sto
 from braze.ir.op import op_named
 from braze.passes.access import Point, flat_index, loop_variables, point_of
 from braze.passes.expressions import Expressions, as_i64, gather_points
+from braze.passes.in_place import scatter_of
+from braze.passes.lower_nest import core_of
 
 
-def lower_scatter(name: str, body: Graph, buffers: Mapping[Value, Buffer]) -> Nest | None:
-    """The two loops of a scatter; None if its result is empty.
+def lower_scatter(
+    name: str, body: Graph, buffers: Mapping[Value, Buffer], overwritten: Collection[Value] = ()
+) -> Nest | None:
+    """The two loops of a scatter; None if there is nothing to do.
 
     Args:
         buffers: for the body's inputs and its output.
+        overwritten: the body's inputs whose memory the output takes over.
     """
-    (node,) = (n for n in body.nodes if n.op.category == "scatter")
+    node = scatter_of(body)
     x, index, updates = node.operands
     if x.type.numel == 0:
         return None
@@ -41,7 +47,8 @@ def lower_scatter(name: str, body: Graph, buffers: Mapping[Value, Buffer]) -> Ne
         for variable in reversed(variables):
             if variable.extent != 1:
                 copy = Loop(variable, [copy])
-        statements.append(copy)
+        if core_of(x)[0] not in overwritten:
+            statements.append(copy)
         if updates.type.numel == 0:
             continue
         variables = loop_variables("u", updates.shape)
@@ -54,7 +61,7 @@ def lower_scatter(name: str, body: Graph, buffers: Mapping[Value, Buffer]) -> Ne
             if variable.extent != 1:
                 write = Loop(variable, [write])
         statements.append(write)
-    return Nest(name, (*loads.values(), *outputs.values()), statements)
+    return Nest(name, (*loads.values(), *outputs.values()), statements) if statements else None
 
 
 def _write(node: Node, out: Buffer, place: Index, update: Expr) -> Statement:
