@@ -1,5 +1,7 @@
 """Operations that write where data say: native code for every target against NumPy."""
 
+import importlib
+
 import numpy as np
 import pytest
 from native import Native, runnable_targets
@@ -36,7 +38,7 @@ def program_of(name, dtype, shape, dim, index_shape, **attributes):
     x = b.input(ir.tensor_type(dtype, shape))
     index = b.input(ir.tensor_type(ir.i64, index_shape))
     updates_shape = index_shape
-    if name == "index_put":
+    if name.startswith("index_"):
         updates_shape = (*shape[:dim], *index_shape, *shape[dim + 1 :])
     updates = b.input(ir.tensor_type(dtype, updates_shape))
     # Elementwise work on each operand, so that it can join the kernel.
@@ -87,9 +89,53 @@ def test_extrema_keep_nan():
     check(graph, [x, index, updates])
 
 
-def test_a_large_write_is_not_cut_into_chunks():
+def test_a_large_write_into_rows_is_cut_into_chunks():
+    graph, arrays = program_of("index_put", ir.f32, (50, 4000), 1, (400,))
+    check(graph, arrays)
+    program, _ = compile_graph(graph, runnable_targets()[0])
+    (kernel,) = scatters(program)
+    assert len(kernel.body) == 1 and kernel.body[0].chunks > 1
+
+
+def test_a_large_write_of_rows_is_not_cut_into_chunks():
     graph, arrays = program_of("index_put", ir.f32, (50, 4000), 0, (400,))
     check(graph, arrays)
+
+
+# Shape of x, dim, shape of the index, and into how many parts a scatter is cut.
+SPLITS = [
+    ("index_add", (7, 64), 0, (9,), 1),
+    ("index_add", (6, 9), 1, (5,), 6),
+    ("index_put", (3, 5, 40), 1, (2, 4), 3),
+    ("index_add", (2, 6, 96), 2, (4,), 6),
+    ("index_add", (5, 37), 0, (4,), 1),
+    ("index_add", (40,), 0, (70,), 1),
+    ("scatter_add", (6, 10), 1, (6, 15), 6),
+    ("scatter_add", (6, 10), 1, (4, 15), 1),
+    ("scatter", (4, 3, 8), 1, (4, 7, 8), 4),
+    ("scatter_add", (5, 4, 8), 2, (3, 4, 6), 4),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "dim", "index_shape", "parts"), SPLITS)
+def test_parts_of_a_scatter_are_independent(name, shape, dim, index_shape, parts, monkeypatch):
+    """The interpreter of loops fails where one iteration of the parallel loop touches what another
+    one writes."""
+    module = importlib.import_module("braze.passes.parallelise")
+    monkeypatch.setattr(module, "SHORTEST_MICROSECONDS", 0.0)
+    monkeypatch.setattr(module, "CHUNK_MICROSECONDS", 1e-4)
+    graph, arrays = program_of(name, ir.f32, shape, dim, index_shape)
+    program, _ = compile_graph(graph, runnable_targets()[0])
+    verify_program(program)
+    (kernel,) = scatters(program)
+    assert len(kernel.body) == (2 if parts == 1 else 1)
+    assert kernel.body[0].var.extent == parts or parts == 1
+    (expected,) = interpret(graph, arrays)
+    out = np.zeros(expected.shape, expected.dtype)
+    run_program(program, arrays, [out])
+    np.testing.assert_array_equal(out, expected)
+    (found,) = Native(program).run(arrays, [out])
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_several_dimensions_of_indices_into_a_vector():
