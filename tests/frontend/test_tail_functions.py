@@ -361,3 +361,24 @@ def test_normalisations(tier):
     same(variance, 0.5 + planes.var(2, ddof=1).mean(0) / 2)
     with pytest.raises(ValueError, match="more than 1 spatial element"):
         braze.nn.functional.instance_norm(braze.zeros(2, 3, 1))
+
+
+def test_activations_that_write_to_their_input(tier):
+    functional = braze.nn.functional
+    cases = {
+        "celu_": np.where(X > 0, X, np.expm1(X)),
+        "elu_": np.where(X > 0, X, np.expm1(X)),
+        "hardtanh_": np.clip(X, -1, 1),
+        "leaky_relu_": np.where(X > 0, X, 0.01 * X),
+        "rrelu_": np.where(X > 0, X, X * (1 / 8 + 1 / 3) / 2),
+        "selu_": 1.0507009873554805 * np.where(X > 0, X, 1.6732632423543772 * np.expm1(X)),
+    }
+    for name, expected in cases.items():
+        x = braze.tensor(X.copy())
+        assert getattr(functional, name)(x) is x
+        same(x, expected)
+    image = RNG.normal(size=(1, 1, 4, 6))
+    values, places = functional.max_pool2d_with_indices(braze.tensor(image), 2)
+    blocks = image.reshape(2, 2, 3, 2).transpose(0, 2, 1, 3).reshape(2, 3, 4)
+    same(values[0, 0], blocks.max(-1))
+    same(braze.tensor(image).reshape(-1)[places.reshape(-1)], blocks.max(-1).reshape(-1))

@@ -74,6 +74,16 @@ def test_incomplete_gamma_of_a_half():
     np.testing.assert_allclose(run_op("igammac", half, x), upper, rtol=1e-12)
 
 
+def test_incomplete_gamma_in_single_precision():
+    a = np.array([0.01, 0.5, 1.0, 3.0, 10.0, 50.0, 300.0]).reshape(-1, 1)
+    x = a * np.array([0.05, 0.5, 0.98, 1.05, 2.0])
+    for name in ("igamma", "igammac"):
+        wide = run_op(name, np.float32(a).astype(float), np.float32(x).astype(float))
+        narrow = run_op(name, np.float32(a), np.float32(x))
+        assert narrow.dtype == np.float32
+        np.testing.assert_allclose(narrow, wide, rtol=2e-7, atol=1e-37)
+
+
 def test_incomplete_gamma_far_out():
     """Values computed with mpmath to 40 digits."""
     a = np.array([0.001, 0.1, 200.0, 200.0, 200.0])
