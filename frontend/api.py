@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import braze.functions  # noqa: F401  (attaches the tensor methods)
-from braze import engine
+from braze import engine, settings
 from braze.array_api.top_level import CONSTANTS, constants, standard_names
 from braze.autograd import (
     enable_grad,
@@ -23,12 +23,16 @@ from braze.functions import (
     complex_numbers,
     creation,
     decompositions,
+    differences,
     distinct,
     einsum,
     elementwise,
     fourier,
     indexing,
+    interchange_creation,
+    layers,
     linalg,
+    low_rank,
     movement,
     pointwise,
     products,
@@ -39,10 +43,15 @@ from braze.functions import (
     scans,
     scattering,
     searching,
+    segments,
     series,
     signatures,
     sorting,
+    splitting,
     statistics,
+    symbolic,
+    top_level,
+    view_copies,
     views,
     windows,
 )
@@ -61,13 +70,15 @@ _MODULES: tuple[Any, ...] = (
     *(comparison, creation, indexing, linalg, movement, pointwise, random_numbers, reductions),
     *(decompositions, distinct, einsum, fourier, products, rearrangement, sampling, scans),
     *(complex_numbers, scattering, searching, series, sorting, statistics, views, windows),
+    *(differences, interchange_creation, low_rank, segments, splitting, symbolic),
 )
 for _module in _MODULES:
     for _name, _value in vars(_module).items():
         if callable(_value) and not _name.startswith("_") and not _name.endswith("_"):
             if getattr(_value, "__module__", "") == _module.__name__:
                 _FUNCTIONS[_name] = _value
-_FUNCTIONS |= pointwise.UNARY | elementwise.functions()
+_FUNCTIONS |= pointwise.UNARY | elementwise.functions() | layers.FUNCTIONS
+_FUNCTIONS |= top_level.functions() | view_copies.FUNCTIONS | settings.FUNCTIONS
 _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
 _FUNCTIONS |= signatures.FUNCTIONS
 _FUNCTIONS = add_out(standard_names(_FUNCTIONS))

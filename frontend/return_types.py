@@ -61,3 +61,17 @@ class aminmax(NamedTuple):
 
     min: Tensor
     max: Tensor
+
+
+class frexp(NamedTuple):
+    """What `braze.frexp` gives."""
+
+    mantissa: Tensor
+    exponent: Tensor
+
+
+class histogramdd(NamedTuple):
+    """What `braze.histogramdd` gives: the cells' contents, and the bins' edges by dimension."""
+
+    hist: Tensor
+    bin_edges: tuple[Tensor, ...]

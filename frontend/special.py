@@ -42,6 +42,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     },
     **pointwise.SPECIAL_UNARY,
     "expit": pointwise.UNARY["sigmoid"],
+    "gammainc": elementwise.igamma,
+    "gammaincc": elementwise.igammac,
     "gammaln": pointwise.UNARY["lgamma"],
     "psi": pointwise.UNARY["digamma"],
     "logit": elementwise.logit,

@@ -246,6 +246,22 @@ class Index:
         return print_index(self)
 
 
+def separates(index: Index, variable: LoopVar) -> bool:
+    """Are the index's values for different values of a variable always different ones?
+
+    They are if the index is a number in mixed radix, of which the variable is a digit: the largest
+    value of all lower digits together is below one step of each.
+    """
+    below, found = 0, False
+    for atom, step in sorted(index.terms, key=lambda term: abs(term[1])):
+        low, high = atom.span
+        if below >= abs(step) or low < 0:
+            return False
+        below += abs(step) * high
+        found = found or atom == variable
+    return found
+
+
 def flatten(indices: tuple[Index, ...], shape: tuple[int, ...]) -> Index:
     """The row-major element number of a multi-index."""
     total = Index()

@@ -266,8 +266,8 @@ class Loop:
 class Store:
     """buffer[index] = value, skipped where a guard fails; with `accumulate` the value is added.
 
-    A store whose index comes from data is a scatter: it must not run in parallel, and those to one
-    place keep their order.
+    A store whose index comes from data is a scatter: it must not run in parallel, unless the loop's
+    variable keeps the places apart, and those to one place keep their order.
     """
 
     buffer: Buffer

@@ -161,6 +161,7 @@ def run_program(
         watch = Independence(f"wave {number}: kernel")
         for watch.current, kernel in enumerate(wave):
             own = {buffer.name: memories[buffer.name] for buffer in kernel.buffers}
+            _hand_over(kernel, own)
             found = _Runner(kernel, own, [watch]).run()
             failure = failure or found
         if failure is not None:
@@ -226,6 +227,19 @@ def _place(
             marks = owners[place.offset : end].reshape(buffer.numel, buffer.dtype.itemsize)
             memories[name] = Memory(array, marks, number)
     return memories
+
+
+def _hand_over(kernel: Kernel, memories: Mapping[str, Memory]) -> None:
+    """What a kernel adds to may lie where one of its operands does: then it holds its elements."""
+    for buffer in kernel.buffers:
+        mine = memories[buffer.name]
+        if buffer.access != "inout" or mine.owners is None:
+            continue
+        for other in kernel.buffers:
+            theirs = memories[other.name]
+            if other.access == "in" and theirs.owners is not None and other.numel == buffer.numel:
+                if other.numel and theirs.address(0) == mine.address(0):
+                    mine.owners[mine.owners == theirs.number] = mine.number
 
 
 class _Runner:

@@ -13,7 +13,7 @@ from typing import NoReturn, get_args
 
 from braze.ir.dtypes import DType, f32, f64, i64
 from braze.ir.errors import BrazeError, VerifyError
-from braze.ir.index import Index, LoopVar
+from braze.ir.index import Index, LoopVar, separates
 from braze.ir.loops import (
     Access,
     Accumulator,
@@ -197,7 +197,8 @@ class _Verifier:
             )
         self.address(store.buffer, store.index, store.guard)
         if store.is_scatter and self.parallel is not None:
-            self.fail("a scatter must not run in parallel")
+            if not separates(store.index, self.parallel.var):
+                self.fail("a scatter must not run in parallel over places that may meet")
         if store.accumulate and self.parallel is not None:
             if self.parallel.var not in store.index.variables():
                 self.fail(f"parallel iterations over {self.parallel.var} add to one element")

@@ -6,6 +6,9 @@ operand is of the very element that the store replaces, and comes no later than 
 Where there is none (two values that change places), the loops of an
 elementwise kernel help: there equal loads of one element are one load, made by the first store that
 needs it.
+
+A scatter first stores what it scatters into, element by element, and then the updates at places
+that data choose. It may overwrite an operand that is read by the first of these two steps only.
 """
 
 from __future__ import annotations
@@ -32,8 +35,10 @@ def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | N
         raise ValueError("only a node's own results can overwrite its operands")
     if node.attributes["kind"] == "copy":
         return [0] if not overwritten else None
-    if overwritten and node.attributes["kind"] in ("scatter", "host"):
+    if overwritten and node.attributes["kind"] == "host":
         return None
+    if overwritten and node.attributes["kind"] == "scatter":
+        return [0] if _scatters_into(node, body, overwritten) else None
     inner = dict(zip(node.operands, body.inputs, strict=True))
     flat = [flat_inputs(body, value) for value in body.outputs]
     # replaced[i]: the element that result i's store overwrites.
@@ -54,6 +59,31 @@ def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | N
     if order is None and node.attributes["kind"] == "pointwise":
         order = _order(reads, replaced, loads_once=True)
     return order
+
+
+def _scatters_into(node: Node, body: Graph, overwritten: Mapping[Value, Value]) -> bool:
+    """Does a scatter read the operand that its only result overwrites in its first step alone, each
+    element where it is then stored?"""
+    (operand,) = set(overwritten.values())
+    scatter = scatter_of(body)
+    if len(body.outputs) != 1 or body.outputs[0] is not scatter.result:
+        return False
+    source = dict(zip(node.operands, body.inputs, strict=True))[operand]
+    x, *others = scatter.operands
+    if node.operands.count(operand) != 1 or source.type.numel != x.type.numel:
+        return False
+    core, moves = core_of(x)
+    aligned, elsewhere = flat_inputs(body, core)
+    if source not in aligned or source in elsewhere or not all(map(is_flat, moves)):
+        return False
+    late = set(others) | {v for n in body.nodes if n.op.effect for v in n.operands}
+    return not any(source is v or v.node and source in read_inputs(v.node) for v in late)
+
+
+def scatter_of(body: Graph) -> Node:
+    """The scatter of a kernel of this kind."""
+    (found,) = (node for node in body.nodes if node.op.category == "scatter")
+    return found
 
 
 def _order(

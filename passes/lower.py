@@ -108,7 +108,7 @@ class _ProgramLowering:
         elif kind == "scan":
             kernel = lower_scan(name, body, outputs, buffers)
         elif kind == "scatter":
-            kernel = lower_scatter(name, body, buffers)
+            kernel = lower_scatter(name, body, buffers, self._overwritten(node, body))
         elif kind == "sort":
             kernel = lower_sort(name, body, outputs, buffers)
         elif kind == "host":
@@ -129,6 +129,12 @@ class _ProgramLowering:
         order = store_order(node, {r: x for r, x in mine.items() if x in node.operands})
         assert order is not None, "an operand is overwritten while it is needed"
         return list(dict.fromkeys(body.outputs[position] for position in order))
+
+    def _overwritten(self, node: Node, body: Graph) -> set[Value]:
+        """The body's inputs whose memory the node's results take over."""
+        taken = {self.overwrites[r] for r in node.results if r in self.overwrites}
+        pairs = zip(node.operands, body.inputs, strict=True)
+        return {inner for outer, inner in pairs if outer in taken}
 
     def _buffer(self, value: Value, access: Literal["in", "out"]) -> Buffer:
         return Buffer(self.names[value], value.dtype, value.type.numel, access)

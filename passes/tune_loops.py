@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from braze.ir.loops import Kernel, Nest
+from braze.ir.loops import Kernel, Loop, Nest
 from braze.ir.target import Target
 from braze.passes.merge_loops import merge_loops
 from braze.passes.parallelise import parallelise
@@ -13,6 +13,13 @@ def tune_loops(kernel: Kernel, target: Target) -> Kernel:
     """A kernel ready for a code generator. Contractions and sorts are scheduled there."""
     if not isinstance(kernel, Nest):
         return kernel
+    if len(kernel.body) == 1 and isinstance(kernel.body[0], Loop) and kernel.body[0].chunks > 1:
+        # Cut up where it was lowered, by somebody who knew that the parts are independent.
+        loop = kernel.body[0]
+        inner = Nest(kernel.name, kernel.buffers, loop.body, kernel.comment)
+        body = merge_loops(vectorise(merge_loops(inner), target)).body
+        parts = Loop(loop.var, body, loop.kind, loop.chunks)
+        return Nest(kernel.name, kernel.buffers, [parts], kernel.comment)
     # Merged first, so that the vector loop is as long as addresses allow; again, since it moved
     # inwards.
     return parallelise(merge_loops(vectorise(merge_loops(kernel), target)))

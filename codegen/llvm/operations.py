@@ -9,7 +9,7 @@ is relaxed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
@@ -139,10 +139,11 @@ def _math(name: str) -> Sequence:
 # Division of integers -----------------------------------------------------------------------------
 
 
-def _integer_division(c: Context, x: ir.Value, y: ir.Value) -> tuple[ir.Value, ir.Value]:
+def _integer_division(
+    c: Context, x: ir.Value, y: ir.Value, signed: bool
+) -> tuple[ir.Value, ir.Value]:
     """Quotient rounded down and remainder; both zero where y is zero. Never traps."""
     b, t = c.builder, x.type
-    signed = c.dtype.kind == "int"
     null = b.icmp_unsigned("==", y, zero(t))
     safe = b.select(null, constant(t, 1), y)
     if signed:
@@ -182,7 +183,7 @@ def _floor_divide(c: Context, x: ir.Value, y: ir.Value) -> ir.Value:
     if c.dtype.is_floating_point:
         return intrinsic(c.builder, "floor", x.type, [c.builder.fdiv(x, y)])
     if c.dtype.is_integer:
-        return _integer_division(c, x, y)[0]
+        return _integer_division(c, x, y, c.dtype.kind == "int")[0]
     raise c.refuse("floor_divide")
 
 
@@ -190,8 +191,46 @@ def _remainder(c: Context, x: ir.Value, y: ir.Value) -> ir.Value:
     if c.dtype.is_floating_point:
         return call_math(c.builder, c.target, "remainder", x, y)
     if c.dtype.is_integer:
-        return _integer_division(c, x, y)[1]
+        return _integer_division(c, x, y, c.dtype.kind == "int")[1]
     raise c.refuse("remainder")
+
+
+def _gcd(c: Context, x: ir.Value, y: ir.Value) -> ir.Value:
+    """A call of Euclid's algorithm, which runs until every lane is done."""
+    b, t = c.builder, x.type
+    symbol = f"braze_gcd_{c.dtype.name}x{lanes_of(t)}"
+    function = b.module.globals.get(symbol)
+    if function is None:
+        function = ir.Function(b.module, ir.FunctionType(t, [t, t]), symbol)
+        function.linkage = "internal"
+        function.attributes.add("nounwind")
+        function.attributes.add("noinline")
+        _write_gcd(c, function)
+    return b.call(function, [x, y])
+
+
+def _write_gcd(c: Context, function: ir.Function) -> None:
+    before = ir.IRBuilder(function.append_basic_block("entry"))
+    t = function.args[0].type
+    x, y = (_abs(replace(c, builder=before), argument) for argument in function.args)
+    head, body, done = (function.append_basic_block(n) for n in ("head", "body", "done"))
+    before.branch(head)
+    b = ir.IRBuilder(head)
+    larger, smaller = b.phi(t), b.phi(t)
+    larger.add_incoming(x, before.block)
+    smaller.add_incoming(y, before.block)
+    ended = b.icmp_unsigned("==", smaller, zero(t))
+    every = ended
+    if lanes_of(t) > 1:
+        every = intrinsic(b, "vector.reduce.and", ended.type.element, [ended], [ended.type])
+    b.cbranch(every, done, body)
+    b = ir.IRBuilder(body)
+    # The size of the smallest signed number is a number without sign.
+    rest = _integer_division(replace(c, builder=b), larger, smaller, signed=False)[1]
+    larger.add_incoming(b.select(ended, larger, smaller), b.block)
+    smaller.add_incoming(rest, b.block)
+    b.branch(head)
+    ir.IRBuilder(done).ret(larger)
 
 
 # Comparison and choice ----------------------------------------------------------------------------
@@ -281,6 +320,7 @@ SEQUENCES: Mapping[str, Sequence] = {
     "div": _div,
     "floor_divide": _floor_divide,
     "remainder": _remainder,
+    "gcd": _gcd,
     "maximum": _extremum(True),
     "minimum": _extremum(False),
     "neg": _neg,

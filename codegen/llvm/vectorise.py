@@ -33,6 +33,7 @@ from braze.ir.target import Target
 _WEIGHTS = {
     "exp": 18, "expm1": 20, "log": 24, "log1p": 30, "tanh": 24, "erf": 36, "sin": 40, "cos": 40,
     "atan": 22, "atan2": 36, "pow": 80, "remainder": 24, "div": 4, "sqrt": 4, "floor_divide": 8,
+    "gcd": 200,
 }  # fmt: skip
 _PHILOX_WEIGHT = 80
 

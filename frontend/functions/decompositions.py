@@ -17,6 +17,7 @@ from braze.functions.matrices import (
     Decomposition,
     Eigen,
     LeastSquares,
+    PivotedCholesky,
     Reflectors,
     SignAndLogarithm,
     Solution,
@@ -58,6 +59,23 @@ def cholesky(input: Tensor, upper: bool = False) -> Tensor:
 def potrf(a: Tensor, upper: bool = True) -> Tensor:
     """`cholesky`, by its name in LAPACK."""
     return cholesky(a, upper)
+
+
+def pstrf(a: Tensor, upper: bool = True, tol: float = -1) -> PivotedCholesky:
+    """The pivoted Cholesky factorisation of symmetric positive semidefinite matrices: u and pivots
+    with a[pivots][:, pivots] = u^T @ u (u @ u^T for the lower triangular u, if not `upper`).
+
+    Args:
+        tol: what a pivot must be above; by default n * epsilon * the largest diagonal element.
+    """
+    check_tensors("pstrf", a)
+    u, pivots = call_host("pstrf", a if upper else swapped(a), tolerance=float(tol))
+    return PivotedCholesky(u if upper else swapped(u), pivots)
+
+
+def matrix_exp(A: Tensor) -> Tensor:
+    """The exponentials of square matrices: sums of A^k / k!."""
+    return call_host("matrix_exp", A)  # type: ignore[no-any-return]
 
 
 def qr(input: Tensor, some: bool = True) -> Decomposition:
@@ -381,5 +399,5 @@ def btriunpack(
 METHODS = (
     "cholesky potrf qr svd symeig eig geqrf orgqr ormqr inverse pinverse solve gesv "
     "triangular_solve trtrs cholesky_solve cholesky_inverse potrs potri lstsq gels det slogdet "
-    "logdet btrifact btrifact_with_info lu lu_solve btrisolve"
+    "logdet btrifact btrifact_with_info lu lu_solve btrisolve pstrf matrix_exp"
 ).split()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from braze import return_types
 from braze.capture import Call, call_of
 from braze.functions import pointwise
 from braze.functions.pointwise import Operand, div, mul, sub
@@ -39,6 +40,19 @@ hypot, logaddexp, logaddexp2 = map(_floating, ("hypot", "logaddexp", "logaddexp2
 copysign, nextafter, xlogy = map(_floating, ("copysign", "nextafter", "xlogy"))
 fmax, fmin = _joint("fmax"), _joint("fmin")
 bitwise_left_shift, bitwise_right_shift = map(_joint, ("bitwise_left_shift", "bitwise_right_shift"))
+gcd, lcm, igamma, igammac = map(_joint, ("gcd", "lcm", "igamma", "igammac"))
+
+
+def frexp(input: Tensor) -> return_types.frexp:
+    """The mantissa, of size in [0.5, 1), and the int32 exponent with input = mantissa *
+    2 ** exponent.
+
+    Raises:
+        RuntimeError: the dtype is not floating-point.
+    """
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f"frexp() only supports floating-point dtypes, given {input.dtype!r}")
+    return return_types.frexp(*apply(_call("frexp"), input))
 
 
 def _logical(name: str) -> Callable[[Any, Any], Tensor]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from braze.functions import elementwise, pointwise, random_numbers, sampling, statistics
+from braze.functions import (
+    activations,
+    elementwise,
+    pointwise,
+    random_numbers,
+    sampling,
+    statistics,
+)
 from braze.functions.creation import empty
 from braze.ir.dtypes import DType
 from braze.tensors import Tensor
@@ -15,10 +22,11 @@ Function = Callable[..., Any]
 BOTH = (
     "hypot logaddexp logaddexp2 copysign nextafter xlogy fmax fmin bitwise_left_shift "
     "bitwise_right_shift logical_and logical_or logical_xor float_power ldexp heaviside clamp_min "
-    "clamp_max round frac deg2rad rad2deg logit mvlgamma nan_to_num true_divide"
+    "clamp_max round frac deg2rad rad2deg logit mvlgamma nan_to_num true_divide gcd lcm igamma "
+    "igammac"
 ).split()
-PLAIN = "positive isclose".split()
-STATISTICS = "aminmax count_nonzero nansum nanmean dist std_mean var_mean".split()
+PLAIN = "positive isclose frexp".split()
+STATISTICS = "aminmax count_nonzero nansum nanmean dist std_mean var_mean cov corrcoef".split()
 IN_PLACE = "atan2 bitwise_and bitwise_or bitwise_xor maximum minimum".split()
 FILLS = "uniform_ normal_ log_normal_ exponential_ cauchy_ geometric_ bernoulli_ random_".split()
 
@@ -44,6 +52,7 @@ def methods(inplace: Callable[[Function], Function]) -> dict[str, Any]:
     found |= {name: getattr(elementwise, name) for name in PLAIN}
     found |= {name: getattr(statistics, name) for name in STATISTICS}
     found |= {name: getattr(sampling, name) for name in FILLS}
+    found |= activations.METHODS
     found["multinomial"] = sampling.multinomial
     found["bernoulli"] = random_numbers.bernoulli
     found["new_empty"] = _new_empty

@@ -75,6 +75,13 @@ class Reflectors(NamedTuple):
     tau: Tensor
 
 
+class PivotedCholesky(NamedTuple):
+    """x[pivots][:, pivots] = u^T @ u."""
+
+    u: Tensor
+    pivots: Tensor
+
+
 class LU(NamedTuple):
     """Packed LU factors and the rows that were swapped."""
 

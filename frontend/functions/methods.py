@@ -29,16 +29,19 @@ from braze.functions import (
     scans,
     scattering,
     searching,
+    segments,
     sorting,
+    splitting,
+    top_level,
     views,
 )
 from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
-from braze.functions.out import check_castable
+from braze.functions.inplace import inplace_form as _inplace
 from braze.functions.promotion import cast, scalar
 from braze.functions.spellings import with_spellings
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
-from braze.tensors import Tensor, before_update
+from braze.tensors import Tensor
 
 BINARY = (
     "add sub mul div floor_divide remainder fmod pow maximum minimum atan2 eq ne lt le gt ge "
@@ -86,23 +89,6 @@ CASTS = {
     "cfloat": dtypes.c64,
     "cdouble": dtypes.c128,
 }
-
-
-def _inplace(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        result = function(before_update(self), *args, **kwargs)
-        own, new = self._handle.type, result._handle.type
-        if new.shape != own.shape:
-            raise RuntimeError(
-                f"output with shape {list(own.shape)} doesn't match the broadcast shape "
-                f"{list(new.shape)}"
-            )
-        check_castable(new.dtype, own.dtype)
-        return self._replace(cast(result, own.dtype))
-
-    method.__name__ = f"{function.__name__}_"
-    method.__doc__ = f"In-place `{function.__name__}`."
-    return method
 
 
 def _reflected(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -210,6 +196,8 @@ def _methods() -> dict[str, Any]:
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
     found |= interchange.METHODS
     found |= sorting.METHODS | searching.METHODS | distinct.METHODS
+    found |= splitting.METHODS | segments.METHODS | top_level.METHODS
+    found["index_reduce_"] = _inplace(segments.index_reduce)
     return found | views.METHODS | rearrangement.METHODS | scattering.METHODS
 
 

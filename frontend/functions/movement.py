@@ -306,6 +306,11 @@ def split(
         sections = [min(step, size - at) for at in range(0, size, step)] or [0]
     else:
         sections = list(split_size_or_sections)
+        if min((0, *sections)) < 0:
+            raise RuntimeError(
+                "split_with_sizes expects split_sizes have only non-negative entries, but got "
+                f"split_sizes={sections}"
+            )
         if sum(sections) != size:
             raise RuntimeError(
                 f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's "

@@ -39,7 +39,8 @@ multinomial gt multiply mv mvlgamma nan_to_num nanmean nanmedian nanquantile nan
 nextafter nonzero norm normal not_equal ones orgqr ormqr outer polygamma pow prod qr quantile
 rad2deg rand randint randn randperm range reciprocal remainder renorm round row_stack rsqrt
 scatter scatter_add searchsorted sgn sigmoid sign signbit sin sinc sinh slogdet softmax
-log_softmax sort sqrt square stack std std_mean sub subtract sum svd take take_along_dim tan tanh
+log_softmax index_reduce matrix_exp nonzero_static hardshrink sort sqrt square stack std
+std_mean sub subtract sum svd take take_along_dim tan tanh
 tensordot topk tril triu true_divide trunc var var_mean vdot vstack where xlogy zeros
 """.split()
 )

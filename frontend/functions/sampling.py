@@ -6,14 +6,20 @@ import math
 
 from braze.capture import call_of
 from braze.functions import pointwise, random_numbers, reductions
+from braze.functions.elementwise import nextafter
 from braze.functions.indexing import check_values
-from braze.functions.movement import expand, stack, unsqueeze
+from braze.functions.movement import narrow
 from braze.functions.promotion import cast, scalar
 from braze.functions.random_numbers import Generator, rand, randn
+from braze.functions.scans import cumsum
+from braze.functions.sorting import topk
+from braze.functions.tables import places_in
 from braze.ir.dtypes import DType, f32, f64, i64
 from braze.ir.op import op_named
+from braze.ir.ops.binomial import binomial_counters
 from braze.ir.ops.dropout import UNIFORM_BITS
 from braze.ir.ops.poisson import poisson_counters
+from braze.ir.types import broadcast_shapes
 from braze.tensors import Tensor, apply
 
 # In place -----------------------------------------------------------------------------------------
@@ -191,7 +197,24 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     return apply(call, input, scalar(key, i64), scalar(offset, i64))  # type: ignore[no-any-return]
 
 
-UNROLLED = 16  # more samples without replacement are found by ranking
+def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
+    """The numbers of successes in `count` trials of probability `prob`, broadcast.
+
+    Raises:
+        ValueError: the dtype is not floating-point. RuntimeError: the dtypes differ.
+    """
+    for word, operand in (("count", count), ("prob", prob)):
+        if not operand.dtype.is_floating_point:
+            raise ValueError(
+                f"binomial only supports floating-point dtypes for {word}, got: {operand.dtype!r}"
+            )
+    if count.dtype is not prob.dtype:
+        raise RuntimeError(f"Found dtype {prob.dtype!r} but expected {count.dtype!r}")
+    source = random_numbers.default_generator if generator is None else generator
+    numel = math.prod(broadcast_shapes("binomial", count._handle.type, prob._handle.type))
+    key, offset = source.advance(binomial_counters(numel))
+    call = call_of(op_named("binomial"))
+    return apply(call, count, prob, scalar(key, i64), scalar(offset, i64))  # type: ignore[no-any-return]
 
 
 def multinomial(
@@ -203,7 +226,8 @@ def multinomial(
 ) -> Tensor:
     """Indices of categories, drawn with probabilities in proportion to the input's rows.
 
-    Each category waits for an exponential time with its weight as rate; the first arrivals are the
+    With replacement uniform numbers are looked up in the running sum of the weights. Without, each
+    category waits for an exponential time with its weight as rate, and the first arrivals are the
     sample (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006).
 
     Args:
@@ -238,36 +262,27 @@ def multinomial(
     none = reductions.all(weights == 0, -1)
     check_values("multinomial", none, "invalid distribution (sum of probabilities <= 0)")
     if replacement:
-        weights = unsqueeze(weights, -2)
-        shape = (*weights.shape[:-2], num_samples, count)
-        return reductions.argmin(_arrivals(weights, shape, generator), -1)
-    arrivals = _arrivals(weights, tuple(weights.shape), generator)
-    if num_samples > UNROLLED:
-        return _first_by_rank(arrivals, num_samples)
-    place = apply(call_of(op_named("iota"), shape=(count,), dim=0, dtype=i64))
-    found = []
-    for _ in range(num_samples):
-        first = reductions.argmin(arrivals, -1)
-        arrivals = pointwise.where(place == unsqueeze(first, -1), math.inf, arrivals)
-        found.append(first)
-    return stack(found, -1)
+        return _looked_up(cast(input.detach(), f64), num_samples, generator)
+    weights = cast(input.detach(), _wide(input.dtype))
+    arrivals = _arrivals(weights, generator)
+    if num_samples == 1:
+        return reductions.argmin(arrivals, -1, True)
+    return topk(arrivals, num_samples, -1, False).indices
 
 
-def _arrivals(weights: Tensor, shape: tuple[int, ...], generator: Generator | None) -> Tensor:
+def _looked_up(weights: Tensor, num_samples: int, generator: Generator | None) -> Tensor:
+    """Where uniform numbers fall among the running sums; f64 keeps rare categories apart."""
+    sums = cumsum(pointwise.where(weights > 0, weights, 0.0), -1)
+    total = narrow(sums, -1, weights.shape[-1] - 1, 1)
+    chosen = rand((*weights.shape[:-1], num_samples), dtype=f64, generator=generator) * total
+    # Rounded up to the total, a number would fall behind the last category that has a weight.
+    below = nextafter(total, scalar(0.0, f64))
+    found = places_in(sums, pointwise.minimum(chosen, below), True)
+    return pointwise.clamp(found, max=weights.shape[-1] - 1)  # where no category has a weight
+
+
+def _arrivals(weights: Tensor, generator: Generator | None) -> Tensor:
     """Waiting times; categories without weight come after all others."""
-    waiting = _race(rand(shape, dtype=weights.dtype, generator=generator))
+    waiting = _race(rand(weights.shape, dtype=weights.dtype, generator=generator))
     last = 3e38 if weights.dtype is not f64 else 1e308
-    weights = expand(weights, shape)
     return pointwise.where(weights > 0, pointwise.clamp(waiting / weights, max=last), last)
-
-
-def _first_by_rank(arrivals: Tensor, num_samples: int) -> Tensor:
-    """Positions of the smallest elements in order: the rank of each is how many come before it."""
-    count = arrivals.shape[-1]
-    mine, others = unsqueeze(arrivals, -1), unsqueeze(arrivals, -2)
-    place = apply(call_of(op_named("iota"), shape=(count,), dim=0, dtype=i64))
-    earlier = unsqueeze(place, -2) < unsqueeze(place, -1)
-    tie = pointwise.bitwise_and(others == mine, earlier)
-    rank = reductions.sum(pointwise.bitwise_or(others < mine, tie), -1)
-    wanted = apply(call_of(op_named("iota"), shape=(num_samples, 1), dim=0, dtype=i64))
-    return reductions.argmax(cast(unsqueeze(rank, -2) == wanted, f32), -1)

@@ -1,7 +1,7 @@
 """Functions that write to, add to and pick from places that index tensors and masks name.
 
 Each is a compiled operation that does not read its indices here; only masks that decide a shape
-(`masked_select`, `nonzero`) or an order (`masked_scatter`) are sync points.
+(`masked_select`, `nonzero`) are sync points.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from braze.functions.indexing import (
     getitem,
     indexed,
     wrapped_index,
-    written,
 )
 from braze.functions.movement import broadcast_tensors, clone, expand, narrow, reshape
-from braze.functions.pointwise import clamp, div, floor_divide, mul, require_tensors
-from braze.functions.promotion import scalar
+from braze.functions.pointwise import clamp, div, floor_divide, mul, require_tensors, sub, where
+from braze.functions.promotion import cast, scalar
+from braze.functions.scans import cumsum
 from braze.ir.dtypes import DType, bool_, i32, i64
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
@@ -223,10 +223,11 @@ def _vector(name: str, index: Tensor, dtypes: Sequence[DType] = (i64, i32)) -> T
     return reshape(index, (-1,))
 
 
-def _rows(
+def checked_rows(
     name: str, input: Tensor, dim: int, index: Tensor, source: Tensor
 ) -> tuple[Tensor, int, Tensor, Tensor]:
-    """The checked operands of index_add and index_copy: at least one-dimensional."""
+    """The checked operands of `index_add` and its like: `input` of at least one dimension, `dim`,
+    the index as a vector, and `source`."""
     places = _vector(name, index)
     if source.dtype is not input.dtype:
         raise RuntimeError(
@@ -262,7 +263,7 @@ def index_add(
         RuntimeError: shapes or dtypes do not fit. IndexError: the index is not a vector of the
             right length; or, at the next sync, is out of range.
     """
-    x, d, places, rows = _rows("index_add", input, dim, index, source)
+    x, d, places, rows = checked_rows("index_add", input, dim, index, source)
     if alpha != 1:
         rows = mul(rows, alpha)
     if not rows._handle.type.numel:
@@ -279,7 +280,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
         RuntimeError: shapes or dtypes do not fit. IndexError: the index is not a vector of the
             right length; or, at the next sync, is out of range.
     """
-    x, d, places, rows = _rows("index_copy", input, dim, index, source)
+    x, d, places, rows = checked_rows("index_copy", input, dim, index, source)
     if not rows._handle.type.numel:
         return clone(input)
     check_index("index_copy", places, x._handle.type.shape[d])
@@ -391,7 +392,8 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """`input` with the elements of `source`, in order, where a mask holds. A sync point.
+    """`input` with the elements of `source`, in order, where a mask holds. A sync point where
+    `source` is smaller than the mask, so that there might be too few.
 
     Raises:
         RuntimeError: the mask is not bool, dtypes differ, or `source` has too few elements.
@@ -407,14 +409,16 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
             f"{input.dtype.public_name} and {source.dtype.public_name}"
         )
     x, hits = broadcast_tensors(input, mask)
-    (places,) = np.nonzero(hits._numpy().reshape(-1))
-    if source.numel() < places.size:
+    size = source.numel()
+    if size < hits.numel() and size < np.count_nonzero(hits._numpy()):
         raise RuntimeError("Number of elements of source < number of ones in mask")
-    if not places.size:
+    if not size or not hits.numel():
         return clone(x)
-    values = narrow(reshape(source, (-1,)), 0, 0, places.size)
-    flat = written(reshape(x, (-1,)), [(0, from_array(places))], values)
-    return reshape(flat, x._handle.type.shape)
+    held = reshape(hits, (-1,))
+    places = i32 if hits.numel() < 1 << 31 else i64
+    rank = clamp(sub(cumsum(cast(held, places), 0, dtype=places), 1), 0, size - 1)
+    values = apply(call_of(_TAKE, dim=0), reshape(source, (-1,)), rank)
+    return where(hits, reshape(values, hits._handle.type.shape), x)
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:

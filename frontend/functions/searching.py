@@ -233,12 +233,9 @@ def histogram(
             f"{dtype!r}{list(input.shape)}"
         )
     x = reshape(input.detach(), (-1,))
-    edges = _edges(x, bins, range)
+    edges = bin_edges(x, bins, range)
     count = edges.numel() - 1
-    place = places_in(edges, x, True) - 1
-    place = where(x == narrow(edges, 0, count, 1), count - 1, place)
-    # What lies outside is put into a bin of its own behind the others.
-    place = where(bitwise_and(place >= 0, place < count), place, count)
+    place = bins_of(edges, x)
     amounts = ones(x.shape, dtype=dtype) if weight is None else reshape(weight.detach(), (-1,))
     hist = narrow(sums_at(place, amounts, count + 1), 0, 0, count)
     if density:
@@ -247,7 +244,15 @@ def histogram(
     return return_types.histogram(hist, edges)
 
 
-def _edges(x: Tensor, bins: int | Tensor, range: tuple[float, float] | None) -> Tensor:
+def bins_of(edges: Tensor, x: Tensor) -> Tensor:
+    """The bin of each number; what lies outside gets a bin of its own behind the others."""
+    count = edges.numel() - 1
+    place = places_in(edges, x, True) - 1
+    place = where(x == narrow(edges, 0, count, 1), count - 1, place)
+    return where(bitwise_and(place >= 0, place < count), place, count)
+
+
+def bin_edges(x: Tensor, bins: int | Tensor, range: tuple[float, float] | None) -> Tensor:
     """The edges of a histogram's bins, in x's dtype."""
     if isinstance(bins, Tensor):
         if bins.ndim != 1 or bins.numel() < 2 or bins.dtype is not x.dtype:

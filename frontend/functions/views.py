@@ -4,6 +4,7 @@ own shape or memory in place."""
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,6 @@ from braze.functions.movement import (
     resolve_sizes,
     select,
     sizes_of,
-    slice_dimension,
     squeeze,
     t,
     transpose,
@@ -116,6 +116,18 @@ def as_strided(
     return strided_view(input, sizes, strides, offset)
 
 
+def slice_inverse(
+    input: Tensor,
+    src: Tensor,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Tensor:
+    """Look at the memory of a slice as at that of `src`, of which it is the slice."""
+    return as_strided(input, src._handle.type.shape, *layout_of(src))
+
+
 def _unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Windows of `size` elements, `step` apart, of a dimension; the last dimension runs through a
     window. A view.
@@ -208,72 +220,6 @@ def _matrix_adjoint(self: Tensor) -> Tensor:
 def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """As `narrow`, but a copy."""
     return clone(narrow(input, dim, start, length))
-
-
-# Splitting ----------------------------------------------------------------------------------------
-
-
-def tensor_split(
-    input: Tensor, indices_or_sections: int | Sequence[int] | Tensor, dim: int = 0
-) -> tuple[Tensor, ...]:
-    """A number of pieces (the first ones larger by one, if need be), or pieces that begin at the
-    given indices. Views.
-
-    Raises:
-        RuntimeError: the tensor has no dimensions, or the number of pieces is not positive.
-    """
-    if input.ndim == 0:
-        raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got 0 dims")
-    d = normalise_dimension("tensor_split", dim, input.ndim)
-    size = input._handle.type.shape[d]
-    if isinstance(indices_or_sections, Tensor):
-        indices_or_sections = indices_or_sections.tolist()
-    if isinstance(indices_or_sections, int):
-        count = indices_or_sections
-        if count <= 0:
-            raise RuntimeError(f"number of sections must be larger than 0, got {count}")
-        small, larger = divmod(size, count)
-        ends = [small * i + min(i, larger) for i in range(1, count + 1)]
-    else:
-        ends = [*indices_or_sections, size]
-    pieces, start = [], 0
-    for end in ends:
-        first = _clipped(start, size)
-        last = max(_clipped(end, size), first)
-        pieces.append(slice_dimension(input, d, first, last, 1))
-        start = end
-    return tuple(pieces)
-
-
-def _clipped(index: int, size: int) -> int:
-    return min(max(index + size if index < 0 else index, 0), size)
-
-
-def _split_along(name: str, lowest: int, dim: int) -> Callable[..., tuple[Tensor, ...]]:
-    def function(input: Tensor, indices_or_sections: int | Sequence[int]) -> tuple[Tensor, ...]:
-        if input.ndim < lowest:
-            raise RuntimeError(
-                f"torch.{name} requires a tensor with at least {lowest} dimension"
-                f"{'s' if lowest > 1 else ''}, but got a tensor with {input.ndim} dimensions!"
-            )
-        d = 0 if input.ndim == 1 else dim
-        if isinstance(indices_or_sections, int):
-            size = input._handle.type.shape[d]
-            if indices_or_sections <= 0 or size % indices_or_sections:
-                raise RuntimeError(
-                    f"torch.{name} attempted to split along dimension {d}, but the size of the "
-                    f"dimension {size} is not divisible by the split_size {indices_or_sections}!"
-                )
-        return tensor_split(input, indices_or_sections, d)
-
-    function.__name__ = name
-    function.__doc__ = f"`tensor_split` along dimension {dim}, into pieces of equal size. Views."
-    return function
-
-
-hsplit = _split_along("hsplit", 1, 1)
-vsplit = _split_along("vsplit", 2, 0)
-dsplit = _split_along("dsplit", 3, 2)
 
 
 # A copy with the part that a view shows replaced --------------------------------------------------
@@ -470,6 +416,35 @@ def _grown(before: Tensor, shape: Ints, have: int, offset: int) -> Tensor:
     return view_of(call_of(_RESHAPE, shape=shape), more)
 
 
+def _reshaped(self: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    warnings.warn("non-inplace resize is deprecated", stacklevel=3)
+    if math.prod(sizes) != self.numel():
+        wanted, own = ("x".join(map(str, shape)) for shape in (sizes, self.shape))
+        raise RuntimeError(
+            f"requested resize to {wanted} ({math.prod(sizes)} elements in total), but the given "
+            f"tensor has a size of {own} ({self.numel()} elements). autograd's resize can only "
+            "change the shape of a given tensor, while preserving the number of elements. "
+        )
+    return _view(_contiguous(self), sizes)
+
+
+def _resize(self: Tensor, *sizes: Any) -> Tensor:
+    """As `view`, on a copy if the tensor is not contiguous.
+
+    Warns:
+        UserWarning: always; it is an early name.
+
+    Raises:
+        RuntimeError: the number of elements would change.
+    """
+    return _reshaped(self, sizes_of(sizes))
+
+
+def _resize_as(self: Tensor, tensor: Tensor) -> Tensor:
+    """`resize` to the shape of another tensor."""
+    return _reshaped(self, tensor._handle.type.shape)
+
+
 def _resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) -> Tensor:
     """`resize_` to the shape of another tensor."""
     return _resize_(self, the_template._handle.type.shape)
@@ -485,6 +460,8 @@ METHODS: dict[str, Any] = {
     "contiguous": _contiguous,
     "is_set_to": _is_set_to,
     "set_": _set_,
+    "resize": _resize,
+    "resize_as": _resize_as,
     "resize_": _resize_,
     "resize_as_": _resize_as_,
     "_version": property(_version),
@@ -503,10 +480,7 @@ METHODS |= {
         swapdims,
         adjoint,
         narrow_copy,
-        tensor_split,
-        hsplit,
-        vsplit,
-        dsplit,
+        slice_inverse,
         diagonal_scatter,
         select_scatter,
         slice_scatter,

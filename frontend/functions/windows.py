@@ -7,8 +7,8 @@ from typing import Any
 
 from braze.capture import call_of
 from braze.functions.creation import check_device
-from braze.functions.pointwise import where
-from braze.functions.promotion import cast, get_default_dtype
+from braze.functions.pointwise import UNARY, where
+from braze.functions.promotion import cast, get_default_dtype, scalar
 from braze.ir.dtypes import DType, f64
 from braze.ir.op import op_named
 from braze.tensors import Tensor, apply
@@ -95,3 +95,21 @@ def bartlett_window(
     phase, dtype = _phase("bartlett_window", window_length, periodic, dtype, device)
     double = phase * 2.0
     return _finish(where(double <= 1.0, double, 2.0 - double), dtype, requires_grad)
+
+
+def kaiser_window(
+    window_length: int,
+    periodic: bool = True,
+    beta: float = 12.0,
+    *,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """i0(beta sqrt(1 - (2 n / N - 1) ** 2)) / i0(beta)."""
+    phase, dtype = _phase("kaiser_window", window_length, periodic, dtype, device)
+    away = phase * 2.0 - 1.0
+    inside = (1.0 - away * away).clamp(min=0)
+    bell, i0 = inside.sqrt() * beta, UNARY["i0"]
+    return _finish(i0(bell) / i0(scalar(float(beta), f64)), dtype, requires_grad)

@@ -1,14 +1,16 @@
 """The op table: importing this declares every operation.
 
-`pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing` and `sorting` hold the
-primitives, which code is generated for; `factorizations`, `fourier`, `lu`, `reflectors` and
-`solvers` those that NumPy runs. The other modules hold composites, which decompose into them.
+`pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing`, `sorting` and
+`number_theory` hold the primitives, which code is generated for; `factorizations`, `fourier`, `lu`,
+`matrix_functions`, `reflectors` and `solvers` those that NumPy runs. The other modules hold
+composites, which decompose into them.
 """
 
 from braze.ir.ops import (
     activations,
     average_pooling,
     bessel_functions,
+    binomial,
     classification,
     complex_numbers,
     contract,
@@ -26,13 +28,16 @@ from braze.ir.ops import (
     fusion,
     gamma_functions,
     group_normalization,
+    incomplete_gamma,
     indexing,
     linear,
     logarithms,
     losses,
     lu,
+    matrix_functions,
     movement,
     normalization,
+    number_theory,
     optimizers,
     pointwise,
     poisson,
@@ -44,6 +49,7 @@ from braze.ir.ops import (
     scattering,
     searching,
     shapes,
+    shrinkage,
     solvers,
     sorting,
     strided,
@@ -53,6 +59,7 @@ __all__ = [
     "activations",
     "average_pooling",
     "bessel_functions",
+    "binomial",
     "classification",
     "complex_numbers",
     "contract",
@@ -70,13 +77,16 @@ __all__ = [
     "fusion",
     "gamma_functions",
     "group_normalization",
+    "incomplete_gamma",
     "indexing",
     "linear",
     "logarithms",
     "losses",
     "lu",
+    "matrix_functions",
     "movement",
     "normalization",
+    "number_theory",
     "optimizers",
     "pointwise",
     "poisson",
@@ -88,6 +98,7 @@ __all__ = [
     "scattering",
     "searching",
     "shapes",
+    "shrinkage",
     "solvers",
     "sorting",
     "strided",

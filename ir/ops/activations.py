@@ -69,7 +69,7 @@ elu = _unary(
     "elu",
     lambda b, x, *, alpha: b.where(b.gt(x, 0.0), x, b.mul(b.expm1(x), alpha)),
     lambda b, g, x, alpha: b.mul(
-        g, b.where(b.gt(x, 0.0), 1.0, b.mul(b.exp(b.minimum(x, 0.0)), alpha))
+        g, b.where(b.le(x, 0.0), b.mul(b.exp(b.minimum(x, 0.0)), alpha), 1.0)
     ),
     "x where x > 0, else alpha * (e ** x - 1).",
     attributes={"alpha": float},

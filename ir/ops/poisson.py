@@ -68,12 +68,16 @@ def _rejection(b: Any, rate: Any, u: Any, v: Any) -> Any:
     chance = b.sub(b.mul(k, b.log(rate)), rate)
     chance = b.sub(chance, lgamma_of_positive(b, b.add(b.maximum(k, 0.0), 1.0)))
     slow = both(b, b.bitwise_not(hopeless), b.le(b.log(weight), chance))
-    accepted = b.bitwise_or(quick, slow)
-    shape = (TRIES, *rate.type.shape[1:])
-    number = b.iota(shape=shape, dim=0, dtype=f64)
-    first = b.amin(b.where(accepted, number, float(TRIES)), dims=(0,), keepdim=True)
-    chosen = b.sum(b.where(b.eq(number, first), k, 0.0), dims=(0,), keepdim=True)
-    return b.where(b.eq(first, float(TRIES)), b.round(rate), chosen)
+    return chosen_candidate(b, b.bitwise_or(quick, slow), k, b.round(rate))
+
+
+def chosen_candidate(b: Any, accepted: Any, candidates: Any, default: Any) -> Any:
+    """The first candidate (of dimension 0) that is accepted, or the default."""
+    number = b.iota(shape=candidates.type.shape, dim=0, dtype=f64)
+    none = float(candidates.type.shape[0])
+    first = b.amin(b.where(accepted, number, none), dims=(0,), keepdim=True)
+    chosen = b.sum(b.where(b.eq(number, first), candidates, 0.0), dims=(0,), keepdim=True)
+    return b.where(b.eq(first, none), default, chosen)
 
 
 def _poisson(b: Any, rate: Any, seed: Any, offset: Any) -> Any:

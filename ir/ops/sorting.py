@@ -43,9 +43,9 @@ def _sort(x: Array, *, dim: int, descending: bool) -> tuple[Array, Array]:
 
 
 def _gradient(b: Any, g: Any, indices: Any, x_type: TensorType, dim: int) -> Any:
-    """Each value's gradient goes back to where the value came from."""
+    """Each value's gradient goes back to where the value came from, a place of its own."""
     zeros = b.full(shape=x_type.shape, value=0.0, dtype=x_type.dtype)
-    return b.scatter_add(zeros, indices, g, dim=dim)
+    return b.scatter(zeros, indices, g, dim=dim)
 
 
 sort = declare(

@@ -302,3 +302,15 @@ def test_rearrangements():
     assert [y.shape for y in braze.atleast_2d(v, v[0])] == [(1, 3), (1, 1)]
     x.triu_()
     same(x, np.triu(a))
+
+
+def test_masked_scatter_reads_nothing_where_the_source_is_large_enough():
+    array = np.linspace(-2.0, 3.0, 12).reshape(3, 4)
+    x, source = braze.tensor(array), braze.tensor(np.arange(12.0))
+    braze.sync()
+    before = braze.stats.native_calls + braze.stats.interpreted
+    result = x.masked_scatter(x > 1.0, source)
+    assert braze.stats.native_calls + braze.stats.interpreted == before
+    expected = array.copy()
+    expected[array > 1] = np.arange((array > 1).sum())
+    np.testing.assert_array_equal(result.numpy(), expected)

@@ -120,12 +120,23 @@ def test_multinomial(tier):
     np.testing.assert_allclose(shares, [0.125, 0.375, 0, 0.5], atol=0.03)
     assert (x[1].numpy() == 2).all()
     assert weights[0].multinomial(1).shape == (1,)
-    for count in (3, 40):  # unrolled, and by ranks
+    assert set(braze.multinomial(braze.zeros(3), 5, replacement=True).tolist()) <= {0, 1, 2}
+    for count in (1, 3, 40):
         many = braze.rand(50) + 0.1
         many[7] = 0.0
         drawn = braze.multinomial(many, count).numpy()
         assert drawn.shape == (count,) and len(set(drawn)) == count and 7 not in drawn
     assert sorted(braze.multinomial(braze.ones(2, 30), 30)[1].tolist()) == list(range(30))
+
+
+def test_rare_categories_are_drawn(tier):
+    """One of a thousand among many that are as good as impossible, at both ends of the sums."""
+    braze.manual_seed(9)
+    weights = braze.full((2000,), 1e-30)
+    weights[1999], weights[0] = 1.0, 999.0
+    drawn = braze.multinomial(weights, 20000, replacement=True)
+    assert set(drawn.unique().tolist()) == {0, 1999}
+    assert abs((drawn == 1999).sum().item() - 20) < 20
 
 
 def test_multinomial_without_replacement_follows_the_weights(tier):

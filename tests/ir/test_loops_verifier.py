@@ -242,3 +242,29 @@ def test_arena_buffers_are_aligned():
 
 def test_a_right_program_passes():
     verify_program(parse_program(PROGRAM))
+
+
+@pytest.mark.parametrize(
+    ("index", "fine"),
+    [
+        ("6*[%n[0] < 4] + i", True),
+        ("[%n[0] < 4] + 4*i", True),
+        ("24*j + 6*[%n[0] < 4] + i", True),
+        ("5*[%n[0] < 4] + i", False),  # place 5 is 5 of row 0, and 0 of row 1
+        ("[%n[0] < 4] + 3*i", False),
+        ("[%n[0] < 4] + i", False),
+        ("6*[%n[0] < 4] + j", False),
+    ],
+)
+def test_which_scatters_may_run_in_parallel(index, fine):
+    text = f"""nest @k(%n: i64[1] in, %x: f32[48] in, %y: f32[48] inout) {{
+  for i in 6 chunks 2 {{
+    for j in 2 {{
+      store %y[{index}] += %x[i]
+    }}
+  }}
+}}"""
+    if fine:
+        verify_kernel(parse_kernel(text))
+    else:
+        refused(text, "a scatter must not run in parallel")

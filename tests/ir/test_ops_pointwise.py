@@ -30,7 +30,7 @@ ACCEPTED = {
     **dict.fromkeys(
         ("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"), INTEGER | {ir.bool_}
     ),
-    **dict.fromkeys(("shift_left", "shift_right"), INTEGER),
+    **dict.fromkeys(("shift_left", "shift_right", "gcd"), INTEGER),
     "bitcast": ANY,  # to itself
 }
 

@@ -1,11 +1,14 @@
 """Operations that write where data say: native code for every target against NumPy."""
 
+import importlib
+
 import numpy as np
 import pytest
 from native import Native, runnable_targets
 
 import braze.ir as ir
 from braze.ir.interpreter import interpret
+from braze.ir.loops_interpreter import run_program
 from braze.ir.loops_verifier import verify_program
 from braze.passes import compile_graph
 
@@ -35,7 +38,7 @@ def program_of(name, dtype, shape, dim, index_shape, **attributes):
     x = b.input(ir.tensor_type(dtype, shape))
     index = b.input(ir.tensor_type(ir.i64, index_shape))
     updates_shape = index_shape
-    if name == "index_put":
+    if name.startswith("index_"):
         updates_shape = (*shape[:dim], *index_shape, *shape[dim + 1 :])
     updates = b.input(ir.tensor_type(dtype, updates_shape))
     # Elementwise work on each operand, so that it can join the kernel.
@@ -86,9 +89,53 @@ def test_extrema_keep_nan():
     check(graph, [x, index, updates])
 
 
-def test_a_large_write_is_not_cut_into_chunks():
+def test_a_large_write_into_rows_is_cut_into_chunks():
+    graph, arrays = program_of("index_put", ir.f32, (50, 4000), 1, (400,))
+    check(graph, arrays)
+    program, _ = compile_graph(graph, runnable_targets()[0])
+    (kernel,) = scatters(program)
+    assert len(kernel.body) == 1 and kernel.body[0].chunks > 1
+
+
+def test_a_large_write_of_rows_is_not_cut_into_chunks():
     graph, arrays = program_of("index_put", ir.f32, (50, 4000), 0, (400,))
     check(graph, arrays)
+
+
+# Shape of x, dim, shape of the index, and into how many parts a scatter is cut.
+SPLITS = [
+    ("index_add", (7, 64), 0, (9,), 1),
+    ("index_add", (6, 9), 1, (5,), 6),
+    ("index_put", (3, 5, 40), 1, (2, 4), 3),
+    ("index_add", (2, 6, 96), 2, (4,), 6),
+    ("index_add", (5, 37), 0, (4,), 1),
+    ("index_add", (40,), 0, (70,), 1),
+    ("scatter_add", (6, 10), 1, (6, 15), 6),
+    ("scatter_add", (6, 10), 1, (4, 15), 1),
+    ("scatter", (4, 3, 8), 1, (4, 7, 8), 4),
+    ("scatter_add", (5, 4, 8), 2, (3, 4, 6), 4),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "dim", "index_shape", "parts"), SPLITS)
+def test_parts_of_a_scatter_are_independent(name, shape, dim, index_shape, parts, monkeypatch):
+    """The interpreter of loops fails where one iteration of the parallel loop touches what another
+    one writes."""
+    module = importlib.import_module("braze.passes.parallelise")
+    monkeypatch.setattr(module, "SHORTEST_MICROSECONDS", 0.0)
+    monkeypatch.setattr(module, "CHUNK_MICROSECONDS", 1e-4)
+    graph, arrays = program_of(name, ir.f32, shape, dim, index_shape)
+    program, _ = compile_graph(graph, runnable_targets()[0])
+    verify_program(program)
+    (kernel,) = scatters(program)
+    assert len(kernel.body) == (2 if parts == 1 else 1)
+    assert kernel.body[0].var.extent == parts or parts == 1
+    (expected,) = interpret(graph, arrays)
+    out = np.zeros(expected.shape, expected.dtype)
+    run_program(program, arrays, [out])
+    np.testing.assert_array_equal(out, expected)
+    (found,) = Native(program).run(arrays, [out])
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_several_dimensions_of_indices_into_a_vector():
@@ -107,3 +154,91 @@ def test_bools():
     generator = np.random.default_rng(1)
     arrays = [generator.random(70) < 0.5, generator.integers(0, 70, 33), generator.random(33) < 0.5]
     check(graph, arrays)
+
+
+def twice(name, shape, index_shape):
+    """A scatter into an intermediate value that nobody else reads."""
+    b = ir.Builder(name)
+    x = b.input(ir.tensor_type(ir.f32, shape))
+    index = b.input(ir.tensor_type(ir.i64, index_shape))
+    updates = b.input(ir.tensor_type(ir.f32, (*index_shape, *shape[1:])))
+    first = getattr(b, name)(b.exp(x), index, updates, dim=0)
+    second = getattr(b, name)(first, index, b.mul(updates, updates), dim=0)
+    graph = b.finish([b.sum(second, dims=(0,), keepdim=False), b.mul(second, second)])
+    generator = np.random.default_rng(0)
+    arrays = [
+        generator.random(shape, np.float32),
+        generator.integers(0, shape[0], index_shape),
+        generator.random(updates.type.shape, np.float32),
+    ]
+    return graph, arrays
+
+
+def scatters(program):
+    return [k for k in program.kernels() if any(b.access == "inout" for b in k.buffers)]
+
+
+@pytest.mark.parametrize("name", ["index_add", "index_put"])
+def test_a_scatter_into_a_value_that_dies_there_copies_nothing(name):
+    graph, arrays = twice(name, (6, 40), (9,))
+    program, _ = compile_graph(graph, runnable_targets()[0])
+    verify_program(program)
+    first, second = scatters(program)
+    assert len(first.body) == 2  # the exponentials, and the updates
+    assert len(second.body) == 1
+    places = {program.placements[b.name] for b in second.buffers if b.numel == 240}
+    assert len(places) == 1
+    expected = interpret(graph, arrays)
+    outs = [np.zeros(e.shape, e.dtype) for e in expected]
+    run_program(program, arrays, outs)
+    for target in runnable_targets():
+        compiled, _ = compile_graph(graph, target)
+        found = Native(compiled, target).run(arrays, [np.zeros(e.shape, e.dtype) for e in expected])
+        for mine, interpreted, right in zip(found, outs, expected, strict=True):
+            np.testing.assert_allclose(mine, right, rtol=2e-6)
+            np.testing.assert_allclose(interpreted, right, rtol=2e-6)
+
+
+def test_a_scatter_over_its_input():
+    """An output that takes the input's storage: nothing but the updates moves."""
+    b = ir.Builder("update")
+    x = b.input(ir.tensor_type(ir.f32, (50, 8)), role="state")
+    index, updates = b.input(ir.tensor_type(ir.i64, (7,))), b.input(ir.tensor_type(ir.f32, (7, 8)))
+    graph = b.finish([b.index_add(x, index, updates, dim=0)], {0: 0})
+    program, _ = compile_graph(graph, runnable_targets()[0])
+    (kernel,) = program.kernels()
+    assert len(kernel.body) == 1
+    generator = np.random.default_rng(0)
+    arrays = [
+        generator.random((50, 8), np.float32),
+        generator.integers(0, 50, 7),
+        generator.random((7, 8), np.float32),
+    ]
+    (expected,) = interpret(graph, arrays)
+    (found,) = Native(program).run(arrays, [expected], {0: 0})
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    state = arrays[0].copy()
+    run_program(program, [state, *arrays[1:]], [state])
+    np.testing.assert_allclose(state, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("part", ["index", "updates", "base"])
+def test_what_a_scatter_still_reads_is_not_overwritten(part):
+    """Updates or an index made from the operand, or a base that reads it at other places."""
+    b = ir.Builder("needed")
+    x = b.input(ir.tensor_type(ir.i64, (30,)), role="state")
+    index, updates = b.input(ir.tensor_type(ir.i64, (30,))), b.input(ir.tensor_type(ir.i64, (30,)))
+    base = x
+    if part == "index":
+        index = b.remainder(b.add(x, index), 30)
+    elif part == "updates":
+        updates = b.add(x, updates)
+    else:
+        base = b.flip(x, dims=(0,))
+    graph = b.finish([b.index_add(base, index, updates, dim=0)], {0: 0})
+    program, _ = compile_graph(graph, runnable_targets()[0])
+    generator = np.random.default_rng(0)
+    arrays = [generator.integers(0, 30, 30) for _ in range(3)]
+    (expected,) = interpret(graph, arrays)
+    (found,) = Native(program).run(arrays, [expected], {0: 0})
+    np.testing.assert_array_equal(found, expected)

@@ -7,8 +7,8 @@ import math
 from typing import Any
 
 from braze.capture import Call, call_of
-from braze.functions import pointwise, reductions
-from braze.functions.movement import chunk, reshape
+from braze.functions import activations, pointwise, reductions
+from braze.functions.movement import chunk
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
 from braze.nn.functional.support import in_place, plain, require_tensor
@@ -31,6 +31,43 @@ def relu_(input: Tensor) -> Tensor:
     return relu(input, True)
 
 
+def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """In-place `leaky_relu`."""
+    return leaky_relu(input, negative_slope, True)
+
+
+def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """In-place `elu`."""
+    return elu(input, alpha, True)
+
+
+def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """In-place `hardtanh`."""
+    return hardtanh(input, min_val, max_val, True)
+
+
+def selu_(input: Tensor) -> Tensor:
+    """In-place `selu`."""
+    return selu(input, True)
+
+
+def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """In-place `celu`."""
+    return celu(input, alpha, True)
+
+
+def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
+    """In-place `threshold`."""
+    return in_place(input, activations.threshold(input, threshold, value), True)
+
+
+def rrelu_(
+    input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
+) -> Tensor:
+    """In-place `rrelu`."""
+    return rrelu(input, lower, upper, training, True)
+
+
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """input where it is positive, else negative_slope * input."""
     require_tensor("leaky_relu", input)
@@ -44,14 +81,35 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return in_place(input, apply(_with("elu", alpha=float(alpha)), input), inplace)
 
 
-# Klambauer, Unterthiner, Mayr, Hochreiter, "Self-normalizing neural networks", arXiv 1706.02515.
-SELU_ALPHA = 1.6732632423543772
-SELU_SCALE = 1.0507009873554805
-
-
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """scale * elu(input, alpha) with the constants of self-normalising networks."""
-    return in_place(input, pointwise.mul(elu(input, SELU_ALPHA), SELU_SCALE), inplace)
+    return in_place(input, activations.selu(input), inplace)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """max(0, input) + min(0, alpha * (exp(input / alpha) - 1))."""
+    return in_place(input, activations.celu(input, alpha), inplace)
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """input where it is above the threshold, else `value`."""
+    return in_place(input, activations.threshold(input, threshold, value), inplace)
+
+
+def rrelu(
+    input: Tensor,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    inplace: bool = False,
+) -> Tensor:
+    """input where it is positive, else times a slope, which is drawn for each element between the
+    bounds when training, and the middle between them else."""
+    return in_place(input, activations.rrelu(input, lower, upper, training), inplace)
+
+
+hardshrink, prelu = activations.hardshrink, activations.prelu
+softshrink = activations.softshrink
 
 
 def hardtanh(
@@ -137,26 +195,6 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """input * tanh(softplus(input))."""
     return in_place(input, pointwise.mul(input, tanh(softplus(input))), inplace)
-
-
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """input where it is positive, else weight * input, one weight or one a channel (dimension 1).
-
-    Raises:
-        RuntimeError: the number of weights is neither 1 nor that of the channels.
-    """
-    count = weight.numel()
-    channels = input.shape[1] if input.ndim > 1 else 1
-    if count not in (1, channels):
-        raise RuntimeError(
-            "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
-            f"{count} and channel size = {channels}."
-        )
-    shape = [1] * input.ndim
-    if count > 1:
-        shape[1] = count
-    scaled = pointwise.mul(reshape(weight, shape), input)
-    return pointwise.where(pointwise.gt(input, 0), input, scaled)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:

@@ -6,6 +6,8 @@ import functools
 from typing import Any
 
 from braze.capture import Call, call_of
+from braze.functions.movement import permute, reshape
+from braze.functions.pointwise import add
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
 from braze.nn.functional.linear import pad
@@ -123,3 +125,110 @@ def conv3d(
         D', H', W'].
     """
     return convolve("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def convolve_transposed(
+    name: str,
+    spatial: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+) -> Tensor:
+    """The gradient of a convolution for its input, as a function of its result.
+
+    Raises:
+        ShapeError: the input is neither [N, C, ...] nor [C, ...], or channels do not fit.
+    """
+    require_tensor(name, input)
+    if input.ndim not in (spatial + 1, spatial + 2):
+        raise ShapeError(
+            f"[{name}] expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input, "
+            f"given {input._handle.type}"
+        )
+    call = call_of(
+        op_named("conv_transpose"),
+        output_padding=ints(output_padding, spatial, "output_padding"),
+        stride=ints(stride, spatial, "stride"),
+        padding=ints(padding, spatial, "padding"),
+        dilation=ints(dilation, spatial, "dilation"),
+        groups=groups,
+    )
+
+    def apply_to(x: Tensor) -> Tensor:
+        result: Tensor = apply(call, x, weight)
+        if bias is None:
+            return result
+        return add(result, reshape(bias, (-1, *(1,) * spatial)))
+
+    return batched(apply_to, input, spatial + 2)  # type: ignore[no-any-return]
+
+
+def conv_transpose1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrInts = 1,
+    padding: IntOrInts = 0,
+    output_padding: IntOrInts = 0,
+    groups: int = 1,
+    dilation: IntOrInts = 1,
+) -> Tensor:
+    """The transposed convolution over one dimension.
+
+    Shape: input [N, C, L] or [C, L], weight [C, out / groups, k], bias [out] to [N, out, L'] with
+    L' = (L - 1) * stride - 2 * padding + dilation * (k - 1) + output_padding + 1.
+    """
+    rest = (stride, padding, output_padding, groups, dilation)
+    return convolve_transposed("conv_transpose1d", 1, input, weight, bias, *rest)
+
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrInts = 1,
+    padding: IntOrInts = 0,
+    output_padding: IntOrInts = 0,
+    groups: int = 1,
+    dilation: IntOrInts = 1,
+) -> Tensor:
+    """The transposed convolution over two dimensions; see `conv_transpose1d`."""
+    rest = (stride, padding, output_padding, groups, dilation)
+    return convolve_transposed("conv_transpose2d", 2, input, weight, bias, *rest)
+
+
+def conv_transpose3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrInts = 1,
+    padding: IntOrInts = 0,
+    output_padding: IntOrInts = 0,
+    groups: int = 1,
+    dilation: IntOrInts = 1,
+) -> Tensor:
+    """The transposed convolution over three dimensions; see `conv_transpose1d`."""
+    rest = (stride, padding, output_padding, groups, dilation)
+    return convolve_transposed("conv_transpose3d", 3, input, weight, bias, *rest)
+
+
+def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
+    """Cross-correlation over time.
+
+    Shape: input [T, N, C], weight [k, C, out], bias [out] to [T', N, out].
+
+    Raises:
+        ShapeError: the input or the weight has not three dimensions.
+    """
+    if input.ndim != 3 or weight.ndim != 3:
+        raise ShapeError(
+            f"[conv_tbc] needs 3-dimensional tensors, given {input._handle.type} and "
+            f"{weight._handle.type}"
+        )
+    result = conv1d(permute(input, 1, 2, 0), permute(weight, 2, 1, 0), bias, padding=pad)
+    return permute(result, 2, 0, 1)

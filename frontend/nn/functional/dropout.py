@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from braze.functions.creation import ones
-from braze.functions.pointwise import mul
-from braze.functions.random_numbers import draw
+from braze.functions.pointwise import add, lt, mul
+from braze.functions.promotion import cast
+from braze.functions.random_numbers import draw, rand
+from braze.ir.dtypes import f32
 from braze.nn.functional.support import in_place, require_tensor
 from braze.tensors import Tensor
 
@@ -72,3 +74,67 @@ def dropout3d(
 ) -> Tensor:
     """Whole channels of [N, C, D, H, W] or [C, D, H, W] are zero with probability p."""
     return _drop_channels("dropout3d", 3, input, p, training, inplace)
+
+
+def _channel_shape(input: Tensor) -> tuple[int, ...]:
+    """One number for each channel of [N, C, ...].
+
+    Raises:
+        RuntimeError: fewer than two dimensions.
+    """
+    if input.ndim < 2:
+        raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
+    return (*input.shape[:2], *(1,) * (input.ndim - 2))
+
+
+def feature_dropout(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Whole channels of [N, C, ...] are zero with probability p, the others divided by 1 - p."""
+    require_tensor("feature_dropout", input)
+    check_probability(p)
+    if not training or p == 0.0:
+        return input
+    mask = ones(_channel_shape(input), dtype=input.dtype)
+    return in_place(input, mul(input, _drop(mask, p)), inplace)
+
+
+# What selu tends to for a very negative number.
+ALPHA = -1.7580993408473766
+
+
+def _alpha_drop(input: Tensor, shape: tuple[int, ...], p: float, inplace: bool) -> Tensor:
+    """Dropped elements become `ALPHA`, and an affine map gives mean and variance back.
+
+    Klambauer, Unterthiner, Mayr, Hochreiter, "Self-normalizing neural networks", arXiv 1706.02515.
+    """
+    if p == 1.0:
+        return in_place(input, mul(input, 0.0), inplace)
+    wide = input.dtype if input.dtype.bits > 16 else f32
+    kept = cast(lt(rand(shape, dtype=wide), 1 - p), input.dtype)
+    a = ((ALPHA * ALPHA * p + 1) * (1 - p)) ** -0.5
+    shift = add(mul(add(kept, -1.0), ALPHA * a), ALPHA * a * p)
+    return in_place(input, add(mul(input, mul(kept, a)), shift), inplace)
+
+
+def alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """Dropout that keeps mean and variance of self-normalising networks: elements are set to the
+    limit of selu with probability p."""
+    require_tensor("alpha_dropout", input)
+    check_probability(p)
+    if not training or p == 0.0:
+        return input
+    return _alpha_drop(input, tuple(input.shape), p, inplace)
+
+
+def feature_alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """`alpha_dropout` of whole channels of [N, C, ...]."""
+    require_tensor("feature_alpha_dropout", input)
+    check_probability(p)
+    if not training or p == 0.0:
+        return input
+    return _alpha_drop(input, _channel_shape(input), p, inplace)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from braze.autograd.modes import no_grad
 from braze.capture import Call, call_of
+from braze.functions.creation import ones
 from braze.functions.indexing import check_index
 from braze.functions.linalg import matmul
 from braze.functions.movement import cat, flip, narrow, reshape, unsqueeze
-from braze.functions.pointwise import add, eq, mul, where
-from braze.functions.reductions import sum
-from braze.ir.dtypes import i64
+from braze.functions.pointwise import add, bitwise_and, div, eq, gt, mul, sub, where
+from braze.functions.reductions import norm, sum
+from braze.functions.tables import sums_at
+from braze.ir.dtypes import i32, i64
 from braze.ir.op import op_named
 from braze.nn.functional.support import plain, require_tensor
 from braze.tensors import Tensor, apply
@@ -59,26 +62,61 @@ def embedding(
 
     Args:
         padding_idx: this row gets no gradient.
+        max_norm: rows that are used and whose `norm_type`-norm is above it are first scaled down to
+            it, in place.
+        scale_grad_by_freq: divide a row's gradient by how often the row is used.
 
     Shape: input [...], weight [rows, width] to [..., width].
 
     Raises:
         IndexError: at the next sync, if a row does not exist.
-        ValueError: `max_norm`, `scale_grad_by_freq` or `sparse` is asked for; there is no such
-            thing here.
+        RuntimeError: the input is neither int64 nor int32.
+        ValueError: `sparse` is asked for; there is no such thing here.
     """
-    if max_norm is not None or scale_grad_by_freq or sparse:
-        raise ValueError("embedding has no max_norm, scale_grad_by_freq and sparse gradients")
+    if sparse:
+        raise ValueError("embedding has no sparse gradients")
+    if input.dtype not in (i64, i32):
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
+            f"Long, Int; but got {input.dtype!r} instead (while checking arguments for embedding)"
+        )
     rows = weight.shape[0]
     if padding_idx is not None:
         if not -rows <= padding_idx < rows:
             raise AssertionError("Padding_idx must be within num_embeddings")
         padding_idx %= rows
     check_index("embedding", input, rows)
+    if max_norm is not None:
+        embedding_renorm_(weight, input, max_norm, norm_type)
     result: Tensor = apply(_take_rows(), weight, input)
+    if scale_grad_by_freq and weight.requires_grad:
+        places = reshape(input, (-1,))
+        count = sums_at(places, ones(places.shape, dtype=weight.dtype), rows)
+        share = unsqueeze(div(1.0, apply(_take_rows(), count, input)), -1)
+        # The value is the rows' own; the gradient flows through the second part alone.
+        result = add(result.detach(), mul(sub(result, result.detach()), share))
     if padding_idx is not None and weight.requires_grad:
         result = where(unsqueeze(eq(input, padding_idx), -1), result.detach(), result)
     return result
+
+
+def embedding_renorm_(
+    self: Tensor, indices: Tensor, max_norm: float, norm_type: float = 2.0
+) -> Tensor:
+    """Scale the rows that the indices name and whose norm is above `max_norm` down to it, in place.
+
+    Raises:
+        IndexError: at the next sync, if a row does not exist.
+    """
+    rows = self.shape[0]
+    check_index("embedding_renorm_", indices, rows)
+    with no_grad():
+        places = reshape(indices, (-1,))
+        used = gt(sums_at(places, ones(places.shape, dtype=i64), rows), 0)
+        size = norm(self, norm_type, 1)
+        factor = div(max_norm, add(size, 1e-7))
+        factor = where(bitwise_and(used, gt(size, max_norm)), factor, 1.0)
+        return self._replace(mul(self, unsqueeze(factor, 1)))
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

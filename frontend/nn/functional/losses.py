@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 from braze.capture import Call, call_of
@@ -283,3 +284,34 @@ def kl_div(
         terms = pointwise.sub(entropy, pointwise.mul(target, input))
     result = reduced(terms, kind)
     return pointwise.div(result, input.shape[0]) if reduction == "batchmean" else result
+
+
+def poisson_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    log_input: bool = True,
+    full: bool = False,
+    size_average: bool | None = None,
+    eps: float = 1e-8,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """exp(input) - target * input for the logarithm of a rate, or input - target * log(input + eps)
+    for a rate, which `log_input` says.
+
+    Args:
+        full: add Stirling's approximation of log(target!) where the target is above 1.
+    """
+    kind = reduction_of(reduction, size_average, reduce)
+    log, exp = pointwise.UNARY["log"], pointwise.UNARY["exp"]
+    if log_input:
+        loss = pointwise.sub(exp(input), pointwise.mul(target, input))
+    else:
+        loss = pointwise.sub(input, pointwise.mul(target, log(pointwise.add(input, eps))))
+    if full:
+        above = pointwise.gt(target, 1)
+        safe = pointwise.where(above, target, 1.0)
+        stirling = pointwise.sub(pointwise.mul(safe, log(safe)), safe)
+        half_log = pointwise.mul(log(pointwise.mul(safe, 2 * math.pi)), 0.5)
+        loss = pointwise.add(loss, pointwise.where(above, pointwise.add(stirling, half_log), 0.0))
+    return reduced(loss, kind)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import ml_dtypes
+
 from braze.autograd.modes import no_grad
 from braze.capture import Call, call_of
 from braze.functions.creation import ones, zeros
-from braze.functions.pointwise import add, mul, sub
+from braze.functions.pointwise import UNARY, add, mul, sub
+from braze.functions.promotion import cast
+from braze.functions.reductions import mean as average
+from braze.functions.statistics import var_mean
+from braze.ir.dtypes import f32
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
 from braze.nn.functional.support import require_tensor
@@ -137,3 +143,78 @@ def group_norm(
     scale, shift = _affine(input, (channels,), weight, bias)
     call = _call("group_norm", groups=num_groups, epsilon=eps)
     return apply(call, input, scale, shift)  # type: ignore[no-any-return]
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel of each sample, then scale and shift each channel.
+
+    Args:
+        running_mean, running_var: moved towards the batch's averages of the statistics by
+            `momentum`, in place; used instead of the input's own if not `use_input_stats`.
+
+    Shape: input [N, C, ...]; the others [C].
+
+    Raises:
+        ValueError: a single element a channel. RuntimeError: no statistics to use.
+    """
+    require_tensor("instance_norm", input)
+    if not use_input_stats:
+        if running_mean is None or running_var is None:
+            raise RuntimeError(
+                "Expected running_mean and running_var to be defined when use_input_stats is false"
+            )
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    samples, channels = input.shape[:2]
+    count = input.numel() // max(samples * channels, 1)
+    if count <= 1:
+        raise ValueError(
+            "Expected more than 1 spatial element when training, got input size "
+            f"{list(input.shape)}"
+        )
+    scale, shift = _affine(input, (channels,), weight, bias)
+    if running_mean is not None or running_var is not None:
+        with no_grad():
+            spatial = list(range(2, input.ndim))
+            variance, mean = var_mean(input.detach(), spatial)
+            for running, found in ((running_mean, mean), (running_var, variance)):
+                if running is not None:
+                    _move(running, cast(average(found, 0), running.dtype), momentum)
+    call = _call("group_norm", groups=channels, epsilon=eps)
+    return apply(call, input, scale, shift)  # type: ignore[no-any-return]
+
+
+def rms_norm(
+    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """Divide by the root of the mean square over the last dimensions, which must be
+    `normalized_shape`, then scale (Zhang and Sennrich, arXiv 1910.07467).
+
+    Args:
+        eps: added to the mean square; by default the dtype's precision.
+
+    Raises:
+        ShapeError: the input does not end in `normalized_shape`.
+    """
+    require_tensor("rms_norm", input)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or tuple(input.shape[-len(shape) :]) != shape:
+        raise ShapeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape "
+            f"[*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
+        )
+    wide = cast(input, f32) if input.dtype.bits == 16 else input
+    epsilon = float(ml_dtypes.finfo(wide.dtype.numpy).eps) if eps is None else eps
+    square = average(mul(wide, wide), list(range(input.ndim - len(shape), input.ndim)), True)
+    result = mul(wide, UNARY["rsqrt"](add(square, epsilon)))
+    if weight is not None:
+        result = mul(result, weight)
+    return cast(result, input.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from braze.capture import Call, call_of
@@ -120,6 +121,28 @@ def max_pool3d(
     Shape: [N, C, D, H, W] or [C, D, H, W] to [N, C, D', H', W'].
     """
     return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def _with_indices(function: Callable[..., Any]) -> Callable[..., tuple[Tensor, Tensor]]:
+    def pool(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        return function(input, kernel_size, stride, padding, dilation, ceil_mode, True)  # type: ignore[no-any-return]
+
+    pool.__name__ = f"{function.__name__}_with_indices"
+    pool.__doc__ = f"`{function.__name__}`, and the positions of the maxima, whatever is asked for."
+    return pool
+
+
+max_pool1d_with_indices = _with_indices(max_pool1d)
+max_pool2d_with_indices = _with_indices(max_pool2d)
+max_pool3d_with_indices = _with_indices(max_pool3d)
 
 
 @functools.cache

@@ -1,0 +1,80 @@
+"""Functions at the top level that are methods elsewhere, and early names of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from braze.functions.indexing import getitem
+from braze.functions.movement import clone, expand
+from braze.functions.promotion import cast, scalar
+from braze.functions.segments import index_reduce
+from braze.tensors import Tensor
+
+
+def fill(input: Tensor, value: float | Tensor) -> Tensor:
+    """A number in the shape and dtype of a tensor.
+
+    Raises:
+        RuntimeError: the value is a tensor with dimensions.
+    """
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(
+                "fill only supports 0-dimension value tensor but got tensor with "
+                f"{value.ndim} dimensions."
+            )
+        return clone(expand(cast(value, input.dtype), input.shape))
+    return clone(expand(scalar(value, input.dtype), input.shape))
+
+
+def is_distributed(input: Tensor) -> bool:
+    """Whether the elements are spread over several processes: False."""
+    return False
+
+
+def _index(self: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
+    """The elements that index tensors, one for each of the first dimensions, name together; None
+    stands for all of a dimension."""
+    return getitem(self, tuple(slice(None) if index is None else index for index in indices))
+
+
+def _reinforce(self: Tensor, reward: Any) -> None:
+    """An early name.
+
+    Raises:
+        RuntimeError: always; it was removed.
+    """
+    raise RuntimeError(
+        "reinforce() was removed.\nMultiply the logarithm of the action's probability by the "
+        "reward, and call backward() on minus that:\n\n"
+        "action = torch.multinomial(probabilities, 1)\n"
+        "loss = -probabilities.gather(-1, action).log() * reward\n"
+        "loss.backward()\n"
+    )
+
+
+def _storage_type(self: Tensor) -> type:
+    """The class of the tensor's storage."""
+    return type(self.storage())
+
+
+METHODS: dict[str, Any] = {
+    "index": _index,
+    "is_distributed": is_distributed,
+    "reinforce": _reinforce,
+    "storage_type": _storage_type,
+}
+
+# In-place methods that PyTorch has as functions, beside those of `pointwise.IN_PLACE`.
+IN_PLACE = (
+    "acosh_ addmv_ arccos_ arccosh_ arcsin_ arcsinh_ arctan_ arctanh_ as_strided_ asinh_ atanh_ "
+    "clamp_ clamp_max_ clamp_min_ clip_ deg2rad_ detach_ fill_ fix_ gcd_ i0_ index_put_ lcm_ "
+    "ldexp_ logit_ nan_to_num_ negative_ rad2deg_ resize_as_ sinc_ xlogy_ zero_"
+).split()
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    """The functions by name; the methods must be attached."""
+    found = {name: getattr(Tensor, name) for name in [*IN_PLACE, "detach"]}
+    return found | {"fill": fill, "is_distributed": is_distributed, "index_reduce": index_reduce}
