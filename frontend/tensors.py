@@ -166,8 +166,8 @@ class Tensor:
             from braze.views import write_through
 
             base = write_through(self, new, tracked)
-            if base._requires_grad:  # the view's place on the tape is behind the base's
-                self._current()
+            if base._requires_grad and self._view is not None:
+                self._current()  # the view's place on the tape is behind the base's
                 return self
             self._seen = base._current()
             self._handle = self._seen if self._view is None else new._handle
@@ -390,7 +390,12 @@ class Tensor:
     def detach(self) -> Tensor:
         """A view of the same elements that is not on the tape."""
         view = wrap(self._current(), None, 0)
-        view._base, view._view, view._seen = self, None, view._handle
+        base = self
+        if hasattr(self, "_origin"):
+            from braze.views import stand_in
+
+            base = stand_in(self)
+        view._base, view._view, view._seen = base, None, view._handle
         return view
 
     def detach_(self) -> Tensor:

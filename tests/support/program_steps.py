@@ -1,0 +1,464 @@
+"""The kinds of steps of random programs that compute new tensors and look into old ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import replay_ops as ops
+from program_maker import FLOATS, Maker, Operand
+from replay import Tensor, Value
+
+Kind = Callable[[Maker], Any]
+KINDS: list[tuple[int, Kind]] = []
+
+
+def kind(weight: int) -> Callable[[Kind], Kind]:
+    """Enter a kind of step; it does nothing where it does not apply."""
+
+    def enter(function: Kind) -> Kind:
+        KINDS.append((weight, function))
+        return function
+
+    return enter
+
+
+def floating(t: Tensor) -> bool:
+    return t.dtype in FLOATS
+
+
+def numeric(t: Tensor) -> bool:
+    return t.dtype != "bool"
+
+
+def exact(t: Tensor) -> bool:
+    return t.read().exact
+
+
+def ranked(t: Tensor) -> bool:
+    return t.ndim > 0 and t.values.size > 0
+
+
+# Making -------------------------------------------------------------------------------------------
+
+
+@kind(8)
+def create(m: Maker) -> None:
+    shape = m.shape()
+    dtype = m.pick(("float64", "float64", "float64", "float32", "int64", "bool", "int32"))
+    count, number = math.prod(shape), len(m.data)
+    raw = np.array([m.integer(0, 8) - 4 for _ in range(min(count, 4))] or [0])
+    raw = np.resize(np.concatenate([raw, raw[::-1] + 1]), count).reshape(shape)
+    array = (raw / 2 if dtype in FLOATS else raw % 2 if dtype == "bool" else raw).astype(dtype)
+    m.data.append(array)
+    needs = dtype in FLOATS and m.chance(60)
+    name = m.name()
+
+    def act(r: Any) -> None:
+        value = Value(r.data[number], bound=5, grain=dtype in FLOATS)
+        (r.leaf if needs else r.bind)(name, value)
+
+    text = f"{name} = braze.tensor(data[{number}]"
+    m.emit(text + (", requires_grad=True)" if needs else ")"), act)
+
+
+@kind(1)
+def constant(m: Maker) -> None:
+    shape, dtype = m.shape(), m.pick(("float64", "int64", "float32"))
+    form, value = m.pick((("zeros", 0), ("ones", 1)))
+    m.result(
+        f"braze.{form}({shape}, dtype=braze.{dtype})",
+        lambda r: Value(np.full(shape, value, dtype)),
+    )
+
+
+# Elementwise --------------------------------------------------------------------------------------
+
+
+@kind(8)
+def binary(m: Maker) -> None:
+    x = m.tensor()
+    if x is None:
+        return
+    other, own = m.partner(x), m.read(x)
+    forms: dict[str, Any] = {
+        "{} + {}": ops.add,
+        "{} * {}": ops.mul,
+        "{} - {}": ops.sub,
+        "braze.maximum({}, {})": ops.larger,
+        "braze.minimum({}, {})": lambda r, a, b: ops.larger(r, a, b, -1),
+        "braze.add({}, {}, alpha=2)": lambda r, a, b: ops.add(r, a, b, 2),
+    }
+    form = m.pick(list(forms))
+    if m[x].dtype == "bool" and "*" not in form:
+        form = "{} * {}"
+    function = forms[form]
+    one, two = (other, own) if m.chance(30) else (own, other)
+    if "alpha" in form or "imum" in form:
+        if not other.text.startswith("t"):
+            return
+        one, two = own, other
+        both = [t for t in (m[x], m[other.text])]
+        if "imum" in form and not all(map(exact, both)):
+            return
+    m.result(form.format(one.text, two.text), lambda r: function(r, one.read(r), two.read(r)))
+
+
+@kind(8)
+def unary(m: Maker) -> None:
+    x = m.tensor(numeric)
+    if x is None:
+        return
+    names = list(ops.UNARY) if floating(m[x]) else ["neg", "abs", "relu", "square"]
+    if not exact(m[x]):
+        names = [n for n in names if n not in ("abs", "relu")]
+    name = m.pick(names)
+    if m[x].memory.bound <= ops.UNARY[name].most:
+        m.result(f"{x}.{name}()", lambda r: ops.unary(r, name, r[x].read()))
+
+
+@kind(2)
+def clamp(m: Maker) -> None:
+    x = m.tensor(lambda t: floating(t) and exact(t))
+    low, high = m.pick(((-1.0, 1.0), (0.0, 2.5), (-0.5, 0.5)))
+    if x is not None:
+        m.result(f"{x}.clamp({low}, {high})", lambda r: ops.clamp(r, r[x].read(), low, high))
+
+
+@kind(3)
+def compare(m: Maker) -> None:
+    x = m.tensor(lambda t: numeric(t) and exact(t))
+    if x is None:
+        return
+    other = m.partner(x)
+    if other.text.startswith("t") and not exact(m[other.text]):
+        return
+    name, symbol = m.pick((("greater", ">"), ("less_equal", "<="), ("equal", "==")))
+    m.result(
+        f"{x} {symbol} {other.text}", lambda r: ops.compare(r, name, r[x].read(), other.read(r))
+    )
+
+
+@kind(3)
+def where(m: Maker) -> None:
+    c = m.tensor(lambda t: t.dtype == "bool")
+    x = m.tensor(lambda t: numeric(t) and c is not None and _broadcast(t, m[c]))
+    if c is None or x is None:
+        return
+    other = m.partner(x)
+    if other.text.startswith("t") and not _broadcast(m[other.text], m[c], m[x]):
+        return
+    m.result(
+        f"braze.where({c}, {x}, {other.text})",
+        lambda r: ops.where(r, r[c].read(), r[x].read(), other.read(r)),
+    )
+
+
+def _broadcast(*tensors: Tensor) -> bool:
+    try:
+        np.broadcast_shapes(*(t.shape for t in tensors))
+    except ValueError:
+        return False
+    return True
+
+
+@kind(3)
+def convert(m: Maker) -> None:
+    x = m.tensor(exact)
+    if x is None:
+        return
+    dtype = m.pick([d for d in ("float64", "float32", "int64", "bool") if d != m[x].dtype])
+    if m[x].dtype in FLOATS and dtype == "int64" and m[x].memory.bound > 1e4:
+        return
+    m.result(f"{x}.to(braze.{dtype})", lambda r: ops.cast(r[x].read(), dtype))
+
+
+@kind(2)
+def clone(m: Maker) -> None:
+    x = m.tensor()
+    form = m.pick(("{}.clone()", "{} / 2"))
+    if x is None:
+        return
+    if form == "{} / 2":
+        m.result(f"{x} / 2", lambda r: ops.halved(r, r[x].read(), 1))
+    else:
+        m.result(f"{x}.clone()", lambda r: ops.movement(r, r[x].read(), np.copy))
+
+
+# Reductions and products --------------------------------------------------------------------------
+
+
+@kind(5)
+def reduction(m: Maker) -> None:
+    name = m.pick(("sum", "mean", "amax", "amin", "cumsum"))
+    ordered = name in ("amax", "amin")
+    x = m.tensor(
+        lambda t: ranked(t) and (floating(t) or name != "mean") and (not ordered or exact(t))
+    )
+    if x is None:
+        return
+    d, keep = m.integer(0, m[x].ndim - 1), m.chance(30)
+    if name == "cumsum":
+        m.result(f"{x}.cumsum({d})", lambda r: ops.cumsum(r, r[x].read(), d))
+    elif ordered:
+        sign = 1 if name == "amax" else -1
+        if m[x].dtype != "bool":
+            m.result(
+                f"{x}.{name}({d}, keepdim={keep})",
+                lambda r: ops.extreme(r, r[x].read(), d, keep, sign),
+            )
+    else:
+        axes, text = ((d,), f"{d}") if m.chance(60) else (tuple(range(m[x].ndim)), "")
+        if text:
+            text += f", keepdim={keep}"
+        keep = keep and bool(text)
+        m.result(
+            f"{x}.{name}({text})",
+            lambda r: ops.total(r, r[x].read(), axes, keep, name == "mean"),
+        )
+
+
+@kind(2)
+def best(m: Maker) -> None:
+    x = m.tensor(lambda t: ranked(t) and numeric(t) and exact(t))
+    if x is None:
+        return
+    d = m.integer(0, m[x].ndim - 1)
+    form = m.pick(("max", "sort", "topk"))
+    values, places = m.name(), m.name()
+    count = m.integer(1, m[x].shape[d])
+    descending = form != "sort" or m.chance(50)
+    texts = {
+        "max": f"{x}.max({d})",
+        "sort": f"{x}.sort({d}, descending={descending}, stable=True)",
+        "topk": f"{x}.topk({count}, {d})",
+    }
+
+    def act(r: Any) -> None:
+        value = r[x].read()
+        order = ops.order_of(value, d, descending)
+        if form != "sort":
+            order = np.take(order, range(1 if form == "max" else count), d)
+        picked = ops.movement(r, value, lambda a: np.take_along_axis(a, order, d))
+        if form == "max":
+            picked, order = ops.moved(picked, lambda a: np.squeeze(a, d)), np.squeeze(order, d)
+        r.bind(values, picked)
+        r.bind(places, Value(order.astype(np.int64), bound=8))
+        if picked.requires_grad:
+            memory = r[places].memory
+            r.saved[max(picked.past)].memories.append((memory, memory.version))
+
+    m.emit(f"{values}, {places} = {texts[form]}", act)
+
+
+@kind(4)
+def matmul(m: Maker) -> None:
+    x = m.tensor(lambda t: floating(t) and ranked(t))
+    if x is None:
+        return
+
+    def fits(t: Tensor) -> bool:
+        own = m[x]
+        if not (t.dtype == own.dtype and ranked(t)):
+            return False
+        if t.shape[-2 if t.ndim > 1 else -1] != own.shape[-1]:
+            return False
+        return t.ndim < 3 or own.ndim < 3 or t.shape[:-2] == own.shape[:-2]
+
+    y = m.tensor(fits)
+    if y is not None:
+        m.result(f"{x} @ {y}", lambda r: ops.matmul(r, r[x].read(), r[y].read()))
+        return
+    if m[x].ndim == 2:
+        m.result(
+            f"{x} @ {x}.t()",
+            lambda r: ops.matmul(r, r[x].read(), _transposed_read(r[x])),
+        )
+
+
+def _transposed_read(t: Tensor) -> Value:
+    value = ops.moved(t.read(), np.transpose)
+    value.memory = t.memory
+    return value
+
+
+# Joining and picking ------------------------------------------------------------------------------
+
+
+@kind(3)
+def join(m: Maker) -> None:
+    x = m.tensor(ranked)
+    if x is None:
+        return
+    y = m.tensor(lambda t: t.shape == m[x].shape)
+    assert y is not None
+    d = m.integer(0, m[x].ndim - 1)
+    name, function = m.pick((("cat", np.concatenate), ("stack", np.stack)))
+    m.result(
+        f"braze.{name}([{x}, {y}], {d})",
+        lambda r: ops.joined(r, [r[x].read(), r[y].read()], lambda a: function(a, axis=d)),
+    )
+
+
+@kind(5)
+def pick(m: Maker) -> None:
+    x = m.tensor(ranked)
+    if x is None:
+        return
+    d = m.integer(0, m[x].ndim - 1)
+    size = m[x].shape[d]
+    form = m.pick(("index", "index_select", "gather", "flip", "negative"))
+    if form == "flip":
+        m.result(
+            f"{x}.flip({d})", lambda r: ops.movement(r, r[x].read(), lambda a: np.flip(a, d))
+        )
+    elif form == "gather":
+        shape = tuple(n if e != d else m.integer(1, 3) for e, n in enumerate(m[x].shape))
+        index = m.index(shape, size)
+        m.result(
+            f"{x}.gather({d}, {index.text})",
+            lambda r: ops.along(r, r[x].read(), index.read(r), d),
+        )
+    else:
+        index = m.index((m.integer(1, 3),), size)
+        if form == "negative":
+            index = _negated(index)
+        prefix = ":, " * d
+        text = f"{x}[{prefix}{index.text}]"
+        if form == "index_select":
+            text = f"{x}.index_select({d}, {index.text})"
+
+        def compute(r: Any) -> Value:
+            known = index.read(r)
+            known.memory = None if index.text[0] == "(" else known.memory
+            return ops.movement(r, r[x].read(), lambda a: np.take(a, known.values, d), known)
+
+        m.result(text, compute)
+
+
+def _negated(index: Operand) -> Operand:
+    return Operand(f"~{index.text}", lambda r: Value(~index.read(r).values, bound=9))
+
+
+# Views --------------------------------------------------------------------------------------------
+
+
+@kind(16)
+def view(m: Maker) -> None:
+    x = m.tensor()
+    if x is None:
+        return
+    own = m[x]
+    made = movement_of(m, own)
+    if made is not None:
+        m.view(f"{x}{made[0]}", x, made[1])
+
+
+def movement_of(m: Maker, own: Tensor) -> tuple[str, Callable[[np.ndarray], np.ndarray]] | None:
+    """The text and the meaning of a view of something."""
+    shape, rank = own.shape, own.ndim
+    form = m.pick(
+        ("select", "slice", "permute", "t", "view", "unsqueeze", "squeeze", "expand", "unfold")
+        + ("diagonal", "strided", "narrow", "chunk", "same", "detached")
+    )
+    if form == "unsqueeze" or rank == 0:
+        d = m.integer(0, rank)
+        return f".unsqueeze({d})", lambda a: np.expand_dims(a, d)
+    if form in ("same", "detached"):
+        return "[...]", lambda a: a[...]
+    d = m.integer(0, rank - 1)
+    size, lead = shape[d], (slice(None),) * d
+    if form == "permute":
+        order = [(e + d) % rank for e in range(rank)]
+        return f".permute({order})", lambda a: a.transpose(order)
+    if form == "t":
+        return (".t()" if rank == 2 else ".mT", lambda a: a.swapaxes(-1, -2)) if rank > 1 else None
+    if form == "view":
+        new = m.pick(((-1,), (own.values.size, 1), (1, -1), (2, -1)))
+        if own.values.size == 0 or new == (2, -1) and own.values.size % 2:
+            return None
+        try:
+            np.reshape(own.values, new, copy=False)
+        except ValueError:
+            return None
+        return f".view{new}", lambda a: np.reshape(a, new, copy=False)
+    if form == "squeeze":
+        axes = tuple(e for e, n in enumerate(shape) if n == 1)
+        return ".squeeze()", lambda a: np.squeeze(a, axes)
+    if form == "expand":
+        wide = m.pick(((2, *shape), tuple(3 if n == 1 else n for n in shape)))
+        return f".expand({wide})", lambda a: _expanded(a, wide)
+    if size == 0:
+        return None
+    if form == "select":
+        i = m.integer(-size, size - 1)
+        return f".select({d}, {i})", lambda a: a[(*lead, i, ...)]
+    if form in ("slice", "narrow", "chunk"):
+        start = m.integer(0, size - 1)
+        stop, step = m.integer(start + 1, size), m.integer(1, 2)
+        if form == "narrow":
+            count = stop - start
+            return f".narrow({d}, {start}, {count})", lambda a: a[(*lead, slice(start, stop))]
+        if form == "chunk":
+            half = -(-size // 2)
+            return f".chunk(2, {d})[0]", lambda a: a[(*lead, slice(half))]
+        text = "[" + ":, " * d + f"{start}:{stop}:{step}]"
+        return text, lambda a: a[(*lead, slice(start, stop, step))]
+    if form == "unfold":
+        width = m.integer(1, min(size, 2))
+        step = m.integer(1, 2)
+        return f".unfold({d}, {width}, {step})", lambda a: _windows(a, d, width, step)
+    if form == "diagonal" and rank >= 2:
+        shift = m.integer(-1, 1)
+        return f".diagonal({shift}, {d}, {(d + 1) % rank})", lambda a: _diagonal(
+            a, shift, d, (d + 1) % rank
+        )
+    if form == "strided" and not own.is_view and own.values.size >= 4:
+        sizes, strides, offset = m.pick(
+            (((2, 2), (1, 2), 0), ((2,), (2,), 1), ((2, 2), (1, 1), 1), ((3,), (0,), 1))
+        )
+        return f".as_strided({sizes}, {strides}, {offset})", lambda a: _strided(
+            a, sizes, strides, offset
+        )
+    return None
+
+
+def _expanded(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    strides = np.broadcast_to(a, shape).strides  # itself it is read-only
+    return np.lib.stride_tricks.as_strided(a, shape, strides)
+
+
+def _diagonal(a: np.ndarray, offset: int, one: int, two: int) -> np.ndarray:
+    a = np.moveaxis(a, (one, two), (-2, -1))
+    a = a[..., :, offset:] if offset > 0 else a[..., -offset:, :]
+    size = max(min(a.shape[-2:]), 0)
+    strides = (*a.strides[:-2], a.strides[-2] + a.strides[-1])
+    return np.lib.stride_tricks.as_strided(a, (*a.shape[:-2], size), strides)
+
+
+def _windows(a: np.ndarray, d: int, size: int, step: int) -> np.ndarray:
+    shape, strides = list(a.shape), list(a.strides)
+    shape[d] = (a.shape[d] - size) // step + 1
+    strides[d] *= step
+    return np.lib.stride_tricks.as_strided(a, (*shape, size), (*strides, a.strides[d]))
+
+
+def _strided(a: np.ndarray, sizes: Any, strides: Any, offset: int) -> np.ndarray:
+    flat = a.reshape(-1)[offset:]
+    return np.lib.stride_tricks.as_strided(flat, sizes, [s * a.itemsize for s in strides])
+
+
+@kind(3)
+def detach(m: Maker) -> None:
+    x = m.tensor()
+    if x is None:
+        return
+    form, name = m.pick((".detach()", ".data")), m.name()
+
+    def act(r: Any) -> None:
+        r.tensors[name] = r.detached(r[x])
+
+    m.emit(f"{name} = {x}{form}", act)
+
