@@ -18,6 +18,7 @@ written to memory that outlives the call.
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Sequence
 from sys import getrefcount
 from typing import Any
@@ -32,6 +33,7 @@ from braze.ir.ops.creation import constant as constant_op
 from braze.ir.types import TensorType, tensor_type
 from braze.sharing import is_exposed, snapshot
 from braze.sites import Site, current_scope, location_of, user_site, with_place
+from braze.undoing import Replacement, take_back
 
 MOST_STATES = (
     500_000  # of the trie, a few hundred bytes each; past that it is forgotten and grows anew
@@ -130,9 +132,10 @@ class Pending:
         inputs: the handles that are inputs, in order.
         constants: handles of the constants captured so far.
         error: why running it failed, if it did.
+        replaced: the tensors whose values were replaced in place.
     """
 
-    __slots__ = ("constants", "error", "handles", "inputs", "tracer")
+    __slots__ = ("constants", "error", "handles", "inputs", "replaced", "tracer")
 
     def __init__(self, tracer: Tracer) -> None:
         self.tracer = tracer
@@ -140,6 +143,7 @@ class Pending:
         self.inputs: list[Handle] = []
         self.constants: dict[tuple[Any, ...], Handle] = {}
         self.error: BaseException | None = None
+        self.replaced: list[Replacement] = []
 
     @property
     def state(self) -> State:
@@ -461,20 +465,49 @@ def _take_back(live: list[Handle]) -> None:
 
 
 def _salvage(pending: Pending, live: list[Handle], state: State) -> None:
-    """After a failure: compute what was captured before anything that can fail."""
+    """After a failure: undo what the failing operation and those after it have replaced, and
+    compute what was captured before."""
     steps = _steps(state)
-    checks = (i for i, s in enumerate(steps) if s.call is not None and s.call.op.effect)
-    first = next(checks, 0)
-    known = sum(map(_width, steps[:first]))
-    safe = [handle for handle in live if handle.slot < known]
-    if not safe:
-        return
-    plan = _make_plan(pending, steps[first - 1], safe, "interpret")
-    count = sum(step.call is None for step in steps[:first])
-    inputs: list[Any] = [handle.storage for handle in pending.inputs[:count]]
-    outputs = _outputs(plan, safe)
-    plan.entry.run(inputs, outputs)
-    _hand_out(safe, outputs)
+    count = _first_failure(pending, steps)
+    known = sum(map(_width, steps[:count]))
+    restored = take_back(pending, known)
+    safe = {handle.slot: handle for handle in (*live, *restored) if handle.slot < known}
+    if safe:
+        values = list(safe.values())
+        plan = _make_plan(pending, steps[count - 1], values, "interpret")
+        outputs = _outputs(plan, values)
+        plan.entry.run(_inputs_of(pending, steps[:count]), outputs)
+        _hand_out(values, outputs)
+
+
+def _first_failure(pending: Pending, steps: list[State]) -> int:
+    """Which step is the first one that fails; how many there are if none does."""
+    ends = [i for i, s in enumerate(steps) if s.call is not None and s.call.op.may_fail]
+    slots, slot = [], 0
+    for step in steps:
+        if step.call is not None and step.call.op.is_host:
+            slots.append(slot)  # computed only if somebody wants the result
+        slot += _width(step)
+
+    def passes(count: int) -> bool:
+        width = sum(map(_width, steps[:count]))
+        wanted = [pending.handles[slot] for slot in slots if slot < width]
+        plan = _make_plan(pending, steps[count - 1], wanted, "interpret")
+        outputs = [engine.Storage(size) for size in plan.sizes]
+        try:
+            plan.entry.run(_inputs_of(pending, steps[:count]), outputs)
+        except Exception:
+            return False
+        return True
+
+    # What passes up to one step and fails with it, fails with all later ones.
+    first = bisect_left(ends, True, key=lambda end: not passes(end + 1))
+    return ends[first] if first < len(ends) else len(steps)
+
+
+def _inputs_of(pending: Pending, steps: list[State]) -> list[Any]:
+    count = sum(step.call is None for step in steps)
+    return [handle.storage for handle in pending.inputs[:count]]
 
 
 def _location(handles: list[Handle], number: int) -> Location:

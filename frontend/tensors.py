@@ -30,6 +30,7 @@ from braze.ir.types import TensorType, tensor_type
 from braze.removable import HookTable, RemovableHandle
 from braze.sharing import is_exposed
 from braze.sizes import Size
+from braze.undoing import note_replacement
 
 
 class Tensor:
@@ -122,7 +123,12 @@ class Tensor:
             if hasattr(base, "_origin"):
                 base = self._base = base._origin
             handle = base._current()
-            if handle is not self._seen or (handle.flags & EXPOSED and self._view is not None):
+            own = self._handle
+            if (
+                handle is not self._seen
+                or (handle.flags & EXPOSED and self._view is not None)
+                or (own.storage is None and own.pending.error is not None)  # type: ignore[union-attr]
+            ):
                 if self._view is None:
                     self._handle = handle
                 else:
@@ -175,6 +181,7 @@ class Tensor:
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
                 new = _forgotten(self, new)
             handle, old = new._handle, self._handle
+            note_replacement(self, old, handle)
             _take_memory(old, handle)
             self._handle = handle
             self._writes = getattr(self, "_writes", 0) + 1
@@ -183,6 +190,9 @@ class Tensor:
                 self._node.hooks.move_retained(self, new._node, new._index)
             self._node, self._index = new._node, new._index
             self._requires_grad = True
+        if base is None and handle.flags & EXPOSED and handle.storage is None:
+            if not tracer().whole and is_exposed(old):
+                tracer().flush()  # others see the memory: the result must be there now
         return self
 
     def _numpy(self) -> np.ndarray:
@@ -571,8 +581,6 @@ def _take_memory(old: Handle, new: Handle) -> None:
         np.copyto(target.array(dtype, shape), source)
         new.storage = target
     replace_in_place(old, new)
-    if new.flags & EXPOSED and new.storage is None and not tracer().whole and is_exposed(old):
-        tracer().flush()
 
 
 def from_array(array: np.ndarray, flags: int = 0) -> Tensor:

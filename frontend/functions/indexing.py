@@ -22,6 +22,7 @@ from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
 from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply, from_array, view_of
+from braze.views import check_writable
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
 _SELECT = op_named("select")
@@ -297,6 +298,7 @@ def setitem(input: Tensor, key: Any, value: Any) -> None:
         mask = reshape(key, (*key._handle.type.shape, *(1,) * (input.ndim - key.ndim)))
         input._replace(where(mask, fill, input))
         return
+    check_writable(input, whole=False)
     target, advanced = _split(input, key)
     if not advanced:
         target._replace(clone(_broadcast(as_value(value, input), target._handle.type.shape)))

@@ -29,6 +29,7 @@ from braze.ir.dtypes import DType, bool_, i32, i64
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply, from_array
+from braze.views import check_writable
 
 _SCATTER, _ADD = op_named("scatter"), op_named("scatter_add")
 _COMBINE = op_named("scatter_reduce")
@@ -440,6 +441,7 @@ def argwhere(input: Tensor) -> Tensor:
 
 def _inplace(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        check_writable(self)
         result = function(self, *args, **kwargs)
         if result._handle.type.shape != self._handle.type.shape:
             raise RuntimeError(

@@ -360,16 +360,16 @@ def sync(m: Maker) -> None:
 @kind(FAIL)
 def fail(m: Maker) -> None:
     """What must raise and change nothing."""
-    x = m.tensor(lambda t: ranked(t) and t.dtype != "bool")
+    x = m.tensor(lambda t: max(t.shape, default=1) > 1 and numeric(t))
     if x is None:
         return
     texts = {
-        f"{x}.index_select(0, braze.tensor([0, 9])); braze.sync()": "IndexError",
-        f"{x}[braze.tensor([-9])] = 1; braze.sync()": "IndexError",
-        f"{x}[9]": "IndexError",
-        f"{x}.add_(braze.zeros(7, 7))": "RuntimeError",
-        f"{x} + braze.zeros(7, 7)": "RuntimeError",
-        f"{x}.index_add_(0, braze.tensor([9]), {x}[:1].detach().clone()); braze.sync()": (
+        f"{x}.index_select(0, braze.tensor([0, 99])); braze.sync()": "IndexError",
+        f"{x}[braze.tensor([-99])] = 1; braze.sync()": "IndexError",
+        f"{x}[99]": "IndexError",
+        f"{x}.add_(braze.zeros(7, 11))": "RuntimeError",
+        f"{x} + braze.zeros(7, 11)": "RuntimeError",
+        f"{x}.index_add_(0, braze.tensor([99]), {x}[:1].detach().clone()); braze.sync()": (
             "IndexError"
         ),
     }

@@ -26,6 +26,7 @@ def cast(value: Value, dtype: str) -> Value:
     bound = 1.0 if dtype == "bool" else value.bound
     ids, past, needs = value.ids, value.past, value.requires_grad and is_floating
     result = Value(values, ids, past, needs, bound, grain, value.weak)
+    result.kept = value.kept
     result.memory = value.memory if values.dtype == value.values.dtype else None
     return result
 
