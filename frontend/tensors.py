@@ -581,6 +581,10 @@ def _take_memory(old: Handle, new: Handle) -> None:
         np.copyto(target.array(dtype, shape), source)
         new.storage = target
     replace_in_place(old, new)
+    home, pending = new.home, new.pending
+    if home is not None and pending is not None and home.pending is not pending:
+        # Also where its elements are not read: what overwrites an input waits for the checks.
+        pending.register(home)
 
 
 def from_array(array: np.ndarray, flags: int = 0) -> Tensor:
