@@ -82,6 +82,11 @@ def make(genes: Genes) -> Program:
     return Program(maker.steps, maker.data)
 
 
+def settings() -> Any:
+    """The library's settings for many small programs: one thread, and nothing kept on disk."""
+    return braze.config.using(cache_dir="", num_threads=1, recompile_limit=0)
+
+
 # Running ------------------------------------------------------------------------------------------
 
 
