@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 CHUNK = 500  # programs of one process: what it keeps of them is given back with it
-MOST_STEPS = 14
+MOST_STEPS = 18
 
 
 def genes_of(seed: int, number: int) -> list[bytes]:

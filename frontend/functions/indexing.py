@@ -73,10 +73,16 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if not input.ndim and not index.ndim:
         return reshape(gather(reshape(input, (1,)), 0, reshape(index, (1,))), ())
     if index._handle.type.numel == 0:
-        return clone(expand(scalar(0, input.dtype), index._handle.type.shape))
+        return nothing_of(input, index._handle.type.shape)
     if input.ndim:
         check_index("gather", index, input._handle.type.shape[d])
     return apply(call_of(_ALONG, dim=d), input, index)  # type: ignore[no-any-return]
+
+
+def nothing_of(input: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """None of the elements, under a shape that has none; on the tape if the input is."""
+    flat = reshape(input, (input._handle.type.numel,))
+    return clone(reshape(slice_dimension(flat, 0, 0, 0, 1), shape))
 
 
 # Keys ---------------------------------------------------------------------------------------------
@@ -273,7 +279,7 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     if advanced:
         table = _Table(result, advanced)
         if math.prod(table.shape) == 0:
-            return clone(expand(scalar(0, input.dtype), table.shape))
+            return nothing_of(input, table.shape)
         picked: Tensor = apply(call_of(_TAKE, dim=table.dim), table.table, table.index)
         return picked
     if result is input:

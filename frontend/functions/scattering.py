@@ -19,6 +19,7 @@ from braze.functions.indexing import (
     gather,
     getitem,
     indexed,
+    nothing_of,
     wrapped_index,
     written,
 )
@@ -338,7 +339,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
             f"take(): Expected a long tensor for index, but got {index.dtype.public_name}"
         )
     if not index._handle.type.numel:
-        return clone(expand(scalar(0, input.dtype), index._handle.type.shape))
+        return nothing_of(input, index._handle.type.shape)
     flat = reshape(input, (-1,))
     if not flat._handle.type.numel:
         raise IndexError("take(): tried to take from an empty tensor")

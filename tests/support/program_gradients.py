@@ -26,7 +26,7 @@ def differentiable(t: Tensor) -> bool:
     return t.requires_grad and floating(t) and t.values.size > 0
 
 
-@kind(10)
+@kind(22)
 def backward(m: Maker) -> None:
     if m.no_grad or m.finished:
         return
@@ -44,7 +44,7 @@ def backward(m: Maker) -> None:
     m.emit(f"{x}.backward(weights({x}){more})", act, doubtful)
 
 
-@kind(6)
+@kind(12)
 def differentiate(m: Maker) -> None:
     """Gradients as tensors, of which gradients can be taken."""
     if m.no_grad or m.finished:
@@ -60,7 +60,7 @@ def differentiate(m: Maker) -> None:
         return
     create = value.requires_grad and m.chance(70)
     name = m.name()
-    more = ", create_graph=True" if create else ", retain_graph=True"
+    more = ", create_graph=True" if create else ", retain_graph=True, materialize_grads=True"
 
     def act(r: Replay) -> None:
         past = r[x].family.past
@@ -68,11 +68,13 @@ def differentiate(m: Maker) -> None:
         value = r.gradient_of(r[leaf], found, past, create)
         assert value is not None
         r.bind(name, value)
+        for other in r.tensors.values():
+            other.vague_grad |= other.retained is not None  # it depends on what leads to the leaf
 
     m.emit(f"({name},) = braze.autograd.grad({x}, [{leaf}], weights({x}){more})", act)
 
 
-@kind(2)
+@kind(4)
 def backward_recorded(m: Maker) -> None:
     """Gradients in `grad` that have gradients."""
     if m.no_grad or m.finished:
@@ -127,7 +129,7 @@ def with_gradient(t: Tensor) -> bool:
     return t.grad is not None and not t.vague_grad
 
 
-@kind(5)
+@kind(12)
 def use_gradient(m: Maker) -> None:
     """What training loops do with gradients."""
     if m.finished:

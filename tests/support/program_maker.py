@@ -95,7 +95,9 @@ class Maker:
         return options[self.integer(0, len(options) - 1)]
 
     def shape(self) -> tuple[int, ...]:
-        return self.pick([(3,), (2, 3), (3, 2), (2, 2), (4,), (3, 4), (2, 2, 3), (1, 3), (), (3, 3)])
+        return self.pick(
+            [(3,), (2, 3), (3, 2), (2, 2), (4,), (3, 4), (2, 2, 3), (1, 3), (), (3, 3)]
+        )
 
     # State ----------------------------------------------------------------------------------------
 
@@ -142,9 +144,7 @@ class Maker:
             if name is not None:
                 if self.chance(50):
                     return Operand(f"({name} % {size})", lambda r: _modulo(r[name].read(), size))
-                return Operand(
-                    f"{name}.remainder({size})", lambda r: _modulo(r[name].read(), size)
-                )
+                return Operand(f"{name}.remainder({size})", lambda r: _modulo(r[name].read(), size))
         count = math.prod(shape)
         start, step = self.integer(0, size - 1), self.pick((1, 2, 0, 3))
         picks = [(start + step * i + i // size) % size for i in range(count)]
@@ -152,8 +152,9 @@ class Maker:
             picks = [(start + i) % size for i in range(count)]
         return self.constant(np.array(picks, np.int64).reshape(shape), size)
 
-    def partner(self, name: str, into: bool = False) -> Operand:
-        """Something that broadcasts with a tensor (`into`: to its shape), or a number."""
+    def partner(self, name: str, into: bool = False, mixed: bool = False) -> Operand:
+        """Something that broadcasts with a tensor (`into`: to its shape), or a number; `mixed`: a
+        number that may change the dtype."""
         own = self[name]
 
         def fits(t: Tensor) -> bool:
@@ -171,7 +172,7 @@ class Maker:
             found = self.tensor(fits)
             if found is not None:
                 return self.read(found)
-        return self.number(own.dtype)
+        return self.number("float64" if mixed else own.dtype)
 
     def kept(self) -> list[Any]:
         """The memories that gradients may need as they are."""
@@ -223,17 +224,13 @@ class Maker:
     ) -> None:
         """A step that overwrites a tensor, or a part of it."""
         own = self[target].memory
-        if not self.fits(compute) or (
-            own is not own.facts.owner and own.facts in self.kept()
-        ):
+        if not self.fits(compute) or (own is not own.facts.owner and own.facts in self.kept()):
             return
 
         def act(r: Replay) -> None:
             tensor = r[target]
             if part is not None:
-                view = Tensor(
-                    tensor.memory, tensor.family, part(tensor.values), part(tensor.ids)
-                )
+                view = Tensor(tensor.memory, tensor.family, part(tensor.values), part(tensor.ids))
                 view.is_view = True
                 tensor = view
             r.check_write(tensor)

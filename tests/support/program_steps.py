@@ -44,16 +44,19 @@ def ranked(t: Tensor) -> bool:
 # Making -------------------------------------------------------------------------------------------
 
 
-@kind(8)
+@kind(3)
 def create(m: Maker) -> None:
-    shape = m.shape()
-    dtype = m.pick(("float64", "float64", "float64", "float32", "int64", "bool", "int32"))
-    count, number = math.prod(shape), len(m.data)
+    shape, number = m.shape(), len(m.data)
+    dtypes = ("float64", "float64", "float32")
+    if number:
+        dtypes += ("float64", "int64", "bool", "int32")
+    dtype = m.pick(dtypes)
+    count = math.prod(shape)
     raw = np.array([m.integer(0, 8) - 4 for _ in range(min(count, 4))] or [0])
     raw = np.resize(np.concatenate([raw, raw[::-1] + 1]), count).reshape(shape)
     array = (raw / 2 if dtype in FLOATS else raw % 2 if dtype == "bool" else raw).astype(dtype)
     m.data.append(array)
-    needs = dtype in FLOATS and m.chance(60)
+    needs = dtype in FLOATS and m.chance(70)
     name = m.name()
 
     def act(r: Any) -> None:
@@ -82,7 +85,7 @@ def binary(m: Maker) -> None:
     x = m.tensor()
     if x is None:
         return
-    other, own = m.partner(x), m.read(x)
+    other, own = m.partner(x, mixed=m.chance(20)), m.read(x)
     forms: dict[str, Any] = {
         "{} + {}": ops.add,
         "{} * {}": ops.mul,
@@ -117,6 +120,53 @@ def unary(m: Maker) -> None:
     name = m.pick(names)
     if m[x].memory.bound <= ops.UNARY[name].most:
         m.result(f"{x}.{name}()", lambda r: ops.unary(r, name, r[x].read()))
+
+
+@kind(2)
+def quotient(m: Maker) -> None:
+    x = m.tensor(numeric)
+    if x is None:
+        return
+    other = m.partner(x)
+    if other.text in m.replay.tensors and exact(m[other.text]):
+        m.result(
+            f"{x} / ({other.text}.abs() + 1)",
+            lambda r: ops.quotient(r, r[x].read(), other.read(r)),
+        )
+
+
+@kind(2)
+def position(m: Maker) -> None:
+    """Where the largest element is, or whether all hold."""
+    x = m.tensor(lambda t: ranked(t) and exact(t))
+    if x is None:
+        return
+    d = m.integer(0, m[x].ndim - 1)
+    if m[x].dtype == "bool":
+        name, function = m.pick((("all", np.all), ("any", np.any)))
+        m.result(f"{x}.{name}({d})", lambda r: Value(function(r[x].values, axis=d)))
+    else:
+        name, argument = m.pick((("argmax", np.argmax), ("argmin", np.argmin)))
+        m.result(f"{x}.{name}({d})", lambda r: Value(argument(r[x].values, axis=d), bound=9))
+
+
+@kind(2)
+def mask(m: Maker) -> None:
+    """The sum of the elements that a mask picks: how many they are is read in the middle."""
+    x = m.tensor(lambda t: ranked(t) and numeric(t))
+    hits = m.tensor(lambda t: x is not None and t.dtype == "bool" and t.shape == m[x].shape)
+    if x is None or hits is None:
+        return
+
+    def compute(r: Any) -> Value:
+        known = r[hits].values.copy()
+        picked = ops.movement(r, r[x].read(), lambda a: a[known])
+        picked.bound *= known.size  # whatever the mask
+        result = ops.total(r, picked, (0,), False)
+        result.bound = picked.bound
+        return result
+
+    m.result(f"{x}[{hits}].sum()", compute)
 
 
 @kind(2)
@@ -192,16 +242,23 @@ def clone(m: Maker) -> None:
 
 @kind(5)
 def reduction(m: Maker) -> None:
-    name = m.pick(("sum", "mean", "amax", "amin", "cumsum"))
+    name = m.pick(("sum", "sum", "mean", "amax", "amin", "cumsum", "prod", "softmax"))
     ordered = name in ("amax", "amin")
     x = m.tensor(
-        lambda t: ranked(t) and (floating(t) or name != "mean") and (not ordered or exact(t))
+        lambda t: (
+            ranked(t)
+            and (floating(t) or name not in ("mean", "softmax"))
+            and (not ordered or exact(t))
+        )
     )
     if x is None:
         return
     d, keep = m.integer(0, m[x].ndim - 1), m.chance(30)
     if name == "cumsum":
         m.result(f"{x}.cumsum({d})", lambda r: ops.cumsum(r, r[x].read(), d))
+    elif name in ("prod", "softmax"):
+        function = ops.product if name == "prod" else ops.softmax
+        m.result(f"{x}.{name}({d})", lambda r: function(r, r[x].read(), d))
     elif ordered:
         sign = 1 if name == "amax" else -1
         if m[x].dtype != "bool":
@@ -309,11 +366,17 @@ def pick(m: Maker) -> None:
         return
     d = m.integer(0, m[x].ndim - 1)
     size = m[x].shape[d]
-    form = m.pick(("index", "index_select", "gather", "flip", "negative"))
-    if form == "flip":
+    form = m.pick(("index", "index_select", "gather", "flip", "negative", "roll", "two"))
+    if form == "two" and m[x].ndim >= 2:
+        _pick_two(m, x)
+        return
+    if form == "roll":
         m.result(
-            f"{x}.flip({d})", lambda r: ops.movement(r, r[x].read(), lambda a: np.flip(a, d))
+            f"{x}.roll(1, {d})", lambda r: ops.movement(r, r[x].read(), lambda a: np.roll(a, 1, d))
         )
+        return
+    if form == "flip":
+        m.result(f"{x}.flip({d})", lambda r: ops.movement(r, r[x].read(), lambda a: np.flip(a, d)))
     elif form == "gather":
         shape = tuple(n if e != d else m.integer(1, 3) for e, n in enumerate(m[x].shape))
         index = m.index(shape, size)
@@ -336,6 +399,22 @@ def pick(m: Maker) -> None:
             return ops.movement(r, r[x].read(), lambda a: np.take(a, known.values, d), known)
 
         m.result(text, compute)
+
+
+def _pick_two(m: Maker, x: str) -> None:
+    """Two tensors of indices, next to each other or not."""
+    own = m[x]
+    count = m.integer(1, 3)
+    last = own.ndim - 1 if m.chance(50) else 1
+    one, two = m.index((count,), own.shape[0]), m.index((count,), own.shape[last])
+    text = f"{x}[{one.text}, {':, ' * (last - 1)}{two.text}]"
+
+    def compute(r: Any) -> Value:
+        first, second = one.read(r), two.read(r)
+        key = (first.values, *(slice(None),) * (last - 1), second.values)
+        return ops.movement(r, r[x].read(), lambda a: a[key], first, second)
+
+    m.result(text, compute)
 
 
 def _negated(index: Operand) -> Operand:
@@ -361,12 +440,12 @@ def movement_of(m: Maker, own: Tensor) -> tuple[str, Callable[[np.ndarray], np.n
     shape, rank = own.shape, own.ndim
     form = m.pick(
         ("select", "slice", "permute", "t", "view", "unsqueeze", "squeeze", "expand", "unfold")
-        + ("diagonal", "strided", "narrow", "chunk", "same", "detached")
+        + ("diagonal", "strided", "narrow", "chunk", "same", "split", "flatten", "movedim")
     )
     if form == "unsqueeze" or rank == 0:
         d = m.integer(0, rank)
         return f".unsqueeze({d})", lambda a: np.expand_dims(a, d)
-    if form in ("same", "detached"):
+    if form == "same":
         return "[...]", lambda a: a[...]
     d = m.integer(0, rank - 1)
     size, lead = shape[d], (slice(None),) * d
@@ -384,6 +463,12 @@ def movement_of(m: Maker, own: Tensor) -> tuple[str, Callable[[np.ndarray], np.n
         except ValueError:
             return None
         return f".view{new}", lambda a: np.reshape(a, new, copy=False)
+    if form == "movedim":
+        return f".movedim(0, {d})", lambda a: np.moveaxis(a, 0, d)
+    if form == "flatten":
+        if not own.values.flags.c_contiguous:
+            return None
+        return ".flatten()", lambda a: a.reshape(-1)
     if form == "squeeze":
         axes = tuple(e for e, n in enumerate(shape) if n == 1)
         return ".squeeze()", lambda a: np.squeeze(a, axes)
@@ -406,6 +491,9 @@ def movement_of(m: Maker, own: Tensor) -> tuple[str, Callable[[np.ndarray], np.n
             return f".chunk(2, {d})[0]", lambda a: a[(*lead, slice(half))]
         text = "[" + ":, " * d + f"{start}:{stop}:{step}]"
         return text, lambda a: a[(*lead, slice(start, stop, step))]
+    if form == "split":
+        piece = (size - 1) // 2
+        return f".split(2, {d})[{piece}]", lambda a: a[(*lead, slice(2 * piece, None))]
     if form == "unfold":
         width = m.integer(1, min(size, 2))
         step = m.integer(1, 2)
@@ -461,4 +549,3 @@ def detach(m: Maker) -> None:
         r.tensors[name] = r.detached(r[x])
 
     m.emit(f"{name} = {x}{form}", act)
-

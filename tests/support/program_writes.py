@@ -13,7 +13,10 @@ from replay import Refused, Replay, Tensor, Value
 
 
 import os
-FAIL=int(os.environ.get("FAIL","4"))
+
+FAIL = int(os.environ.get("FAIL", "4"))
+
+
 def own_value(t: Tensor) -> Value:
     """The tensor that is overwritten as an operand; if it is on the tape, its gradient keeps a
     copy."""
@@ -43,9 +46,7 @@ def update(m: Maker) -> None:
     form = m.pick(list(forms))
     if m[x].dtype == "bool":
         form = "{}.mul_({})"
-    m.write(
-        form.format(x, other.text), x, lambda r: forms[form](r, own_value(r[x]), other.read(r))
-    )
+    m.write(form.format(x, other.text), x, lambda r: forms[form](r, own_value(r[x]), other.read(r)))
 
 
 @kind(4)
@@ -153,7 +154,7 @@ def assign_by_index(m: Maker) -> None:
     own = m[x]
     form = m.pick(("set", "put", "accumulate", "index_add_", "index_copy_", "scatter_"))
     d = 0 if form in ("put", "accumulate") else m.integer(0, own.ndim - 1)
-    size = own.shape[d]
+    size, rank = own.shape[d], own.ndim
     count = m.integer(1, min(size, 3))
     distinct = form in ("index_copy_", "scatter_", "set", "put")
     if form in ("accumulate", "index_add_") and own.dtype == "bool":
@@ -187,8 +188,7 @@ def assign_by_index(m: Maker) -> None:
         known = index.read(r)
         place: Any = key(known.values)
         if form == "scatter_":
-            first = tuple(0 if e != d else known.values for e in range(own.ndim))
-            place = first
+            place = tuple(0 if e != d else known.values for e in range(rank))
         return ops.put(r, own_value(r[x]), place, value.read(r), accumulate, known)
 
     m.write(text, x, compute)
@@ -241,35 +241,36 @@ def redirect(m: Maker) -> None:
     x = m.tensor(lambda t: not (t.family.leaf and t.requires_grad) and t.retained is None)
     if x is None:
         return
-    form = m.pick(("t_", "unsqueeze_", "set_", "data"))
+    form = m.pick(("t_", "unsqueeze_", "set_"))
     rank = m[x].ndim
     if form == "t_" and rank == 2 and not m.no_grad:
         _look(m, f"{x}.t_()", x, lambda a: a.swapaxes(0, 1))
     elif form == "unsqueeze_" and rank < 4 and not m.no_grad:
         d = m.integer(0, rank)
         _look(m, f"{x}.unsqueeze_({d})", x, lambda a: np.expand_dims(a, d))
-    elif form in ("set_", "data"):
+    elif form == "set_":
         y = m.tensor(lambda t: t.dtype == m[x].dtype and not t.requires_grad)
         if y is None or m[x].requires_grad or m[y].requires_grad or y == x:
             return
 
         def act(r: Replay) -> None:
-            r.tensors[x] = _looking(r[y], lambda a: a)
+            _look_at(r[x], r[y], lambda a: a)
 
-        m.emit(f"{x}.set_({y})" if form == "set_" else f"{x} = {y}[...]", act)
+        m.emit(f"{x}.set_({y})", act)
 
 
 def _look(m: Maker, text: str, x: str, movement: Any) -> None:
     def act(r: Replay) -> None:
-        r.tensors[x] = _looking(r[x], movement)
+        _look_at(r[x], r[x], movement)
 
     m.emit(text, act)
 
 
-def _looking(of: Tensor, movement: Any) -> Tensor:
-    view = Tensor(of.memory, of.family, movement(of.values), movement(of.ids))
-    view.is_view = True
-    return view
+def _look_at(tensor: Tensor, of: Tensor, movement: Any) -> None:
+    """Also under other names, since it stays the same object."""
+    tensor.memory, tensor.family = of.memory, of.family
+    tensor.values, tensor.ids = movement(of.values), movement(of.ids)
+    tensor.is_view = True
 
 
 # NumPy --------------------------------------------------------------------------------------------
@@ -326,9 +327,7 @@ def from_numpy(m: Maker) -> None:
         return
     array, name = m.pick(names), m.name()
 
-    m.emit(
-        f"{name} = braze.from_numpy({array})", lambda r: r.from_array(name, r.arrays[array])
-    )
+    m.emit(f"{name} = braze.from_numpy({array})", lambda r: r.from_array(name, r.arrays[array]))
 
 
 # Looking, failing, forgetting ---------------------------------------------------------------------

@@ -190,6 +190,7 @@ class Replay:
         data: what the creating steps start from, by number.
         grad_enabled: as inside and outside `no_grad`.
         seen: what the program has printed: values it read in the middle.
+        single: whether anything was computed in float32.
     """
 
     def __init__(self, data: list[np.ndarray]) -> None:
@@ -200,6 +201,7 @@ class Replay:
         self.saved: list[Saved] = []
         self.grad_enabled = True
         self.seen: list[Any] = []
+        self.single = False
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -211,6 +213,7 @@ class Replay:
         if not self.grad_enabled:
             value = Value(value.values, bound=value.bound, grain=value.grain)
         values = np.array(value.values, order="C")
+        self.single |= values.dtype == np.float32
         start = values.__array_interface__["data"][0]
         memory = Memory(Facts(value.bound, value.grain), start, values.size)
         memory.facts.owner = memory
@@ -307,6 +310,7 @@ class Replay:
         """
         operands = list(operands)
         values = np.asarray(values)
+        self.single |= values.dtype == np.float32
         if not (
             self.grad_enabled
             and values.dtype.kind == "f"

@@ -202,12 +202,10 @@ UNARY: dict[str, Unary] = {
         np.square, lambda t, x: t.mul(constants(2.0), x), lambda b: b * b, 1, "operand"
     ),
     "sin": Unary(np.sin, lambda t, x: by_name(t, "cos", x), lambda b: 1.0),
-    "cos": Unary(
-        np.cos, lambda t, x: t.mul(constants(-1.0), by_name(t, "sin", x)), lambda b: 1.0
-    ),
+    "cos": Unary(np.cos, lambda t, x: t.mul(constants(-1.0), by_name(t, "sin", x)), lambda b: 1.0),
     "exp": Unary(np.exp, lambda t, x: by_name(t, "exp", x), math.exp, None, "both", 3.0),
-    "tanh": Unary(np.tanh, _slope_of_tanh, lambda b: 1.0, None, "both"),
-    "sigmoid": Unary(_sigmoid, _slope_of_sigmoid, lambda b: 1.0, None, "both"),
+    "tanh": Unary(np.tanh, _slope_of_tanh, lambda b: 1.0, None, "both", 3.0),
+    "sigmoid": Unary(_sigmoid, _slope_of_sigmoid, lambda b: 1.0, None, "both", 4.0),
 }
 
 
@@ -328,6 +326,66 @@ def matmul(r: Replay, a: Value, b: Value) -> Value:
     grain = _sum_grain(a.grain, b.grain)
     values = np.asarray(np.matmul(a.values, b.values))
     return r.result(values, numbers, [a, b], keeps, bound, grain)
+
+
+def product(r: Replay, a: Value, axis: int) -> Value:
+    """Products over one dimension."""
+    rows = [moved(a, lambda x, i=i: np.take(x, i, axis)) for i in range(a.values.shape[axis])]
+    dtype = a.values.dtype.name if a.values.dtype.kind == "f" else "int64"
+
+    def numbers() -> Numbers:
+        found = rows[0].numbers
+        for row in rows[1:]:
+            found = r.tape.mul(found, row.numbers)
+        return found
+
+    values = np.asarray(np.prod(a.values, axis=axis, dtype=dtype))
+    count = len(rows)
+    grain = min(INEXACT, a.grain * count)
+    result = r.result(values, numbers, [a], [a], max(1.0, a.bound) ** count, grain)
+    result.kept = True
+    return result
+
+
+def softmax(r: Replay, a: Value, axis: int) -> Value:
+    """exp(x) over its sum along a dimension."""
+    powers = np.exp(a.values - a.values.max(axis=axis, keepdims=True))
+
+    def numbers() -> Numbers:
+        t, x = r.tape, a.numbers
+        top = constants(-x.values.max(axis=axis, keepdims=True))
+        up = by_name(t, "exp", t.add(x, top))
+        return t.mul(up, inverse(t, t.sum(up, (axis,), keepdims=True)))
+
+    values = powers / powers.sum(axis=axis, keepdims=True)
+    result = r.result(values.astype(a.values.dtype), numbers, [a], [a], 1.0, INEXACT)
+    result.kept = True
+    return result
+
+
+def inverse(t: Tape, x: Numbers) -> Numbers:
+    """1 / x as a step of the tape."""
+
+    def slope(y: Numbers) -> Numbers:
+        one = inverse(t, y)
+        return t.mul(constants(-1.0), t.mul(one, one))
+
+    return t.function(x, lambda v: 1 / v, slope)
+
+
+def quotient(r: Replay, a: Value, b: Value) -> Value:
+    """a / (|b| + 1)."""
+    a, b = together(a, b)
+    if a.values.dtype.kind != "f":
+        a, b = cast(a, "float32"), cast(b, "float32")
+    below = np.abs(b.values) + 1
+
+    def numbers() -> Numbers:
+        size = r.tape.add(by_name(r.tape, "abs", b.numbers), constants(1.0))
+        return r.tape.mul(a.numbers, inverse(r.tape, size))
+
+    values = np.asarray(a.values / below)
+    return r.result(values, numbers, [a, b], [a, b], a.bound, INEXACT)
 
 
 # Joining and picking ------------------------------------------------------------------------------

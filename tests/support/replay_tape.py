@@ -106,8 +106,8 @@ class Tape:
         kept = tuple(1 if d in axes else n for d, n in enumerate(x.values.shape))
         places = np.arange(int(np.prod(kept))).reshape(kept)
         owner = np.broadcast_to(places, x.values.shape)
-        shape = kept if keepdims else tuple(
-            n for d, n in enumerate(x.values.shape) if d not in axes
+        shape = (
+            kept if keepdims else tuple(n for d, n in enumerate(x.values.shape) if d not in axes)
         )
         return self.total(x, owner, places.size).moved(lambda a: a.reshape(shape))
 
