@@ -124,7 +124,7 @@ def check_writable(tensor: Tensor, whole: bool = True) -> None:
             raise RuntimeError(
                 f"{what} Variable that requires grad is being used in an in-place operation."
             )
-    if whole and tensor._base is not None and _repeats(tensor):
+    if whole and tensor._base is not None and shows_places_twice(tensor):
         raise RuntimeError(_REPEATS)
 
 
@@ -145,7 +145,7 @@ def write_through(view: Tensor, new: Tensor, tracked: bool) -> Tensor:
         raise RuntimeError(
             "a view of a leaf Variable that requires grad is being used in an in-place operation."
         )
-    if base._base is not None and _repeats(base):
+    if base._base is not None and shows_places_twice(base):
         return _write_to_root(view, base, new, tracked)
     rule = _RULES.get(call.op.name)
     value = None if rule is None else rule(base, new, call.attributes)
@@ -159,14 +159,14 @@ def write_through(view: Tensor, new: Tensor, tracked: bool) -> Tensor:
     return base
 
 
-def _repeats(tensor: Tensor) -> bool:
+def shows_places_twice(tensor: Tensor) -> bool:
     """Does a tensor show an element twice?"""
     return shows_twice(tensor._handle.type.shape, layout_of(tensor).strides)
 
 
 def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool) -> Tensor:
     """Write through a view of something that shows elements twice, which the view may not do."""
-    if _repeats(view):
+    if shows_places_twice(view):
         raise RuntimeError(_REPEATS)
     root = root_of(view)
     root._replace(put_strided(root, layout_of(view), new), tracked and not is_detached(view))

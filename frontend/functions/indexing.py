@@ -9,6 +9,7 @@ mask, whose number of hits is a shape, has to be read here.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
 from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply, from_array, view_of
-from braze.views import check_writable
+from braze.views import check_writable, shows_places_twice
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
 _SELECT = op_named("select")
@@ -305,11 +306,24 @@ def setitem(input: Tensor, key: Any, value: Any) -> None:
         input._replace(where(mask, fill, input))
         return
     check_writable(input, whole=False)
+    if input._base is not None and shows_places_twice(input):
+        # A part of it may still show each place once.
+        basic = [item for item in _normalise_key(key, input.ndim) if not isinstance(item, bool)]
+        check_writable(_split(input, tuple(_whole_dimensions(basic)))[0])
     target, advanced = _split(input, key)
     if not advanced:
         target._replace(clone(_broadcast(as_value(value, input), target._handle.type.shape)))
         return
     target._replace(written(target, advanced, value))
+
+
+def _whole_dimensions(items: list[Any]) -> Iterator[Any]:
+    """A key with slices of whole dimensions in place of its index tensors."""
+    for item in items:
+        if not isinstance(item, Tensor):
+            yield item
+        else:
+            yield from [slice(None)] * (item.ndim if item.dtype is bool_ else 1)
 
 
 def written(view: Tensor, advanced: Advanced, value: Any, accumulate: bool = False) -> Tensor:

@@ -7,6 +7,7 @@ Floating-point sums may be associated in any order; NumPy's pairwise order is on
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ import numpy as np
 from braze.ir.dtypes import bool_, i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import Op, Rule, declare
+from braze.ir.ops.movement import inverse_permutation
 from braze.ir.ops.rules import check_dimensions, reduced_shape
+from braze.ir.ops.scan import before
 from braze.ir.types import TensorType, tensor_type
 
 
@@ -29,19 +32,21 @@ def _sum_gradient(b: Any, g: Any, x_type: TensorType, dims: tuple[int, ...]) -> 
 
 
 def _prod_gradient(b: Any, g: Any, x: Any, dims: tuple[int, ...]) -> Any:
-    """g * (product of the others), right where some factors are zero.
+    """g * (product of the others): of those before an element and of those behind it.
 
-    With no zero the others' product is out / x; with one zero it is nonzero only there; with two or
-    more it is zero everywhere. `safe` is x with its zeros replaced by 1, so its product is that of
-    the nonzeros.
+    Nothing is divided, so zeros need no care, and the rule can be derived again.
     """
-    zero = b.eq(x, 0.0)
-    safe = b.where(zero, 1.0, x)
-    zeros = b.sum(b.cast(zero, dtype=x.type.dtype), dims=dims, keepdim=True)
-    others = b.prod(safe, dims=dims, keepdim=True)
-    no_zero = b.mul(b.div(others, safe), b.cast(b.eq(zeros, 0.0), dtype=x.type.dtype))
-    one_zero = b.where(zero, b.mul(others, b.cast(b.eq(zeros, 1.0), dtype=x.type.dtype)), no_zero)
-    return b.mul(_spread(b, g, x.type, dims), one_zero)
+    upstream, shape = _spread(b, g, x.type, dims), x.type.shape
+    if x.type.numel == 0 or not dims:
+        return b.expand(upstream, shape=shape)
+    order = (*(d for d in range(len(shape)) if d not in dims), *dims)
+    kept = tuple(shape[d] for d in order[: -len(dims)])
+    rows = b.reshape(b.permute(x, dims=order), shape=(*kept, math.prod(shape[d] for d in dims)))
+    last = len(kept)
+    ahead = before(b, b.cumprod(rows, dim=last, reverse=False), last, False, 1.0)
+    behind = before(b, b.cumprod(rows, dim=last, reverse=True), last, True, 1.0)
+    others = b.reshape(b.mul(ahead, behind), shape=tuple(shape[d] for d in order))
+    return b.mul(upstream, b.permute(others, dims=inverse_permutation(order)))
 
 
 def _extremum_gradient(b: Any, g: Any, x: Any, out: Any, dims: tuple[int, ...]) -> Any:
