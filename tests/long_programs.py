@@ -4,8 +4,8 @@
     python tests/long_programs.py --first 4711 --count 1      # one program again
 
 Programs are numbered, and a number and `--seed` always give the same program, so that a run can be
-stopped and gone on with later (`--first`). A program that fails is shrunk and printed as Python that
-can be run by itself. The exit status is 1 if one did.
+stopped and gone on with later (`--first`). A program that fails is shrunk and printed as Python
+that can be run by itself. The exit status is 1 if one did.
 """
 
 from __future__ import annotations

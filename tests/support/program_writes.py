@@ -1,5 +1,5 @@
-"""The kinds of steps of random programs that write in place, share memory with NumPy, read values in
-the middle, fail, and forget tensors."""
+"""The kinds of steps of random programs that write in place, share memory with NumPy, read values
+in the middle, fail, and forget tensors."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from typing import Any
 import numpy as np
 import replay_ops as ops
 from program_maker import Maker, Operand
-from program_steps import exact, floating, kind, movement_of, numeric, ranked
+from program_steps import exact, floating, kind, numeric, ranked
+from program_views import movement_of
 from replay import Refused, Replay, Tensor, Value
-
-
-import os
-
-FAIL = int(os.environ.get("FAIL", "4"))
 
 
 def own_value(t: Tensor) -> Value:
@@ -356,7 +352,7 @@ def sync(m: Maker) -> None:
     m.emit("braze.sync()", lambda r: None)
 
 
-@kind(FAIL)
+@kind(4)
 def fail(m: Maker) -> None:
     """What must raise and change nothing."""
     x = m.tensor(lambda t: max(t.shape, default=1) > 1 and numeric(t))

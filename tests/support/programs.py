@@ -54,26 +54,23 @@ class Program:
 
     def source(self) -> str:
         """The program as Python that can be run by itself."""
-        lines = ["import builtins", "import numpy as np", "import braze", "seen = []"]
+        lines = ["import numpy as np", "import braze", "seen, data = [], {}"]
         lines += program_gradients.WEIGHTS.splitlines()
         for number, array in enumerate(self.data):
-            text = f"np.array({array.tolist()}, np.{array.dtype.name})"
-            lines.append(f"{'data = {}' if not number else ''}".strip())
+            text = f"np.array({array.tolist()}, dtype={array.dtype.name!r})"
             lines.append(f"data[{number}] = {text}")
         r = Replay(self.data)
         for step in self.steps:
             raised = step.replay(r)
-            text = step.source
+            block = [step.source]
             if step.no_grad:
-                text = f"with braze.no_grad(): {text}"
+                block = ["with braze.no_grad():", f"    {step.source}"]
             if raised or step.doubtful:
-                name = raised or "RuntimeError"
                 why = "must" if raised else "may"
-                lines += ["try:", f"    {text}", f"except {name}: pass  # it {why} raise this"]
-            else:
-                lines.append(text)
-        names = [name for name in r.tensors]
-        lines += [f"print({name!r}, {name}, {name}.grad)" for name in names]
+                block = ["try:", *(f"    {line}" for line in block)]
+                block += [f"except {raised or 'RuntimeError'}:  # it {why} be raised", "    pass"]
+            lines += block
+        lines += [f"print({name!r}, {name}, {name}.grad)" for name in r.tensors]
         return "\n".join(line for line in lines if line)
 
 

@@ -37,7 +37,7 @@ def constants(values: Any, shape: tuple[int, ...] | None = None) -> Numbers:
 
 
 class Step(NamedTuple):
-    """One step: `out` are the ids it made; `pull` gives what flows to `inputs` from what arrives."""
+    """One step: `out` are the ids it made; `pull` gives what flows to `inputs` from what comes."""
 
     out: np.ndarray
     inputs: np.ndarray
