@@ -130,9 +130,10 @@ class Pending:
         inputs: the handles that are inputs, in order.
         constants: handles of the constants captured so far.
         error: why running it failed, if it did.
+        replaced: the tensors whose values were replaced in place; see `braze.undoing`.
     """
 
-    __slots__ = ("constants", "error", "handles", "inputs", "tracer")
+    __slots__ = ("constants", "error", "handles", "inputs", "replaced", "tracer")
 
     def __init__(self, tracer: Tracer) -> None:
         self.tracer = tracer
@@ -140,6 +141,7 @@ class Pending:
         self.inputs: list[Handle] = []
         self.constants: dict[tuple[Any, ...], Handle] = {}
         self.error: BaseException | None = None
+        self.replaced: list[Any] = []
 
     @property
     def state(self) -> State:
@@ -414,31 +416,33 @@ def _run(pending: Pending) -> None:
     try:
         plan = state.plans.get(tuple(key))
         if plan is None:
-            plan = state.plans[tuple(key)] = _make_plan(pending, state, live, tier)
-        outputs = _outputs(plan, live)
+            plan = state.plans[tuple(key)] = make_plan(pending, state, live, tier)
+        outputs = memory_for(plan, live)
         inputs: list[Any] = [handle.storage for handle in pending.inputs]
         kept = plan.kept
         plan.entry.run(inputs, outputs, lambda node: _location(handles, kept[node]))
     except BaseException as error:
         if not getattr(error, "graph_finished", False):
+            from braze.undoing import give_back_memory, salvage
+
             pending.error = error
             try:
                 if isinstance(error, Exception):
-                    _salvage(pending, live, state)
+                    salvage(pending, live, state)
             except Exception as other:
                 error.add_note(f"Nor could what was captured before it be computed: {other}")
             finally:
-                _take_back(live)
+                give_back_memory(live)
             raise
-        _hand_out(live, outputs)  # the results are there, so what was overwritten stays readable
+        hand_out(live, outputs)  # the results are there, so what was overwritten stays readable
         raise
     finally:
         pending.handles = []
         pending.inputs = []
-    _hand_out(live, outputs)
+    hand_out(live, outputs)
 
 
-def _outputs(plan: Plan, live: list[Handle]) -> list[Any]:
+def memory_for(plan: Plan, live: list[Handle]) -> list[Any]:
     """The memory that a plan's results go to: fresh, or that of what they overwrite."""
     return [
         engine.Storage(size) if handle.home is None else handle.home.storage
@@ -446,35 +450,10 @@ def _outputs(plan: Plan, live: list[Handle]) -> list[Any]:
     ]
 
 
-def _hand_out(live: list[Handle], outputs: Sequence[Any]) -> None:
+def hand_out(live: list[Handle], outputs: Sequence[Any]) -> None:
     for handle, storage in zip(live, outputs, strict=True):
         handle.storage = storage
         handle.home = None
-
-
-def _take_back(live: list[Handle]) -> None:
-    """After a failure: what should have been overwritten in place keeps its value."""
-    for handle in live:
-        if handle.storage is None and handle.home is not None:
-            handle.storage = handle.home.storage
-            handle.home = None
-
-
-def _salvage(pending: Pending, live: list[Handle], state: State) -> None:
-    """After a failure: compute what was captured before anything that can fail."""
-    steps = _steps(state)
-    checks = (i for i, s in enumerate(steps) if s.call is not None and s.call.op.effect)
-    first = next(checks, 0)
-    known = sum(map(_width, steps[:first]))
-    safe = [handle for handle in live if handle.slot < known]
-    if not safe:
-        return
-    plan = _make_plan(pending, steps[first - 1], safe, "interpret")
-    count = sum(step.call is None for step in steps[:first])
-    inputs: list[Any] = [handle.storage for handle in pending.inputs[:count]]
-    outputs = _outputs(plan, safe)
-    plan.entry.run(inputs, outputs)
-    _hand_out(safe, outputs)
 
 
 def _location(handles: list[Handle], number: int) -> Location:
@@ -484,9 +463,7 @@ def _location(handles: list[Handle], number: int) -> Location:
     return location_of(sites[number])
 
 
-def _make_plan(
-    pending: Pending, state: State, live: list[Handle], tier: engine.Tier | None
-) -> Plan:
+def make_plan(pending: Pending, state: State, live: list[Handle], tier: engine.Tier | None) -> Plan:
     graph, kept = build_graph(state, [h.slot for h in live])
     position = {handle.slot: i for i, handle in enumerate(pending.inputs)}
     for i, handle in enumerate(live):
@@ -497,7 +474,7 @@ def _make_plan(
     return Plan(entry, kept, [handle.type.nbytes for handle in live])
 
 
-def _steps(state: State) -> list[State]:
+def steps_of(state: State) -> list[State]:
     """The steps of a trace in their order."""
     steps: list[State] = []
     at: State | None = state
@@ -508,7 +485,7 @@ def _steps(state: State) -> list[State]:
     return steps
 
 
-def _width(step: State) -> int:
+def slots_taken(step: State) -> int:
     """How many slots a step takes: an operation without results takes one all the same."""
     return len(step.types) or 1
 
@@ -526,7 +503,7 @@ def build_graph(state: State, live: Sequence[int]) -> tuple[Graph, list[int]]:
     graph = Graph("traced")
     values: list[Value] = []
     nodes: list[Node] = []
-    for step in _steps(state):
+    for step in steps_of(state):
         if step.call is None:
             value = Value(step.types[0], name=f"{_PREFIX[step.role]}{len(graph.inputs)}")
             graph.inputs.append(value)

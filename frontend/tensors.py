@@ -30,6 +30,7 @@ from braze.ir.types import TensorType, tensor_type
 from braze.removable import HookTable, RemovableHandle
 from braze.sharing import is_exposed
 from braze.sizes import Size
+from braze.undoing import note_replacement
 
 
 class Tensor:
@@ -122,7 +123,12 @@ class Tensor:
             if hasattr(base, "_origin"):
                 base = self._base = base._origin
             handle = base._current()
-            if handle is not self._seen or (handle.flags & EXPOSED and self._view is not None):
+            own = self._handle
+            if (
+                handle is not self._seen
+                or (handle.flags & EXPOSED and self._view is not None)
+                or (own.storage is None and own.pending.error is not None)  # type: ignore[union-attr]
+            ):
                 if self._view is None:
                     self._handle = handle
                 else:
@@ -166,8 +172,8 @@ class Tensor:
             from braze.views import write_through
 
             base = write_through(self, new, tracked)
-            if base._requires_grad:  # the view's place on the tape is behind the base's
-                self._current()
+            if base._requires_grad and self._view is not None:
+                self._current()  # the view's place on the tape is behind the base's
                 return self
             self._seen = base._current()
             self._handle = self._seen if self._view is None else new._handle
@@ -175,6 +181,7 @@ class Tensor:
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
                 new = _forgotten(self, new)
             handle, old = new._handle, self._handle
+            note_replacement(self, old, handle)
             _take_memory(old, handle)
             self._handle = handle
             self._writes = getattr(self, "_writes", 0) + 1
@@ -183,6 +190,9 @@ class Tensor:
                 self._node.hooks.move_retained(self, new._node, new._index)
             self._node, self._index = new._node, new._index
             self._requires_grad = True
+        if base is None and handle.flags & EXPOSED and handle.storage is None:
+            if not tracer().whole and is_exposed(old):
+                tracer().flush()  # others see the memory: the result must be there now
         return self
 
     def _numpy(self) -> np.ndarray:
@@ -390,7 +400,12 @@ class Tensor:
     def detach(self) -> Tensor:
         """A view of the same elements that is not on the tape."""
         view = wrap(self._current(), None, 0)
-        view._base, view._view, view._seen = self, None, view._handle
+        base = self
+        if hasattr(self, "_origin"):
+            from braze.views import stand_in
+
+            base = stand_in(self)
+        view._base, view._view, view._seen = base, None, view._handle
         return view
 
     def detach_(self) -> Tensor:
@@ -566,8 +581,10 @@ def _take_memory(old: Handle, new: Handle) -> None:
         np.copyto(target.array(dtype, shape), source)
         new.storage = target
     replace_in_place(old, new)
-    if new.flags & EXPOSED and new.storage is None and not tracer().whole and is_exposed(old):
-        tracer().flush()
+    home, pending = new.home, new.pending
+    if home is not None and pending is not None and home.pending is not pending:
+        # Also where its elements are not read: what overwrites an input waits for the checks.
+        pending.register(home)
 
 
 def from_array(array: np.ndarray, flags: int = 0) -> Tensor:

@@ -22,6 +22,10 @@ from braze.tensors import Tensor, apply, view_of
 
 _PUT, _INDEX, _RESHAPE = op_named("index_put"), op_named("strided_index"), op_named("reshape")
 _STRIDED = op_named("as_strided")
+_REPEATS = (
+    "unsupported operation: more than one element of the written-to tensor refers to a single "
+    "memory location. Please clone() the tensor before performing the operation."
+)
 SLOTS = ("_base", "_handle", "_index", "_node", "_requires_grad", "_seen", "_view")
 
 
@@ -99,6 +103,31 @@ def memory_of(tensor: Tensor) -> np.ndarray:
 # Writing ------------------------------------------------------------------------------------------
 
 
+def check_writable(tensor: Tensor, whole: bool = True) -> None:
+    """Raise the errors of writing in place, before anything is captured that could fail later.
+
+    Args:
+        whole: all of it is written to, and not a part.
+
+    Raises:
+        RuntimeError: a leaf that requires a gradient or a view of one (and gradients are being
+            recorded), or a view that shows an element twice.
+    """
+    if tracer().grad_enabled:
+        what, at = "a leaf", tensor
+        while at._node is not None or not at._requires_grad:
+            base = None if at._base is not None and at._view is None else base_of(at)
+            if base is None:
+                break
+            what, at = "a view of a leaf", base
+        else:
+            raise RuntimeError(
+                f"{what} Variable that requires grad is being used in an in-place operation."
+            )
+    if whole and tensor._base is not None and shows_places_twice(tensor):
+        raise RuntimeError(_REPEATS)
+
+
 def write_through(view: Tensor, new: Tensor, tracked: bool) -> Tensor:
     """Let the base of a view have what the view shows replaced by `new`; returns that base.
 
@@ -116,7 +145,7 @@ def write_through(view: Tensor, new: Tensor, tracked: bool) -> Tensor:
         raise RuntimeError(
             "a view of a leaf Variable that requires grad is being used in an in-place operation."
         )
-    if base._base is not None and _repeats(base):
+    if base._base is not None and shows_places_twice(base):
         return _write_to_root(view, base, new, tracked)
     rule = _RULES.get(call.op.name)
     value = None if rule is None else rule(base, new, call.attributes)
@@ -130,18 +159,15 @@ def write_through(view: Tensor, new: Tensor, tracked: bool) -> Tensor:
     return base
 
 
-def _repeats(tensor: Tensor) -> bool:
+def shows_places_twice(tensor: Tensor) -> bool:
     """Does a tensor show an element twice?"""
     return shows_twice(tensor._handle.type.shape, layout_of(tensor).strides)
 
 
 def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool) -> Tensor:
     """Write through a view of something that shows elements twice, which the view may not do."""
-    if _repeats(view):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a "
-            "single memory location. Please clone() the tensor before performing the operation."
-        )
+    if shows_places_twice(view):
+        raise RuntimeError(_REPEATS)
     root = root_of(view)
     root._replace(put_strided(root, layout_of(view), new), tracked and not is_detached(view))
     return base

@@ -353,6 +353,8 @@ class Rules:
 
     def horizontal(self, a: Group, b: Group) -> Joined | str:
         """May two groups that do not depend on each other share their loops?"""
+        if b in a.after or a in b.after:
+            return "the one needs the other"
         if {a.kind, b.kind} - {"pointwise", "reduce"}:
             return "only elementwise kernels and reductions share loops with a neighbour"
         if "moved" in a.levels.values() or "moved" in b.levels.values():

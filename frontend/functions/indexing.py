@@ -9,6 +9,7 @@ mask, whose number of hits is a shape, has to be read here.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
 from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply, from_array, view_of
+from braze.views import check_writable, shows_places_twice
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
 _SELECT = op_named("select")
@@ -78,10 +80,16 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if not input.ndim and not index.ndim:
         return reshape(gather(reshape(input, (1,)), 0, reshape(index, (1,))), ())
     if index._handle.type.numel == 0:
-        return clone(expand(scalar(0, input.dtype), index._handle.type.shape))
+        return nothing_of(input, index._handle.type.shape)
     if input.ndim:
         check_index("gather!", index, input._handle.type.shape[d])  # RuntimeError, as PyTorch's
     return apply(call_of(_ALONG, dim=d), input, index)  # type: ignore[no-any-return]
+
+
+def nothing_of(input: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """None of the elements, under a shape that has none; on the tape if the input is."""
+    flat = reshape(input, (input._handle.type.numel,))
+    return clone(reshape(slice_dimension(flat, 0, 0, 0, 1), shape))
 
 
 # Keys ---------------------------------------------------------------------------------------------
@@ -278,7 +286,7 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     if advanced:
         table = _Table(result, advanced)
         if math.prod(table.shape) == 0:
-            return clone(expand(scalar(0, input.dtype), table.shape))
+            return nothing_of(input, table.shape)
         picked: Tensor = apply(call_of(_TAKE, dim=table.dim), table.table, table.index)
         return picked
     if result is input:
@@ -303,11 +311,25 @@ def setitem(input: Tensor, key: Any, value: Any) -> None:
         mask = reshape(key, (*key._handle.type.shape, *(1,) * (input.ndim - key.ndim)))
         input._replace(where(mask, fill, input))
         return
+    check_writable(input, whole=False)
+    if input._base is not None and shows_places_twice(input):
+        # A part of it may still show each place once.
+        basic = [item for item in _normalise_key(key, input.ndim) if not isinstance(item, bool)]
+        check_writable(_split(input, tuple(_whole_dimensions(basic)))[0])
     target, advanced = _split(input, key)
     if not advanced:
         target._replace(clone(_broadcast(as_value(value, input), target._handle.type.shape)))
         return
     target._replace(written(target, advanced, value))
+
+
+def _whole_dimensions(items: list[Any]) -> Iterator[Any]:
+    """A key with slices of whole dimensions in place of its index tensors."""
+    for item in items:
+        if not isinstance(item, Tensor):
+            yield item
+        else:
+            yield from [slice(None)] * (item.ndim if item.dtype is bool_ else 1)
 
 
 def written(view: Tensor, advanced: Advanced, value: Any, accumulate: bool = False) -> Tensor:

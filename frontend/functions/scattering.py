@@ -19,6 +19,7 @@ from braze.functions.indexing import (
     gather,
     getitem,
     indexed,
+    nothing_of,
     wrapped_index,
 )
 from braze.functions.movement import broadcast_tensors, clone, expand, narrow, reshape
@@ -29,6 +30,7 @@ from braze.ir.dtypes import DType, bool_, i32, i64
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply, from_array
+from braze.views import check_writable
 
 _SCATTER, _ADD = op_named("scatter"), op_named("scatter_add")
 _COMBINE = op_named("scatter_reduce")
@@ -339,7 +341,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
             f"take(): Expected a long tensor for index, but got {index.dtype.public_name}"
         )
     if not index._handle.type.numel:
-        return clone(expand(scalar(0, input.dtype), index._handle.type.shape))
+        return nothing_of(input, index._handle.type.shape)
     flat = reshape(input, (-1,))
     if not flat._handle.type.numel:
         raise IndexError("take(): tried to take from an empty tensor")
@@ -445,6 +447,7 @@ def argwhere(input: Tensor) -> Tensor:
 
 def _inplace(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        check_writable(self)
         result = function(self, *args, **kwargs)
         if result._handle.type.shape != self._handle.type.shape:
             raise RuntimeError(

@@ -104,7 +104,8 @@ div = _pointwise(
     complex=complex_rules.div,
     gradients={
         "x": lambda b, g, y: b.div(g, y),
-        "y": lambda b, g, y, out: b.neg(b.div(b.mul(g, out), y)),
+        # Without the result, which a program may overwrite.
+        "y": lambda b, g, x, y: b.neg(b.div(b.mul(g, b.div(x, y)), y)),
     },
     domain=(0.5, 2.0),
     cost=5,

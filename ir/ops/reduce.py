@@ -16,7 +16,9 @@ from braze.ir.dtypes import bool_, i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import Op, Rule, declare
 from braze.ir.ops import complex_rules
+from braze.ir.ops.movement import inverse_permutation
 from braze.ir.ops.rules import check_dimensions, reduced_shape
+from braze.ir.ops.scan import before
 from braze.ir.types import TensorType, tensor_type
 
 
@@ -31,34 +33,21 @@ def _sum_gradient(b: Any, g: Any, x_type: TensorType, dims: tuple[int, ...]) -> 
 
 
 def _prod_gradient(b: Any, g: Any, x: Any, dims: tuple[int, ...]) -> Any:
-    """g * (product of the others): of those before times of those after, so that nothing is divided
-    by and the gradient has the right gradient itself, where some factors are zero too."""
-    kept = [d for d in range(x.type.rank) if d not in dims]
-    order = (*kept, *dims)
-    moved = b.permute(x, dims=order)
+    """g * (product of the others): of those before an element and of those behind it.
+
+    Nothing is divided, so zeros need no care, and the rule can be derived again.
+    """
+    upstream, shape = _spread(b, g, x.type, dims), x.type.shape
+    if x.type.numel == 0 or not dims:
+        return b.expand(upstream, shape=shape)
+    order = (*(d for d in range(len(shape)) if d not in dims), *dims)
+    kept = tuple(shape[d] for d in order[: -len(dims)])
+    rows = b.reshape(b.permute(x, dims=order), shape=(*kept, math.prod(shape[d] for d in dims)))
     last = len(kept)
-    sizes = moved.type.shape
-    count = math.prod(sizes[last:])
-    spread = _spread(b, g, x.type, dims)
-    if count < 2 or not x.type.numel:
-        return b.expand(spread, shape=x.type.shape)
-    flat = b.reshape(moved, shape=(*sizes[:last], count))
-    one = b.expand(b.constant(value=1, dtype=x.type.dtype), shape=(*sizes[:last], 1))
-    before = b.concat(one, _running(b, flat, last, 0, count - 1, False), dim=last)
-    after = b.concat(_running(b, flat, last, 1, count, True), one, dim=last)
-    others = b.permute(
-        b.reshape(b.mul(before, after), shape=sizes),
-        dims=tuple(order.index(d) for d in range(x.type.rank)),
-    )
-    return b.mul(spread, others)
-
-
-def _running(b: Any, x: Any, last: int, start: int, stop: int, reverse: bool) -> Any:
-    """Running products of a part of the last dimension, from its other end if `reverse`."""
-    shape = x.type.shape
-    starts, stops = (0,) * last + (start,), (*shape[:last], stop)
-    part = b.slice(x, starts=starts, stops=stops, steps=(1,) * len(shape))
-    return b.cumprod(part, dim=last, reverse=reverse)
+    ahead = before(b, b.cumprod(rows, dim=last, reverse=False), last, False, 1.0)
+    behind = before(b, b.cumprod(rows, dim=last, reverse=True), last, True, 1.0)
+    others = b.reshape(b.mul(ahead, behind), shape=tuple(shape[d] for d in order))
+    return b.mul(upstream, b.permute(others, dims=inverse_permutation(order)))
 
 
 def _extremum_gradient(b: Any, g: Any, x: Any, out: Any, dims: tuple[int, ...]) -> Any:

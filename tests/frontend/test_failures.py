@@ -88,7 +88,7 @@ def test_state_survives_when_nothing_else_can_be_computed(tier, monkeypatch):
     def broken(*arguments):
         raise ValueError("a second failure")
 
-    monkeypatch.setattr("braze.capture._salvage", broken)
+    monkeypatch.setattr("braze.undoing.salvage", broken)
     with pytest.raises(IndexError, match="cross_entropy") as caught:
         step(net, optimizer, [0, 1, 9])
     assert "a second failure" in caught.value.__notes__[0]
@@ -169,3 +169,79 @@ def test_captured_operations_are_counted_not_their_results():
     braze.sync()
     assert braze.stats.captured_ops - before == 2
     assert (values.shape, indices.shape) == ((2,), (2,))
+
+
+# What the failing line and those after it replaced ------------------------------------------------
+
+
+def bad_index():
+    return braze.tensor([99])
+
+
+def fails(change):
+    with pytest.raises(IndexError):
+        change()
+        braze.sync()
+
+
+def test_the_value_before_a_failed_write_is_there(tier):
+    x = braze.ones(3)
+    x.mul_(5)
+    fails(lambda: x.__setitem__(bad_index(), 1))
+    assert x.tolist() == [5, 5, 5] and x._version == 1
+    y = x * 2
+    row = y[1:]
+    row.add_(1)
+    fails(lambda: row.index_fill_(0, bad_index(), 0))
+    assert y.tolist() == [10, 11, 11] and row.tolist() == [11, 11] and y._version == 1
+
+
+def test_what_was_checked_before_the_failure_stays(tier):
+    x = braze.arange(4.0)
+    picked = x[braze.tensor([1, 2])]
+    x.index_add_(0, braze.tensor([3]), braze.ones(1))
+    fails(lambda: x.index_add_(0, bad_index(), braze.ones(1)))
+    assert picked.tolist() == [1, 2] and x.tolist() == [0, 1, 2, 4]
+
+
+def test_lines_behind_the_failing_one_have_done_nothing(tier):
+    x, z = braze.ones(3), braze.ones(2)
+    braze.sync()
+
+    def lines():
+        x[bad_index()] = 1
+        z.zero_()
+        x.add_(1)
+
+    fails(lines)
+    assert x.tolist() == [1, 1, 1] and z.tolist() == [1, 1]
+
+
+def test_a_tensor_on_the_tape_is_where_it_was(tier):
+    w = braze.ones(3, requires_grad=True)
+    y = w * 2
+    square = y * y
+    fails(lambda: y.__setitem__(bad_index(), 1.0))
+    (y.sum() + square.sum()).backward()
+    assert w.grad.tolist() == [10, 10, 10]
+
+
+def test_an_array_sees_nothing_of_a_failed_write(tier):
+    x = braze.ones(3)
+    array = x.numpy()
+    for bad in (-99, 99):
+        fails(lambda: x.__setitem__(braze.tensor([bad]), 7))  # noqa: B023
+        assert array.tolist() == [1, 1, 1] == x.tolist()
+
+
+def test_what_must_not_be_written_leaves_no_check_behind(tier):
+    leaf = braze.ones(3, requires_grad=True)
+    overlapping = braze.ones(3).as_strided((2, 2), (1, 1))
+    for tensor in (leaf, leaf[:], overlapping):
+        for write in (
+            lambda t: t.__setitem__(bad_index(), 1.0),
+            lambda t: t.index_fill_(0, bad_index(), 1.0),
+        ):
+            with pytest.raises(RuntimeError, match="leaf Variable|single memory location"):
+                write(tensor)
+            braze.sync()

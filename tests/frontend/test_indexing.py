@@ -314,3 +314,21 @@ def test_masked_scatter_reads_nothing_where_the_source_is_large_enough():
     expected = array.copy()
     expected[array > 1] = np.arange((array > 1).sum())
     np.testing.assert_array_equal(result.numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [
+        lambda x: x[braze.zeros(3, dtype=braze.bool)],
+        lambda x: x[braze.zeros(0, dtype=braze.int64)],
+        lambda x: x.gather(0, braze.zeros(0, dtype=braze.int64)),
+        lambda x: x.take(braze.zeros(0, dtype=braze.int64)),
+        lambda x: x[False],
+    ],
+)
+def test_an_empty_selection_is_on_the_tape(pick):
+    x = braze.ones(3, requires_grad=True)
+    picked = pick(x * 2)
+    assert picked.numel() == 0 and picked.requires_grad
+    picked.sum().backward()
+    assert x.grad.tolist() == [0, 0, 0]

@@ -91,3 +91,20 @@ def test_writing_through_data_and_detach_leaves_the_tape_alone():
     y.detach()[0] = 50
     assert y.tolist() == [50, 100, 6]
     assert gradient(y.sum(), w) == [2, 2, 2]
+
+
+def test_a_quotient_may_be_overwritten():
+    w = braze.ones(3, requires_grad=True)
+    y = 6 / (w + 1)
+    y.add_(1)
+    y.sum().backward()
+    assert w.grad.tolist() == [-1.5] * 3
+
+
+def test_a_detached_tensor_written_with_gradients_is_on_the_tape():
+    w, y = doubled()
+    d = y.detach()
+    part = d[1:]
+    d.add_(w)
+    assert d.requires_grad and part.requires_grad and d.tolist() == y.tolist() == [3, 6, 9]
+    assert gradient(d.sum() + part.sum() * 10 + y.sum() * 100, w) == [201, 211, 211]

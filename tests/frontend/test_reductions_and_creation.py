@@ -98,6 +98,20 @@ def test_products_and_log_sums():
     same(braze.sum(x, ()), DATA.sum())
 
 
+@pytest.mark.parametrize("zeros", [0, 1, 2])
+def test_gradients_of_products_with_zeros_have_gradients(zeros):
+    x = braze.tensor([2.0, 3.0, 5.0], dtype=braze.float64)
+    x[:zeros] = 0
+    x.requires_grad_()
+    (slope,) = braze.autograd.grad(x.prod(0), x, create_graph=True)
+    a, b, c = x.tolist()
+    same(slope.detach(), [b * c, a * c, a * b])
+    (second,) = braze.autograd.grad(slope, x, braze.tensor([1.0, 10.0, 100.0], dtype=x.dtype))
+    same(second, [10 * c + 100 * b, c + 100 * a, b + 10 * a])
+    (pairs,) = braze.autograd.grad((x.reshape(1, 3) * x.reshape(3, 1)).prod(), x, create_graph=True)
+    same(pairs.detach(), [0 if zeros else 6 * (a * b * c) ** 6 / v for v in (a, b, c)], 1e-12)
+
+
 def test_ranges():
     with pytest.warns(UserWarning, match="deprecated"):
         out = braze.range(1, 4)

@@ -349,3 +349,13 @@ def test_a_leaf_that_is_a_view_stays_one():
     base.fill_(2)
     (leaf * leaf).sum().backward()
     assert leaf.is_leaf and leaf.grad.tolist() == [4.0, 4.0]
+
+
+def test_a_tensor_detached_after_it_was_moved_in_place():
+    x = ramp(2, 3)
+    x.t_()
+    for view in (x.detach(), x.data):
+        assert view.tolist() == x.tolist() and view.stride() == (1, 3)
+        same(view, x.tolist())
+    x.detach().numpy()[0, 1] = 9
+    assert x.tolist() == [[0, 9], [1, 4], [2, 5]]

@@ -27,3 +27,17 @@ def test_a_vector_and_an_index_of_any_rank(name, index_shape):
     found = np.zeros_like(expected)
     run_program(program, arrays, [found])
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_gather_from_a_reduction_by_indices_made_from_it():
+    """The index is read at the gather's own element, the table is not: they are no one kernel."""
+    b = ir.Builder("test")
+    x = b.input(ir.tensor_type(ir.i64, (3, 2)))
+    table = b.sum(x, dims=(1,), keepdim=False)
+    index = b.remainder(table, 3)
+    b.check_range(index, low=0, high=3, message="test")
+    graph = b.finish([b.take(table, index, dim=0)])
+    program, _ = compile_graph(graph, named_target("x86-64-v3"))
+    found = np.zeros(3, np.int64)
+    run_program(program, [np.array([[1, 1], [5, 0], [3, 4]])], [found])
+    assert found.tolist() == [7, 7, 5]
