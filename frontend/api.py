@@ -52,6 +52,15 @@ from braze.ir.dtypes import promote as promote_types
 from braze.public_types import NAMES as _TYPE_NAMES
 from braze.tensors import Size, Tensor
 
+# What the function modules share with each other: no names of the package.
+_INTERNAL = frozenset(
+    """
+as_value check_index draw expand expand_as getitem indexed legacy_tensor log_sigmoid normalise_dims
+repeat reshape_as resolve_sizes setitem silu sizes_of slice_dimension wrapped_index write_slice
+written Extremum
+""".split()
+)
+
 _FUNCTIONS: dict[str, Any] = {}
 _MODULES: tuple[Any, ...] = (
     *(comparison, creation, indexing, linalg, movement, pointwise, random_numbers, reductions),
@@ -65,6 +74,7 @@ for _module in _MODULES:
                 _FUNCTIONS[_name] = _value
 _FUNCTIONS |= pointwise.UNARY | elementwise.functions()
 _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
+_FUNCTIONS = {name: _FUNCTIONS[name] for name in _FUNCTIONS.keys() - _INTERNAL}
 _FUNCTIONS = add_out(_FUNCTIONS)
 _FUNCTIONS |= _TYPE_NAMES
 globals().update(_FUNCTIONS)
@@ -91,18 +101,24 @@ __all__ = [
     "Tensor",
     "compile",
     "config",
+    "default_generator",
+    "double",
     "dtype",
     "enable_grad",
     "explain",
+    "float",
     "get_default_dtype",
     "get_num_threads",
+    "half",
     "inference_mode",
     "inspect",
+    "int",
     "is_anomaly_check_nan_enabled",
     "is_anomaly_enabled",
     "is_grad_enabled",
     "is_inference_mode_enabled",
     "is_tensor",
+    "long",
     "no_grad",
     "numel",
     "promote_types",
@@ -110,6 +126,7 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
+    "short",
     "stats",
     "sync",
     *sorted(_FUNCTIONS),

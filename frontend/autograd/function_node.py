@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from braze.autograd.tape import Edge, TapeNode, edge_of
+from braze.autograd.tape import Edge, TapeNode, edge_of, next_number
 from braze.ir.graph import Location
 from braze.ir.types import Shape, TensorType
 from braze.sites import Site, current_scope, location_of
@@ -94,6 +94,7 @@ class FunctionNode(TapeNode):
         self.edges = tuple([edge_of(x) if isinstance(x, Tensor) else None for x in args])
         self.inputs = tuple([x._handle.type if isinstance(x, Tensor) else None for x in args])
         self.hooks = None
+        self.number = next_number()
         self.values: Any = []
         self.result_types: tuple[TensorType | None, ...] = ()
         # For each saved position: (index in `values`, its edge, which result it is); None for None.

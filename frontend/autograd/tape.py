@@ -7,6 +7,7 @@ the way by which every operation is made.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ Edge = tuple["TapeNode | Tensor", int]
 # Where an argument of a gradient rule comes from: the gradient of a result, a kept value, or it is
 # known already.
 UPSTREAM, SAVED, KNOWN = 0, 1, 2
+
+# Numbers for tape nodes in the order of their making, which the backward pass reverses.
+next_number = itertools.count().__next__
 
 
 class Step:
@@ -139,9 +143,20 @@ class TapeNode:
             method `restore` where they are to be computed again, see `braze.utils.checkpoint`.
         site: the user's line, for error messages and for the operations of the backward pass.
         hooks: None, or what to call.
+        number: larger than those of the nodes made before.
     """
 
-    __slots__ = ("__weakref__", "_metadata", "edges", "hooks", "saving", "site", "state", "values")
+    __slots__ = (
+        "__weakref__",
+        "_metadata",
+        "edges",
+        "hooks",
+        "number",
+        "saving",
+        "site",
+        "state",
+        "values",
+    )
 
     values: Any
     _metadata: dict[Any, Any]
@@ -160,6 +175,7 @@ class TapeNode:
         self.values = values
         self.site = site
         self.hooks: NodeHooks | None = None
+        self.number = next_number()
 
     @property
     def call(self) -> Call:

@@ -308,6 +308,6 @@ SPECIAL_UNARY = {name: _unary(op_named(name)) for name in sorted(SPECIAL)}
 # Functions that the top level has in an in-place form too, as PyTorch does.
 IN_PLACE = (
     "abs acos asin atan ceil cos cosh erf erfc exp exp2 expm1 floor frac log log10 log1p log2 neg "
-    "relu round rsqrt reciprocal sigmoid sign sin sinh sqrt square tan tanh trunc"
+    "relu round rsqrt reciprocal sigmoid sin sinh sqrt square tan tanh trunc"
 ).split()
 sqrt, logical_not = UNARY["sqrt"], UNARY["logical_not"]
