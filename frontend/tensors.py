@@ -23,7 +23,7 @@ from braze import engine
 from braze.autograd.tape import TapeNode, record
 from braze.capture import Call, call_of, capture, constant, materialise, tracer
 from braze.devices import device, device_named
-from braze.handle import EXPOSED, PARAM, Handle, concrete, replace_in_place
+from braze.handle import EXPOSED, INFERENCE, PARAM, Handle, concrete, replace_in_place
 from braze.ir.dtypes import DType, bf16, bool_, from_numpy
 from braze.ir.op import op_named
 from braze.ir.types import TensorType, tensor_type
@@ -47,6 +47,8 @@ class Tensor:
             before it is accumulated, and those that get the tensor after.
         _origin: set once this tensor was made to look elsewhere in place, as by `t_`: what it was
             before, into which earlier views still look.
+        _between: set on what stands between a tensor and others that see it without its history:
+            "data" for `data`, "no_grad" under views made while gradients were not recorded.
         _writes: set once the value was replaced in place: how often; for views, their root counts.
         _node, _index: the tape node that made it and which of its results it is; None for a leaf.
     """
@@ -55,6 +57,7 @@ class Tensor:
         "__dict__",
         "__weakref__",
         "_base",
+        "_between",
         "_grad",
         "_handle",
         "_hooks",
@@ -79,6 +82,7 @@ class Tensor:
     _hooks: HookTable
     _post_hooks: HookTable
     _origin: Tensor
+    _between: str
     _writes: int
 
     if TYPE_CHECKING:  # what `braze.functions.methods` attaches
@@ -141,23 +145,30 @@ class Tensor:
         finally:
             state.grad_enabled = before
         self._handle = new._handle
+        _inherit(new._handle, base._handle)
         if self._node is not None or not self._requires_grad:  # else a leaf, which it stays
             self._node, self._index = new._node, new._index
             self._requires_grad = new._requires_grad
 
-    def _replace(self, new: Tensor, tracked: bool = True) -> Tensor:
+    def _replace(self, new: Tensor, tracked: bool = True, silent: bool = False) -> Tensor:
         """Make a freshly computed value this tensor's own, in place.
 
         Args:
             new: of the same shape and dtype, from an operation nobody else refers to.
             tracked: False for writes that the tape must not see (through `data` and `detach`).
+            silent: what the tape kept of the old value becomes the new one (through `data`).
 
         Raises:
             RuntimeError: this is a leaf that requires a gradient or a view of one (and gradients
-                are being recorded), or an expanded view, of which several elements are one place in
-                memory.
+                are being recorded), an expanded view, of which several elements are one place in
+                memory, or was made in `inference_mode`.
         """
         base = self._base
+        if self._handle.flags & INFERENCE and not tracer().inference:
+            raise RuntimeError(
+                "Inplace update to inference tensor outside InferenceMode is not allowed. You can "
+                "make a clone to get a normal tensor before doing inplace update."
+            )
         if tracked and self._node is None and self._requires_grad and tracer().grad_enabled:
             raise RuntimeError(
                 "a leaf Variable that requires grad is being used in an in-place operation."
@@ -165,7 +176,7 @@ class Tensor:
         if base is not None:
             from braze.views import write_through
 
-            base = write_through(self, new, tracked)
+            base = write_through(self, new, tracked, silent)
             if base._requires_grad:  # the view's place on the tape is behind the base's
                 self._current()
                 return self
@@ -175,9 +186,10 @@ class Tensor:
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
                 new = _forgotten(self, new)
             handle, old = new._handle, self._handle
-            _take_memory(old, handle)
+            _take_memory(old, handle, silent)
             self._handle = handle
-            self._writes = getattr(self, "_writes", 0) + 1
+            if not silent:
+                self._writes = getattr(self, "_writes", 0) + 1
         if tracked and new._node is not None:
             if self._node is not None and self._node.hooks is not None:
                 self._node.hooks.move_retained(self, new._node, new._index)
@@ -326,6 +338,11 @@ class Tensor:
         """Whether operations on this tensor are recorded for the backward pass."""
         if self._base is not None:
             self._current()
+            if not self._requires_grad:
+                from braze.views import hidden_base
+
+                hidden = hidden_base(self)
+                return hidden is not None and hidden.requires_grad
         return self._requires_grad
 
     @requires_grad.setter
@@ -338,6 +355,11 @@ class Tensor:
             )
         if value and not self.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        if value and self._handle.flags & INFERENCE and not tracer().inference:
+            raise RuntimeError(
+                "Setting requires_grad=True on inference tensor outside InferenceMode is not "
+                "allowed."
+            )
         self._requires_grad = bool(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -361,6 +383,10 @@ class Tensor:
                     f"{self._handle.type}"
                 )
         self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
 
     @property
     def grad_fn(self) -> TapeNode | None:
@@ -390,25 +416,38 @@ class Tensor:
     def detach(self) -> Tensor:
         """A view of the same elements that is not on the tape."""
         view = wrap(self._current(), None, 0)
-        view._base, view._view, view._seen = self, None, view._handle
+        base = self
+        if hasattr(self, "_origin"):
+            from braze.views import stand_in
+
+            base = stand_in(self)
+        view._base, view._view, view._seen = base, None, view._handle
         return view
 
     def detach_(self) -> Tensor:
-        """Take this tensor off the tape, making it a leaf."""
+        """Take this tensor off the tape, making it a leaf.
+
+        Raises:
+            RuntimeError: it is a view.
+        """
+        if self._base is not None and self._requires_grad:
+            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
         self._node, self._index, self._requires_grad = None, 0, False
         return self
 
     @property
     def data(self) -> Tensor:
         """The elements without their history; writing to it is not seen by the tape."""
-        return self.detach()
+        view = self.detach()
+        view._between = "data"
+        return view
 
     @data.setter
     def data(self, value: Tensor) -> None:
         flags = self._handle.flags & PARAM
         source = value._current()
         if source.storage is not None and flags:
-            flags |= source.flags & EXPOSED
+            flags |= source.flags & (EXPOSED | INFERENCE)
             handle = concrete(source.type, materialise(source), flags)
         else:
             handle = source
@@ -529,12 +568,20 @@ def view_of(call: Call, base: Tensor) -> Tensor:
     view: Tensor = apply(call, base)
     if base._requires_grad and not tracer().grad_enabled:
         base = base.detach()  # the view stays off the tape when it is derived again
+        base._between = "no_grad"
     elif hasattr(base, "_origin"):
         from braze.views import stand_in
 
         base = stand_in(base)
     view._base, view._view, view._seen = base, call, base._handle
+    _inherit(view._handle, base._handle)
     return view
+
+
+def _inherit(view: Handle, base: Handle) -> None:
+    """A view of what was made in `inference_mode` is so too, wherever the view is made."""
+    if (view.flags ^ base.flags) & INFERENCE:
+        view.flags ^= INFERENCE
 
 
 def before_update(tensor: Tensor) -> Tensor:
@@ -556,7 +603,7 @@ def _forgotten(old: Tensor, new: Tensor) -> Tensor:
     return replaced
 
 
-def _take_memory(old: Handle, new: Handle) -> None:
+def _take_memory(old: Handle, new: Handle, silent: bool) -> None:
     """Let `new` live where `old` did."""
     if new.storage is not None and old.storage is not None:
         # The operation ran at once (eager mode): copy now instead of at the next sync.
@@ -565,7 +612,7 @@ def _take_memory(old: Handle, new: Handle) -> None:
         target = materialise(old)
         np.copyto(target.array(dtype, shape), source)
         new.storage = target
-    replace_in_place(old, new)
+    replace_in_place(old, new, silent)
     if new.flags & EXPOSED and new.storage is None and not tracer().whole and is_exposed(old):
         tracer().flush()
 
@@ -573,6 +620,8 @@ def _take_memory(old: Handle, new: Handle) -> None:
 def from_array(array: np.ndarray, flags: int = 0) -> Tensor:
     """A tensor that shares the memory of a C-contiguous NumPy array."""
     storage = engine.Storage.from_numpy(array)
+    if tracer().inference:
+        flags |= INFERENCE
     return wrap(concrete(type_of_array(array), storage, flags), None, 0)
 
 

@@ -30,9 +30,24 @@ class LinAlgError(BrazeError, RuntimeError):
     or an iteration does not converge."""
 
 
+class DivisorError(BrazeError, RuntimeError):
+    """Integers were divided by zero. The message begins as PyTorch's: ZeroDivisionError."""
+
+
 class VerifyError(BrazeError, ValueError):
     """A graph or a kernel breaks a rule of the IR."""
 
 
 class ParseError(BrazeError, ValueError):
     """The text of a graph or a kernel does not follow the grammar."""
+
+
+# What a `check_range` names that guards a division: 0 stands for "no zero", 1 for "a zero".
+ZERO_DIVISION = "ZeroDivisionError"
+
+
+def failed_check(message: str, value: int, low: int, high: int) -> IndexError | DivisorError:
+    """The exception of a `check_range` that found a value out of range."""
+    if message == ZERO_DIVISION:
+        return DivisorError(f"{ZERO_DIVISION}: an integer divisor is 0")
+    return IndexError(f"[{message}] index {value} is out of range [{low}, {high})")

@@ -44,7 +44,7 @@ def interpret(
 
     Raises:
         ShapeError, DTypeError: an input is not what the graph declares.
-        IndexError: a `check_range` failed; the message ends in the user's line.
+        IndexError, DivisorError: a `check_range` failed; the message ends in the user's line.
     """
     if len(inputs) != len(graph.inputs):
         raise AttributeTypeError(

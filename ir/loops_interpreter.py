@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from braze.ir.errors import BrazeError
+from braze.ir.errors import BrazeError, failed_check
 from braze.ir.host import evaluate_call
 from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar
 from braze.ir.loops import (
@@ -164,7 +164,7 @@ def run_program(
             found = _Runner(kernel, own, [watch]).run()
             failure = failure or found
         if failure is not None:
-            raise IndexError(_explain(program.checks[failure.code - 1], failure.value))
+            raise _explained(program.checks[failure.code - 1], failure.value)
     for name, memory in memories.items():
         place = program.placements[name]
         if place.kind == "output" and memory.owners is not None and not memory.owners.all():
@@ -172,13 +172,14 @@ def run_program(
             raise MemoryFault(f"element {missing} of output {place.slot} was never written")
 
 
-def _explain(site: CheckSite, value: int) -> str:
+def _explained(site: CheckSite, value: int) -> Exception:
     place = ""
     if site.location is not None:
         place = f"\n  at {site.location.file}:{site.location.line}"
         if site.location.scope:
             place += f"\n  in {site.location.scope}"
-    return f"[{site.message}] index {value} is out of range [{site.low}, {site.high}){place}"
+    error = failed_check(site.message, value, site.low, site.high)
+    return type(error)(f"{error}{place}")
 
 
 def _flat(buffer: Buffer, array: Array) -> Array:

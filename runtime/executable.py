@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from braze.ir.dtypes import DType, dtype_named
-from braze.ir.errors import BrazeError
+from braze.ir.errors import BrazeError, failed_check
 from braze.ir.graph import Location
 from braze.ir.target import FAILED, FINISHED, HOST, VALUE
 from braze.runtime.artifact import Artifact, Slot
@@ -79,6 +79,7 @@ class Executable:
 
         Raises:
             IndexError: an index was out of range. Outputs may be partly written then.
+            DivisorError: integers were divided by zero; the same holds.
             LinAlgError, or another error of a host call; the same holds.
             ValueError: too many or too few inputs or outputs.
             What a signal's handler raises (KeyboardInterrupt) surfaces only after the native call;
@@ -148,8 +149,8 @@ class Executable:
         location = site.location
         if sites is not None and site.node >= 0:
             location = site_of(sites, site.node) or location
-        text = f"[{site.message}] index {value} is out of range [{site.low}, {site.high})"
-        return IndexError(text + place(location))
+        error = failed_check(site.message, value, site.low, site.high)
+        return type(error)(f"{error}{place(location)}")
 
 
 def site_of(sites: Sites, node: int) -> Location | None:

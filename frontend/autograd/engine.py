@@ -434,18 +434,15 @@ def grad(
     """The gradients of `outputs` with respect to `inputs`, without touching any `grad`.
 
     Args: as `backward`; `allow_unused` gives None for an input that the outputs do not depend on,
-        `materialize_grads` zeros.
+        `materialize_grads` zeros. With `is_grads_batched` the first dimension of `grad_outputs` is
+        one of several gradients of the outputs, and so is that of the results.
 
     Raises:
         RuntimeError: as `backward`, or an input is not used and `allow_unused` is not set.
-        NotImplementedError: `is_grads_batched` is set.
         ValueError: `materialize_grads` is set and `allow_unused` is False.
     """
     if is_grads_batched:
-        raise NotImplementedError(
-            "grad: is_grads_batched is not supported; call grad once for each grad_outputs with "
-            "retain_graph=True"
-        )
+        return _batched(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused)
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
@@ -477,6 +474,28 @@ def grad(
                 value = sweep.zeros(target._handle.type)
             found.append(None if value is None else sweep.to_tensor(value))
     return tuple(found)
+
+
+def _batched(
+    outputs: Any, inputs: Any, grad_outputs: Any, retain: Any, create: bool, unused: Any
+) -> tuple[Any, ...]:
+    """`grad` for each index of the first dimension of `grad_outputs`, stacked."""
+    from braze.functions.movement import stack
+
+    batches = as_tuple(grad_outputs)
+    sizes = {len(batch) for batch in batches if batch is not None}
+    if len(sizes) != 1:
+        raise RuntimeError(
+            "grad: is_grads_batched needs grad_outputs with one size of the first dimension, given "
+            f"{sorted(sizes)}"
+        )
+    count = sizes.pop()
+    keep = create if retain is None else retain
+    rows = []
+    for i in range(count):
+        given = [None if batch is None else batch[i] for batch in batches]
+        rows.append(grad(outputs, inputs, given, keep or i + 1 < count, create, unused))
+    return tuple([None if row[0] is None else stack(row) for row in zip(*rows, strict=True)])
 
 
 class _recording:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from braze.autograd.builders import Tracked
 from braze.capture import Call, State
-from braze.handle import STALE, Handle
+from braze.handle import FOLLOWED, INFERENCE, STALE, Handle
 from braze.ir.graph import Location
 from braze.ir.op import Op
 from braze.ir.types import Shape, TensorType
@@ -244,6 +244,8 @@ class TapeNode:
         if values.__class__ is not list:
             values = self._restored()
         for position, handle in enumerate(values):
+            if handle.flags & FOLLOWED:
+                handle = values[position] = _latest(handle)
             if handle.flags & STALE:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an "
@@ -358,6 +360,29 @@ def edge_of(tensor: Tensor) -> Edge | None:
     return (tensor, 0) if node is None else (node, tensor._index)
 
 
+def _latest(handle: Handle) -> Handle:
+    """What is in the memory of a value that was overwritten through `data`."""
+    while handle.flags & FOLLOWED:
+        handle = handle.successor
+    return handle
+
+
+def check_savable(handle: Handle) -> Handle:
+    """The value, if it may be kept for a backward pass.
+
+    Raises:
+        RuntimeError: it was made in `inference_mode`.
+    """
+    if handle.flags & INFERENCE:
+        raise RuntimeError(
+            "Inference tensors cannot be saved for backward. Please do not use Tensors created in "
+            "inference mode in computation tracked by autograd. To work around this, you can make "
+            "a clone to get a normal tensor before using it in autograd, or use "
+            f"`braze.no_grad()` instead of `braze.inference_mode()`. [{handle.type}]"
+        )
+    return handle
+
+
 def record(tensors: Sequence[Tensor], operands: Sequence[Handle], results: Any) -> TapeNode | None:
     """Put the operation just captured on the tape, if a gradient flows through it.
 
@@ -378,7 +403,7 @@ def record(tensors: Sequence[Tensor], operands: Sequence[Handle], results: Any) 
     values = []
     for kind, position in saving.kept:
         if kind == "operand":
-            values.append(operands[position])
+            values.append(check_savable(operands[position]))
         else:
             values.append(results[position] if several else results)
     return TapeNode(state, saving, tuple(edges), values, first.site)

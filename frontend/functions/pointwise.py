@@ -9,7 +9,7 @@ from typing import Any
 from braze.capture import Call, call_of
 from braze.functions.promotion import as_operands, cast, get_default_dtype, result_type, scalar
 from braze.ir.dtypes import bool_, i64
-from braze.ir.errors import DTypeError
+from braze.ir.errors import ZERO_DIVISION, DTypeError, failed_check
 from braze.ir.op import Op, all_ops, op_named
 from braze.ir.types import tensor_type
 from braze.tensors import Tensor, apply
@@ -23,6 +23,7 @@ def _call(name: str) -> Call:
 
 _ADD, _SUB, _MUL, _DIV, _POW, _NEG = map(_call, ("add", "sub", "mul", "div", "pow", "neg"))
 _WHERE = _call("where")
+_CHECK = op_named("check_range")
 
 
 def _pair(call: Call, floating: bool = False) -> Callable[[Any, Any], Tensor]:
@@ -44,16 +45,44 @@ def _pair(call: Call, floating: bool = False) -> Callable[[Any, Any], Tensor]:
 
 
 _add, _sub, mul = _pair(_ADD), _pair(_SUB), _pair(_MUL)
-floor_divide, remainder = _pair(_call("div_floor")), _pair(_call("remainder"))
-floor_divide.__name__ = "floor_divide"
-fmod = _pair(_call("fmod"))
+
+
+def _division(name: str, call: Call) -> Callable[[Any, Any], Tensor]:
+    """A `_pair` that checks the divisors of integers."""
+    plain = _pair(call)
+
+    def function(input: Any, other: Any) -> Tensor:
+        result = plain(input, other)
+        if result._handle.type.dtype.kind != "float":
+            _check_divisor(other)
+        return result
+
+    function.__name__ = name
+    function.__doc__ = (
+        f"{plain.__doc__}\n\nRaises:\n"
+        "    RuntimeError: an integer divisor is 0 (a tensor's: at the next sync)."
+    )
+    return function
+
+
+def _check_divisor(divisor: Any) -> None:
+    """Have the program raise at this line if an element is 0."""
+    if isinstance(divisor, Tensor):
+        zero = cast(eq(divisor, 0), i64)
+        apply(call_of(_CHECK, low=0, high=1, message=ZERO_DIVISION), zero)
+    elif not divisor:
+        raise failed_check(ZERO_DIVISION, 1, 0, 1)
+
+
+floor_divide = _division("floor_divide", _call("div_floor"))
+remainder, fmod = _division("remainder", _call("remainder")), _division("fmod", _call("fmod"))
 maximum, minimum = _pair(_call("maximum")), _pair(_call("minimum"))
 atan2 = _pair(_call("atan2"), floating=True)
 eq, ne, lt = _pair(_call("eq")), _pair(_call("ne")), _pair(_call("lt"))
 le, gt, ge = _pair(_call("le")), _pair(_call("gt")), _pair(_call("ge"))
 bitwise_and, bitwise_or = _pair(_call("bitwise_and")), _pair(_call("bitwise_or"))
 bitwise_xor = _pair(_call("bitwise_xor"))
-_div_trunc = _pair(_call("div_trunc"))
+_div_trunc = _division("div_trunc", _call("div_trunc"))
 _integer_pow = _pair(_call("integer_pow"))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from braze.ir.errors import DTypeError, ShapeError
+from braze.ir.errors import DTypeError, ShapeError, failed_check
 from braze.ir.op import declare
 from braze.ir.ops.rules import Infer, check_dimensions, common_dtype
 from braze.ir.types import TensorType
@@ -188,7 +188,7 @@ def _check_range(index: np.ndarray, *, low: int, high: int, message: str) -> tup
     outside = (index < low) | (index >= high)
     if outside.any():
         value = int(index[outside].flat[0])
-        raise IndexError(f"[{message}] index {value} is out of range [{low}, {high})")
+        raise failed_check(message, value, low, high)
     return ()
 
 
@@ -204,5 +204,5 @@ check_range = declare(
     effect=True,
     doc="""Raise IndexError unless low <= index < high everywhere. Compiled code reports the first
 value it finds; the error names `message` (the operation), the value, the range and the user's
-line.""",
+line. With the message `ZERO_DIVISION` it is a DivisorError.""",
 )
