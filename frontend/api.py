@@ -45,6 +45,7 @@ from braze.functions import (
 )
 from braze.functions.out import add_out
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
+from braze.functions.tensor_questions import is_inference
 from braze.inspection import inspect
 from braze.ir import dtypes
 from braze.ir.dtypes import DType as dtype
@@ -116,6 +117,7 @@ __all__ = [
     "is_anomaly_check_nan_enabled",
     "is_anomaly_enabled",
     "is_grad_enabled",
+    "is_inference",
     "is_inference_mode_enabled",
     "is_tensor",
     "long",

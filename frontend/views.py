@@ -153,9 +153,7 @@ def _repeats(tensor: Tensor) -> bool:
     return shows_twice(tensor._handle.type.shape, layout_of(tensor).strides)
 
 
-def _write_to_root(
-    view: Tensor, base: Tensor, new: Tensor, tracked: bool, silent: bool
-) -> Tensor:
+def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool, silent: bool) -> Tensor:
     """Write through a view of something that shows elements twice, which the view may not do."""
     if _repeats(view):
         raise RuntimeError(
@@ -163,8 +161,23 @@ def _write_to_root(
             "single memory location. Please clone() the tensor before performing the operation."
         )
     root = root_of(view)
-    root._replace(put_strided(root, layout_of(view), new), tracked and not is_detached(view), silent)
+    root._replace(
+        put_strided(root, layout_of(view), new), tracked and not is_detached(view), silent
+    )
     return base
+
+
+def fill_repeated(view: Tensor, new: Tensor) -> Tensor:
+    """Write one number to all elements of a view that shows some of them twice."""
+    root = root_of(view)
+    root._replace(put_strided(root, layout_of(view), new), not is_detached(view))
+    view._current()
+    return view
+
+
+def shows_repeats(tensor: Tensor) -> bool:
+    """Does a view show an element of its root twice?"""
+    return tensor._base is not None and _repeats(tensor)
 
 
 def put_strided(base: Tensor, layout: Layout, new: Tensor) -> Tensor:

@@ -204,6 +204,10 @@ def _finish(result: Tensor, requires_grad: bool) -> Tensor:
 
 def _constant(value: float, sizes: tuple[Any, ...], dtype: DType | None, grad: bool) -> Tensor:
     shape = sizes_of(sizes)
+    if shape and min(shape) < 0:
+        raise RuntimeError(
+            f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}"
+        )
     call = call_of(_FULL, shape=shape, value=value, dtype=dtype or get_default_dtype())
     return _finish(apply(call), grad)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from braze.capture import call_of
@@ -25,7 +26,7 @@ def sizes_of(arguments: tuple[Any, ...]) -> tuple[int, ...]:
     """The ints of ``f(2, 3)`` or ``f((2, 3))``."""
     if len(arguments) == 1 and not hasattr(arguments[0], "__index__"):
         arguments = tuple(arguments[0])
-    return tuple(int(size) for size in arguments)
+    return tuple([index(size) for size in arguments])
 
 
 def resolve_sizes(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
@@ -82,9 +83,9 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Swap two dimensions. A view."""
     order = list(range(input.ndim))
+    a = normalise_dimension("transpose", dim0, input.ndim)
+    b = normalise_dimension("transpose", dim1, input.ndim)
     if order:
-        a = normalise_dimension("transpose", dim0, input.ndim)
-        b = normalise_dimension("transpose", dim1, input.ndim)
         order[a], order[b] = order[b], order[a]
     return permute(input, order)
 
@@ -151,6 +152,11 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     own = input._handle.type.shape
     lead = len(shape) - len(own)
     if lead >= 0:
+        if -1 in shape[:lead]:
+            raise RuntimeError(
+                "The expanded size of the tensor (-1) isn't allowed in a leading, non-existing "
+                f"dimension {shape.index(-1)}"
+            )
         shape = tuple(
             own[d - lead] if size == -1 and d >= lead else size for d, size in enumerate(shape)
         )
@@ -196,6 +202,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """`length` elements of a dimension from `start` on. A view."""
     d = normalise_dimension("narrow", dim, input.ndim)
     size = input._handle.type.shape[d]
+    start = index(start)
     start = start + size if start < 0 else start
     if not 0 <= start <= start + length <= size:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({size}).")

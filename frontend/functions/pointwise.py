@@ -105,15 +105,21 @@ def _scaled(name: str, input: Any, other: Any, alpha: float) -> list[Any]:
     return [x, mul(y, alpha)]
 
 
-def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
-    """input + alpha * other, promoted and broadcast."""
+def add(input: Operand, other: Operand, last: Any = None, *, alpha: float = 1) -> Tensor:
+    """input + alpha * other, promoted and broadcast; also as `add(input, alpha, other)`, PyTorch's
+    older order."""
+    if last is not None:
+        other, alpha = last, other  # type: ignore[assignment]
     if alpha.__class__ is int and alpha == 1:
         return _add(input, other)
     return _add(*_scaled("add", input, other, alpha))
 
 
-def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
-    """input - alpha * other, promoted and broadcast."""
+def sub(input: Operand, other: Operand, last: Any = None, *, alpha: float = 1) -> Tensor:
+    """input - alpha * other, promoted and broadcast; also as `sub(input, alpha, other)`, PyTorch's
+    older order."""
+    if last is not None:
+        other, alpha = last, other  # type: ignore[assignment]
     for operand in (input, other):
         if isinstance(operand, bool) or isinstance(operand, Tensor) and operand.dtype is bool_:
             raise RuntimeError(
@@ -250,22 +256,32 @@ def _value_for(name: str, value: float, *operands: Tensor) -> Tensor:
     return scalar(value, dtype)
 
 
-def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
-    """input + value * tensor1 * tensor2, in the operands' common dtype.
+def addcmul(
+    input: Tensor, tensor1: Any, tensor2: Tensor, last: Any = None, *, value: float = 1
+) -> Tensor:
+    """input + value * tensor1 * tensor2, in the operands' common dtype; also as
+    `addcmul(input, value, tensor1, tensor2)`, PyTorch's older order.
 
     Raises:
         RuntimeError: a float value for integers.
     """
+    if last is not None:
+        value, tensor1, tensor2 = tensor1, tensor2, last
     factor = _value_for("addcmul", value, input, tensor1, tensor2)
     return _add(input, mul(mul(tensor1, tensor2), factor))
 
 
-def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
-    """input + value * tensor1 / tensor2.
+def addcdiv(
+    input: Tensor, tensor1: Any, tensor2: Tensor, last: Any = None, *, value: float = 1
+) -> Tensor:
+    """input + value * tensor1 / tensor2; also as `addcdiv(input, value, tensor1, tensor2)`,
+    PyTorch's older order.
 
     Raises:
         RuntimeError: all three are integers.
     """
+    if last is not None:
+        value, tensor1, tensor2 = tensor1, tensor2, last
     if not any(t.dtype.is_floating_point for t in (input, tensor1, tensor2)):
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported; use (input + value * "
