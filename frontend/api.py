@@ -38,12 +38,14 @@ from braze.functions import (
     scattering,
     searching,
     series,
+    signatures,
     sorting,
     statistics,
     views,
     windows,
 )
 from braze.functions.out import add_out
+from braze.functions.pointwise import require_tensors
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
 from braze.functions.tensor_questions import is_inference
 from braze.inspection import inspect
@@ -56,9 +58,10 @@ from braze.tensors import Size, Tensor
 # What the function modules share with each other: no names of the package.
 _INTERNAL = frozenset(
     """
-as_value check_index draw expand expand_as getitem indexed legacy_tensor log_sigmoid normalise_dims
-repeat reshape_as resolve_sizes setitem silu sizes_of slice_dimension wrapped_index write_slice
-written Extremum
+as_value check_dtype check_fits check_index check_probabilities check_values draw expand expand_as
+getitem indexed legacy_tensor log_sigmoid normalise_dims repeat require_tensors reshape_as
+resolve_sizes setitem shape_of silu sizes_of slice_dimension wrapped_index write_slice written
+Extremum
 """.split()
 )
 
@@ -76,6 +79,7 @@ for _module in _MODULES:
 _FUNCTIONS |= pointwise.UNARY | elementwise.functions()
 _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
 _FUNCTIONS = {name: _FUNCTIONS[name] for name in _FUNCTIONS.keys() - _INTERNAL}
+_FUNCTIONS |= signatures.FUNCTIONS
 _FUNCTIONS = add_out(_FUNCTIONS)
 _FUNCTIONS |= _TYPE_NAMES
 globals().update(_FUNCTIONS)
@@ -142,5 +146,10 @@ def is_tensor(obj: Any) -> bool:
 
 
 def numel(input: Tensor) -> Any:
-    """The number of elements."""
+    """The number of elements.
+
+    Raises:
+        TypeError: no tensor is given.
+    """
+    require_tensors("numel", input=input)
     return input.numel()

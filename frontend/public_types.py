@@ -17,9 +17,9 @@ def set_flush_denormal(mode: bool) -> bool:
     """Ask for numbers below the normal range to become zero.
 
     Returns:
-        Whether the system can do so: False. Compiled code keeps such numbers.
+        Whether that is so now: compiled code keeps such numbers, so False if they shall be zero.
     """
-    return False
+    return not mode
 
 
 def typename(obj: Any) -> str:

@@ -30,6 +30,10 @@ class LinAlgError(BrazeError, RuntimeError):
     or an iteration does not converge."""
 
 
+class ValueCheckError(BrazeError, RuntimeError):
+    """An element has a value that an operation does not take, for example a negative rate."""
+
+
 class DivisorError(BrazeError, RuntimeError):
     """Integers were divided by zero. The message begins as PyTorch's: ZeroDivisionError."""
 
@@ -46,8 +50,16 @@ class ParseError(BrazeError, ValueError):
 ZERO_DIVISION = "ZeroDivisionError"
 
 
-def failed_check(message: str, value: int, low: int, high: int) -> IndexError | DivisorError:
-    """The exception of a `check_range` that found a value out of range."""
+def failed_check(
+    message: str, value: int, low: int, high: int
+) -> IndexError | DivisorError | ValueCheckError:
+    """The exception of a `check_range` that found a value out of range.
+
+    The message names the operation. "operation!" makes it a RuntimeError (PyTorch raises one in
+    places, for an index too), and "operation!text" one with this text in place of the range.
+    """
     if message == ZERO_DIVISION:
         return DivisorError(f"{ZERO_DIVISION}: an integer divisor is 0")
-    return IndexError(f"[{message}] index {value} is out of range [{low}, {high})")
+    name, other, text = message.partition("!")
+    text = text or f"index {value} is out of range [{low}, {high})"
+    return (ValueCheckError if other else IndexError)(f"[{name}] {text}")

@@ -23,6 +23,7 @@ from braze.passes.access import (
     source_index,
 )
 from braze.passes.groups import Group, Level, Read, Reads
+from braze.passes.lower_nest import is_rearrangement
 from braze.passes.space import Space, space_of
 
 # A kernel of more statements than this compiles slowly and spills registers.
@@ -246,14 +247,20 @@ class Rules:
         kept = tuple(i for i, reduced in zip(point, p.space.reduced, strict=True) if not reduced)
         own_row = flat_index(kept, p.space.kept_shape)
         own_point = flat_index(point, p.space.dims)
-        shape = space_of(node).dims
+        core = self._stored_as(node)
+        shape = space_of(node).dims if core is None else core.shape
         level = "full" if node.op.is_reduce else level
         start = (
             reshape_point(point, p.space.dims, shape)
             if level == "full"
             else reshape_point(kept, p.space.kept_shape, shape)
         )
-        for base, at in self._reading_points(node, start, set()):
+        places = (
+            self._reading_points(node, start, set())
+            if core is None
+            else self._walk(core, start, set())
+        )
+        for base, at in places:
             if base.node not in p.levels:
                 continue
             wanted = own_row if p.levels[base.node] == "kept" else own_point
@@ -262,6 +269,17 @@ class Rules:
             if flat_index(at, base.shape) != wanted:
                 return False
         return True
+
+    def _stored_as(self, node: Node) -> Value | None:
+        """What a rearrangement rearranges: a kernel's loops follow that, not the order in which it
+        is stored."""
+        core: Value | None = None
+        while is_rearrangement(node):
+            core = node.operands[0]
+            if core.node is None or self.reads.is_base(core):
+                break
+            node = core.node
+        return core
 
     def _reading_points(
         self, node: Node, point: Point, seen: set[tuple[Value, Point]]

@@ -166,10 +166,12 @@ def get_num_threads() -> int:
 def set_num_threads(threads: int) -> None:
     """Let compiled graphs use `threads` threads from their next call on.
 
-    Results do not depend on it.  Raises: ValueError unless 1 <= threads <= 4096.
+    Results do not depend on it.  Raises: RuntimeError unless 1 <= threads <= 4096.
     """
+    if not isinstance(threads, int):
+        raise RuntimeError(f"set_num_threads expects an int, but got {type(threads).__name__}")
     if not 1 <= threads <= _MOST_THREADS:
-        raise ValueError(f"[set_num_threads] {threads}: expected 1 to {_MOST_THREADS}")
+        raise RuntimeError(f"[set_num_threads] {threads}: expected 1 to {_MOST_THREADS}")
     with _state.lock:
         _state.threads = threads
         _state.stop_all(keep=threads)

@@ -109,8 +109,7 @@ def _sign(c: Context, x: ir.Value) -> ir.Value:
     if c.dtype.is_floating_point:
         one = constant(x.type, 1.0)
         signed = intrinsic(b, "copysign", x.type, [one, x])
-        # Zeros and nans are their own sign.
-        return b.select(b.fcmp_unordered("ueq", x, null), b.fadd(x, null), signed)
+        return b.select(b.fcmp_unordered("ueq", x, null), null, signed)  # nans have none either
     if c.dtype.kind == "int":
         positive = b.zext(b.icmp_signed(">", x, null), x.type)
         return b.add(positive, b.sext(b.icmp_signed("<", x, null), x.type))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import reduce
 from itertools import accumulate, pairwise
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,19 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
         array = np.array(data.numpy(force=True))
     elif isinstance(data, (np.ndarray, np.generic)):
         array = np.array(data)
+    elif isinstance(data, dict) or data is None:
+        raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
     else:
         if isinstance(data, (list, tuple)) and _holds_tensors(data):
-            data = [_array_of(item, None) for item in data]
-            array = np.array(data)
+            parts = [_array_of(item, None) for item in data]
+            wide = reduce(promote, (dtype_of_numpy(part.dtype) for part in parts))
+            array = np.array(parts).astype(wide.numpy)
         else:
             try:
                 array = np.array(data)
             except ValueError as error:
+                if isinstance(data, (list, tuple)) and not isinstance(data[0], (list, tuple)):
+                    raise TypeError(f"a sequence among numbers: {error}") from None
                 raise ValueError(
                     f"expected a rectangular nested sequence of numbers: {error}"
                 ) from None
@@ -48,11 +54,28 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
                 array = array.astype(reduce(promote, found).numpy)
             elif dtype is None and (array.dtype.kind == "f" or array.size == 0):
                 array = array.astype(get_default_dtype().numpy)
+        if array.dtype.kind == "U" and not isinstance(data, str):
+            raise ValueError("too many dimensions 'str'")
+        if array.dtype.kind == "O" and all(isinstance(item, int) for item in array.flat):
+            raise ValueError("Overflow when unpacking long long")
         if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
             raise TypeError(f"new(): invalid data type '{type(data).__name__}' ({array.dtype})")
     if dtype is not None:
+        if not isinstance(data, (Tensor, np.ndarray)) and array.dtype.kind == "i" and array.size:
+            check_fits("tensor", (int(array.min()), int(array.max())), dtype)
         array = array.astype(dtype.numpy)
     return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def check_fits(name: str, bounds: Sequence[int], dtype: DType) -> None:
+    """Raise RuntimeError for whole numbers beyond a dtype (negative ones wrap around in uint8)."""
+    if dtype.is_integer:
+        limits = np.iinfo(dtype.numpy)
+        lowest = -int(limits.max) - 1 if dtype.kind == "uint" else int(limits.min)
+        if min(bounds) < lowest or max(bounds) > int(limits.max):
+            raise RuntimeError(
+                f"{name}(): value cannot be converted to type {dtype.public_name} without overflow"
+            )
 
 
 def _dtypes_in(data: Sequence[Any]) -> set[DType]:
@@ -95,6 +118,7 @@ def tensor(
         TypeError: the data are not numbers. ValueError: the nesting is not rectangular.
     """
     check_device(device)
+    check_dtype("tensor", dtype)
     result = from_array(_array_of(data, dtype))
     result.requires_grad = requires_grad
     return result
@@ -118,9 +142,15 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
     Raises:
         TypeError: no array, or of a dtype that tensors do not have.
+        ValueError: a stride is negative.
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    if any(stride < 0 for stride in array.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative "
+            "strides are not supported; copy it first: array.copy()"
+        )
     native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     if not native.flags.writeable:
         return from_array(np.array(native, order="C"))
@@ -202,18 +232,46 @@ def _finish(result: Tensor, requires_grad: bool) -> Tensor:
     return result
 
 
-def _constant(value: float, sizes: tuple[Any, ...], dtype: DType | None, grad: bool) -> Tensor:
+def check_dtype(name: str, dtype: Any) -> None:
+    """Raise TypeError for what is neither a dtype nor None."""
+    if dtype is not None and not isinstance(dtype, DType):
+        raise TypeError(f"{name}(): argument 'dtype' must be a dtype, not {type(dtype).__name__}")
+
+
+def shape_of(name: str, sizes: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
+    """The shape that ``f(2, 3)``, ``f((2, 3))`` or ``f(size=(2, 3))`` asks for.
+
+    Raises:
+        TypeError: none is given, or no ints. RuntimeError: one is negative.
+    """
+    if size is not None:
+        sizes = (size,)
+    elif not sizes:
+        raise TypeError(f'{name}() missing 1 required positional argument: "size"')
+    if len(sizes) == 1 and isinstance(sizes[0], str):
+        raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, not str")
     shape = sizes_of(sizes)
-    if shape and min(shape) < 0:
-        raise RuntimeError(
-            f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}"
-        )
+    for length in shape:
+        if length < 0:
+            raise RuntimeError(
+                f"{name}(): trying to create a tensor with negative dimension {length}: "
+                f"{list(shape)}"
+            )
+    return shape
+
+
+def _constant(
+    name: str, value: float, sizes: Any, size: Any, dtype: DType | None, grad: bool
+) -> Tensor:
+    check_dtype(name, dtype)
+    shape = shape_of(name, sizes, size)
     call = call_of(_FULL, shape=shape, value=value, dtype=dtype or get_default_dtype())
     return _finish(apply(call), grad)
 
 
 def zeros(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: DType | None = None,
     layout: Any = None,
     device: Any = None,
@@ -222,11 +280,12 @@ def zeros(
 ) -> Tensor:
     """A tensor of zeros."""
     check_device(device)
-    return _constant(0.0, size, dtype, requires_grad)
+    return _constant("zeros", 0.0, sizes, size, dtype, requires_grad)
 
 
 def ones(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: DType | None = None,
     layout: Any = None,
     device: Any = None,
@@ -235,11 +294,12 @@ def ones(
 ) -> Tensor:
     """A tensor of ones."""
     check_device(device)
-    return _constant(1.0, size, dtype, requires_grad)
+    return _constant("ones", 1.0, sizes, size, dtype, requires_grad)
 
 
 def empty(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     dtype: DType | None = None,
     layout: Any = None,
     device: Any = None,
@@ -248,7 +308,8 @@ def empty(
 ) -> Tensor:
     """A tensor whose elements nobody has set (they are zeros here, so that programs are
     reproducible)."""
-    return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
+    check_device(device)
+    return _constant("empty", 0.0, sizes, size, dtype, requires_grad)
 
 
 def full(
@@ -262,8 +323,16 @@ def full(
 ) -> Tensor:
     """A tensor of one value, whose dtype is the value's unless given."""
     check_device(device)
+    check_dtype("full", dtype)
+    if hasattr(size, "__index__"):
+        raise TypeError("full(): argument 'size' (position 1) must be tuple of ints, not int")
+    if isinstance(fill_value, Tensor) and not fill_value.ndim:
+        fill_value = fill_value.item()
+    if not isinstance(fill_value, (int, float, np.generic)):
+        given = type(fill_value).__name__
+        raise TypeError(f"full(): argument 'fill_value' (position 2) must be Number, not {given}")
     value = scalar(fill_value, dtype or number_dtype(fill_value))
-    return _finish(_own(expand(value, sizes_of((size,)))), requires_grad)
+    return _finish(_own(expand(value, shape_of("full", (size,)))), requires_grad)
 
 
 def _own(view: Tensor) -> Tensor:
@@ -330,7 +399,7 @@ def full_like(
 
 
 def arange(
-    start: float,
+    start: float | None = None,
     end: float | None = None,
     step: float = 1,
     *,
@@ -342,11 +411,19 @@ def arange(
     """start, start + step, ... below end (`arange(end)` starts at 0); int64 for ints.
 
     Raises:
-        RuntimeError: the step is zero or leads away from the end.
+        RuntimeError: the step is zero or leads away from the end, or the end is infinite or nan.
     """
     check_device(device)
+    check_dtype("arange", dtype)
+    start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
     if end is None:
         start, end = 0, start
+    start = 0 if start is None else start
+    for given in (start, end, step):
+        if not isinstance(given, (int, float, np.generic)):
+            raise TypeError(f"arange(): arguments must be Number, not {type(given).__name__}")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     if step == 0 or (end - start) / step < 0:
         raise RuntimeError(
             f"upper bound and lower bound inconsistent with step sign: {start}, {end}, {step}"
@@ -374,7 +451,7 @@ def eye(
         RuntimeError: a size is negative.
     """
     check_device(device)
-    n, m = int(n), int(n if m is None else m)
+    n, m = index(n), index(n if m is None else m)
     if n < 0 or m < 0:
         raise RuntimeError(f"n and m must be greater or equal to 0, got {n} and {m}")
     shape = (n, m)

@@ -126,12 +126,12 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """The nearest integer, ties to even; with `decimals` the nearest multiple of 10 ** -decimals.
 
     Raises:
-        RuntimeError: `decimals` for integers.
+        NotImplementedError: `decimals` for integers.
     """
     if decimals == 0:
         return pointwise.UNARY["round"](input)
     if not input.dtype.is_floating_point:
-        raise RuntimeError("round_cpu not implemented for integers with decimals")
+        raise NotImplementedError("round_cpu not implemented for integers with decimals")
     scale = float(10 ** abs(decimals))
     if decimals > 0:
         return div(pointwise.UNARY["round"](mul(input, scale)), scale)
@@ -173,8 +173,10 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     """The n-th derivative of digamma; digamma itself for n = 0.
 
     Raises:
-        RuntimeError: n is negative.
+        RuntimeError: n is negative. TypeError: n is no int.
     """
+    if not isinstance(n, int):
+        raise TypeError(f"polygamma(): argument 'n' must be int, not {type(n).__name__}")
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     if n == 0:
@@ -186,8 +188,10 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension p.
 
     Raises:
-        RuntimeError: p is below 1.
+        RuntimeError: p is below 1, or the input is bool.
     """
+    if input.dtype is bool_:
+        raise RuntimeError("The input tensor may not be a boolean tensor.")
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
     lgamma = pointwise.UNARY["lgamma"]

@@ -36,6 +36,12 @@ def check_index(name: str, index: Tensor, size: int, low: int = 0) -> None:
     apply(call_of(_CHECK, low=low, high=size, message=name), index)
 
 
+def check_values(name: str, wrong: Tensor, text: str) -> None:
+    """Have the program raise RuntimeError with a text, at this line, if `wrong` holds anywhere."""
+    index = cast(wrong.detach(), i32)
+    apply(call_of(_CHECK, low=0, high=1, message=f"{name}!{text}"), index)
+
+
 def wrapped_index(name: str, index: Tensor, size: int) -> Tensor:
     """An i64 index whose negative elements count from the end; checked."""
     wide = cast(index, i64)
@@ -66,7 +72,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
         sparse_grad: accepted; gradients are dense.
 
     Raises:
-        ShapeError: the index does not fit. IndexError: at the next sync, if one is out of range.
+        ShapeError: the index does not fit. RuntimeError: at the next sync, if one is out of range.
     """
     d = normalise_dimension("gather", dim, input.ndim)
     if not input.ndim and not index.ndim:
@@ -74,7 +80,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if index._handle.type.numel == 0:
         return clone(expand(scalar(0, input.dtype), index._handle.type.shape))
     if input.ndim:
-        check_index("gather", index, input._handle.type.shape[d])
+        check_index("gather!", index, input._handle.type.shape[d])  # RuntimeError, as PyTorch's
     return apply(call_of(_ALONG, dim=d), input, index)  # type: ignore[no-any-return]
 
 

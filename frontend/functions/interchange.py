@@ -14,6 +14,7 @@ from braze.capture import flush as sync
 from braze.capture import materialise
 from braze.devices import check_device
 from braze.functions import tensor_types
+from braze.functions.arguments import explained
 from braze.functions.creation import from_numpy, tensor
 from braze.ir.dtypes import bf16
 from braze.layouts import layout, strided
@@ -55,6 +56,9 @@ def is_nonzero(input: Tensor) -> bool:
     Raises:
         RuntimeError: there is not exactly one element.
     """
+    if not isinstance(input, Tensor):
+        given = type(input).__name__
+        raise TypeError(f"is_nonzero(): argument 'input' must be Tensor, not {given}")
     return bool(input)
 
 
@@ -255,7 +259,7 @@ METHODS: dict[str, Any] = {
 
 # The functions among them that the package offers at its top level.
 FUNCTIONS: dict[str, Any] = {
-    function.__name__: function
+    function.__name__: explained(function, function.__name__)
     for function in (
         is_complex, is_floating_point, is_nonzero, is_same_size, is_signed, get_device,
     )

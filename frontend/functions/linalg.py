@@ -64,11 +64,11 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     return apply(call_of(_CONTRACT, equation="mk,k->m"), input, vec)  # type: ignore[no-any-return]
 
 
-def dot(input: Tensor, other: Tensor) -> Tensor:
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The inner product of two vectors."""
-    _check_dtypes("dot", input, other)
-    _check_ranks("dot", (1, 1), input, other)
-    return apply(call_of(_CONTRACT, equation="k,k->"), input, other)  # type: ignore[no-any-return]
+    _check_dtypes("dot", input, tensor)
+    _check_ranks("dot", (1, 1), input, tensor)
+    return apply(call_of(_CONTRACT, equation="k,k->"), input, tensor)  # type: ignore[no-any-return]
 
 
 def outer(input: Tensor, vec2: Tensor) -> Tensor:

@@ -173,11 +173,12 @@ def scaled_sum(
         a not in (1, n) for a, n in zip(own.shape, wanted.shape[lead:], strict=True)
     ):
         raise ShapeError(f"[{name}] {own} does not expand to {list(wanted.shape)}")
-    for factor in (beta, alpha):
-        if isinstance(factor, float) and not wanted.dtype.is_floating_point:
+    if not wanted.dtype.is_floating_point:
+        if name == "addr" and (isinstance(alpha, float) or isinstance(beta, float)):
             raise RuntimeError(
                 f"{name}(): for integral tensors, alpha and beta must not be floating point numbers"
             )
+        alpha, beta = int(alpha), int(beta)
     if alpha != 1:
         product = product * alpha
     if beta == 0:

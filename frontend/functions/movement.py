@@ -23,10 +23,14 @@ _SELECT = op_named("select")
 
 
 def sizes_of(arguments: tuple[Any, ...]) -> tuple[int, ...]:
-    """The ints of ``f(2, 3)`` or ``f((2, 3))``."""
+    """The ints of ``f(2, 3)`` or ``f((2, 3))``.
+
+    Raises:
+        TypeError: something else than ints.
+    """
     if len(arguments) == 1 and not hasattr(arguments[0], "__index__"):
         arguments = tuple(arguments[0])
-    return tuple([index(size) for size in arguments])
+    return tuple(index(size) for size in arguments)
 
 
 def resolve_sizes(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
@@ -62,6 +66,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     end = normalise_dimension("flatten", end_dim, rank)
     if start > end:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if start == end and rank:
+        return input
     shape = input._handle.type.shape
     joined = math.prod(shape[start : end + 1])
     return reshape(input, (*shape[:start], joined, *shape[end + 1 :]))
@@ -94,7 +100,7 @@ def t(input: Tensor) -> Tensor:
     """The transposed matrix (vectors stay as they are)."""
     if input.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D")
-    return transpose(input, 0, 1) if input.ndim == 2 else input
+    return transpose(input, 0, 1) if input.ndim == 2 else permute(input, tuple(range(input.ndim)))
 
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
@@ -129,8 +135,10 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     if dim is None:
         chosen = set(range(len(shape)))
     else:
-        given = (dim,) if isinstance(dim, int) else dim
+        given = sizes_of((dim,))
         chosen = {normalise_dimension("squeeze", d, input.ndim) for d in given}
+        if len(chosen) != len(given):
+            raise RuntimeError(f"squeeze(): a dim appears multiple times in {list(given)}")
     kept = [size for d, size in enumerate(shape) if not (d in chosen and size == 1)]
     return reshape(input, kept)
 
@@ -173,7 +181,7 @@ def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     from braze.ir.types import broadcast_shapes
 
     shape = broadcast_shapes("broadcast_tensors", *(x._handle.type for x in tensors))
-    return tuple(expand(x, shape) for x in tensors)
+    return tuple(x if x._handle.type.shape == shape else expand(x, shape) for x in tensors)
 
 
 def repeat(input: Tensor, *sizes: Any) -> Tensor:
@@ -200,9 +208,15 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
 
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """`length` elements of a dimension from `start` on. A view."""
+    if not input.ndim:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     d = normalise_dimension("narrow", dim, input.ndim)
     size = input._handle.type.shape[d]
-    start = index(start)
+    start, length = index(start), index(length)
+    if not -size <= start <= size:
+        raise IndexError(
+            f"start out of range (expected to be in range of [{-size}, {size}], but got {start})"
+        )
     start = start + size if start < 0 else start
     if not 0 <= start <= start + length <= size:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({size}).")
@@ -235,7 +249,11 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 
 def flip(input: Tensor, *dims: Any) -> Tensor:
-    """Reverse the order along dimensions."""
+    """Reverse the order along dimensions.
+
+    Raises:
+        RuntimeError: a dimension is named twice.
+    """
     order = tuple(sorted(normalise_dimension("flip", d, input.ndim) for d in sizes_of(dims)))
     return apply(call_of(_FLIP, dims=order), input)  # type: ignore[no-any-return]
 
@@ -246,8 +264,15 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     Raises:
         ShapeError: their other sizes differ.
     """
+    if isinstance(tensors, Tensor):
+        raise TypeError("cat(): argument 'tensors' (position 1) must be tuple of Tensors")
     if len(tensors) == 0:
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+        raise ValueError("cat(): expected a non-empty list of Tensors")
+    for place, x in enumerate(tensors):
+        if not x.ndim:
+            raise RuntimeError(
+                f"zero-dimensional tensor (at position {place}) cannot be concatenated"
+            )
     dtype = result_type(*tensors)
     # PyTorch lets empty one-dimensional tensors join anything.
     parts = [cast(x, dtype) for x in tensors if x._handle.type.shape != (0,)] or list(tensors)
@@ -256,7 +281,15 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape along a new dimension."""
+    """Tensors of one shape along a new dimension.
+
+    Raises:
+        RuntimeError: there are none.
+    """
+    if isinstance(tensors, Tensor):
+        raise TypeError("stack(): argument 'tensors' (position 1) must be tuple of Tensors")
+    if len(tensors) == 0:
+        raise RuntimeError("stack expects a non-empty TensorList")
     d = normalise_dimension("stack", dim, tensors[0].ndim + 1)
     return cat([unsqueeze(x, d) for x in tensors], d)
 
@@ -265,6 +298,8 @@ def split(
     input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0
 ) -> tuple[Tensor, ...]:
     """Pieces of a dimension: of one size (the last may be smaller), or of the sizes given."""
+    if not input.ndim:
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
     d = normalise_dimension("split", dim, input.ndim)
     size = input._handle.type.shape[d]
     if isinstance(split_size_or_sections, int):
@@ -291,7 +326,11 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size along a dimension (the last may be smaller)."""
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    if not input.ndim:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
     size = input._handle.type.shape[normalise_dimension("chunk", dim, input.ndim)]
+    if size == 0:
+        return split(input, [0] * chunks, dim)
     return split(input, max(-(-size // chunks), 1), dim)
 
 

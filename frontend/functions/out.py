@@ -14,6 +14,7 @@ from typing import Any
 
 from braze.autograd import no_grad
 from braze.capture import tracer
+from braze.functions.arguments import explained
 from braze.functions.movement import clone
 from braze.functions.promotion import cast
 from braze.ir.dtypes import DType
@@ -34,7 +35,7 @@ hypot i0 igamma igammac index_add index_copy index_select inner inverse isin isn
 kron kthvalue lcm ldexp le lerp less less_equal lgamma linspace log log10 log1p log2 logaddexp
 logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor logit logspace logsumexp lt
 lu_solve masked_select matmul matrix_power max maximum mean median min minimum mm mode msort mul
-multinomial multiply mv mvlgamma nan_to_num nanmean nanmedian nanquantile nansum ne neg negative
+multinomial gt multiply mv mvlgamma nan_to_num nanmean nanmedian nanquantile nansum ne neg negative
 nextafter nonzero norm normal not_equal ones orgqr ormqr outer polygamma pow prod qr quantile
 rad2deg rand randint randn randperm range reciprocal remainder renorm round row_stack rsqrt
 scatter scatter_add searchsorted sgn sigmoid sign signbit sin sinc sinh slogdet softmax
@@ -42,6 +43,9 @@ log_softmax sort sqrt square stack std std_mean sub subtract sum svd take take_a
 tensordot topk tril triu true_divide trunc var var_mean vdot vstack where xlogy zeros
 """.split()
 )
+
+# Those whose result is never cast into `out`: the dtypes must be equal.
+_EXACT = frozenset("abs absolute ceil floor frac neg negative round sign sgn trunc fix".split())
 
 _ORDER = {"bool": 0, "uint": 1, "int": 1, "float": 2}
 
@@ -137,6 +141,10 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             )
         with no_grad():
             result = function(*args, **kwargs)
+            if name in _EXACT and result.dtype is not outs[0].dtype:
+                raise RuntimeError(
+                    f"{name}(): found dtype {outs[0].dtype!r} but expected {result.dtype!r}"
+                )
             if isinstance(result, Tensor):
                 if len(outs) != 1:
                     raise TypeError(f"{name}(): one result, but out has {len(outs)} tensors")
@@ -155,7 +163,8 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def add_out(functions: dict[str, Any]) -> dict[str, Any]:
     """The functions of a name table, those of `NAMES` with `out`."""
+    named = {name: explained(function, name) for name, function in functions.items()}
     return {
         name: with_out(function, name) if name in NAMES else function
-        for name, function in functions.items()
+        for name, function in named.items()
     }

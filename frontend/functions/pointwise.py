@@ -8,7 +8,7 @@ from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions.promotion import as_operands, cast, get_default_dtype, result_type, scalar
-from braze.ir.dtypes import bool_, i64
+from braze.ir.dtypes import bool_, i64, u8
 from braze.ir.errors import ZERO_DIVISION, DTypeError, failed_check
 from braze.ir.op import Op, all_ops, op_named
 from braze.ir.types import tensor_type
@@ -77,13 +77,30 @@ def _check_divisor(divisor: Any) -> None:
 floor_divide = _division("floor_divide", _call("div_floor"))
 remainder, fmod = _division("remainder", _call("remainder")), _division("fmod", _call("fmod"))
 maximum, minimum = _pair(_call("maximum")), _pair(_call("minimum"))
-atan2 = _pair(_call("atan2"), floating=True)
+_atan2 = _pair(_call("atan2"), floating=True)
 eq, ne, lt = _pair(_call("eq")), _pair(_call("ne")), _pair(_call("lt"))
 le, gt, ge = _pair(_call("le")), _pair(_call("gt")), _pair(_call("ge"))
 bitwise_and, bitwise_or = _pair(_call("bitwise_and")), _pair(_call("bitwise_or"))
 bitwise_xor = _pair(_call("bitwise_xor"))
 _div_trunc = _division("div_trunc", _call("div_trunc"))
 _integer_pow = _pair(_call("integer_pow"))
+
+
+def atan2(input: Tensor, other: Tensor) -> Tensor:
+    """The angle of the point (other, input), between -pi and pi. Operands are promoted and
+    broadcast."""
+    require_tensors("atan2", input=input, other=other)
+    return _atan2(input, other)
+
+
+def require_tensors(name: str, **operands: Any) -> None:
+    """Raise TypeError for an operand that is no tensor."""
+    for position, (parameter, operand) in enumerate(operands.items()):
+        if not isinstance(operand, Tensor):
+            raise TypeError(
+                f"{name}(): argument '{parameter}' (position {position + 1}) must be Tensor, not "
+                f"{type(operand).__name__}"
+            )
 
 
 def _scaled(name: str, input: Any, other: Any, alpha: float) -> list[Any]:
@@ -153,7 +170,14 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
 
 
 def pow(input: Operand, exponent: Operand) -> Tensor:
-    """input ** exponent; small whole exponents become multiplications."""
+    """input ** exponent; small whole exponents become multiplications.
+
+    Raises:
+        TypeError: neither is a tensor.
+        RuntimeError: integers to a negative power that is a number.
+    """
+    if not isinstance(input, Tensor) and not isinstance(exponent, Tensor):
+        raise TypeError("pow(): one of the operands must be a Tensor")
     if (
         isinstance(input, Tensor)
         and not isinstance(exponent, Tensor)
@@ -183,8 +207,10 @@ def neg(input: Tensor) -> Tensor:
     """-input.
 
     Raises:
+        TypeError: no tensor is given.
         RuntimeError: for bool tensors.
     """
+    require_tensors("neg", input=input)
     if input.dtype is bool_:
         raise RuntimeError(
             "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
@@ -196,11 +222,25 @@ def neg(input: Tensor) -> Tensor:
 
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """Elements of `input` where the condition holds, else of `other`, broadcast together. The
-    condition alone: the places where it holds, as `nonzero(as_tuple=True)`."""
+    condition alone: the places where it holds, as `nonzero(as_tuple=True)`.
+
+    Raises:
+        TypeError: one of the two is missing. RuntimeError: the condition is not bool (or uint8).
+    """
     if input is None and other is None:
         from braze.functions.scattering import nonzero
 
         return nonzero(condition, as_tuple=True)
+    if not isinstance(condition, Tensor) or other is None:
+        raise TypeError(
+            f"where(): a condition and two operands are needed, given {type(condition).__name__}, "
+            f"{type(input).__name__}, {type(other).__name__}"
+        )
+    if condition.dtype not in (bool_, u8):
+        raise RuntimeError(
+            "where expected condition to be a boolean tensor, but got a tensor with dtype "
+            f"{condition.dtype!r}"
+        )
     x, y = as_operands("where", input, other)
     return apply(_WHERE, cast(condition, bool_), x, y)
 
@@ -214,6 +254,8 @@ def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None)
     if min is None and max is None:
         raise RuntimeError("At least one of 'min' or 'max' must not be None")
     bounds = [b for b in (min, max) if b is not None]
+    if len({isinstance(b, Tensor) for b in bounds}) == 2:
+        raise TypeError("clamp(): min and max must be two tensors or two numbers")
     x, *limits = as_operands("clamp", input, *bounds)
     name = "clamp" if len(bounds) == 2 else "clamp_min" if max is None else "clamp_max"
     return apply(_call(name), x, *limits)  # type: ignore[no-any-return]
@@ -239,6 +281,7 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     Raises:
         RuntimeError: the dtypes differ or are not floating-point.
     """
+    require_tensors("lerp", input=input, end=end)
     for other in (end, weight):
         if isinstance(other, Tensor) and other.dtype is not input.dtype:
             raise RuntimeError(
@@ -249,25 +292,20 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     return apply(_call("lerp"), input, end, share)  # type: ignore[no-any-return]
 
 
-def _value_for(name: str, value: float, *operands: Tensor) -> Tensor:
+def _value_for(value: float, *operands: Tensor) -> Tensor:
     dtype = result_type(*operands)
-    if isinstance(value, float) and not dtype.is_floating_point:
-        raise RuntimeError(f"[{name}] a float `value` for integer operands: {value}")
-    return scalar(value, dtype)
+    return scalar(value if dtype.is_floating_point else int(value), dtype)
 
 
 def addcmul(
     input: Tensor, tensor1: Any, tensor2: Tensor, last: Any = None, *, value: float = 1
 ) -> Tensor:
-    """input + value * tensor1 * tensor2, in the operands' common dtype; also as
-    `addcmul(input, value, tensor1, tensor2)`, PyTorch's older order.
-
-    Raises:
-        RuntimeError: a float value for integers.
-    """
+    """input + value * tensor1 * tensor2, in the operands' common dtype (for integers the value's
+    whole part counts); also as `addcmul(input, value, tensor1, tensor2)`, PyTorch's older order."""
     if last is not None:
         value, tensor1, tensor2 = tensor1, tensor2, last
-    factor = _value_for("addcmul", value, input, tensor1, tensor2)
+    require_tensors("addcmul", input=input, tensor1=tensor1, tensor2=tensor2)
+    factor = _value_for(value, input, tensor1, tensor2)
     return _add(input, mul(mul(tensor1, tensor2), factor))
 
 
@@ -278,11 +316,12 @@ def addcdiv(
     PyTorch's older order.
 
     Raises:
-        RuntimeError: all three are integers.
+        RuntimeError: tensor1 and tensor2 are integers.
     """
     if last is not None:
         value, tensor1, tensor2 = tensor1, tensor2, last
-    if not any(t.dtype.is_floating_point for t in (input, tensor1, tensor2)):
+    require_tensors("addcdiv", input=input, tensor1=tensor1, tensor2=tensor2)
+    if not any(t.dtype.is_floating_point for t in (tensor1, tensor2)):
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported; use (input + value * "
             "braze.trunc(tensor1 / tensor2)) or make an operand floating-point."
@@ -295,6 +334,8 @@ def addcdiv(
 
 
 ROUNDING = frozenset({"floor", "ceil", "trunc", "round"})
+# Functions of numbers that bools have an answer of their own to.
+TRUTH = frozenset(("sign", "relu"))
 # Functions of `braze.special` that the top level does not have.
 SPECIAL = frozenset("i0e i1 i1e erfcx ndtr ndtri log_ndtr entr".split())
 
@@ -311,6 +352,7 @@ def _unary(op: Op) -> Callable[[Tensor], Tensor]:
     call = call_of(op)
     integers = _takes(op, i64)
     whole = op.name in ROUNDING  # of which integers are fixed points
+    truth = op.name in TRUTH
 
     def function(input: Tensor) -> Tensor:
         if not isinstance(input, Tensor):
@@ -321,6 +363,10 @@ def _unary(op: Op) -> Callable[[Tensor], Tensor]:
             if whole and input._handle.type.dtype is not bool_:
                 return input.clone()  # type: ignore[no-any-return]
             input = cast(input, get_default_dtype())
+        if truth and input._handle.type.dtype is bool_:
+            if op.name != "sign":
+                raise RuntimeError(f"Boolean inputs not supported for {op.name}")
+            return input.clone()  # type: ignore[no-any-return]
         result: Tensor = apply(call, input)
         return result
 

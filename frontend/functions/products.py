@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,7 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 
     def product(first: int, last: int) -> Tensor:
         if first == last:
-            return matrices[first]
+            return matrices[first] if len(matrices) > 1 else clone(matrices[first])
         middle = split[first, last]
         return mm(product(first, middle), product(middle + 1, last))
 
@@ -185,6 +186,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     shape = input._handle.type.shape
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise ShapeError(f"[matrix_power] needs square matrices, given {input._handle.type}")
+    n_given = n = index(n)
     if n < 0:
         input, n = call_host("inverse", input), -n
     if n == 0:
@@ -197,7 +199,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         if n:
             input = matmul(input, input)
     assert result is not None
-    return result
+    return clone(result) if n_given == 1 else result
 
 
 def kron(input: Tensor, other: Tensor) -> Tensor:

@@ -11,15 +11,16 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from braze.capture import call_of
-from braze.functions.creation import check_device
+from braze.functions.creation import check_device, check_fits, shape_of
 from braze.functions.movement import sizes_of
 from braze.functions.promotion import get_default_dtype, scalar
-from braze.ir.dtypes import DType, f32, f64, i64
+from braze.ir.dtypes import DType, f32, f64, i64, u8
 from braze.ir.op import op_named
 from braze.ir.ops.creation import counters_used
 from braze.ir.ops.dropout import counters
@@ -38,7 +39,13 @@ class Generator:
         self.manual_seed(67280421310721)  # PyTorch's default seed
 
     def manual_seed(self, seed: int) -> Generator:
-        """Restart the stream from a seed (taken modulo 2**64)."""
+        """Restart the stream from a seed (negative ones are taken modulo 2**64).
+
+        Raises:
+            ValueError: it has more than 64 bits.
+        """
+        if not -(2**63) <= int(seed) < 2**64:
+            raise ValueError(f"a seed has 64 bits, given {seed}")
         with self._lock:
             self._seed = int(seed) & 0xFFFFFFFFFFFFFFFF
             self._offset = 0
@@ -64,10 +71,14 @@ class Generator:
         """Continue from what `get_state` gave.
 
         Raises:
-            RuntimeError: it is not such a tensor.
+            RuntimeError: it has not as many elements. TypeError: it is no uint8 tensor.
         """
+        if not isinstance(state, Tensor):
+            raise TypeError(f"expected a ByteTensor, but got {type(state).__name__}")
+        if state.dtype is not u8:
+            raise TypeError(f"RNG state must be a ByteTensor, given {state._handle.type}")
         array = state._numpy()
-        if array.dtype != np.uint8 or array.size != 16:
+        if array.size != 16:
             raise RuntimeError(
                 f"RNG state must be a uint8 tensor of 16 elements, got {state._handle.type}"
             )
@@ -169,7 +180,8 @@ def _numel(shape: tuple[int, ...]) -> int:
 
 
 def rand(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     generator: Generator | None = None,
     dtype: DType | None = None,
     layout: Any = None,
@@ -178,11 +190,13 @@ def rand(
     pin_memory: bool = False,
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    return _floats("uniform", size, generator, dtype, device, requires_grad)
+    shape = shape_of("rand", sizes, size)
+    return _floats("uniform", (shape,), generator, dtype, device, requires_grad)
 
 
 def randn(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     generator: Generator | None = None,
     dtype: DType | None = None,
     layout: Any = None,
@@ -191,7 +205,8 @@ def randn(
     pin_memory: bool = False,
 ) -> Tensor:
     """Numbers from the standard normal distribution."""
-    return _floats("normal", size, generator, dtype, device, requires_grad)
+    shape = shape_of("randn", sizes, size)
+    return _floats("normal", (shape,), generator, dtype, device, requires_grad)
 
 
 def _floats(
@@ -200,6 +215,8 @@ def _floats(
     check_device(device)
     shape = sizes_of(size)
     dtype = dtype or get_default_dtype()
+    if not dtype.is_floating_point:
+        raise NotImplementedError(f'"{op}" not implemented for {dtype!r}')
     result = draw(op, _numel(shape), generator=generator, shape=shape, dtype=dtype)
     return result.requires_grad_(requires_grad) if requires_grad else result
 
@@ -235,7 +252,7 @@ def randn_like(
 
 
 def randint(
-    low: int,
+    low: int = 0,
     high: Any = None,
     size: Any = None,
     *,
@@ -260,7 +277,12 @@ def randint(
         raise RuntimeError(
             f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
         )
-    shape = sizes_of((size,))
+    low, high = index(low), index(high)
+    if dtype is not None:
+        check_fits("randint", (low, high - 1), dtype)
+    if isinstance(size, int):
+        raise TypeError("randint(): argument 'size' must be tuple of ints, not int")
+    shape = shape_of("randint", (size,))
     drawn = draw("randint", _numel(shape), generator=generator, shape=shape, low=low, high=high)
     result: Tensor = drawn.to(dtype or i64)
     return result.requires_grad_(requires_grad) if requires_grad else result
@@ -307,6 +329,11 @@ def randperm(
     from braze.tensors import from_array
 
     check_device(device)
+    n = index(n)
+    if n < 0:
+        raise RuntimeError(f"randperm(): n must be non-negative, got {n}")
+    if dtype is not None:
+        check_fits("randperm", (n,), dtype)
     source = default_generator if generator is None else generator
     key, offset = source.advance(2 * counters_used(n))
     bits = op_named("random_bits").evaluate
@@ -325,15 +352,28 @@ def bernoulli(
     """0 or 1, each element 1 with the probability given by the input, or by the number p.
 
     Raises:
-        RuntimeError: the input is not floating-point, and p is not given.
+        NotImplementedError: the input is not floating-point, and p is not given.
+        RuntimeError: p is no probability.
     """
     if p is None and not input.dtype.is_floating_point:
-        raise RuntimeError(f'"bernoulli" not implemented for {input.dtype!r}')
+        raise NotImplementedError(f'"bernoulli" not implemented for {input.dtype!r}')
+    if p is not None and not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
     wide = f64 if input.dtype is f64 else f32
     shape = tuple(input.shape)
+    if p is None:
+        check_probabilities("bernoulli", input)
     noise = draw("uniform", input.numel(), generator=generator, shape=shape, dtype=wide)
     result: Tensor = (noise < (input if p is None else p)).to(input.dtype)
-    return result
+    return result + 0 * input if input.requires_grad else result  # of which the gradient is zero
+
+
+def check_probabilities(name: str, p: Tensor) -> None:
+    """Have the program raise RuntimeError unless all elements are from 0 to 1."""
+    from braze.functions.indexing import check_values
+
+    inside = (p >= 0) & (p <= 1)
+    check_values(name, ~inside, "expected probabilities p with p >= 0 and p <= 1")
 
 
 def normal(
@@ -362,6 +402,10 @@ def normal(
         chosen = tensors[0].dtype
     else:
         raise TypeError("normal(): two numbers need a size")
+    if isinstance(std, Tensor):
+        from braze.functions.indexing import check_values
+
+        check_values("normal", std < 0, "expects all elements of std >= 0.0")
     noise = _floats("normal", (shape,), generator, chosen, device, False)
     result: Tensor = (noise * std + mean).to(chosen)
     return result.requires_grad_(requires_grad) if requires_grad else result

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from braze.capture import call_of
+from braze.functions.creation import zeros
+from braze.functions.movement import clone
 from braze.functions.pointwise import maximum, minimum
 from braze.functions.promotion import cast, get_default_dtype
 from braze.ir.dtypes import DType, bool_, i64, u8
@@ -34,7 +37,7 @@ def normalise_dims(name: str, dim: Dims, rank: int) -> tuple[int, ...]:
     """
     if dim is None or (not isinstance(dim, (int, np.integer)) and len(dim) == 0):
         return tuple(range(rank))
-    given = (int(dim),) if isinstance(dim, (int, np.integer)) else tuple(map(int, dim))
+    given = (int(dim),) if isinstance(dim, (int, np.integer)) else tuple(map(index, dim))
     dims = sorted(normalise_dimension(name, d, rank) for d in given)
     if len(set(dims)) != len(dims):
         raise RuntimeError(f"[{name}] a dimension appears multiple times in {list(given)}")
@@ -120,6 +123,18 @@ def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return _reduce("amin", input, dim, keepdim)
 
 
+def _one_dimension(name: str, input: Tensor, dim: Any) -> int:
+    """A dimension that has elements.
+
+    Raises:
+        TypeError: no int. DimensionError: out of range. IndexError: it has no elements.
+    """
+    d = normalise_dimension(name, index(dim), input.ndim)
+    if input.ndim and not input._handle.type.shape[d]:
+        raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
+    return d
+
+
 def _extremum(name: str, whole: str, pair: Callable[[Any, Any], Tensor]) -> Callable[..., Any]:
     def function(
         input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None
@@ -129,7 +144,9 @@ def _extremum(name: str, whole: str, pair: Callable[[Any, Any], Tensor]) -> Call
             return pair(input, other)
         if dim is None:
             return _reduce(whole, input, None, False)
-        d = normalise_dimension(name, dim, input.ndim)
+        d = _one_dimension(name, input, dim)
+        if not input.ndim:
+            return Extremum(clone(input), zeros((), dtype=i64))
         values, indices = apply(
             call_of(op_named(f"{name}_with_index"), dim=d, keepdim=keepdim), input
         )
@@ -149,8 +166,19 @@ min = _extremum("min", "amin", minimum)
 
 def _position(name: str) -> Callable[..., Tensor]:
     def function(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        x = input.reshape(-1) if dim is None else input
-        return _reduce(name, x, 0 if dim is None else dim, keepdim and dim is not None)
+        if input.dtype is bool_:
+            raise RuntimeError(f"{name}(): does not support bool input")
+        if dim is None:
+            if not input._handle.type.numel:
+                raise IndexError(
+                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
+                )
+            place = _reduce(name, input.reshape(-1), 0, False)
+            return place.reshape((1,) * input.ndim) if keepdim else place
+        d = _one_dimension(name, input, dim)
+        if not input.ndim:
+            return zeros((), dtype=i64)
+        return _reduce(name, input, d, keepdim)
 
     function.__name__ = name
     function.__doc__ = op_named(name).doc + " Without `dim`, the position in the flattened tensor."
@@ -162,7 +190,9 @@ argmax, argmin = _position("argmax"), _position("argmin")
 
 def _truth(name: str, input: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     """PyTorch answers in uint8 for uint8, in bool otherwise."""
-    answer = _reduce(name, cast(input, bool_), dim, keepdim)
+    truth = cast(input, bool_)
+    no_dims = dim is not None and not isinstance(dim, (int, np.integer)) and not len(dim)
+    answer = truth if no_dims else _reduce(name, truth, dim, keepdim)
     return cast(answer, u8) if input.dtype is u8 else answer
 
 
@@ -190,6 +220,12 @@ def norm(
     Raises:
         RuntimeError: the dtype is not floating-point, or p is another word.
     """
+    if p == "nuc":
+        from braze.functions.decompositions import nuclear_norm
+
+        if dim is not None:
+            raise RuntimeError("[norm] the nuclear norm takes all dimensions of a matrix")
+        return nuclear_norm(input if dtype is None else cast(input, dtype), keepdim)
     if isinstance(p, str) and p != "fro":
         raise RuntimeError(f"[norm] unknown norm {p!r}; a number or 'fro' is expected")
     order = 2.0 if p is None or isinstance(p, str) else float(p)

@@ -6,6 +6,7 @@ import math
 
 from braze.capture import call_of
 from braze.functions import pointwise, random_numbers, reductions
+from braze.functions.indexing import check_values
 from braze.functions.movement import expand, stack, unsqueeze
 from braze.functions.promotion import cast, scalar
 from braze.functions.random_numbers import Generator, rand, randn
@@ -179,9 +180,10 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Poisson numbers with the rates of the input.
 
     Raises:
-        RuntimeError: the dtype is not floating-point.
+        RuntimeError: the dtype is not floating-point; or, at the next sync, a rate is negative.
     """
     _require_floating("poisson", input)
+    check_values("poisson", input < 0, "invalid Poisson rate, expected rate to be non-negative")
     source = random_numbers.default_generator if generator is None else generator
     key, offset = source.advance(poisson_counters(input.numel()))
     call = call_of(op_named("poisson"))
@@ -201,8 +203,7 @@ def multinomial(
     """Indices of categories, drawn with probabilities in proportion to the input's rows.
 
     Each category waits for an exponential time with its weight as rate; the first arrivals are the
-    sample (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006). Weights are
-    not checked: negative ones and nans count as zero.
+    sample (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006).
 
     Args:
         input: floating-point weights, [n] or [rows, n]; they need not sum to one.
@@ -212,7 +213,8 @@ def multinomial(
         [num_samples] or [rows, num_samples], int64.
 
     Raises:
-        RuntimeError: the input has another dtype or rank, or fewer categories than are drawn.
+        RuntimeError: the input has another dtype or rank, or fewer categories than are drawn; or,
+            at the next sync, a weight is negative, infinite or nan, or all of a row are zero.
     """
     if not input.dtype.is_floating_point:
         raise RuntimeError(
@@ -228,6 +230,12 @@ def multinomial(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
     weights = cast(input.detach(), _wide(input.dtype))
+    wrong = pointwise.bitwise_or(weights < 0, weights - weights != 0)
+    check_values(
+        "multinomial", wrong, "probability tensor contains either `inf`, `nan` or element < 0"
+    )
+    none = reductions.all(weights == 0, -1)
+    check_values("multinomial", none, "invalid distribution (sum of probabilities <= 0)")
     if replacement:
         weights = unsqueeze(weights, -2)
         shape = (*weights.shape[:-2], num_samples, count)

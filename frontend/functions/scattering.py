@@ -23,7 +23,7 @@ from braze.functions.indexing import (
     written,
 )
 from braze.functions.movement import broadcast_tensors, clone, expand, narrow, reshape
-from braze.functions.pointwise import clamp, div, floor_divide, mul
+from braze.functions.pointwise import clamp, div, floor_divide, mul, require_tensors
 from braze.functions.promotion import scalar
 from braze.ir.dtypes import DType, bool_, i32, i64
 from braze.ir.op import op_named
@@ -323,6 +323,7 @@ def index_put(
         RuntimeError: dtypes differ, or the values do not broadcast. IndexError: the indices do not
             fit; or, at the next sync, are out of range.
     """
+    require_tensors("index_put", input=input, values=values)
     return indexed(input, indices, values, accumulate)
 
 

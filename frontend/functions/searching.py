@@ -8,8 +8,9 @@ from __future__ import annotations
 from braze import return_types
 from braze.capture import call_of
 from braze.functions.creation import arange, ones, zeros
+from braze.functions.indexing import check_values
 from braze.functions.movement import expand, narrow, reshape
-from braze.functions.pointwise import bitwise_and, where
+from braze.functions.pointwise import bitwise_and, bitwise_or, where
 from braze.functions.promotion import cast, result_type, scalar
 from braze.functions.sorting import sort
 from braze.functions.tables import places_in, rows_at, sums_at
@@ -170,7 +171,8 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     take their place.
 
     Raises:
-        RuntimeError: the input is not floating-point, bins is not positive, or max < min.
+        RuntimeError: the input is not floating-point, bins is not positive, or max < min; or, at
+            the next sync, the least or the largest element is not finite and shall be a limit.
     """
     if not input.dtype.is_floating_point:
         raise RuntimeError(f"histc(): needs a floating-point input, given {input.dtype!r}")
@@ -184,6 +186,8 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     x = reshape(cast(input.detach(), dtype), (-1,))
     if min == max:
         low, high = x.amin(), x.amax()
+        infinite = bitwise_or(low - low != 0, high - high != 0)  # or nan
+        check_values("histc", infinite, "range of the elements is not finite")
         same = low == high
         low, high = where(same, low - 1, low), where(same, high + 1, high)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -51,6 +52,8 @@ def range(
     )
     if end is None:
         raise TypeError('range() missing 1 required positional arguments: "end"')
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     if step == 0 or (end - start) / step < 0:
         raise RuntimeError(
             f"upper bound and lower bound inconsistent with step sign: {start}, {end}, {step}"
@@ -75,6 +78,12 @@ def _spaced(start: End, end: End, steps: int) -> Tensor:
     return pointwise.where(ramp < steps / 2, upward, downward)
 
 
+def _check_ends(name: str, *ends: Any) -> None:
+    for end in ends:
+        if not isinstance(end, (int, float, np.generic, Tensor)):
+            raise TypeError(f"{name}(): start and end must be Number, not {type(end).__name__}")
+
+
 def linspace(
     start: End,
     end: End,
@@ -86,6 +95,7 @@ def linspace(
 ) -> Tensor:
     """`steps` evenly spaced values from start to end, both included; integers are truncated."""
     check_device(device)
+    _check_ends("linspace", start, end)
     return _finish(_spaced(start, end, steps), dtype, requires_grad)
 
 
@@ -101,6 +111,7 @@ def logspace(
 ) -> Tensor:
     """base ** x for `steps` evenly spaced x from start to end, both included."""
     check_device(device)
+    _check_ends("logspace", start, end)
     values = pointwise.pow(scalar(float(base), f64), _spaced(start, end, steps))
     return _finish(values, dtype, requires_grad)
 

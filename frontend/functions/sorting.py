@@ -15,7 +15,7 @@ from braze.functions.movement import expand, movedim, narrow, reshape, squeeze
 from braze.functions.pointwise import UNARY, where
 from braze.functions.promotion import cast, scalar
 from braze.functions.tables import places_in
-from braze.ir.dtypes import f32, f64, i64
+from braze.ir.dtypes import bool_, f32, f64, i64
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply
@@ -80,8 +80,10 @@ def topk(
         sorted: the results are in order, which is so in any case.
 
     Raises:
-        RuntimeError: k is negative or larger than the dimension.
+        RuntimeError: k is negative or larger than the dimension, or the dtype is bool.
     """
+    if input.dtype is bool_:
+        raise RuntimeError("topk does not support bool dtypes on CPU")
     x, d = _along("topk", input, dim)
     if not 0 <= k <= x.shape[d]:
         raise RuntimeError(

@@ -6,8 +6,8 @@ from typing import Any
 
 from braze import return_types
 from braze.functions import reductions
-from braze.functions.pointwise import UNARY, sub, where
-from braze.functions.promotion import as_operands, cast, scalar
+from braze.functions.pointwise import UNARY, require_tensors, sub, where
+from braze.functions.promotion import cast, scalar
 from braze.functions.reductions import Dims
 from braze.ir.dtypes import DType, bool_, i64
 from braze.tensors import Tensor
@@ -88,6 +88,10 @@ def nanmean(
 
 
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
-    """The p-norm of input - other, broadcast."""
-    x, y = as_operands("dist", input, other, floating=True)
-    return reductions.norm(sub(x, y), p)
+    """The p-norm of input - other, broadcast.
+
+    Raises:
+        RuntimeError: the common dtype is not floating-point.
+    """
+    require_tensors("dist", input=input, other=other)
+    return reductions.norm(sub(input, other), p)

@@ -79,9 +79,14 @@ def _div_floor(b: Any, x: Any, y: Any) -> Any:
         return b.floor_divide(x, y)
     quotient = b.div(x, y)
     whole = b.round(b.div(b.sub(x, b.remainder(x, y)), y))
-    # Where the remainder says nothing (y is 0, x or the quotient is infinite), IEEE's quotient.
-    usable = both(b, b.ne(y, 0.0), b.lt(b.abs(quotient), math.inf), b.lt(b.abs(y), math.inf))
-    return b.where(usable, whole, b.floor(quotient))
+    # Where the remainder says nothing (y is 0, or the quotient overflows), IEEE's quotient; as in
+    # Python, inf // 2 is nan, and -2 // inf is -1.
+    finite = b.lt(b.abs(y), math.inf)
+    usable = both(b, b.ne(y, 0.0), b.lt(b.abs(quotient), math.inf), finite)
+    below = both(b, b.eq(b.abs(y), math.inf), b.ne(x, 0.0), _differ_in_sign(b, x, y))
+    unknown = both(b, b.eq(b.abs(x), math.inf), b.ne(y, 0.0))
+    rest = b.where(unknown, math.nan, b.where(below, -1.0, b.floor(quotient)))
+    return b.where(usable, whole, rest)
 
 
 def _div_trunc(b: Any, x: Any, y: Any) -> Any:

@@ -204,5 +204,5 @@ check_range = declare(
     effect=True,
     doc="""Raise IndexError unless low <= index < high everywhere. Compiled code reports the first
 value it finds; the error names `message` (the operation), the value, the range and the user's
-line. With the message `ZERO_DIVISION` it is a DivisorError.""",
+line. With the message `ZERO_DIVISION` it is a DivisorError; `failed_check` tells of others.""",
 )

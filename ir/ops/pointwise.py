@@ -197,9 +197,9 @@ atan2 = _pointwise(
 
 
 def _tie_share(b: Any, winner: Any, other: Any) -> Any:
-    """1 where winner > other, 0.5 where equal, else 0 (PyTorch's subgradient)."""
+    """0.5 where equal, 0 where winner < other, else, also for nans, 1 (PyTorch's subgradient)."""
     half = b.mul(b.cast(b.eq(winner, other), dtype=winner.type.dtype), 0.5)
-    return b.add(b.cast(b.gt(winner, other), dtype=winner.type.dtype), half)
+    return b.sub(b.sub(1.0, b.cast(b.lt(winner, other), dtype=winner.type.dtype)), half)
 
 
 # One operand --------------------------------------------------------------------------------------
@@ -218,8 +218,8 @@ abs = _pointwise(
 sign = _pointwise(
     "sign",
     "x",
-    np.sign,
-    "-1, 0 or 1 (nan for nan).",
+    lambda x: np.where(x == x, np.sign(x), x.dtype.type(0)),
+    "-1, 0 or 1 (0 for nan).",
     infer=numeric("sign"),
     gradients={"x": lambda b, g: b.mul(g, 0.0)},
 )

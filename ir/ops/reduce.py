@@ -7,6 +7,7 @@ Floating-point sums may be associated in any order; NumPy's pairwise order is on
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -29,19 +30,34 @@ def _sum_gradient(b: Any, g: Any, x_type: TensorType, dims: tuple[int, ...]) -> 
 
 
 def _prod_gradient(b: Any, g: Any, x: Any, dims: tuple[int, ...]) -> Any:
-    """g * (product of the others), right where some factors are zero.
+    """g * (product of the others): of those before times of those after, so that nothing is divided
+    by and the gradient has the right gradient itself, where some factors are zero too."""
+    kept = [d for d in range(x.type.rank) if d not in dims]
+    order = (*kept, *dims)
+    moved = b.permute(x, dims=order)
+    last = len(kept)
+    sizes = moved.type.shape
+    count = math.prod(sizes[last:])
+    spread = _spread(b, g, x.type, dims)
+    if count < 2 or not x.type.numel:
+        return b.expand(spread, shape=x.type.shape)
+    flat = b.reshape(moved, shape=(*sizes[:last], count))
+    one = b.expand(b.constant(value=1, dtype=x.type.dtype), shape=(*sizes[:last], 1))
+    before = b.concat(one, _running(b, flat, last, 0, count - 1, False), dim=last)
+    after = b.concat(_running(b, flat, last, 1, count, True), one, dim=last)
+    others = b.permute(
+        b.reshape(b.mul(before, after), shape=sizes),
+        dims=tuple(order.index(d) for d in range(x.type.rank)),
+    )
+    return b.mul(spread, others)
 
-    With no zero the others' product is out / x; with one zero it is nonzero only there; with two or
-    more it is zero everywhere. `safe` is x with its zeros replaced by 1, so its product is that of
-    the nonzeros.
-    """
-    zero = b.eq(x, 0.0)
-    safe = b.where(zero, 1.0, x)
-    zeros = b.sum(b.cast(zero, dtype=x.type.dtype), dims=dims, keepdim=True)
-    others = b.prod(safe, dims=dims, keepdim=True)
-    no_zero = b.mul(b.div(others, safe), b.cast(b.eq(zeros, 0.0), dtype=x.type.dtype))
-    one_zero = b.where(zero, b.mul(others, b.cast(b.eq(zeros, 1.0), dtype=x.type.dtype)), no_zero)
-    return b.mul(_spread(b, g, x.type, dims), one_zero)
+
+def _running(b: Any, x: Any, last: int, start: int, stop: int, reverse: bool) -> Any:
+    """Running products of a part of the last dimension, from its other end if `reverse`."""
+    shape = x.type.shape
+    starts, stops = (0,) * last + (start,), (*shape[:last], stop)
+    part = b.slice(x, starts=starts, stops=stops, steps=(1,) * len(shape))
+    return b.cumprod(part, dim=last, reverse=reverse)
 
 
 def _extremum_gradient(b: Any, g: Any, x: Any, out: Any, dims: tuple[int, ...]) -> Any:

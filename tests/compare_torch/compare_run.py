@@ -319,7 +319,7 @@ def compare(variant: Variant, ours: Outcome) -> str:
     if theirs.error is not None:
         if ours.error is None:
             return f"returns, PyTorch raises {_error(theirs.error)}"
-        if not isinstance(ours.error, type(theirs.error)):
+        if not isinstance(ours.error, _public(type(theirs.error))):
             return f"raises {_error(ours.error)}, PyTorch {_error(theirs.error)}"
         return ""
     if ours.error is not None:
@@ -336,14 +336,21 @@ def compare(variant: Variant, ours: Outcome) -> str:
     first = len(theirs.gradients) // max(variant.gradients, 1)
     for i, (a, b) in enumerate(zip(ours.gradients, theirs.gradients, strict=True)):
         if i >= first and (a is None or b is None):  # what is zero everywhere may be left out
-            difference = (
-                "not zero" if any(x is not None and np.any(x.array) for x in (a, b)) else ""
-            )
+            nonzero = any(x is not None and np.any(x.array) for x in (a, b))
+            difference = "not zero" if nonzero else ""
         else:
             difference = _difference(a, b, variant)
         if difference:
             return f"gradient {i}: {difference}"
     return ""
+
+
+def _public(kind: type[BaseException]) -> type[BaseException]:
+    """The exception type, or Braze's where PyTorch has one of its own, of the same name."""
+    if kind.__module__.startswith("torch"):
+        found = getattr(braze.linalg, kind.__name__.removeprefix("_"), None)
+        return found or _public(kind.__mro__[1])
+    return kind
 
 
 def _error(error: Exception) -> str:
