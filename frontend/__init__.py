@@ -28,10 +28,9 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"braze.{name}")
     api = importlib.import_module("braze.api")
-    try:
-        value = getattr(api, name)
-    except AttributeError:
-        raise AttributeError(f"module 'braze' has no attribute {name!r}") from None
+    if name not in api.__all__:
+        raise AttributeError(f"module 'braze' has no attribute {name!r}")
+    value = getattr(api, name)
     globals()[name] = value
     return value
 

@@ -58,12 +58,23 @@ from braze.functions import (
 from braze.functions.out import add_out
 from braze.functions.pointwise import require_tensors
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
+from braze.functions.tensor_questions import is_inference
 from braze.inspection import inspect
 from braze.ir import dtypes
 from braze.ir.dtypes import DType as dtype
 from braze.ir.dtypes import promote as promote_types
 from braze.public_types import NAMES as _TYPE_NAMES
 from braze.tensors import Size, Tensor
+
+# What the function modules share with each other: no names of the package.
+_INTERNAL = frozenset(
+    """
+as_value check_dtype check_fits check_index check_probabilities check_values draw expand expand_as
+getitem indexed legacy_tensor log_sigmoid normalise_dims repeat require_tensors reshape_as
+resolve_sizes setitem shape_of silu sizes_of slice_dimension wrapped_index write_slice written
+Extremum
+""".split()
+)
 
 _FUNCTIONS: dict[str, Any] = {}
 _MODULES: tuple[Any, ...] = (
@@ -80,6 +91,7 @@ for _module in _MODULES:
 _FUNCTIONS |= pointwise.UNARY | elementwise.functions() | layers.FUNCTIONS
 _FUNCTIONS |= top_level.functions() | view_copies.FUNCTIONS | settings.FUNCTIONS
 _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
+_FUNCTIONS = {name: _FUNCTIONS[name] for name in _FUNCTIONS.keys() - _INTERNAL}
 _FUNCTIONS |= signatures.FUNCTIONS
 _FUNCTIONS = add_out(standard_names(_FUNCTIONS))
 _FUNCTIONS |= _TYPE_NAMES
@@ -110,18 +122,25 @@ __all__ = [
     "Tensor",
     "compile",
     "config",
+    "default_generator",
+    "double",
     "dtype",
     "enable_grad",
     "explain",
+    "float",
     "get_default_dtype",
     "get_num_threads",
+    "half",
     "inference_mode",
     "inspect",
+    "int",
     "is_anomaly_check_nan_enabled",
     "is_anomaly_enabled",
     "is_grad_enabled",
+    "is_inference",
     "is_inference_mode_enabled",
     "is_tensor",
+    "long",
     "no_grad",
     "numel",
     "promote_types",
@@ -129,6 +148,7 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
+    "short",
     "stats",
     "sync",
     *CONSTANTS,

@@ -23,7 +23,7 @@ from sys import getrefcount
 from typing import Any
 
 from braze import engine
-from braze.handle import BUFFER, EXPOSED, NUMBER, PARAM, Handle
+from braze.handle import BUFFER, EXPOSED, INFERENCE, NUMBER, PARAM, Handle
 from braze.ir.dtypes import f32
 from braze.ir.errors import BrazeError
 from braze.ir.graph import Graph, Location, Node, Role, Value
@@ -343,6 +343,10 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
                 del new, handle
         if tracer.pending is pending:
             break
+    if tracer.inference:
+        for handle in handles[slot:]:
+            handle.flags |= INFERENCE
+        del handle
     if at_once or slot >= engine.config.trace_limit or engine.config.eager:
         tracer.flush()
     return results
@@ -376,6 +380,7 @@ def constant(value: float | int | bool, like: TensorType) -> Handle:
     handle = pending.constants.get(key)
     if handle is None:
         handle = capture(call_of(constant_op, value=value, dtype=like.dtype), ())
+        handle.flags = 0  # no tensor of the user's, whatever the mode
         if handle.pending is _LOCAL.tracer.pending:
             handle.pending.constants[key] = handle
     return handle

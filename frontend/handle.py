@@ -16,6 +16,8 @@ PARAM = 2
 BUFFER = 4
 NUMBER = 8
 EXPOSED = 16  # others may see and change the memory; see `braze.sharing`
+FOLLOWED = 64  # overwritten through `data`: whoever saved it reads `successor`, as in PyTorch
+INFERENCE = 32  # made in `inference_mode`: never to be kept for a backward pass
 
 
 class Handle:
@@ -30,12 +32,23 @@ class Handle:
             as an operand (flag NUMBER): the number.
         home: for an in-place result, the handle whose memory it must be written to at the next
             sync.
-        flags: STALE, PARAM, BUFFER, NUMBER, EXPOSED.
+        flags: STALE, PARAM, BUFFER, NUMBER, EXPOSED, INFERENCE, FOLLOWED.
         state: the trace's state in the trie once this value was appended.
+        successor: set with FOLLOWED: the value it was overwritten by.
         site: for an operation's first result, the user's code that called it; None for inputs.
     """
 
-    __slots__ = ("flags", "home", "pending", "site", "slot", "state", "storage", "type")
+    __slots__ = (
+        "flags",
+        "home",
+        "pending",
+        "site",
+        "slot",
+        "state",
+        "storage",
+        "successor",
+        "type",
+    )
 
     type: TensorType
     pending: Pending | None
@@ -44,6 +57,7 @@ class Handle:
     home: Handle | None
     flags: int
     state: State
+    successor: Handle
     site: Site | None
 
     def __init__(self, type: TensorType, pending: Pending | None, slot: int) -> None:
@@ -72,9 +86,16 @@ def number(type: TensorType, value: float | int | bool) -> Handle:
     return handle
 
 
-def replace_in_place(old: Handle, new: Handle) -> None:
-    """Let a freshly captured value take over the memory of `old`, which becomes stale."""
+def replace_in_place(old: Handle, new: Handle, silent: bool = False) -> None:
+    """Let a freshly captured value take over the memory of `old`, which becomes stale.
+
+    Args:
+        silent: whoever saved `old` reads `new` instead.
+    """
     new.home = old if old.storage is not None else old.home
-    new.flags = old.flags & (PARAM | BUFFER | EXPOSED)
+    new.flags = old.flags & (PARAM | BUFFER | EXPOSED | INFERENCE)
     old.flags |= STALE
     old.home = None
+    if silent:
+        old.flags |= FOLLOWED
+        old.successor = new

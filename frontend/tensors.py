@@ -13,8 +13,7 @@ sharing memory.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +22,11 @@ from braze import engine
 from braze.autograd.tape import TapeNode, record
 from braze.capture import Call, call_of, capture, constant, materialise, tracer
 from braze.devices import device, device_named
-from braze.handle import EXPOSED, PARAM, Handle, concrete, replace_in_place
+from braze.handle import EXPOSED, INFERENCE, PARAM, Handle, concrete, replace_in_place
 from braze.ir.dtypes import DType, bf16, bool_, from_numpy
 from braze.ir.op import op_named
 from braze.ir.types import TensorType, tensor_type
-from braze.removable import HookTable, RemovableHandle
+from braze.removable import HookTable
 from braze.sharing import is_exposed
 from braze.sizes import Size
 from braze.undoing import note_replacement
@@ -48,6 +47,8 @@ class Tensor:
             before it is accumulated, and those that get the tensor after.
         _origin: set once this tensor was made to look elsewhere in place, as by `t_`: what it was
             before, into which earlier views still look.
+        _between: set on what stands between a tensor and others that see it without its history:
+            "data" for `data`, "no_grad" under views made while gradients were not recorded.
         _writes: set once the value was replaced in place: how often; for views, their root counts.
         _node, _index: the tape node that made it and which of its results it is; None for a leaf.
     """
@@ -56,6 +57,7 @@ class Tensor:
         "__dict__",
         "__weakref__",
         "_base",
+        "_between",
         "_grad",
         "_handle",
         "_hooks",
@@ -80,6 +82,7 @@ class Tensor:
     _hooks: HookTable
     _post_hooks: HookTable
     _origin: Tensor
+    _between: str
     _writes: int
 
     if TYPE_CHECKING:  # what `braze.functions.methods` attaches
@@ -147,23 +150,30 @@ class Tensor:
         finally:
             state.grad_enabled = before
         self._handle = new._handle
+        _inherit(new._handle, base._handle)
         if self._node is not None or not self._requires_grad:  # else a leaf, which it stays
             self._node, self._index = new._node, new._index
             self._requires_grad = new._requires_grad
 
-    def _replace(self, new: Tensor, tracked: bool = True) -> Tensor:
+    def _replace(self, new: Tensor, tracked: bool = True, silent: bool = False) -> Tensor:
         """Make a freshly computed value this tensor's own, in place.
 
         Args:
             new: of the same shape and dtype, from an operation nobody else refers to.
             tracked: False for writes that the tape must not see (through `data` and `detach`).
+            silent: what the tape kept of the old value becomes the new one (through `data`).
 
         Raises:
             RuntimeError: this is a leaf that requires a gradient or a view of one (and gradients
-                are being recorded), or an expanded view, of which several elements are one place in
-                memory.
+                are being recorded), an expanded view, of which several elements are one place in
+                memory, or was made in `inference_mode`.
         """
         base = self._base
+        if self._handle.flags & INFERENCE and not tracer().inference:
+            raise RuntimeError(
+                "Inplace update to inference tensor outside InferenceMode is not allowed. You can "
+                "make a clone to get a normal tensor before doing inplace update."
+            )
         if tracked and self._node is None and self._requires_grad and tracer().grad_enabled:
             raise RuntimeError(
                 "a leaf Variable that requires grad is being used in an in-place operation."
@@ -171,7 +181,7 @@ class Tensor:
         if base is not None:
             from braze.views import write_through
 
-            base = write_through(self, new, tracked)
+            base = write_through(self, new, tracked, silent)
             if base._requires_grad and self._view is not None:
                 self._current()  # the view's place on the tape is behind the base's
                 return self
@@ -182,9 +192,10 @@ class Tensor:
                 new = _forgotten(self, new)
             handle, old = new._handle, self._handle
             note_replacement(self, old, handle)
-            _take_memory(old, handle)
+            _take_memory(old, handle, silent)
             self._handle = handle
-            self._writes = getattr(self, "_writes", 0) + 1
+            if not silent:
+                self._writes = getattr(self, "_writes", 0) + 1
         if tracked and new._node is not None:
             if self._node is not None and self._node.hooks is not None:
                 self._node.hooks.move_retained(self, new._node, new._index)
@@ -334,6 +345,11 @@ class Tensor:
         """Whether operations on this tensor are recorded for the backward pass."""
         if self._base is not None:
             self._current()
+            if not self._requires_grad:
+                from braze.views import hidden_base
+
+                hidden = hidden_base(self)
+                return hidden is not None and hidden.requires_grad
         return self._requires_grad
 
     @requires_grad.setter
@@ -347,6 +363,11 @@ class Tensor:
         if value and not self.dtype.is_differentiable:
             raise RuntimeError(
                 "only Tensors of floating point and complex dtype can require gradients"
+            )
+        if value and self._handle.flags & INFERENCE and not tracer().inference:
+            raise RuntimeError(
+                "Setting requires_grad=True on inference tensor outside InferenceMode is not "
+                "allowed."
             )
         self._requires_grad = bool(value)
 
@@ -371,6 +392,10 @@ class Tensor:
                     f"{self._handle.type}"
                 )
         self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
 
     @property
     def grad_fn(self) -> TapeNode | None:
@@ -409,83 +434,33 @@ class Tensor:
         return view
 
     def detach_(self) -> Tensor:
-        """Take this tensor off the tape, making it a leaf."""
+        """Take this tensor off the tape, making it a leaf.
+
+        Raises:
+            RuntimeError: it is a view.
+        """
+        if self._base is not None and self._requires_grad:
+            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
         self._node, self._index, self._requires_grad = None, 0, False
         return self
 
     @property
     def data(self) -> Tensor:
         """The elements without their history; writing to it is not seen by the tape."""
-        return self.detach()
+        view = self.detach()
+        view._between = "data"
+        return view
 
     @data.setter
     def data(self, value: Tensor) -> None:
         flags = self._handle.flags & PARAM
         source = value._current()
         if source.storage is not None and flags:
-            flags |= source.flags & EXPOSED
+            flags |= source.flags & (EXPOSED | INFERENCE)
             handle = concrete(source.type, materialise(source), flags)
         else:
             handle = source
         self._handle, self._base = handle, None
-
-    def retain_grad(self) -> None:
-        """Keep the gradient of a tensor that is not a leaf in `grad`: what it is after all hooks.
-
-        Raises:
-            RuntimeError: the tensor requires no gradient.
-        """
-        self._current()
-        if not self._requires_grad:
-            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-        if self._node is not None:
-            self._node.own_hooks().retained[self._index] = weakref.ref(self)
-
-    @property
-    def retains_grad(self) -> bool:
-        """Whether this is not a leaf and `retain_grad` was called."""
-        hooks = None if self._node is None else self._node.hooks
-        reference = None if hooks is None else hooks.retained.get(self._index)
-        return reference is not None and reference() is self
-
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-        """Call `hook(gradient)` when the gradient of this tensor is known; what it returns replaces
-        it. Hooks are called in the order of their registration.
-
-        Returns:
-            A handle whose `remove()` takes the hook off again.
-
-        Raises:
-            RuntimeError: the tensor requires no gradient.
-        """
-        self._current()
-        if not self._requires_grad:
-            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        if self._node is not None:
-            table = self._node.own_hooks().results.setdefault(self._index, {})
-        else:
-            if not hasattr(self, "_hooks"):
-                self._hooks = {}
-            table = self._hooks
-        return RemovableHandle(table, hook)
-
-    def register_post_accumulate_grad_hook(
-        self, hook: Callable[[Tensor], None]
-    ) -> RemovableHandle:
-        """Call `hook(tensor)` after a backward pass has added to this leaf's `grad`.
-
-        Raises:
-            RuntimeError: the tensor requires no gradient, or is not a leaf.
-        """
-        if not self._requires_grad:
-            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        if self._node is not None:
-            raise RuntimeError(
-                "post accumulate grad hooks cannot be registered on non-leaf tensors"
-            )
-        if not hasattr(self, "_post_hooks"):
-            self._post_hooks = {}
-        return RemovableHandle(self._post_hooks, hook)
 
 
 def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
@@ -544,12 +519,20 @@ def view_of(call: Call, base: Tensor) -> Tensor:
     view: Tensor = apply(call, base)
     if base._requires_grad and not tracer().grad_enabled:
         base = base.detach()  # the view stays off the tape when it is derived again
+        base._between = "no_grad"
     elif hasattr(base, "_origin"):
         from braze.views import stand_in
 
         base = stand_in(base)
     view._base, view._view, view._seen = base, call, base._handle
+    _inherit(view._handle, base._handle)
     return view
+
+
+def _inherit(view: Handle, base: Handle) -> None:
+    """A view of what was made in `inference_mode` is so too, wherever the view is made."""
+    if (view.flags ^ base.flags) & INFERENCE:
+        view.flags ^= INFERENCE
 
 
 def before_update(tensor: Tensor) -> Tensor:
@@ -571,7 +554,7 @@ def _forgotten(old: Tensor, new: Tensor) -> Tensor:
     return replaced
 
 
-def _take_memory(old: Handle, new: Handle) -> None:
+def _take_memory(old: Handle, new: Handle, silent: bool) -> None:
     """Let `new` live where `old` did."""
     if new.storage is not None and old.storage is not None:
         # The operation ran at once (eager mode): copy now instead of at the next sync.
@@ -580,7 +563,7 @@ def _take_memory(old: Handle, new: Handle) -> None:
         target = materialise(old)
         np.copyto(target.array(dtype, shape), source)
         new.storage = target
-    replace_in_place(old, new)
+    replace_in_place(old, new, silent)
     home, pending = new.home, new.pending
     if home is not None and pending is not None and home.pending is not pending:
         # Also where its elements are not read: what overwrites an input waits for the checks.
@@ -590,6 +573,8 @@ def _take_memory(old: Handle, new: Handle) -> None:
 def from_array(array: np.ndarray, flags: int = 0) -> Tensor:
     """A tensor that shares the memory of a C-contiguous NumPy array."""
     storage = engine.Storage.from_numpy(array)
+    if tracer().inference:
+        flags |= INFERENCE
     return wrap(concrete(type_of_array(array), storage, flags), None, 0)
 
 

@@ -28,6 +28,11 @@ class TypedStorage:
     def _array(self) -> np.ndarray:
         return self._owner._exposed().reshape(-1).view(self.dtype.numpy)
 
+    def as_tensor(self) -> Tensor:
+        """The tensor that owns the memory, or its bytes as `dtype`, in one dimension."""
+        flat: Tensor = self._owner.detach().reshape(-1)
+        return flat if flat.dtype is self.dtype else flat.view(self.dtype)  # type: ignore[no-any-return]
+
     @property
     def device(self) -> device:
         """Where the numbers are."""

@@ -44,6 +44,15 @@ def root_of(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def hidden_base(tensor: Tensor) -> Tensor | None:
+    """What a view made while gradients were not recorded looks into; None for any other tensor."""
+    while (base := base_of(tensor)) is not None:
+        if tensor._view is None:
+            return base if getattr(tensor, "_between", None) == "no_grad" else None
+        tensor = base
+    return None
+
+
 def is_detached(tensor: Tensor) -> bool:
     """Is there a `detach` between a view and its root, so that the tape must not see writes?"""
     while (base := base_of(tensor)) is not None:
@@ -128,34 +137,43 @@ def check_writable(tensor: Tensor, whole: bool = True) -> None:
         raise RuntimeError(_REPEATS)
 
 
-def write_through(view: Tensor, new: Tensor, tracked: bool) -> Tensor:
+def write_through(view: Tensor, new: Tensor, tracked: bool, silent: bool = False) -> Tensor:
     """Let the base of a view have what the view shows replaced by `new`; returns that base.
 
     Raises:
         RuntimeError: the view shows an element twice, or the tape sees the write and the root is a
-            leaf that requires a gradient.
+            leaf that requires a gradient, or the view was made while gradients were not recorded.
     """
     base = base_of(view)
     assert base is not None
     call = view._view
     if call is None:
-        base._replace(new, tracked=False)
+        between = getattr(view, "_between", None)
+        if between == "no_grad" and tracked and tracer().grad_enabled:
+            raise RuntimeError(
+                "A view was created in no_grad mode and is being modified inplace with grad mode "
+                "enabled. Given that this use case is ambiguous and error-prone, it is forbidden. "
+                "You can clarify your code by moving both the view and the inplace either both "
+                "inside the no_grad block (if you don't want the inplace to be tracked) or both "
+                "outside (if you want the inplace to be tracked)."
+            )
+        base._replace(new, tracked=False, silent=silent or between == "data")
         return base
     if tracked and base._node is None and base._requires_grad and tracer().grad_enabled:
         raise RuntimeError(
             "a view of a leaf Variable that requires grad is being used in an in-place operation."
         )
     if base._base is not None and shows_places_twice(base):
-        return _write_to_root(view, base, new, tracked)
+        return _write_to_root(view, base, new, tracked, silent)
     rule = _RULES.get(call.op.name)
     value = None if rule is None else rule(base, new, call.attributes)
     if value is None:
         shape = base._handle.type.shape
         layout = moved(call, shape, row_major(shape))
         if shows_twice(new._handle.type.shape, layout.strides):
-            return _write_to_root(view, base, new, tracked)
+            return _write_to_root(view, base, new, tracked, silent)
         value = put_strided(base, layout, new)
-    base._replace(value, tracked)
+    base._replace(value, tracked, silent)
     return base
 
 
@@ -164,13 +182,28 @@ def shows_places_twice(tensor: Tensor) -> bool:
     return shows_twice(tensor._handle.type.shape, layout_of(tensor).strides)
 
 
-def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool) -> Tensor:
+def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool, silent: bool) -> Tensor:
     """Write through a view of something that shows elements twice, which the view may not do."""
     if shows_places_twice(view):
         raise RuntimeError(_REPEATS)
     root = root_of(view)
-    root._replace(put_strided(root, layout_of(view), new), tracked and not is_detached(view))
+    root._replace(
+        put_strided(root, layout_of(view), new), tracked and not is_detached(view), silent
+    )
     return base
+
+
+def fill_repeated(view: Tensor, new: Tensor) -> Tensor:
+    """Write one number to all elements of a view that shows some of them twice."""
+    root = root_of(view)
+    root._replace(put_strided(root, layout_of(view), new), not is_detached(view))
+    view._current()
+    return view
+
+
+def shows_repeats(tensor: Tensor) -> bool:
+    """Does a view show an element of its root twice?"""
+    return tensor._base is not None and shows_places_twice(tensor)
 
 
 def put_strided(base: Tensor, layout: Layout, new: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ records them on the tape as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from braze.autograd import anomaly
@@ -24,25 +25,27 @@ _HANDLES = HandleBuilder()
 _TRACKED = TrackedBuilder()
 
 
-def _topological(roots: Sequence[TapeNode]) -> list[TapeNode]:
-    """Tape nodes that the roots reach, each before the ones it passes gradients to."""
-    order: list[TapeNode] = []
-    done: set[TapeNode] = set()
-    stack: list[tuple[TapeNode, bool]] = [(root, False) for root in reversed(roots)]
+def _reached(roots: Sequence[TapeNode]) -> tuple[list[TapeNode], dict[int, int]]:
+    """The tape nodes that the roots reach, the latest first, so that each comes before the ones it
+    passes gradients to; and for the id of each leaf, how many times a node passes it one."""
+    found: set[TapeNode] = set(roots)
+    arrivals: dict[int, int] = {}
+    stack = list(found)
     while stack:
-        node, expanded = stack.pop()
-        if expanded:
-            order.append(node)
-            continue
-        if node in done:
-            continue
-        done.add(node)
-        stack.append((node, True))
-        for edge in node.edges:
-            if edge is not None and isinstance(edge[0], TapeNode) and edge[0] not in done:
-                stack.append((edge[0], False))
-    order.reverse()
-    return order
+        for edge in stack.pop().edges:
+            if edge is None:
+                continue
+            target = edge[0]
+            if isinstance(target, TapeNode):
+                if target not in found:
+                    found.add(target)
+                    stack.append(target)
+            else:
+                arrivals[id(target)] = arrivals.get(id(target), 0) + 1
+    return sorted(found, key=_number, reverse=True), arrivals
+
+
+_number = attrgetter("number")
 
 
 class Sweep:
@@ -100,12 +103,24 @@ class Sweep:
             total = gradient if before is None else self.add(before[1], gradient)
             self.leaves[id(target)] = (target, total)
 
-    def run(self, roots: Sequence[TapeNode], retain: bool) -> None:
-        """Propagate everything that was sent."""
+    def run(
+        self,
+        roots: Sequence[TapeNode],
+        retain: bool,
+        arrived: Callable[[Tensor, Any], None],
+    ) -> None:
+        """Propagate everything that was sent.
+
+        Args:
+            arrived: called with a leaf and its gradient as soon as nothing more is added to it.
+        """
         state = tracer()
         outer_site = state.site
-        order = _topological(roots)
+        order, left = _reached(roots)
         targets = self.targets
+        for leaf, gradient in list(self.leaves.values()):
+            if id(leaf) not in left:  # an output itself
+                arrived(leaf, gradient)
         if targets is not None:
             for node in reversed(order):
                 if any(edge is not None and self.wants(edge) for edge in node.edges):
@@ -113,32 +128,45 @@ class Sweep:
         check = anomaly.check()
         try:
             for node in order:
-                slots = self.pending.pop(node, None)
-                if slots is None:
-                    continue
-                hooks = node.hooks
-                if hooks is not None:
-                    slots = self._before(hooks, slots)
-                if targets is not None:
-                    for index, gradient in enumerate(slots):
-                        if gradient is not None and (node, index) in targets:
-                            self.reached[(node, index)] = gradient
-                    if node not in self.leading:
+                self._visit(node, check, retain)
+                for edge in node.edges:
+                    if edge is None or isinstance(edge[0], TapeNode):
                         continue
-                state.site = node.site
-                gradients = node.propagate(self, slots)
-                if check is not None:
-                    check(node, [(at, self.to_tensor(gradient)) for at, gradient in gradients])
-                if hooks is not None and hooks.after:
-                    gradients = self._after(node, hooks, slots, gradients)
-                for at, gradient in gradients:
-                    edge = node.edges[at]
-                    assert edge is not None
-                    self.send(edge, gradient)
-                if not retain:
-                    node.release()
+                    key = id(edge[0])
+                    left[key] -= 1
+                    if not left[key] and key in self.leaves:
+                        with user_code():
+                            arrived(*self.leaves.pop(key))
         finally:
             state.site = outer_site
+
+    def _visit(self, node: TapeNode, check: Any, retain: bool) -> None:
+        """Pass on what has arrived at a node."""
+        slots = self.pending.pop(node, None)
+        if slots is None:
+            return
+        hooks = node.hooks
+        if hooks is not None:
+            slots = self._before(hooks, slots)
+        targets = self.targets
+        if targets is not None:
+            for index, gradient in enumerate(slots):
+                if gradient is not None and (node, index) in targets:
+                    self.reached[(node, index)] = gradient
+            if node not in self.leading:
+                return
+        tracer().site = node.site
+        gradients = node.propagate(self, slots)
+        if check is not None:
+            check(node, [(at, self.to_tensor(gradient)) for at, gradient in gradients])
+        if hooks is not None and hooks.after:
+            gradients = self._after(node, hooks, slots, gradients)
+        for at, gradient in gradients:
+            edge = node.edges[at]
+            assert edge is not None
+            self.send(edge, gradient)
+        if not retain:
+            node.release()
 
     def _before(self, hooks: NodeHooks, slots: list[Any]) -> list[Any]:
         """Call what is to be called when gradients arrive at a node."""
@@ -288,8 +316,13 @@ def _start(
 
 
 def as_tuple(tensors: Tensor | Sequence[Tensor | None] | None) -> tuple[Any, ...]:
-    """One tensor or several, as a tuple."""
-    return tuple(tensors) if isinstance(tensors, (list, tuple)) else (tensors,)
+    """One tensor or several, as a tuple.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    alone = tensors is None or hasattr(tensors, "_handle")
+    return (tensors,) if alone else tuple(tensors)  # type: ignore[arg-type]
 
 
 def _initial(gradients: Any, outputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -346,11 +379,13 @@ def backward(
     with _recording(create_graph):
         sweep = Sweep(create_graph, targets)
         roots = _start(sweep, outputs, gradients)
-        sweep.run(roots, create_graph if retain_graph is None else retain_graph)
         given = {id(g._handle) for g in gradients if g is not None}
-        for leaf, gradient in sweep.leaves.values():
-            if targets is None or id(leaf) in sweep.targets:  # type: ignore[operator]
+
+        def arrived(leaf: Tensor, gradient: Any) -> None:
+            if sweep.targets is None or id(leaf) in sweep.targets:
                 _accumulate_leaf(sweep, leaf, gradient, given)
+
+        sweep.run(roots, create_graph if retain_graph is None else retain_graph, arrived)
         for target in {id(t): t for t in targets or ()}.values():
             key = _key(target)
             if key in sweep.reached and not target.retains_grad:
@@ -404,18 +439,15 @@ def grad(
     """The gradients of `outputs` with respect to `inputs`, without touching any `grad`.
 
     Args: as `backward`; `allow_unused` gives None for an input that the outputs do not depend on,
-        `materialize_grads` zeros.
+        `materialize_grads` zeros. With `is_grads_batched` the first dimension of `grad_outputs` is
+        one of several gradients of the outputs, and so is that of the results.
 
     Raises:
         RuntimeError: as `backward`, or an input is not used and `allow_unused` is not set.
-        NotImplementedError: `is_grads_batched` is set.
         ValueError: `materialize_grads` is set and `allow_unused` is False.
     """
     if is_grads_batched:
-        raise NotImplementedError(
-            "grad: is_grads_batched is not supported; call grad once for each grad_outputs with "
-            "retain_graph=True"
-        )
+        return _batched(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused)
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
@@ -423,20 +455,21 @@ def grad(
         )
     allow_unused = allow_unused or materialize_grads
     sources, targets = as_tuple(outputs), _targets(as_tuple(inputs))
+    if not targets:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     gradients = _initial(grad_outputs, sources)
     with _recording(create_graph):
         sweep = Sweep(create_graph, targets)
         roots = _start(sweep, sources, gradients)
-        sweep.run(roots, create_graph if retain_graph is None else retain_graph)
+
+        def arrived(leaf: Tensor, gradient: Any) -> None:
+            hooks = getattr(leaf, "_hooks", None)
+            sweep.reached[id(leaf)] = sweep.hooked(hooks.values(), gradient) if hooks else gradient
+
+        sweep.run(roots, create_graph if retain_graph is None else retain_graph, arrived)
         found: list[Tensor | None] = []
         for target in targets:
-            key = _key(target)
-            value = sweep.reached.get(key)
-            if value is None and isinstance(key, int) and key in sweep.leaves:
-                value = sweep.leaves[key][1]
-                hooks = getattr(target, "_hooks", None)
-                if hooks:
-                    value = sweep.reached[key] = sweep.hooked(hooks.values(), value)
+            value = sweep.reached.get(_key(target))
             if value is None and not allow_unused:
                 raise RuntimeError(
                     "One of the differentiated Tensors appears to not have been used in the graph. "
@@ -446,6 +479,28 @@ def grad(
                 value = sweep.zeros(target._handle.type)
             found.append(None if value is None else sweep.to_tensor(value))
     return tuple(found)
+
+
+def _batched(
+    outputs: Any, inputs: Any, grad_outputs: Any, retain: Any, create: bool, unused: Any
+) -> tuple[Any, ...]:
+    """`grad` for each index of the first dimension of `grad_outputs`, stacked."""
+    from braze.functions.movement import stack
+
+    batches = as_tuple(grad_outputs)
+    sizes = {len(batch) for batch in batches if batch is not None}
+    if len(sizes) != 1:
+        raise RuntimeError(
+            "grad: is_grads_batched needs grad_outputs with one size of the first dimension, given "
+            f"{sorted(sizes)}"
+        )
+    count = sizes.pop()
+    keep = create if retain is None else retain
+    rows = []
+    for i in range(count):
+        given = [None if batch is None else batch[i] for batch in batches]
+        rows.append(grad(outputs, inputs, given, keep or i + 1 < count, create, unused))
+    return tuple([None if row[0] is None else stack(row) for row in zip(*rows, strict=True)])
 
 
 class _recording:

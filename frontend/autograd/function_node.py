@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from braze.autograd.tape import Edge, TapeNode, edge_of
+from braze.autograd.tape import Edge, TapeNode, check_savable, edge_of, next_number
 from braze.ir.graph import Location
 from braze.ir.types import Shape, TensorType
 from braze.sites import Site, current_scope, location_of
@@ -94,6 +94,7 @@ class FunctionNode(TapeNode):
         self.edges = tuple([edge_of(x) if isinstance(x, Tensor) else None for x in args])
         self.inputs = tuple([x._handle.type if isinstance(x, Tensor) else None for x in args])
         self.hooks = None
+        self.number = next_number()
         self.values: Any = []
         self.result_types: tuple[TensorType | None, ...] = ()
         # For each saved position: (index in `values`, its edge, which result it is); None for None.
@@ -117,7 +118,7 @@ class FunctionNode(TapeNode):
             place = places.get(id(tensor))
             edge = None if place is not None else edge_of(tensor)
             self._saved.append((len(self.values), edge, place))
-            self.values.append(tensor._current())
+            self.values.append(check_savable(tensor._current()))
         ctx._to_save = ctx._dirty = ctx._non_differentiable = ()
 
     @property

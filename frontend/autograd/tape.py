@@ -7,13 +7,14 @@ the way by which every operation is made.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from braze.autograd.builders import Tracked
 from braze.capture import Call, State
-from braze.handle import STALE, Handle
+from braze.handle import FOLLOWED, INFERENCE, STALE, Handle
 from braze.ir.graph import Location
 from braze.ir.op import Op, seen_rule
 from braze.ir.types import Shape, TensorType
@@ -31,6 +32,9 @@ Edge = tuple["TapeNode | Tensor", int]
 # Where an argument of a gradient rule comes from: the gradient of a result, a kept value, or it is
 # known already.
 UPSTREAM, SAVED, KNOWN = 0, 1, 2
+
+# Numbers for tape nodes in the order of their making, which the backward pass reverses.
+next_number = itertools.count().__next__
 
 
 class Step:
@@ -143,9 +147,20 @@ class TapeNode:
             method `restore` where they are to be computed again, see `braze.utils.checkpoint`.
         site: the user's line, for error messages and for the operations of the backward pass.
         hooks: None, or what to call.
+        number: larger than those of the nodes made before.
     """
 
-    __slots__ = ("__weakref__", "_metadata", "edges", "hooks", "saving", "site", "state", "values")
+    __slots__ = (
+        "__weakref__",
+        "_metadata",
+        "edges",
+        "hooks",
+        "number",
+        "saving",
+        "site",
+        "state",
+        "values",
+    )
 
     values: Any
     _metadata: dict[Any, Any]
@@ -164,6 +179,7 @@ class TapeNode:
         self.values = values
         self.site = site
         self.hooks: NodeHooks | None = None
+        self.number = next_number()
 
     @property
     def call(self) -> Call:
@@ -232,6 +248,8 @@ class TapeNode:
         if values.__class__ is not list:
             values = self._restored()
         for position, handle in enumerate(values):
+            if handle.flags & FOLLOWED:
+                handle = values[position] = _latest(handle)
             if handle.flags & STALE:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an "
@@ -346,6 +364,29 @@ def edge_of(tensor: Tensor) -> Edge | None:
     return (tensor, 0) if node is None else (node, tensor._index)
 
 
+def _latest(handle: Handle) -> Handle:
+    """What is in the memory of a value that was overwritten through `data`."""
+    while handle.flags & FOLLOWED:
+        handle = handle.successor
+    return handle
+
+
+def check_savable(handle: Handle) -> Handle:
+    """The value, if it may be kept for a backward pass.
+
+    Raises:
+        RuntimeError: it was made in `inference_mode`.
+    """
+    if handle.flags & INFERENCE:
+        raise RuntimeError(
+            "Inference tensors cannot be saved for backward. Please do not use Tensors created in "
+            "inference mode in computation tracked by autograd. To work around this, you can make "
+            "a clone to get a normal tensor before using it in autograd, or use "
+            f"`braze.no_grad()` instead of `braze.inference_mode()`. [{handle.type}]"
+        )
+    return handle
+
+
 def record(tensors: Sequence[Tensor], operands: Sequence[Handle], results: Any) -> TapeNode | None:
     """Put the operation just captured on the tape, if a gradient flows through it.
 
@@ -366,7 +407,7 @@ def record(tensors: Sequence[Tensor], operands: Sequence[Handle], results: Any) 
     values = []
     for kind, position in saving.kept:
         if kind == "operand":
-            values.append(operands[position])
+            values.append(check_savable(operands[position]))
         else:
             values.append(results[position] if several else results)
     return TapeNode(state, saving, tuple(edges), values, first.site)

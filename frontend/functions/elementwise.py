@@ -10,7 +10,14 @@ from braze import return_types
 from braze.capture import Call, call_of
 from braze.functions import pointwise
 from braze.functions.pointwise import Operand, div, mul, sub
-from braze.functions.promotion import as_operands, cast, get_default_dtype, result_type, scalar
+from braze.functions.promotion import (
+    as_operands,
+    cast,
+    get_default_dtype,
+    number_dtype,
+    result_type,
+    scalar,
+)
 from braze.ir.dtypes import DType, bool_, c128, f64
 from braze.ir.op import op_named
 from braze.tensors import Tensor, apply
@@ -77,14 +84,18 @@ def rsub(input: Tensor, other: Operand, *, alpha: float = 1) -> Tensor:
 
 def float_power(input: Operand, exponent: Operand) -> Tensor:
     """input ** exponent, computed in float64 (complex128 for complex numbers)."""
-    x, y = as_operands("float_power", input, exponent)
-    wide = c128 if x.dtype.is_complex else f64
-    return pointwise.pow(cast(x, wide), cast(y, wide))
+    wide = c128 if as_operands("float_power", input, exponent)[0].dtype.is_complex else f64
+    x, y = (cast(t, wide) if isinstance(t, Tensor) else scalar(t, wide) for t in (input, exponent))
+    return pointwise.pow(x, y)
 
 
 def ldexp(input: Operand, other: Operand) -> Tensor:
     """input * 2 ** other."""
-    exponent = other if isinstance(other, Tensor) else scalar(other, get_default_dtype())
+    if isinstance(other, Tensor):
+        exponent = other
+    else:
+        number_dtype(other)  # raises if it is none
+        exponent = scalar(other, get_default_dtype())
     if not exponent.dtype.is_floating_point:
         exponent = cast(exponent, get_default_dtype())
     return mul(input, pointwise.pow(2.0, exponent))

@@ -119,8 +119,14 @@ def _as_index(item: Any) -> Any:
         ) from None
 
 
+def _is_compound(item: Any) -> bool:
+    return item is None or isinstance(item, (Tensor, list, tuple, slice, type(Ellipsis)))
+
+
 def _normalise_key(key: Any, rank: int) -> list[Any]:
     """Expand the ellipsis; one entry for each dimension, plus the Nones and truth values."""
+    if isinstance(key, list) and len(key) < 32 and any(map(_is_compound, key)):
+        key = tuple(key)  # as NumPy did once, and PyTorch does
     items = [_as_index(item) for item in (key if isinstance(key, tuple) else (key,))]
     used = 0
     for item in items:

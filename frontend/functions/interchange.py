@@ -87,7 +87,9 @@ def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> T
 
 def _set(self: Tensor, values: list[Any]) -> Tensor:
     if self._requires_grad:
-        raise TypeError("can't apply a Python function to a tensor that requires grad")
+        raise RuntimeError(
+            "Can't call apply_() or map_() on a tensor that requires grad. Use detach() first."
+        )
     array = np.array(values, dtype=self.dtype.numpy).reshape(tuple(self.shape))
     with no_grad():
         return self.copy_(tensor(array))  # type: ignore[no-any-return]

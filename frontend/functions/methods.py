@@ -6,6 +6,7 @@ tensor's dtype.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from braze.functions import (
     distinct,
     elementwise_methods,
     fourier,
+    gradient_hooks,
     indexing,
     interchange,
     linalg,
@@ -32,6 +34,7 @@ from braze.functions import (
     segments,
     sorting,
     splitting,
+    tensor_questions,
     top_level,
     views,
 )
@@ -42,6 +45,7 @@ from braze.functions.spellings import with_spellings
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
 from braze.tensors import Tensor
+from braze.views import fill_repeated, shows_repeats
 
 BINARY = (
     "add sub mul div floor_divide remainder fmod pow maximum minimum atan2 eq ne lt le gt ge "
@@ -62,6 +66,27 @@ MOVEMENT = (
     "narrow select flip split chunk unbind"
 ).split()
 LINALG = "matmul mm bmm mv dot outer addmm".split()
+
+# Methods of any number of sizes or dimensions, and the keyword for all of them as one tuple.
+SIZES = {
+    "reshape": "shape",
+    "view": "size",
+    "permute": "dims",
+    "expand": "size",
+    "repeat": "repeats",
+    "tile": "dims",
+    "flip": "dims",
+    "new_zeros": "size",
+    "new_ones": "size",
+    "new_empty": "size",
+}
+# What the loops below would make a method although PyTorch has it as a function only.
+NOT_METHODS = frozenset(
+    """
+fmax_ fmin_ maximum_ minimum_ isfinite_ isinf_ isnan_ isneginf_ isposinf_ logaddexp_ logaddexp2_
+signbit_ log_sigmoid log_sigmoid_ silu silu_ std_mean var_mean
+""".split()
+)
 
 ARITHMETIC = {
     "add": "add",
@@ -91,6 +116,20 @@ CASTS = {
 }
 
 
+def _sized(function: Callable[..., Tensor], keyword: str) -> Callable[..., Tensor]:
+    @functools.wraps(function)
+    def method(self: Tensor, *sizes: Any, **named: Any) -> Tensor:
+        if keyword in named:
+            sizes = (*sizes, named.pop(keyword))
+        if not sizes and not named and self.ndim:
+            raise TypeError(
+                f"{function.__name__}() missing 1 required positional arguments: {keyword!r}"
+            )
+        return function(self, *sizes, **named)
+
+    return method
+
+
 def _reflected(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda self, other: function(other, self)
 
@@ -118,11 +157,15 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 def fill_(self: Tensor, value: float) -> Tensor:
     """Set every element to a number, in place."""
     filled = movement.expand(scalar(value, self.dtype), self._handle.type.shape)
+    if shows_repeats(self):
+        return fill_repeated(self, movement.clone(filled))
     return self._replace(movement.clone(filled))
 
 
 def zero_(self: Tensor) -> Tensor:
     """Set every element to zero, in place."""
+    if shows_repeats(self):
+        return fill_(self, 0)
     return self._replace(zeros(self._handle.type.shape, dtype=self.dtype))
 
 
@@ -150,13 +193,18 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return cast(self, other.dtype)
 
 
-def cpu(self: Tensor) -> Tensor:
+def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor on the CPU."""
     return self
 
 
-def _cast_method(dtype: DType) -> Callable[[Tensor], Tensor]:
-    return lambda self: cast(self, dtype)
+def _cast_method(dtype: DType) -> Callable[..., Tensor]:
+    def method(self: Tensor, memory_format: Any = None) -> Tensor:
+        return cast(self, dtype)
+
+    method.__name__ = dtype.public_name
+    method.__doc__ = f"The tensor as {dtype.public_name}."
+    return method
 
 
 def _new(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -194,11 +242,13 @@ def _methods() -> dict[str, Any]:
     found |= {"new_zeros": _new(zeros), "new_ones": _new(ones), "new_full": _new(full)}
     found["new_tensor"] = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
-    found |= interchange.METHODS
+    found |= interchange.METHODS | gradient_hooks.METHODS
     found |= sorting.METHODS | searching.METHODS | distinct.METHODS
     found |= splitting.METHODS | segments.METHODS | top_level.METHODS
     found["index_reduce_"] = _inplace(segments.index_reduce)
-    return found | views.METHODS | rearrangement.METHODS | scattering.METHODS
+    found |= views.METHODS | rearrangement.METHODS | scattering.METHODS | tensor_questions.METHODS
+    found |= {name: _sized(found[name], keyword) for name, keyword in SIZES.items()}
+    return {name: method for name, method in found.items() if name not in NOT_METHODS}
 
 
 def _operators() -> dict[str, Any]:

@@ -89,9 +89,9 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Swap two dimensions. A view."""
     order = list(range(input.ndim))
+    a = normalise_dimension("transpose", dim0, input.ndim)
+    b = normalise_dimension("transpose", dim1, input.ndim)
     if order:
-        a = normalise_dimension("transpose", dim0, input.ndim)
-        b = normalise_dimension("transpose", dim1, input.ndim)
         order[a], order[b] = order[b], order[a]
     return permute(input, order)
 
@@ -160,6 +160,11 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     own = input._handle.type.shape
     lead = len(shape) - len(own)
     if lead >= 0:
+        if -1 in shape[:lead]:
+            raise RuntimeError(
+                "The expanded size of the tensor (-1) isn't allowed in a leading, non-existing "
+                f"dimension {shape.index(-1)}"
+            )
         shape = tuple(
             own[d - lead] if size == -1 and d >= lead else size for d, size in enumerate(shape)
         )

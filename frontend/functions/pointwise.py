@@ -122,15 +122,21 @@ def _scaled(name: str, input: Any, other: Any, alpha: float) -> list[Any]:
     return [x, mul(y, alpha)]
 
 
-def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
-    """input + alpha * other, promoted and broadcast."""
+def add(input: Operand, other: Operand, last: Any = None, *, alpha: float = 1) -> Tensor:
+    """input + alpha * other, promoted and broadcast; also as `add(input, alpha, other)`, PyTorch's
+    older order."""
+    if last is not None:
+        other, alpha = last, other  # type: ignore[assignment]
     if alpha.__class__ is int and alpha == 1:
         return _add(input, other)
     return _add(*_scaled("add", input, other, alpha))
 
 
-def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
-    """input - alpha * other, promoted and broadcast."""
+def sub(input: Operand, other: Operand, last: Any = None, *, alpha: float = 1) -> Tensor:
+    """input - alpha * other, promoted and broadcast; also as `sub(input, alpha, other)`, PyTorch's
+    older order."""
+    if last is not None:
+        other, alpha = last, other  # type: ignore[assignment]
     for operand in (input, other):
         if isinstance(operand, bool) or isinstance(operand, Tensor) and operand.dtype is bool_:
             raise RuntimeError(
@@ -291,20 +297,29 @@ def _value_for(value: float, *operands: Tensor) -> Tensor:
     return scalar(value if dtype.is_floating_point else int(value), dtype)
 
 
-def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+def addcmul(
+    input: Tensor, tensor1: Any, tensor2: Tensor, last: Any = None, *, value: float = 1
+) -> Tensor:
     """input + value * tensor1 * tensor2, in the operands' common dtype (for integers the value's
-    whole part counts)."""
+    whole part counts); also as `addcmul(input, value, tensor1, tensor2)`, PyTorch's older order."""
+    if last is not None:
+        value, tensor1, tensor2 = tensor1, tensor2, last
     require_tensors("addcmul", input=input, tensor1=tensor1, tensor2=tensor2)
     factor = _value_for(value, input, tensor1, tensor2)
     return _add(input, mul(mul(tensor1, tensor2), factor))
 
 
-def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
-    """input + value * tensor1 / tensor2.
+def addcdiv(
+    input: Tensor, tensor1: Any, tensor2: Tensor, last: Any = None, *, value: float = 1
+) -> Tensor:
+    """input + value * tensor1 / tensor2; also as `addcdiv(input, value, tensor1, tensor2)`,
+    PyTorch's older order.
 
     Raises:
         RuntimeError: tensor1 and tensor2 are integers.
     """
+    if last is not None:
+        value, tensor1, tensor2 = tensor1, tensor2, last
     require_tensors("addcdiv", input=input, tensor1=tensor1, tensor2=tensor2)
     if not any(t.dtype.is_differentiable for t in (tensor1, tensor2)):
         raise RuntimeError(
@@ -398,6 +413,6 @@ SPECIAL_UNARY = {name: _unary(op_named(name)) for name in sorted(SPECIAL)}
 # Functions that the top level has in an in-place form too, as PyTorch does.
 IN_PLACE = (
     "abs acos asin atan ceil cos cosh erf erfc exp exp2 expm1 floor frac log log10 log1p log2 neg "
-    "relu round rsqrt reciprocal sigmoid sign sin sinh sqrt square tan tanh trunc"
+    "relu round rsqrt reciprocal sigmoid sin sinh sqrt square tan tanh trunc"
 ).split()
 sqrt, logical_not = UNARY["sqrt"], UNARY["logical_not"]

@@ -50,12 +50,20 @@ def set_default_dtype(dtype: DType) -> None:
 
 
 def number_dtype(value: Number) -> DType:
-    """The dtype that a Python number has on its own."""
+    """The dtype that a Python number has on its own.
+
+    Raises:
+        TypeError: it is no number.
+    """
     if isinstance(value, (bool, np.bool_)):
         return bool_
+    if isinstance(value, (int, np.integer)):
+        return i64
     if isinstance(value, (complex, np.complexfloating)):
         return _Default.dtype.to_complex()
-    return i64 if isinstance(value, (int, np.integer)) else _Default.dtype
+    if not isinstance(value, (float, np.floating)):
+        raise TypeError(f"expected a tensor or a number, given {type(value).__name__}")
+    return _Default.dtype
 
 
 def _higher(current: DType | None, candidate: DType) -> DType:

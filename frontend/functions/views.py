@@ -25,6 +25,7 @@ from braze.functions.movement import (
     unsqueeze,
 )
 from braze.functions.promotion import cast
+from braze.handle import INFERENCE
 from braze.ir.dtypes import DType
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
@@ -32,12 +33,13 @@ from braze.ir.ops.strided import last_place
 from braze.layouts import check_memory_format
 from braze.strides import Ints, row_major
 from braze.tensors import Tensor, view_of
+from braze.typed_storage import TypedStorage
 from braze.views import can_reshape, is_contiguous, layout_of, redirect, root_of, strided_view
 
 _RESHAPE = op_named("reshape")
 
 
-def _view(input: Tensor, *shape: Any) -> Tensor:
+def _view(input: Tensor, *shape: Any, dtype: DType | None = None) -> Tensor:
     """As `reshape`, but never a copy; given a dtype of the same width, the same bits read as that
     dtype; complex numbers as twice as many real ones, and back.
 
@@ -45,7 +47,9 @@ def _view(input: Tensor, *shape: Any) -> Tensor:
         RuntimeError: the elements do not lie in memory as the shape needs.
     """
     if len(shape) == 1 and isinstance(shape[0], DType):
-        return _view_as_dtype(input, shape[0])
+        dtype = shape[0]
+    if dtype is not None:
+        return _view_as_dtype(input, dtype)
     sizes = resolve_sizes(sizes_of(shape), input._handle.type.numel)
     if not can_reshape(input, sizes):
         raise RuntimeError(
@@ -204,6 +208,8 @@ def _hermitian(self: Tensor) -> Tensor:
 
 def _matrix_transposed(self: Tensor) -> Tensor:
     """The last two dimensions swapped."""
+    if self.ndim == 0:
+        return self
     if self.ndim < 2:
         raise RuntimeError(
             "tensor.mT is only supported on matrices or batches of matrices. Got "
@@ -328,7 +334,13 @@ def _is_set_to(self: Tensor, tensor: Tensor) -> bool:
 
 
 def _version(self: Tensor) -> int:
-    """How often the memory was written to in place."""
+    """How often the memory was written to in place.
+
+    Raises:
+        RuntimeError: the tensor was made in `inference_mode`, where nobody counts.
+    """
+    if self._handle.flags & INFERENCE:
+        raise RuntimeError("Inference tensors do not track version counter.")
     return getattr(root_of(self), "_writes", 0)
 
 
@@ -359,13 +371,13 @@ def _same(tensor: Tensor) -> Tensor:
 
 def _set_(
     self: Tensor,
-    source: Tensor | None = None,
+    source: Tensor | TypedStorage | None = None,
     storage_offset: int = 0,
     size: Sequence[int] | None = None,
     stride: Sequence[int] | None = None,
 ) -> Tensor:
     """Look into the memory of another tensor from now on: all that it shows, or by strides. Without
-    a source the tensor becomes empty.
+    a source the tensor becomes empty. A storage stands for the tensor that owns it.
 
     Raises:
         RuntimeError: the dtypes differ, or the strides reach outside the memory.
@@ -374,6 +386,9 @@ def _set_(
         from braze.functions.creation import empty
 
         source = empty(0, dtype=self.dtype)
+    if isinstance(source, TypedStorage):
+        source = source.as_tensor()
+        size = (source._handle.type.numel - storage_offset,) if size is None else size
     if source.dtype is not self.dtype:
         raise RuntimeError(
             f"Could not set tensor of type {source.dtype.public_name} to a tensor of type "

