@@ -50,6 +50,8 @@ from braze.ir import dtypes
 from braze.ir.dtypes import DType as dtype
 from braze.ir.dtypes import promote as promote_types
 from braze.public_types import NAMES as _TYPE_NAMES
+from braze.sparse.construction import sparse_coo_tensor
+from braze.sparse.products import FUNCTIONS as _SPARSE_PRODUCTS
 from braze.tensors import Size, Tensor
 
 _FUNCTIONS: dict[str, Any] = {}
@@ -66,7 +68,7 @@ for _module in _MODULES:
 _FUNCTIONS |= pointwise.UNARY | elementwise.functions()
 _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
 _FUNCTIONS = add_out(_FUNCTIONS)
-_FUNCTIONS |= _TYPE_NAMES
+_FUNCTIONS |= _TYPE_NAMES | _SPARSE_PRODUCTS | {"sparse_coo_tensor": sparse_coo_tensor}
 globals().update(_FUNCTIONS)
 
 default_generator = random_numbers.default_generator

@@ -23,7 +23,7 @@ from braze import engine
 from braze.autograd.tape import TapeNode, record
 from braze.capture import Call, call_of, capture, constant, materialise, tracer
 from braze.devices import device, device_named
-from braze.handle import EXPOSED, PARAM, Handle, concrete, replace_in_place
+from braze.handle import EXPOSED, PARAM, Handle, SparseHandle, SparseOperand, concrete, replace_in_place
 from braze.ir.dtypes import DType, bf16, bool_, from_numpy
 from braze.ir.op import op_named
 from braze.ir.types import TensorType, tensor_type
@@ -175,7 +175,10 @@ class Tensor:
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
                 new = _forgotten(self, new)
             handle, old = new._handle, self._handle
-            _take_memory(old, handle)
+            try:
+                _take_memory(old, handle)
+            except SparseOperand:  # such as the product of this tensor and a sparse one
+                return self._replace(new.to_dense(), tracked)
             self._handle = handle
             self._writes = getattr(self, "_writes", 0) + 1
         if tracked and new._node is not None:
@@ -500,7 +503,12 @@ def apply(call: Call, *tensors: Tensor) -> Any:
         A tensor, or a tuple of them for an operation that has not exactly one result.
     """
     operands = [t._handle if t._base is None else t._current() for t in tensors]
-    results = capture(call, operands, 3)
+    try:
+        results = capture(call, operands, 3)
+    except SparseOperand:
+        from braze.sparse.dispatch import sparse_form
+
+        return sparse_form(call, tensors)
     node = None
     for t in tensors:
         if t._requires_grad:
@@ -543,6 +551,8 @@ def before_update(tensor: Tensor) -> Tensor:
     if not (tensor._requires_grad and tracer().grad_enabled):
         return tensor
     handle = tensor._current()
+    if isinstance(handle, SparseHandle):
+        return tensor  # whose new values replace the old ones
     copy = capture(call_of(op_named("reshape"), shape=handle.type.shape), [handle])
     operand = wrap(copy, tensor._node, tensor._index)
     operand._requires_grad = True

@@ -36,6 +36,7 @@ from braze.functions.out import check_castable
 from braze.functions.promotion import cast, scalar
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
+from braze.sparse import methods as sparse_methods
 from braze.tensors import Tensor, before_update
 
 BINARY = (
@@ -121,6 +122,11 @@ def _operator(function: Callable[..., Tensor]) -> Callable[..., Any]:
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Take over the elements of another tensor, cast and broadcast, in place."""
     source = src if isinstance(src, Tensor) else tensor(src)
+    if source.is_sparse:
+        raise RuntimeError(
+            "copy_() between dense and sparse Tensors is not implemented! Found self type = "
+            f"{self.type()} and src type = {source.type()}"
+        )
     shaped = movement.expand(cast(source, self.dtype), self._handle.type.shape)
     return self._replace(movement.clone(shaped))
 
@@ -202,6 +208,7 @@ def _methods() -> dict[str, Any]:
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
     found |= interchange.METHODS
     found |= sorting.METHODS | searching.METHODS | distinct.METHODS
+    found |= sparse_methods.METHODS
     return found | views.METHODS | rearrangement.METHODS | scattering.METHODS
 
 

@@ -59,23 +59,30 @@ def embedding(
 
     Args:
         padding_idx: this row gets no gradient.
+        sparse: the gradient of `weight` is to be a sparse tensor, with an entry for each row that
+            was named (zero for `padding_idx`).
 
     Shape: input [...], weight [rows, width] to [..., width].
 
     Raises:
         IndexError: at the next sync, if a row does not exist.
-        ValueError: `max_norm`, `scale_grad_by_freq` or `sparse` is asked for; there is no such
-            thing here.
+        ValueError: `max_norm` or `scale_grad_by_freq` is asked for; there is no such thing here.
     """
-    if max_norm is not None or scale_grad_by_freq or sparse:
-        raise ValueError("embedding has no max_norm, scale_grad_by_freq and sparse gradients")
+    if max_norm is not None or scale_grad_by_freq:
+        raise ValueError("embedding has no max_norm and scale_grad_by_freq")
     rows = weight.shape[0]
     if padding_idx is not None:
         if not -rows <= padding_idx < rows:
             raise AssertionError("Padding_idx must be within num_embeddings")
         padding_idx %= rows
     check_index("embedding", input, rows)
-    result: Tensor = apply(_take_rows(), weight, input)
+    result: Tensor
+    if sparse:
+        from braze.sparse.gradients import rows_with_sparse_gradient
+
+        result = rows_with_sparse_gradient(weight, input)
+    else:
+        result = apply(_take_rows(), weight, input)
     if padding_idx is not None and weight.requires_grad:
         result = where(unsqueeze(eq(input, padding_idx), -1), result.detach(), result)
     return result
