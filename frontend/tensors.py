@@ -23,7 +23,15 @@ from braze import engine
 from braze.autograd.tape import TapeNode, record
 from braze.capture import Call, call_of, capture, constant, materialise, tracer
 from braze.devices import device, device_named
-from braze.handle import EXPOSED, PARAM, Handle, SparseHandle, SparseOperand, concrete, replace_in_place
+from braze.handle import (
+    EXPOSED,
+    PARAM,
+    Handle,
+    SparseHandle,
+    SparseOperand,
+    concrete,
+    replace_in_place,
+)
 from braze.ir.dtypes import DType, bf16, bool_, from_numpy
 from braze.ir.op import op_named
 from braze.ir.types import TensorType, tensor_type
@@ -175,10 +183,7 @@ class Tensor:
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
                 new = _forgotten(self, new)
             handle, old = new._handle, self._handle
-            try:
-                _take_memory(old, handle)
-            except SparseOperand:  # such as the product of this tensor and a sparse one
-                return self._replace(new.to_dense(), tracked)
+            _take_memory(old, handle)
             self._handle = handle
             self._writes = getattr(self, "_writes", 0) + 1
         if tracked and new._node is not None:

@@ -150,10 +150,11 @@ class FunctionNode(TapeNode):
                 found.append(None)
                 continue
             at, edge, place = entry
-            if isinstance(values[at], SparseHandle):
+            value = values[at]
+            if isinstance(value, SparseHandle):
                 from braze.sparse.tensor import around
 
-                found.append(around(values[at]))
+                found.append(around(value))
                 continue
             found.append(
                 wrap_at(values[at], edge) if place is None else wrap(values[at], self, place)

@@ -96,6 +96,8 @@ def tensor(
         TypeError: the data are not numbers. ValueError: the nesting is not rectangular.
     """
     check_device(device)
+    if isinstance(data, Tensor) and data.is_sparse:
+        return _finish(data.detach().clone().to(dtype or data.dtype), requires_grad)
     result = from_array(_array_of(data, dtype))
     result.requires_grad = requires_grad
     return result
@@ -232,9 +234,11 @@ def _no_entries(size: tuple[Any, ...], dtype: DType | None, requires_grad: bool)
 def refuse_sparse(name: str, input: Any = None, layout: Any = None) -> None:
     """Raises: NotImplementedError if a tensor to be like is sparse, or a layout is, for a result
     that would have no zeros."""
-    if layout is not None and _asks_for_sparse(layout) or layout is None and input is not None and (
-        isinstance(input._handle, SparseHandle)
-    ):
+    if layout is not None:
+        is_sparse = _asks_for_sparse(layout)
+    else:
+        is_sparse = input is not None and isinstance(input._handle, SparseHandle)
+    if is_sparse:
         raise NotImplementedError(f"{name}() is not implemented for sparse layout")
 
 

@@ -34,6 +34,7 @@ from braze.functions import (
 from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
 from braze.functions.out import check_castable
 from braze.functions.promotion import cast, scalar
+from braze.handle import SparseOperand
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
 from braze.sparse import methods as sparse_methods
@@ -95,7 +96,10 @@ def _inplace(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
                 f"{list(new.shape)}"
             )
         check_castable(new.dtype, own.dtype)
-        return self._replace(cast(result, own.dtype))
+        try:
+            return self._replace(cast(result, own.dtype))
+        except SparseOperand:  # a dense tensor times a sparse one
+            return self._replace(cast(result.to_dense(), own.dtype))
 
     method.__name__ = f"{function.__name__}_"
     method.__doc__ = f"In-place `{function.__name__}`."

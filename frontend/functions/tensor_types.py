@@ -92,8 +92,8 @@ def dtype_of(kind: Any) -> DType:
     """
     if isinstance(kind, DType):
         return kind
-    if isinstance(kind, type) and isinstance(getattr(kind, "dtype", None), DType):
-        dtype: DType = kind.dtype
+    dtype = getattr(kind, "dtype", None)
+    if isinstance(kind, type) and isinstance(dtype, DType):  # a dense or sparse tensor type
         return dtype
     if kind is Tensor:
         return dtypes.f32

@@ -32,8 +32,8 @@ class _Checks:
 
 
 class check_sparse_tensor_invariants:
-    """Check in full, inside a ``with`` block or a decorated function, or from `enable` on, that what
-    is said to be coalesced is.
+    """Check, inside a ``with`` block or a decorated function, or from `enable` on, that what is
+    said to be coalesced is.
 
     The range of indices is checked in any case, unless a call says ``check_invariants=False``.
 
@@ -157,9 +157,7 @@ def _as_indices(indices: Any) -> Tensor:
     if isinstance(found, SparseTensor):
         raise TypeError("sparse_coo_tensor(): indices must be a dense tensor")
     if found.ndim != 2:
-        raise RuntimeError(
-            "indices must be sparse_dim x nnz, but got: " + str(list(found.shape))
-        )
+        raise RuntimeError("indices must be sparse_dim x nnz, but got: " + str(list(found.shape)))
     return cast(found.detach(), i64)
 
 
@@ -283,9 +281,7 @@ def to_sparse(
     return make(from_array(indices), rows_at(rows, from_array(places)), shape, True)
 
 
-def spdiags(
-    diagonals: Tensor, offsets: Tensor, shape: Sequence[int], layout: Any = None
-) -> Tensor:
+def spdiags(diagonals: Tensor, offsets: Tensor, shape: Sequence[int], layout: Any = None) -> Tensor:
     """The sparse matrix whose diagonal `offsets[i]` holds row i of `diagonals`, at the columns of
     the same numbers.
 

@@ -248,7 +248,7 @@ SPARSE_METHODS: dict[str, Any] = {
         RuntimeError, "unsupported memory format option Contiguous for a sparse tensor"
     ),
     "stride": lambda self, dim=None: (0,) * self.ndim if dim is None else 0,
-    **{name: _NO_MEMORY for name in ("storage", "untyped_storage", "share_memory_")},
+    **dict.fromkeys(("storage", "untyped_storage", "share_memory_"), _NO_MEMORY),
     "is_shared": lambda self: False,
     "__dlpack__": _NO_MEMORY,
     "__setitem__": _refuse(TypeError, "Cannot assign to a sparse tensor"),

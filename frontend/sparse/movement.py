@@ -76,7 +76,9 @@ def _slice(call: Call, x: SparseTensor) -> Tensor:
     ]
     part: SparseTensor = x
     values = own.values
-    if any(size != whole for size, whole in zip(shape[count:], own.type.shape[count:], strict=True)):
+    if any(
+        size != whole for size, whole in zip(shape[count:], own.type.shape[count:], strict=True)
+    ):
         entries = values._handle.type.shape[0]
         cut = call_of(
             op_named("slice"),

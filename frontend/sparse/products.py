@@ -11,16 +11,15 @@ import math
 from typing import Any
 
 from braze.capture import Call
-from braze.functions.creation import arange, zeros
+from braze.functions.creation import arange
+from braze.functions.distinct import unique
 from braze.functions.linalg import _check_dtypes as check_dtypes
 from braze.functions.matrices import scaled_sum
 from braze.functions.movement import expand, reshape, select, transpose, unsqueeze
 from braze.functions.pointwise import mul
 from braze.functions.tables import rows_at
-from braze.functions.distinct import unique
 from braze.ir.errors import ShapeError
-from braze.sparse.elementwise import add_to_dense
-from braze.sparse.entries import coalesced, keys_of, matches, rows_of, spread, stacked, summed
+from braze.sparse.entries import coalesced, matches, rows_of, spread, stacked, summed
 from braze.sparse.tensor import SparseTensor, make
 from braze.tensors import Tensor
 
@@ -108,9 +107,7 @@ def _bmm(name: str, x: Tensor, y: Tensor) -> Tensor:
         )
     _check_matrix(name, x, 3)
     if x.shape[0] != y.shape[0]:
-        raise ShapeError(
-            f"[{name}] batch sizes differ: {x._handle.type} @ {y._handle.type}"
-        )
+        raise ShapeError(f"[{name}] batch sizes differ: {x._handle.type} @ {y._handle.type}")
     _check_inner(name, x, y, x.shape[2], y.shape[1])
     return _batched(x, y)
 
@@ -169,9 +166,7 @@ def mm(mat1: Tensor, mat2: Tensor) -> Tensor:
     return product(mat1, mat2)
 
 
-def addmm(
-    mat: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
-) -> Tensor:
+def addmm(mat: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * mat + alpha * mat1 @ mat2 for a sparse `mat1` and dense `mat` and `mat2`.
 
     Raises:
@@ -276,7 +271,7 @@ FORMS: dict[str, Any] = {
     "linear": _linear,
     "linear_no_bias": _linear,
 }
-METHODS: dict[str, Any] = {"smm": smm, "sspaddmm": sspaddmm, "hspmm": hspmm}
+METHODS: dict[str, Any] = {"smm": smm, "sspaddmm": sspaddmm}
 FUNCTIONS: dict[str, Any] = {
     function.__name__: function for function in (smm, sspaddmm, hspmm, saddmm, dsmm, spmm, hsmm)
 }

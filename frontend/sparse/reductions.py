@@ -40,12 +40,14 @@ def _sum(call: Call, x: SparseTensor) -> Tensor:
     values = own.values
     if len(gone) == count:
         total = dense.sum(values, (0, *of_values), dtype=values.dtype)
-        return reshape(total, [1 if d in dims else n for d, n in enumerate(shape)]) if keepdim else total
+        return (
+            reshape(total, [1 if d in dims else n for d, n in enumerate(shape)])
+            if keepdim
+            else total
+        )
     if of_values:
         values = dense.sum(values, of_values, keepdim, dtype=values.dtype)
-    left = [
-        1 if d in dims else size for d, size in enumerate(shape) if keepdim or d not in dims
-    ]
+    left = [1 if d in dims else size for d, size in enumerate(shape) if keepdim or d not in dims]
     if not gone:
         return make(own.indices, values, left, own.coalesced)
     rows = rows_of(own.indices)

@@ -178,9 +178,7 @@ class SparseTensor(Tensor):
         self._no_memory()
 
     def _no_memory(self) -> NoReturn:
-        raise TypeError(
-            "can't convert Sparse layout tensor to numpy. Use Tensor.to_dense() first."
-        )
+        raise TypeError("can't convert Sparse layout tensor to numpy. Use Tensor.to_dense() first.")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         self._no_memory()
@@ -340,9 +338,7 @@ class SparseTensor(Tensor):
 
         return own.values.register_hook(on_values)
 
-    def register_post_accumulate_grad_hook(
-        self, hook: Callable[[Tensor], None]
-    ) -> RemovableHandle:
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
         """Call `hook(tensor)` after a backward pass has added to this leaf's `grad`.
 
         Raises:

@@ -53,9 +53,7 @@ def _sgd_momentum(
 
 
 def _refuse_adam(call: Call, *operands: Tensor) -> Any:
-    raise RuntimeError(
-        "Adam does not support sparse gradients, please consider SparseAdam instead"
-    )
+    raise RuntimeError("Adam does not support sparse gradients, please consider SparseAdam instead")
 
 
 FORMS: dict[str, Any] = {
