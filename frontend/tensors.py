@@ -542,7 +542,11 @@ def view_of(call: Call, base: Tensor) -> Tensor:
     view: Tensor = apply(call, base)
     if base._requires_grad and not tracer().grad_enabled:
         base = base.detach()  # the view stays off the tape when it is derived again
+        if isinstance(base._handle, SparseHandle):
+            return view
     elif hasattr(base, "_origin"):
+        if isinstance(base._handle, SparseHandle):
+            return view  # a copy, whatever its layout
         from braze.views import stand_in
 
         base = stand_in(base)

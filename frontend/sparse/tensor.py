@@ -61,6 +61,8 @@ class SparseTensor(Tensor):
     _handle: SparseHandle
     _shown: tuple[Tensor, SparseTensor]
 
+    # Has `braze.tensors.view_of` ask what it is.
+    _origin = property(lambda self: self)  # type: ignore[assignment]
     _base = _NEVER_A_VIEW
     _view = _NEVER_A_VIEW
     _seen = _NEVER_A_VIEW
