@@ -73,16 +73,15 @@ def _matmul(call: Call, x: Tensor, y: Tensor) -> Tensor:
         if x.ndim == 3 and y.ndim == 3 and not isinstance(y, SparseTensor):
             return _bmm(name, x, y)
         _check_matrix(name, x)
-        _check_inner(name, x, y, x.shape[1], y.shape[0] if y.ndim else -1)
         if isinstance(y, SparseTensor):
             _check_matrix(name, y)
-            return times_sparse(x, y)
-        if y.ndim > 2:
+        elif y.ndim > 2:
             raise RuntimeError(
                 f"[{name}] expand is unsupported for Sparse tensors: {x._handle.type} @ "
                 f"{y._handle.type}"
             )
-        return times_dense(x, y)
+        _check_inner(name, x, y, x.shape[1], y.shape[0] if y.ndim else -1)
+        return times_sparse(x, y) if isinstance(y, SparseTensor) else times_dense(x, y)
     assert isinstance(y, SparseTensor)
     _check_matrix(name, y)
     _check_inner(name, x, y, x.shape[-1] if x.ndim else -1, y.shape[0])

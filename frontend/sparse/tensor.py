@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from braze.capture import call_of, materialise, tracer
-from braze.handle import SparseHandle
+from braze.handle import Handle, SparseHandle
 from braze.ir.op import op_named
 from braze.ir.types import tensor_type
 from braze.layouts import layout, sparse_coo
@@ -53,13 +53,13 @@ class SparseTensor(Tensor):
     Functions that have no sparse form raise NotImplementedError; nothing becomes dense unasked.
 
     Attributes:
-        _shown: the gradient last read: that of the values, and the sparse tensor made of it.
+        _shown: the gradient last read: what it was made of, and the sparse tensor.
     """
 
     __slots__ = ("_shown",)
 
     _handle: SparseHandle
-    _shown: tuple[Tensor, SparseTensor]
+    _shown: tuple[Tensor | Handle, SparseTensor]
 
     # Has `braze.tensors.view_of` ask what it is.
     _origin = property(lambda self: self)  # type: ignore[assignment]
@@ -250,11 +250,14 @@ class SparseTensor(Tensor):
         found = self._handle.values._grad
         if found is None:
             return None
+        own = self._handle
+        # Coalesced, what is shown has the gradient as its values; else it is computed from them.
+        source = found if own.coalesced else found._current()
         shown = getattr(self, "_shown", None)
-        if shown is None or shown[0] is not found:
+        if shown is None or shown[0] is not source:
             from braze.sparse.gradients import gradient_at
 
-            shown = self._shown = (found, gradient_at(self._handle, found))
+            shown = self._shown = (source, gradient_at(own, found))
         return shown[1]
 
     @_grad.setter

@@ -13,12 +13,16 @@ INDICES, VALUES = [[0, 1, 1], [2, 0, 2]], [3.0, 4.0, 5.0]
 ARRAY = np.array([[0, 0, 3.0], [4, 0, 5]])
 
 
-@pytest.fixture(autouse=True, params=["interpret", "compile"])
+@pytest.fixture(autouse=True)
 def tier(request):
+    """Most are interpreted: their kernels are those of tests of the operations they are made of."""
     braze.sync()
-    with braze.config.using(tier=request.param):
-        yield request.param
+    with braze.config.using(tier=getattr(request, "param", "interpret")):
+        yield
         braze.sync()
+
+
+both_tiers = pytest.mark.parametrize("tier", ["interpret", "compile"], indirect=True)
 
 
 def sample(**options):
@@ -28,6 +32,7 @@ def sample(**options):
 # Making -------------------------------------------------------------------------------------------
 
 
+@both_tiers
 def test_the_parts_of_a_tensor():
     x = sample()
     check(x, ARRAY)
@@ -104,6 +109,7 @@ def test_parts_that_do_not_fit(arguments, message):
         braze.sparse_coo_tensor(*arguments)
 
 
+@both_tiers
 def test_unchecked_indices_are_found_at_the_next_sync():
     x = braze.sparse_coo_tensor([[0, 5]], [1.0, 2.0], (3,), check_invariants=False)
     with pytest.raises(IndexError, match="index 5 is out of range"):
@@ -159,6 +165,7 @@ def test_diagonals():
 # Conversions --------------------------------------------------------------------------------------
 
 
+@both_tiers
 def test_dense_to_sparse():
     x = braze.tensor(ARRAY).to_sparse()
     assert x.indices().tolist() == INDICES and x.values().tolist() == VALUES
@@ -176,6 +183,7 @@ def test_dense_to_sparse():
             call()
 
 
+@both_tiers
 def test_coalescing_sums_and_sorts():
     x = braze.sparse_coo_tensor([[1, 0, 1], [0, 2, 0]], [1.0, 2, 3], (2, 3))
     for call in (x.indices, x.values):
@@ -197,6 +205,7 @@ def test_too_many_places_to_number():
         x.coalesce()
 
 
+@both_tiers
 def test_masks_pick_elements():
     mask, _ = drawn((4, 5, 2), 2, nnz=7, seed=3)
     array = np.random.default_rng(0).uniform(size=(4, 5, 2))
@@ -208,7 +217,9 @@ def test_masks_pick_elements():
     found = x.sparse_mask(mask)
     assert found._indices().tolist() == mask.coalesce().indices().tolist()
     check(found, np.where(is_there, other, 0))
-    check(braze.sparse_coo_tensor((4, 5, 2)).sparse_mask(braze.zeros(4, 5, 2).to_sparse()), 0 * array)
+    check(
+        braze.sparse_coo_tensor((4, 5, 2)).sparse_mask(braze.zeros(4, 5, 2).to_sparse()), 0 * array
+    )
     for call, error, message in (
         (lambda: braze.ones(3, 2).sparse_mask(mask), RuntimeError, "incompatible sizes"),
         (lambda: braze.ones(2).sparse_mask(braze.ones(2)), NotImplementedError, "must be a sparse"),
@@ -373,7 +384,9 @@ def test_nothing_becomes_dense_unasked(call, error):
 
 
 def test_the_message_names_operation_and_operand():
-    with pytest.raises(NotImplementedError, match=r"\[exp\].*sparse f32\[2,3\].*3 entries.*to_dense"):
+    with pytest.raises(
+        NotImplementedError, match=r"\[exp\].*sparse f32\[2,3\].*3 entries.*to_dense"
+    ):
         sample().exp()
 
 
@@ -382,6 +395,7 @@ def test_single_elements_are_numbers():
     assert x.item() == 5 and bool(x) and not braze.sparse_coo_tensor((1,))
 
 
+@both_tiers
 def test_parts_of_a_program_run_compiled():
     """Sums of entries are captured like any other operations, and run at the sync."""
     x, y = sample(), braze.ones(3, 2)
