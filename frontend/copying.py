@@ -24,8 +24,6 @@ def retype(plain: Tensor, kind: type[Tensor]) -> Tensor:
     """The same tensor as an instance of a subclass; `plain` is not to be used any more."""
     if type(plain) is kind:
         return plain
-    if plain.is_sparse:
-        raise NotImplementedError(f"a sparse tensor cannot become an instance of {kind.__name__}")
     tensor: Tensor = object.__new__(kind)
     for name in _SLOTS:
         if hasattr(plain, name):

@@ -250,6 +250,9 @@ SPARSE_METHODS: dict[str, Any] = {
     "stride": lambda self, dim=None: (0,) * self.ndim if dim is None else 0,
     **dict.fromkeys(("storage", "untyped_storage", "share_memory_"), _NO_MEMORY),
     "is_shared": lambda self: False,
+    "as_subclass": _refuse(
+        NotImplementedError, "a sparse tensor cannot become an instance of another class"
+    ),
     "__dlpack__": _NO_MEMORY,
     "__setitem__": _refuse(TypeError, "Cannot assign to a sparse tensor"),
     "nbytes": property(

@@ -49,7 +49,7 @@ def _sum(call: Call, x: SparseTensor) -> Tensor:
         values = dense.sum(values, of_values, keepdim, dtype=values.dtype)
     left = [1 if d in dims else size for d, size in enumerate(shape) if keepdim or d not in dims]
     if not gone:
-        return make(own.indices, values, left, own.coalesced)
+        return coalesced(make(own.indices, values, left, own.coalesced))
     rows = rows_of(own.indices)
     if keepdim:
         kept = [row - row if d in gone else row for d, row in enumerate(rows)]
@@ -93,8 +93,8 @@ def _require_sparse(name: str, tensor: Tensor) -> SparseTensor:
 def sum(
     input: Tensor, dim: int | Sequence[int] | None = None, dtype: DType | None = None
 ) -> Tensor:
-    """The sum over dimensions, all by default; sparse, unless no sparse dimension is left. A sync
-    point if some sparse dimensions are summed and others stay.
+    """The sum over dimensions, all by default; sparse and coalesced, unless no sparse dimension is
+    left: then dense. A sync point if it is sparse.
 
     Raises:
         NotImplementedError: the tensor is dense.
