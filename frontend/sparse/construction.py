@@ -19,23 +19,22 @@ from braze.functions.tables import rows_at
 from braze.ir.dtypes import DType, i64
 from braze.ir.op import op_named
 from braze.layouts import sparse_coo
-from braze.sparse.entries import keys_of
+from braze.sparse.entries import check_order
 from braze.sparse.tensor import SparseTensor, alias, make
 from braze.tensors import Tensor, apply, from_array
 
 
 class _Checks:
-    """Whether tensors are checked for all that a sparse tensor must be, not only for the range of
-    their indices."""
+    """What was last asked for."""
 
     enabled = False
 
 
 class check_sparse_tensor_invariants:
-    """Check, inside a ``with`` block or a decorated function, or from `enable` on, that what is
-    said to be coalesced is.
+    """Ask for checks, inside a ``with`` block or a decorated function, or from `enable` on.
 
-    The range of indices is checked in any case, unless a call says ``check_invariants=False``.
+    Accepted, and remembered: sparse tensors are checked in any case, unless a call says
+    ``check_invariants=False``.
 
     Example:
         >>> import braze
@@ -50,17 +49,17 @@ class check_sparse_tensor_invariants:
 
     @staticmethod
     def is_enabled() -> bool:
-        """Whether all invariants are checked."""
+        """Whether checks were asked for."""
         return _Checks.enabled
 
     @staticmethod
     def enable() -> None:
-        """Check all invariants from now on."""
+        """Ask for checks from now on."""
         _Checks.enabled = True
 
     @staticmethod
     def disable() -> None:
-        """Check no more than the range of indices from now on."""
+        """Ask for no checks from now on."""
         _Checks.enabled = False
 
     def __enter__(self) -> check_sparse_tensor_invariants:
@@ -94,8 +93,8 @@ def sparse_coo_tensor(
 ) -> Tensor:
     """A sparse tensor with `values` at `indices`; what is named several times is summed.
 
-    The indices are read here (a sync point), to check their range and for a size that is not
-    given. Gradients flow to `values`, unless the result is to be a leaf (`requires_grad`).
+    The indices are read here (a sync point), to check them and for a size that is not given.
+    Gradients flow to `values`, unless the result is to be a leaf (`requires_grad`).
 
     Args:
         indices: the places, integers [sparse dimensions, entries]. Alone: the size of a tensor
@@ -103,15 +102,15 @@ def sparse_coo_tensor(
         values: a tensor or data, [entries, dense dimensions...].
         size: by default the smallest that holds all places.
         dtype: of the values; by default their own.
-        check_invariants: True also checks what `is_coalesced` says; False leaves the range of the
-            indices to be checked when they are used: IndexError at the next sync.
+        check_invariants: False believes what `is_coalesced` says, and leaves the range of the
+            indices to the next sync, which raises IndexError.
         is_coalesced: say that the places are distinct and in order.
 
     Shape: indices [m, n], values [n, *dense] to a tensor of m + len(dense) dimensions.
 
     Raises:
-        RuntimeError: shapes do not fit, an index is negative or not below its size, or (when
-            checked) the tensor is not coalesced.
+        RuntimeError: shapes do not fit, an index is negative or not below its size, or the tensor
+            is said to be coalesced and is not.
 
     Example:
         >>> import braze
@@ -135,9 +134,8 @@ def sparse_coo_tensor(
     else:
         sizes = _sizes(size)
         _check_size(places, there, sizes, check_invariants is not False)
-    thorough = _Checks.enabled if check_invariants is None else check_invariants
-    if is_coalesced and thorough:
-        _check_coalesced(places, sizes)
+    if is_coalesced and check_invariants is not False:
+        check_order(places, sizes)
     history = there.requires_grad and not requires_grad
     made = make(places, alias(there) if history else there.detach(), sizes, bool(is_coalesced))
     if requires_grad:
@@ -216,14 +214,6 @@ def _check_size(indices: Tensor, values: Tensor, sizes: tuple[int, ...], now: bo
                 f"size is inconsistent with indices: for dim {dim}, size is {sizes[dim]} but found "
                 f"index {most}"
             )
-
-
-def _check_coalesced(indices: Tensor, sizes: tuple[int, ...]) -> None:
-    keys = keys_of(indices, sizes[: indices.shape[0]])._numpy()
-    if np.any(keys[1:] <= keys[:-1]):
-        raise RuntimeError(
-            "cannot set is_coalesced to true if indices correspond to uncoalesced COO tensor"
-        )
 
 
 def empty_sparse(size: Sequence[int], dtype: DType, sparse_dim: int | None = None) -> SparseTensor:

@@ -24,6 +24,7 @@ from braze.ir.op import Op
 from braze.ir.types import tensor_type
 from braze.sparse import elementwise, movement, products, reductions, updates
 from braze.sparse.entries import coalesced, with_values
+from braze.sparse.tensor import SparseTensor
 from braze.tensors import Tensor, apply
 
 Form = Callable[..., Any]
@@ -48,7 +49,8 @@ def sparse_form(call: Call, tensors: Sequence[Tensor]) -> Any:
     form = FORMS.get(call.op.name)
     try:
         if form is not None:
-            return form(call, *tensors)
+            result = form(call, *tensors)
+            return _own(result, tensors) if isinstance(result, SparseTensor) else result
         if len(tensors) == 1 and _is_elementwise(call):
             if _keeps_zero(call.op, tensors[0]._handle.type.dtype):
                 return _on_values(call, tensors[0])
@@ -60,6 +62,16 @@ def sparse_form(call: Call, tensors: Sequence[Tensor]) -> Any:
     except Exception as error:
         error.__suppress_context__ = True  # how the operation came here helps nobody
         raise
+
+
+def _own(result: SparseTensor, operands: Sequence[Tensor]) -> SparseTensor:
+    """A result that shares no memory with an operand: no sparse tensor is a view of another."""
+    values = result._handle.values
+    for operand in operands:
+        handle = operand._handle
+        if isinstance(handle, SparseHandle) and handle.values is values:
+            return with_values(result, values.clone())
+    return result if values._base is None else with_values(result, values.clone())
 
 
 def describe(tensor: Tensor) -> str:

@@ -93,11 +93,20 @@ def coalesced(sparse: SparseTensor) -> SparseTensor:
     if own.coalesced:
         return sparse
     if sparse._nnz() < 2:
-        return make(own.indices, own.values, own.type.shape, True)
+        return make(own.indices, own.values.clone(), own.type.shape, True)
     sizes, _ = shapes_of(sparse)
     keys, run = unique(keys_of(own.indices, sizes), return_inverse=True)
     values = summed(run, own.values, keys.shape[0])
     return make(places_of(keys, sizes), values, own.type.shape, True)
+
+
+def check_order(indices: Tensor, shape: Sequence[int]) -> None:
+    """Raise RuntimeError unless places are distinct and in order. A sync point."""
+    keys = keys_of(indices, shape[: indices._handle.type.shape[0]])._numpy()
+    if np.any(keys[1:] <= keys[:-1]):
+        raise RuntimeError(
+            "cannot set is_coalesced to true if indices correspond to uncoalesced COO tensor"
+        )
 
 
 def keys_in(sparse: SparseTensor) -> Tensor:

@@ -53,7 +53,7 @@ def sparse_mask(self: Tensor, mask: Tensor) -> Tensor:
             f"sparse_mask(): self has {self.sparse_dim()} sparse dimensions and mask {count}"
         )
     else:
-        values = looked_up(self, indices)
+        values = looked_up(self, indices).clone()
     return make(indices, values, self.shape, True)
 
 

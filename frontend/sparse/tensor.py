@@ -110,8 +110,16 @@ class SparseTensor(Tensor):
         return self._handle.coalesced
 
     def _coalesced_(self, coalesced: bool) -> SparseTensor:
-        """Say whether the tensor is coalesced; unchecked."""
+        """Say whether the tensor is coalesced.
+
+        Raises:
+            RuntimeError: it is not.
+        """
         own = self._handle
+        if coalesced:
+            from braze.sparse.entries import check_order
+
+            check_order(own.indices, own.type.shape)
         self._handle = SparseHandle(own.type, own.indices, own.values, coalesced)
         return self
 
@@ -242,7 +250,11 @@ class SparseTensor(Tensor):
 
     @_requires_grad.setter
     def _requires_grad(self, value: bool) -> None:
-        self._handle.values._requires_grad = value
+        own = self._handle
+        if own.values._requires_grad != value:  # not of others that have these values
+            values = own.values.detach()
+            values._requires_grad = value
+            self._handle = SparseHandle(own.type, own.indices, values, own.coalesced)
 
     @property
     def _grad(self) -> Tensor | None:  # type: ignore[override]
@@ -311,7 +323,7 @@ class SparseTensor(Tensor):
             )
         requires_grad = self._requires_grad
         self._handle = value.detach()._handle
-        self._handle.values._requires_grad = requires_grad
+        self._requires_grad = requires_grad
 
     def retain_grad(self) -> None:
         """Keep the gradient of a tensor that is not a leaf in `grad`.

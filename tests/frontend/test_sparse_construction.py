@@ -119,11 +119,19 @@ def test_unchecked_indices_are_found_at_the_next_sync():
 def test_being_coalesced_is_believed_or_checked():
     assert sample(is_coalesced=True).is_coalesced()
     wrong = {"indices": [[0, 0]], "values": [1.0, 2], "size": (2,), "is_coalesced": True}
+    for options in ({}, {"check_invariants": True}):
+        with pytest.raises(RuntimeError, match="cannot set is_coalesced to true"):
+            braze.sparse_coo_tensor(**wrong, **options)
+    believed = braze.sparse_coo_tensor(**wrong, check_invariants=False)
+    assert believed.is_coalesced() and not believed._coalesced_(False).is_coalesced()
     with pytest.raises(RuntimeError, match="cannot set is_coalesced to true"):
-        braze.sparse_coo_tensor(**wrong, check_invariants=True)
+        believed._coalesced_(True)
+
+
+def test_the_switch_for_checks():
     checks = braze.sparse.check_sparse_tensor_invariants
-    with checks(), pytest.raises(RuntimeError, match="cannot set is_coalesced to true"):
-        braze.sparse_coo_tensor(**wrong)
+    with checks():
+        assert checks.is_enabled()
     assert not checks.is_enabled()
     assert checks()(checks.is_enabled)() and not checks(False)(checks.is_enabled)()
     checks.enable()
@@ -298,6 +306,31 @@ def test_clones_and_detached_tensors():
     assert z.is_leaf and not z.requires_grad
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.transpose(0, 1).transpose(0, 1),
+        lambda x: x.unsqueeze(0).squeeze(0),
+        lambda x: x.narrow(0, 0, 2),
+        lambda x: x.expand(2, 3, 2),
+        lambda x: x[:, :, 0:2],
+        lambda x: x.permute(0, 1, 2),
+        lambda x: braze.cat([x]),
+        lambda x: x.clone(),
+        lambda x: x.sparse_mask(x),
+    ],
+)
+def test_results_are_no_views(function):
+    array = np.arange(12.0).reshape(2, 3, 2)
+    x = braze.tensor(array).to_sparse(2)
+    y = function(x)
+    y.mul_(2)
+    check(x, array)
+    check(y, 2 * array)
+    y.requires_grad_()
+    assert not x.requires_grad
+
+
 def test_resizing():
     x = sample()
     assert x.sparse_resize_((3, 4), 2, 0) is x
@@ -408,6 +441,7 @@ def test_parts_of_a_program_run_compiled():
 
 
 def test_the_form_is_checked_by_these_tests():
-    x = braze.sparse_coo_tensor([[1, 0]], [1.0, 2.0], (2,), is_coalesced=True)
+    options = {"is_coalesced": True, "check_invariants": False}
+    x = braze.sparse_coo_tensor([[1, 0]], [1.0, 2.0], (2,), **options)
     with pytest.raises(AssertionError):
         check_form(x)
