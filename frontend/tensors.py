@@ -1,14 +1,12 @@
 """The tensor that users hold: a handle to a value, its place on the tape, and its gradient.
 
 The operations themselves are in `braze.functions`, which also attaches them here as methods. This
-module
-holds what makes a tensor: identity, views and in-place replacement, gradients, conversion to Python
-and NumPy.
+module holds what makes a tensor: identity, views and in-place replacement, gradients, conversion to
+Python and NumPy.
 
 A view (`reshape`, `permute`, slicing, `detach`, ...) remembers its base and the movement between
-them. Its value is
-derived again when the base has changed, and writing to it writes to the base: they behave as
-sharing memory.
+them. Its value is derived again when the base has changed, and writing to it writes to the base:
+they behave as sharing memory.
 """
 
 from __future__ import annotations
@@ -23,15 +21,7 @@ from braze import engine
 from braze.autograd.tape import TapeNode, record
 from braze.capture import Call, call_of, capture, constant, materialise, tracer
 from braze.devices import device, device_named
-from braze.handle import (
-    EXPOSED,
-    PARAM,
-    Handle,
-    SparseHandle,
-    SparseOperand,
-    concrete,
-    replace_in_place,
-)
+from braze.handle import EXPOSED, PARAM, Handle, SparseOperand, concrete, replace_in_place
 from braze.ir.dtypes import DType, bf16, bool_, from_numpy
 from braze.ir.op import op_named
 from braze.ir.types import TensorType, tensor_type
@@ -542,11 +532,11 @@ def view_of(call: Call, base: Tensor) -> Tensor:
     view: Tensor = apply(call, base)
     if base._requires_grad and not tracer().grad_enabled:
         base = base.detach()  # the view stays off the tape when it is derived again
-        if isinstance(base._handle, SparseHandle):
-            return view
+        if base.is_sparse:
+            return view  # which is none
     elif hasattr(base, "_origin"):
-        if isinstance(base._handle, SparseHandle):
-            return view  # a copy, whatever its layout
+        if base.is_sparse:
+            return view
         from braze.views import stand_in
 
         base = stand_in(base)
@@ -559,9 +549,9 @@ def before_update(tensor: Tensor) -> Tensor:
     the operation's own gradient must read a copy."""
     if not (tensor._requires_grad and tracer().grad_enabled):
         return tensor
-    handle = tensor._current()
-    if isinstance(handle, SparseHandle):
+    if tensor.is_sparse:
         return tensor  # whose new values replace the old ones
+    handle = tensor._current()
     copy = capture(call_of(op_named("reshape"), shape=handle.type.shape), [handle])
     operand = wrap(copy, tensor._node, tensor._index)
     operand._requires_grad = True
