@@ -64,6 +64,8 @@ from braze.ir import dtypes
 from braze.ir.dtypes import DType as dtype
 from braze.ir.dtypes import promote as promote_types
 from braze.public_types import NAMES as _TYPE_NAMES
+from braze.sparse.construction import sparse_coo_tensor
+from braze.sparse.products import FUNCTIONS as _SPARSE_PRODUCTS
 from braze.tensors import Size, Tensor
 
 # What the function modules share with each other: no names of the package.
@@ -94,7 +96,7 @@ _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_
 _FUNCTIONS = {name: _FUNCTIONS[name] for name in _FUNCTIONS.keys() - _INTERNAL}
 _FUNCTIONS |= signatures.FUNCTIONS
 _FUNCTIONS = add_out(standard_names(_FUNCTIONS))
-_FUNCTIONS |= _TYPE_NAMES
+_FUNCTIONS |= _TYPE_NAMES | _SPARSE_PRODUCTS | {"sparse_coo_tensor": sparse_coo_tensor}
 globals().update(_FUNCTIONS)
 globals().update(constants())
 

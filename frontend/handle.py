@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from braze.capture import Pending, State
     from braze.engine import Storage
     from braze.sites import Site
+    from braze.tensors import Tensor
 
 STALE = 1  # overwritten in place since: whoever saved it must not read it
 PARAM = 2
@@ -68,6 +69,49 @@ class Handle:
         self.home = None
         self.flags = 0
         self.site = None
+
+
+class SparseOperand(NotImplementedError):
+    """A sparse tensor came where one value in memory is needed.
+
+    `braze.tensors.apply` catches it and looks for a sparse form of the operation, so that dense
+    operations pay nothing for there being sparse tensors.
+    """
+
+
+class SparseHandle(Handle):
+    """What a sparse COO tensor holds in place of one value: it has a type, but no storage.
+
+    Attributes:
+        indices: the places, i64[sparse dimensions, entries].
+        values: what is there, [entries, dense dimensions...]; the tape knows it.
+        coalesced: whether the places are distinct and in lexicographic order.
+    """
+
+    __slots__ = ("coalesced", "indices", "values")
+
+    def __init__(self, type: TensorType, indices: Tensor, values: Tensor, coalesced: bool) -> None:
+        self.type = type
+        self.pending = None
+        self.slot = -1
+        self.home = None
+        self.flags = 0
+        self.site = None
+        self.indices = indices
+        self.values = values
+        self.coalesced = coalesced
+
+    @property
+    def storage(self) -> None:  # type: ignore[override]
+        """There is none.
+
+        Raises:
+            SparseOperand: always.
+        """
+        raise SparseOperand(
+            f"there is no sparse form of this: it needs the elements of a sparse COO tensor "
+            f"({self.type}) in memory; use Tensor.to_dense() first"
+        )
 
 
 def concrete(type: TensorType, storage: Storage, flags: int = 0) -> Handle:

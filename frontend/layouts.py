@@ -1,7 +1,8 @@
 """`braze.layout` and `braze.memory_format`: names that programs pass along.
 
-Every value is row-major in memory, and the compiler chooses other orders inside a graph. A memory
-format is therefore accepted, and checked against the number of dimensions, but changes nothing.
+A tensor is `strided`, or `sparse_coo` (see `braze.sparse`). Every value is row-major in memory, and
+the compiler chooses other orders inside a graph. A memory format is therefore accepted, and checked
+against the number of dimensions, but changes nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class memory_format(_Named):
 
 
 strided = layout("strided")
+sparse_coo = layout("sparse_coo")
 contiguous_format = memory_format("contiguous_format")
 preserve_format = memory_format("preserve_format")
 channels_last = memory_format("channels_last")
@@ -39,6 +41,7 @@ NAMES: dict[str, Any] = {
     "layout": layout,
     "memory_format": memory_format,
     "strided": strided,
+    "sparse_coo": sparse_coo,
     "contiguous_format": contiguous_format,
     "preserve_format": preserve_format,
     "channels_last": channels_last,

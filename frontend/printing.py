@@ -8,7 +8,7 @@ are those of PyTorch's `torch/_tensor_str.py`, so that doctests and eyes carry o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ import numpy as np
 from braze.ir.dtypes import bool_, i64
 
 if TYPE_CHECKING:
+    from braze.sparse.tensor import SparseTensor
     from braze.tensors import Tensor
 
 # Beyond these, fixed-point columns get too wide or show too few digits.
@@ -236,6 +237,10 @@ def _suffixes(tensor: Tensor) -> Iterator[str]:
             yield f"size={tuple(tensor.shape)}"
         if tensor.dtype not in (default, default.to_complex(), i64, bool_):
             yield f"dtype={tensor.dtype!r}"
+    yield from _history(tensor)
+
+
+def _history(tensor: Tensor) -> Iterator[str]:
     if tensor.grad_fn is not None:
         yield f"grad_fn=<{tensor.grad_fn.name()}>"
     elif tensor.requires_grad:
@@ -259,9 +264,19 @@ def format_tensor(tensor: Tensor) -> str:
     prefix = "tensor(" if type(tensor) in (Tensor, Parameter) else f"{type(tensor).__name__}("
     indent = len(prefix)
     text = prefix + format_elements(tensor._numpy(), indent)
+    return _with_suffixes(text, _suffixes(tensor), indent)
+
+
+def _with_suffixes(text: str, suffixes: Iterable[str], indent: int, new_line: bool = False) -> str:
+    """The text with what follows it and a bracket; lines are broken where they get too long, and in
+    any case before the first suffix if `new_line`."""
     # As PyTorch counts: one more than the last line has.
     column = len(text) - text.rfind("\n") + 1
-    for suffix in _suffixes(tensor):
+    if new_line:
+        first, *suffixes = suffixes
+        text += ",\n" + " " * indent + first
+        column = indent + len(first)
+    for suffix in suffixes:
         if column + len(suffix) + 2 > _OPTIONS.linewidth:
             text += ",\n" + " " * indent + suffix
             column = indent + len(suffix)
@@ -269,3 +284,22 @@ def format_tensor(tensor: Tensor) -> str:
             text += ", " + suffix
             column += len(suffix) + 2
     return text + ")"
+
+
+def format_sparse(tensor: SparseTensor) -> str:
+    """The text of a sparse tensor: its entries as they are stored. A sync point."""
+    from braze.functions.promotion import get_default_dtype
+
+    prefix = "tensor("
+    indent = len(prefix)
+    parts = []
+    for name, part in (("indices", tensor._indices()), ("values", tensor._values())):
+        start = f"{name}=tensor("
+        text = start + format_elements(part._numpy(), indent + len(start))
+        parts.append(text + (f", size={tuple(part.shape)})" if part.numel() == 0 else ")"))
+    suffixes = [f"size={tuple(tensor.shape)}", f"nnz={tensor._nnz()}"]
+    if tensor.dtype not in (get_default_dtype(), i64, bool_):
+        suffixes.append(f"dtype={tensor.dtype!r}")
+    suffixes += [f"layout={tensor.layout!r}", *_history(tensor)]
+    text = prefix + (",\n" + " " * indent).join(parts)
+    return _with_suffixes(text, suffixes, indent, new_line=True)

@@ -28,6 +28,8 @@ def typename(obj: Any) -> str:
 
     if type(obj) is Tensor:
         return tensor_types.type_name(obj.dtype)
+    if isinstance(obj, Tensor) and obj.is_sparse:
+        return str(obj.type())
     kind = obj if hasattr(obj, "__qualname__") else type(obj)
     module = kind.__module__
     return kind.__qualname__ if module in ("", "builtins") else f"{module}.{kind.__qualname__}"

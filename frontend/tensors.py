@@ -1,14 +1,12 @@
 """The tensor that users hold: a handle to a value, its place on the tape, and its gradient.
 
 The operations themselves are in `braze.functions`, which also attaches them here as methods. This
-module
-holds what makes a tensor: identity, views and in-place replacement, gradients, conversion to Python
-and NumPy.
+module holds what makes a tensor: identity, views and in-place replacement, gradients, conversion to
+Python and NumPy.
 
 A view (`reshape`, `permute`, slicing, `detach`, ...) remembers its base and the movement between
-them. Its value is
-derived again when the base has changed, and writing to it writes to the base: they behave as
-sharing memory.
+them. Its value is derived again when the base has changed, and writing to it writes to the base:
+they behave as sharing memory.
 """
 
 from __future__ import annotations
@@ -22,7 +20,15 @@ from braze import engine
 from braze.autograd.tape import TapeNode, record
 from braze.capture import Call, call_of, capture, constant, materialise, tracer
 from braze.devices import device, device_named
-from braze.handle import EXPOSED, INFERENCE, PARAM, Handle, concrete, replace_in_place
+from braze.handle import (
+    EXPOSED,
+    INFERENCE,
+    PARAM,
+    Handle,
+    SparseOperand,
+    concrete,
+    replace_in_place,
+)
 from braze.ir.dtypes import DType, bf16, bool_, from_numpy
 from braze.ir.op import op_named
 from braze.ir.types import TensorType, tensor_type
@@ -98,6 +104,7 @@ class Tensor:
         def __matmul__(self, other: Any) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
         def __invert__(self) -> Tensor: ...
+        def __and__(self, other: Any) -> Tensor: ...
         def __lt__(self, other: Any) -> Tensor: ...
         def __gt__(self, other: Any) -> Tensor: ...
         def __le__(self, other: Any) -> Tensor: ...
@@ -490,7 +497,12 @@ def apply(call: Call, *tensors: Tensor) -> Any:
         A tensor, or a tuple of them for an operation that has not exactly one result.
     """
     operands = [t._handle if t._base is None else t._current() for t in tensors]
-    results = capture(call, operands, 3)
+    try:
+        results = capture(call, operands, 3)
+    except SparseOperand:
+        from braze.sparse.dispatch import sparse_form
+
+        return sparse_form(call, tensors)
     node = None
     for t in tensors:
         if t._requires_grad:
@@ -519,8 +531,12 @@ def view_of(call: Call, base: Tensor) -> Tensor:
     view: Tensor = apply(call, base)
     if base._requires_grad and not tracer().grad_enabled:
         base = base.detach()  # the view stays off the tape when it is derived again
+        if base.is_sparse:
+            return view  # which is none
         base._between = "no_grad"
     elif hasattr(base, "_origin"):
+        if base.is_sparse:
+            return view
         from braze.views import stand_in
 
         base = stand_in(base)
@@ -540,6 +556,8 @@ def before_update(tensor: Tensor) -> Tensor:
     the operation's own gradient must read a copy."""
     if not (tensor._requires_grad and tracer().grad_enabled):
         return tensor
+    if tensor.is_sparse:
+        return tensor  # whose new values replace the old ones
     handle = tensor._current()
     copy = capture(call_of(op_named("reshape"), shape=handle.type.shape), [handle])
     operand = wrap(copy, tensor._node, tensor._index)

@@ -9,7 +9,7 @@ from typing import Any
 
 from braze.autograd.modes import no_grad
 from braze.capture import build_graph, flush, materialise, tracer
-from braze.handle import NUMBER
+from braze.handle import NUMBER, SparseHandle
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph
 from braze.random import default_generator
@@ -115,13 +115,21 @@ def trace(
 
 
 def _named_tensors(function: Callable[..., Any]) -> dict[str, Tensor]:
-    """The parameters and buffers of a module (or of a method's module), by their names."""
+    """The parameters and buffers of a module (or of a method's module), by their names; of sparse
+    ones, their parts."""
     module: Any = function
     if not hasattr(function, "named_parameters"):
         module = getattr(function, "__self__", None)
     if module is None or not hasattr(module, "named_parameters"):
         return {}
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    found: dict[str, Tensor] = {}
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        handle = tensor._handle
+        if isinstance(handle, SparseHandle):
+            found |= {f"{name}.indices": handle.indices, f"{name}.values": handle.values}
+        else:
+            found[name] = tensor
+    return found
 
 
 def bake_numbers(traced: Traced) -> Traced:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from braze.handle import SparseHandle
 from braze.ir.dtypes import bf16
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ def _check_nan(node: TapeNode, gradients: Sequence[tuple[int, Tensor]]) -> None:
 
 def has_nan(tensor: Tensor) -> bool:
     """Whether an element is a NaN. A sync point."""
-    array: np.ndarray[Any, Any] = tensor._numpy()
+    handle = tensor._handle
+    values = handle.values if isinstance(handle, SparseHandle) else tensor
+    array: np.ndarray[Any, Any] = values._numpy()
     return bool(np.isnan(array.astype(np.float32) if tensor.dtype is bf16 else array).any())
 
 

@@ -15,6 +15,7 @@ from braze.autograd import anomaly
 from braze.autograd.builders import HandleBuilder, Tracked, TrackedBuilder
 from braze.autograd.tape import Edge, NodeHooks, TapeNode
 from braze.capture import tracer
+from braze.handle import SparseHandle, SparseOperand
 from braze.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -79,7 +80,12 @@ class Sweep:
     def add(self, left: Any, right: Any) -> Any:
         if left is None:
             return right
-        return self.builder.add(left, right)
+        try:
+            return self.builder.add(left, right)
+        except SparseOperand:
+            from braze.sparse.gradients import total
+
+            return total(left, right)
 
     def wants(self, edge: Edge) -> bool:
         """Whether a gradient sent there leads to something wanted."""
@@ -228,6 +234,10 @@ class Sweep:
         """A gradient as a tensor for the user."""
         from braze.tensors import wrap
 
+        if isinstance(gradient, SparseHandle):
+            from braze.sparse.tensor import around
+
+            return around(gradient)
         return gradient.tensor if isinstance(gradient, Tracked) else wrap(gradient, None, 0)
 
     def from_tensor(self, tensor: Tensor) -> Any:
@@ -283,6 +293,10 @@ def _start(
     """Send the initial gradients; returns the tape nodes to start from."""
     roots: list[TapeNode] = []
     for i, (tensor, gradient) in enumerate(zip(tensors, gradients, strict=True)):
+        if isinstance(tensor._handle, SparseHandle) and tensor._requires_grad:
+            from braze.sparse.gradients import start_at
+
+            tensor, gradient = start_at(tensor, gradient)
         type = tensor._current().type
         if not tensor._requires_grad:
             raise RuntimeError(
@@ -333,11 +347,18 @@ def _initial(gradients: Any, outputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _targets(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The tensors whose gradients are wanted; of sparse ones, the values."""
     for tensor in tensors:
         tensor._current()
         if not tensor._requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
-    return tensors
+    return tuple([on_tape(tensor) for tensor in tensors])
+
+
+def on_tape(tensor: Tensor) -> Tensor:
+    """What the tape knows of a tensor: itself, or a sparse one's values."""
+    handle = tensor._handle
+    return handle.values if isinstance(handle, SparseHandle) else tensor
 
 
 def backward(
@@ -413,17 +434,22 @@ def _accumulate(sweep: Sweep, tensor: Tensor, gradient: Any, given: set[int]) ->
     """
     from braze.tensors import wrap
 
-    if sweep.create_graph:
-        before = tensor.grad
-        tensor.grad = gradient.tensor if before is None else before + gradient.tensor
-    elif tensor.grad is not None:
-        tensor.grad._replace(wrap(_HANDLES.add(tensor.grad._current(), gradient), None, 0))
-    else:
-        if id(gradient) in given or gradient.storage is not None:
-            # Two tensors must not share memory unless one is a view of the other.
-            gradient = _HANDLES.reshape(gradient, shape=gradient.type.shape)
-        given.add(id(gradient))
-        tensor.grad = wrap(gradient, None, 0)
+    try:
+        if sweep.create_graph:
+            before = tensor.grad
+            tensor.grad = gradient.tensor if before is None else before + gradient.tensor
+        elif tensor.grad is not None:
+            tensor.grad._replace(wrap(_HANDLES.add(tensor.grad._current(), gradient), None, 0))
+        else:
+            if id(gradient) in given or gradient.storage is not None:
+                # Two tensors must not share memory unless one is a view of the other.
+                gradient = _HANDLES.reshape(gradient, shape=gradient.type.shape)
+            given.add(id(gradient))
+            tensor.grad = wrap(gradient, None, 0)
+    except SparseOperand:
+        from braze.sparse.gradients import accumulate
+
+        accumulate(tensor, gradient)
 
 
 def grad(
@@ -454,7 +480,8 @@ def grad(
             "allow_unused=False."
         )
     allow_unused = allow_unused or materialize_grads
-    sources, targets = as_tuple(outputs), _targets(as_tuple(inputs))
+    wanted = as_tuple(inputs)
+    sources, targets = as_tuple(outputs), _targets(wanted)
     if not targets:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     gradients = _initial(grad_outputs, sources)
@@ -468,7 +495,7 @@ def grad(
 
         sweep.run(roots, create_graph if retain_graph is None else retain_graph, arrived)
         found: list[Tensor | None] = []
-        for target in targets:
+        for asked, target in zip(wanted, targets, strict=True):
             value = sweep.reached.get(_key(target))
             if value is None and not allow_unused:
                 raise RuntimeError(
@@ -477,7 +504,12 @@ def grad(
                 )
             if value is None and materialize_grads:
                 value = sweep.zeros(target._handle.type)
-            found.append(None if value is None else sweep.to_tensor(value))
+            gradient = None if value is None else sweep.to_tensor(value)
+            if gradient is not None and asked is not target:
+                from braze.sparse.gradients import gradient_at
+
+                gradient = gradient_at(asked._handle, gradient)
+            found.append(gradient)
     return tuple(found)
 
 

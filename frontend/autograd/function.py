@@ -16,6 +16,7 @@ import braze.functions  # noqa: F401  (first: it attaches the tensor methods)
 from braze.autograd.function_node import FunctionCtx, FunctionNode
 from braze.autograd.modes import no_grad
 from braze.capture import tracer
+from braze.handle import SparseHandle
 from braze.sites import user_site
 from braze.tensors import Tensor, wrap
 
@@ -159,6 +160,12 @@ def _record(tensor: Tensor, node: FunctionNode, index: int) -> None:
 
 def _fresh(output: Tensor, node: FunctionNode | None, index: int) -> Tensor:
     """A result made by `forward`: the same object if nothing is known of it elsewhere."""
+    if isinstance(output._handle, SparseHandle):
+        from braze.sparse.tensor import make
+
+        own = output._handle
+        values = wrap(own.values._current(), node, index)
+        return make(own.indices, values, own.type.shape, own.coalesced)
     if type(output) is Tensor and output._base is None and not output._requires_grad:
         if node is not None:
             _record(output, node, index)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from braze.autograd.tape import Edge, TapeNode, check_savable, edge_of, next_number
+from braze.handle import SparseHandle
 from braze.ir.graph import Location
 from braze.ir.types import Shape, TensorType
 from braze.sites import Site, current_scope, location_of
@@ -91,7 +92,15 @@ class FunctionNode(TapeNode):
         self.ctx = ctx
         self.site = site
         self.scope = current_scope()
-        self.edges = tuple([edge_of(x) if isinstance(x, Tensor) else None for x in args])
+        self.sparse = {
+            position: x._handle
+            for position, x in enumerate(args)
+            if isinstance(x, Tensor) and isinstance(x._handle, SparseHandle)
+        }
+        self.sparse_results: dict[int, SparseHandle] = {}
+        self.edges = tuple(
+            [edge_of(self._on_tape(x)) if isinstance(x, Tensor) else None for x in args]
+        )
         self.inputs = tuple([x._handle.type if isinstance(x, Tensor) else None for x in args])
         self.hooks = None
         self.number = next_number()
@@ -99,6 +108,12 @@ class FunctionNode(TapeNode):
         self.result_types: tuple[TensorType | None, ...] = ()
         # For each saved position: (index in `values`, its edge, which result it is); None for None.
         self._saved: list[tuple[int, Edge | None, int | None] | None] = []
+
+    @staticmethod
+    def _on_tape(tensor: Tensor) -> Tensor:
+        """A sparse tensor's place on the tape is that of its values."""
+        handle = tensor._handle
+        return handle.values if isinstance(handle, SparseHandle) else tensor
 
     def finish(self, results: Sequence[Any], ctx: FunctionCtx, places: dict[int, int]) -> None:
         """After `forward`: note the types of the results and keep what was asked for.
@@ -108,15 +123,18 @@ class FunctionNode(TapeNode):
         """
         from braze.tensors import Tensor
 
+        for index, x in enumerate(results):
+            if isinstance(x, Tensor) and isinstance(x._handle, SparseHandle):
+                self.sparse_results[index] = x._handle
         self.result_types = tuple(
-            [x._handle.type if isinstance(x, Tensor) else None for x in results]
+            [self._on_tape(x)._handle.type if isinstance(x, Tensor) else None for x in results]
         )
         for tensor in ctx._to_save:
             if tensor is None:
                 self._saved.append(None)
                 continue
             place = places.get(id(tensor))
-            edge = None if place is not None else edge_of(tensor)
+            edge = None if place is not None else edge_of(self._on_tape(tensor))
             self._saved.append((len(self.values), edge, place))
             self.values.append(check_savable(tensor._current()))
         ctx._to_save = ctx._dirty = ctx._non_differentiable = ()
@@ -133,6 +151,12 @@ class FunctionNode(TapeNode):
                 found.append(None)
                 continue
             at, edge, place = entry
+            value = values[at]
+            if isinstance(value, SparseHandle):
+                from braze.sparse.tensor import around
+
+                found.append(around(value))
+                continue
             found.append(
                 wrap_at(values[at], edge) if place is None else wrap(values[at], self, place)
             )
@@ -180,6 +204,10 @@ class FunctionNode(TapeNode):
                 if gradient is None or edge is None or not sweep.wants(edge):
                     continue
                 fitted = self._fitted(gradient, position)
+                if position in self.sparse:
+                    from braze.sparse.gradients import elements_at
+
+                    fitted = elements_at(self.sparse[position], fitted)
                 found.append((position, sweep.from_tensor(fitted)))
         return found
 
@@ -205,6 +233,11 @@ class FunctionNode(TapeNode):
             if gradient is None and type is not None and self.ctx._materialize:
                 gradient = sweep.zeros(type)
             given.append(None if gradient is None else sweep.to_tensor(gradient))
+        for index, handle in self.sparse_results.items():
+            from braze.sparse.gradients import gradient_at
+
+            values = given[index]
+            given[index] = None if values is None else gradient_at(handle, values)
         return given
 
     def _checked(self, answer: Any) -> list[Tensor | None]:

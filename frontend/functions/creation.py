@@ -15,10 +15,11 @@ from braze.capture import call_of
 from braze.devices import check_device
 from braze.functions.movement import expand, permute, reshape, sizes_of
 from braze.functions.promotion import get_default_dtype, number_dtype, scalar
-from braze.handle import EXPOSED
+from braze.handle import EXPOSED, SparseHandle
 from braze.ir.dtypes import DType, f64, i64, promote, u64
 from braze.ir.dtypes import from_numpy as dtype_of_numpy
 from braze.ir.op import op_named
+from braze.layouts import sparse_coo, strided
 from braze.tensors import Tensor, apply, from_array, view_of
 
 _PYTHON_NUMBERS = {bool, int, float, complex}
@@ -130,6 +131,8 @@ def tensor(
     """
     check_device(device)
     check_dtype("tensor", dtype)
+    if isinstance(data, Tensor) and data.is_sparse:
+        return _finish(data.detach().clone().to(dtype or data.dtype), requires_grad)
     result = from_array(_array_of(data, dtype))
     result.requires_grad = requires_grad
     return result
@@ -280,6 +283,37 @@ def _constant(
     return _finish(apply(call), grad)
 
 
+def _asks_for_sparse(layout: Any) -> bool:
+    """Whether a factory function is to make a sparse tensor.
+
+    Raises:
+        TypeError: the layout is none.
+    """
+    if layout is None or layout is strided:
+        return False
+    if layout is not sparse_coo:
+        raise TypeError(f"layout must be a braze.layout, given {layout!r}")
+    return True
+
+
+def _no_entries(size: tuple[Any, ...], dtype: DType | None, requires_grad: bool) -> Tensor:
+    from braze.sparse.construction import empty_sparse
+
+    result = empty_sparse(sizes_of(size), dtype or get_default_dtype())
+    return _finish(result, requires_grad)
+
+
+def refuse_sparse(name: str, input: Any = None, layout: Any = None) -> None:
+    """Raises: NotImplementedError if a tensor to be like is sparse, or a layout is, for a result
+    that would have no zeros."""
+    if layout is not None:
+        is_sparse = _asks_for_sparse(layout)
+    else:
+        is_sparse = input is not None and isinstance(input._handle, SparseHandle)
+    if is_sparse:
+        raise NotImplementedError(f"{name}() is not implemented for sparse layout")
+
+
 def zeros(
     *sizes: Any,
     size: Any = None,
@@ -289,8 +323,10 @@ def zeros(
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:
-    """A tensor of zeros."""
+    """A tensor of zeros; without entries, if the layout is `braze.sparse_coo`."""
     check_device(device)
+    if layout is not None and _asks_for_sparse(layout):
+        return _no_entries((shape_of("zeros", sizes, size),), dtype, requires_grad)
     return _constant("zeros", 0.0, sizes, size, dtype, requires_grad)
 
 
@@ -305,6 +341,7 @@ def ones(
 ) -> Tensor:
     """A tensor of ones."""
     check_device(device)
+    refuse_sparse("ones", layout=layout)
     return _constant("ones", 1.0, sizes, size, dtype, requires_grad)
 
 
@@ -320,6 +357,8 @@ def empty(
     """A tensor whose elements nobody has set (they are zeros here, so that programs are
     reproducible)."""
     check_device(device)
+    if layout is not None and _asks_for_sparse(layout):
+        return _no_entries((shape_of("empty", sizes, size),), dtype, requires_grad)
     return _constant("empty", 0.0, sizes, size, dtype, requires_grad)
 
 
@@ -335,11 +374,12 @@ def full(
     """A tensor of one value, whose dtype is the value's unless given."""
     check_device(device)
     check_dtype("full", dtype)
+    refuse_sparse("full", layout=layout)
     if hasattr(size, "__index__"):
         raise TypeError("full(): argument 'size' (position 1) must be tuple of ints, not int")
     if isinstance(fill_value, Tensor) and not fill_value.ndim:
         fill_value = fill_value.item()
-    if not isinstance(fill_value, (int, float, np.generic)):
+    if not isinstance(fill_value, (int, float, complex, np.generic)):
         given = type(fill_value).__name__
         raise TypeError(f"full(): argument 'fill_value' (position 2) must be Number, not {given}")
     value = scalar(fill_value, dtype or number_dtype(fill_value))
@@ -361,9 +401,12 @@ def zeros_like(
     requires_grad: bool = False,
     memory_format: Any = None,
 ) -> Tensor:
-    """Zeros of the shape, and unless given the dtype, of another tensor."""
+    """Zeros of the shape, and unless given the dtype and layout, of another tensor."""
     check_device(device)
-    return zeros(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    if layout is None and isinstance(input._handle, SparseHandle):
+        layout = sparse_coo
+    dtype = dtype or input.dtype
+    return zeros(input.shape, dtype=dtype, layout=layout, requires_grad=requires_grad)
 
 
 def ones_like(
@@ -377,6 +420,7 @@ def ones_like(
 ) -> Tensor:
     """Ones of the shape, and unless given the dtype, of another tensor."""
     check_device(device)
+    refuse_sparse("ones_like", input, layout)
     return ones(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
@@ -391,7 +435,7 @@ def empty_like(
 ) -> Tensor:
     """As `empty`, of the shape, and unless given the dtype, of another tensor."""
     check_device(device)
-    return zeros_like(input, dtype=dtype, requires_grad=requires_grad)
+    return zeros_like(input, dtype=dtype, layout=layout, requires_grad=requires_grad)
 
 
 def full_like(
@@ -406,6 +450,7 @@ def full_like(
 ) -> Tensor:
     """One value in the shape, and unless given the dtype, of another tensor."""
     check_device(device)
+    refuse_sparse("full_like", input, layout)
     return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 

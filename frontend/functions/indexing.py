@@ -71,7 +71,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     """out[i][j] = input[index[i][j]][j] for dim 0, and so on; the index has the input's rank.
 
     Args:
-        sparse_grad: accepted; gradients are dense.
+        sparse_grad: the gradient of `input` is to be a sparse tensor.
 
     Raises:
         ShapeError: the index does not fit. RuntimeError: at the next sync, if one is out of range.
@@ -83,6 +83,10 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
         return nothing_of(input, index._handle.type.shape)
     if input.ndim:
         check_index("gather!", index, input._handle.type.shape[d])  # RuntimeError, as PyTorch's
+    if sparse_grad:
+        from braze.sparse.gradients import gathered_with_sparse_gradient
+
+        return gathered_with_sparse_gradient(input, d, index)
     return apply(call_of(_ALONG, dim=d), input, index)  # type: ignore[no-any-return]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from braze.functions.out import check_castable
 from braze.functions.promotion import cast
+from braze.handle import SparseOperand
 from braze.tensors import Tensor, before_update
 
 
@@ -26,7 +27,10 @@ def inplace_form(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
                 f"{list(new.shape)}"
             )
         check_castable(new.dtype, own.dtype)
-        return self._replace(cast(result, own.dtype))
+        try:
+            return self._replace(cast(result, own.dtype))
+        except SparseOperand:  # a dense tensor times a sparse one
+            return self._replace(cast(result.to_dense(), own.dtype))
 
     method.__name__ = f"{function.__name__}_"
     method.__doc__ = f"In-place `{function.__name__}`."

@@ -44,6 +44,7 @@ from braze.functions.promotion import cast, scalar
 from braze.functions.spellings import with_spellings
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
+from braze.sparse import methods as sparse_methods
 from braze.tensors import Tensor
 from braze.views import fill_repeated, shows_repeats
 
@@ -150,6 +151,11 @@ def _operator(function: Callable[..., Tensor]) -> Callable[..., Any]:
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Take over the elements of another tensor, cast and broadcast, in place."""
     source = src if isinstance(src, Tensor) else tensor(src)
+    if source.is_sparse:
+        raise RuntimeError(
+            "copy_() between dense and sparse Tensors is not implemented! Found self type = "
+            f"{self.type()} and src type = {source.type()}"
+        )
     shaped = movement.expand(cast(source, self.dtype), self._handle.type.shape)
     return self._replace(movement.clone(shaped))
 
@@ -244,7 +250,7 @@ def _methods() -> dict[str, Any]:
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
     found |= interchange.METHODS | gradient_hooks.METHODS
     found |= sorting.METHODS | searching.METHODS | distinct.METHODS
-    found |= splitting.METHODS | segments.METHODS | top_level.METHODS
+    found |= splitting.METHODS | segments.METHODS | top_level.METHODS | sparse_methods.METHODS
     found["index_reduce_"] = _inplace(segments.index_reduce)
     found |= views.METHODS | rearrangement.METHODS | scattering.METHODS | tensor_questions.METHODS
     found |= {name: _sized(found[name], keyword) for name, keyword in SIZES.items()}

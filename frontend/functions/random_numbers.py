@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from braze.capture import call_of
-from braze.functions.creation import check_device, check_fits, shape_of
+from braze.functions.creation import check_device, check_fits, refuse_sparse, shape_of
 from braze.functions.movement import sizes_of
 from braze.functions.promotion import get_default_dtype, scalar
 from braze.ir.dtypes import DType, f32, f64, i64, u8
@@ -247,6 +247,7 @@ def rand_like(
     memory_format: Any = None,
 ) -> Tensor:
     """Uniform numbers in the shape and dtype of another tensor."""
+    refuse_sparse("rand_like", input, layout)
     shape = (tuple(input.shape),)
     return _floats("uniform", shape, generator, dtype or input.dtype, device, requires_grad)
 
@@ -262,6 +263,7 @@ def randn_like(
     memory_format: Any = None,
 ) -> Tensor:
     """Normal numbers in the shape and dtype of another tensor."""
+    refuse_sparse("randn_like", input, layout)
     shape = (tuple(input.shape),)
     return _floats("normal", shape, generator, dtype or input.dtype, device, requires_grad)
 
@@ -316,6 +318,7 @@ def randint_like(
     memory_format: Any = None,
 ) -> Tensor:
     """Integers in [low, high), or [0, low), in the shape and dtype of another tensor."""
+    refuse_sparse("randint_like", input, layout)
     low, high = (0, low) if high is None else (low, high)
     shape = tuple(input.shape)
     return randint(

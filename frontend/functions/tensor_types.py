@@ -63,7 +63,9 @@ class _TensorType(type):
     dtype: DType
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, Tensor) and instance.dtype is cls.dtype
+        return (
+            isinstance(instance, Tensor) and instance.dtype is cls.dtype and not instance.is_sparse
+        )
 
     def __call__(cls, *arguments: Any) -> Tensor:
         return construct(arguments, cls.dtype)
@@ -94,15 +96,16 @@ def dtype_of(kind: Any) -> DType:
     """
     if isinstance(kind, DType):
         return kind
-    if isinstance(kind, _TensorType):
-        return kind.dtype
+    dtype = getattr(kind, "dtype", None)
+    if isinstance(kind, type) and isinstance(dtype, DType):  # a dense or sparse tensor type
+        return dtype
     if kind is Tensor:
         return dtypes.f32
     if isinstance(kind, str):
         module, _, name = kind.rpartition(".")
         if module in ("braze", "torch") and name == "Tensor":
             return dtypes.f32
-        if module in ("braze", "torch") and name in TYPES:
+        if module in ("braze", "torch", "braze.sparse", "torch.sparse") and name in TYPES:
             return dtype_of(TYPES[name])
         raise ValueError(f"invalid type: '{kind}'")
     raise TypeError(f"a dtype, a tensor type or its name was expected, given {kind!r}")

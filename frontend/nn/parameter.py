@@ -33,6 +33,10 @@ class Parameter(Tensor):
         source = empty(0) if data is None else data
         if not isinstance(source, Tensor):
             raise TypeError(f"Parameter data must be a Tensor, given {type(source).__name__}")
+        if source.is_sparse:
+            raise NotImplementedError(
+                "a Parameter cannot be sparse; make its values one, and the sparse tensor of them"
+            )
         with no_grad():
             copied = clone(source)
         parameter = object.__new__(cls)

@@ -107,7 +107,7 @@ def assert_close(
             bfloat16: 1.6e-2, 1e-5; float32: 1.3e-6, 1e-5; float64: 1e-7, 1e-7; others: equal).
         equal_nan: whether two NaNs agree.
         check_device, check_dtype, check_layout: whether these must be equal too; if not, the values
-            are compared in the common dtype.
+            are compared in the common dtype. Sparse tensors are compared by all their elements.
         check_stride: accepted; every value is row-major.
         msg: the error's text, or a function of the text that would be used.
 
@@ -222,7 +222,7 @@ def _compare_tensors(
             text = f"The values for attribute '{name}' do not match: {mine} != {theirs}."
             wanted.fail(place, text, AssertionError)
     common = promote(actual.dtype, expected.dtype).numpy
-    left, right = (x._numpy().astype(common) for x in (actual, expected))
+    left, right = (x.to_dense()._numpy().astype(common) for x in (actual, expected))
     with np.errstate(all="ignore"):
         # As `isclose` has it: in the tensors' own precision.
         error = _difference(left, right)

@@ -65,16 +65,15 @@ def embedding(
         max_norm: rows that are used and whose `norm_type`-norm is above it are first scaled down to
             it, in place.
         scale_grad_by_freq: divide a row's gradient by how often the row is used.
+        sparse: the gradient of `weight` is to be a sparse tensor, with an entry for each row that
+            was named (zero for `padding_idx`).
 
     Shape: input [...], weight [rows, width] to [..., width].
 
     Raises:
         IndexError: at the next sync, if a row does not exist.
         RuntimeError: the input is neither int64 nor int32.
-        ValueError: `sparse` is asked for; there is no such thing here.
     """
-    if sparse:
-        raise ValueError("embedding has no sparse gradients")
     if input.dtype not in (i64, i32):
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
@@ -88,7 +87,13 @@ def embedding(
     check_index("embedding", input, rows)
     if max_norm is not None:
         embedding_renorm_(weight, input, max_norm, norm_type)
-    result: Tensor = apply(_take_rows(), weight, input)
+    result: Tensor
+    if sparse:
+        from braze.sparse.gradients import rows_with_sparse_gradient
+
+        result = rows_with_sparse_gradient(weight, input)
+    else:
+        result = apply(_take_rows(), weight, input)
     if scale_grad_by_freq and weight.requires_grad:
         places = reshape(input, (-1,))
         count = sums_at(places, ones(places.shape, dtype=weight.dtype), rows)

@@ -124,6 +124,7 @@ class Embedding(Module):
 
     Args:
         padding_idx: this row starts at zero and is not trained.
+        sparse: the gradient of the weight is to be a sparse tensor.
 
     Shape: [...] to [..., embedding_dim]; weight [num_embeddings, embedding_dim], standard normal at
         first.
@@ -135,6 +136,7 @@ class Embedding(Module):
         embedding_dim: int,
         padding_idx: int | None = None,
         *,
+        sparse: bool = False,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -146,6 +148,7 @@ class Embedding(Module):
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = padding_idx
+        self.sparse = sparse
         self.weight = Parameter(empty(num_embeddings, embedding_dim, **placed(device, dtype)))
         self.reset_parameters()
 
@@ -156,11 +159,12 @@ class Embedding(Module):
             self.weight.detach()[self.padding_idx] = 0  # type: ignore[index]
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.embedding(input, self.weight, self.padding_idx)
+        return F.embedding(input, self.weight, self.padding_idx, sparse=self.sparse)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        sparse = ", sparse=True" if self.sparse else ""
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}{sparse}"
 
 
 class Flatten(Module):

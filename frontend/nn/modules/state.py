@@ -198,6 +198,12 @@ def _load_one(
     if metadata.get("assign_to_params_buffers"):
         _assign(module, name, tensor, value)
         return
+    if tensor.is_sparse or isinstance(value, Tensor) and value.is_sparse:
+        try:
+            tensor.copy_(value)
+        except RuntimeError as error:
+            errors.append(f'While copying the parameter named "{key}": {error}')
+        return
     array = value._numpy() if isinstance(value, Tensor) else value
     kind = tensor._handle.type.dtype.numpy
     tensor._replace(from_array(np.array(array, dtype=kind, order="C").reshape(tuple(tensor.shape))))
