@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import braze.functions  # noqa: F401  (attaches the tensor methods)
-from braze import engine
+from braze import engine, fft
 from braze.autograd import (
     enable_grad,
     inference_mode,
@@ -39,6 +39,7 @@ from braze.functions import (
     scattering,
     searching,
     series,
+    short_time,
     sorting,
     statistics,
     views,
@@ -57,7 +58,8 @@ _FUNCTIONS: dict[str, Any] = {}
 _MODULES: tuple[Any, ...] = (
     *(comparison, creation, indexing, linalg, movement, pointwise, random_numbers, reductions),
     *(decompositions, distinct, einsum, fourier, products, rearrangement, sampling, scans),
-    *(complex_numbers, scattering, searching, series, sorting, statistics, views, windows),
+    *(complex_numbers, scattering, searching, series, short_time, sorting, statistics, views),
+    windows,
 )
 for _module in _MODULES:
     for _name, _value in vars(_module).items():
@@ -67,6 +69,7 @@ for _module in _MODULES:
 _FUNCTIONS |= pointwise.UNARY | elementwise.functions()
 _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
 _FUNCTIONS = add_out(_FUNCTIONS)
+_FUNCTIONS["fft"] = fft  # the module, which is also this function
 _FUNCTIONS |= _TYPE_NAMES
 globals().update(_FUNCTIONS)
 

@@ -387,9 +387,7 @@ def gradient_of(
     own = operand_types[position]
     if op.broadcasts and result.type.shape != own.shape:
         result = b.sum_to_shape(result, shape=own.shape)
-    if own.dtype.kind == "complex" or result.type.dtype.kind == "complex":
-        return _as_seen(b, result, own.dtype)
-    return result
+    return _as_seen(b, result, own.dtype)
 
 
 def seen_rule(rule: Rule, upstream: Sequence[bool], dtype: DType) -> Rule:
@@ -412,11 +410,10 @@ def seen_rule(rule: Rule, upstream: Sequence[bool], dtype: DType) -> Rule:
 
 def _as_seen(b: Any, gradient: Value, dtype: DType) -> Value:
     """A gradient rule's result as the user sees it: conjugated, real for a real operand."""
-    result: Value
-    if dtype.kind != "complex":
-        result = b.real(gradient)
-    elif gradient.type.dtype.kind != "complex":
+    result: Value = gradient
+    given, wanted = gradient.type.dtype.is_complex, dtype.is_complex
+    if given:
+        result = b.conj(gradient) if wanted else b.real(gradient)
+    elif wanted:
         result = b.cast(gradient, dtype=dtype)
-    else:
-        result = b.conj(gradient)
     return result

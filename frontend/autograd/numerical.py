@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 import braze.functions  # noqa: F401  (first: it attaches the tensor methods)
 from braze.autograd.engine import grad
-from braze.capture import flush
-from braze.ir.dtypes import bf16, f64
+from braze.capture import flush, tracer
+from braze.engine import config
+from braze.ir.dtypes import bf16, c128, f64
 from braze.random import Generator, randn
 from braze.tensors import Tensor, from_array
 
@@ -43,8 +45,10 @@ def gradcheck(
     """Check the gradients of `func(*inputs)` against central differences.
 
     Args:
-        func: gives a tensor or several; outputs that are not floating-point are left out.
-        inputs: tensors are checked if they require a gradient; they should be float64. Other
+        func: gives a tensor or several; outputs that are neither floating-point nor complex are
+            left out.
+        inputs: tensors are checked if they require a gradient; they should be float64 or
+            complex128, of which real and imaginary part are varied as numbers of their own. Other
             objects are passed on. The tensors' memory is changed for each difference, and restored.
         eps: half of the step.
         atol, rtol: an element may differ by ``atol + rtol * abs(numerical)``.
@@ -82,7 +86,8 @@ def gradcheck(
         return True
     check = _Check(func, arguments, eps, atol, rtol, nondet_tol, check_grad_dtypes)
     try:
-        check.run(fast_mode)
+        with _one_tier():
+            check.run(fast_mode)
     except GradcheckError:
         if raise_exception:
             raise
@@ -128,7 +133,9 @@ def gradgradcheck(
     if grad_outputs is None:
         generator = Generator().manual_seed(0)
         given = tuple(
-            randn(out.shape, dtype=f64, generator=generator).to(out.dtype).requires_grad_()
+            randn(out.shape, dtype=c128 if out.dtype.is_complex else f64, generator=generator)
+            .to(out.dtype)
+            .requires_grad_()
             for out in _differentiable(func(*arguments))
         )
     else:
@@ -158,6 +165,21 @@ def gradgradcheck(
     )
 
 
+@contextmanager
+def _one_tier() -> Iterator[None]:
+    """Where a graph would be interpreted until it is compiled, interpret: results must repeat."""
+    state = tracer()
+    before = state.tier
+    flush()
+    if before is None and config.tier == "auto":
+        state.tier = "interpret"
+    try:
+        yield
+    finally:
+        flush()
+        state.tier = before
+
+
 class _Check:
     """One check of one function at one point."""
 
@@ -183,7 +205,7 @@ class _Check:
                 "have requires_grad=True."
             )
         for position, x in enumerate(arguments):
-            if isinstance(x, Tensor) and x.requires_grad and x.dtype is not f64:
+            if isinstance(x, Tensor) and x.requires_grad and x.dtype not in (f64, c128):
                 warnings.warn(
                     f"Input #{position} requires gradient and is not a double precision floating "
                     "point. This check will likely fail if all the inputs are not of double "
@@ -212,12 +234,12 @@ class _Check:
     def _value(self, position: int) -> Array:
         """An output for the inputs as they are in memory now."""
         output = _differentiable(self.func(*self.arguments))[position]
-        return _array(output).astype(np.float64).reshape(-1)
+        return _numbers(_array(output))
 
     def _difference(self, position: int, x: Tensor, direction: Array) -> Array:
         """The output's derivative in a direction of one input's."""
         flush()  # what was captured reads the memory that is changed here
-        memory = x._numpy()
+        memory = _in_reals(x._numpy())
         before = memory.copy()
         try:
             with np.errstate(all="ignore"):
@@ -233,16 +255,17 @@ class _Check:
 
     def _numerical(self, position: int, x: Tensor, size: int) -> Array:
         """The Jacobian: a row for each element of the input."""
-        jacobian = np.zeros((x.numel(), size))
-        for at in range(x.numel()):
-            direction = np.zeros(x.numel())
+        count = _count(x)
+        jacobian = np.zeros((count, size))
+        for at in range(count):
+            direction = np.zeros(count)
             direction[at] = 1.0
-            jacobian[at] = self._difference(position, x, direction.reshape(x.shape))
+            jacobian[at] = self._difference(position, x, direction)
         return jacobian
 
     def _constant(self, position: int) -> None:
         for x in self.wanted:
-            size = _differentiable(self.func(*self.arguments))[position].numel()
+            size = _count(_differentiable(self.func(*self.arguments))[position])
             if np.abs(self._numerical(position, x, size)).max(initial=0.0) > self.atol:
                 raise GradcheckError("Numerical gradient for function expected to be zero")
 
@@ -250,29 +273,32 @@ class _Check:
 
     def _pass(self, output: Tensor, upstream: Array) -> list[Array]:
         """One backward pass: the gradient of each input, flat."""
-        weights = from_array(np.array(upstream.reshape(output.shape))).to(output.dtype)
+        numbers = np.array(upstream)
+        if output.dtype.is_complex:
+            numbers = numbers.view(np.complex128)
+        weights = from_array(numbers.reshape(output.shape)).to(output.dtype)
         found = grad(output, self.wanted, weights, retain_graph=True, allow_unused=True)
         flat: list[Array] = []
         for x, gradient in zip(self.wanted, found, strict=True):
             if gradient is None:
-                flat.append(np.zeros(x.numel()))
+                flat.append(np.zeros(_count(x)))
                 continue
             if self.check_grad_dtypes and gradient.dtype is not x.dtype:
                 raise GradcheckError("Gradient has dtype mismatch")
             if gradient.shape != x.shape:
                 raise GradcheckError("Analytical gradient has incorrect size")
-            flat.append(_array(gradient).astype(np.float64).reshape(-1))
+            flat.append(_numbers(_array(gradient)))
         return flat
 
     def _analytical(self, output: Tensor) -> list[Array]:
         """The Jacobian of each input: a column for each element of the output."""
         columns = []
-        for at in range(output.numel()):
-            upstream = np.zeros(output.numel())
+        for at in range(_count(output)):
+            upstream = np.zeros(_count(output))
             upstream[at] = 1.0
             columns.append(self._pass(output, upstream))
         if not columns:
-            return [np.zeros((x.numel(), 0)) for x in self.wanted]
+            return [np.zeros((_count(x), 0)) for x in self.wanted]
         return [np.stack(rows, axis=1) for rows in zip(*columns, strict=True)]
 
     # Comparisons ----------------------------------------------------------------------------------
@@ -283,21 +309,21 @@ class _Check:
         for number, (x, found, repeated) in enumerate(
             zip(self.wanted, analytical, again, strict=True)
         ):
-            numerical = self._numerical(position, x, output.numel())
+            numerical = self._numerical(position, x, _count(output))
             self._compare(position, number, numerical, found)
             self._repeatable(found, repeated)
 
     def _projection(self, position: int, output: Tensor) -> None:
         generator = np.random.default_rng(position)
-        upstream = generator.uniform(0.5, 1.5, output.numel())
+        upstream = generator.uniform(0.5, 1.5, _count(output))
         found, again = self._pass(output, upstream), self._pass(output, upstream)
         for number, (x, gradient, repeated) in enumerate(
             zip(self.wanted, found, again, strict=True)
         ):
             self._repeatable(gradient, repeated)
-            direction = generator.standard_normal(x.numel())
+            direction = generator.standard_normal(_count(x))
             direction /= max(float(np.linalg.norm(direction)), 1e-12)
-            slope = self._difference(position, x, direction.reshape(x.shape))
+            slope = self._difference(position, x, direction)
             self._compare(
                 position, number, np.array([upstream @ slope]), np.array([gradient @ direction])
             )
@@ -332,12 +358,28 @@ class _Check:
                 raise GradcheckError("grad is incorrect size")
 
 
+def _in_reals(array: Array) -> Array:
+    """The memory of a contiguous array, flat; of complex numbers their parts, one after the other."""
+    flat = array.reshape(-1)
+    return flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
+
+
+def _numbers(array: Array) -> Array:
+    """The elements (or their parts) in double precision."""
+    return _in_reals(np.ascontiguousarray(array)).astype(np.float64)
+
+
+def _count(tensor: Tensor) -> int:
+    """How many real numbers a tensor has."""
+    return tensor.numel() * (2 if tensor.dtype.is_complex else 1)
+
+
 def _differentiable(result: Any) -> tuple[Tensor, ...]:
-    """The floating-point tensors among what a function returned."""
+    """The floating-point and complex tensors among what a function returned."""
 
     def walk(value: Any) -> Iterator[Tensor]:
         if isinstance(value, Tensor):
-            if value.dtype.is_floating_point:
+            if value.dtype.is_differentiable:
                 yield value
         elif isinstance(value, (tuple, list)):
             for item in value:

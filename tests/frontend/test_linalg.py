@@ -333,7 +333,7 @@ def test_errors_at_the_call():
     ):
         with pytest.raises(ShapeError, match=message):
             function(x)
-    with pytest.raises(DTypeError, match=r"\[inverse\] needs float32 or float64, given i64"):
+    with pytest.raises(DTypeError, match=r"\[inverse\] needs float32, .*complex.*, given i64"):
         braze.inverse(braze.tensor([[1]]))
     with pytest.raises(ValueError, match="unrecognized mode"):
         linalg.qr(x, "wide")
