@@ -112,16 +112,13 @@ class PartsBuilder(Builder):
         return call
 
     def lift(self, operands: Sequence[Any]) -> list[Any]:
-        """Numbers among the operands take the dtype of the last value, which may be a pair."""
-        known = [x for x in operands if isinstance(x, (Value, Pair))]
-        if not any(isinstance(x, Pair) for x in known):
+        if not any(isinstance(x, Pair) for x in operands):
             return super().lift(operands)
-
-        def number(x: Any) -> Any:
-            made = self.constant(value=x, dtype=known[-1].dtype.to_real())
-            return self.real_pair(made) if isinstance(known[-1], Pair) else made
-
-        return [x if isinstance(x, (Value, Pair)) else number(x) for x in operands]
+        dtype = next(x.dtype for x in reversed(operands) if isinstance(x, (Value, Pair)))
+        return [
+            x if isinstance(x, (Value, Pair)) else self.constant(value=x, dtype=dtype)
+            for x in operands
+        ]
 
     def in_parts(self, op: Op, operands: Sequence[Any], attributes: dict[str, Any]) -> Any:
         """An operation of which an operand or the result is complex."""

@@ -359,7 +359,7 @@ class _Check:
 
 
 def _in_reals(array: Array) -> Array:
-    """The memory of a contiguous array, flat; of complex numbers their parts, one after the other."""
+    """The memory of a contiguous array, flat; complex numbers as twice as many real ones."""
     flat = array.reshape(-1)
     return flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
 

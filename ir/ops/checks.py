@@ -33,5 +33,6 @@ checked = declare_host(
     evaluate=_checked,
     attributes={"message": str},
     gradients={"x": lambda b, g: g},
+    complex=True,
     doc="x, if the condition holds; else the program ends in a RuntimeError with the message.",
 )

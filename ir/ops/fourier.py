@@ -54,6 +54,7 @@ fft = declare_host(
     evaluate=_fft,
     attributes={"dims": tuple, "inverse": bool},
     gradients={"x": lambda b, g, dims, inverse: b.fft(g, dims=dims, inverse=inverse)},
+    complex=True,
     doc="""The transform of complex numbers over some dimensions, exp(-2 pi i jk/n); with the
 conjugate factors if `inverse`. Not scaled.""",
 )
@@ -91,6 +92,7 @@ rfft = declare_host(
     evaluate=_rfft,
     attributes={"dims": tuple},
     gradients={"x": _rfft_gradient},
+    complex=True,
     doc="""The transform of real numbers over some dimensions; of the last one, of size n, the half
 n // 2 + 1 that determines the rest. Not scaled.""",
 )
@@ -127,6 +129,7 @@ irfft = declare_host(
     evaluate=_irfft,
     attributes={"dims": tuple, "size": int},
     gradients={"x": _irfft_gradient},
+    complex=True,
     doc="""The inverse transform over some dimensions to real numbers, `size` in the last one, of
 which the input has the half that determines the rest. Not scaled.""",
 )

@@ -39,14 +39,14 @@ def declare_host(
     attributes: Mapping[str, AttributeKind] | None = None,
     results: str = "out",
     fault: str = "the algorithm did not converge",
-    complex: bool = True,
+    complex: bool = False,
     doc: str,
 ) -> Op:
     """Declare an operation that NumPy runs, within compiled code too.
 
     Args:
         fault: what it means that NumPy raises its LinAlgError.
-        complex: there are complex operands or results, or can be.
+        complex: there can be complex operands or results.
     """
 
     def checked(*arrays: np.ndarray, **settings: Any) -> Any:
@@ -257,6 +257,23 @@ def add_diagonal(b: Any, x: Any, diagonal: Any) -> Any:
     """x + diag(diagonal), for x [..., n, n] and diagonal [..., n]."""
     rows, columns = _ramps(b, x)
     return b.add(x, b.where(b.eq(rows, columns), as_row(b, diagonal), 0.0))
+
+
+def only_diagonal(b: Any, x: Any) -> Any:
+    """x with zeros outside of its diagonal."""
+    rows, columns = _ramps(b, x)
+    return b.where(b.eq(rows, columns), x, 0.0)
+
+
+def diagonal_of(b: Any, x: Any) -> Any:
+    """The diagonal of square matrices, [..., n]."""
+    rank = x.type.rank
+    return b.sum(only_diagonal(b, x), dims=(rank - 1,), keepdim=False)
+
+
+def real_part(b: Any, x: Any) -> Any:
+    """The real part of a complex value, a real one itself."""
+    return b.real(x) if x.type.dtype.is_complex else x
 
 
 def as_row(b: Any, x: Any) -> Any:

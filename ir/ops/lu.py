@@ -35,13 +35,19 @@ def _lu_factor(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return lu, pivots
 
 
+def _size(x: np.ndarray) -> np.ndarray:
+    """What pivots are chosen by: of complex numbers the sum of the parts' sizes, as in LAPACK."""
+    size: np.ndarray = np.abs(x.real) + np.abs(x.imag) if np.iscomplexobj(x) else np.abs(x)
+    return size
+
+
 def _factor_one(a: np.ndarray, pivots: np.ndarray) -> None:
     """Partial pivoting in panels of columns, in place."""
     n = a.shape[1]
     for start in range(0, len(pivots), PANEL):
         stop = min(start + PANEL, len(pivots))
         for j in range(start, stop):
-            p = j + int(np.argmax(np.abs(a[j:, j])))
+            p = j + int(np.argmax(_size(a[j:, j])))
             pivots[j] = p + 1
             if p != j:
                 a[[j, p]] = a[[p, j]]
@@ -83,6 +89,7 @@ lu_factor = declare_host(
     evaluate=_lu_factor,
     gradients={"x": _lu_gradient},
     results="lu pivots",
+    complex=True,
     doc="""LU factors with partial pivoting, packed into one matrix: below the diagonal l (its ones
 are not stored), from it on u. Row i was swapped with row pivots[i] - 1 in turn. A singular matrix
 has zeros on u's diagonal.""",
@@ -138,8 +145,9 @@ geqrf = declare_host(
     infer=_geqrf_types,
     evaluate=_geqrf,
     results="a tau",
+    complex=True,
     doc="""LAPACK's geqrf: r in the upper triangle, below it the reflectors v_i (their leading ones
-are not stored); q is the product of I - tau_i v_i v_i^T.""",
+are not stored); q is the product of I - tau_i v_i v_i^H.""",
 )
 
 
@@ -153,12 +161,13 @@ def _reflector(a: np.ndarray, i: int) -> np.ndarray:
 def _reflect(
     a: np.ndarray, tau: np.ndarray, x: np.ndarray, transpose: bool
 ) -> np.ndarray:
-    """Q x, or Q^T x."""
+    """Q x, or Q^H x."""
     x = x.copy()
     order = range(tau.shape[-1])
+    factors = tau.conj() if transpose else tau
     for i in order if transpose else reversed(order):
         v = _reflector(a, i)
-        x -= tau[..., i, None, None] * v * np.matmul(np.swapaxes(v, -1, -2), x)
+        x -= factors[..., i, None, None] * v * np.matmul(np.swapaxes(v, -1, -2).conj(), x)
     return x
 
 
@@ -187,6 +196,7 @@ orgqr = declare_host(
     "a tau",
     infer=_orgqr_types,
     evaluate=_orgqr,
+    complex=True,
     doc="The leading columns of the orthogonal matrix whose reflectors `geqrf` gives.",
 )
 
@@ -207,8 +217,9 @@ def _ormqr(
 ) -> np.ndarray:
     if left:
         return _reflect(a, tau, x, transpose)
-    # x Q = (Q^T x^T)^T
-    return np.swapaxes(_reflect(a, tau, np.swapaxes(x, -1, -2), not transpose), -1, -2)
+    # x Q = (Q^H x^H)^H
+    turned = _reflect(a, tau, np.swapaxes(x, -1, -2).conj(), not transpose)
+    return np.swapaxes(turned, -1, -2).conj()
 
 
 ormqr = declare_host(
@@ -217,5 +228,6 @@ ormqr = declare_host(
     infer=_ormqr_types,
     evaluate=_ormqr,
     attributes={"left": bool, "transpose": bool},
-    doc="q @ x, or x @ q if not `left`, with the q (or its transpose) of `geqrf`'s reflectors.",
+    complex=True,
+    doc="q @ x, or x @ q if not `left`, with the q (or its adjoint) of `geqrf`'s reflectors.",
 )
