@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import braze.functions  # noqa: F401  (attaches the tensor methods)
-from braze import engine, settings
+from braze import engine, fft, settings
 from braze.array_api.top_level import CONSTANTS, constants, standard_names
 from braze.autograd import (
     enable_grad,
@@ -45,6 +45,7 @@ from braze.functions import (
     searching,
     segments,
     series,
+    short_time,
     signatures,
     sorting,
     splitting,
@@ -82,8 +83,8 @@ _FUNCTIONS: dict[str, Any] = {}
 _MODULES: tuple[Any, ...] = (
     *(comparison, creation, indexing, linalg, movement, pointwise, random_numbers, reductions),
     *(decompositions, distinct, einsum, fourier, products, rearrangement, sampling, scans),
-    *(complex_numbers, scattering, searching, series, sorting, statistics, views, windows),
-    *(differences, interchange_creation, low_rank, segments, splitting, symbolic),
+    *(complex_numbers, scattering, searching, series, short_time, sorting, statistics, views),
+    *(differences, interchange_creation, low_rank, segments, splitting, symbolic, windows),
 )
 for _module in _MODULES:
     for _name, _value in vars(_module).items():
@@ -96,6 +97,7 @@ _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_
 _FUNCTIONS = {name: _FUNCTIONS[name] for name in _FUNCTIONS.keys() - _INTERNAL}
 _FUNCTIONS |= signatures.FUNCTIONS
 _FUNCTIONS = add_out(standard_names(_FUNCTIONS))
+_FUNCTIONS["fft"] = fft  # the module, which is also this function
 _FUNCTIONS |= _TYPE_NAMES | _SPARSE_PRODUCTS | {"sparse_coo_tensor": sparse_coo_tensor}
 globals().update(_FUNCTIONS)
 globals().update(constants())

@@ -76,6 +76,19 @@ class PartsBuilder(Builder):
         """A pair as one complex value of the graph."""
         return self.emit(op_named("complex"), (x.re, x.im), {}).result
 
+    def paired(self, x: Pair) -> Value:
+        """A pair as one real value: real and imaginary part as the last dimension."""
+        source = _whole(x)
+        if source is not None:
+            return source
+        result: Value = self.stack(x.re, x.im, dim=x.re.type.rank)
+        return result
+
+    def unpaired(self, x: Value) -> Pair:
+        """The inverse of `paired`."""
+        last = x.type.rank - 1
+        return Pair(self.select(x, dim=last, index=0), self.select(x, dim=last, index=1))
+
     def real_pair(self, re: Value) -> Pair:
         """A real value as a complex one."""
         return Pair(re, self.zeros(re.type), True)
@@ -129,6 +142,19 @@ class PartsBuilder(Builder):
         return Pair(re, im, all(not isinstance(x, Pair) or x.is_real for x in operands))
 
 
+def _whole(x: Pair) -> Value | None:
+    """The value whose last dimension the two parts were selected from, if there is one."""
+    re, im = x.re.node, x.im.node
+    if re is None or im is None or not re.op.name == im.op.name == "select":
+        return None
+    source = re.operands[0]
+    last = {"dim": source.type.rank - 1}
+    fits = im.operands[0] is source and source.type.shape[-1:] == (2,)
+    if fits and re.attributes == last | {"index": 0} and im.attributes == last | {"index": 1}:
+        return source
+    return None
+
+
 def _re(x: Any) -> Any:
     return x.re if isinstance(x, Pair) else x
 
@@ -143,7 +169,7 @@ def needs_parts(op: Op, operands: Sequence[Any], attributes: dict[str, Any]) -> 
         return True
     if any(isinstance(value, DType) and value.is_complex for value in attributes.values()):
         return True
-    if op.is_primitive or not op.complex:
+    if not op.complex or (op.is_primitive and not op.is_host):
         return False
     types = op.result_types([x.type for x in operands], attributes)
     return any(t.dtype.is_complex for t in types)

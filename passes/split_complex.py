@@ -58,23 +58,13 @@ class _Splitter(PartsBuilder):
             for value, role in zip(self.old.inputs, self.old.roles, strict=True)
         ]
         for value, new in zip(self.old.inputs, inputs, strict=True):
-            self.replaced[value] = self._parts_of(new) if value.dtype.is_complex else new
+            self.replaced[value] = self.unpaired(new) if value.dtype.is_complex else new
         for node in self.old.nodes:
             with self.at(node.location):
                 self._node(node)
         outputs = [self.replaced[value] for value in self.old.outputs]
-        return self.finish([self._stored(x) for x in outputs], self.old.aliases)
-
-    def _parts_of(self, x: Value) -> Pair:
-        last = x.type.rank - 1
-        return Pair(self.select(x, dim=last, index=0), self.select(x, dim=last, index=1))
-
-    def _stored(self, x: Any) -> Value:
-        """An output as it lies in memory."""
-        if not isinstance(x, Pair):
-            return x  # type: ignore[no-any-return]
-        result: Value = self.stack(x.re, x.im, dim=x.type.rank)
-        return result
+        stored = [self.paired(x) if isinstance(x, Pair) else x for x in outputs]
+        return self.finish(stored, self.old.aliases)
 
     def _node(self, node: Node) -> None:
         operands = [self.replaced[x] for x in node.operands]

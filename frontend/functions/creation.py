@@ -455,9 +455,9 @@ def full_like(
 
 
 def arange(
-    start: float | None = None,
-    end: float | None = None,
-    step: float = 1,
+    start: Any = None,
+    end: Any = None,
+    step: Any = 1,
     *,
     dtype: DType | None = None,
     layout: Any = None,

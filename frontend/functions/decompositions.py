@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from braze.capture import call_of
 from braze.functions import reductions
+from braze.functions.complex_numbers import imag, real
 from braze.functions.linalg import matmul
 from braze.functions.matrices import (
     LU,
@@ -23,6 +25,7 @@ from braze.functions.matrices import (
     Solution,
     TriangularSolution,
     UnpackedLU,
+    adjoint_of,
     call_host,
     check_tensors,
     common_batch,
@@ -38,20 +41,21 @@ from braze.functions.movement import cat, clone, expand, narrow, unsqueeze
 from braze.functions.pointwise import where
 from braze.functions.promotion import cast, scalar
 from braze.ir.dtypes import i32
-from braze.ir.errors import ShapeError
-from braze.tensors import Tensor
+from braze.ir.errors import DTypeError, ShapeError
+from braze.ir.op import op_named
+from braze.tensors import Tensor, apply
 
 # Factorisations -----------------------------------------------------------------------------------
 
 
 def cholesky(input: Tensor, upper: bool = False) -> Tensor:
-    """The lower triangular L with L @ L^T = input (or the upper U with U^T @ U = input), for
-    symmetric positive definite matrices.
+    """The lower triangular L with L @ L^H = input (or the upper U with U^H @ U = input), for
+    Hermitian positive definite matrices.
 
     Raises:
         LinAlgError: at the next sync, if a matrix is not positive definite.
     """
-    if upper:
+    if upper:  # input^T = conj(U^H U) = U^T conj(U)
         return swapped(call_host("cholesky", swapped(input)))
     return call_host("cholesky", input)  # type: ignore[no-any-return]
 
@@ -84,7 +88,7 @@ def qr(input: Tensor, some: bool = True) -> Decomposition:
 
 
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> SVD:
-    """input = U @ diag(S) @ V^T with S descending; U and V are square if not `some`.
+    """input = U @ diag(S) @ V^H with S descending; U and V are square if not `some`.
 
     Without `compute_uv`, U and V are zeros.
     """
@@ -96,14 +100,14 @@ def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> SVD:
         *batch, m, n = input._handle.type.shape
         u = empty_like_type(input.dtype, (*batch, m, m))
         return SVD(u, s, empty_like_type(input.dtype, (*batch, n, n)))
-    return SVD(u, s, swapped(vh))
+    return SVD(u, s, adjoint_of(vh))
 
 
 def symeig(input: Tensor, eigenvectors: bool = False, upper: bool = True) -> Eigen:
-    """Eigenvalues (ascending) and eigenvectors of symmetric matrices; without `eigenvectors` the
+    """Eigenvalues (ascending) and eigenvectors of Hermitian matrices; without `eigenvectors` the
     second result is empty. `upper` says which triangle is read."""
     check_tensors("symeig", input)
-    values, vectors = call_host("eigh", swapped(input) if upper else input)
+    values, vectors = call_host("eigh", adjoint_of(input) if upper else input)
     return Eigen(values, vectors if eigenvectors else empty_like_type(input.dtype, (0,)))
 
 
@@ -112,15 +116,22 @@ def eig(input: Tensor, eigenvectors: bool = False) -> Eigen:
 
     An eigenvector of a real eigenvalue is a column; of a pair of conjugate ones, two columns hold
     the real and the imaginary part of the first's. Without `eigenvectors` the second result is
-    empty. There is no gradient.
+    empty. `braze.linalg.eig` gives complex numbers.
+
+    Raises:
+        RuntimeError: the matrix is complex.
     """
     check_tensors("eig", input)
+    if input.dtype.is_complex:
+        raise DTypeError(
+            f"[eig] needs a real matrix, given {input._handle.type}; use linalg.eig"
+        )
     values, vectors = call_host("eig", input)
+    parts = apply(call_of(op_named("view_as_real")), values)
     if not eigenvectors:
-        return Eigen(values, empty_like_type(input.dtype, (0,)))
-    real, imaginary = vectors.select(-1, 0), vectors.select(-1, 1)
-    second = unsqueeze(values.select(-1, 1), -2) < 0.0
-    return Eigen(values, where(second, -imaginary, real))
+        return Eigen(parts, empty_like_type(input.dtype, (0,)))
+    second = unsqueeze(imag(values), -2) < 0.0
+    return Eigen(parts, where(second, -imag(vectors), real(vectors)))
 
 
 def geqrf(input: Tensor) -> Reflectors:
@@ -136,7 +147,7 @@ def orgqr(input: Tensor, tau: Tensor) -> Tensor:
 def ormqr(
     input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False
 ) -> Tensor:
-    """Q @ other (other @ Q if not `left`; with Q^T if `transpose`), for `geqrf`'s Q."""
+    """Q @ other (other @ Q if not `left`; with Q^H if `transpose`), for `geqrf`'s Q."""
     return call_host("ormqr", input, tau, other, left=left, transpose=transpose)  # type: ignore[no-any-return]
 
 
@@ -207,18 +218,18 @@ def trtrs(
 
 
 def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor:
-    """The X with A @ X = input for A = L @ L^T, given L (or U, if `upper`) as `input2`."""
+    """The X with A @ X = input for A = L @ L^H, given L (or U, if `upper`) as `input2`."""
     check_tensors("cholesky_solve", input, input2)
     factor, b = common_batch("cholesky_solve", input2, input)
-    lower = swapped(factor) if upper else factor
+    lower = adjoint_of(factor) if upper else factor
     first = call_host("triangular_solve", lower, b, upper=False, unitriangular=False)
     return call_host(  # type: ignore[no-any-return]
-        "triangular_solve", swapped(lower), first, upper=True, unitriangular=False
+        "triangular_solve", adjoint_of(lower), first, upper=True, unitriangular=False
     )
 
 
 def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
-    """The inverse of A = L @ L^T, given L (or U, if `upper`)."""
+    """The inverse of A = L @ L^H, given L (or U, if `upper`)."""
     check_tensors("cholesky_inverse", input)
     shape = input._handle.type.shape
     if len(shape) < 2:
@@ -240,7 +251,7 @@ def lstsq(input: Tensor, A: Tensor) -> LeastSquares:
     """The X [max(m, n), k] whose first n rows minimise |A @ X - input|, and A's QR factors.
 
     Of an underdetermined system it is the solution of least norm. With more rows than columns the
-    remaining rows hold what Q^T @ input has beyond R: the sums of their squares are the residuals.
+    remaining rows hold what Q^H @ input has beyond R: the sums of their squares are the residuals.
     """
     check_tensors("lstsq", input, A)
     a, b = common_batch("lstsq", A, input)
@@ -252,7 +263,7 @@ def lstsq(input: Tensor, A: Tensor) -> LeastSquares:
     solution = matmul(pinverse(a, _tolerance(a)), b)
     if m > n:
         q, _ = qr(a, some=False)
-        rest = matmul(swapped(q), b)
+        rest = matmul(adjoint_of(q), b)
         solution = cat([solution, narrow(rest, -2, n, m - n)], -2)
     return LeastSquares(solution, call_host("geqrf", a)[0])
 
@@ -301,13 +312,16 @@ def det(input: Tensor) -> Tensor:
 
 
 def slogdet(input: Tensor) -> SignAndLogarithm:
-    """Sign and logarithm of the absolute value of the determinants: 0 and -inf if singular."""
+    """Sign (of complex ones the direction, of length 1) and logarithm of the absolute value of the
+    determinants: 0 and -inf if singular."""
     return SignAndLogarithm(*call_host("slogdet", input))
 
 
 def logdet(input: Tensor) -> Tensor:
     """The logarithms of the determinants: -inf for 0, nan for negative ones."""
     sign, logarithm = slogdet(input)
+    if sign.dtype.is_complex:
+        return sign.log() + logarithm  # type: ignore[no-any-return]
     return where(sign < 0.0, scalar(float("nan"), logarithm.dtype), logarithm)
 
 

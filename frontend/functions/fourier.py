@@ -2,42 +2,63 @@
 
 The last `signal_ndim` (1 to 3) dimensions, not counting the pairs, are transformed; any before them
 are a batch. With `normalized` the result is divided by the square root of the number of elements;
-without, the inverse transforms are divided by this number.
+without, the inverse transforms are divided by this number. `braze.fft` has the modern forms.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from braze.capture import call_of
-from braze.functions.matrices import call_host, check_tensors, empty_like_type
-from braze.functions.movement import select, stack, transpose
-from braze.ir.errors import ShapeError
+from braze.functions.matrices import check_tensors
+from braze.functions.movement import select
+from braze.functions.transforms import complex_transform, from_real, to_real
+from braze.ir.dtypes import f32, f64
+from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import op_named
-from braze.tensors import Tensor, apply, from_array
+from braze.tensors import Tensor, apply
+
+_AS_REAL, _AS_COMPLEX = call_of(op_named("view_as_real")), call_of(op_named("view_as_complex"))
 
 
-def _scaled(x: Tensor, count: int, normalized: bool, inverse: bool) -> Tensor:
-    if normalized:
-        return x * (1 / math.sqrt(count))
-    return x * (1 / count) if inverse else x
+def _operand(name: str, input: Tensor, ndim: int, pairs: bool) -> tuple[Tensor, tuple[int, ...]]:
+    """The operand, of pairs as a complex tensor, and the dimensions to transform."""
+    check_tensors(name, input)
+    given = input._handle.type
+    if given.dtype not in (f32, f64):
+        raise DTypeError(f"[{name}] needs float32 or float64, given {given}")
+    if pairs:
+        if given.shape[-1:] != (2,):
+            raise ShapeError(
+                f"[{name}] the last dimension must hold real and imaginary part: {given}"
+            )
+        input = apply(_AS_COMPLEX, input)
+    if not 1 <= ndim <= 3 or input.ndim < ndim:
+        raise ShapeError(f"[{name}] {ndim} dimensions (1 to 3) to transform of {given}")
+    dims = tuple(range(input.ndim - ndim, input.ndim))
+    if any(input.shape[d] == 0 for d in dims):
+        raise ShapeError(f"[{name}] a dimension to transform is empty: {given}")
+    return input, dims
+
+
+def _norm(normalized: bool) -> str:
+    return "ortho" if normalized else "backward"
+
+
+def _complex(name: str, input: Tensor, ndim: int, normalized: bool, inverse: bool) -> Tensor:
+    x, dims = _operand(name, input, ndim, True)
+    out = complex_transform(name, x, dims, (-1,) * ndim, _norm(normalized), inverse)
+    return apply(_AS_REAL, out)  # type: ignore[no-any-return]
 
 
 def fft(input: Tensor, signal_ndim: int, normalized: bool = False) -> Tensor:
     """The transform of complex numbers [..., n_1, ..., n_d, 2]."""
-    out = call_host("fft", input, ndim=signal_ndim, inverse=False)
-    count = math.prod(input.shape[-signal_ndim - 1 : -1])
-    return _scaled(out, count, normalized, False)
+    return _complex("fft", input, signal_ndim, normalized, False)
 
 
 def ifft(input: Tensor, signal_ndim: int, normalized: bool = False) -> Tensor:
     """The inverse of `fft`."""
-    out = call_host("fft", input, ndim=signal_ndim, inverse=True)
-    count = math.prod(input.shape[-signal_ndim - 1 : -1])
-    return _scaled(out, count, normalized, True)
+    return _complex("ifft", input, signal_ndim, normalized, True)
 
 
 def rfft(
@@ -45,13 +66,10 @@ def rfft(
 ) -> Tensor:
     """The transform of real numbers [..., n_1, ..., n_d] as pairs; if `onesided`, without the
     half of the last dimension that follows from symmetry: [..., n_d // 2 + 1, 2]."""
-    if onesided:
-        out = call_host("rfft", input, ndim=signal_ndim)
-    else:
-        check_tensors("rfft", input)
-        zeros = empty_like_type(input.dtype, input._handle.type.shape)
-        out = call_host("fft", stack([input, zeros], -1), ndim=signal_ndim, inverse=False)
-    return _scaled(out, math.prod(input.shape[-signal_ndim:]), normalized, False)
+    x, dims = _operand("rfft", input, signal_ndim, False)
+    transform = from_real if onesided else complex_transform
+    out = transform("rfft", x, dims, (-1,) * signal_ndim, _norm(normalized), False)
+    return apply(_AS_REAL, out)  # type: ignore[no-any-return]
 
 
 def irfft(
@@ -69,83 +87,17 @@ def irfft(
     Raises:
         ShapeError: the sizes do not fit the input.
     """
-    check_tensors("irfft", input)
     if not onesided:
-        return select(ifft(input, signal_ndim, normalized), -1, 0)
-    if input.ndim < 2:
-        raise ShapeError(f"[irfft] expected pairs of numbers, given {input._handle.type}")
-    given = tuple(input.shape[-signal_ndim - 1 : -1])
+        return select(_complex("irfft", input, signal_ndim, normalized, True), -1, 0)
+    x, dims = _operand("irfft", input, signal_ndim, True)
+    given = tuple(x.shape[d] for d in dims)
     sizes = tuple(signal_sizes) if signal_sizes else (*given[:-1], 2 * (given[-1] - 1))
     if len(sizes) != signal_ndim or sizes[:-1] != given[:-1]:
         raise ShapeError(f"[irfft] signal sizes {list(sizes)} do not fit {input._handle.type}")
-    out = call_host("irfft", input, ndim=signal_ndim, size=int(sizes[-1]))
-    return _scaled(out, math.prod(sizes), normalized, True)
+    if sizes[-1] < 1 or sizes[-1] // 2 + 1 != given[-1]:
+        raise ShapeError(f"[irfft] {input._handle.type} is not half of a signal of {sizes[-1]}")
+    return to_real("irfft", x, dims, sizes, _norm(normalized), True)
 
 
-def stft(
-    input: Tensor,
-    n_fft: int,
-    hop_length: int | None = None,
-    win_length: int | None = None,
-    window: Tensor | None = None,
-    center: bool = True,
-    pad_mode: str = "reflect",
-    normalized: bool = False,
-    onesided: bool = True,
-) -> Tensor:
-    """The short-time transform of signals [length] or [batch, length]: [..., frequencies, frames,
-    2].
-
-    Args:
-        hop_length: between frames; n_fft // 4 by default.
-        win_length: of the window, which is padded to n_fft; n_fft by default.
-        window: a vector of win_length; ones by default.
-        center: pad the signal by n_fft // 2 at both ends, so that frame t is centred at
-            t * hop_length.
-        pad_mode: "reflect" or "constant" (zeros).
-    """
-    check_tensors("stft", input, *([] if window is None else [window]))
-    if input.ndim not in (1, 2):
-        raise ShapeError(f"[stft] expected a signal or a batch of them, given {input._handle.type}")
-    hop, width = hop_length or n_fft // 4, win_length or n_fft
-    length = input.shape[-1]
-    if not (0 < n_fft and 0 < hop and 0 < width <= n_fft):
-        raise RuntimeError(
-            "stft: expected 0 < hop_length and 0 < win_length <= n_fft, "
-            f"got {hop}, {width}, {n_fft}"
-        )
-    if window is not None and tuple(window.shape) != (width,):
-        raise ShapeError(f"[stft] the window must be [{width}], given {window._handle.type}")
-    pad = n_fft // 2 if center else 0
-    if length + 2 * pad < n_fft or (pad >= length and pad_mode == "reflect"):
-        raise ShapeError(f"[stft] {input._handle.type} is too short for frames of {n_fft}")
-    if pad_mode not in ("reflect", "constant"):
-        raise NotImplementedError(f"stft: pad_mode {pad_mode!r}; known are 'reflect', 'constant'")
-    count = (length + 2 * pad - n_fft) // hop + 1
-    places = np.arange(count)[:, None] * hop + np.arange(n_fft) - pad
-    if pad_mode == "reflect":
-        places = np.abs(places)
-        places = np.where(places >= length, 2 * (length - 1) - places, places)
-    elif pad:
-        none = (0,) * (input.ndim - 1)
-        call = call_of(
-            op_named("pad"), low=(*none, pad), high=(*none, pad), interior=(*none, 0), value=0.0
-        )
-        input, places = apply(call, input), places + pad
-    take = call_of(op_named("take"), dim=input.ndim - 1)
-    frames: Tensor = apply(take, input, from_array(np.ascontiguousarray(places)))
-    if window is not None:
-        before = (n_fft - width) // 2
-        call = call_of(
-            op_named("pad"), low=(before,), high=(n_fft - width - before,), interior=(0,), value=0.0
-        )
-        frames = frames * (window if width == n_fft else apply(call, window))
-    elif width != n_fft:
-        ones = np.zeros(n_fft, frames.dtype.numpy)
-        ones[(n_fft - width) // 2 :][:width] = 1
-        frames = frames * from_array(ones)
-    return transpose(rfft(frames, 1, normalized, onesided), -3, -2)
-
-
-# Methods of `Tensor`.
-METHODS = "fft ifft rfft irfft stft".split()
+# Methods of `Tensor`; the short-time transforms are in `braze.functions.short_time`.
+METHODS = "fft ifft rfft irfft".split()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from braze.capture import call_of
+from braze.functions.complex_numbers import conj
 from braze.functions.movement import expand, permute, reshape, slice_dimension, transpose
 from braze.functions.pointwise import where
 from braze.functions.promotion import cast, scalar
@@ -26,7 +27,7 @@ class Decomposition(NamedTuple):
 
 
 class SVD(NamedTuple):
-    """What `svd` gives: x = U @ diag(S) @ V^T."""
+    """What `svd` gives: x = U @ diag(S) @ V^H."""
 
     U: Tensor
     S: Tensor
@@ -115,6 +116,11 @@ def swapped(x: Tensor) -> Tensor:
     return transpose(x, -2, -1)
 
 
+def adjoint_of(x: Tensor) -> Tensor:
+    """The last two dimensions swapped, conjugated."""
+    return conj(transpose(x, -2, -1))
+
+
 def _ramp(shape: tuple[int, ...], dim: int) -> Tensor:
     ramp: Tensor = apply(call_of(op_named("iota"), shape=shape, dim=dim, dtype=i64))
     return ramp
@@ -180,7 +186,7 @@ def scaled_sum(
         a not in (1, n) for a, n in zip(own.shape, wanted.shape[lead:], strict=True)
     ):
         raise ShapeError(f"[{name}] {own} does not expand to {list(wanted.shape)}")
-    if not wanted.dtype.is_floating_point:
+    if not wanted.dtype.is_differentiable:
         if name == "addr" and (isinstance(alpha, float) or isinstance(beta, float)):
             raise RuntimeError(
                 f"{name}(): for integral tensors, alpha and beta must not be floating point numbers"

@@ -32,6 +32,7 @@ from braze.functions import (
     scattering,
     searching,
     segments,
+    short_time,
     sorting,
     splitting,
     tensor_questions,
@@ -230,7 +231,7 @@ def _methods() -> dict[str, Any]:
     found |= _named(LINALG, linalg) | _named(["gather", "index_select"], indexing)
     found |= _named(["equal", "allclose"], comparison)
     found |= _named(products.METHODS, products) | _named(decompositions.METHODS, decompositions)
-    found |= _named(fourier.METHODS, fourier)
+    found |= _named(fourier.METHODS, fourier) | _named(short_time.METHODS, short_time)
     found |= {f"{name}_": _inplace(getattr(products, name)) for name in products.INPLACE}
     found["addmm_"] = _inplace(linalg.addmm)
     found |= pointwise.UNARY | {"neg": pointwise.neg}

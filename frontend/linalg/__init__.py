@@ -1,12 +1,11 @@
 """Linear algebra under the names of `torch.linalg`.
 
 Matrices are the last two dimensions, any dimensions before them a batch. What LAPACK computes is
-called from compiled code (see `braze.functions.decompositions`); there are no complex tensors, so
-`eig` gives pairs of a real and an imaginary part.
+called from compiled code (see `braze.functions.decompositions`).
 """
 
 from braze.functions.linalg import matmul
-from braze.functions.products import matrix_power, vander
+from braze.functions.products import matrix_power
 from braze.ir.errors import LinAlgError
 from braze.linalg.factorizations import (
     cholesky,
@@ -35,6 +34,7 @@ from braze.linalg.systems import (
     solve_triangular,
     tensorinv,
     tensorsolve,
+    vander,
     vecdot,
 )
 

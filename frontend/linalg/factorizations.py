@@ -11,10 +11,10 @@ from braze.functions.matrices import (
     Decomposition,
     Eigen,
     UnpackedLU,
+    adjoint_of,
     call_host,
     check_tensors,
     empty_like_type,
-    swapped,
 )
 from braze.tensors import Tensor
 
@@ -30,7 +30,7 @@ class SVD(NamedTuple):
 
 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
-    """The lower triangular L with L @ L^T = A (or the upper U with U^T @ U = A), for symmetric
+    """The lower triangular L with L @ L^H = A (or the upper U with U^H @ U = A), for Hermitian
     positive definite matrices.
 
     Raises:
@@ -72,27 +72,34 @@ def svdvals(A: Tensor) -> Tensor:
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
-    """Eigenvalues (ascending) and eigenvectors of symmetric matrices, of which the lower (or, with
-    "U", the upper) triangle is read."""
+    """Eigenvalues (ascending, real) and eigenvectors of Hermitian matrices, of which the lower (or,
+    with "U", the upper) triangle is read."""
     if UPLO.upper() not in ("L", "U"):
         raise ValueError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
     check_tensors("eigh", A)
-    return Eigen(*call_host("eigh", swapped(A) if UPLO.upper() == "U" else A))
+    return Eigen(*call_host("eigh", adjoint_of(A) if UPLO.upper() == "U" else A))
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
-    """The eigenvalues of symmetric matrices in ascending order."""
+    """The eigenvalues of Hermitian matrices in ascending order."""
     return eigh(A, UPLO).eigenvalues
 
 
 def eig(A: Tensor) -> Eigen:
-    """Eigenvalues [..., n, 2] and eigenvectors [..., n, n, 2] (columns) of real matrices: the last
-    dimension holds real and imaginary parts. There is no gradient."""
+    """Eigenvalues [..., n] and eigenvectors [..., n, n] (columns, of length 1) of any square
+    matrices; complex.
+
+    The gradient supposes that the eigenvalues differ. Eigenvectors are determined up to a factor
+    exp(i phi): a loss that depends on it is an error in the backward pass, at the next sync.
+
+    Raises:
+        LinAlgError: at the next sync, if a matrix has elements that are not finite.
+    """
     return Eigen(*call_host("eig", A))
 
 
 def eigvals(A: Tensor) -> Tensor:
-    """The eigenvalues of real matrices as pairs of a real and an imaginary part."""
+    """The eigenvalues of any square matrices; complex."""
     return eig(A).eigenvalues
 
 

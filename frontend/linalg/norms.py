@@ -24,8 +24,10 @@ def _floating(name: str, x: Tensor, dtype: DType | None) -> Tensor:
     check_tensors(name, x)
     if dtype is not None:
         x = cast(x, dtype)
-    if not x.dtype.is_floating_point:
-        raise RuntimeError(f"{name}: Expected a floating point tensor, got {x.dtype!r}")
+    if not x.dtype.is_differentiable:
+        raise RuntimeError(
+            f"{name}: Expected a floating point or complex tensor, got {x.dtype!r}"
+        )
     return x
 
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from braze.functions import decompositions, products, reductions
+from braze.functions.complex_numbers import conj, real
 from braze.functions.decompositions import inverse
 from braze.functions.linalg import matmul
 from braze.functions.matrices import (
+    adjoint_of,
     call_host,
     check_tensors,
     common_batch,
@@ -77,16 +79,24 @@ def solve_triangular(
     return call_host("triangular_solve", a, b, upper=upper, unitriangular=unitriangular)  # type: ignore[no-any-return]
 
 
-def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
-    """The X with A @ X = B (X @ A = B if not `left`), given what `lu_factor` makes of A."""
-    if left:
+def lu_solve(
+    LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False
+) -> Tensor:
+    """The X with A @ X = B (X @ A = B if not `left`; A^H in place of A if `adjoint`), given what
+    `lu_factor` makes of A."""
+    if not left:  # X A = B: A^H X^H = B^H
+        solved = lu_solve(LU, pivots, adjoint_of(B), adjoint=not adjoint)
+        return adjoint_of(solved)
+    if not adjoint:
         return decompositions.lu_solve(B, LU, pivots)
-    # X A = B: A^T X^T = B^T with A^T = U^T L^T P^T.
-    factors, right = common_batch("lu_solve", LU, swapped(B))
-    y = call_host("triangular_solve", swapped(factors), right, upper=False, unitriangular=False)
-    z = call_host("triangular_solve", swapped(factors), y, upper=True, unitriangular=True)
+    # A^H = U^H L^H P^H
+    check_tensors("lu_solve", LU, pivots, B)
+    factors, right = common_batch("lu_solve", LU, B)
+    turned = adjoint_of(factors)
+    y = call_host("triangular_solve", turned, right, upper=False, unitriangular=False)
+    z = call_host("triangular_solve", turned, y, upper=True, unitriangular=True)
     p, _, _ = decompositions.lu_unpack(LU, pivots, unpack_data=False)
-    return swapped(matmul(p, z))
+    return matmul(p, z)
 
 
 def pinv(
@@ -114,7 +124,8 @@ def pinv(
     large = s > where(limit > atol, limit, scalar(atol, s.dtype))
     one = scalar(1, s.dtype)
     reciprocal = where(large, one / where(large, s, one), scalar(0, s.dtype))
-    return matmul(swapped(vh) * unsqueeze(reciprocal, -2), swapped(u))
+    scaled = adjoint_of(vh) * unsqueeze(reciprocal, -2)
+    return matmul(scaled, adjoint_of(u))
 
 
 def lstsq(
@@ -144,7 +155,7 @@ def lstsq(
     residuals = empty_like_type(A.dtype, (0,))
     if m > n:
         rest = matmul(a, x) - b
-        residuals = reductions.sum(rest * rest, -2)
+        residuals = reductions.sum(real(conj(rest) * rest), -2)
     values = call_host("svd", A, full=False)[1]
     largest = reductions.amax(values, -1, keepdim=True) if values.shape[-1] else values
     rank = reductions.sum((values > largest * limit).long(), -1)
@@ -174,10 +185,16 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
-    """Inner products along a dimension, broadcast."""
+    """Inner products along a dimension, x conjugated, broadcast."""
     check_tensors("vecdot", x, y)
-    products_ = x * y
-    return reductions.sum(products_, dim, dtype=products_.dtype)
+    product = conj(x) * y
+    return reductions.sum(product, dim, dtype=product.dtype)
+
+
+def vander(x: Tensor, *, N: int | None = None) -> Tensor:
+    """Powers of the elements of x [..., n], from 0 up, as columns [..., n, N]; N is n by
+    default."""
+    return products.vander(x, N, increasing=True)
 
 
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:

@@ -35,13 +35,19 @@ def _lu_factor(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return lu, pivots
 
 
+def _size(x: np.ndarray) -> np.ndarray:
+    """What pivots are chosen by: of complex numbers the sum of the parts' sizes, as in LAPACK."""
+    size: np.ndarray = np.abs(x.real) + np.abs(x.imag) if np.iscomplexobj(x) else np.abs(x)
+    return size
+
+
 def _factor_one(a: np.ndarray, pivots: np.ndarray) -> None:
     """Partial pivoting in panels of columns, in place."""
     n = a.shape[1]
     for start in range(0, len(pivots), PANEL):
         stop = min(start + PANEL, len(pivots))
         for j in range(start, stop):
-            p = j + int(np.argmax(np.abs(a[j:, j])))
+            p = j + int(np.argmax(_size(a[j:, j])))
             pivots[j] = p + 1
             if p != j:
                 a[[j, p]] = a[[p, j]]
@@ -83,6 +89,7 @@ lu_factor = declare_host(
     evaluate=_lu_factor,
     gradients={"x": _lu_gradient},
     results="lu pivots",
+    complex=True,
     doc="""LU factors with partial pivoting, packed into one matrix: below the diagonal l (its ones
 are not stored), from it on u. Row i was swapped with row pivots[i] - 1 in turn. A singular matrix
 has zeros on u's diagonal.""",

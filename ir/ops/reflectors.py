@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from braze.ir.errors import ShapeError
+from braze.ir.errors import ShapeError, UnsupportedDTypeError
 from braze.ir.ops.host_rules import (
     add_diagonal,
     as_column,
@@ -46,8 +46,9 @@ geqrf = declare_host(
     infer=_geqrf_types,
     evaluate=_geqrf,
     results="a tau",
+    complex=True,
     doc="""LAPACK's geqrf: r in the upper triangle, below it the reflectors v_i (their leading ones
-are not stored); q is the product of I - tau_i v_i v_i^T. No gradient: `qr` has one.""",
+are not stored); q is the product of I - tau_i v_i v_i^H. No gradient: `qr` has one.""",
 )
 
 
@@ -59,12 +60,13 @@ def _reflector(a: np.ndarray, i: int) -> np.ndarray:
 
 
 def _reflect(a: np.ndarray, tau: np.ndarray, x: np.ndarray, transpose: bool) -> np.ndarray:
-    """Q x, or Q^T x."""
+    """Q x, or Q^H x."""
     x = x.copy()
     order = range(tau.shape[-1])
+    factors = tau.conj() if transpose else tau
     for i in order if transpose else reversed(order):
         v = _reflector(a, i)
-        x -= tau[..., i, None, None] * v * np.matmul(np.swapaxes(v, -1, -2), x)
+        x -= factors[..., i, None, None] * v * np.matmul(np.swapaxes(v, -1, -2).conj(), x)
     return x
 
 
@@ -112,7 +114,14 @@ def _gradients(b: Any, g: Any, a: Any, tau: Any, x: Any, transpose: bool) -> tup
     """Those of q @ x (or q^T @ x) for a, tau and x, from `g`, that of the product.
 
     The product is x - V y with y = W^-1 D V^T x, or for the transpose y = D W^-T V^T x.
+
+    Raises:
+        UnsupportedDTypeError: the operands are complex.
     """
+    if a.type.dtype.is_complex:
+        raise UnsupportedDTypeError(
+            f"[householder_product] no gradient for complex operands, given {a.type}"
+        )
     v = _vectors(b, a, tau)
     v_t, factor = transposed(b, v), as_column(b, tau)
     s = upper(b, b.matmul(v_t, v), strict=True)
@@ -177,6 +186,7 @@ orgqr = declare_host(
     infer=_orgqr_types,
     evaluate=_orgqr,
     gradients={"a": _orgqr_gradient(0), "tau": _orgqr_gradient(1)},
+    complex=True,
     doc="The leading columns of the orthogonal matrix whose reflectors `geqrf` gives.",
 )
 
@@ -197,8 +207,9 @@ def _ormqr(
 ) -> np.ndarray:
     if left:
         return _reflect(a, tau, x, transpose)
-    # x Q = (Q^T x^T)^T
-    return np.swapaxes(_reflect(a, tau, np.swapaxes(x, -1, -2), not transpose), -1, -2)
+    # x Q = (Q^H x^H)^H
+    turned = _reflect(a, tau, np.swapaxes(x, -1, -2).conj(), not transpose)
+    return np.swapaxes(turned, -1, -2).conj()
 
 
 ormqr = declare_host(
@@ -208,5 +219,6 @@ ormqr = declare_host(
     evaluate=_ormqr,
     attributes={"left": bool, "transpose": bool},
     gradients={"a": _ormqr_gradient(0), "tau": _ormqr_gradient(1), "x": _ormqr_gradient(2)},
-    doc="q @ x, or x @ q if not `left`, with the q (or its transpose) of `geqrf`'s reflectors.",
+    complex=True,
+    doc="q @ x, or x @ q if not `left`, with the q (or its adjoint) of `geqrf`'s reflectors.",
 )

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from braze.ir.ops.host_rules import (
+    adjoint,
     as_factor,
     check_matrices,
     check_square,
     declare_host,
     lower,
+    seen,
     square,
     system,
     transposed,
@@ -40,6 +42,7 @@ inverse = declare_host(
     evaluate=np.linalg.inv,
     gradients={"x": _inverse_gradient},
     fault=SINGULAR,
+    complex=True,
     doc="The inverses of square matrices.",
 )
 
@@ -59,6 +62,7 @@ solve = declare_host(
         "b": lambda b, g, a: b.solve(transposed(b, a), g),
     },
     fault=SINGULAR,
+    complex=True,
     doc="The x with a @ x = b, for square matrices a of b's batch.",
 )
 
@@ -100,6 +104,7 @@ triangular_solve = declare_host(
     evaluate=_triangular_solve,
     attributes={"upper": bool, "unitriangular": bool},
     gradients={"a": _triangular_gradient, "b": _triangular_rhs},
+    complex=True,
     doc="""The x with a @ x = b, for triangular matrices a of b's batch. The other triangle is not
 read, nor with `unitriangular` the diagonal, taken for ones. A zero on it gives infinities.""",
 )
@@ -114,15 +119,16 @@ def _pinv_types(x: TensorType, *, rtol: float) -> tuple[TensorType, ...]:
 
 
 def _pinv_gradient(b: Any, g: Any, x: Any, out: Any) -> Any:
-    """For dP = -P dA P + P P^T dA^T (I - A P) + (I - P A) dA^T P^T P."""
-    p, t = out, transposed(b, out)
-    g_t = transposed(b, g)
+    """For dP = -P dA P + P P^H dA^H (I - A P) + (I - P A) dA^H P^H P."""
+    p, t = out, adjoint(b, out)
+    g = seen(b, g)
+    g_t = adjoint(b, g)
     direct = b.neg(b.matmul(b.matmul(t, g), t))
-    left = b.matmul(g_t, b.matmul(p, t))  # g^T P P^T, [m, n]
-    right = b.matmul(b.matmul(t, p), g_t)  # P^T P g^T, [m, n]
+    left = b.matmul(g_t, b.matmul(p, t))  # g^H P P^H, [m, n]
+    right = b.matmul(b.matmul(t, p), g_t)  # P^H P g^H, [m, n]
     outside = b.sub(left, b.matmul(x, b.matmul(p, left)))
     inside = b.sub(right, b.matmul(b.matmul(right, p), x))
-    return b.add(b.add(direct, outside), inside)
+    return seen(b, b.add(b.add(direct, outside), inside))
 
 
 pinv = declare_host(
@@ -132,6 +138,7 @@ pinv = declare_host(
     evaluate=lambda x, *, rtol: np.linalg.pinv(x, rcond=rtol),
     attributes={"rtol": float},
     gradients={"x": _pinv_gradient},
+    complex=True,
     doc="""Moore-Penrose pseudo-inverses; singular values up to `rtol` times the largest count as
 zero. The gradient supposes that the rank does not change.""",
 )
@@ -151,13 +158,14 @@ det = declare_host(
     infer=lambda x: (_scalars("det", x),),
     evaluate=np.linalg.det,
     gradients={"x": lambda b, g, x: b.mul(as_factor(b, g), b.cofactor(x))},
+    complex=True,
     doc="The determinants of square matrices.",
 )
 
 
 def _cofactor(x: np.ndarray) -> np.ndarray:
-    """det(U) det(V) U diag(products of the other singular values) V^T: no division, so also for
-    singular matrices."""
+    """det(U) det(V^H) conj(U diag(products of the other singular values) V^H): no division, so
+    also for singular matrices."""
     n = x.shape[-1]
     if n == 0:
         return x.copy()
@@ -166,7 +174,8 @@ def _cofactor(x: np.ndarray) -> np.ndarray:
     before = np.cumprod(np.concatenate([ones, s[..., :-1]], -1), -1)
     after = np.cumprod(np.concatenate([ones, s[..., :0:-1]], -1), -1)[..., ::-1]
     sign = np.linalg.det(u) * np.linalg.det(vh)
-    result: np.ndarray = sign[..., None, None] * np.matmul(u * (before * after)[..., None, :], vh)
+    product = np.matmul(u * (before * after)[..., None, :], vh)
+    result: np.ndarray = sign[..., None, None] * product.conj()
     return result
 
 
@@ -184,8 +193,14 @@ cofactor = declare_host(
     infer=square("cofactor"),
     evaluate=_cofactor,
     gradients={"x": _cofactor_gradient},
+    complex=True,
     doc="The matrices of cofactors, which are the determinant's gradient, of singular ones too.",
 )
+
+
+def _slogdet_types(x: TensorType) -> tuple[TensorType, ...]:
+    sign = _scalars("slogdet", x)
+    return sign, sign.with_dtype(x.dtype.to_real())
 
 
 def _slogdet(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -193,16 +208,22 @@ def _slogdet(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sign, logarithm
 
 
+def _slogdet_gradient(b: Any, g_sign: Any, g_logabsdet: Any, x: Any, sign: Any) -> Any:
+    """With t = tr(A^-1 dA): the logarithm changes by Re t, the sign by i Im(t) sign."""
+    factor = g_logabsdet
+    if x.type.dtype.is_complex:
+        factor = b.complex(g_logabsdet, b.imag(b.mul(g_sign, sign)))
+    return b.mul(as_factor(b, factor), transposed(b, b.inverse(x)))
+
+
 slogdet = declare_host(
     "slogdet",
     "x",
-    infer=lambda x: (_scalars("slogdet", x), _scalars("slogdet", x)),
+    infer=_slogdet_types,
     evaluate=_slogdet,
-    gradients={
-        "x": lambda b, g_logabsdet, x: b.mul(
-            as_factor(b, g_logabsdet), transposed(b, b.inverse(x))
-        )
-    },
+    gradients={"x": _slogdet_gradient},
     results="sign logabsdet",
-    doc="Sign and logarithm of the absolute value of determinants; 0 and -inf for singular ones.",
+    complex=True,
+    doc="""Sign (of complex determinants the direction, of length 1) and logarithm of the absolute
+value of determinants; 0 and -inf for singular ones.""",
 )
