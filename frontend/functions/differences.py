@@ -47,7 +47,7 @@ def gradient(
             "torch.gradient expected spacing to be unspecified, a scalar, or a list of length "
             f"equal to the number of dimensions, {len(dims)}, but got one of {len(spacings)}"
         )
-    x = input if input.dtype.is_floating_point else cast(input, get_default_dtype())
+    x = input if input.dtype.is_differentiable else cast(input, get_default_dtype())
     return tuple(_along(x, d, step, edge_order) for d, step in zip(dims, spacings, strict=True))
 
 

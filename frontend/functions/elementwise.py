@@ -96,7 +96,7 @@ def ldexp(input: Operand, other: Operand) -> Tensor:
     else:
         number_dtype(other)  # raises if it is none
         exponent = scalar(other, get_default_dtype())
-    if not exponent.dtype.is_floating_point:
+    if not exponent.dtype.is_differentiable:
         exponent = cast(exponent, get_default_dtype())
     return mul(input, pointwise.pow(2.0, exponent))
 
@@ -180,7 +180,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 
 
 def _float(input: Tensor) -> Tensor:
-    return input if input.dtype.is_floating_point else cast(input, get_default_dtype())
+    return input if input.dtype.is_differentiable else cast(input, get_default_dtype())
 
 
 def polygamma(n: int, input: Tensor) -> Tensor:

@@ -428,7 +428,7 @@ def as_value(value: Any, like: Tensor) -> Tensor:
 def _fitting(value: float, like: Tensor) -> float | int | bool:
     if like.dtype is bool_:
         return bool(value)
-    return value if like.dtype.is_floating_point else int(value)
+    return value if like.dtype.is_differentiable else int(value)
 
 
 def write_slice(base: Tensor, new: Tensor, attributes: Any) -> Tensor:

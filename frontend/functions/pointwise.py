@@ -294,7 +294,7 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
 
 def _value_for(value: float, *operands: Tensor) -> Tensor:
     dtype = result_type(*operands)
-    return scalar(value if dtype.is_floating_point else int(value), dtype)
+    return scalar(value if dtype.is_differentiable else int(value), dtype)
 
 
 def addcmul(

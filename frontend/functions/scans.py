@@ -199,7 +199,7 @@ def trapezoid(
     d, spacing = _prepared("trapezoid", y, x, dx, dim)
     shape = y._handle.type.shape
     if shape[d] == 0:
-        dtype = y.dtype if y.dtype.is_floating_point else get_default_dtype()
+        dtype = y.dtype if y.dtype.is_differentiable else get_default_dtype()
         return zeros([size for axis, size in enumerate(shape) if axis != d], dtype=dtype)
     if isinstance(spacing, Tensor):
         areas = mul(add(*_neighbours(y, d)), spacing)

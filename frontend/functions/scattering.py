@@ -106,7 +106,7 @@ def scatter_reduce(
     counts = scatter(clone(counts), dim, index, 1, reduce="add")
     if not include_self:
         counts = clamp(counts, min=1)
-    return div(total, counts) if input.dtype.is_floating_point else floor_divide(total, counts)
+    return div(total, counts) if input.dtype.is_differentiable else floor_divide(total, counts)
 
 
 def _identity(reduce: str, dtype: DType) -> float:

@@ -6,6 +6,8 @@ from typing import Any
 
 from braze import return_types
 from braze.functions import reductions
+from braze.functions.complex_numbers import complex as make_complex
+from braze.functions.complex_numbers import conj, imag, real
 from braze.functions.pointwise import UNARY, require_tensors, sub, where
 from braze.functions.promotion import as_operands, cast, get_default_dtype, scalar
 from braze.functions.reductions import Dims
@@ -160,7 +162,7 @@ def cov(
         )
     if input.dtype is bool_:
         raise RuntimeError("cov(): bool dtype is not supported for input")
-    x = input if input.dtype.is_floating_point else cast(input, get_default_dtype())
+    x = input if input.dtype.is_differentiable else cast(input, get_default_dtype())
     x = x.reshape(1, -1) if input.ndim < 2 else x
     count = x.shape[1]
     weights: Tensor | None = None
@@ -183,12 +185,12 @@ def cov(
     if not isinstance(freedom, Tensor):
         freedom = scalar(max(freedom, 0.0), x.dtype)
     else:
-        freedom = freedom.clamp(min=0)
-    return (scaled @ centred.transpose(0, 1) / freedom).squeeze()  # type: ignore[no-any-return]
+        freedom = cast(real(freedom).clamp(min=0), x.dtype)
+    return (scaled @ conj(centred.transpose(0, 1)) / freedom).squeeze()  # type: ignore[no-any-return]
 
 
 def corrcoef(input: Tensor) -> Tensor:
-    """Pearson's correlations of the rows, limited to -1 .. 1.
+    """Pearson's correlations of the rows, limited to -1 .. 1 (both parts of complex ones).
 
     Raises:
         RuntimeError: more than two dimensions.
@@ -201,5 +203,8 @@ def corrcoef(input: Tensor) -> Tensor:
     c = cov(input)
     if c.ndim == 0:
         return c / c
-    deviation = c.diagonal().sqrt()
-    return (c / deviation.unsqueeze(1) / deviation).clamp(-1, 1)  # type: ignore[no-any-return]
+    deviation = real(c.diagonal()).sqrt()
+    found = c / deviation.unsqueeze(1) / deviation
+    if found.dtype.is_complex:
+        return make_complex(real(found).clamp(-1, 1), imag(found).clamp(-1, 1))
+    return found.clamp(-1, 1)  # type: ignore[no-any-return]

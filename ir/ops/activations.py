@@ -104,6 +104,7 @@ silu = _unary(
     lambda b, x: b.mul(x, b.sigmoid(x)),
     _silu_gradient,
     "x * sigmoid(x), also called swish.",
+    complex=True,
 )
 
 SQRT_HALF = math.sqrt(0.5)
