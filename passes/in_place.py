@@ -5,7 +5,7 @@ operand is of the very element that the store replaces, and comes no later than 
 `store_order` puts the stores of one kernel into an order in which that holds, if there is one.
 Where there is none (two values that change places), the loops of an
 elementwise kernel help: there equal loads of one element are one load, made by the first store that
-needs it.
+needs it. A scatter, which writes where its index says, may update an operand where it is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | N
         raise ValueError("only a node's own results can overwrite its operands")
     if node.attributes["kind"] == "copy":
         return [0] if not overwritten else None
-    if overwritten and node.attributes["kind"] in ("scatter", "host"):
+    if overwritten and node.attributes["kind"] == "scatter":
+        return [0] if scatters_in_place(node, overwritten) else None
+    if overwritten and node.attributes["kind"] == "host":
         return None
     inner = dict(zip(node.operands, body.inputs, strict=True))
     flat = [flat_inputs(body, value) for value in body.outputs]
@@ -54,6 +56,27 @@ def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | N
     if order is None and node.attributes["kind"] == "pointwise":
         order = _order(reads, replaced, loads_once=True)
     return order
+
+
+def scatters_in_place(node: Node, overwritten: Mapping[Value, Value]) -> bool:
+    """May a scatter update these operands (result -> operand) where they are? It then copies
+    nothing. So it may if the operand is what it updates, and neither index nor updates read it."""
+    body = node.body
+    assert body is not None
+    if len(overwritten) != 1 or len(node.results) != 1:
+        return False
+    (operand,) = overwritten.values()
+    (scatter,) = (n for n in body.nodes if n.op.category == "scatter")
+    target, *others = scatter.operands
+    if node.operands.count(operand) != 1 or target.node is not None:
+        return False
+    if body.inputs.index(target) != node.operands.index(operand):
+        return False
+    read = {value for value in others if value.node is None}
+    for value in others:
+        if value.node is not None:
+            read |= read_inputs(value.node)
+    return target not in read
 
 
 def _order(

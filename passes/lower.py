@@ -108,7 +108,7 @@ class _ProgramLowering:
         elif kind == "scan":
             kernel = lower_scan(name, body, outputs, buffers)
         elif kind == "scatter":
-            kernel = lower_scatter(name, body, buffers)
+            kernel = lower_scatter(name, body, buffers, node.result in self._overwritten(node))
         elif kind == "sort":
             kernel = lower_sort(name, body, outputs, buffers)
         elif kind == "host":
@@ -125,10 +125,14 @@ class _ProgramLowering:
 
     def _ordered_outputs(self, node: Node, body: Graph) -> list[Value]:
         """The body's outputs in the order in which they may be stored."""
-        mine = {r: self.overwrites[r] for r in node.results if r in self.overwrites}
-        order = store_order(node, {r: x for r, x in mine.items() if x in node.operands})
+        order = store_order(node, self._overwritten(node))
         assert order is not None, "an operand is overwritten while it is needed"
         return list(dict.fromkeys(body.outputs[position] for position in order))
+
+    def _overwritten(self, node: Node) -> dict[Value, Value]:
+        """The results of a node that take the memory of its own operands."""
+        mine = {r: self.overwrites[r] for r in node.results if r in self.overwrites}
+        return {r: x for r, x in mine.items() if x in node.operands}
 
     def _buffer(self, value: Value, access: Literal["in", "out"]) -> Buffer:
         return Buffer(self.names[value], value.dtype, value.type.numel, access)

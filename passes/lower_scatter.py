@@ -17,11 +17,14 @@ from braze.passes.access import Point, flat_index, loop_variables, point_of
 from braze.passes.expressions import Expressions, as_i64, gather_points
 
 
-def lower_scatter(name: str, body: Graph, buffers: Mapping[Value, Buffer]) -> Nest | None:
-    """The two loops of a scatter; None if its result is empty.
+def lower_scatter(
+    name: str, body: Graph, buffers: Mapping[Value, Buffer], in_place: bool = False
+) -> Nest | None:
+    """The two loops of a scatter; None if there is nothing to do.
 
     Args:
         buffers: for the body's inputs and its output.
+        in_place: the output is in the memory of the operand, so that nothing has to be copied.
     """
     (node,) = (n for n in body.nodes if n.op.category == "scatter")
     x, index, updates = node.operands
@@ -41,7 +44,8 @@ def lower_scatter(name: str, body: Graph, buffers: Mapping[Value, Buffer]) -> Ne
         for variable in reversed(variables):
             if variable.extent != 1:
                 copy = Loop(variable, [copy])
-        statements.append(copy)
+        if not in_place:
+            statements.append(copy)
         if updates.type.numel == 0:
             continue
         variables = loop_variables("u", updates.shape)
@@ -54,6 +58,8 @@ def lower_scatter(name: str, body: Graph, buffers: Mapping[Value, Buffer]) -> Ne
             if variable.extent != 1:
                 write = Loop(variable, [write])
         statements.append(write)
+    if not statements:
+        return None
     return Nest(name, (*loads.values(), *outputs.values()), statements)
 
 
