@@ -381,6 +381,7 @@ def _set_(
 
     Raises:
         RuntimeError: the dtypes differ, or the strides reach outside the memory.
+        NotImplementedError: the source is sparse.
     """
     if source is None:
         from braze.functions.creation import empty
@@ -394,6 +395,8 @@ def _set_(
             f"Could not set tensor of type {source.dtype.public_name} to a tensor of type "
             f"{self.dtype.public_name}"
         )
+    if source.is_sparse:
+        raise NotImplementedError("set_() needs a source with memory of its own, not a sparse one")
     looked_into = source
     if size is None:
         return redirect(self, lambda _: _same(looked_into))

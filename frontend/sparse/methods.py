@@ -242,6 +242,10 @@ SPARSE_METHODS: dict[str, Any] = {
         name: _refuse(NotImplementedError, f"{name}() would not be sparse")
         for name in ("new_ones", "new_full", "fill_")
     },
+    **{
+        name: _refuse(NotImplementedError, f"{name}() is for tensors with memory of their own")
+        for name in ("set_", "resize_", "apply_", "map_", "as_strided")
+    },
     "type": _type,
     "is_contiguous": lambda self, memory_format=None: False,
     "contiguous": _refuse(

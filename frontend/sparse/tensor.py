@@ -23,6 +23,7 @@ from braze.layouts import layout, sparse_coo
 from braze.removable import RemovableHandle
 from braze.tensors import Tensor, view_of
 
+_HANDLE: Any = Tensor.__dict__["_handle"]
 _NEVER_A_VIEW: Any = property(lambda self: None, lambda self, value: None)
 
 
@@ -58,7 +59,6 @@ class SparseTensor(Tensor):
 
     __slots__ = ("_shown",)
 
-    _handle: SparseHandle
     _shown: tuple[Tensor | Handle, SparseTensor]
 
     # Has `braze.tensors.view_of` ask what it is.
@@ -66,6 +66,19 @@ class SparseTensor(Tensor):
     _base = _NEVER_A_VIEW
     _view = _NEVER_A_VIEW
     _seen = _NEVER_A_VIEW
+
+    @property
+    def _handle(self) -> SparseHandle:  # type: ignore[override]
+        found: SparseHandle = _HANDLE.__get__(self)
+        return found
+
+    @_handle.setter
+    def _handle(self, handle: Handle) -> None:
+        if not isinstance(handle, SparseHandle):
+            raise NotImplementedError(
+                f"a sparse COO tensor ({self._handle.type}) cannot be overwritten with a dense one"
+            )
+        _HANDLE.__set__(self, handle)
 
     # Parts ----------------------------------------------------------------------------------------
 
@@ -165,9 +178,8 @@ class SparseTensor(Tensor):
                 "a leaf Variable that requires grad is being used in an in-place operation."
             )
         if not isinstance(new, SparseTensor):
-            raise NotImplementedError(
-                f"a sparse COO tensor ({self._handle.type}) cannot be overwritten with a dense one"
-            )
+            self._handle = new._handle  # type: ignore[assignment]  # raises
+            raise AssertionError
         own, theirs = self._handle, new._handle
         watched = recording and (self._requires_grad or new._requires_grad)
         if theirs.indices is own.indices and own.type == theirs.type and not watched:

@@ -407,6 +407,15 @@ def test_copying_in_place():
         (lambda x: braze.ones(2, 3).__setitem__(0, x), RuntimeError),
         (lambda x: braze.equal(x, x), NotImplementedError),
         (lambda x: x.uniform_(), NotImplementedError),
+        (lambda x: x.set_(braze.ones(2, 3)), NotImplementedError),
+        (lambda x: braze.ones(2, 3).set_(x), NotImplementedError),
+        (lambda x: setattr(braze.ones(2, 3), "data", x), NotImplementedError),
+        (lambda x: setattr(x, "data", braze.ones(2, 3)), RuntimeError),
+        (lambda x: x.resize_(3, 3), NotImplementedError),
+        (lambda x: braze.add(braze.ones(2, 3), 1, out=x), NotImplementedError),
+        (lambda x: braze.add(x, x, out=braze.ones(2, 3)), NotImplementedError),
+        (lambda x: braze.ones(2, 3)[x.long()], NotImplementedError),
+        (lambda x: x.as_strided((2,), (1,)), NotImplementedError),
     ],
 )
 def test_nothing_becomes_dense_unasked(call, error):
