@@ -246,3 +246,12 @@ def test_what_must_not_be_written_leaves_no_check_behind(tier):
             with pytest.raises(RuntimeError, match="leaf Variable|single memory location"):
                 write(tensor)
             braze.sync()
+
+
+def test_what_a_failing_check_needs_is_overwritten_once(tier):
+    x, table = braze.tensor([3, 1]), braze.arange(4.0)
+    braze.sync()
+    x.add_(1)
+    x.cumsum_(0)
+    fails(lambda: table[x.sum() * 50])
+    assert x.tolist() == [4, 6]
