@@ -152,6 +152,8 @@ def _take_back(pending: Pending, first: int) -> list[Handle]:
         tensor._writes -= 1
         node = None if entry.node is None else entry.node()
         if entry.node is None or node is not None:
+            if tensor._node is not None and tensor._node.hooks is not None and node is not None:
+                tensor._node.hooks.move_retained(tensor, node, entry.result)
             tensor._node, tensor._index = node, entry.result
             tensor._requires_grad = entry.requires_grad
     return [handle for handle in found if handle.slot < first]

@@ -322,7 +322,13 @@ def redirect(tensor: Tensor, make: Any) -> Tensor:
 def strided_view(tensor: Tensor, sizes: Any, strides: Any, offset: int) -> Tensor:
     """A view of a tensor's root by any strides; off the tape if the tensor is."""
     root = root_of(tensor)
-    flat = view_of(call_of(_RESHAPE, shape=(root._handle.type.numel,)), root)
+    whole = root._handle.type.numel
+    top = tensor  # what the tape knows of the memory: the root, or the last tensor that is detached
+    while (base := base_of(top)) is not None and top._view is not None:
+        top = base
+    if not (top.numel() == whole and is_contiguous(top)):
+        top = root
+    flat = view_of(call_of(_RESHAPE, shape=(whole,)), top)
     call = call_of(_STRIDED, sizes=tuple(sizes), strides=tuple(strides), offset=offset)
     view = view_of(call, flat)
-    return view.detach() if is_detached(tensor) else view
+    return view.detach() if top is root and is_detached(tensor) else view

@@ -3,8 +3,9 @@
 Needs: fusion nodes only.  Keeps: the nodes; adds copies where an input would be overwritten too
 early.
 
-An output that overwrites an input comes after every other reader of that input. Where no order does
-that (two outputs that swap inputs), the output is written to a temporary and copied at the end.
+An output that overwrites an input comes after every other reader of that input, and after whatever
+may fail. Where no order does that (two outputs that swap inputs, a check of the output), the output
+is written to a temporary and copied at the end.
 
 Before:
     graph @g(%x: f32[4], %y: f32[4]) -> (f32[4] = %x, f32[4]) {
@@ -60,12 +61,16 @@ def dependences(graph: Graph) -> dict[Node, set[Node]]:
     for writer, readers in overwriters(graph).items():
         before[writer] |= readers - {writer}
     for check in graph.nodes:
-        if check.body is not None and any(inner.op.may_fail for inner in check.body.nodes):
+        if _may_fail(check):
             needed = _ancestors(check, before)
             for writer in overwriters(graph):
                 if writer is not check and writer not in needed:
                     before[writer].add(check)
     return before
+
+
+def _may_fail(node: Node) -> bool:
+    return node.body is not None and any(inner.op.may_fail for inner in node.body.nodes)
 
 
 def _ancestors(node: Node, before: dict[Node, set[Node]]) -> set[Node]:
@@ -97,6 +102,7 @@ def _with_copies(graph: Graph) -> Graph:
     """Let no output overwrite an input that its own kernel, or a later one, still reads."""
     outputs = list(graph.outputs)
     nodes = list(graph.nodes)
+    needed = _needed_by_checks(graph)
     for output in graph.aliases:
         current = Graph(
             graph.name, graph.inputs, graph.roles, nodes, outputs, _decided(graph, output)
@@ -104,12 +110,22 @@ def _with_copies(graph: Graph) -> Graph:
         writer = outputs[output].node
         if writer is None:
             continue
-        if _is_safe(current, output) and _is_acyclic(current):
+        if writer not in needed and _is_safe(current, output) and _is_acyclic(current):
             continue
         copy = _copy_node(outputs[output])
         nodes.append(copy)
         outputs[output] = copy.result
     return Graph(graph.name, graph.inputs, graph.roles, nodes, outputs, graph.aliases)
+
+
+def _needed_by_checks(graph: Graph) -> set[Node]:
+    """What may fail, and what must run before it."""
+    operands = {n: {x.node for x in n.operands if x.node is not None} for n in graph.nodes}
+    found: set[Node] = set()
+    for node in graph.nodes:
+        if _may_fail(node):
+            found |= {node} | _ancestors(node, operands)
+    return found
 
 
 def _decided(graph: Graph, output: int) -> dict[int, int]:

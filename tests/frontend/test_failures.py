@@ -220,10 +220,11 @@ def test_lines_behind_the_failing_one_have_done_nothing(tier):
 def test_a_tensor_on_the_tape_is_where_it_was(tier):
     w = braze.ones(3, requires_grad=True)
     y = w * 2
+    y.retain_grad()
     square = y * y
     fails(lambda: y.__setitem__(bad_index(), 1.0))
     (y.sum() + square.sum()).backward()
-    assert w.grad.tolist() == [10, 10, 10]
+    assert w.grad.tolist() == [10, 10, 10] and y.grad.tolist() == [5, 5, 5]
 
 
 def test_an_array_sees_nothing_of_a_failed_write(tier):
@@ -245,3 +246,12 @@ def test_what_must_not_be_written_leaves_no_check_behind(tier):
             with pytest.raises(RuntimeError, match="leaf Variable|single memory location"):
                 write(tensor)
             braze.sync()
+
+
+def test_what_a_failing_check_needs_is_overwritten_once(tier):
+    x, table = braze.tensor([3, 1]), braze.arange(4.0)
+    braze.sync()
+    x.add_(1)
+    x.cumsum_(0)
+    fails(lambda: table[x.sum() * 50])
+    assert x.tolist() == [4, 6]

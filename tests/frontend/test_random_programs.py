@@ -46,7 +46,7 @@ def test_a_printed_program_runs_by_itself(seed, capsys):
 
 
 def test_differences_are_seen_and_programs_shrunk(monkeypatch):
-    """With an addition that is wrong for one shape, a program that adds is found and made short."""
+    """An addition is wrong for some shapes: programs that add are found, and made short."""
     add = braze.Tensor.__add__
 
     def wrong(self, other):

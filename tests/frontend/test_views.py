@@ -359,3 +359,11 @@ def test_a_tensor_detached_after_it_was_moved_in_place():
         same(view, x.tolist())
     x.detach().numpy()[0, 1] = 9
     assert x.tolist() == [[0, 9], [1, 4], [2, 5]]
+
+
+def test_any_strides_of_a_leaf_that_was_detached():
+    leaf = ramp(2, 3).detach().requires_grad_()
+    with pytest.raises(RuntimeError, match="a view of a leaf Variable that requires grad"):
+        leaf.as_strided((2, 2), (1, 2)).mul_(2)
+    leaf[1:].as_strided((2,), (2,), 1).sum().backward()
+    assert leaf.grad.tolist() == [[0, 1, 0], [1, 0, 0]]

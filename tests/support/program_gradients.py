@@ -139,7 +139,7 @@ def use_gradient(m: Maker) -> None:
         return
     grad = m[x].grad
     assert grad is not None
-    form = m.pick(("step", "clear", "zero", "name", "data"))
+    form = m.pick(("step", "clear", "zero", "name", "data", "optimizer"))
     guard = f"if {x}.grad is not None: "
     if form == "clear":
         m.emit(f"{x}.grad = None", _clear(x))
@@ -158,7 +158,7 @@ def use_gradient(m: Maker) -> None:
             r.tensors[name] = r[x].grad or r[x]
 
         m.emit(f"{name} = {x} if {x}.grad is None else {x}.grad", use)
-    elif form in ("step", "data") and grad.memory.bound <= 1e3:
+    elif form in ("step", "data", "optimizer") and grad.memory.bound <= 1e3:
         before, m.no_grad = m.no_grad, form == "step" or m.no_grad
 
         def step(r: Replay) -> None:
@@ -171,7 +171,11 @@ def use_gradient(m: Maker) -> None:
                 r.grad_enabled = enabled
 
         text = f"{x}.sub_({x}.grad, alpha=0.25)"
-        m.emit(guard + (text if form == "step" else text.replace(x, f"{x}.data", 1)), step)
+        if form == "data":
+            text = text.replace(x, f"{x}.data", 1)
+        elif form == "optimizer":
+            text = f"braze.optim.SGD([{x}], lr=0.25).step()"
+        m.emit(guard + text, step)
         m.no_grad = before
 
 
@@ -180,3 +184,34 @@ def _clear(x: str) -> Any:
         r[x].grad = None
 
     return act
+
+
+@kind(3)
+def begin_anew(m: Maker) -> None:
+    """A leaf made of a tensor's elements, in its memory or in new memory."""
+    x = m.tensor(lambda t: floating(t) and not (t.family.leaf and t.requires_grad))
+    if x is None or m.no_grad:
+        return
+    name, form = m.name(), m.pick((".detach().clone()", ".clone().detach()"))
+
+    def act(r: Replay) -> None:
+        value = r[x].read()
+        r.leaf(name, Value(value.values, bound=value.bound, grain=value.grain))
+
+    m.emit(f"{name} = {x}{form}.requires_grad_()", act)
+
+
+@kind(3)
+def enabled_again(m: Maker) -> None:
+    """Gradients are recorded in the middle of `no_grad`."""
+    x = m.tensor(floating)
+    if x is None or m[x].memory.bound > 1e3 or m.no_grad:
+        return
+    name = m.name()
+    text = f"braze.no_grad()(braze.enable_grad()(lambda x: x * 3 + x))({x})"
+
+    def act(r: Replay) -> None:
+        own = r[x].read()
+        r.bind(name, ops.add(r, ops.mul(r, own, ops.number(3)), own))
+
+    m.emit(f"{name} = {text}", act)

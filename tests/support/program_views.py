@@ -27,7 +27,17 @@ def movement_of(m: Maker, own: Tensor) -> tuple[str, Callable[[np.ndarray], np.n
     shape, rank = own.shape, own.ndim
     form = m.pick(
         ("select", "slice", "permute", "t", "view", "unsqueeze", "squeeze", "expand", "unfold")
-        + ("diagonal", "strided", "narrow", "chunk", "same", "split", "flatten", "movedim")
+        + (
+            "diagonal",
+            "strided",
+            "narrow",
+            "chunk",
+            "same",
+            "split",
+            "flatten",
+            "movedim",
+            "unbind",
+        )
     )
     if form == "unsqueeze" or rank == 0:
         d = m.integer(0, rank)
@@ -64,6 +74,8 @@ def movement_of(m: Maker, own: Tensor) -> tuple[str, Callable[[np.ndarray], np.n
         return f".expand({wide})", lambda a: _expanded(a, wide)
     if size == 0:
         return None
+    if form == "unbind":
+        return f".unbind({d})[-1]", lambda a: a[(*lead, -1, ...)]
     if form == "select":
         i = m.integer(-size, size - 1)
         return f".select({d}, {i})", lambda a: a[(*lead, i, ...)]

@@ -229,6 +229,57 @@ def bits(m: Maker) -> None:
     m.emit(f"{x}.detach().view(braze.int64)[...] = {one}", act)
 
 
+@kind(3)
+def into(m: Maker) -> None:
+    """`out=`, which gradients do not flow through."""
+    x = m.tensor(lambda t: numeric(t) and not t.requires_grad)
+    if x is None:
+        return
+    own = m[x]
+
+    def fits(t: Tensor) -> bool:
+        return t.shape == own.shape and t.dtype == own.dtype and not t.requires_grad
+
+    y, z = m.tensor(fits), m.tensor(fits)
+    name, function = m.pick((("add", ops.add), ("mul", ops.mul), ("sub", ops.sub)))
+    if y is not None and z is not None and not m[z].shows_twice():
+        m.write(
+            f"braze.{name}({x}, {y}, out={z})",
+            z,
+            lambda r: function(r, r[x].read(), r[y].read()),
+        )
+
+
+@kind(3)
+def scatter_add(m: Maker) -> None:
+    x = m.tensor(lambda t: ranked(t) and numeric(t))
+    if x is None:
+        return
+    own = m[x]
+    d = m.integer(0, own.ndim - 1)
+    source = m.tensor(
+        lambda t: (
+            t.dtype == own.dtype
+            and t.ndim == own.ndim
+            and t.values.size > 0
+            and all(
+                n <= k or e == d for e, (n, k) in enumerate(zip(t.shape, own.shape, strict=True))
+            )
+        )
+    )
+    if source is None:
+        return
+    index = m.index(m[source].shape, own.shape[d])
+
+    def compute(r: Replay) -> Value:
+        known, value = index.read(r), r[source].read()
+        place: list[Any] = list(np.indices(known.values.shape))
+        place[d] = known.values
+        return ops.put(r, own_value(r[x]), tuple(place), value, True, known)
+
+    m.write(f"{x}.scatter_add_({d}, {index.text}, {source})", x, compute)
+
+
 # Tensors that look elsewhere ----------------------------------------------------------------------
 
 

@@ -202,6 +202,7 @@ class Replay:
         self.grad_enabled = True
         self.seen: list[Any] = []
         self.single = False
+        self._leaves: list[Tensor] = []
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -230,8 +231,9 @@ class Replay:
 
     def make_leaf(self, tensor: Tensor) -> None:
         tensor.ids[...] = self.tape.fresh(tensor.shape)
-        tensor.token = -len(self.tensors) - self.tape.count
+        tensor.token = -1 - len(self._leaves)
         tensor.family.past = frozenset({tensor.token})
+        self._leaves.append(tensor)
         tensor.family.requires_grad = tensor.family.leaf = True
 
     def view(self, name: str, of: Tensor, movement: Movement) -> None:
@@ -344,12 +346,12 @@ class Replay:
         return found
 
     def leaves(self) -> list[Tensor]:
-        """The tensors that gradients are wanted for, and those that retain theirs."""
-        return [
-            t
-            for t in {id(t): t for t in self.tensors.values()}.values()
-            if not t.is_view and t.family.leaf or t.retained is not None
-        ]
+        """The tensors that gradients are wanted for, also without a name, and those that retain
+        theirs."""
+        return [*self._leaves, *(t for t in self._others() if t.retained is not None)]
+
+    def _others(self) -> list[Tensor]:
+        return list({id(t): t for t in self.tensors.values() if t not in self._leaves}.values())
 
     def gradient_of(
         self, leaf: Tensor, found: Numbers, past: frozenset[int], record: bool
