@@ -183,7 +183,7 @@ class Tensor:
             self._handle = self._seen if self._view is None else new._handle
         else:
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
-                new = _forgotten(self, new)
+                new = forgotten(self, new)
             handle, old = new._handle, self._handle
             _take_memory(old, handle, silent)
             self._handle = handle
@@ -429,7 +429,7 @@ class Tensor:
         Raises:
             RuntimeError: it is a view.
         """
-        if self._base is not None and self._requires_grad:
+        if self._base is not None:
             raise RuntimeError("Can't detach views in-place. Use detach() instead.")
         self._node, self._index, self._requires_grad = None, 0, False
         return self
@@ -537,7 +537,7 @@ def before_update(tensor: Tensor) -> Tensor:
     return operand
 
 
-def _forgotten(old: Tensor, new: Tensor) -> Tensor:
+def forgotten(old: Tensor, new: Tensor) -> Tensor:
     """`new`, on the tape as overwriting `old`: no gradient flows to what `old` was made from."""
     never = wrap(constant(False, tensor_type(bool_)), None, 0)
     replaced: Tensor = apply(call_of(op_named("where")), never, old, new)
