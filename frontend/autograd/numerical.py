@@ -10,7 +10,8 @@ import numpy as np
 
 import braze.functions  # noqa: F401  (first: it attaches the tensor methods)
 from braze.autograd.engine import grad
-from braze.capture import flush
+from braze.capture import flush, tracer
+from braze.engine import config
 from braze.ir.dtypes import bf16, f64
 from braze.random import Generator, randn
 from braze.tensors import Tensor, from_array
@@ -125,6 +126,11 @@ def gradgradcheck(
         return True
     arguments = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
     count = len(arguments)
+    if not any(isinstance(x, Tensor) and x.requires_grad for x in arguments):
+        raise ValueError(
+            "gradgradcheck expects at least one input tensor to require gradient, but none of them "
+            "have requires_grad=True."
+        )
     if grad_outputs is None:
         generator = Generator().manual_seed(0)
         given = tuple(
@@ -249,7 +255,22 @@ class _Check:
     # Analytical -----------------------------------------------------------------------------------
 
     def _pass(self, output: Tensor, upstream: Array) -> list[Array]:
-        """One backward pass: the gradient of each input, flat."""
+        """One backward pass: the gradient of each input, flat.
+
+        All passes are compiled, also the first of its kind: interpreted, it would differ from the
+        next in its last bits.
+        """
+        state = tracer()
+        before = state.tier
+        flush()
+        if before is None and config.tier == "auto":
+            state.tier = "compile"
+        try:
+            return self._flat(output, upstream)
+        finally:
+            state.tier = before
+
+    def _flat(self, output: Tensor, upstream: Array) -> list[Array]:
         weights = from_array(np.array(upstream.reshape(output.shape))).to(output.dtype)
         found = grad(output, self.wanted, weights, retain_graph=True, allow_unused=True)
         flat: list[Array] = []

@@ -164,7 +164,8 @@ def masked_scatter(c, name):
     c(lambda m, x, y, s: f(m, x, y, s), c.i64(2, 3).seen("transposed"), c.mask(3), c.i64(9))
     c(lambda m, x, y, s: f(m, x, mask=y, source=s), c.f32(0), c.mask(0), c.f32(0))
     for dtype in DTYPES:
-        c(lambda m, x, y, s: f(m, x, y, s), c.of(dtype, 4), c.mask(4), c.of(dtype, 4),
+        hits = c.exactly([True, False, True, False])
+        c(lambda m, x, y, s: f(m, x, y, s), c.of(dtype, 4), hits, c.of(dtype, 4),
           compiled=False)  # fmt: skip
     c.error(lambda m, x, y, s: f(m, x, y, s), c.f32(3), c.exactly([True] * 3), c.f32(2))
     c.error(lambda m, x, y, s: f(m, x, y, s), c.f32(3), c.mask(3), c.i64(3))
