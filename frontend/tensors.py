@@ -12,11 +12,12 @@ they behave as sharing memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from braze import engine
+from braze.attached import AttachedMethods
 from braze.autograd.tape import TapeNode, record
 from braze.capture import Call, call_of, capture, constant, materialise, tracer
 from braze.devices import device, device_named
@@ -38,7 +39,7 @@ from braze.sizes import Size
 from braze.undoing import note_replacement
 
 
-class Tensor:
+class Tensor(AttachedMethods):
     """An n-dimensional array whose operations are captured, compiled and differentiated.
 
     Make one with `braze.tensor`, `braze.zeros`, `braze.from_numpy` and their like.
@@ -90,30 +91,6 @@ class Tensor:
     _origin: Tensor
     _between: str
     _writes: int
-
-    if TYPE_CHECKING:  # what `braze.functions.methods` attaches
-
-        def __getattr__(self, name: str) -> Any: ...
-        def __getitem__(self, key: Any) -> Tensor: ...
-        def __setitem__(self, key: Any, value: Any) -> None: ...
-        def __add__(self, other: Any) -> Tensor: ...
-        def __sub__(self, other: Any) -> Tensor: ...
-        def __mul__(self, other: Any) -> Tensor: ...
-        def __truediv__(self, other: Any) -> Tensor: ...
-        def __pow__(self, other: Any) -> Tensor: ...
-        def __matmul__(self, other: Any) -> Tensor: ...
-        def __neg__(self) -> Tensor: ...
-        def __invert__(self) -> Tensor: ...
-        def __and__(self, other: Any) -> Tensor: ...
-        def __lt__(self, other: Any) -> Tensor: ...
-        def __gt__(self, other: Any) -> Tensor: ...
-        def __le__(self, other: Any) -> Tensor: ...
-        def __ge__(self, other: Any) -> Tensor: ...
-        def __eq__(self, other: object) -> Tensor: ...  # type: ignore[override]
-        def __radd__(self, other: Any) -> Tensor: ...
-        def __rsub__(self, other: Any) -> Tensor: ...
-        def __rmul__(self, other: Any) -> Tensor: ...
-        def __rtruediv__(self, other: Any) -> Tensor: ...
 
     __array_priority__ = 1000
     __hash__ = object.__hash__
@@ -196,7 +173,7 @@ class Tensor:
             self._handle = self._seen if self._view is None else new._handle
         else:
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
-                new = _forgotten(self, new)
+                new = forgotten(self, new)
             handle, old = new._handle, self._handle
             note_replacement(self, old, handle)
             _take_memory(old, handle, silent)
@@ -446,7 +423,7 @@ class Tensor:
         Raises:
             RuntimeError: it is a view.
         """
-        if self._base is not None and self._requires_grad:
+        if self._base is not None:
             raise RuntimeError("Can't detach views in-place. Use detach() instead.")
         self._node, self._index, self._requires_grad = None, 0, False
         return self
@@ -565,7 +542,7 @@ def before_update(tensor: Tensor) -> Tensor:
     return operand
 
 
-def _forgotten(old: Tensor, new: Tensor) -> Tensor:
+def forgotten(old: Tensor, new: Tensor) -> Tensor:
     """`new`, on the tape as overwriting `old`: no gradient flows to what `old` was made from."""
     never = wrap(constant(False, tensor_type(bool_)), None, 0)
     replaced: Tensor = apply(call_of(op_named("where")), never, old, new)

@@ -130,6 +130,11 @@ def gradgradcheck(
         return True
     arguments = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
     count = len(arguments)
+    if not any(isinstance(x, Tensor) and x.requires_grad for x in arguments):
+        raise ValueError(
+            "gradgradcheck expects at least one input tensor to require gradient, but none of them "
+            "have requires_grad=True."
+        )
     if grad_outputs is None:
         generator = Generator().manual_seed(0)
         given = tuple(

@@ -79,7 +79,12 @@ def apply_(self: Tensor, callable: Callable[[Any], Any]) -> Tensor:
 
 def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> Tensor:
     """Replace each element by a Python function of it and the other tensor's, broadcast. A sync
-    point."""
+    point.
+
+    Raises:
+        RuntimeError: the other tensor does not broadcast, or a gradient is asked of this one.
+    """
+    tensor = tensor.expand(self.shape)
     other = np.broadcast_to(tensor._numpy(), tuple(self.shape)).reshape(-1).tolist()
     mine = self._numpy().reshape(-1).tolist()
     return _set(self, [callable(a, b) for a, b in zip(mine, other, strict=True)])

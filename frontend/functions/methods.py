@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -33,20 +34,22 @@ from braze.functions import (
     searching,
     segments,
     short_time,
+    signatures,
     sorting,
     splitting,
     tensor_questions,
     top_level,
     views,
 )
+from braze.functions.arguments import explained, tensor_parameters
 from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
 from braze.functions.inplace import inplace_form as _inplace
-from braze.functions.promotion import cast, scalar
+from braze.functions.promotion import cast, number_dtype, scalar
 from braze.functions.spellings import with_spellings
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
 from braze.sparse import methods as sparse_methods
-from braze.tensors import Tensor
+from braze.tensors import Tensor, forgotten
 from braze.views import fill_repeated, shows_repeats
 
 BINARY = (
@@ -158,15 +161,36 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
             f"{self.type()} and src type = {source.type()}"
         )
     shaped = movement.expand(cast(source, self.dtype), self._handle.type.shape)
-    return self._replace(movement.clone(shaped))
+    return self._replace(_instead(self, movement.clone(shaped)))
 
 
-def fill_(self: Tensor, value: float) -> Tensor:
-    """Set every element to a number, in place."""
-    filled = movement.expand(scalar(value, self.dtype), self._handle.type.shape)
+def _instead(old: Tensor, new: Tensor) -> Tensor:
+    """A value with a history, which replaces one: of that, the gradient is zero and not None."""
+    if old._base is None and old._node is not None and new._node is not None:
+        return forgotten(old, new)
+    return new
+
+
+def fill_(self: Tensor, value: float | Tensor) -> Tensor:
+    """Set every element to a number, or to the element of a tensor of no dimensions, in place.
+
+    Raises:
+        RuntimeError: a tensor that has dimensions.
+    """
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(
+                "fill_ only supports 0-dimension value tensor but got tensor with "
+                f"{value.ndim} dimensions."
+            )
+        number = cast(value, self.dtype)
+    else:
+        number_dtype(value)  # raises for what is no number
+        number = scalar(value, self.dtype)
+    filled = movement.expand(number, self._handle.type.shape)
     if shows_repeats(self):
         return fill_repeated(self, movement.clone(filled))
-    return self._replace(movement.clone(filled))
+    return self._replace(_instead(self, movement.clone(filled)))
 
 
 def zero_(self: Tensor) -> Tensor:
@@ -176,23 +200,52 @@ def zero_(self: Tensor) -> Tensor:
     return self._replace(zeros(self._handle.type.shape, dtype=self.dtype))
 
 
-def to(
-    self: Tensor, *args: Any, dtype: DType | None = None, device: Any = None, **ignored: Any
-) -> Tensor:
-    """The tensor with another dtype and/or on another device (itself if nothing changes).
+def zero_gradient(gradient: Tensor) -> None:
+    """Set a gradient to zero for the next backward pass, without the history it may have."""
+    if gradient.grad_fn is not None:
+        gradient.detach_()
+    else:
+        gradient.requires_grad_(False)
+    zero_(gradient)
 
-    Accepts a dtype, a device, or a tensor to be like. `non_blocking` and `copy` are accepted.
+
+def to(
+    self: Tensor,
+    *args: Any,
+    dtype: DType | None = None,
+    device: Any = None,
+    non_blocking: bool = False,
+    copy: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """The tensor with another dtype and/or on another device (itself if nothing changes, unless
+    `copy`).
+
+    Accepts a dtype, a device, or a tensor to be like; then `non_blocking` and `copy`.
+
+    Raises:
+        TypeError: other arguments.
     """
-    for argument in args:
-        if isinstance(argument, Tensor):
-            dtype = argument.dtype
-        elif isinstance(argument, DType):
-            dtype = argument
-        elif not isinstance(argument, bool):
-            device = argument
+    places = list(args)
+    if places and isinstance(places[0], Tensor):
+        dtype = places.pop(0).dtype
+    else:
+        if places and not isinstance(places[0], (DType, bool)):
+            device = places.pop(0)
+        if places and isinstance(places[0], DType):
+            dtype = places.pop(0)
+    if len(places) > 2 or not all(isinstance(flag, bool) for flag in places):
+        raise TypeError(f"to() received an invalid combination of arguments: {args}")
+    if len(places) == 2:
+        copy = places[1]
     check_device(device)
     result = self if dtype is None else cast(self, dtype)
-    return movement.clone(result) if ignored.get("copy") and result is self else result
+    return movement.clone(result) if copy and result is self else result
+
+
+def split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of a dimension in pieces of one size, or of the sizes given."""
+    return movement.split(self, split_size, dim)
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
@@ -238,7 +291,7 @@ def _methods() -> dict[str, Any]:
     found |= scans.METHODS
     found |= {f"{name}_": _inplace(function) for name, function in pointwise.UNARY.items()}
     found |= {f"{name}_": _inplace(getattr(pointwise, name)) for name in INPLACE}
-    own = (copy_, fill_, zero_, to, type_as, cpu)
+    own = (copy_, fill_, zero_, to, type_as, cpu, split)
     found |= {function.__name__: function for function in own}
     found |= elementwise_methods.methods(_inplace)
     found |= complex_numbers.METHODS
@@ -248,6 +301,7 @@ def _methods() -> dict[str, Any]:
     found |= {name: _cast_method(dtype) for name, dtype in CASTS.items()}
     found |= {"new_zeros": _new(zeros), "new_ones": _new(ones), "new_full": _new(full)}
     found["new_tensor"] = lambda self, data, **kw: tensor(data, **{"dtype": self.dtype, **kw})
+    found |= {name: signatures.FUNCTIONS[name] for name in ("softmax", "log_softmax")}
     found["where"] = lambda self, condition, other: pointwise.where(condition, self, other)
     found |= interchange.METHODS | gradient_hooks.METHODS
     found |= sorting.METHODS | searching.METHODS | distinct.METHODS
@@ -281,5 +335,17 @@ def _operators() -> dict[str, Any]:
 
 def attach() -> None:
     """Give `Tensor` its methods. Called once, when the front end is imported."""
-    for name, method in (_methods() | _operators()).items():
-        setattr(Tensor, name, with_spellings(method))
+    for name, method in (_spoken(_methods()) | _operators()).items():
+        setattr(Tensor, name, method)
+
+
+def _spoken(methods: dict[str, Any]) -> dict[str, Any]:
+    """Methods know NumPy's keywords; those that take tensors besides their own say so when they
+    fail for want of one."""
+    found = {name: with_spellings(method) for name, method in methods.items()}
+    return {
+        name: explained(method, name)
+        if isinstance(method, FunctionType) and len(tensor_parameters(method)) > 1
+        else method
+        for name, method in found.items()
+    }

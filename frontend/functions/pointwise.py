@@ -7,7 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from braze.capture import Call, call_of
-from braze.functions.promotion import as_operands, cast, get_default_dtype, result_type, scalar
+from braze.functions.promotion import (
+    as_operands,
+    cast,
+    get_default_dtype,
+    number_dtype,
+    result_type,
+    scalar,
+)
 from braze.ir.dtypes import bool_, i64, u8
 from braze.ir.errors import ZERO_DIVISION, DTypeError, ShapeError, failed_check
 from braze.ir.op import Op, all_ops, op_named
@@ -265,13 +272,22 @@ def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
     """`input` with `value` wherever the mask is True.
 
     Raises:
-        RuntimeError: the mask is not bool.
+        RuntimeError: the mask is not bool, or `value` is a tensor that has dimensions.
     """
     if mask.dtype is not bool_:
         raise RuntimeError(
             f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype!r}"
         )
-    fill = cast(value, input.dtype) if isinstance(value, Tensor) else scalar(value, input.dtype)
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise RuntimeError(
+                "masked_fill only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.ndim} dimension(s)."
+            )
+        fill = cast(value, input.dtype)
+    else:
+        number_dtype(value)  # raises for what is no number
+        fill = scalar(value, input.dtype)
     return apply(_WHERE, mask, fill, input)  # type: ignore[no-any-return]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from braze.capture import call_of
 from braze.functions import pointwise, random_numbers, reductions
@@ -44,14 +45,20 @@ def _fraction(self: Tensor, generator: Generator | None) -> Tensor:
 
 
 def uniform_(
-    self: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None
+    self: Tensor,
+    a: float = 0.0,
+    b: float = 1.0,
+    *,
+    generator: Generator | None = None,
+    **bounds: Any,
 ) -> Tensor:
-    """Fill with uniform numbers in [a, b), in place.
+    """Fill with uniform numbers in [a, b), in place. The bounds' keywords are `from` and `to`.
 
     Raises:
         RuntimeError: a > b, or the dtype is not floating-point.
     """
     _require_floating("uniform_", self)
+    a, b = _bounds("uniform_", bounds, a, b)
     if a > b:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found {a} > {b}")
     return _fill(self, rand(self.shape, dtype=self.dtype, generator=generator) * (b - a) + a)
@@ -148,35 +155,46 @@ def bernoulli_(
     return _fill(self, rand(self.shape, dtype=wide, generator=generator) < p)
 
 
+def _bounds(name: str, named: dict[str, Any], low: Any, high: Any) -> tuple[Any, Any]:
+    """Bounds of which some may be given by the keywords `from` (no name in Python) and `to`.
+
+    Raises:
+        TypeError: another keyword.
+    """
+    low, high = named.pop("from", low), named.pop("to", high)
+    if named:
+        raise TypeError(f"{name}() got an unexpected keyword argument {next(iter(named))!r}")
+    return low, high
+
+
 def random_(
-    self: Tensor,
-    from_: int | None = None,
-    to: int | None = None,
-    *,
-    generator: Generator | None = None,
+    self: Tensor, *limits: int, generator: Generator | None = None, **bounds: Any
 ) -> Tensor:
     """Fill with integers in [from, to - 1], in place: `random_()`, `random_(to)`, `random_(from,
-    to)`.
+    to)`. The bounds' keywords are `from` and `to`.
 
     Without a bound the integers go up to the largest that the dtype holds (all integers that a
     floating-point dtype represents without gaps).
 
     Raises:
-        RuntimeError: the range is empty.
+        RuntimeError: the range is empty, or the dtype does not hold a bound.
     """
     dtype = self.dtype
+    from_, to = _bounds("random_", bounds, *(*limits, None, None)[:2])
+    if from_ is not None and to is None:
+        from_, to = 0, from_
     if dtype.is_floating_point:
         highest = 1 << UNIFORM_BITS[dtype]
     elif dtype.kind == "bool":
         highest = 1
     else:
         highest = (1 << (dtype.bits - (dtype.kind == "int"))) - 1
-    if from_ is None:
+    if to is None:
         low, high = 0, min(highest, (1 << 63) - 2) + 1
-    elif to is None:
-        low, high = 0, from_
     else:
-        low, high = from_, to
+        low, high = 0 if from_ is None else from_, to
+        if high - 1 > highest and not dtype.is_floating_point:
+            raise RuntimeError(f"to - 1 is out of bounds for {dtype.public_name}")
     return _fill(self, random_numbers.randint(low, high, self.shape, generator=generator))
 
 

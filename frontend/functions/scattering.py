@@ -57,7 +57,7 @@ def scatter(
         reduce: "add" or "multiply": combine with what is there instead of writing.
 
     Raises:
-        RuntimeError: shapes or dtypes do not fit. IndexError: at the next sync, if an index is out
+        RuntimeError: shapes or dtypes do not fit; or, at the next sync, an index is out
             of range.
     """
     source = value if src is None else src
@@ -73,7 +73,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """`input` with src[i][j] added at [index[i][j]][j] for dim 0, and so on; repeats accumulate.
 
     Raises:
-        RuntimeError: shapes or dtypes do not fit. IndexError: at the next sync, if an index is out
+        RuntimeError: shapes or dtypes do not fit; or, at the next sync, an index is out
             of range.
     """
     return _scattered("scatter_add", input, dim, index, src, "sum")
@@ -89,7 +89,7 @@ def scatter_reduce(
         include_self: whether the elements of `input` that are written to take part.
 
     Raises:
-        RuntimeError: shapes or dtypes do not fit. IndexError: at the next sync, if an index is out
+        RuntimeError: shapes or dtypes do not fit; or, at the next sync, an index is out
             of range.
     """
     if reduce not in ("sum", "prod", "mean", "amax", "amin"):
@@ -140,7 +140,7 @@ def _scattered(
     if len(sizes) != len(shape):
         raise RuntimeError("Index tensor must have the same number of dimensions as self tensor")
     updates = _updates(name, input, d, index, source)
-    check_index(name, index, shape[d])
+    check_index(f"{name}!", index, shape[d])  # RuntimeError, as PyTorch's
     if kind == "write":
         call = call_of(_SCATTER, dim=d)
     elif kind == "sum":
@@ -216,7 +216,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 def _vector(name: str, index: Tensor, dtypes: Sequence[DType] = (i64, i32)) -> Tensor:
     if index.dtype not in dtypes:
         wanted = "/".join(dtype.public_name for dtype in dtypes)
-        raise IndexError(f"{name}(): Expected dtype {wanted} for index.")
+        wrong = IndexError if name == "index_fill" else RuntimeError  # as PyTorch's
+        raise wrong(f"{name}(): Expected dtype {wanted} for index.")
     if index.ndim > 1:
         raise IndexError(
             f"{name}(): Index is supposed to be a vector, but got dim: {index.ndim} with size: "
@@ -248,7 +249,8 @@ def checked_rows(
             f"dimension. Got self.shape = {list(own)} source.shape = {list(theirs)}"
         )
     if theirs[d] != places.numel():
-        raise IndexError(
+        wrong = RuntimeError if name == "index_add" else IndexError  # as PyTorch's
+        raise wrong(
             f"{name}(): Number of indices ({places.numel()}) should be equal to source.size(dim): "
             f"({theirs[d]}), for dim: {d}"
         )
@@ -357,7 +359,9 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
         RuntimeError: the dtypes differ.
     """
     if index.dtype is not i64:
-        raise IndexError(f"put(): Expected a long tensor for index, got {index.dtype.public_name}")
+        raise RuntimeError(
+            f"put(): Expected a long tensor for index, got {index.dtype.public_name}"
+        )
     if source.dtype is not input.dtype:
         raise RuntimeError(
             "put(): self and source expected to have the same dtype, but got self.dtype = "

@@ -390,6 +390,8 @@ def _set_(
     if isinstance(source, TypedStorage):
         source = source.as_tensor()
         size = (source._handle.type.numel - storage_offset,) if size is None else size
+    if not isinstance(source, Tensor):
+        raise TypeError(f"set_(): source must be a tensor or storage, not {type(source).__name__}")
     if source.dtype is not self.dtype:
         raise RuntimeError(
             f"Could not set tensor of type {source.dtype.public_name} to a tensor of type "

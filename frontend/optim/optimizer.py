@@ -19,7 +19,7 @@ import numpy as np
 
 from braze.autograd.modes import enable_grad, no_grad
 from braze.capture import flush
-from braze.functions import methods  # noqa: F401  (attaches the tensor methods)
+from braze.functions.methods import zero_gradient
 from braze.functions.promotion import cast, scalar
 from braze.handle import BUFFER
 from braze.ir.dtypes import f64
@@ -159,7 +159,7 @@ class Optimizer:
                 if set_to_none:
                     parameter.grad = None
                 elif parameter.grad is not None:
-                    parameter.grad.detach_().zero_()
+                    zero_gradient(parameter.grad)
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Call `hook(optimizer, args, kwargs)` before a step; it may return new (args, kwargs)."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from braze.autograd.modes import no_grad
-from braze.functions import methods  # noqa: F401  (attaches the tensor methods)
 from braze.functions.creation import check_device
+from braze.functions.methods import zero_gradient
 from braze.functions.promotion import cast
 from braze.functions.tensor_types import dtype_of
 from braze.ir.dtypes import DType, bf16, f16, f32, f64
@@ -190,7 +190,7 @@ class ModuleTree:
             if set_to_none:
                 parameter.grad = None
             elif parameter.grad is not None:
-                parameter.grad.detach_().zero_()
+                zero_gradient(parameter.grad)
 
     def _apply(self: Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Replace each parameter's, gradient's and buffer's value by `fn` of it."""
