@@ -22,7 +22,7 @@ from braze.passes.access import (
     reshape_point,
     source_index,
 )
-from braze.passes.groups import Group, Level, Read, Reads
+from braze.passes.groups import Group, Level, Read, Reads, is_flat
 from braze.passes.lower_nest import is_rearrangement
 from braze.passes.space import Space, space_of
 
@@ -120,7 +120,9 @@ class Rules:
         if "host" in (p.kind, c.kind):
             return "a host call is made between kernels"
         if p.kind == "scatter":
-            return "a scatter writes where its data say, so its readers must wait for all of it"
+            moved = self._as_moved(p, c) if all(map(is_flat, c.members)) else None
+            fault = "a scatter writes where its data say, so its readers must wait for all of it"
+            return fault if moved is None else moved
         if p.kind == "sort":
             return "a sort knows none of its results before it has read all of a row"
         moved = self._as_moved(p, c)

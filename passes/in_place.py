@@ -66,7 +66,8 @@ def _scatters_into(node: Node, body: Graph, overwritten: Mapping[Value, Value]) 
     element where it is then stored?"""
     (operand,) = set(overwritten.values())
     scatter = scatter_of(body)
-    if len(body.outputs) != 1 or body.outputs[0] is not scatter.result:
+    result, moves = core_of(body.outputs[0])
+    if len(body.outputs) != 1 or result is not scatter.result or not all(map(is_flat, moves)):
         return False
     source = dict(zip(node.operands, body.inputs, strict=True))[operand]
     x, *others = scatter.operands

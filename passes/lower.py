@@ -36,6 +36,7 @@ from braze.passes.lower_scan import lower_scan
 from braze.passes.lower_scatter import lower_scatter
 from braze.passes.lower_sort import lower_sort
 from braze.passes.plan_memory import MemoryPlan
+from braze.passes.trim_stores import trim_stores
 from braze.passes.tune_loops import tune_loops
 
 
@@ -119,6 +120,8 @@ class _ProgramLowering:
             kernel = lower_copy(name, source, target)
         else:
             kernel = lower_nest(name, body, outputs, buffers, self.codes)
+            if kernel is not None and kind == "pointwise":
+                kernel = trim_stores(kernel, self._updated(node))
         if kernel is not None:
             kernel.comment = _comment(body)
         return tune_loops(kernel, self.target) if kernel is not None else None
@@ -135,6 +138,16 @@ class _ProgramLowering:
         taken = {self.overwrites[r] for r in node.results if r in self.overwrites}
         pairs = zip(node.operands, body.inputs, strict=True)
         return {inner for outer, inner in pairs if outer in taken}
+
+    def _updated(self, node: Node) -> dict[str, str]:
+        """Outputs of the graph that the node writes over inputs of the graph, by name."""
+        found = {}
+        for result in node.results:
+            source = self.overwrites.get(result)
+            if source in node.operands and self.placements[self.names[result]].kind == "output":
+                assert source is not None
+                found[self.names[result]] = self.names[source]
+        return found
 
     def _buffer(self, value: Value, access: Literal["in", "out"]) -> Buffer:
         return Buffer(self.names[value], value.dtype, value.type.numel, access)

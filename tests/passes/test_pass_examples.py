@@ -19,6 +19,7 @@ from braze.ir.verifier import verify
 from braze.passes.fuse import fuse
 from braze.passes.lower import lower_program
 from braze.passes.plan_memory import plan_memory
+from braze.passes.trim_stores import trim_stores
 from braze.passes.vectorise import vectorise
 from braze.passes.waves import waves_of
 
@@ -35,6 +36,7 @@ def _lower(graph):
 CALLS = {
     "fuse": lambda graph: fuse(graph, TARGET, []),
     "vectorise": lambda nest: vectorise(nest, TARGET),
+    "trim_stores": lambda nest: trim_stores(nest, {"y": "x"}),
     "lower": _lower,
     "lower_sort": _lower,
 }

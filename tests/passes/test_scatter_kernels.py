@@ -242,3 +242,45 @@ def test_what_a_scatter_still_reads_is_not_overwritten(part):
     (expected,) = interpret(graph, arrays)
     (found,) = Native(program).run(arrays, [expected], {0: 0})
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_scatter_over_its_input_under_another_shape():
+    b = ir.Builder("update")
+    x = b.input(ir.tensor_type(ir.f32, (50, 8)), role="state")
+    index, updates = b.input(ir.tensor_type(ir.i64, (9,))), b.input(ir.tensor_type(ir.f32, (9,)))
+    added = b.index_add(b.reshape(x, shape=(400,)), index, updates, dim=0)
+    graph = b.finish([b.reshape(added, shape=(50, 8))], {0: 0})
+    program, _ = compile_graph(graph, runnable_targets()[0])
+    (kernel,) = program.kernels()
+    assert len(kernel.body) == 1
+    generator = np.random.default_rng(0)
+    arrays = [
+        generator.random((50, 8), np.float32),
+        generator.integers(0, 400, 9),
+        generator.random(9, np.float32),
+    ]
+    (expected,) = interpret(graph, arrays)
+    (found,) = Native(program).run(arrays, [expected], {0: 0})
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_rearranged_scatter_is_another_kernel():
+    b = ir.Builder("rearranged")
+    x = b.input(ir.tensor_type(ir.f32, (6, 8)))
+    index, updates = b.input(ir.tensor_type(ir.i64, (9,))), b.input(ir.tensor_type(ir.f32, (9, 8)))
+    added = b.index_add(x, index, updates, dim=0)
+    outputs = [b.permute(added, dims=(1, 0)), b.reshape(added, shape=(48,)), added]
+    graph = b.finish(outputs)
+    generator = np.random.default_rng(0)
+    arrays = [
+        generator.random((6, 8), np.float32),
+        generator.integers(0, 6, 9),
+        generator.random((9, 8), np.float32),
+    ]
+    expected = interpret(graph, arrays)
+    for target in runnable_targets():
+        program, _ = compile_graph(graph, target)
+        verify_program(program)
+        blank = [np.zeros(e.shape, e.dtype) for e in expected]
+        for found, right in zip(Native(program, target).run(arrays, blank), expected, strict=True):
+            np.testing.assert_allclose(found, right, rtol=1e-6)
