@@ -9,7 +9,7 @@ import pytest
 from composites import to_primitives
 from native import Native, runnable_targets
 from op_oracles import ORACLES, RAW, Check
-from op_samples import accepted
+from op_samples import Sample, accepted
 
 import braze.ir as ir
 from braze.ir.interpreter import interpret
@@ -68,8 +68,29 @@ def test_it_takes_a_dtype_or_refuses_it(op):
         assert len(results) == len(op.results)
 
 
+@pytest.mark.parametrize("op", [op for op in OPS if len(op.operands) > 1 or op.variadic], ids=str)
+def test_operands_of_two_dtypes_are_refused_or_computed_with(op):
+    base = next(d for d in (ir.f32, *ir.dtypes.ALL) if accepted(op, d))
+    other = {ir.f32: ir.f64, ir.i32: ir.i64}.get(base, ir.i32)
+    sample = next(s for s in accepted(op, base) if not s.edges)
+    for number, operand in enumerate(map(np.asarray, sample.operands)):
+        if operand.dtype != base.numpy:
+            continue
+        operands = list(sample.operands)
+        operands[number] = operand.astype(other.numpy)
+        mixed = Sample(operands, sample.attributes)
+        try:
+            op.result_types(mixed.types, mixed.attributes)
+        except (ir.DTypeError, ir.ShapeError) as error:
+            assert other.name in str(error)
+            continue
+        graph, inputs = graph_of(op, [mixed])
+        interpret(graph, inputs)  # which compares the results with their declared types
+
+
 @pytest.mark.parametrize("op", OPS, ids=str)
 def test_it_means_what_numpy_says(op):
+    assert op.name in ORACLES, f"say in op_oracles what {op.name} means"
     oracle = ORACLES[op.name]
     for dtype, sample in calls(op):
         what = f"{op.name} {sample}"
@@ -113,6 +134,25 @@ def thinned(op, taken):
         size = len(to_primitives(graph_of(op, [sample])[0]).nodes)
     step = max(-(-size * len(taken) // BUDGET), 1)
     return taken[::step]
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.effect], ids=str)
+def test_bad_indices_are_reported(op):
+    """By the interpreter as IndexError, by compiled code as the number of the failed check."""
+    for dtype, sample in calls(op):
+        operands = [np.array(a) for a in sample.operands]
+        indices = [a for a in operands if a.dtype == np.int64 and a.size]
+        if dtype not in (ir.i64, ir.f32) or not indices:
+            continue
+        indices[-1].flat[-1] = 99
+        sample.operands = operands
+        graph, inputs = graph_of(op, [sample])
+        with pytest.raises(IndexError, match="99 is out of range"):
+            interpret(graph, inputs)
+        program, _ = compile_graph(graph, runnable_targets()[-1])
+        native = Native(program)
+        native.run(inputs, [np.zeros(v.type.shape, v.dtype.numpy) for v in graph.outputs])
+        assert native.status[0] == 1
 
 
 def assert_all_near(op, taken, found, expected):
