@@ -15,6 +15,7 @@ Example:
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any
 
 from braze.array_api import adapters, reductions, values
@@ -79,8 +80,10 @@ _OPTIONAL = values.FUNCTIONS
 # What the standard asks for beyond the tables above.
 _COMPLEX = ("conj", "imag", "real")
 
+_EXTENSIONS = ("fft",)
+
 STANDARD: tuple[str, ...] = tuple(
-    sorted({*_CONSTANTS, *_DTYPES, *_RENAMED, *_ADAPTERS, *_OPTIONAL, *_COMPLEX})
+    sorted({*_CONSTANTS, *_DTYPES, *_RENAMED, *_ADAPTERS, *_OPTIONAL, *_COMPLEX, *_EXTENSIONS})
 )
 
 
@@ -89,6 +92,8 @@ def __getattr__(name: str) -> Any:
         return _CONSTANTS[name]
     if name in _ADAPTERS:
         return _ADAPTERS[name]
+    if name in _EXTENSIONS:
+        return import_module(f"braze.array_api.{name}")
     import braze
 
     target: str | None
