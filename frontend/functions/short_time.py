@@ -93,14 +93,27 @@ def _frames(input: Tensor, n_fft: int, hop: int, pad: int, pad_mode: str) -> Ten
         raise ShapeError(
             f"[stft] {input._handle.type} is too short for frames of {n_fft} with padding of {pad}"
         )
-    count = (length + 2 * pad - n_fft) // hop + 1
-    places = np.arange(count)[:, None] * hop + np.arange(n_fft)
     if pad_mode == "constant":
         input = _padded(input, pad, pad)
     elif pad:
-        places = _source(pad_mode, places - pad, length)
-    take = call_of(op_named("take"), dim=input.ndim - 1)
-    return apply(take, input, from_array(np.ascontiguousarray(places)))  # type: ignore[no-any-return]
+        places = _source(pad_mode, np.arange(length + 2 * pad) - pad, length)
+        take = call_of(op_named("take"), dim=input.ndim - 1)
+        input = apply(take, input, from_array(places))
+    return _cut(input, n_fft, hop)
+
+
+def _cut(signal: Tensor, n: int, hop: int) -> Tensor:
+    """Frames [..., count, n] of a signal: frame t is made of the blocks t, t + 1, ... of `hop`."""
+    *batch, length = signal._handle.type.shape
+    count, blocks = (length - n) // hop + 1, -(-n // hop)
+    whole = (count + blocks - 1) * hop
+    if length > whole:
+        signal = narrow(signal, -1, 0, whole)
+    cut = reshape(_padded(signal, 0, max(whole - length, 0)), (*batch, count + blocks - 1, hop))
+    rank = cut.ndim
+    call = call_of(op_named("window"), dims=(rank - 2,), size=(blocks,), stride=(1,), dilation=(1,))
+    frames: Tensor = transpose(apply(call, cut), -2, -1)
+    return narrow(reshape(frames, (*batch, count, blocks * hop)), -1, 0, n)
 
 
 def stft(
