@@ -278,9 +278,9 @@ def istft(
     squares = (shape * shape).expand(1, given.shape[-1], n_fft)
     signal = narrow(_overlapped(frames * shape, hop), 1, start, stop - start)
     envelope = narrow(_overlapped(squares, hop), 1, start, stop - start)
-    covered = reductions.all(pointwise.gt(envelope.abs(), LEAST_ENVELOPE))
+    bare = reductions.any(pointwise.le(envelope.abs(), LEAST_ENVELOPE))
     message = "[istft] window overlap add: no window covers some element of the signal"
-    envelope = call_host("checked", envelope, covered, message=message)
+    envelope = call_host("checked", envelope, ~bare, message=message)
     result = _padded(signal / cast(envelope, signal.dtype), 0, missing)
     return reshape(result, result._handle.type.shape[1:]) if single else result
 
