@@ -116,6 +116,42 @@ def slice_inside_pad(b: RuleBuilder, site: Site) -> Value | None:
     return inside
 
 
+def slice_of_padding(b: RuleBuilder, site: Site) -> Value | None:
+    """slice(pad(x)) that reads only padding at one side -> an expanded constant."""
+    (x,) = site.operands
+    if not made_by(x, "pad") or 0 in site.type.shape:
+        return None
+    attributes = _node(x).attributes
+    low, high, value = attributes["low"], attributes["high"], attributes["value"]
+    assert isinstance(low, tuple) and isinstance(high, tuple) and isinstance(value, (int, float))
+    starts, stops = site.ints("starts"), site.ints("stops")
+    sides = zip(starts, stops, low, high, x.shape, strict=True)
+    if any(stop <= before or start >= n - after for start, stop, before, after, n in sides):
+        return b.constant_like(value, site.type)
+    return None
+
+
+def slice_inside_concat(b: RuleBuilder, site: Site) -> Value | None:
+    """slice(concat(x, y)) that reads one of the operands only -> slice of it."""
+    (x,) = site.operands
+    if not made_by(x, "concat") or 0 in site.type.shape:
+        return None
+    dim = _node(x).attributes["dim"]
+    assert isinstance(dim, int)
+    starts, stops = list(site.ints("starts")), list(site.ints("stops"))
+    at = 0
+    for operand in _node(x).operands:
+        if at <= starts[dim] and stops[dim] <= at + operand.shape[dim]:
+            starts[dim] -= at
+            stops[dim] -= at
+            inside: Value = b.slice(
+                operand, starts=tuple(starts), stops=tuple(stops), steps=site.ints("steps")
+            )
+            return inside
+        at += operand.shape[dim]
+    return None
+
+
 def merge_pads(b: RuleBuilder, site: Site) -> Value | None:
     """pad(pad(x)) with one value and no gaps -> pad(x)."""
     (x,) = site.operands
@@ -206,7 +242,14 @@ MOVEMENT: dict[str, tuple[Rule, ...]] = {
     "reshape": (no_op, merge_reshapes, reshape_of_uniform),
     "permute": (no_op, merge_permutes, reshape_of_uniform, permute_as_reshape),
     "expand": (no_op, merge_expands, reshape_of_uniform, expand_as_reshape),
-    "slice": (no_op, reshape_of_uniform, merge_slices, slice_inside_pad),
+    "slice": (
+        no_op,
+        reshape_of_uniform,
+        merge_slices,
+        slice_inside_pad,
+        slice_of_padding,
+        slice_inside_concat,
+    ),
     "pad": (no_op, merge_pads),
     "flip": (no_op, reshape_of_uniform, flip_less),
     "concat": (concat_less,),

@@ -51,7 +51,7 @@ _ADAPTERS: dict[str, Any] = {
     "result_type": result_type,
 }
 
-_EXTENSIONS = ("linalg",)
+_EXTENSIONS = ("fft", "linalg")
 
 STANDARD: tuple[str, ...] = tuple(
     sorted({*_CONSTANTS, *_DTYPES, *_SHARED, *_ADAPTERS, *_EXTENSIONS})

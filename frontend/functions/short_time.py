@@ -93,14 +93,27 @@ def _frames(input: Tensor, n_fft: int, hop: int, pad: int, pad_mode: str) -> Ten
         raise ShapeError(
             f"[stft] {input._handle.type} is too short for frames of {n_fft} with padding of {pad}"
         )
-    count = (length + 2 * pad - n_fft) // hop + 1
-    places = np.arange(count)[:, None] * hop + np.arange(n_fft)
     if pad_mode == "constant":
         input = _padded(input, pad, pad)
     elif pad:
-        places = _source(pad_mode, places - pad, length)
-    take = call_of(op_named("take"), dim=input.ndim - 1)
-    return apply(take, input, from_array(np.ascontiguousarray(places)))  # type: ignore[no-any-return]
+        places = _source(pad_mode, np.arange(length + 2 * pad) - pad, length)
+        take = call_of(op_named("take"), dim=input.ndim - 1)
+        input = apply(take, input, from_array(places))
+    return _cut(input, n_fft, hop)
+
+
+def _cut(signal: Tensor, n: int, hop: int) -> Tensor:
+    """Frames [..., count, n] of a signal: frame t is made of the blocks t, t + 1, ... of `hop`."""
+    *batch, length = signal._handle.type.shape
+    count, blocks = (length - n) // hop + 1, -(-n // hop)
+    whole = (count + blocks - 1) * hop
+    if length > whole:
+        signal = narrow(signal, -1, 0, whole)
+    cut = reshape(_padded(signal, 0, max(whole - length, 0)), (*batch, count + blocks - 1, hop))
+    rank = cut.ndim
+    call = call_of(op_named("window"), dims=(rank - 2,), size=(blocks,), stride=(1,), dilation=(1,))
+    frames: Tensor = transpose(apply(call, cut), -2, -1)
+    return narrow(reshape(frames, (*batch, count, blocks * hop)), -1, 0, n)
 
 
 def stft(
@@ -265,9 +278,9 @@ def istft(
     squares = (shape * shape).expand(1, given.shape[-1], n_fft)
     signal = narrow(_overlapped(frames * shape, hop), 1, start, stop - start)
     envelope = narrow(_overlapped(squares, hop), 1, start, stop - start)
-    covered = reductions.all(pointwise.gt(envelope.abs(), LEAST_ENVELOPE))
+    bare = reductions.any(pointwise.le(envelope.abs(), LEAST_ENVELOPE))
     message = "[istft] window overlap add: no window covers some element of the signal"
-    envelope = call_host("checked", envelope, covered, message=message)
+    envelope = call_host("checked", envelope, ~bare, message=message)
     result = _padded(signal / cast(envelope, signal.dtype), 0, missing)
     return reshape(result, result._handle.type.shape[1:]) if single else result
 

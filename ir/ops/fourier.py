@@ -71,18 +71,22 @@ def _rfft(x: np.ndarray, *, dims: tuple[int, ...]) -> np.ndarray:
     return np.fft.rfftn(x, axes=dims).astype(dtype, copy=False)
 
 
+def _weights(b: Any, x: TensorType, dim: int, size: int, doubled: float) -> Any:
+    """1 for the elements of a half that stand for themselves, `doubled` for those that stand for
+    their mirror images too; in the complex dtype of x."""
+    shape = _resized((1,) * x.rank, dim, size // 2 + 1)
+    place = b.iota(shape=shape, dim=dim, dtype=x.dtype.to_real())
+    single = b.logical_or(b.eq(place, 0.0), b.eq(place, size / 2))
+    weights = b.where(single, 1.0, b.full(shape=shape, value=doubled, dtype=place.type.dtype))
+    return b.cast(weights, dtype=x.dtype.to_complex())
+
+
 def _rfft_gradient(b: Any, g: Any, x_type: TensorType, dims: tuple[int, ...]) -> Any:
-    """The real part of the transform of what is known, zeros elsewhere."""
-    rank, last = x_type.rank, dims[-1]
-    missing = x_type.shape[last] - g.type.shape[last]
-    whole = b.pad(
-        g,
-        low=(0,) * rank,
-        high=_resized((0,) * rank, last, missing),
-        interior=(0,) * rank,
-        value=0.0,
-    )
-    return b.real(b.fft(whole, dims=dims, inverse=False))
+    """The real part of the transform of g with zeros for the rest; that of conj(g), inverse, is the
+    same, and `irfft` of what counts once."""
+    size = x_type.shape[dims[-1]]
+    weighted = b.mul(b.conj(g), _weights(b, x_type, dims[-1], size, 0.5))
+    return b.irfft(weighted, dims=dims, size=size)
 
 
 rfft = declare_host(
@@ -113,13 +117,8 @@ def _irfft(x: np.ndarray, *, dims: tuple[int, ...], size: int) -> np.ndarray:
 
 def _irfft_gradient(b: Any, g: Any, dims: tuple[int, ...], size: int) -> Any:
     """The conjugate transform of g; what stands for its mirror image too counts twice."""
-    half, last = size // 2 + 1, dims[-1]
-    shape = _resized((1,) * g.type.rank, last, half)
-    place = b.iota(shape=shape, dim=last, dtype=g.type.dtype)
-    single = b.logical_or(b.eq(place, 0.0), b.eq(place, size / 2))
-    weight = b.where(single, 1.0, b.add(b.mul(place, 0.0), 2.0))
     transformed = b.conj(b.rfft(g, dims=dims))
-    return b.mul(transformed, b.cast(weight, dtype=transformed.type.dtype))
+    return b.mul(transformed, _weights(b, g.type, dims[-1], size, 2.0))
 
 
 irfft = declare_host(
