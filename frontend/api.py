@@ -124,6 +124,8 @@ cdouble = dtypes.c128
 __all__ = [
     "Size",
     "Tensor",
+    "cdouble",
+    "cfloat",
     "compile",
     "config",
     "default_generator",
