@@ -60,8 +60,8 @@ def gradcheck(
 
     Raises:
         GradcheckError: a RuntimeError with the numerical and the analytical Jacobian.
-        ValueError: no input requires a gradient.
-        NotImplementedError: one of the checks above that there is not.
+        ValueError: no input requires a gradient, or an output is sparse.
+        NotImplementedError: one of the checks above that there is not, or a sparse input.
 
     Example:
         >>> import braze
@@ -181,6 +181,10 @@ class _Check:
             raise ValueError(
                 "gradcheck expects at least one input tensor to require gradient, but none of them "
                 "have requires_grad=True."
+            )
+        if any(x.is_sparse for x in self.wanted):
+            raise NotImplementedError(
+                "gradcheck: sparse inputs are not supported; check a function of their values()"
             )
         for position, x in enumerate(arguments):
             if isinstance(x, Tensor) and x.requires_grad and x.dtype is not f64:
@@ -337,6 +341,10 @@ def _differentiable(result: Any) -> tuple[Tensor, ...]:
 
     def walk(value: Any) -> Iterator[Tensor]:
         if isinstance(value, Tensor):
+            if value.is_sparse:
+                raise ValueError(
+                    "Sparse output is not supported at gradcheck yet. Please call to_dense()."
+                )
             if value.dtype.is_floating_point:
                 yield value
         elif isinstance(value, (tuple, list)):
