@@ -21,7 +21,8 @@ from braze.functions.creation import ones, zeros
 from braze.functions.movement import stack
 from braze.nn.utils.stateless import functional_call
 from braze.structure import rebuild, tensors_in
-from braze.tensors import Tensor, unrecorded
+from braze.tensors import Tensor
+from braze.views import unrecorded
 
 ArgNums = int | tuple[int, ...]
 

@@ -518,11 +518,6 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     return wrap(results, node, 0)
 
 
-def unrecorded(tensor: Tensor) -> Tensor:
-    """A tensor's value without its history, and no view of it."""
-    return tensor.detach() if tensor.is_sparse else wrap(tensor._current(), None, 0)
-
-
 def wrap_at(handle: Handle, edge: Any) -> Tensor:
     """A tensor around a saved value that has its place on the tape again (None: it needs no
     gradient)."""

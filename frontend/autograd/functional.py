@@ -15,7 +15,8 @@ from braze.autograd.engine import grad
 from braze.autograd.modes import enable_grad
 from braze.functions.creation import ones, zeros
 from braze.functions.movement import stack
-from braze.tensors import Tensor, unrecorded
+from braze.tensors import Tensor
+from braze.views import unrecorded
 
 Tensors = tuple[Tensor, ...]
 

@@ -27,7 +27,8 @@ from braze.capture import tracer
 from braze.handle import STALE
 from braze.random import default_generator
 from braze.structure import rebuild, tensors_in
-from braze.tensors import Tensor, unrecorded
+from braze.tensors import Tensor
+from braze.views import unrecorded
 
 Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
 
