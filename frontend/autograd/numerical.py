@@ -341,10 +341,6 @@ def _differentiable(result: Any) -> tuple[Tensor, ...]:
 
     def walk(value: Any) -> Iterator[Tensor]:
         if isinstance(value, Tensor):
-            if value.is_sparse:
-                raise ValueError(
-                    "Sparse output is not supported at gradcheck yet. Please call to_dense()."
-                )
             if value.dtype.is_floating_point:
                 yield value
         elif isinstance(value, (tuple, list)):
@@ -352,6 +348,8 @@ def _differentiable(result: Any) -> tuple[Tensor, ...]:
                 yield from walk(item)
 
     found = tuple(walk(result))
+    if any(tensor.is_sparse for tensor in found):
+        raise ValueError("Sparse output is not supported at gradcheck yet. Please call to_dense().")
     if not found:
         raise ValueError("gradcheck expects a function that gives a floating-point tensor")
     return found
