@@ -15,7 +15,7 @@ from typing import Any
 
 from braze import engine
 from braze.capture import flush, materialise, tracer
-from braze.handle import concrete
+from braze.handle import Handle, SparseHandle, concrete
 from braze.ir.types import TensorType
 from braze.structure import rebuild, tensors_in
 from braze.tensors import Tensor, wrap
@@ -67,6 +67,14 @@ def _fill(structure: Any, results: Any) -> Any:
     return structure
 
 
+def _handles(tensor: Tensor) -> list[Handle]:
+    """A tensor's value; of a sparse one, its parts."""
+    handle = tensor._current()
+    if isinstance(handle, SparseHandle):
+        return [handle.indices._current(), handle.values._current()]
+    return [handle]
+
+
 class CompiledModule:
     """A module (or function) that `braze.compile` wrapped. Attributes are the wrapped object's."""
 
@@ -97,14 +105,17 @@ class CompiledModule:
 
     def _signature(self, args: Any, kwargs: Any, arguments: list[Tensor]) -> Any:
         types: list[TensorType] = [t._handle.type for t in arguments]
+        layouts = tuple(t.layout for t in arguments)
         plain = rebuild((list(args), kwargs), lambda tensor: None)
         modes = tuple(module.training for module in self._orig_mod.modules())
-        return (tuple(types), repr(plain), modes)
+        return (tuple(types), layouts, repr(plain), modes)
 
     def _trace(self, args: Any, kwargs: Any) -> Replay | None:
         """The signature's replay; None where the module does more than compute a result from its
         arguments."""
         module = self._orig_mod
+        if any(buffer.is_sparse for buffer in module.buffers()):
+            return None  # whose parts may be others in the next call
         try:
             traced = trace(module, args, kwargs, name=type(module).__name__)
         except RuntimeError:
@@ -119,7 +130,8 @@ class CompiledModule:
             result = self._orig_mod(*args, **kwargs)
             for tensor in tensors_in(result):
                 if not tensor.requires_grad:
-                    materialise(tensor._current())
+                    for handle in _handles(tensor):
+                        materialise(handle)
             return result
         finally:
             state.tier = previous

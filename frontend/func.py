@@ -21,7 +21,8 @@ from braze.functions.creation import ones, zeros
 from braze.functions.movement import stack
 from braze.nn.utils.stateless import functional_call
 from braze.structure import rebuild, tensors_in
-from braze.tensors import Tensor, wrap
+from braze.tensors import Tensor
+from braze.views import unrecorded
 
 ArgNums = int | tuple[int, ...]
 
@@ -258,7 +259,7 @@ class _Level:
             if connected:
                 replaced = tensor.view_as(tensor)
             else:
-                replaced = wrap(tensor._current(), None, 0).requires_grad_()
+                replaced = unrecorded(tensor).requires_grad_()
             self.inputs.append(replaced)
             return replaced
 
@@ -315,7 +316,7 @@ class _Level:
         def plain(tensor: Tensor) -> Tensor:
             if tensor.requires_grad and self._depends([tensor], own):
                 return tensor
-            return wrap(tensor._current(), None, 0)
+            return unrecorded(tensor)
 
         return rebuild(value, plain)
 

@@ -18,7 +18,7 @@ from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
 from braze.sharing import array_of
 from braze.strides import Layout, is_row_major, moved, reshaped_strides, row_major, shows_twice
-from braze.tensors import Tensor, apply, view_of
+from braze.tensors import Tensor, apply, view_of, wrap
 
 _PUT, _INDEX, _RESHAPE = op_named("index_put"), op_named("strided_index"), op_named("reshape")
 _STRIDED = op_named("as_strided")
@@ -107,6 +107,11 @@ def memory_of(tensor: Tensor) -> np.ndarray:
     size = own.dtype.itemsize
     start = flat[offset:] if own.numel else flat[:0]
     return np.lib.stride_tricks.as_strided(start, own.shape, [s * size for s in strides])
+
+
+def unrecorded(tensor: Tensor) -> Tensor:
+    """A tensor's value without its history, and no view of it."""
+    return tensor.detach() if tensor.is_sparse else wrap(tensor._current(), None, 0)
 
 
 # Writing ------------------------------------------------------------------------------------------

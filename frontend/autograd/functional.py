@@ -15,7 +15,8 @@ from braze.autograd.engine import grad
 from braze.autograd.modes import enable_grad
 from braze.functions.creation import ones, zeros
 from braze.functions.movement import stack
-from braze.tensors import Tensor, wrap
+from braze.tensors import Tensor
+from braze.views import unrecorded
 
 Tensors = tuple[Tensor, ...]
 
@@ -397,5 +398,5 @@ def _forward_products(
 
 def _result(values: Sequence[Tensor], single: bool, create_graph: bool) -> Any:
     """A tensor or a tuple, without history unless it is wanted."""
-    found = tuple(values if create_graph else [wrap(v._current(), None, 0) for v in values])
+    found = tuple(values if create_graph else [unrecorded(v) for v in values])
     return found[0] if single else found

@@ -64,8 +64,8 @@ def gradcheck(
 
     Raises:
         GradcheckError: a RuntimeError with the numerical and the analytical Jacobian.
-        ValueError: no input requires a gradient.
-        NotImplementedError: one of the checks above that there is not.
+        ValueError: no input requires a gradient, or an output is sparse.
+        NotImplementedError: one of the checks above that there is not, or a sparse input.
 
     Example:
         >>> import braze
@@ -208,6 +208,10 @@ class _Check:
             raise ValueError(
                 "gradcheck expects at least one input tensor to require gradient, but none of them "
                 "have requires_grad=True."
+            )
+        if any(x.is_sparse for x in self.wanted):
+            raise NotImplementedError(
+                "gradcheck: sparse inputs are not supported; check a function of their values()"
             )
         for position, x in enumerate(arguments):
             if isinstance(x, Tensor) and x.requires_grad and x.dtype not in (f64, c128):
@@ -391,6 +395,8 @@ def _differentiable(result: Any) -> tuple[Tensor, ...]:
                 yield from walk(item)
 
     found = tuple(walk(result))
+    if any(tensor.is_sparse for tensor in found):
+        raise ValueError("Sparse output is not supported at gradcheck yet. Please call to_dense().")
     if not found:
         raise ValueError("gradcheck expects a function that gives a floating-point tensor")
     return found

@@ -27,7 +27,8 @@ from braze.capture import tracer
 from braze.handle import STALE
 from braze.random import default_generator
 from braze.structure import rebuild, tensors_in
-from braze.tensors import Tensor, wrap
+from braze.tensors import Tensor
+from braze.views import unrecorded
 
 Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
 
@@ -171,7 +172,7 @@ def _watching(nodes: list[TapeNode]) -> Iterator[None]:
 
 
 def _without_history(tensor: Tensor) -> Tensor:
-    plain = wrap(tensor._current(), None, 0)
+    plain = unrecorded(tensor)
     plain._requires_grad = tensor._requires_grad
     return plain
 

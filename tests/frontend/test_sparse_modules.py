@@ -63,6 +63,45 @@ def test_modules_keep_sparse_buffers():
         Layer().load_state_dict(state)
 
 
+def test_compiled_modules_see_changed_buffers():
+    layer, x = Layer(), braze.eye(3)
+    layer.requires_grad_(False)
+    compiled = braze.compile(layer)
+    check(compiled(x), layer(x).numpy())
+    layer.adjacency.copy_(layer.adjacency.t())
+    check(compiled(x), ADJACENCY.T @ layer.linear.weight.numpy().T, 1e-6)
+    double = braze.compile(lambda s: s * 2)
+    assert double(layer.adjacency).is_sparse
+    check(double(layer.adjacency), 2 * ADJACENCY.T)
+    dense = braze.compile(braze.nn.ReLU())
+    check(dense(x), np.eye(3))
+    assert dense(x.to_sparse()).is_sparse  # not the graph for dense tensors
+
+
+def test_transforms_of_functions_of_sparse_tensors():
+    x = braze.tensor(ADJACENCY).to_sparse()
+    gradient = braze.func.grad(lambda s: (s * s).sum())(x)
+    assert gradient.is_sparse
+    check(gradient, 2 * ADJACENCY)
+    values = braze.ones(3, dtype=braze.float64)
+    jacobian = braze.autograd.functional.jacobian(
+        lambda v: braze.sparse_coo_tensor(x.indices(), v, (3, 3)).to_dense(), values
+    )
+    assert jacobian.shape == (3, 3, 3)
+    assert braze.autograd.gradcheck(
+        lambda v: braze.sparse_coo_tensor(x.indices(), v, (3, 3)).to_dense().sin(),
+        values.requires_grad_(),
+    )
+    with pytest.raises(NotImplementedError, match="sparse inputs are not supported"):
+        braze.autograd.gradcheck(lambda s: s.to_dense(), x.clone().requires_grad_())
+    with pytest.raises(ValueError, match="Sparse output is not supported at gradcheck"):
+        braze.autograd.gradcheck(lambda d: d.to_sparse(), braze.ones(2).double().requires_grad_())
+    again = braze.utils.checkpoint.checkpoint(
+        lambda s, d: s @ d, x, braze.eye(3, dtype=braze.float64).requires_grad_()
+    )
+    check(again, ADJACENCY)
+
+
 def test_parameters_are_dense():
     with pytest.raises(NotImplementedError, match="a Parameter cannot be sparse"):
         braze.nn.Parameter(braze.eye(3).to_sparse())

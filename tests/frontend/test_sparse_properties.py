@@ -127,3 +127,45 @@ def test_products(sizes, counts, seed):
     check(x @ braze.tensor(dense[:, :1].reshape(-1)[:k]) if n else x, a @ dense[:, 0] if n else a)
     check(braze.smm(x, braze.tensor(dense)), a @ dense)
     check(braze.hspmm(x, braze.tensor(dense)), a @ dense)
+
+
+STEPS = {
+    "scale": lambda x, r: x * float(r.uniform(0.5, 2)),
+    "transpose": lambda x, r: x.t(),
+    "add": lambda x, r: x + x * 0.5,
+    "sine": lambda x, r: x.sin(),
+    "square": lambda x, r: x * x,
+    "mask": lambda x, r: x * braze.tensor(r.uniform(size=tuple(x.shape))),
+    "in place": lambda x, r: x.clone().mul_(2),
+    "join": lambda x, r: braze.cat([x, x], int(r.integers(0, 2))),
+    "pick": lambda x, r: x.index_select(0, braze.tensor(r.integers(0, x.shape[0], 3))),
+    "cut": lambda x, r: x[: max(1, x.shape[0] - 1)],
+}
+
+
+@given(
+    steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=5),
+    sizes=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(0, 8)),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=80, deadline=None)
+def test_programs_and_their_gradients_are_those_of_dense_tensors(steps, sizes, seed):
+    rows, columns, nnz = sizes
+    generator = np.random.default_rng(seed)
+    indices = np.stack([generator.integers(0, rows, nnz), generator.integers(0, columns, nnz)])
+    values = generator.uniform(0.5, 2, nnz)
+
+    def run(is_sparse):
+        draws = np.random.default_rng(seed)
+        leaf = braze.tensor(values, requires_grad=True)
+        x = braze.sparse_coo_tensor(indices, leaf, (rows, columns))
+        x = x if is_sparse else x.to_dense()
+        for step in steps:
+            x = STEPS[step](x, draws)
+        assert x.is_sparse == is_sparse
+        y = x @ braze.tensor(draws.uniform(size=(x.shape[1], 2)))
+        y.square().sum().backward()
+        return y.detach().numpy(), leaf.grad.numpy()
+
+    for found, expected in zip(run(True), run(False), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
