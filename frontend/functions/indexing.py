@@ -78,10 +78,15 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if not input.ndim and not index.ndim:
         return reshape(gather(reshape(input, (1,)), 0, reshape(index, (1,))), ())
     if index._handle.type.numel == 0:
-        return clone(expand(scalar(0, input.dtype), index._handle.type.shape))
+        return _nothing(reshape(input, (-1,)), 0, index._handle.type.shape)
     if input.ndim:
         check_index("gather!", index, input._handle.type.shape[d])  # RuntimeError, as PyTorch's
     return apply(call_of(_ALONG, dim=d), input, index)  # type: ignore[no-any-return]
+
+
+def _nothing(input: Tensor, dim: int, shape: tuple[int, ...]) -> Tensor:
+    """What an index without elements picks; it has a history if the tensor has."""
+    return clone(reshape(slice_dimension(input, dim, 0, 0, 1), shape))
 
 
 # Keys ---------------------------------------------------------------------------------------------
@@ -284,7 +289,7 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     if advanced:
         table = _Table(result, advanced)
         if math.prod(table.shape) == 0:
-            return clone(expand(scalar(0, input.dtype), table.shape))
+            return _nothing(table.table, table.dim, table.shape)
         picked: Tensor = apply(call_of(_TAKE, dim=table.dim), table.table, table.index)
         return picked
     if result is input:
