@@ -61,7 +61,7 @@ def texts(c, name):
         if name == "repr(x)":
             c(lambda m, x: (repr(x).replace("braze.", "torch."), str(x) == repr(x)), array)
         else:
-            c(lambda m, x: (f"{x}".replace("braze.", "torch."), "{}".format(x) == str(x)), array)
+            c(lambda m, x: (f"{x}".replace("braze.", "torch."), f"{x!s}" == str(x)), array)
     c(lambda m, x: repr(x), c.exactly([1.5, 2.0], "float32").constant())
     if name == "format(x)":
         for spec, value in ((".2f", 3.14159), ("8.3f", 2.0), ("d", 7), ("05d", 42), ("e", 12.5)):
