@@ -315,8 +315,11 @@ def setitem(input: Tensor, key: Any, value: Any) -> None:
         IndexError: as for reading.
         RuntimeError: the value does not broadcast, or (with index tensors) has another dtype.
     """
+    if isinstance(key, np.ndarray) or isinstance(key, list) and not any(map(_is_compound, key)):
+        key = _as_index(key)
     if isinstance(key, Tensor) and key.dtype is bool_ and _fills_rows(value, key, input):
-        _check_dtypes(input, value)
+        if not isinstance(value, Tensor) or value.ndim:
+            _check_dtypes(input, value)
         fill = as_value(value, input)
         mask = reshape(key, (*key._handle.type.shape, *(1,) * (input.ndim - key.ndim)))
         input._replace(where(mask, fill, input))

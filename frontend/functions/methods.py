@@ -121,6 +121,12 @@ CASTS = {
 }
 
 
+def _invert(self: Tensor) -> Tensor:
+    if self.dtype.is_differentiable:
+        raise TypeError("~ (operator.invert) is only implemented on integer and bool tensors")
+    return pointwise.UNARY["bitwise_not"](self)
+
+
 def _sized(function: Callable[..., Tensor], keyword: str) -> Callable[..., Tensor]:
     @functools.wraps(function)
     def method(self: Tensor, *sizes: Any, **named: Any) -> Tensor:
@@ -326,7 +332,7 @@ def _operators() -> dict[str, Any]:
     found["__rmatmul__"] = _operator(_reflected(linalg.matmul))
     found["__neg__"] = pointwise.neg
     found["__abs__"] = pointwise.UNARY["abs"]
-    found["__invert__"] = pointwise.UNARY["bitwise_not"]
+    found["__invert__"] = _invert
     found |= elementwise_methods.operators(_operator, _reflected, _inplace)
     found["__getitem__"] = indexing.getitem
     found["__setitem__"] = indexing.setitem

@@ -162,3 +162,15 @@ def test_inputs():
         gradcheck(braze.sin, x, check_forward_ad=True)
     assert gradcheck(lambda x: x.sin(), (x * 2.0,))  # not a leaf
     assert gradcheck(lambda x: x.sin() * closed, closed := leaf(2, seed=2))
+
+
+def test_passes_that_are_first_interpreted_and_then_compiled():
+    x = braze.tensor([[0.3, -1.2], [0.7, 2.1]], dtype=braze.float64, requires_grad=True)
+    with braze.config.using(tier="auto"):
+        assert braze.autograd.gradcheck(lambda x: (x @ x).sin(), (x,))
+        assert braze.autograd.gradcheck(lambda x: (x @ x).exp(), (x,), fast_mode=True)
+
+
+def test_nothing_to_check():
+    with pytest.raises(ValueError, match="at least one input"):
+        braze.autograd.gradgradcheck(lambda x: x * x, (braze.ones(2, dtype=braze.float64),))

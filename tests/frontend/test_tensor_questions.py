@@ -130,3 +130,64 @@ def test_powers_in_float64():
 def test_what_is_no_number(name, other):
     with pytest.raises(TypeError):
         getattr(braze.ones(2), name)(other)
+
+
+def test_numbers_with_a_history_fill_and_replace():
+    x, v = braze.ones(3, requires_grad=True), braze.tensor(2.0, requires_grad=True)
+    y = x * 1
+    y.fill_(v)
+    (y * braze.arange(3.0)).sum().backward()
+    assert v.grad.item() == 3.0 and x.grad.tolist() == [0, 0, 0]
+    x, v = braze.ones(3, requires_grad=True), braze.ones(1, requires_grad=True)
+    y = x * 1
+    y.copy_(v).sum().backward()
+    assert v.grad.tolist() == [3.0] and x.grad.tolist() == [0, 0, 0]
+    with pytest.raises(RuntimeError, match="0-dimension"):
+        braze.ones(2).fill_(braze.ones(2))
+    with pytest.raises(RuntimeError, match="0-dimensional"):
+        braze.ones(2).masked_fill(braze.ones(2) > 0, braze.ones(2))
+    for wrong in (
+        lambda: braze.ones(2).fill_("a"),
+        lambda: braze.ones(2).masked_fill(braze.ones(2) > 0, "a"),
+        lambda: ~braze.ones(2),
+        lambda: braze.ones(3).gather(0, [1]),
+        lambda: braze.ones(2).set_(3),
+        lambda: braze.ones(2).to(braze.float32, 1, 2),
+        lambda: braze.ones(2).softmax(),
+    ):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+def test_copies_and_pieces():
+    x = braze.arange(4.0)
+    assert x.to(braze.float32) is x and x.to("cpu", copy=True) is not x
+    assert x.to(braze.float32, False, True) is not x
+    assert [len(p) for p in x.split(split_size=3)] == [3, 1]
+
+
+def test_bounds_of_random_numbers_by_keyword():
+    x = braze.zeros(1000).uniform_(**{"from": 2.0, "to": 3.0})
+    assert x.min() >= 2 and x.max() < 3
+    y = braze.zeros(1000, dtype=braze.int64).random_(to=3)
+    assert y.unique().tolist() == [0, 1, 2]
+    assert y.random_(**{"from": 5, "to": 7}).unique().tolist() == [5, 6]
+    with pytest.raises(RuntimeError, match="out of bounds for uint8"):
+        braze.zeros(3, dtype=braze.uint8).random_(300)
+    with pytest.raises(TypeError, match="until"):
+        x.uniform_(until=3)
+
+
+def test_picks_of_nothing_keep_their_history():
+    x = braze.ones(3, 2, requires_grad=True)
+    for picked in (x[[]], x[:, []], x.gather(0, braze.zeros(0, dtype=braze.int64).reshape(0, 2))):
+        assert picked.numel() == 0 and picked.requires_grad
+        x.grad = None
+        picked.sum().backward()
+        assert x.grad.tolist() == [[0, 0]] * 3
+
+
+def test_lists_of_truth_values_assign_as_masks():
+    x = braze.arange(3)
+    x[[True, False, True]] = braze.tensor(7.9)
+    assert x.tolist() == [7, 1, 7]
