@@ -321,6 +321,9 @@ def redirect(tensor: Tensor, make: Any) -> Tensor:
         setattr(tensor, name, getattr(became, name))
     if became._node is not None:
         tensor._node, tensor._index, tensor._requires_grad = became._node, became._index, True
+    root = root_of(tensor)
+    if root is root_of(before):  # a change in place, for `_version`
+        root._writes = getattr(root, "_writes", 0) + 1
     return tensor
 
 

@@ -257,6 +257,9 @@ def test_the_version_counts_writes_through_views():
     x[1:].add_(1)
     x.detach().mul_(2)
     assert x._version == before + 2 == x[0]._version
+    row = x[:1]
+    x.unsqueeze_(0).t_()
+    assert x._version == before + 4 == row._version
 
 
 # Gradients ----------------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ def hooked(m: Maker) -> None:
         def retain(r: Replay) -> None:
             tensor = r[y]
             tensor.retained, tensor.token = tensor.ids.copy(), max(tensor.family.past)
+            tensor.vague_grad = not tensor.ids.all()  # of constants it has no place on the tape
 
         m.emit(f"{y}.retain_grad()", retain)
     else:

@@ -288,7 +288,7 @@ def best(m: Maker) -> None:
     descending = form != "sort" or m.chance(50)
     texts = {
         "max": f"{x}.max({d})",
-        "sort": f"{x}.sort({d}, descending={descending}, stable=True)",
+        "sort": f"{x}.sort(dim={d}, descending={descending}, stable=True)",
         "topk": f"{x}.topk({count}, {d})",
     }
 

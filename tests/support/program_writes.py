@@ -315,6 +315,7 @@ def _look(m: Maker, text: str, x: str, movement: Any) -> None:
 
 def _look_at(tensor: Tensor, of: Tensor, movement: Any) -> None:
     """Also under other names, since it stays the same object."""
+    tensor.memory.version += tensor.memory is of.memory
     tensor.memory, tensor.family = of.memory, of.family
     tensor.values, tensor.ids = movement(of.values), movement(of.ids)
     tensor.is_view = True

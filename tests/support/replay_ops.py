@@ -375,6 +375,7 @@ def inverse(t: Tape, x: Numbers) -> Numbers:
 
 def quotient(r: Replay, a: Value, b: Value) -> Value:
     """a / (|b| + 1)."""
+    read = b
     a, b = together(a, b)
     if a.values.dtype.kind != "f":
         a, b = cast(a, "float32"), cast(b, "float32")
@@ -385,7 +386,7 @@ def quotient(r: Replay, a: Value, b: Value) -> Value:
         return r.tape.mul(a.numbers, inverse(r.tape, size))
 
     values = np.asarray(a.values / below)
-    return r.result(values, numbers, [a, b], [a, b], a.bound, INEXACT)
+    return r.result(values, numbers, [a, b], [a, read], a.bound, INEXACT)
 
 
 # Joining and picking ------------------------------------------------------------------------------
