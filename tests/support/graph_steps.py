@@ -36,7 +36,7 @@ def division(m: Maker) -> None:
     x = m.number()
     y = m.partner(x)
     if x.dtype.is_integer:
-        name = m.choices.pick(("floor_divide", "remainder"))
+        name = m.choices.pick(("floor_divide", "remainder", "gcd"))
         m.add(getattr(m.b, name)(x, y), max(m.bounds(x, y)) + 1, exact=True)
         return
     safe = m.b.add(m.b.abs(y), 0.5)
