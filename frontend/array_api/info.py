@@ -21,8 +21,8 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "unsigned integer": ("uint",),
     "integral": ("int", "uint"),
     "real floating": ("float",),
-    "complex floating": (),
-    "numeric": ("int", "uint", "float"),
+    "complex floating": ("complex",),
+    "numeric": ("int", "uint", "float", "complex"),
 }
 # Those that the standard knows; it has no 16-bit floats.
 _STANDARD = tuple(d for d in dtypes.ALL if d not in (dtypes.f16, dtypes.bf16))
@@ -68,7 +68,8 @@ class finfo(dtype_info.finfo):
 
     def __init__(self, type: DType | Tensor, /) -> None:
         super().__init__(type)
-        self.dtype: Any = dtype_of(type)
+        # Of a complex dtype it is that of the parts.
+        self.dtype: Any = next(d for d in dtypes.ALL if d.public_name == self.dtype)
 
 
 class iinfo(dtype_info.iinfo):
@@ -109,8 +110,11 @@ class Info:
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """The dtypes of new tensors by kind."""
+        real = get_default_dtype()
+        pairs = [d for d in dtypes.ALL if d.is_complex and d.bits == 2 * real.bits]
         return {
-            "real floating": get_default_dtype(),
+            "real floating": real,
+            **{"complex floating": dtype for dtype in pairs},
             "integral": dtypes.i64,
             "indexing": dtypes.i64,
         }
