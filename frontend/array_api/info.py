@@ -111,13 +111,11 @@ class Info:
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """The dtypes of new tensors by kind."""
         real = get_default_dtype()
-        pairs = [d for d in dtypes.ALL if d.is_complex and d.bits == 2 * real.bits]
-        return {
-            "real floating": real,
-            **{"complex floating": dtype for dtype in pairs},
-            "integral": dtypes.i64,
-            "indexing": dtypes.i64,
-        }
+        found = {"real floating": real, "integral": dtypes.i64, "indexing": dtypes.i64}
+        for dtype in dtypes.ALL:
+            if dtype.is_complex and dtype.bits == 2 * real.bits:
+                found["complex floating"] = dtype
+        return found
 
     def dtypes(self, *, device: Any = None, kind: Kinds | None = None) -> dict[str, DType]:
         """The standard's dtypes that tensors have, by name."""
