@@ -163,7 +163,7 @@ def axis_of(x1: Tensor, x2: Tensor, axis: int, name: str) -> tuple[int, int]:
 
 @_standard
 def vecdot(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
-    """The sum of products along a dimension; the others are broadcast.
+    """The sum of products along a dimension, of the conjugates of x1; the others are broadcast.
 
     Raises:
         ValueError: the sizes along the axis differ. IndexError: a tensor has not so many
@@ -174,6 +174,7 @@ def vecdot(x1: Tensor, x2: Tensor, /, *, axis: int = -1) -> Tensor:
             raise IndexError(f"vecdot(): axis {axis} is out of range for {list(x.shape)}")
     first, second = axis_of(x1, x2, axis, "vecdot")
     a, b = together(movement.movedim(x1, first, -1), movement.movedim(x2, second, -1))
+    a = a.conj() if a.dtype.is_complex else a
     return cast((a * b).sum(-1), a.dtype)
 
 

@@ -21,8 +21,8 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "unsigned integer": ("uint",),
     "integral": ("int", "uint"),
     "real floating": ("float",),
-    "complex floating": (),
-    "numeric": ("int", "uint", "float"),
+    "complex floating": ("complex",),
+    "numeric": ("int", "uint", "float", "complex"),
 }
 # Those that the standard knows; it has no 16-bit floats.
 _STANDARD = tuple(d for d in dtypes.ALL if d not in (dtypes.f16, dtypes.bf16))
@@ -68,7 +68,8 @@ class finfo(dtype_info.finfo):
 
     def __init__(self, type: DType | Tensor, /) -> None:
         super().__init__(type)
-        self.dtype: Any = dtype_of(type)
+        # Of a complex dtype it is that of the parts.
+        self.dtype: Any = next(d for d in dtypes.ALL if d.public_name == self.dtype)
 
 
 class iinfo(dtype_info.iinfo):
@@ -109,11 +110,12 @@ class Info:
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """The dtypes of new tensors by kind."""
-        return {
-            "real floating": get_default_dtype(),
-            "integral": dtypes.i64,
-            "indexing": dtypes.i64,
-        }
+        real = get_default_dtype()
+        found = {"real floating": real, "integral": dtypes.i64, "indexing": dtypes.i64}
+        for dtype in dtypes.ALL:
+            if dtype.is_complex and dtype.bits == 2 * real.bits:
+                found["complex floating"] = dtype
+        return found
 
     def dtypes(self, *, device: Any = None, kind: Kinds | None = None) -> dict[str, DType]:
         """The standard's dtypes that tensors have, by name."""

@@ -6,13 +6,11 @@ from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from braze.array_api.operands import together
 from braze.array_api.reductions import wide_dtype
 from braze.functions import creation, distinct, movement, scans, scattering, searching, sorting
 from braze.functions.promotion import cast
-from braze.ir.dtypes import DType, i64
+from braze.ir.dtypes import DType
 from braze.tensors import Tensor
 
 UniqueAll = namedtuple("UniqueAll", "values indices inverse_indices counts")
@@ -109,8 +107,9 @@ def unique_inverse(x: Tensor, /) -> UniqueInverse:
 def unique_all(x: Tensor, /) -> UniqueAll:
     """The different elements, where each is first, which of them each element is, and how often."""
     values, inverse, counts = distinct.unique(x, return_inverse=True, return_counts=True)
-    _, first = np.unique(inverse._numpy().reshape(-1), return_index=True)
-    return UniqueAll(values, creation.tensor(first, dtype=i64), inverse, counts)
+    places, beyond = creation.arange(x.numel()), creation.full((values.numel(),), x.numel())
+    first = scattering.scatter_reduce(beyond, 0, movement.reshape(inverse, (-1,)), places, "amin")
+    return UniqueAll(values, first, inverse, counts)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

@@ -129,6 +129,12 @@ def test_linear_algebra(line):
     check_in(xp.linalg, line)
 
 
+@pytest.mark.skipif(not hasattr(xp, "fft"), reason="comes with complex tensors")
+@pytest.mark.parametrize("line", SECTIONS["fft"])
+def test_fourier_transforms(line):
+    check_in(xp.fft, line)
+
+
 @pytest.mark.parametrize("line", SECTIONS["info"])
 def test_inspection(line):
     check_in(xp.__array_namespace_info__(), line)
