@@ -15,9 +15,9 @@ import numpy as np
 
 import braze.functions  # noqa: F401  (first: it attaches the tensor methods)
 from braze.capture import Call
-from braze.functions.pointwise import SPECIAL_UNARY, UNARY
 from braze.handle import SparseHandle
 from braze.ir.dtypes import DType
+from braze.ir.errors import DimensionError, ShapeError
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.interpreter import interpret
 from braze.ir.op import Op
@@ -51,9 +51,9 @@ def sparse_form(call: Call, tensors: Sequence[Tensor]) -> Any:
         if form is not None:
             result = form(call, *tensors)
             return _own(result, tensors) if isinstance(result, SparseTensor) else result
-        if len(tensors) == 1 and _is_elementwise(call):
-            if _keeps_zero(call.op, tensors[0]._handle.type.dtype):
-                return _on_values(call, tensors[0])
+        dtype = tensors[0]._handle.type.dtype
+        if _is_elementwise(call.op, dtype) and _keeps_zero(call.op, dtype):
+            return _on_values(call, tensors[0])
         types = ", ".join(describe(t) for t in tensors)
         raise NotImplementedError(
             f"[{call.op.name}] there is no sparse form of this operation, given {types}; use "
@@ -83,8 +83,18 @@ def describe(tensor: Tensor) -> str:
     return str(handle.type)
 
 
-def _is_elementwise(call: Call) -> bool:
-    return call.op.name in UNARY or call.op.name in SPECIAL_UNARY or call.op.name == "neg"
+@functools.cache
+def _is_elementwise(op: Op, dtype: DType) -> bool:
+    """Whether an operation is a function of the single elements of its one operand."""
+    if op.category not in ("pointwise", "composite") or op.attributes or op.variadic:
+        return False
+    if len(op.operands) != 1 or len(op.results) != 1:
+        return False
+    x = tensor_type(dtype, (2, 3))
+    try:
+        return op.infer(x)[0].shape == x.shape
+    except (ShapeError, DimensionError):
+        return False
 
 
 @functools.cache
