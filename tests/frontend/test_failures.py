@@ -169,3 +169,14 @@ def test_captured_operations_are_counted_not_their_results():
     braze.sync()
     assert braze.stats.captured_ops - before == 2
     assert (values.shape, indices.shape) == ((2,), (2,))
+
+
+@pytest.mark.parametrize("name", ["index_add_", "index_copy_"])
+def test_a_scatter_in_place_writes_nothing_if_an_index_is_wrong(name, monkeypatch):
+    monkeypatch.setattr(braze.config, "tier", "compile")
+    x = braze.zeros(5, 3)
+    braze.sync()
+    with pytest.raises(IndexError, match="index 9 is out of range"):
+        getattr(x, name)(0, braze.tensor([1, 9]), braze.ones(2, 3))
+        braze.sync()
+    assert not x.any()
