@@ -255,3 +255,14 @@ def test_what_a_failing_check_needs_is_overwritten_once(tier):
     x.cumsum_(0)
     fails(lambda: table[x.sum() * 50])
     assert x.tolist() == [4, 6]
+
+
+@pytest.mark.parametrize("name", ["index_add_", "index_copy_"])
+def test_a_scatter_in_place_writes_nothing_if_an_index_is_wrong(name, monkeypatch):
+    monkeypatch.setattr(braze.config, "tier", "compile")
+    x = braze.zeros(5, 3)
+    braze.sync()
+    with pytest.raises(IndexError, match="index 9 is out of range"):
+        getattr(x, name)(0, braze.tensor([1, 9]), braze.ones(2, 3))
+        braze.sync()
+    assert not x.any()
