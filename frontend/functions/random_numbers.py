@@ -391,8 +391,7 @@ def check_probabilities(name: str, p: Tensor) -> None:
     from braze.functions.indexing import check_values
     from braze.functions.pointwise import UNARY, bitwise_and
 
-    inside = bitwise_and(p >= 0, p <= 1)
-    outside = UNARY["logical_not"](inside)
+    outside = UNARY["logical_not"](bitwise_and(p >= 0, p <= 1))
     check_values(name, outside, "expected probabilities p with p >= 0 and p <= 1")
 
 
