@@ -77,6 +77,8 @@ def explained(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
+        except TypeError:  # it tells what is wrong already
+            raise
         except Exception as error:
             try:
                 check_tensors(name, parameters, args, kwargs)

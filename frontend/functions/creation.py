@@ -415,13 +415,15 @@ def arange(
     """
     check_device(device)
     check_dtype("arange", dtype)
-    start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
     if end is None:
         start, end = 0, start
-    start = 0 if start is None else start
-    for given in (start, end, step):
-        if not isinstance(given, (int, float, np.generic)):
-            raise TypeError(f"arange(): arguments must be Number, not {type(given).__name__}")
+    given: list[Any] = [0 if start is None else start, end, step]
+    for position, number in enumerate(given):
+        if isinstance(number, Tensor):
+            given[position] = number.item()
+        elif not isinstance(number, (int, float, np.generic)):
+            raise TypeError(f"arange(): arguments must be Number, not {type(number).__name__}")
+    start, end, step = given
     if not (math.isfinite(start) and math.isfinite(end)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     if step == 0 or (end - start) / step < 0:

@@ -372,8 +372,10 @@ def check_probabilities(name: str, p: Tensor) -> None:
     """Have the program raise RuntimeError unless all elements are from 0 to 1."""
     from braze.functions.indexing import check_values
 
-    inside = (p >= 0) & (p <= 1)
-    check_values(name, ~inside, "expected probabilities p with p >= 0 and p <= 1")
+    from braze.functions.pointwise import UNARY, bitwise_and
+
+    inside = bitwise_and(p >= 0, p <= 1)
+    check_values(name, UNARY["logical_not"](inside), "expected probabilities p with p >= 0 and p <= 1")
 
 
 def normal(

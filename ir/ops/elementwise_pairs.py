@@ -83,8 +83,10 @@ def _div_floor(b: Any, x: Any, y: Any) -> Any:
     # Python, inf // 2 is nan, and -2 // inf is -1.
     finite = b.lt(b.abs(y), math.inf)
     usable = both(b, b.ne(y, 0.0), b.lt(b.abs(quotient), math.inf), finite)
-    below = both(b, b.eq(b.abs(y), math.inf), b.ne(x, 0.0), _differ_in_sign(b, x, y))
-    unknown = both(b, b.eq(b.abs(x), math.inf), b.ne(y, 0.0))
+    size = b.abs(x)
+    against = both(b, b.ne(x, 0.0), b.lt(size, math.inf), _differ_in_sign(b, x, y))
+    below = both(b, b.eq(b.abs(y), math.inf), against)
+    unknown = both(b, b.eq(size, math.inf), b.ne(y, 0.0))
     rest = b.where(unknown, math.nan, b.where(below, -1.0, b.floor(quotient)))
     return b.where(usable, whole, rest)
 

@@ -87,6 +87,7 @@ def convolution(c, name):
     c(call(name, None, (2,) * n, (1,) * n, 1, 2), x, w)
     c(call(name), c.f32(4, *[6, 5, 4][:n]), full.to("float32"), atol=1e-5)
     c(call(name, padding="same"), x, full, compiled=False)
+    c.error(call(name, padding="same", stride=2), x, full)
     c(call(name, padding="valid"), x, full, compiled=False)
     c.error(call(name), c.f32(2, 5, *[6, 5, 4][:n]), full.to("float32"))
     c.error(call(name), c.f32(2, 4, *[2, 5, 4][:n]), full.to("float32"))

@@ -243,6 +243,20 @@ def _last(n):
     return tuple(range(-n, 0))
 
 
+@case("torch.fft")
+def fft(c):
+    for n in (1, 2):
+        for normalized in (False, True):
+            norm = "ortho" if normalized else None
+            c(
+                lambda m, x, n=n, s=normalized: m.fft(x, n, s),
+                c.f64(2, 3, 4, 2),
+                reference=lambda m, x, n=n, s=norm: _real(
+                    m, m.fft.fftn(_pairs(m, x), dim=_last(n), norm=s)
+                ),
+            )
+
+
 @case("torch.ifft")
 def ifft(c):
     for n in (1, 2):

@@ -115,7 +115,7 @@ def randperm(c):
         c.random(lambda m, n=n: m.randperm(n), statistics=sorted_values, within=0)
     for dtype in ("int32", "float32", "int16"):
         c.random(lambda m, d=dtype: m.randperm(7, dtype=getattr(m, d)), statistics=sorted_values)
-    c.random(lambda m: m.stack([m.randperm(4) for _ in range(900)]).double().mean(0), within=0.1)
+    c.random(lambda m: m.stack([m.randperm(4) for _ in range(200)]).double().mean(0), within=0.3)
     c.random(lambda m, x: m.randperm(5, out=x), c.i64(5), statistics=sorted_values)
     c.error(lambda m: m.randperm(-1))
     c.error(lambda m: m.randperm(2.5))

@@ -32,9 +32,12 @@ def table() -> str:
 
 
 def differing() -> str:
-    """The names that are not equal, and why, as a Markdown list."""
-    found = [findings(name) for name in all_names()]
-    return "\n".join(f"- `{f.name}`: {f.reason}" for f in found if not f.equal)
+    """The names that are not equal, by the reason, as a Markdown list."""
+    by_reason: dict[str, list[str]] = {}
+    for found in map(findings, all_names()):
+        if not found.equal:
+            by_reason.setdefault(found.reason, []).append(f"`{found.name}`")
+    return "\n".join(f"- {reason}: {', '.join(names)}" for reason, names in by_reason.items())
 
 
 def document(text: str) -> str:

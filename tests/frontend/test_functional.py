@@ -332,12 +332,12 @@ def test_argument_errors():
         ),
         (ValueError, "dropout probability", lambda: F.dropout(x, 1.5)),
         (
-            ValueError,
+            RuntimeError,
             "padding='same' is not supported for strided",
             lambda: F.conv2d(x, braze.zeros(1, 1, 3, 3), stride=2, padding="same"),
         ),
         (
-            ValueError,
+            RuntimeError,
             "Invalid padding string",
             lambda: F.conv2d(x, braze.zeros(1, 1, 3, 3), padding="full"),
         ),

@@ -166,8 +166,9 @@ def test_integers_stay_exact():
     assert braze.addmm(x, x, x).tolist() == [[8, 12], [18, 26]]
     assert braze.kron(x, braze.tensor([1, 10])).tolist() == [[1, 10, 2, 20], [3, 30, 4, 40]]
     assert braze.trace(x.int()).dtype is braze.int64
+    assert braze.addmm(x, x, x, beta=0.5).tolist() == (x @ x).tolist()  # of factors the whole part
     with pytest.raises(RuntimeError, match="alpha and beta must not be floating point"):
-        braze.addmm(x, x, x, beta=0.5)
+        braze.addr(x, x[0], x[0], beta=0.5)
 
 
 @pytest.mark.parametrize("r", [0, 1, 2, 4])

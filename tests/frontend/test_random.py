@@ -104,9 +104,9 @@ def test_poisson(rate, tier):
 
 def test_poisson_of_tensors(tier):
     braze.manual_seed(6)
-    rates = braze.tensor([[1.0, 20.0], [-1.0, 5.0]], dtype=braze.float64)
+    rates = braze.tensor([[1.0, 20.0], [0.0, 5.0]], dtype=braze.float64)
     x = braze.poisson(rates)
-    assert x.dtype is braze.float64 and x.shape == (2, 2) and math.isnan(x[1, 0].item())
+    assert x.dtype is braze.float64 and x.shape == (2, 2) and x[1, 0].item() == 0
     with pytest.raises(RuntimeError, match="not implemented"):
         braze.poisson(braze.tensor([1]))
 
@@ -205,7 +205,7 @@ def test_generators_and_states():
     assert braze.rand(3, generator=braze.Generator().manual_seed(5)).tolist() == first
     x = braze.zeros(3).uniform_(generator=braze.Generator().manual_seed(5))
     assert x.tolist() == first
-    with pytest.raises(RuntimeError, match="RNG state"):
+    with pytest.raises(TypeError, match="RNG state"):
         generator.set_state(braze.zeros(3))
 
 

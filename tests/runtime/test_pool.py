@@ -208,7 +208,7 @@ def test_set_num_threads_while_idle_and_while_running():
 
 def test_bad_numbers_of_threads():
     for threads in (0, -1, 5000):
-        with pytest.raises(ValueError, match="expected 1 to 4096"):
+        with pytest.raises(RuntimeError, match="expected 1 to 4096"):
             set_num_threads(threads)
         with pytest.raises(ValueError, match="expected 1 to 4096"):
             get_pool(threads)

@@ -23,10 +23,10 @@ def same_padding(kernel: Ints, stride: Ints, dilation: Ints) -> list[tuple[int, 
     """Amounts before and after each dimension that keep the size; the odd one goes after.
 
     Raises:
-        ValueError: the stride is not 1.
+        RuntimeError: the stride is not 1.
     """
     if any(s != 1 for s in stride):
-        raise ValueError("padding='same' is not supported for strided convolutions")
+        raise RuntimeError("padding='same' is not supported for strided convolutions")
     totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
     return [(total // 2, total - total // 2) for total in totals]
 
@@ -56,7 +56,7 @@ def convolve(
     strides, dilations = ints(stride, spatial, "stride"), ints(dilation, spatial, "dilation")
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
-            raise ValueError(
+            raise RuntimeError(
                 f"Invalid padding string {padding!r}, should be one of 'valid', 'same'"
             )
         amounts = [(0, 0)] * spatial

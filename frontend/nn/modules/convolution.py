@@ -80,6 +80,8 @@ class _Conv(Module):
 
     def _amounts(self) -> list[int]:
         """The padding as `F.pad` takes it: last dimension first, before and after."""
+        if self.padding == "same" and any(s != 1 for s in self.stride):
+            raise ValueError("padding='same' is not supported for strided convolutions")
         if self.padding == "same":
             pairs = same_padding(self.kernel_size, self.stride, self.dilation)
         elif self.padding == "valid":
