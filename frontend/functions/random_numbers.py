@@ -371,11 +371,11 @@ def bernoulli(
 def check_probabilities(name: str, p: Tensor) -> None:
     """Have the program raise RuntimeError unless all elements are from 0 to 1."""
     from braze.functions.indexing import check_values
-
     from braze.functions.pointwise import UNARY, bitwise_and
 
     inside = bitwise_and(p >= 0, p <= 1)
-    check_values(name, UNARY["logical_not"](inside), "expected probabilities p with p >= 0 and p <= 1")
+    outside = UNARY["logical_not"](inside)
+    check_values(name, outside, "expected probabilities p with p >= 0 and p <= 1")
 
 
 def normal(
