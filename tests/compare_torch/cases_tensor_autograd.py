@@ -296,6 +296,23 @@ def profile(c):
     c(lambda m, x: [(x * 2).sum() for _ in [m.autograd.profiler.profile(enabled=False)]], c.f64(2))
 
 
+@case("torch.autograd.profiler.emit_nvtx", "torch.autograd.profiler.load_nvprof")
+def nvidia(c, name):
+    """There is no GPU to profile."""
+
+    def refused(m):
+        try:
+            if name == "emit_nvtx":
+                m.autograd.profiler.emit_nvtx().__enter__()
+            else:
+                m.autograd.profiler.load_nvprof("nowhere/there.is")
+        except Exception:
+            return "refused"
+
+    c(refused)
+    c.error(lambda m: getattr(m.autograd.profiler, name)(1, 2, 3, 4, 5))
+
+
 # Views and writes in place ------------------------------------------------------------------------
 
 
