@@ -170,6 +170,7 @@ def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool) -> Te
         raise RuntimeError(_REPEATS)
     root = root_of(view)
     root._replace(put_strided(root, layout_of(view), new), tracked and not is_detached(view))
+    base._current()  # its place on the tape is behind the root's
     return base
 
 
