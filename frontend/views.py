@@ -195,6 +195,7 @@ def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool, silen
     root._replace(
         put_strided(root, layout_of(view), new), tracked and not is_detached(view), silent
     )
+    base._current()  # its place on the tape is behind the root's
     return base
 
 

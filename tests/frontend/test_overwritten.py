@@ -108,3 +108,13 @@ def test_a_detached_tensor_written_with_gradients_is_on_the_tape():
     d.add_(w)
     assert d.requires_grad and part.requires_grad and d.tolist() == y.tolist() == [3, 6, 9]
     assert gradient(d.sum() + part.sum() * 10 + y.sum() * 100, w) == [201, 211, 211]
+
+
+def test_a_part_of_overlapping_windows_is_on_the_tape_once_it_is_written():
+    w, base = doubled()
+    x = braze.zeros(3)
+    row = x.unfold(0, 2, 1)[1]
+    x.add_(base)
+    row[...] = 5.0
+    assert row.requires_grad and x.tolist() == [2, 5, 5]
+    assert gradient(x.sum() + row.sum(), w) == [2, 0, 0]

@@ -140,6 +140,8 @@ def use_gradient(m: Maker) -> None:
         return
     grad = m[x].grad
     assert grad is not None
+    if grad.vague_place:
+        return
     form = m.pick(("step", "clear", "zero", "name", "data", "optimizer"))
     guard = f"if {x}.grad is not None: "
     if form == "clear":

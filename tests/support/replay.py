@@ -119,6 +119,7 @@ class Tensor:
         self.factors: list[float] = []  # of a leaf's hooks
         self.retained: np.ndarray | None = None
         self.vague_grad = False  # not to be compared
+        self.vague_place = False  # a gradient that may be on the tape as a constant
         self.token = 0  # a leaf's place in the past of what is made from it
 
     @property
@@ -380,6 +381,7 @@ class Replay:
             old = None if leaf.grad is None else leaf.grad.read()
             if old is None:
                 leaf.grad = self.unnamed(value)
+                leaf.grad.vague_place = record and not value.requires_grad
                 continue
             bound = old.bound + value.bound
             assert leaf.grad is not None
@@ -393,6 +395,7 @@ class Replay:
             past = old.past | value.past
             values = old.values + value.values
             leaf.grad = self.unnamed(Value(values, ids, past, bool(ids.any()), bound, INEXACT))
+            leaf.grad.vague_place = not ids.any()
 
     def unnamed(self, value: Value) -> Tensor:
         """A value in memory that no name refers to."""
