@@ -89,10 +89,12 @@ def _power_f32(m: Math, x: Num, y: Num) -> Num:
 def _power_f64(m: Math, x: Num, y: Num) -> Num:
     """x^y for x > 0."""
     log_high, log_low = _log_double(m, x)
+    # No logarithm but 0 is below 2^-53 in size: from here on the power is 0 or infinite, and the
+    # exact product does not overflow on its way.
+    y = m.at_least(m.at_most(y, 2.0**70), -(2.0**70))
     high, low = m.two_product(log_high, y)
     low = m.fma(log_low, y, low)
-    # An infinite product has no finite error.
-    total = m.select(m.abs(high) < inf, high + low, high)
+    total = high + low
     bounded = m.at_least(m.at_most(total, 710.0), -746.0)
     whole, n = m.nearest(bounded * LOG2_E)
     r = m.fma(-whole, x.of(LN2[0]), high)
@@ -196,5 +198,10 @@ def _exact_difference(m: Math, rest: Num, quotient: Num, step: Num) -> Num:
         return m.fma(-quotient, step, rest)
     if bits_of(rest.type) == 32:
         return m.narrow(m.wide(rest) - m.wide(quotient) * m.wide(step), rest.type)
-    product, error = m.two_product(quotient, step)
-    return (rest - product) - error
+    # Near the largest numbers the halves of an exact product overflow. The step is at least
+    # 2^-49 of the rest, so that both may be scaled down.
+    large = rest > 2.0**900
+    scale = m.select(large, rest.of(2.0**-100), rest.of(1.0))
+    back = m.select(large, rest.of(2.0**100), rest.of(1.0))
+    product, error = m.two_product(quotient, step * scale)
+    return ((rest * scale - product) - error) * back

@@ -14,7 +14,7 @@ import numpy as np
 
 from braze.ir.errors import AttributeTypeError
 from braze.ir.op import AttributeKind, Op, Rule, declare
-from braze.ir.ops.rules import floating, same
+from braze.ir.ops.rules import floating, numeric
 from braze.ir.types import TensorType
 
 
@@ -54,7 +54,7 @@ relu = _unary(
     lambda b, g, out: b.where(b.le(out, 0.0), 0.0, g),
     "max(x, 0); the gradient at 0 is 0.",
     evaluate=lambda x: np.maximum(x, x.dtype.type(0)),
-    infer=same("relu"),
+    infer=numeric("relu"),
 )
 leaky_relu = _unary(
     "leaky_relu",
@@ -78,7 +78,7 @@ hardtanh = _unary(
     lambda b, g, x, low, high: b.where(b.bitwise_or(b.le(x, low), b.ge(x, high)), 0.0, g),
     "x limited to low..high; the gradient at the limits is 0.",
     attributes={"low": float, "high": float},
-    infer=same("hardtanh"),
+    infer=numeric("hardtanh"),
 )
 
 # Smooth activations -------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 from braze.ir.dtypes import bool_
 from braze.ir.op import Op, Rule, declare
-from braze.ir.ops.composite import as_dtype, polynomial
+from braze.ir.ops.composite import as_dtype, in_wide, polynomial
 from braze.ir.ops.rules import common_device, floating, same
 from braze.ir.types import TensorType, broadcast_shapes, tensor_type
 
@@ -157,7 +157,7 @@ def _erfc(b: Any, x: Any) -> Any:
 
 erfc = _unary(
     "erfc",
-    _erfc,
+    in_wide(_erfc),
     lambda b, g, x: b.mul(g, b.mul(b.exp(b.neg(b.mul(x, x))), -2.0 / math.sqrt(math.pi))),
     "1 - erf(x), without cancellation for large x.",
 )

@@ -79,9 +79,15 @@ def _div_floor(b: Any, x: Any, y: Any) -> Any:
         return b.floor_divide(x, y)
     quotient = b.div(x, y)
     whole = b.round(b.div(b.sub(x, b.remainder(x, y)), y))
-    # Where the remainder says nothing (y is 0, x or the quotient is infinite), IEEE's quotient.
-    usable = both(b, b.ne(y, 0.0), b.lt(b.abs(quotient), math.inf), b.lt(b.abs(y), math.inf))
-    return b.where(usable, whole, b.floor(quotient))
+    # By an infinite y: -1 where the signs differ, though the quotient is -0.
+    below = b.where(_differ_in_sign(b, x, y), -1.0, quotient)
+    beyond = b.where(b.eq(x, 0.0), quotient, below)
+    whole = b.where(b.lt(b.abs(y), math.inf), whole, beyond)
+    # Where the remainder says nothing: IEEE's quotient for a y of 0 or a quotient that overflows,
+    # nan for an infinite x, whose remainder is nan.
+    usable = b.bitwise_and(b.ne(y, 0.0), b.lt(b.abs(quotient), math.inf))
+    rest = b.where(b.bitwise_and(b.eq(b.abs(x), math.inf), b.ne(y, 0.0)), math.nan, quotient)
+    return b.where(usable, whole, rest)
 
 
 def _div_trunc(b: Any, x: Any, y: Any) -> Any:
@@ -100,7 +106,7 @@ _FLAT: dict[str, Rule] = {
 div_floor = _joint(
     "div_floor",
     "x y",
-    _div_floor,
+    in_wide(_div_floor),
     "x / y rounded down, consistent with `remainder`; the gradient is 0.",
     infer=numeric("div_floor"),
     gradients=_FLAT,
@@ -348,7 +354,7 @@ def _lerp(b: Any, x: Any, end: Any, weight: Any) -> Any:
 lerp = _joint(
     "lerp",
     "x end weight",
-    _lerp,
+    in_wide(_lerp),
     "x + weight (end - x).",
     gradients={
         "x": lambda b, g, weight: b.mul(g, b.sub(1.0, weight)),
@@ -400,22 +406,19 @@ bitwise_right_shift = _joint(
     infer=_whole("bitwise_right_shift"),
 )
 
-POWER_BITS = 7
+SQUARINGS = 6
+SERIES_BITS = 8
 
 
 def _integer_pow(b: Any, x: Any, y: Any) -> Any:
-    """By squaring. From 64 on every even power is that of 64 and every odd one that of 65, which is
-    right for 0, 1, -1 and for even x, whose powers are 0 by then.
-    """
-    exponent = y
-    if x.type.dtype.bits > POWER_BITS:
-        large = b.add(b.bitwise_and(y, 1), 64)
-        exponent = b.where(b.lt(y, 64), y, large)
+    """By squaring up to 63; the rest of the exponent is a power of x ** 64."""
     result, square = b.add(b.mul(x, 0), 1), x
-    for bit in range(POWER_BITS):
-        chosen = b.ne(b.bitwise_and(exponent, 1 << bit), 0)
+    for bit in range(SQUARINGS):
+        chosen = b.ne(b.bitwise_and(y, 1 << bit), 0)
         result = b.where(chosen, b.mul(result, square), result)
-        square = b.mul(square, square) if bit < POWER_BITS - 1 else square
+        square = b.mul(square, square)
+    rest = _power_near_one(b, square, b.shift_right(y, SQUARINGS))
+    result = b.where(b.lt(y, 1 << SQUARINGS), result, b.mul(result, rest))
     if not x.type.dtype.is_signed:
         return result
     sign = b.sub(1, b.mul(b.bitwise_and(y, 1), 2))
@@ -423,12 +426,40 @@ def _integer_pow(b: Any, x: Any, y: Any) -> Any:
     return b.where(b.lt(y, 0), inverse, result)
 
 
+def _power_near_one(b: Any, u: Any, m: Any) -> Any:
+    """u ** m modulo 2 ** bits for u = x ** 64 and m >= 1.
+
+    For even x that is 0. For odd x, u = 1 + 2 ** 8 t, and the binomial series over (2 ** 8 t) ** j
+    ends when 2 ** (8 j) / j! is 0 modulo 2 ** bits. What j! has of odd factors is divided by as a
+    multiplication with the inverse.
+    """
+    bits: int = u.type.dtype.bits
+    even = b.eq(b.bitwise_and(u, 1), 0)
+    one = b.add(b.mul(u, 0), 1)
+    total = one
+    if bits > SERIES_BITS:
+        t = b.shift_right(u, SERIES_BITS)  # only its low bits matter, so the sign does not
+        falling, power = one, one
+        for j in range(1, bits):
+            falling = b.mul(falling, b.sub(m, j - 1))
+            power = b.mul(power, t)
+            odd, twos = math.factorial(j), 0
+            while odd % 2 == 0:
+                odd, twos = odd // 2, twos + 1
+            shift = SERIES_BITS * j - twos
+            if shift >= bits:
+                break
+            inverse = pow(odd, -1, 2 ** (bits - 1))  # the top bit is shifted out
+            term = b.mul(b.mul(falling, power), b.constant(value=inverse, dtype=u.type.dtype))
+            total = b.add(total, b.shift_left(term, shift))
+    return b.where(even, 0, total)
+
+
 integer_pow = _joint(
     "integer_pow",
     "x y",
     _integer_pow,
-    """x ** y of integers, modulo 2 ** bits; a negative power is 0 but for x = 1 and -1. Powers
-above 63 of odd x other than 1 and -1 are those of 64 or 65.""",
+    "x ** y of integers, modulo 2 ** bits; a negative power is 0 but for x = 1 and -1.",
     infer=_whole("integer_pow"),
 )
 

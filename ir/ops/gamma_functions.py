@@ -113,7 +113,8 @@ def _lgamma(b: Any, x: Any) -> Any:
     value = lgamma_of_positive(b, size)
     area = b.abs(b.mul(size, sine_of_pi(b, size)))
     mirrored = b.sub(b.log(b.div(math.pi, area)), value)
-    mirrored = b.where(b.eq(size, math.inf), math.inf, mirrored)
+    pole = b.bitwise_or(b.eq(area, 0.0), b.eq(size, math.inf))
+    mirrored = b.where(pole, math.inf, mirrored)
     return b.where(b.lt(x, -(2.0**-70)), mirrored, value)
 
 

@@ -112,7 +112,8 @@ def _acosh(b: Any, x: Any) -> Any:
     limit = _large(x)
     t = b.sub(b.minimum(x, limit), 1.0)
     near = b.log1p(b.add(t, b.sqrt(b.mul(t, b.add(t, 2.0)))))
-    return b.where(b.gt(x, limit), b.add(b.log(x), math.log(2.0)), near)
+    value = b.where(b.gt(x, limit), b.add(b.log(x), math.log(2.0)), near)
+    return b.where(b.lt(x, 1.0), math.nan, value)
 
 
 def _atanh(b: Any, x: Any) -> Any:

@@ -76,9 +76,27 @@ def _max_pool(
     row = b.reshape(view, shape=(*lead, math.prod(kernel)))
     over = {"dims": (len(lead),), "keepdim": False}
     out, tap = b.amax(row, **over), b.argmax(row, **over)
+    if any(padding):
+        # Nothing inside is above the padding's value: the first element inside is meant.
+        inside = _first_inside(b, tap.type.shape, kernel, stride, padding, dilation)
+        tap = b.where(b.eq(tap, 0), inside, tap)
     indices = _plane_index(b, tap, size, kernel, stride, padding, dilation)
     results = (out, indices, as_dtype(b, tap, tap_dtype(kernel)))
     return tuple(channels_second(b, value) for value in results)
+
+
+def _first_inside(
+    b: Any, shape: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> Any:
+    """The first tap of each window [N, places..., C] that does not lie in the padding before the
+    input. (One in the padding behind it is never the first.)"""
+    flat = b.full(shape=(1,) * len(shape), value=0.0, dtype=i64)
+    for axis, (k, s, p, d) in enumerate(zip(kernel, stride, padding, dilation, strict=True), 1):
+        place = b.mul(b.iota(shape=along(shape, axis), dim=axis, dtype=i64), s)
+        missing = b.maximum(b.sub(p, place), 0)
+        own = b.floor_divide(b.add(missing, d - 1), d)
+        flat = b.add(b.mul(flat, k), own)
+    return b.expand(flat, shape=shape)
 
 
 def _plane_index(
@@ -95,8 +113,7 @@ def _plane_index(
         start = b.mul(b.iota(shape=along(shape, axis + 1), dim=axis + 1, dtype=i64), stride[axis])
         place = b.add(b.mul(own, dilation[axis]), start)
         if padding[axis]:
-            # Only a window of nothing but -inf can choose its padding.
-            place = b.maximum(b.sub(place, padding[axis]), 0)
+            place = b.sub(place, padding[axis])
         flat = place if flat is None else b.add(b.mul(flat, size[axis]), place)
     return flat
 
@@ -135,7 +152,22 @@ def _max_pool_array(
         np.copyto(best, here, where=better)
         np.copyto(taps, taps.dtype.type(number), where=better)
     assert best is not None
+    if any(padding):
+        np.copyto(taps, _first_inside_array(count, kernel, stride, padding, dilation), where=taps == 0)
     return best, _plane_index_array(taps, size, kernel, stride, padding, dilation), taps
+
+
+def _first_inside_array(
+    count: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> np.ndarray:
+    """As `_first_inside`, without the dimensions of batch and channels."""
+    flat = np.zeros((1,) * len(count), tap_dtype(kernel).numpy)
+    for axis, (n, k, s, p, d) in enumerate(
+        zip(count, kernel, stride, padding, dilation, strict=True)
+    ):
+        own = -(-np.maximum(p - np.arange(n) * s, 0) // d)
+        flat = flat * k + own.reshape([-1 if a == axis else 1 for a in range(len(count))])
+    return flat.astype(tap_dtype(kernel).numpy)
 
 
 def _plane_index_array(
@@ -149,7 +181,7 @@ def _plane_index_array(
         starts = starts.reshape([-1 if a == axis else 1 for a in range(len(kernel))])
         place = (offsets * dilation[axis])[taps] + starts
         indices *= size[axis]
-        indices += np.maximum(place, 0) if padding[axis] else place
+        indices += place
     return indices
 
 
@@ -176,7 +208,7 @@ max_pool = declare(
     },
     doc="""The maximum of each window of [N, C, spatial...]; outside is -inf. `indices` are their
 flat places in the input plane (i64, as PyTorch's), `taps` their places in the windows. The first of
-equal maxima counts; nan is above all.""",
+equal maxima counts, and padding never; nan is above all.""",
 )
 
 # The gradient and its adjoint ---------------------------------------------------------------------
@@ -192,6 +224,8 @@ def _grad_types(
     padding: Ints,
     dilation: Ints,
 ) -> tuple[TensorType, ...]:
+    if out.dtype is bool_:
+        raise DTypeError(f"[max_pool_grad] needs a numeric operand, given {out}")
     if taps.shape != out.shape or taps.dtype is not tap_dtype(kernel):
         raise ShapeError(f"[max_pool_grad] {taps} are not the taps of {out}")
     return (out.with_shape((*out.shape[:2], *input_size)),)
@@ -249,6 +283,8 @@ max_pool_grad = declare(
 def _pick_types(
     x: TensorType, taps: TensorType, *, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> tuple[TensorType, ...]:
+    if x.dtype is bool_:
+        raise DTypeError(f"[max_pool_pick] needs a numeric operand, given {x}")
     if taps.shape[:2] != x.shape[:2] or taps.dtype is not tap_dtype(kernel):
         raise ShapeError(f"[max_pool_pick] {taps} are not taps of windows of {x}")
     return (x.with_shape(taps.shape),)

@@ -25,7 +25,7 @@ def _index_put(x: np.ndarray, index: np.ndarray, updates: np.ndarray, *, dim: in
     rows = np.moveaxis(updates, span, tuple(range(index.ndim)))
     if index.size:
         places, last = last_writes(indexing.clamped(index, x.shape[dim]).reshape(-1))
-        out[places] = rows.reshape(-1, *out.shape[1:])[last]
+        out[places] = rows.reshape(index.size, *out.shape[1:])[last]
     return np.ascontiguousarray(np.moveaxis(out, 0, dim))
 
 

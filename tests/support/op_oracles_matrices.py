@@ -23,7 +23,8 @@ def _pad(x: np.ndarray, *, low: Any, high: Any, interior: Any, value: float) -> 
     for axis, gap in enumerate(interior):
         places = np.repeat(np.arange(1, x.shape[axis]), gap)
         x = np.insert(x, places, value, axis=axis)
-    return np.pad(x, list(zip(low, high, strict=True)), constant_values=value)
+    borders = list(zip(low, high, strict=True))
+    return np.pad(x, borders, constant_values=value) if borders else x
 
 
 @oracle("sum_to_shape")
@@ -435,7 +436,7 @@ def _poisson(rate: np.ndarray, seed: Any, offset: Any) -> np.ndarray:
     u, v = (_unit(seed, offset, shape, 53, n) / 2.0**53 for n in (0, 2))
     after = 4 * 8 * -(-math.prod(shape) // 32)
     w = _unit(seed, int(offset) + after, rate.shape, 53) / 2.0**53
-    out = scipy.stats.poisson.ppf(w, rate)
+    out = np.asarray(scipy.stats.poisson.ppf(w, rate))
     for place in np.ndindex(*rate.shape):
         mu = float(rate[place])
         if mu < 10:
