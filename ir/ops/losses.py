@@ -81,6 +81,9 @@ def _declare_loss(
         if target_slope is None:
             return b.neg(gradient(b, g, x, target, reduction, **rest))
         each = target_slope(b, widened(b, x), widened(b, target), **rest)
+        # A slope that does not depend on the target has not its shape.
+        shape = broadcast_shapes(name, x.type, target.type)
+        each = each if each.type.shape == shape else b.expand(each, shape=shape)
         scaled = b.mul(each, share(b, g, x.type, target.type, reduction))
         return as_dtype(b, scaled, x.type.dtype)
 

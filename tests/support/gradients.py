@@ -74,6 +74,7 @@ def gradcheck_op(
     tolerance: float = 1e-6,
     step: float = 1e-5,
     seed: int = 0,
+    prepare: Callable[[ir.Builder, list[Value]], list[Value]] | None = None,
 ) -> None:
     """Check every gradient rule of an op against central differences in f64.
 
@@ -82,6 +83,8 @@ def gradcheck_op(
     Args:
         operands: arrays; the float ones must be f64.
         second: check the derivatives of the gradients as well.
+        prepare: makes the op's operands from values of their types; the derivatives are those for
+            these values. (Some gradients hold for symmetric matrices only.)
 
     Raises:
         AssertionError: a gradient is wrong, or has not its operand's type.
@@ -92,7 +95,8 @@ def gradcheck_op(
     types = [ir.tensor_type(ir.from_numpy(a.dtype), a.shape) for a in arrays]
     b = ir.Builder(f"gradcheck_{op.name}")
     values = [b.input(t) for t in types]
-    node = b.emit(op, values, attributes)
+    operands_made = prepare(b, values) if prepare else values
+    node = b.emit(op, operands_made, attributes)
     generator = np.random.default_rng(seed)
     flowing: dict[Value, Value] = {}
     weights: list[np.ndarray] = []

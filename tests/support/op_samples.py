@@ -247,7 +247,9 @@ def _elementwise(draw: Draw) -> Iterator[Sample]:
         few = choices if number == 0 else [choices[number % len(choices)]]
         for chosen in few:
             operands = [draw(*s, dtype=d) for s, d in zip(shapes, kinds, strict=True)]
-            yield Sample(operands, chosen)
+            # The mean of nothing is nan and has no derivative.
+            smooth = chosen.get("reduction") != "mean" or 0 not in itertools.chain(*shapes)
+            yield Sample(operands, chosen, gradients=smooth)
     if op.name in WITHOUT_EDGES:
         return
     for chosen in choices:

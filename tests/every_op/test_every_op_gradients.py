@@ -1,0 +1,135 @@
+"""Every gradient rule of the table: first and second derivatives against small steps in f64; the
+same gradients in narrower floats, and compiled."""
+
+import numpy as np
+import pytest
+from gradients import backward, gradcheck_op
+from native import Native, runnable_targets
+from op_samples import accepted
+from test_every_op_values import BUDGET, OPS, assert_near
+
+import braze.ir as ir
+from braze.ir.interpreter import interpret
+from braze.ir.op import Op
+from braze.passes import compile_graph
+from composites import to_primitives
+
+DIFFERENTIABLE = [op for op in OPS if op.differentiable]
+LARGEST = 40  # elements of a sample whose derivatives are checked
+# Ops whose gradients are right but cannot be derived again, and why.
+NOT_TWICE: dict[str, str] = {}
+# Where small steps say little: the result is steep, or a sum of many roundings.
+TOLERANCE: dict[str, float] = {}
+
+
+def smooth(op: Op, dtype: ir.DType):
+    """The small samples with derivatives, whose float results have the dtype."""
+    found = []
+    for sample in accepted(op, dtype) or ():
+        results = op.result_types(sample.types, sample.attributes)
+        floats = [t.dtype for t in results if t.dtype.is_floating_point]
+        small = sum(np.asarray(a).size for a in sample.operands) <= LARGEST
+        if sample.gradients and small and floats and floats[0] is dtype:
+            found.append(sample)
+    return found
+
+
+def symmetric(b, values):
+    """x + x^T in place of x, for gradients that hold for symmetric matrices only."""
+    (x,) = values
+    rank = x.type.rank
+    return [b.mul(b.add(x, b.permute(x, dims=(*range(rank - 2), rank - 1, rank - 2))), 0.5)]
+
+
+PREPARED = {"cholesky": symmetric, "eigh": symmetric}
+
+
+@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=str)
+def test_derivatives(op):
+    found = smooth(op, ir.f64)
+    assert found
+    for sample in found:
+        gradcheck_op(
+            op,
+            sample.operands,
+            sample.attributes,
+            second=op.name not in NOT_TWICE,
+            tolerance=TOLERANCE.get(op.name, 2e-6),
+            prepare=PREPARED.get(op.name),
+        )
+
+
+def derived(op, samples, dtype=None):
+    """A graph of the samples' gradients, its inputs, and what each output is.
+
+    Args:
+        dtype: instead of the float operands' own.
+    """
+    generator = np.random.default_rng(3)
+    b = ir.Builder(f"{op.name}_gradients")
+    inputs, outputs, what = [], [], []
+
+    def given(array):
+        array = np.asarray(array)
+        if dtype is not None and ir.from_numpy(array.dtype).is_floating_point:
+            array = array.astype(dtype.numpy)
+        inputs.append(array)
+        return b.input(ir.tensor_type(ir.from_numpy(array.dtype), array.shape))
+
+    for sample in samples:
+        values = [given(a) for a in sample.operands]
+        node = b.emit(op, values, sample.attributes)
+        flowing = {}
+        for result, own in zip(
+            node.results, op.result_types(sample.types, sample.attributes), strict=True
+        ):
+            if result.dtype.is_floating_point:
+                weights = generator.uniform(0.5, 1.5, result.shape).astype(own.dtype.numpy)
+                flowing[result] = given(np.asarray(weights))
+        wanted = [
+            (i, v)
+            for i, v in enumerate(values)
+            if op.gradient(i) is not None and v.dtype.is_floating_point
+        ]
+        for (i, value), gradient in zip(
+            wanted, backward(b, flowing, [v for _, v in wanted]), strict=True
+        ):
+            assert gradient is not None
+            assert gradient.type == value.type, f"{op.name} {sample}: operand {i}"
+            outputs.append(gradient)
+            what.append(f"{op.name} {sample}: operand {i}")
+    return b.finish(outputs), inputs, what
+
+
+LOOSE = {"f32": 3e-5, "f16": 2e-2, "bf16": 0.15}
+
+
+@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=str)
+def test_gradients_in_every_dtype(op):
+    """They have the operand's dtype, and are those of f64 up to rounding."""
+    for dtype in (ir.f32, ir.f16, ir.bf16):
+        for sample in smooth(op, dtype):
+            graph, inputs, what = derived(op, [sample])
+            wide, arrays, _ = derived(op, [sample], ir.f64)
+            expected = interpret(wide, arrays)
+            for name, one, other in zip(what, interpret(graph, inputs), expected, strict=True):
+                assert_near(one, other.astype(one.dtype), LOOSE[dtype.name], name)
+
+
+@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=str)
+def test_compiled_gradients(op):
+    dtypes = [d for d in ir.dtypes.FLOATS if accepted(op, d)]
+    for dtype in {ir.f32, dtypes[len(op.name) % len(dtypes)]}:
+        samples = smooth(op, dtype)
+        if not samples:
+            continue
+        size = len(to_primitives(derived(op, samples[:1])[0]).nodes)
+        step = max(-(-size * len(samples) // (BUDGET // 3)), 1)
+        graph, inputs, what = derived(op, samples[::step])
+        expected = interpret(graph, inputs)
+        targets = runnable_targets()
+        target = targets[(len(op.name) + 1) % len(targets)]
+        found = Native(compile_graph(graph, target)[0], target).run(inputs, expected)
+        tolerance = {"f64": 1e-12, "f32": 2e-5, "f16": 1e-2, "bf16": 6e-2}[dtype.name]
+        for name, one, other in zip(what, found, expected, strict=True):
+            assert_near(one, other, tolerance, name)
