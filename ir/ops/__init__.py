@@ -1,8 +1,8 @@
 """The op table: importing this declares every operation.
 
 `pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing` and `sorting` hold the
-primitives, which code is generated for; `factorizations`, `fourier`, `lu` and `solvers` those that
-NumPy runs. The other modules hold composites, which decompose into them.
+primitives, which code is generated for; `factorizations`, `fourier`, `lu`, `reflectors` and
+`solvers` those that NumPy runs. The other modules hold composites, which decompose into them.
 """
 
 from braze.ir.ops import (
@@ -38,6 +38,7 @@ from braze.ir.ops import (
     pooling,
     reduce,
     reductions,
+    reflectors,
     scan,
     scattering,
     searching,
@@ -80,6 +81,7 @@ __all__ = [
     "pooling",
     "reduce",
     "reductions",
+    "reflectors",
     "scan",
     "scattering",
     "searching",

@@ -1,7 +1,7 @@
-"""LU factors and Householder reflectors, which NumPy has no calls for: written out on its arrays.
+"""LU factors, which NumPy has no call for: written out on its arrays.
 
-The blocked algorithms are those of G. H. Golub and C. F. Van Loan, "Matrix Computations", sections
-3.2, 3.4 and 5.1. LU's gradient: M. Seeger et al., "Auto-differentiating linear algebra", 2017.
+The blocked algorithm is that of G. H. Golub and C. F. Van Loan, "Matrix Computations", sections
+3.2 and 3.4. LU's gradient: M. Seeger et al., "Auto-differentiating linear algebra", 2017.
 """
 
 from __future__ import annotations
@@ -116,106 +116,4 @@ lu_permutation = declare_host(
     evaluate=_lu_permutation,
     attributes={"size": int, "inverse": bool},
     doc="The order of rows p that the swaps of `lu_factor` make, x[p] = l @ u; or its inverse.",
-)
-
-# Householder reflectors ---------------------------------------------------------------------------
-
-
-def _geqrf_types(x: TensorType) -> tuple[TensorType, ...]:
-    check_matrices("geqrf", x)
-    *batch, m, n = x.shape
-    return x, x.with_shape((*batch, min(m, n)))
-
-
-def _geqrf(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    reflectors, tau = np.linalg.qr(x, mode="raw")
-    return np.ascontiguousarray(np.swapaxes(reflectors, -1, -2)), tau
-
-
-geqrf = declare_host(
-    "geqrf",
-    "x",
-    infer=_geqrf_types,
-    evaluate=_geqrf,
-    results="a tau",
-    doc="""LAPACK's geqrf: r in the upper triangle, below it the reflectors v_i (their leading ones
-are not stored); q is the product of I - tau_i v_i v_i^T.""",
-)
-
-
-def _reflector(a: np.ndarray, i: int) -> np.ndarray:
-    v = np.zeros((*a.shape[:-1], 1), a.dtype)
-    v[..., i + 1 :, 0] = a[..., i + 1 :, i]
-    v[..., i, 0] = 1
-    return v
-
-
-def _reflect(
-    a: np.ndarray, tau: np.ndarray, x: np.ndarray, transpose: bool
-) -> np.ndarray:
-    """Q x, or Q^T x."""
-    x = x.copy()
-    order = range(tau.shape[-1])
-    for i in order if transpose else reversed(order):
-        v = _reflector(a, i)
-        x -= tau[..., i, None, None] * v * np.matmul(np.swapaxes(v, -1, -2), x)
-    return x
-
-
-def _check_reflectors(name: str, a: TensorType, tau: TensorType) -> None:
-    check_matrices(name, a)
-    if tau.dtype is not a.dtype or tau.shape[:-1] != a.shape[:-2] or tau.rank != a.rank - 1:
-        raise ShapeError(f"[{name}] reflectors {a} and factors {tau} do not fit each other")
-    if tau.shape[-1] > min(a.shape[-2:]):
-        raise ShapeError(f"[{name}] {tau} are too many factors for {a}")
-
-
-def _orgqr_types(a: TensorType, tau: TensorType) -> tuple[TensorType, ...]:
-    _check_reflectors("orgqr", a, tau)
-    if a.shape[-2] < a.shape[-1]:
-        raise ShapeError(f"[orgqr] needs at least as many rows as columns, given {a}")
-    return (a,)
-
-
-def _orgqr(a: np.ndarray, tau: np.ndarray) -> np.ndarray:
-    eye = np.broadcast_to(np.eye(*a.shape[-2:], dtype=a.dtype), a.shape)
-    return _reflect(a, tau, eye, False)
-
-
-orgqr = declare_host(
-    "orgqr",
-    "a tau",
-    infer=_orgqr_types,
-    evaluate=_orgqr,
-    doc="The leading columns of the orthogonal matrix whose reflectors `geqrf` gives.",
-)
-
-
-def _ormqr_types(
-    a: TensorType, tau: TensorType, x: TensorType, *, left: bool, transpose: bool
-) -> tuple[TensorType, ...]:
-    _check_reflectors("ormqr", a, tau)
-    check_matrices("ormqr", a, x)
-    size = x.shape[-2] if left else x.shape[-1]
-    if a.shape[:-2] != x.shape[:-2] or a.shape[-2] != size:
-        raise ShapeError(f"[ormqr] reflectors {a} do not fit {x}")
-    return (x,)
-
-
-def _ormqr(
-    a: np.ndarray, tau: np.ndarray, x: np.ndarray, *, left: bool, transpose: bool
-) -> np.ndarray:
-    if left:
-        return _reflect(a, tau, x, transpose)
-    # x Q = (Q^T x^T)^T
-    return np.swapaxes(_reflect(a, tau, np.swapaxes(x, -1, -2), not transpose), -1, -2)
-
-
-ormqr = declare_host(
-    "ormqr",
-    "a tau x",
-    infer=_ormqr_types,
-    evaluate=_ormqr,
-    attributes={"left": bool, "transpose": bool},
-    doc="q @ x, or x @ q if not `left`, with the q (or its transpose) of `geqrf`'s reflectors.",
 )

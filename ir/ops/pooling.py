@@ -153,7 +153,8 @@ def _max_pool_array(
         np.copyto(taps, taps.dtype.type(number), where=better)
     assert best is not None
     if any(padding):
-        np.copyto(taps, _first_inside_array(count, kernel, stride, padding, dilation), where=taps == 0)
+        inside = _first_inside_array(count, kernel, stride, padding, dilation)
+        np.copyto(taps, inside, where=taps == 0)
     return best, _plane_index_array(taps, size, kernel, stride, padding, dilation), taps
 
 

@@ -3,6 +3,7 @@ same gradients in narrower floats, and compiled."""
 
 import numpy as np
 import pytest
+from composites import to_primitives
 from gradients import backward, gradcheck_op
 from native import Native, runnable_targets
 from op_samples import accepted
@@ -12,7 +13,6 @@ import braze.ir as ir
 from braze.ir.interpreter import interpret
 from braze.ir.op import Op
 from braze.passes import compile_graph
-from composites import to_primitives
 
 DIFFERENTIABLE = [op for op in OPS if op.differentiable]
 LARGEST = 40  # elements of a sample whose derivatives are checked

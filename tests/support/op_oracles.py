@@ -45,7 +45,8 @@ def _whole(function: Callable[[int, int, int], int]) -> Callable[..., np.ndarray
         x, y = np.broadcast_arrays(x, y)
         bits = x.dtype.itemsize * 8
         flat = [
-            function(int(a), int(b), bits) for a, b in zip(x.reshape(-1), y.reshape(-1), strict=True)
+            function(a, b, bits)
+            for a, b in zip(x.reshape(-1).tolist(), y.reshape(-1).tolist(), strict=True)
         ]
         words = np.array([v & (2**64 - 1) for v in flat], np.uint64)
         return words.astype(x.dtype).reshape(x.shape)
@@ -75,9 +76,7 @@ ORACLES |= {
     "sub": np.subtract,
     "mul": np.multiply,
     "div": np.true_divide,
-    "floor_divide": _by_kind(
-        lambda x, y: np.floor(x / y), lambda a, b, _: a // b if b else 0
-    ),
+    "floor_divide": _by_kind(lambda x, y: np.floor(x / y), lambda a, b, _: a // b if b else 0),
     "remainder": _by_kind(np.remainder, lambda a, b, _: a % b if b else 0),
     "pow": np.power,
     "maximum": np.maximum,
@@ -373,7 +372,12 @@ def _blocks(name: str) -> None:
         return tuple(joined) if several else joined[0]
 
     def continued(
-        x: np.ndarray, starts: np.ndarray, *indices: np.ndarray, dim: int, reverse: bool, length: int
+        x: np.ndarray,
+        starts: np.ndarray,
+        *indices: np.ndarray,
+        dim: int,
+        reverse: bool,
+        length: int,
     ) -> Any:
         outs = [np.empty(x.shape, x.dtype), np.empty(x.shape, np.int64)]
         for number, places in enumerate(_cut(x.shape[dim], length, reverse)):

@@ -1,14 +1,12 @@
-"""Oracles of movements, indexing, linear algebra, Fourier transforms and random numbers."""
+"""Oracles of movements, indexing, linear algebra and Fourier transforms."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import scipy.fft
 import scipy.linalg
-import scipy.stats
 from op_oracles import ORACLES, Check, oracle
 
 # Movements ----------------------------------------------------------------------------------------
@@ -300,7 +298,9 @@ def _q(a: np.ndarray, tau: np.ndarray) -> np.ndarray:
     m = a.shape[-2]
     out = np.zeros((*a.shape[:-2], m, m), a.dtype) + np.eye(m, dtype=a.dtype)
     for i in range(tau.shape[-1]):
-        v = np.concatenate([np.zeros_like(a[..., :i, i]), np.ones_like(a[..., :1, i]), a[..., i + 1 :, i]], -1)
+        column = a[..., :, i].copy()
+        column[..., :i], column[..., i] = 0, 1
+        v = column
         out = out - (out @ v[..., None]) * (tau[..., i, None, None] * v[..., None, :])
     return out
 
@@ -354,113 +354,3 @@ def _rfft(x: np.ndarray, *, ndim: int) -> np.ndarray:
 def _irfft(x: np.ndarray, *, ndim: int, size: int) -> np.ndarray:
     sizes = (*x.shape[x.ndim - 1 - ndim : -2], size)
     return scipy.fft.irfftn(_complex(x), s=sizes, axes=tuple(range(-ndim, 0)), norm="forward")
-
-
-# Random numbers -----------------------------------------------------------------------------------
-
-MASK = 2**32 - 1
-
-
-def _philox(counter: int, key: int) -> list[int]:
-    """Philox4x32-10 in Python's integers (Salmon et al., SC 2011, section 3.3)."""
-    c = [counter & MASK, counter >> 32 & MASK, 0, 0]
-    k = [key & MASK, key >> 32 & MASK]
-    for _ in range(10):
-        left, right = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57
-        c = [right >> 32 ^ c[1] ^ k[0], right & MASK, left >> 32 ^ c[3] ^ k[1], left & MASK]
-        k = [k[0] + 0x9E3779B9 & MASK, k[1] + 0xBB67AE85 & MASK]
-    return c
-
-
-def words(seed: Any, offset: Any, count: int) -> list[int]:
-    made = []
-    for i in range(count):
-        block, j = divmod(i, 32)
-        counter = (int(offset) + 8 * block + j % 8) % 2**64
-        made.append(_philox(counter, int(seed) % 2**64)[j // 8])
-    return made
-
-
-def _draws(seed: Any, offset: Any, shape: Any, number: int) -> np.ndarray:
-    count = math.prod(shape)
-    start = int(offset) + number * 8 * -(-count // 32)
-    return np.array(words(seed, start, count), np.uint64).reshape(shape)
-
-
-def _unit(seed: Any, offset: Any, shape: Any, bits: int, number: int = 0) -> np.ndarray:
-    """Integers of so many bits."""
-    high = _draws(seed, offset, shape, number)
-    if bits <= 32:
-        return high >> np.uint64(32 - bits)
-    low = _draws(seed, offset, shape, number + 1) >> np.uint64(64 - bits)
-    return (high << np.uint64(bits - 32)) + low
-
-
-BITS = {"f16": 11, "bf16": 8, "f32": 24, "f64": 53}
-
-
-@oracle("normal")
-def _normal(seed: Any, offset: Any, *, shape: Any, dtype: Any) -> np.ndarray:
-    bits = 53 if dtype.name == "f64" else 24
-    u = (_unit(seed, offset, shape, bits) + np.uint64(1)) / 2.0**bits
-    v = _unit(seed, offset, shape, bits, 2 if bits == 53 else 1) / 2.0**bits
-    return np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)
-
-
-@oracle("randint")
-def _randint(seed: Any, offset: Any, *, shape: Any, low: int, high: int) -> np.ndarray:
-    span = high - low
-    first = _draws(seed, offset, shape, 0).astype(object)
-    if span <= 2**31:
-        return np.array(low + (first * span >> 32), np.int64)
-    both = first * 2**31 + (_draws(seed, offset, shape, 1).astype(object) >> 1)
-    return np.array(low + both % span, np.int64)
-
-
-@oracle("bernoulli")
-def _bernoulli(p: np.ndarray, seed: Any, offset: Any) -> np.ndarray:
-    return _unit(seed, offset, p.shape, 24) / 2.0**24 < p.astype(np.float32)
-
-
-@oracle("dropout")
-def _dropout(x: np.ndarray, seed: Any, offset: Any, *, p: float) -> np.ndarray:
-    keep = _draws(seed, offset, x.shape, 0) >= round(p * 2**32)
-    return np.where(keep, x / (1 - p if p < 1 else 1), 0.0)
-
-
-@oracle("poisson")
-def _poisson(rate: np.ndarray, seed: Any, offset: Any) -> np.ndarray:
-    """SciPy's quantiles below 10, and from there on Hoermann's PTRS, candidate by candidate."""
-    tries = 24
-    shape = (tries, *rate.shape)
-    u, v = (_unit(seed, offset, shape, 53, n) / 2.0**53 for n in (0, 2))
-    after = 4 * 8 * -(-math.prod(shape) // 32)
-    w = _unit(seed, int(offset) + after, rate.shape, 53) / 2.0**53
-    out = np.asarray(scipy.stats.poisson.ppf(w, rate))
-    for place in np.ndindex(*rate.shape):
-        mu = float(rate[place])
-        if mu < 10:
-            continue
-        b = 0.931 + 2.53 * math.sqrt(mu)
-        a = -0.059 + 0.02483 * b
-        inverse, v_r = 1.1239 + 1.1328 / (b - 3.4), 0.9277 - 3.6224 / (b - 2)
-        for number in range(tries):
-            centred, height = u[(number, *place)] - 0.5, v[(number, *place)]
-            side = 0.5 - abs(centred)
-            k = math.floor((2 * a / side + b) * centred + mu + 0.43)
-            if side >= 0.07 and height <= v_r:
-                break
-            if k < 0 or (side < 0.013 and height > side):
-                continue
-            chance = k * math.log(mu) - mu - math.lgamma(k + 1)
-            if math.log(height * inverse / (a / side**2 + b)) <= chance:
-                break
-        out[place] = k
-    return out
-
-
-ORACLES |= {
-    "random_bits": lambda seed, offset, *, shape: _draws(seed, offset, shape, 0),
-    "uniform": lambda seed, offset, *, shape, dtype: _unit(seed, offset, shape, BITS[dtype.name])
-    / 2.0 ** BITS[dtype.name],
-}

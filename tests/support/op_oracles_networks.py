@@ -105,7 +105,7 @@ def _pooled(size: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ce
     counts = []
     for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
         last = n + p - 1 if ceil else n + p - d * (k - 1) - 1
-        starts = [a for a in range(-p, last + 1, s)]
+        starts = list(range(-p, last + 1, s))
         if ceil:  # the last window must reach what the one before it did not
             starts = [a for a in starts if a == -p or a - s + d * (k - 1) + 1 < n + p]
         counts.append(len(starts))
@@ -145,9 +145,7 @@ def _max_pool_grad(
 
 
 @oracle("max_pool_pick")
-def _max_pool_pick(
-    x: np.ndarray, taps: np.ndarray, *, kernel: Any, **geometry: Any
-) -> np.ndarray:
+def _max_pool_pick(x: np.ndarray, taps: np.ndarray, *, kernel: Any, **geometry: Any) -> np.ndarray:
     out = np.zeros(taps.shape, x.dtype)
     kinds = [geometry[word] for word in ("stride", "padding", "dilation")]
     both = (slice(None), slice(None))
@@ -176,7 +174,8 @@ def _avg_pool(
 ) -> np.ndarray:  # fmt: skip
     size = _pooled(x.shape[2:], kernel, stride, padding, (1,) * len(kernel), ceil_mode)
     out = np.zeros((*x.shape[:2], *size))
-    for _, o, i, part in _shares(x.shape[2:], kernel, stride, padding, ceil_mode, count_include_pad):
+    kinds = (kernel, stride, padding, ceil_mode, count_include_pad)
+    for _, o, i, part in _shares(x.shape[2:], *kinds):
         out[(slice(None), slice(None), *o)] += part * x[(slice(None), slice(None), *i)]
     return out
 
@@ -245,7 +244,7 @@ def _layer_norm(x: np.ndarray, weight: Any, bias: Any, *, dims: int, epsilon: fl
 
 
 @oracle("group_norm")
-def _group_norm(x: np.ndarray, weight: Any, bias: Any, *, groups: int, epsilon: float) -> np.ndarray:
+def _group_norm(x: Any, weight: Any, bias: Any, *, groups: int, epsilon: float) -> np.ndarray:
     out = np.zeros_like(x)
     for n in range(x.shape[0]):
         for group in range(groups):

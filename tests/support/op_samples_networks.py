@@ -1,4 +1,4 @@
-"""Samplers of what networks are made of: convolutions, pooling, normalisation, losses of classes."""
+"""Samplers of what networks are made of: convolutions, pooling, normalisation, losses."""
 
 from __future__ import annotations
 
@@ -166,7 +166,9 @@ def _batch_norm(draw: Draw) -> Iterator[Sample]:
 
 @sampler("layer_norm")
 def _layer_norm(draw: Draw) -> Iterator[Sample]:
-    for number, (shape, dims) in enumerate((((2, 4), 1), ((2, 2, 3), 2), ((3,), 1), ((0, 2), 1), ((3, 50), 1))):
+    for number, (shape, dims) in enumerate(
+        (((2, 4), 1), ((2, 2, 3), 2), ((3,), 1), ((0, 2), 1), ((3, 50), 1))
+    ):
         vectors = [_vector(draw, number, *shape[-dims:]) for _ in range(2)]
         attributes = {"dims": dims, "epsilon": 0.01}
         yield Sample([draw(*shape), *vectors], attributes, gradients=50 not in shape)
@@ -174,7 +176,9 @@ def _layer_norm(draw: Draw) -> Iterator[Sample]:
 
 @sampler("group_norm")
 def _group_norm(draw: Draw) -> Iterator[Sample]:
-    for number, (shape, groups) in enumerate((((2, 4), 2), ((1, 2, 3), 2), ((2, 3, 2, 1), 1), ((0, 2, 2), 1))):
+    for number, (shape, groups) in enumerate(
+        (((2, 4), 2), ((1, 2, 3), 2), ((2, 3, 2, 1), 1), ((0, 2, 2), 1))
+    ):
         vectors = [_vector(draw, number, shape[1]) for _ in range(2)]
         yield Sample([draw(*shape), *vectors], {"groups": groups, "epsilon": 0.01})
 

@@ -31,7 +31,8 @@ def _reshape(draw: Draw) -> Iterator[Sample]:
 @sampler("permute")
 def _permute(draw: Draw) -> Iterator[Sample]:
     for shape, dims in (
-        ((2, 3), (1, 0)), ((2, 3, 4), (2, 0, 1)), ((), ()), ((0, 2), (1, 0)), ((1, 3, 1), (2, 1, 0)),
+        ((2, 3), (1, 0)), ((2, 3, 4), (2, 0, 1)), ((), ()), ((0, 2), (1, 0)),
+        ((1, 3, 1), (2, 1, 0)),
     ):  # fmt: skip
         yield Sample([draw(*shape)], {"dims": dims})
 
@@ -85,7 +86,13 @@ def _pad(draw: Draw) -> Iterator[Sample]:
 
 @sampler("flip")
 def _flip(draw: Draw) -> Iterator[Sample]:
-    for shape, dims in (((3,), (0,)), ((2, 3), (0, 1)), ((2, 3, 2), (1,)), ((0, 2), (0,)), ((), ())):
+    for shape, dims in (
+        ((3,), (0,)),
+        ((2, 3), (0, 1)),
+        ((2, 3, 2), (1,)),
+        ((0, 2), (0,)),
+        ((), ()),
+    ):
         yield Sample([draw(*shape)], {"dims": dims})
 
 
@@ -103,7 +110,13 @@ def _concat(draw: Draw) -> Iterator[Sample]:
 
 @sampler("stack")
 def _stack(draw: Draw) -> Iterator[Sample]:
-    for shape, count, dim in (((), 2, 0), ((2, 3), 3, 2), ((2, 3), 2, 1), ((0,), 2, 0), ((3,), 1, 1)):
+    for shape, count, dim in (
+        ((), 2, 0),
+        ((2, 3), 3, 2),
+        ((2, 3), 2, 1),
+        ((0,), 2, 0),
+        ((3,), 1, 1),
+    ):
         yield Sample([draw(*shape) for _ in range(count)], {"dim": dim})
 
 
@@ -150,7 +163,8 @@ def _select(draw: Draw) -> Iterator[Sample]:
 @sampler("tril", "triu")
 def _triangle(draw: Draw) -> Iterator[Sample]:
     for shape, diagonal in (
-        ((3, 4), 0), ((4, 3), 1), ((2, 3, 3), -1), ((0, 2), 0), ((1, 1), 1), ((2, 3), -5), ((2, 3), 7),
+        ((3, 4), 0), ((4, 3), 1), ((2, 3, 3), -1), ((0, 2), 0), ((1, 1), 1), ((2, 3), -5),
+        ((2, 3), 7),
     ):  # fmt: skip
         yield Sample([draw(*shape)], {"diagonal": diagonal})
 
@@ -158,7 +172,8 @@ def _triangle(draw: Draw) -> Iterator[Sample]:
 @sampler("diagonal")
 def _diagonal(draw: Draw) -> Iterator[Sample]:
     for shape, offset, one, two in (
-        ((3, 4), 0, 0, 1), ((3, 4), 2, 0, 1), ((3, 4), -1, 1, 0), ((2, 3, 2), 1, 0, 1), ((2, 3), 5, 0, 1),
+        ((3, 4), 0, 0, 1), ((3, 4), 2, 0, 1), ((3, 4), -1, 1, 0), ((2, 3, 2), 1, 0, 1),
+        ((2, 3), 5, 0, 1),
         ((0, 3), 0, 0, 1), ((2, 3, 3), 0, 2, 1),
     ):  # fmt: skip
         yield Sample([draw(*shape)], {"offset": offset, "dim1": one, "dim2": two})
@@ -167,7 +182,8 @@ def _diagonal(draw: Draw) -> Iterator[Sample]:
 @sampler("diag_embed")
 def _diag_embed(draw: Draw) -> Iterator[Sample]:
     for shape, offset, one, two, rows, columns in (
-        ((3,), 0, 0, 1, 3, 3), ((2, 3), 1, 1, 2, 3, 4), ((2,), -1, 1, 0, 3, 2), ((2, 2), 0, 0, 2, 2, 5),
+        ((3,), 0, 0, 1, 3, 3), ((2, 3), 1, 1, 2, 3, 4), ((2,), -1, 1, 0, 3, 2),
+        ((2, 2), 0, 0, 2, 2, 5),
         ((0,), 0, 0, 1, 0, 2), ((2, 0), 4, 0, 1, 2, 3),
     ):  # fmt: skip
         attributes = {"offset": offset, "dim1": one, "dim2": two, "rows": rows, "columns": columns}
@@ -202,7 +218,12 @@ def _iota(draw: Draw) -> Iterator[Sample]:
 
 @sampler("strided_index")
 def _strided_index(draw: Draw) -> Iterator[Sample]:
-    for shape, strides, offset in (((3, 2), (4, 1), 2), ((), (), 5), ((2, 0), (1, 1), 0), ((3,), (0,), 1)):
+    for shape, strides, offset in (
+        ((3, 2), (4, 1), 2),
+        ((), (), 5),
+        ((2, 0), (1, 1), 0),
+        ((3,), (0,), 1),
+    ):
         yield Sample([], {"shape": shape, "strides": strides, "offset": offset})
 
 
@@ -349,7 +370,14 @@ def _one_hot(draw: Draw) -> Iterator[Sample]:
 @sampler("searchsorted")
 def _searchsorted(draw: Draw) -> Iterator[Sample]:
     for number, (sequence, values) in enumerate(
-        (((5,), (3, 4)), ((2, 7), (2, 3)), ((1,), ()), ((0,), (3,)), ((2, 3), (2, 0)), ((33,), (9,)))
+        (
+            ((5,), (3, 4)),
+            ((2, 7), (2, 3)),
+            ((1,), ()),
+            ((0,), (3,)),
+            ((2, 3), (2, 0)),
+            ((33,), (9,)),
+        )
     ):
         ordered = np.sort(draw(*sequence), -1)
         wanted = draw(*values)
@@ -386,7 +414,8 @@ def _from(draw: Draw) -> Iterator[Sample]:
 @sampler("topk")
 def _topk(draw: Draw) -> Iterator[Sample]:
     for number, (shape, dim, k) in enumerate(
-        (((5,), 0, 2), ((2, 4), 1, 4), ((3, 2), 0, 1), ((2, 3), 1, 0), ((0, 3), 1, 2), ((2, 70), 1, 5),
+        (((5,), 0, 2), ((2, 4), 1, 4), ((3, 2), 0, 1), ((2, 3), 1, 0), ((0, 3), 1, 2),
+        ((2, 70), 1, 5),
          ((70, 2), 0, 9))
     ):  # fmt: skip
         yield Sample([draw(*shape)], {"dim": dim, "k": k, "largest": bool(number % 2)})
@@ -403,7 +432,5 @@ def _optimizers(draw: Draw) -> Iterator[Sample]:
     for number, shape in enumerate(((2, 3), (), (0,), (37,))):
         # Scalars are of the parameter's dtype or f64.
         scalar = (ir.f64, draw.dtype)[number % 2] if draw.dtype.is_floating_point else draw.dtype
-        operands = [
-            draw(*shape) if name in tensors else draw(dtype=scalar) for name in op.operands
-        ]
+        operands = [draw(*shape) if name in tensors else draw(dtype=scalar) for name in op.operands]
         yield Sample(operands, {name: bool(number >> n & 1) for n, name in enumerate(flags)})
