@@ -260,6 +260,18 @@ def absorb_permutes(b: RuleBuilder, site: Site) -> Value | None:
     return result
 
 
+def contract_nothing(b: RuleBuilder, site: Site) -> Value | None:
+    """A contraction over no elements -> 0."""
+    equation = site.attributes["equation"]
+    assert isinstance(equation, str)
+    left, right, out = parse_equation(equation)
+    x, y = site.operands
+    sizes = dict(zip(left + right, x.shape + y.shape, strict=True))
+    if all(sizes[letter] for letter in sizes if letter not in out):
+        return None
+    return b.constant_like(0, site.type)
+
+
 def drop_unit_letters(b: RuleBuilder, site: Site) -> Value | None:
     """Dimensions of size 1 leave a contraction; one without a sum is a product."""
     equation = site.attributes["equation"]
@@ -309,5 +321,5 @@ ALGEBRA: dict[str, tuple[Rule, ...]] = {
     "bitwise_and": (idempotent, bool_identity(True)),
     "bitwise_or": (idempotent, bool_identity(False)),
     "sum": (sum_of_equal,),
-    "contract": (absorb_permutes, drop_unit_letters),
+    "contract": (contract_nothing, absorb_permutes, drop_unit_letters),
 }

@@ -80,6 +80,8 @@ class PackEmitter:
         dims = self.schedule.inner
         levels = [Level(dim.extent, stride, 0) for dim, stride in zip(dims, strides, strict=True)]
         first = None if self.schedule.uneven else self.schedule.block
+        if not levels:  # one term, or none
+            return [Level(first, 0, 0)]
         return [Level(first, levels[0].a, 0), *levels[1:]]
 
     def _extent(self, level: Level) -> Number:

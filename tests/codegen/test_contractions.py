@@ -113,6 +113,12 @@ def test_an_empty_sum_is_zero() -> None:
     np.testing.assert_array_equal(got, np.zeros((5, 7), np.float32))
 
 
+@pytest.mark.parametrize("terms", [0, 1])
+def test_few_terms_with_gaps_between_them(terms: int) -> None:
+    b = random_array((terms, 14))[:, ::2]
+    check(Problem("mk,kn->mn", random_array((5, terms)), b))
+
+
 @pytest.mark.parametrize("size", [(0, 5, 3), (5, 0, 3)], ids=str)
 def test_an_empty_result_touches_nothing(size: tuple[int, int, int]) -> None:
     assert run_problem(product("NN", *size), HOST)["out"].size == 0
