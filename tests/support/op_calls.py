@@ -37,6 +37,7 @@ UNNAMED = {
     "cross_entropy_grad": "the gradient of cross_entropy",
     "cross_entropy_weighted_grad": "the gradient of cross_entropy",
     "cofactor": "the gradient of det",
+    "conv_transpose": "has no public function",
     "sum_to_shape": "gradients of what broadcasts",
     "contract": "made from matrix products",
     "check_range": "made by whatever takes indices",
@@ -51,11 +52,15 @@ UNNAMED = {
     "shift_left": "a step of bitwise_left_shift",
     "shift_right": "a step of bitwise_right_shift",
     "floor_divide": "a step of div_floor",
+    "nan_to_num": "takes numbers, not tensors, for what it fills in",
+    "isclose": "takes numbers, not tensors, for its tolerances",
     **dict.fromkeys(("constant", "full", "iota", "uniform", "normal", "randint"), "no operands"),
     "lu_permutation": "a step of lu",
     # Their public functions work on complex numbers or normalise their results.
     **dict.fromkeys(("fft", "rfft", "irfft", "eig"), "in test_fourier and test_linalg"),
 }
+# Their public functions record the steps that they are made of instead.
+IN_STEPS = {"mm", "bmm", "mv", "dot", "outer", "addmm", "stack", "masked_fill", "one_hot"}
 # Attributes of the table under PyTorch's names.
 NAMES = {
     "dims": "dim",
@@ -69,10 +74,6 @@ NAMES = {
 }
 
 
-def _named(**names: str) -> Callable[..., dict[str, Any]]:
-    return lambda attributes: {names.get(k, k): v for k, v in attributes.items()}
-
-
 def _pool(name: str) -> Callable[..., Any]:
     def run(x: Any, **attributes: Any) -> Any:
         return getattr(F, f"{name}{x.ndim - 2}d")(x, attributes.pop("kernel"), **attributes)
@@ -83,6 +84,17 @@ def _pool(name: str) -> Callable[..., Any]:
 def _conv(name: str) -> Callable[..., Any]:
     def run(x: Any, *rest: Any, **attributes: Any) -> Any:
         return getattr(F, f"{name}{x.ndim - 2}d")(x, *rest, **attributes)
+
+    return run
+
+
+def _same_shape(name: str) -> Callable[..., Any]:
+    """Losses that broadcast nothing."""
+
+    def run(x: Any, target: Any, reduction: str) -> Any:
+        if x.shape != target.shape:
+            raise NotExpressible
+        return getattr(F, name)(x, target, reduction=reduction)
 
     return run
 
@@ -103,7 +115,14 @@ def _norm(x: Any, dims: Any, keepdim: bool, p: float) -> Any:
 
 
 def _one_dim(name: str) -> Callable[..., Any]:
-    return lambda x, dims, keepdim: getattr(braze, name)(x, dims[0], keepdim)
+    """Functions of one dimension."""
+
+    def run(x: Any, dims: Any, keepdim: bool) -> Any:
+        if len(dims) != 1:
+            raise NotExpressible
+        return getattr(braze, name)(x, dims[0], keepdim)
+
+    return run
 
 
 def _some(name: str) -> Callable[..., Any]:
@@ -166,14 +185,12 @@ def _solve_triangular(a: Any, b: Any, upper: bool, unitriangular: bool) -> Any:
 
 CALLS: dict[str, Callable[..., Any]] = {
     "log_sigmoid": lambda x: F.logsigmoid(x),
-    "bce_with_logits": lambda x, target, reduction: F.binary_cross_entropy_with_logits(
-        x, target, reduction=reduction
-    ),
+    "binary_cross_entropy": _same_shape("binary_cross_entropy"),
+    "bce_with_logits": _same_shape("binary_cross_entropy_with_logits"),
     "nll_loss_weighted": _weighted("nll_loss"),
     "cross_entropy_weighted": _weighted("cross_entropy"),
     "conv": _conv("conv"),
     "conv_no_bias": _conv("conv"),
-    "conv_transpose": _conv("conv_transpose"),
     "avg_pool": _pool("avg_pool"),
     "max_pool": lambda x, **rest: _pool("max_pool")(x, return_indices=True, **rest),
     "adaptive_avg_pool": lambda x, output: getattr(F, f"adaptive_avg_pool{x.ndim - 2}d")(x, output),
@@ -218,6 +235,9 @@ CALLS: dict[str, Callable[..., Any]] = {
         x, dim, index, updates, combine
     ),
     "pad": _pad,
+    "reshape": lambda x, shape: braze.reshape(x, shape),
+    "permute": lambda x, dims: braze.permute(x, dims),
+    "flip": lambda x, dims: braze.flip(x, dims),
     "concat": lambda *xs, dim: braze.cat(xs, dim),
     "stack": lambda *xs, dim: braze.stack(xs, dim),
     "expand": lambda x, shape: x.expand(shape),
