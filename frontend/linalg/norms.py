@@ -139,11 +139,11 @@ def matrix_rank(
 
     Args:
         tol: as atol, with an rtol of 0.
-        hermitian: accepted; the general algorithm is used for symmetric matrices as well.
+        hermitian: the matrices are symmetric, and only their lower triangle is read.
         rtol: by default eps * max(m, n), or 0 if `tol` or `atol` is given.
     """
     check_tensors("matrix_rank", A)
-    values = call_host("svd", A, full=False)[1]
+    values = call_host("eigh", A)[0].abs() if hermitian else call_host("svd", A, full=False)[1]
     if tol is not None:
         atol, rtol = tol, 0.0
     if rtol is None:

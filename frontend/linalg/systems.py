@@ -20,6 +20,7 @@ from braze.functions.matrices import (
 from braze.functions.movement import permute, reshape, unsqueeze
 from braze.functions.pointwise import where
 from braze.functions.promotion import scalar
+from braze.ir.dtypes import i64
 from braze.ir.errors import ShapeError
 from braze.tensors import Tensor
 
@@ -101,20 +102,34 @@ def pinv(
     zero. By default rtol is eps * max(m, n), or 0 if atol is given.
 
     Args:
-        hermitian: accepted; the general algorithm is used for symmetric matrices as well.
+        hermitian: the matrices are symmetric, and only their lower triangle is read.
     """
     check_tensors("pinv", A)
     rtol = rcond if rtol is None else rtol
     if rtol is None:
         rtol = 0.0 if atol else epsilon(A.dtype) * max(A.shape[-2:])
+    if hermitian:
+        values, vectors = call_host("eigh", A)
+        reciprocal = _reciprocals(values, atol or 0.0, rtol)
+        return matmul(vectors * unsqueeze(reciprocal, -2), swapped(vectors))
     if not atol:
         return call_host("pinv", A, rtol=float(rtol))  # type: ignore[no-any-return]
     u, s, vh = call_host("svd", A, full=False)
-    limit = reductions.amax(s, -1, keepdim=True) * rtol
-    large = s > where(limit > atol, limit, scalar(atol, s.dtype))
-    one = scalar(1, s.dtype)
-    reciprocal = where(large, one / where(large, s, one), scalar(0, s.dtype))
-    return matmul(swapped(vh) * unsqueeze(reciprocal, -2), swapped(u))
+    return matmul(swapped(vh) * unsqueeze(_reciprocals(s, atol, rtol), -2), swapped(u))
+
+
+def _reciprocals(values: Tensor, atol: float, rtol: float) -> Tensor:
+    """Of the values whose size is above max(atol, rtol * the largest); 0 for the others."""
+    if values.shape[-1] == 0:
+        return values
+    size = values.abs()
+    limit = reductions.amax(size, -1, keepdim=True) * rtol
+    large = size > where(limit > atol, limit, scalar(atol, values.dtype))
+    one = scalar(1, values.dtype)
+    return where(large, one / where(large, values, one), scalar(0, values.dtype))
+
+
+DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
 def lstsq(
@@ -125,13 +140,20 @@ def lstsq(
     Args:
         rcond: singular values up to rcond times the largest count as zero; by default
             eps * max(m, n).
-        driver: accepted; the singular value decomposition is used always.
+        driver: which of LAPACK's functions to stand for: "gels", "gelsy" (the default), "gelsd" or
+            "gelss". All are computed from singular values; they differ in what is returned.
 
     Returns:
-        The solution; the residuals' squared norms (empty unless there are more rows than columns);
-        the ranks; the singular values.
+        The solution; the residuals' squared norms (empty unless there are more rows than columns,
+        and for "gelsy"); the ranks (empty for "gels", which supposes a full rank); the singular
+        values (empty but for "gelsd" and "gelss").
+
+    Raises:
+        RuntimeError: any other driver.
     """
     check_tensors("lstsq", A, B)
+    if driver is not None and driver not in DRIVERS:
+        raise RuntimeError(f"[lstsq] driver should be one of {', '.join(DRIVERS)}: {driver!r}")
     vectors = B.ndim == 1 or (A.ndim - 1 == B.ndim and A.shape[:-1] == B.shape)
     a, b = common_batch("lstsq", A, unsqueeze(B, -1) if vectors else B)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-2] != b.shape[-2]:
@@ -142,12 +164,17 @@ def lstsq(
     x = matmul(pinv(a, limit), b)
     m, n = a.shape[-2:]
     residuals = empty_like_type(A.dtype, (0,))
-    if m > n:
+    if m > n and driver not in (None, "gelsy"):
         rest = matmul(a, x) - b
         residuals = reductions.sum(rest * rest, -2)
+    nothing = empty_like_type(A.dtype, (0,))
+    if driver == "gels":
+        rank = empty_like_type(i64, (0,))
+        return LeastSquares(x.squeeze(-1) if vectors else x, residuals, rank, nothing)
     values = call_host("svd", A, full=False)[1]
     largest = reductions.amax(values, -1, keepdim=True) if values.shape[-1] else values
     rank = reductions.sum((values > largest * limit).long(), -1)
+    values = values if driver in ("gelsd", "gelss") else nothing
     return LeastSquares(x.squeeze(-1) if vectors else x, residuals, rank, values)
 
 

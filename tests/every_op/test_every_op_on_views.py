@@ -20,7 +20,7 @@ NAMED = [op for op in OPS if op.name not in UNNAMED]
 COMPILED = 8  # cases of an op
 RANDOM = {"bernoulli", "dropout", "poisson"}
 
-# Layouts: the array that memory holds, and the view of it with the operand's values -------------------
+# Layouts: the array that memory holds, and the view of it with the operand's values ---------------
 
 
 def as_it_is(x):

@@ -167,22 +167,44 @@ def test_least_squares(shape):
     generator = np.random.default_rng(0)
     a, b = generator.standard_normal(shape), generator.standard_normal((*shape[:-1], 2))
     x = np.linalg.pinv(a) @ b
-    found = linalg.lstsq(t(a), t(b))
-    close(found.solution, x)
-    close(found.singular_values, np.linalg.svd(a, compute_uv=False))
-    assert (found.rank.numpy() == min(shape[-2:])).all()
     m, n = shape[-2:]
+    for driver in (None, "gels", "gelsy", "gelsd", "gelss"):
+        found = linalg.lstsq(t(a), t(b), driver=driver)
+        close(found.solution, x)
+        if driver in ("gelsd", "gelss"):
+            close(found.singular_values, np.linalg.svd(a, compute_uv=False))
+        else:
+            assert found.singular_values.shape == (0,)
+        assert found.rank.shape == ((0,) if driver == "gels" else shape[:-2])
+        assert (found.rank.numpy() == min(m, n)).all()
+        if m > n and driver not in (None, "gelsy"):
+            close(found.residuals, ((a @ x - b) ** 2).sum(-2))
+        else:
+            assert found.residuals.shape == (0,)
+    with pytest.raises(RuntimeError, match="driver should be one of gels, gelsy, gelsd, gelss"):
+        linalg.lstsq(t(a), t(b), driver="qr")
     old = braze.gels(t(b), t(a)).solution
     close(old[..., :n, :], x)
     if m > n:
         squares = ((a @ x - b) ** 2).sum(-2)
-        close(found.residuals, squares)
         close((old[..., n:, :] ** 2).sum(-2), squares)
     close(braze.pinverse(t(a)), np.linalg.pinv(a))
     close(linalg.pinv(t(a)), np.linalg.pinv(a))
     u, s, vh = np.linalg.svd(a, full_matrices=False)
     reduced = np.where(s > 1.5, 1 / s, 0)
     close(linalg.pinv(t(a), atol=1.5), swap(vh) * reduced[..., None, :] @ swap(u))
+
+
+def test_hermitian_matrices_are_read_below_the_diagonal():
+    a = matrices(2, 3, 3)
+    a[0, 2] = a[0, 1] = 0.0  # the symmetric one is singular
+    a[0, 2, 2] = 0.0
+    symmetric = np.tril(a) + swap(np.tril(a, -1))
+    close(linalg.pinv(t(a), hermitian=True), np.linalg.pinv(symmetric), rtol=1e-9)
+    close(linalg.pinv(t(a), atol=2.5, hermitian=True), np.linalg.pinv(
+        symmetric, rcond=2.5 / np.abs(np.linalg.eigvalsh(symmetric)).max(-1)
+    ), rtol=1e-9)  # fmt: skip
+    assert linalg.matrix_rank(t(a), hermitian=True).tolist() == [1, 3]
 
 
 def test_ranks_and_condition_numbers():
