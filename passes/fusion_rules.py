@@ -41,8 +41,17 @@ FEWEST_ROWS = 8
 # Arrays of one row that are in the cache at a time, and bytes of their elements.
 ROW_BYTES = 3 * 4
 COLUMNS_AT_ONCE = 16
+# Kinds of kernels that have no place for a statement besides their stores.
+WITHOUT_CHECKS = ("contract", "scan", "scatter", "sort")
 # Independent kernels are joined for a shared input of this size; below, a common wave does as well.
 SHARED_BYTES = 1 << 14
+
+
+def _check_fault(kind: str, group: Group) -> str | None:
+    """Why a kernel of this kind cannot take in a group, if the group holds a check."""
+    if kind in WITHOUT_CHECKS and any(not node.results for node in group.members):
+        return f"a {kind}'s loops hold no run-time checks"
+    return None
 
 
 @dataclass(slots=True)
@@ -179,8 +188,8 @@ class Rules:
             return f"it has {p.space.full} points where its reader has {size}"
         if c.kind == "random" and (fault := self._flat_fault(p)):
             return fault
-        if c.kind == "scan" and any(not node.results for node in p.members):
-            return "a scan's loops hold no run-time checks"
+        if fault := _check_fault(c.kind, p):
+            return fault
         if level == "full" and c.space.is_reduced and self.outputs(p, c):
             if fault := self._row_fault(c.space):
                 return f"its values are needed elsewhere too, and {fault}"
@@ -300,8 +309,8 @@ class Rules:
             return f"it has {c.space.full} points where the producer has {p.space.full}"
         if p.kind == "random" and (fault := self._flat_fault(c)):
             return fault
-        if p.kind == "scan" and any(not node.results for node in c.members):
-            return "a scan's loops hold no run-time checks"
+        if fault := _check_fault(p.kind, c):
+            return fault
         return Joined(p.kind, p.space, {**p.levels, **c.levels})
 
     def _flat_fault(self, group: Group) -> str | None:

@@ -27,6 +27,7 @@ from typing import Literal
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.loops import Buffer, CheckSite, Kernel, Placement, Program
 from braze.ir.target import Target
+from braze.passes.fusion_rules import WITHOUT_CHECKS
 from braze.passes.in_place import store_order
 from braze.passes.lower_contraction import lower_contraction
 from braze.passes.lower_host import lower_host
@@ -101,6 +102,9 @@ class _ProgramLowering:
         outputs = self._ordered_outputs(node, body)
         kernel: Kernel | None
         kind = node.attributes["kind"]
+        has_checks = any(inner.op.category == "check" for inner in body.nodes)
+        if has_checks and kind in WITHOUT_CHECKS:
+            raise AssertionError(f"internal error: a check inside a {kind} kernel: {body}")
         if kind == "contract":
             kernel = lower_contraction(name, body, outputs, buffers)
         elif kind == "random":
