@@ -1,9 +1,9 @@
 """Between dtypes, and between memory and registers.
 
-f16 and bf16 are computed with in f32; they are rounded (to nearest even) when stored or by an
-explicit cast. Without hardware conversions the rounding is integer arithmetic on the bits: the
-method for f16 is Fabian Giesen's "half to float done quick" (public domain), for bf16 it is the
-addition of a rounding bias.
+f16 and bf16 are computed with in f32; they are rounded (to nearest even) when they are stored, cast
+to another dtype, or made by a cast. Without hardware conversions that is integer arithmetic on the
+bits: the method for f16 is Fabian Giesen's "half to float done quick" (public domain), for bf16 it
+is the addition of a rounding bias.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from llvmlite import ir
 
 from braze.codegen.llvm.addressing import IndexEmitter, Place, fits_int32
-from braze.codegen.llvm.conversions import from_memory, to_memory
+from braze.codegen.llvm.conversions import from_memory, round_narrow, to_memory
 from braze.codegen.llvm.kernel import Aliasing, CodegenError
 from braze.codegen.llvm.memory import Memory
 from braze.codegen.llvm.operations import SEQUENCES, Context, apply_operation
@@ -26,6 +26,7 @@ from braze.codegen.llvm.types import (
     I64,
     constant,
     intrinsic,
+    is_narrow_float,
     register_type,
     splat,
     vector,
@@ -215,6 +216,10 @@ class ExpressionEmitter:
                 return short
         operands = tuple(self.value(argument) for argument in expr.arguments)
         dtypes = tuple(argument.dtype for argument in expr.arguments)
+        if expr.op.name == "cast" and _may_be_unrounded(expr.arguments[0]):
+            # In a wider dtype the digits would show that a 16-bit float does not have.
+            rounded = round_narrow(self.builder, operands[0], dtypes[0], self.target)
+            operands = (rounded,)
         return apply_operation(self.builder, self.target, expr.op, operands, dtypes, expr.dtype)
 
     def _cast_index(self, expr: Apply) -> ir.Value | None:
@@ -356,6 +361,13 @@ class ExpressionEmitter:
         else:
             # Lanes may meet in one element, so they go one after another.
             memory.each_lane(value, place, mask, add_item)
+
+
+def _may_be_unrounded(expr: Expr) -> bool:
+    """Is it a 16-bit float that was computed, in f32, since it was last rounded?"""
+    if not is_narrow_float(expr.dtype) or isinstance(expr, Load):
+        return False
+    return not (isinstance(expr, Apply) and expr.op.name == "cast")
 
 
 def _is_scalar(value: ir.Value) -> bool:

@@ -295,6 +295,22 @@ def test_products_and_sums_are_fused_where_the_target_can():
     assert "vfmadd" in assembly(kernel_text(value, [x, out], var), named_target("x86-64-v3"))
 
 
+@pytest.mark.parametrize("goal", [f32, f64, i32])
+def test_narrow_floats_are_rounded_before_a_cast(goal):
+    """256 + 1 in bf16 is 256, also as a number of a dtype that has more digits."""
+    x, y = (Buffer(n, bf16, 9, "in") for n in ("x", "y"))
+    out, index = Buffer("out", goal, 9, "out"), Index.of(LoopVar("i", 9))
+    total = Apply(op_named("add"), (Load(x, index), Load(y, index)), bf16)
+    body = [Loop(LoopVar("i", 9), [Store(out, index, Apply(op_named("cast"), (total,), goal))])]
+    places = {
+        "x": Placement("input", 0), "y": Placement("input", 1), "out": Placement("output", 0),
+    }  # fmt: skip
+    program = Program("p", 2, 1, [[Nest("narrow", (x, y, out), body)]], places, 0)
+    arrays = [np.full(9, v, bf16.numpy) for v in (256, 1)]
+    (found,) = Native(program).run(arrays, [np.zeros(9, goal.numpy)])
+    assert (found == 256).all()
+
+
 def test_narrow_floats_are_not_rounded_in_between():
     """256 + 1 - 256 in bf16 is 1 if the sum is kept in f32, 0 if it is rounded."""
     var = LoopVar("i", 9)
