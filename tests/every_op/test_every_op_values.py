@@ -115,6 +115,25 @@ def thinned(op, taken):
     return taken[::step]
 
 
+@pytest.mark.parametrize("op", [op for op in OPS if op.effect], ids=str)
+def test_bad_indices_are_reported(op):
+    """By the interpreter as IndexError, by compiled code as the number of the failed check."""
+    for dtype, sample in calls(op):
+        operands = [np.array(a) for a in sample.operands]
+        indices = [a for a in operands if a.dtype == np.int64 and a.size]
+        if dtype not in (ir.i64, ir.f32) or not indices:
+            continue
+        indices[-1].flat[-1] = 99
+        sample.operands = operands
+        graph, inputs = graph_of(op, [sample])
+        with pytest.raises(IndexError, match="99 is out of range"):
+            interpret(graph, inputs)
+        program, _ = compile_graph(graph, runnable_targets()[-1])
+        native = Native(program)
+        native.run(inputs, [np.zeros(v.type.shape, v.dtype.numpy) for v in graph.outputs])
+        assert native.status[0] == 1
+
+
 def assert_all_near(op, taken, found, expected):
     count = len(op.results)
     for number, (one, other) in enumerate(zip(found, expected, strict=True)):
