@@ -249,9 +249,16 @@ def gels(input: Tensor, A: Tensor) -> LeastSquares:
 
 
 def matrix_rank(input: Tensor, tol: float | None = None, symmetric: bool = False) -> Tensor:
-    """How many singular values are above `tol` (by default eps * max(m, n) times the largest)."""
+    """How many singular values are above `tol` (by default eps * max(m, n) times the largest).
+
+    Args:
+        symmetric: the matrices are, and only their lower triangle is read.
+    """
     check_tensors("matrix_rank", input)
-    values = call_host("svd", input, full=False)[1]
+    if symmetric:
+        values = call_host("eigh", input)[0].abs()
+    else:
+        values = call_host("svd", input, full=False)[1]
     if values.shape[-1] == 0:
         return cast(reductions.sum(values, -1), i32).long()  # type: ignore[no-any-return]
     limit: Any = tol

@@ -205,6 +205,7 @@ def test_hermitian_matrices_are_read_below_the_diagonal():
         symmetric, rcond=2.5 / np.abs(np.linalg.eigvalsh(symmetric)).max(-1)
     ), rtol=1e-9)  # fmt: skip
     assert linalg.matrix_rank(t(a), hermitian=True).tolist() == [1, 3]
+    assert braze.matrix_rank(t(a), symmetric=True).tolist() == [1, 3]
 
 
 def test_ranks_and_condition_numbers():
