@@ -9,7 +9,7 @@ import pytest
 from composites import to_primitives
 from native import Native, runnable_targets
 from op_oracles import ORACLES, RAW, Check
-from op_samples import accepted
+from op_samples import Sample, accepted
 
 import braze.ir as ir
 from braze.ir.interpreter import interpret
@@ -68,8 +68,29 @@ def test_it_takes_a_dtype_or_refuses_it(op):
         assert len(results) == len(op.results)
 
 
+@pytest.mark.parametrize("op", [op for op in OPS if len(op.operands) > 1 or op.variadic], ids=str)
+def test_operands_of_two_dtypes_are_refused_or_computed_with(op):
+    base = next(d for d in (ir.f32, *ir.dtypes.ALL) if accepted(op, d))
+    other = {ir.f32: ir.f64, ir.i32: ir.i64}.get(base, ir.i32)
+    sample = next(s for s in accepted(op, base) if not s.edges)
+    for number, operand in enumerate(map(np.asarray, sample.operands)):
+        if operand.dtype != base.numpy:
+            continue
+        operands = list(sample.operands)
+        operands[number] = operand.astype(other.numpy)
+        mixed = Sample(operands, sample.attributes)
+        try:
+            op.result_types(mixed.types, mixed.attributes)
+        except (ir.DTypeError, ir.ShapeError) as error:
+            assert other.name in str(error)
+            continue
+        graph, inputs = graph_of(op, [mixed])
+        interpret(graph, inputs)  # which compares the results with their declared types
+
+
 @pytest.mark.parametrize("op", OPS, ids=str)
 def test_it_means_what_numpy_says(op):
+    assert op.name in ORACLES, f"say in op_oracles what {op.name} means"
     oracle = ORACLES[op.name]
     for dtype, sample in calls(op):
         what = f"{op.name} {sample}"
