@@ -123,7 +123,7 @@ def test_compiled_code_computes_what_the_interpreter_does(op):
 
 
 # Primitives that are compiled for one op: what a sample of more is left to the other tests.
-BUDGET = 1000
+BUDGET = 700
 
 
 def thinned(op, taken):
