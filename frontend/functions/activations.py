@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from braze.capture import call_of
 from braze.functions.movement import reshape
 from braze.functions.pointwise import gt, mul, where
@@ -43,7 +45,15 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
-    """The input where it is above the threshold, else `value`."""
+    """The input where it is above the threshold, else `value`.
+
+    Raises:
+        RuntimeError: the value is beyond an unsigned dtype.
+    """
+    if input.dtype.kind == "uint" and not 0 <= value <= np.iinfo(input.dtype.numpy).max:
+        raise RuntimeError(
+            f"value cannot be converted to type {input.dtype.public_name} without overflow"
+        )
     call = call_of(op_named("threshold"), limit=float(threshold), value=float(value))
     return apply(call, input)  # type: ignore[no-any-return]
 

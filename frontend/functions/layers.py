@@ -13,6 +13,7 @@ from typing import Any
 from braze.functions import activations, movement, pointwise, reductions
 from braze.functions.creation import empty, ones
 from braze.functions.inplace import inplace_form
+from braze.functions.movement import broadcast_tensors
 from braze.functions.promotion import cast
 from braze.ir.dtypes import bool_
 from braze.nn import functional as F
@@ -39,7 +40,12 @@ def binary_cross_entropy_with_logits(
     pos_weight: Tensor | None = None,
     reduction: int = 0,
 ) -> Tensor:
-    """`binary_cross_entropy` of sigmoid(input), computed without overflow."""
+    """`binary_cross_entropy` of sigmoid(input), computed without overflow; target broadcasts.
+
+    Raises:
+        RuntimeError: the shapes do not broadcast.
+    """
+    input, target = broadcast_tensors(input, target)
     return F.binary_cross_entropy_with_logits(
         input, target, weight, reduction=_reduction(reduction), pos_weight=pos_weight
     )
@@ -257,7 +263,13 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """The rows of `weight` that the indices name; row `padding_idx` (-1: none) gets no gradient."""
+    """The rows of `weight` that the indices name; row `padding_idx` (-1: none) gets no gradient.
+
+    Raises:
+        RuntimeError: the weight is no matrix.
+    """
+    if weight.ndim != 2:
+        raise RuntimeError(f"'weight' must be 2-D, given {weight._handle.type}")
     padding = None if padding_idx < 0 else padding_idx
     return F.embedding(
         indices, weight, padding, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse

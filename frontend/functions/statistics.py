@@ -9,7 +9,7 @@ from braze.functions import reductions
 from braze.functions.complex_numbers import complex as make_complex
 from braze.functions.complex_numbers import conj, imag, real
 from braze.functions.pointwise import UNARY, require_tensors, sub, where
-from braze.functions.promotion import as_operands, cast, get_default_dtype, scalar
+from braze.functions.promotion import cast, get_default_dtype, scalar
 from braze.functions.reductions import Dims
 from braze.ir.dtypes import DType, bool_, i64
 from braze.ir.ops.rules import normalise_dimension
@@ -91,10 +91,13 @@ def nanmean(
 
 
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
-    """The p-norm of input - other, broadcast."""
+    """The p-norm of input - other, broadcast.
+
+    Raises:
+        RuntimeError: the common dtype is neither floating-point nor complex.
+    """
     require_tensors("dist", input=input, other=other)
-    x, y = as_operands("dist", input, other, floating=True)
-    return reductions.norm(sub(x, y), p)
+    return reductions.norm(sub(input, other), p)
 
 
 def native_norm(

@@ -59,6 +59,22 @@ def _storage_type(self: Tensor) -> type:
     return type(self.storage())
 
 
+def detach(input: Tensor) -> Tensor:
+    """A view of the same elements that is not on the tape."""
+    return input.detach()
+
+
+def detach_(input: Tensor) -> Tensor:
+    """Take a tensor off the tape, in place."""
+    return input.detach_()
+
+
+def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Tensor:
+    """Give a tensor the shape of another one, in place."""
+    result: Tensor = input.resize_as_(the_template, memory_format=memory_format)
+    return result
+
+
 METHODS: dict[str, Any] = {
     "index": _index,
     "is_distributed": is_distributed,
@@ -69,12 +85,13 @@ METHODS: dict[str, Any] = {
 # In-place methods that PyTorch has as functions, beside those of `pointwise.IN_PLACE`.
 IN_PLACE = (
     "acosh_ addmv_ arccos_ arccosh_ arcsin_ arcsinh_ arctan_ arctanh_ as_strided_ asinh_ atanh_ "
-    "clamp_ clamp_max_ clamp_min_ clip_ deg2rad_ detach_ fill_ fix_ gcd_ i0_ index_put_ lcm_ "
-    "ldexp_ logit_ nan_to_num_ negative_ rad2deg_ resize_as_ sinc_ xlogy_ zero_"
+    "clamp_ clamp_max_ clamp_min_ clip_ deg2rad_ fill_ fix_ gcd_ i0_ index_put_ lcm_ "
+    "ldexp_ logit_ nan_to_num_ negative_ rad2deg_ sinc_ xlogy_ zero_"
 ).split()
 
 
 def functions() -> dict[str, Callable[..., Any]]:
     """The functions by name; the methods must be attached."""
-    found = {name: getattr(Tensor, name) for name in [*IN_PLACE, "detach"]}
+    found = {name: getattr(Tensor, name) for name in IN_PLACE}
+    found |= {"detach": detach, "detach_": detach_, "resize_as_": resize_as_}
     return found | {"fill": fill, "is_distributed": is_distributed, "index_reduce": index_reduce}

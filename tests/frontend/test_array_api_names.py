@@ -241,7 +241,7 @@ def test_dtypes_as_operands():
 def test_keywords_that_only_the_standard_has():
     x = braze.arange(6).reshape(2, 3)
     assert braze.tril(x, k=-1).tolist() == braze.tril(x, -1).tolist()
-    assert braze.flip(x, axis=None).tolist() == braze.flip(x).tolist() == [[5, 4, 3], [2, 1, 0]]
+    assert braze.flip(x, axis=None).tolist() == [[5, 4, 3], [2, 1, 0]]
     assert braze.concat((x, x), axis=None).shape == (12,)
     assert braze.eye(2, k=1).tolist() == [[0, 1], [0, 0]]
     assert braze.linspace(0, 1, 4, endpoint=False).tolist() == [0, 0.25, 0.5, 0.75]
