@@ -146,8 +146,6 @@ def _in_place(
     that overwrite inputs (`aliased`)."""
     own = {r: aliased[r] for r in node.results if aliased.get(r) in node.operands}
     taken: dict[Value, Value] = {}
-    if node.attributes["kind"] == "scatter":
-        return taken  # it reads its result where it has not written, which only an input's may be
     for result in node.results:
         if result not in spans:
             continue

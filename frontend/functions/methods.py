@@ -212,7 +212,7 @@ def zero_gradient(gradient: Tensor) -> None:
         gradient.detach_()
     else:
         gradient.requires_grad_(False)
-    zero_(gradient)
+    gradient.zero_()
 
 
 def to(
