@@ -17,7 +17,7 @@ import numpy as np
 
 from braze.ir.dtypes import dtype_named, from_numpy
 
-# The dtypes' names in the file, by ours. The library has no name for complex128 and does not read it.
+# The dtypes' names in the file, by ours. The library does not know `C128`.
 _NAMES = {
     "bool": "BOOL", "u8": "U8", "u32": "U32", "i8": "I8", "i16": "I16", "i32": "I32", "i64": "I64",
     "u16": "U16", "u64": "U64", "c64": "C64", "c128": "C128",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from braze.functions.movement import chunk, clone, slice_dimension, split
+from braze.functions.movement import chunk, slice_dimension, split
 from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor
 
@@ -53,19 +52,23 @@ def split_with_sizes(
     return split(input, list(split_sizes), dim)
 
 
-def _copies(function: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-    """The form of a split whose pieces may be written to although gradients are recorded."""
-
-    def pieces(input: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        return tuple(clone(piece) for piece in function(input, *args, **kwargs))
-
-    pieces.__name__ = f"unsafe_{function.__name__}"
-    pieces.__doc__ = f"As `{function.__name__}`, but the pieces are no views."
-    return pieces
+def unsafe_split(
+    input: Tensor, split_size: int | Sequence[int], dim: int = 0
+) -> tuple[Tensor, ...]:
+    """As `split`: pieces may be written to although gradients are recorded."""
+    return split(input, split_size, dim)
 
 
-unsafe_split, unsafe_chunk = _copies(split), _copies(chunk)
-unsafe_split_with_sizes = _copies(split_with_sizes)
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """As `chunk`: pieces may be written to although gradients are recorded."""
+    return chunk(input, chunks, dim)
+
+
+def unsafe_split_with_sizes(
+    input: Tensor, split_sizes: Sequence[int], dim: int = 0
+) -> tuple[Tensor, ...]:
+    """As `split_with_sizes`: pieces may be written to although gradients are recorded."""
+    return split_with_sizes(input, split_sizes, dim)
 
 
 def _clipped(index: int, size: int) -> int:

@@ -12,7 +12,7 @@ from braze.autograd.modes import no_grad
 from braze.capture import call_of
 from braze.functions import pointwise
 from braze.functions.creation import empty, tensor
-from braze.functions.movement import chunk, flip, split
+from braze.functions.movement import flip
 from braze.functions.views import as_strided
 from braze.handle import INFERENCE
 from braze.ir.dtypes import DType, f64
@@ -152,8 +152,6 @@ METHODS: dict[str, Any] = {
     "float_power_": float_power_,
     "sum_to_size": sum_to_size,
     "map2_": map2_,
-    "unsafe_chunk": chunk,
-    "unsafe_split": split,
     "__reversed__": _reversed,
     "__delitem__": _no_deletion,
     "__div__": pointwise.div,

@@ -170,7 +170,10 @@ def use_gradient(m: Maker) -> None:
                 enabled, r.grad_enabled = r.grad_enabled, False
                 change = ops.add(r, r[x].read(), grad.read(), -0.25)
                 change.grain = INEXACT
+                version = r[x].memory.version
                 r.write(r[x], change)
+                if form == "data":
+                    r[x].memory.version = version
                 r.grad_enabled = enabled
 
         text = f"{x}.sub_({x}.grad, alpha=0.25)"

@@ -146,5 +146,6 @@ def detach(m: Maker) -> None:
 
     def act(r: Any) -> None:
         r.tensors[name] = r.detached(r[x])
+        r[name].family.silent |= form == ".data"
 
     m.emit(f"{name} = {x}{form}", act)

@@ -105,6 +105,8 @@ class Family:
     def __init__(self, requires_grad: bool = False, leaf: bool = False) -> None:
         self.requires_grad = requires_grad
         self.leaf = leaf
+        self.between = False  # views made in `no_grad`, of something that is on the tape
+        self.silent = False  # what is written does not count, as through `data`
         self.past: frozenset[int] = frozenset()
 
 
@@ -125,6 +127,11 @@ class Tensor:
     @property
     def requires_grad(self) -> bool:
         return self.family.requires_grad
+
+    @property
+    def says_requires_grad(self) -> bool:
+        """What it answers: also True where nothing is recorded."""
+        return self.family.requires_grad or self.family.between
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -242,6 +249,7 @@ class Replay:
         its own."""
         if of.requires_grad and not self.grad_enabled:
             of = self.detached(of)
+            of.family.between = True
         view = Tensor(of.memory, of.family, movement(of.values), movement(of.ids))
         view.is_view = True
         self.tensors[name] = view
@@ -251,6 +259,7 @@ class Replay:
         ids = np.zeros(of.memory.size, np.int64)[of.offset :]
         ids = np.lib.stride_tricks.as_strided(ids, of.shape, [s * 8 for s in of.strides])
         twin = Tensor(of.memory, Family(), of.values, ids)
+        twin.family.silent = of.family.silent
         twin.is_view = True
         return twin
 
@@ -264,7 +273,7 @@ class Replay:
     def check_write(self, tensor: Tensor) -> None:
         """Raise Refused where writing in place is an error."""
         family = tensor.family
-        if self.grad_enabled and family.leaf and family.requires_grad:
+        if self.grad_enabled and (family.between or family.leaf and family.requires_grad):
             raise Refused("RuntimeError")
         if tensor.is_view and tensor.shows_twice():
             raise Refused("RuntimeError")
@@ -290,7 +299,7 @@ class Replay:
         with np.errstate(invalid="ignore"):
             tensor.values[...] = value.values
         memory = tensor.memory
-        memory.version += 1
+        memory.version += not tensor.family.silent
         memory.facts.bound = max(memory.bound, value.bound)
         memory.facts.grain = max(memory.grain, value.grain)
 
