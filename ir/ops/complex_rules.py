@@ -141,6 +141,7 @@ def expm1(b: Any, x: Any) -> Any:
     re = b.sub(b.mul(grown, b.cos(x.im)), b.mul(b.mul(half, half), 2.0))
     im = b.where(flat, x.im, b.mul(size, sin))
     im = b.where(b.bitwise_and(lost, b.eq(size, 0.0)), 0.0, im)
+    re = b.where(b.eq(re, 0.0), 0.0, re)  # not -0, also for a = -0: the standard's
     return b.complex(b.where(lost, grown, re), im)
 
 

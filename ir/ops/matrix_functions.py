@@ -29,7 +29,7 @@ PADE_NORM = 5.371920351148152
 
 
 def _exponential(x: np.ndarray) -> np.ndarray:
-    wide = x.astype(np.float64)
+    wide = x.astype(np.result_type(x.dtype, np.float64))
     n = x.shape[-1]
     if not wide.size:
         return x
@@ -86,6 +86,7 @@ matrix_exp = declare_host(
     infer=square("matrix_exp"),
     evaluate=_exponential,
     gradients={"x": _exponential_gradient},
+    complex=True,
     doc="The exponential of square matrices: the sum of x ** k / k!.",
 )
 

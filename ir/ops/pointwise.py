@@ -273,6 +273,7 @@ def _expm1(x: np.ndarray) -> np.ndarray:
     result: np.ndarray = np.expm1(x)
     if result.dtype.kind == "c":
         result = np.where(np.isfinite(x), result, np.exp(x) - 1)
+        result.real += 0.0  # not -0: the standard's
     return result
 
 
