@@ -7,7 +7,15 @@ from typing import Any
 
 from braze.array_api.operands import together
 from braze.devices import check_device
-from braze.functions import complex_numbers, creation, indexing, movement, pointwise, rearrangement, series
+from braze.functions import (
+    complex_numbers,
+    creation,
+    indexing,
+    movement,
+    pointwise,
+    rearrangement,
+    series,
+)
 from braze.functions.promotion import cast, get_default_dtype
 from braze.ir.dtypes import DType, bool_, i64
 from braze.ir.types import broadcast_shapes

@@ -125,7 +125,7 @@ def atan2(x1: Any, x2: Any, /) -> Tensor:
 def sign(x: Tensor, /) -> Tensor:
     """-1, 0 or 1, and nan for nan; of a complex number x / |x|, and 0 at 0."""
     found = complex_numbers.sgn(x)
-    return pointwise.where(x != x, x, found) if x.dtype.is_floating_point else found
+    return pointwise.where(pointwise.ne(x, x), x, found) if x.dtype.is_floating_point else found
 
 
 @_standard

@@ -8,7 +8,16 @@ from typing import Any
 
 from braze.array_api.operands import together
 from braze.array_api.reductions import wide_dtype
-from braze.functions import complex_numbers, creation, distinct, movement, scans, scattering, searching, sorting
+from braze.functions import (
+    complex_numbers,
+    creation,
+    distinct,
+    movement,
+    scans,
+    scattering,
+    searching,
+    sorting,
+)
 from braze.functions.promotion import cast
 from braze.ir.dtypes import DType
 from braze.tensors import Tensor

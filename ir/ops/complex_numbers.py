@@ -198,7 +198,8 @@ def _phase_array(x: np.ndarray) -> np.ndarray:
     size = np.abs(x)
     with np.errstate(all="ignore"):
         quotient = x / np.where(size == 0, 1, size).astype(size.dtype)
-    return np.where(size == 0, x.dtype.type(0), quotient)
+    found: np.ndarray = np.where(size == 0, x.dtype.type(0), quotient)
+    return found
 
 
 phase = declare(
@@ -210,7 +211,7 @@ phase = declare(
     decompose=_phase,
     gradients={"x": _phase_gradient},
     complex=True,
-    doc="x / |x|, and 0 at 0.",
+    doc="x / |x|, and 0 (without a sign) at 0.",
 )
 
 

@@ -18,9 +18,7 @@ from braze.ir.types import TensorType
 # The approximant's coefficients, and the norm up to which it is right to the last bit of f64.
 PADE = tuple(
     float(
-        math.factorial(26 - j)
-        * math.factorial(13)
-        // (math.factorial(13 - j) * math.factorial(j))
+        math.factorial(26 - j) * math.factorial(13) // (math.factorial(13 - j) * math.factorial(j))
     )
     / float(math.factorial(13))
     for j in range(14)
