@@ -271,8 +271,12 @@ def atanh(b: Any, x: Any) -> Any:
     away = b.sub(1.0, size)
     square = b.mul(x.im, x.im)
     ratio = b.div(b.mul(size, 4.0), b.add(b.mul(away, away), square))
+    # So near to 1 or -1 that b ** 2 may vanish the real part is log(2 / |b|) / 2.
+    near = b.bitwise_and(b.eq(away, 0.0), b.lt(b.abs(x.im), 1e-17))
+    rise = b.log1p(b.where(near, b.div(2.0, b.abs(x.im)), ratio))
+    rise = b.mul(b.where(near, b.mul(rise, 2.0), rise), 0.25)
     far = isinf(b, x)
-    rise = b.where(b.bitwise_or(far, b.eq(size, 0.0)), 0.0, b.mul(b.log1p(ratio), 0.25))
+    rise = b.where(b.bitwise_or(far, b.eq(size, 0.0)), 0.0, rise)
     under = b.sub(b.mul(away, b.add(size, 1.0)), square)
     turn = b.where(b.isnan(x.im), x.im, math.pi / 2)
     im = b.where(far, _signed(b, turn, x.im), b.mul(b.atan2(b.mul(x.im, 2.0), under), 0.5))

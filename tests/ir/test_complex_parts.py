@@ -197,6 +197,12 @@ def test_products_and_quotients_of_special_values():
         assert np.isnan(found[np.isnan(x)]).all()
 
 
+def test_inverse_tangents_beside_their_poles():
+    x = np.array([complex(a, b) for a in (1, -1) for b in (1e-300, -1e-18, 1e-16, 1e-9)])
+    (found,) = ir.interpret(split_complex(one_op("atanh", [x])), [in_memory(x)])
+    np.testing.assert_allclose(found, in_memory(np.arctanh(x)), rtol=1e-15)
+
+
 def test_moduli_and_quotients_do_not_overflow():
     x, y = np.array([1e300 + 1e300j]), np.array([1e300 - 1e300j])
     (size,) = ir.interpret(split_complex(one_op("modulus", [x])), [in_memory(x)])
