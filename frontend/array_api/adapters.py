@@ -7,9 +7,17 @@ from typing import Any
 
 from braze.array_api.operands import together
 from braze.devices import check_device
-from braze.functions import creation, indexing, movement, pointwise, rearrangement, series
+from braze.functions import (
+    complex_numbers,
+    creation,
+    indexing,
+    movement,
+    pointwise,
+    rearrangement,
+    series,
+)
 from braze.functions.promotion import cast, get_default_dtype
-from braze.ir.dtypes import DType, i64
+from braze.ir.dtypes import DType, bool_, i64
 from braze.ir.types import broadcast_shapes
 from braze.tensors import Tensor
 
@@ -40,7 +48,8 @@ def asarray(
     """A tensor of data, sharing memory unless `copy` says otherwise or it is not possible.
 
     Raises:
-        ValueError: copy=False, and a copy is needed.
+        ValueError: copy=False, and a copy is needed. TypeError: complex numbers would lose their
+            imaginary parts.
     """
     check_device(device)
     if isinstance(obj, Tensor):
@@ -55,7 +64,7 @@ def asarray(
         return from_dlpack(obj, copy=False)
     if isinstance(obj, Tensor):
         assert dtype is not None
-        return cast(obj, dtype)
+        return astype(obj, dtype)
     if copy:
         return creation.tensor(obj, dtype=dtype)
     return creation.as_tensor(obj, dtype=dtype)
@@ -63,8 +72,14 @@ def asarray(
 
 @_standard
 def astype(x: Tensor, dtype: DType, /, *, copy: bool = True, device: Any = None) -> Tensor:
-    """A tensor in another dtype; a copy even if nothing changes, unless copy=False."""
+    """A tensor in another dtype; a copy even if nothing changes, unless copy=False.
+
+    Raises:
+        TypeError: from a complex dtype to a real one (which `real` does), except to bool.
+    """
     check_device(device)
+    if x.dtype.is_complex and not (dtype.is_complex or dtype is bool_):
+        raise TypeError(f"astype(): cannot cast {x.dtype!r} to {dtype!r}; use real() or imag()")
     return movement.clone(x) if copy and x.dtype is dtype else cast(x, dtype)
 
 
@@ -88,8 +103,8 @@ def arange(
 
 @_standard
 def linspace(
-    start: float,
-    stop: float,
+    start: complex,
+    stop: complex,
     /,
     num: int,
     *,
@@ -99,6 +114,15 @@ def linspace(
 ) -> Tensor:
     """`num` evenly spaced numbers, the last one `stop` unless endpoint=False."""
     check_device(device)
+    if isinstance(start, complex) or isinstance(stop, complex):
+        kind = dtype or get_default_dtype().to_complex()
+        if not kind.is_complex:
+            raise TypeError(f"linspace(): complex numbers need a complex dtype, given {kind!r}")
+        re, im = (
+            linspace(*ends, num, dtype=kind.to_real(), endpoint=endpoint)
+            for ends in ((start.real, stop.real), (start.imag, stop.imag))
+        )
+        return complex_numbers.complex(re, im)
     if not endpoint:
         return series.linspace(start, stop, num + 1, dtype=dtype)[:num]
     return series.linspace(start, stop, num, dtype=dtype)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from braze.array_api.operands import together
-from braze.functions import elementwise, linalg, movement, pointwise
-from braze.functions.promotion import cast
+from braze.functions import complex_numbers, elementwise, linalg, movement, pointwise
+from braze.functions.promotion import cast, result_type, scalar
 from braze.ir.dtypes import DType, bool_
 from braze.tensors import Tensor
 
@@ -20,7 +20,7 @@ _ONE: dict[str, str] = {
         name: name
         for name in (
             "abs acos acosh asin asinh atan atanh cos cosh exp expm1 isfinite isinf isnan log "
-            "log1p log2 log10 logical_not reciprocal sign signbit sin sinh sqrt square tan tanh"
+            "log1p log2 log10 logical_not reciprocal signbit sin sinh sqrt square tan tanh"
         ).split()
     },
     "bitwise_invert": "bitwise_not",
@@ -30,7 +30,7 @@ _TWO: dict[str, str] = {
     **{
         name: name
         for name in (
-            "add atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
+            "add bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
             "copysign floor_divide hypot logaddexp maximum minimum nextafter pow remainder"
         ).split()
     },
@@ -83,7 +83,12 @@ def _rounding(name: str) -> None:
     function = pointwise.UNARY[name]
 
     def rounded(x: Tensor, /) -> Tensor:
-        return function(x) if x.dtype.is_floating_point else movement.clone(x)
+        if not x.dtype.is_complex:
+            return function(x) if x.dtype.is_floating_point else movement.clone(x)
+        if name != "round":
+            raise TypeError(f"{name}(): needs a real tensor, given {x.dtype!r}")
+        parts = function(complex_numbers.real(x)), function(complex_numbers.imag(x))
+        return complex_numbers.complex(*parts)
 
     rounded.__doc__ = function.__doc__
     _standard(rounded, name)
@@ -106,6 +111,21 @@ for _name in ("ceil", "floor", "round", "trunc"):
     _rounding(_name)
 for _name, _function in _TRUTH.items():
     _logical(_name, _function)
+
+
+@_standard
+def atan2(x1: Any, x2: Any, /) -> Tensor:
+    """The angle of the point (x2, x1), between -pi and pi; one may be a number."""
+    given = together(x1, x2)
+    dtype = result_type(*given)
+    return pointwise.atan2(*[x if isinstance(x, Tensor) else scalar(x, dtype) for x in given])
+
+
+@_standard
+def sign(x: Tensor, /) -> Tensor:
+    """-1, 0 or 1, and nan for nan; of a complex number x / |x|, and 0 at 0."""
+    found = complex_numbers.sgn(x)
+    return pointwise.where(pointwise.ne(x, x), x, found) if x.dtype.is_floating_point else found
 
 
 @_standard

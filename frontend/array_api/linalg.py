@@ -12,6 +12,7 @@ from braze.array_api.elementwise import axis_of, matmul, tensordot, vecdot
 from braze.array_api.operands import together
 from braze.array_api.reductions import wide_dtype
 from braze.functions import movement, pointwise, reductions, views
+from braze.functions.complex_numbers import conj
 from braze.functions.promotion import cast
 from braze.ir.dtypes import DType, i64
 from braze.tensors import Tensor
@@ -49,7 +50,7 @@ SVDResult = namedtuple("SVDResult", "U S Vh")
 
 
 def cholesky(x: Tensor, /, *, upper: bool = False) -> Tensor:
-    """The triangular L with L @ L.T = x, or U with U.T @ U = x, of positive definite matrices."""
+    """The triangular L with L @ L^H = x, or U with U^H @ U = x, of positive definite matrices."""
     return own.cholesky(x, upper=upper)
 
 
@@ -77,12 +78,12 @@ def diagonal(x: Tensor, /, *, offset: int = 0) -> Tensor:
 
 
 def eigh(x: Tensor, /) -> Any:
-    """Eigenvalues, ascending, and eigenvectors of symmetric matrices."""
+    """Eigenvalues, ascending, and eigenvectors of symmetric or Hermitian matrices."""
     return EighResult(*own.eigh(x))
 
 
 def eigvalsh(x: Tensor, /) -> Tensor:
-    """The eigenvalues of symmetric matrices, ascending."""
+    """The eigenvalues of symmetric or Hermitian matrices, ascending."""
     return own.eigvalsh(x)
 
 
@@ -124,8 +125,8 @@ def pinv(x: Tensor, /, *, rtol: float | Tensor | None = None) -> Tensor:
     limit = reductions.amax(s, -1, True) * movement.unsqueeze(rtol, -1)
     large = s > limit
     reciprocal = pointwise.where(large, 1 / pointwise.where(large, s, 1), 0)
-    scaled = matrix_transpose(vh) * movement.unsqueeze(reciprocal, -2)
-    return matmul(scaled, matrix_transpose(u))
+    scaled = conj(matrix_transpose(vh)) * movement.unsqueeze(reciprocal, -2)
+    return matmul(scaled, conj(matrix_transpose(u)))
 
 
 def qr(x: Tensor, /, *, mode: str = "reduced") -> Any:

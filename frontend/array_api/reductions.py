@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from braze.functions import movement
 from braze.functions import reductions as own
 from braze.functions.pointwise import ne
 from braze.functions.promotion import cast
-from braze.ir.dtypes import DType, i64, u64
+from braze.ir.dtypes import DType, bool_, i64, u64
 from braze.tensors import Tensor
 
 Axis = int | Sequence[int] | None
@@ -42,8 +43,18 @@ def _reduction(name: str, function: Callable[..., Tensor]) -> None:
     _standard(reduce)
 
 
-_reduction("all", own.all)
-_reduction("any", own.any)
+def _truth(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Of truth values in any dtype; PyTorch's of uint8 are not bools."""
+
+    @functools.wraps(function)
+    def reduce(x: Tensor, *args: Any, **options: Any) -> Tensor:
+        return function(cast(x, bool_), *args, **options)
+
+    return reduce
+
+
+_reduction("all", _truth(own.all))
+_reduction("any", _truth(own.any))
 _reduction("max", own.amax)
 _reduction("mean", own.mean)
 _reduction("min", own.amin)

@@ -8,7 +8,16 @@ from typing import Any
 
 from braze.array_api.operands import together
 from braze.array_api.reductions import wide_dtype
-from braze.functions import creation, distinct, movement, scans, scattering, searching, sorting
+from braze.functions import (
+    complex_numbers,
+    creation,
+    distinct,
+    movement,
+    scans,
+    scattering,
+    searching,
+    sorting,
+)
 from braze.functions.promotion import cast
 from braze.ir.dtypes import DType
 from braze.tensors import Tensor
@@ -88,25 +97,39 @@ def cumulative_prod(
     return _scan("cumprod", x, axis, dtype, include_initial, 1)
 
 
+def _distinct(x: Tensor, **wanted: bool) -> list[Tensor]:
+    """The different elements and what else is wanted; complex ones in order of their real parts,
+    then of the imaginary ones."""
+    if not x.dtype.is_complex:
+        found = distinct.unique(x, **wanted)
+        return list(found) if wanted else [found]
+    pairs = complex_numbers.view_as_real(movement.reshape(x, (-1,)))
+    found = distinct.unique(pairs, dim=0, **wanted)
+    values, *rest = found if wanted else [found]
+    if wanted.get("return_inverse"):
+        rest[0] = movement.reshape(rest[0], x.shape)
+    return [complex_numbers.view_as_complex(values), *rest]
+
+
 def unique_values(x: Tensor, /) -> Tensor:
     """The different elements in order."""
-    result: Tensor = distinct.unique(x)
+    result: Tensor = _distinct(x)[0]
     return result
 
 
 def unique_counts(x: Tensor, /) -> UniqueCounts:
     """The different elements and how often each is there."""
-    return UniqueCounts(*distinct.unique(x, return_counts=True))
+    return UniqueCounts(*_distinct(x, return_counts=True))
 
 
 def unique_inverse(x: Tensor, /) -> UniqueInverse:
     """The different elements, and for each element which of them it is."""
-    return UniqueInverse(*distinct.unique(x, return_inverse=True))
+    return UniqueInverse(*_distinct(x, return_inverse=True))
 
 
 def unique_all(x: Tensor, /) -> UniqueAll:
     """The different elements, where each is first, which of them each element is, and how often."""
-    values, inverse, counts = distinct.unique(x, return_inverse=True, return_counts=True)
+    values, inverse, counts = _distinct(x, return_inverse=True, return_counts=True)
     places, beyond = creation.arange(x.numel()), creation.full((values.numel(),), x.numel())
     first = scattering.scatter_reduce(beyond, 0, movement.reshape(inverse, (-1,)), places, "amin")
     return UniqueAll(values, first, inverse, counts)

@@ -179,8 +179,9 @@ modulus = declare(
 
 def _phase(b: Any, x: Any) -> Any:
     size = b.modulus(x)
-    scale = b.cast(b.where(b.eq(size, 0.0), 1.0, size), dtype=x.type.dtype)
-    return b.div(x, scale)
+    zero = b.eq(size, 0.0)
+    scale = b.cast(b.where(zero, 1.0, size), dtype=x.type.dtype)
+    return b.where(zero, 0.0, b.div(x, scale))
 
 
 def _phase_gradient(b: Any, g: Any, x: Any, out: Any) -> Any:
@@ -196,8 +197,9 @@ def _phase_gradient(b: Any, g: Any, x: Any, out: Any) -> Any:
 def _phase_array(x: np.ndarray) -> np.ndarray:
     size = np.abs(x)
     with np.errstate(all="ignore"):
-        result: np.ndarray = x / np.where(size == 0, 1, size).astype(size.dtype)
-    return result
+        quotient = x / np.where(size == 0, 1, size).astype(size.dtype)
+    found: np.ndarray = np.where(size == 0, x.dtype.type(0), quotient)
+    return found
 
 
 phase = declare(
@@ -209,7 +211,7 @@ phase = declare(
     decompose=_phase,
     gradients={"x": _phase_gradient},
     complex=True,
-    doc="x / |x|, and 0 at 0.",
+    doc="x / |x|, and 0 (without a sign) at 0.",
 )
 
 

@@ -3,7 +3,9 @@
 Every function here is an `Op.complex` rule: its values x = a + bi are pairs of real values, see
 `braze.ir.parts`. Sources: the quotient is R. L. Smith's (Algorithm 116, CACM 5, 1962); square root
 and inverse functions with their branch cuts are W. Kahan's ("Branch cuts for complex elementary
-functions, or much ado about nothing's sign bit", 1987), as C99's Annex G has them.
+functions, or much ado about nothing's sign bit", 1987). Infinities, nans and signed zeros are
+C99's (Annex G.6), which NumPy and the array API standard follow; products and quotients of
+infinities are the formula's, as NumPy's are.
 """
 
 from __future__ import annotations
@@ -29,7 +31,24 @@ def hypot(b: Any, x: Any, y: Any) -> Any:
 def _signed(b: Any, size: Any, like: Any) -> Any:
     """`size`, which is not negative, with the sign of `like`; of minus zero too."""
     negative = b.bitwise_or(b.lt(like, 0.0), b.lt(b.div(1.0, like), 0.0))
+    if isinstance(size, float):
+        size = b.constant(value=size, dtype=like.type.dtype)
     return b.where(negative, b.neg(size), size)
+
+
+def _product(b: Any, x: Any, y: Any) -> Any:
+    """x y, but a zero takes part as one: times an infinity or a nan it is a zero."""
+    none, nothing = b.eq(x, 0.0), b.eq(y, 0.0)
+    left = b.where(none, x, _signed(b, 1.0, x))
+    zero = b.mul(left, b.where(nothing, y, 1.0))
+    found = b.mul(x, y)
+    gone = b.bitwise_and(b.bitwise_or(none, nothing), b.isnan(found))
+    return b.where(gone, zero, found)
+
+
+def _is_lost(b: Any, x: Any) -> Any:
+    """Infinitely far along the real axis, in no direction."""
+    return b.bitwise_and(b.isinf(x.re), b.bitwise_not(b.isfinite(x.im)))
 
 
 # Arithmetic ---------------------------------------------------------------------------------------
@@ -106,18 +125,24 @@ def isfinite(b: Any, x: Any) -> Any:
 
 def exp(b: Any, x: Any) -> Any:
     """e ** a (cos b + i sin b); real where b is 0, for an infinite a too."""
-    size = b.exp(x.re)
-    flat = b.eq(x.im, 0.0)
-    im = b.where(flat, x.im, b.mul(size, b.sin(x.im)))
-    return b.complex(b.where(flat, size, b.mul(size, b.cos(x.im))), im)
+    size, cos, sin = b.exp(x.re), b.cos(x.im), b.sin(x.im)
+    flat, lost = b.eq(x.im, 0.0), _is_lost(b, x)
+    re = b.where(lost, size, b.mul(size, cos))
+    im = b.where(flat, x.im, b.mul(size, sin))
+    return b.complex(re, b.where(b.bitwise_and(lost, b.eq(size, 0.0)), 0.0, im))
 
 
 def expm1(b: Any, x: Any) -> Any:
     """Real part expm1(a) cos b - 2 sin(b / 2) ** 2, in which nothing cancels near 0."""
-    half = b.sin(b.mul(x.im, 0.5))
+    half, sin = b.sin(b.mul(x.im, 0.5)), b.sin(x.im)
     grown = b.expm1(x.re)
+    size = b.add(grown, 1.0)
+    flat, lost = b.eq(x.im, 0.0), _is_lost(b, x)
     re = b.sub(b.mul(grown, b.cos(x.im)), b.mul(b.mul(half, half), 2.0))
-    return b.complex(re, b.mul(b.add(grown, 1.0), b.sin(x.im)))
+    im = b.where(flat, x.im, b.mul(size, sin))
+    im = b.where(b.bitwise_and(lost, b.eq(size, 0.0)), 0.0, im)
+    re = b.where(b.eq(re, 0.0), 0.0, re)  # not -0, also for a = -0: the standard's
+    return b.complex(b.where(lost, grown, re), im)
 
 
 def log(b: Any, x: Any) -> Any:
@@ -141,7 +166,9 @@ def sqrt(b: Any, x: Any) -> Any:
     other = b.where(b.eq(root, 0.0), x.im, b.div(x.im, b.mul(root, 2.0)))
     left = b.lt(x.re, 0.0)
     im = b.where(left, _signed(b, root, x.im), other)
-    return b.complex(b.where(left, b.abs(other), root), im)
+    far = b.isinf(x.im)
+    re = b.where(far, math.inf, b.where(left, b.abs(other), root))
+    return b.complex(re, b.where(far, x.im, im))
 
 
 def scaled_log(base: float) -> Any:
@@ -152,38 +179,39 @@ def scaled_log(base: float) -> Any:
 # Trigonometric and hyperbolic functions -----------------------------------------------------------
 
 
-def sin(b: Any, x: Any) -> Any:
-    """sin a cosh b + i cos a sinh b."""
-    im = b.mul(b.cos(x.re), b.sinh(x.im))
-    return b.complex(b.mul(b.sin(x.re), b.cosh(x.im)), im)
-
-
-def cos(b: Any, x: Any) -> Any:
-    """cos a cosh b - i sin a sinh b."""
-    im = b.neg(b.mul(b.sin(x.re), b.sinh(x.im)))
-    return b.complex(b.mul(b.cos(x.re), b.cosh(x.im)), im)
-
-
 def sinh(b: Any, x: Any) -> Any:
     """sinh a cos b + i cosh a sin b."""
-    im = b.mul(b.cosh(x.re), b.sin(x.im))
-    return b.complex(b.mul(b.sinh(x.re), b.cos(x.im)), im)
+    size = b.sinh(x.re)
+    re = b.where(_is_lost(b, x), size, _product(b, size, b.cos(x.im)))
+    return b.complex(re, _product(b, b.cosh(x.re), b.sin(x.im)))
 
 
 def cosh(b: Any, x: Any) -> Any:
     """cosh a cos b + i sinh a sin b."""
-    im = b.mul(b.sinh(x.re), b.sin(x.im))
-    return b.complex(b.mul(b.cosh(x.re), b.cos(x.im)), im)
+    size = b.cosh(x.re)
+    re = b.where(_is_lost(b, x), size, b.mul(size, b.cos(x.im)))
+    return b.complex(re, _product(b, b.sinh(x.re), b.sin(x.im)))
+
+
+def sin(b: Any, x: Any) -> Any:
+    """-i sinh(i x)."""
+    return _turned_back(b, b.sinh(_turned(b, x)))
+
+
+def cos(b: Any, x: Any) -> Any:
+    """cosh(i x)."""
+    return b.cosh(_turned(b, x))
 
 
 def tanh(b: Any, x: Any) -> Any:
     """With t = tanh a and s = tan b: (t (1 + s s) + i s (1 - t t)) / (1 + t t s s)."""
-    t, s = b.tanh(x.re), b.tan(x.im)
+    t, s = b.tanh(x.re), b.where(_is_lost(b, x), 0.0, b.tan(x.im))
     across = b.mul(t, s)
     scale = b.add(b.mul(across, across), 1.0)
     re = b.div(b.mul(t, b.add(b.mul(s, s), 1.0)), scale)
     inside = b.mul(b.sub(1.0, t), b.add(t, 1.0))
-    return b.complex(re, b.div(b.mul(s, inside), scale))
+    im = b.div(b.mul(s, inside), scale)
+    return b.complex(b.where(b.eq(x.re, 0.0), x.re, re), b.where(b.eq(x.im, 0.0), x.im, im))
 
 
 def tan(b: Any, x: Any) -> Any:
@@ -199,18 +227,25 @@ def _roots_beside(b: Any, x: Any) -> tuple[Any, Any]:
 
 
 def asin(b: Any, x: Any) -> Any:
-    """Kahan's, by the square roots of 1 - x and 1 + x."""
+    """Kahan's, by the square roots of 1 - x and 1 + x; an infinite x has a direction."""
     low, high = _roots_beside(b, x)
     across = b.sub(b.mul(low.re, high.im), b.mul(low.im, high.re))
     under = b.sub(b.mul(low.re, high.re), b.mul(low.im, high.im))
-    return b.complex(b.atan2(x.re, under), b.asinh(across))
+    far = isinf(b, x)
+    re = b.atan2(x.re, b.where(far, b.abs(x.im), under))
+    im = b.where(far, _signed(b, math.inf, x.im), b.asinh(across))
+    return b.complex(b.where(b.eq(x.re, 0.0), x.re, re), im)
 
 
 def acos(b: Any, x: Any) -> Any:
-    """Kahan's, by the square roots of 1 - x and 1 + x."""
+    """Kahan's, by the square roots of 1 - x and 1 + x; an infinite x has a direction."""
     low, high = _roots_beside(b, x)
     across = b.sub(b.mul(high.re, low.im), b.mul(high.im, low.re))
-    return b.complex(b.mul(b.atan2(low.re, high.re), 2.0), b.asinh(across))
+    far = isinf(b, x)
+    angle = b.atan2(b.where(far, b.abs(x.im), low.re), b.where(far, x.re, high.re))
+    re = b.where(far, angle, b.mul(angle, 2.0))
+    im = b.where(far, _signed(b, -math.inf, x.im), b.asinh(across))
+    return b.complex(b.where(b.eq(x.re, 0.0), math.pi / 2, re), im)
 
 
 def asinh(b: Any, x: Any) -> Any:
@@ -219,10 +254,15 @@ def asinh(b: Any, x: Any) -> Any:
 
 
 def acosh(b: Any, x: Any) -> Any:
-    """Kahan's, by the square roots of x - 1 and x + 1."""
-    low, high = b.sqrt(b.sub(x, 1.0)), b.sqrt(b.add(x, 1.0))
+    """Kahan's, by the square roots of x - 1 and x + 1; an infinite x has a direction."""
+    low = b.sqrt(b.complex(b.sub(x.re, 1.0), x.im))
+    high = b.sqrt(b.complex(b.add(x.re, 1.0), x.im))
     along = b.add(b.mul(low.re, high.re), b.mul(low.im, high.im))
-    return b.complex(b.asinh(along), b.mul(b.atan2(low.im, high.re), 2.0))
+    far = isinf(b, x)
+    angle = b.atan2(b.where(far, x.im, low.im), b.where(far, x.re, high.re))
+    im = b.where(far, angle, b.mul(angle, 2.0))
+    im = b.where(b.eq(x.re, 0.0), _signed(b, math.pi / 2, x.im), im)
+    return b.complex(b.where(far, math.inf, b.asinh(along)), im)
 
 
 def atanh(b: Any, x: Any) -> Any:
@@ -231,9 +271,16 @@ def atanh(b: Any, x: Any) -> Any:
     away = b.sub(1.0, size)
     square = b.mul(x.im, x.im)
     ratio = b.div(b.mul(size, 4.0), b.add(b.mul(away, away), square))
-    re = _signed(b, b.mul(b.log1p(ratio), 0.25), x.re)
+    # So near to 1 or -1 that b ** 2 may vanish the real part is log(2 / |b|) / 2.
+    near = b.bitwise_and(b.eq(away, 0.0), b.lt(b.abs(x.im), 1e-17))
+    rise = b.log1p(b.where(near, b.div(2.0, b.abs(x.im)), ratio))
+    rise = b.mul(b.where(near, b.mul(rise, 2.0), rise), 0.25)
+    far = isinf(b, x)
+    rise = b.where(b.bitwise_or(far, b.eq(size, 0.0)), 0.0, rise)
     under = b.sub(b.mul(away, b.add(size, 1.0)), square)
-    return b.complex(re, b.mul(b.atan2(b.mul(x.im, 2.0), under), 0.5))
+    turn = b.where(b.isnan(x.im), x.im, math.pi / 2)
+    im = b.where(far, _signed(b, turn, x.im), b.mul(b.atan2(b.mul(x.im, 2.0), under), 0.5))
+    return b.complex(_signed(b, rise, x.re), im)
 
 
 def atan(b: Any, x: Any) -> Any:

@@ -18,9 +18,7 @@ from braze.ir.types import TensorType
 # The approximant's coefficients, and the norm up to which it is right to the last bit of f64.
 PADE = tuple(
     float(
-        math.factorial(26 - j)
-        * math.factorial(13)
-        // (math.factorial(13 - j) * math.factorial(j))
+        math.factorial(26 - j) * math.factorial(13) // (math.factorial(13 - j) * math.factorial(j))
     )
     / float(math.factorial(13))
     for j in range(14)
@@ -29,7 +27,7 @@ PADE_NORM = 5.371920351148152
 
 
 def _exponential(x: np.ndarray) -> np.ndarray:
-    wide = x.astype(np.float64)
+    wide = x.astype(np.result_type(x.dtype, np.float64))
     n = x.shape[-1]
     if not wide.size:
         return x
@@ -86,6 +84,7 @@ matrix_exp = declare_host(
     infer=square("matrix_exp"),
     evaluate=_exponential,
     gradients={"x": _exponential_gradient},
+    complex=True,
     doc="The exponential of square matrices: the sum of x ** k / k!.",
 )
 

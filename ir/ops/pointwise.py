@@ -266,9 +266,20 @@ def _unary(
 exp = _unary(
     "exp", np.exp, "e ** x.", lambda b, g, out: b.mul(g, out), complex=complex_rules.exp
 )
+
+
+def _expm1(x: np.ndarray) -> np.ndarray:
+    """NumPy's of complex infinities and nans is not C's; its exponential is."""
+    result: np.ndarray = np.expm1(x)
+    if result.dtype.kind == "c":
+        result = np.where(np.isfinite(x), result, np.exp(x) - 1)
+        result.real += 0.0  # not -0: the standard's
+    return result
+
+
 expm1 = _unary(
     "expm1",
-    np.expm1,
+    _expm1,
     "e ** x - 1, exact near 0.",
     lambda b, g, out: b.mul(g, b.add(out, 1.0)),
     complex=complex_rules.expm1,

@@ -179,6 +179,26 @@ def test_gradient_of_the_matrix_exponential():
     assert braze.autograd.gradgradcheck(braze.matrix_exp, (x,))
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_the_matrix_exponential_of_complex_numbers(tier, dtype):
+    a = (RNG.normal(size=(2, 3, 3)) + 1j * RNG.normal(size=(2, 3, 3))).astype(dtype)
+    values, vectors = np.linalg.eig(a.astype(complex))
+    right = (vectors * np.exp(values)[:, None, :]) @ np.linalg.inv(vectors)
+    found = braze.matrix_exp(braze.tensor(a))
+    assert str(found.dtype) == f"braze.{dtype}"
+    same(found, right.astype(dtype), 1e-11 if dtype == "complex128" else 1e-5)
+    turn = braze.tensor([[0, 0.3j], [0.3j, 0]], dtype=getattr(braze, dtype))
+    wanted = np.array([[np.cos(0.3), 1j * np.sin(0.3)], [1j * np.sin(0.3), np.cos(0.3)]])
+    same(turn.matrix_exp(), wanted.astype(dtype), 1e-6)
+
+
+def test_gradient_of_the_complex_matrix_exponential():
+    a = RNG.normal(size=(2, 2, 2)) + 1j * RNG.normal(size=(2, 2, 2))
+    x = braze.tensor(a, requires_grad=True)
+    assert braze.autograd.gradcheck(braze.matrix_exp, (x,))
+    assert braze.autograd.gradgradcheck(braze.matrix_exp, (x,))
+
+
 def test_norms(tier):
     x = braze.tensor(X)
     same(braze.native_norm(x, 3), np.linalg.norm(X.reshape(-1), 3))

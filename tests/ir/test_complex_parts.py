@@ -17,7 +17,8 @@ ELEMENTWISE = [op for op in GIVEN if op.category in ("pointwise", "composite", "
 PRODUCTS = "matmul mm bmm mv dot outer addmm linear linear_no_bias".split()
 TOLERANCE = {c64: 2e-6, c128: 1e-13}
 # Every combination of these as parts of an operand.
-EDGES = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-3, 30.0)
+EDGES = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-3, 30.0, -30.0)
+SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -2.0, np.inf, -np.inf, np.nan)
 
 
 def numbers(shape, dtype=c128, seed=0):
@@ -134,10 +135,72 @@ def test_the_parts_are_numpys(name):
             np.testing.assert_allclose(found[finite], wanted[finite], rtol=1e-11, atol=1e-12)
 
 
-def test_exponentials_of_infinity_stay_real():
-    x = np.array([np.inf + 0j, -np.inf + 0j, complex(np.inf, -0.0)])
-    (found,) = ir.interpret(split_complex(one_op("exp", [x])), [in_memory(x)])
-    np.testing.assert_array_equal(found, [[np.inf, 0], [0, 0], [np.inf, -0.0]])
+def grid(values):
+    """Every complex number with two of these as parts; arithmetic would lose some."""
+    x = np.empty((len(values), len(values)), complex)
+    x.real, x.imag = np.meshgrid(values, values)
+    return x.reshape(-1)
+
+
+def special_reference(name, x):
+    """C99's; NumPy's expm1 is not. The standard wants expm1(-0 + 0i) to be 0."""
+    if name != "expm1":
+        return REFERENCES[name](x)
+    result = np.where(np.isfinite(x), np.expm1(x), np.exp(x) - 1)
+    result.real += 0.0
+    return result
+
+
+# Its special cases are those of quotients, which C99 and NumPy have differently.
+@pytest.mark.parametrize("name", [name for name in REFERENCES if name != "reciprocal"])
+def test_special_cases_are_numpys(name):
+    """Infinities, nans and the signs of zeros, but for signs that C99 (G.6) leaves open: those of
+    zeros where an operand has no direction, those of zeros and infinities beside a nan."""
+    with np.errstate(all="ignore"):
+        x = grid(SPECIAL)
+        wanted = in_memory(special_reference(name, x)).reshape(len(x), -1)
+        graph = one_op(name, [x])
+        lost = ~np.isfinite(x.real) & ~np.isfinite(x.imag)
+        free = (wanted == 0) & lost[:, None] | np.isnan(wanted[:, ::-1].astype(float))
+        (whole,) = ir.interpret(graph, [x])
+        (apart,) = ir.interpret(split_complex(graph), [in_memory(x)])
+        for found in (in_memory(whole).reshape(len(x), -1), apart.reshape(len(x), -1)):
+            if wanted.dtype == bool:
+                np.testing.assert_array_equal(found, wanted)
+                continue
+            one, two = (np.where(free, np.abs(part), part) for part in (found, wanted))
+            np.testing.assert_allclose(one, two, rtol=1e-11, atol=1e-15)
+            signs = np.signbit(one) == np.signbit(two)
+            assert (signs | np.isnan(two)).all(), (x[~(signs | np.isnan(two)).all(1)], name)
+
+
+def test_products_and_quotients_of_special_values():
+    """Products by the formula, as NumPy's; by a real number each part by itself."""
+    with np.errstate(all="ignore"):
+        x, y = (g.reshape(-1) for g in np.meshgrid(grid(SPECIAL), grid(SPECIAL)))
+        (found,) = ir.interpret(
+            split_complex(one_op("mul", [x, y])), [in_memory(a) for a in (x, y)]
+        )
+        np.testing.assert_array_equal(found, in_memory(x * y))
+        x, real = (g.reshape(-1) for g in np.meshgrid(grid(SPECIAL), np.array(SPECIAL)))
+        real = real.real
+        b = ir.Builder("real")
+        one, two = (b.input(ir.tensor_type(d, x.shape)) for d in (c128, f64))
+        two = b.cast(two, dtype=c128)
+        graph = split_complex(b.finish([b.mul(one, two), b.div(one, two)]))
+        product, quotient = ir.interpret(graph, [in_memory(x), real])
+        np.testing.assert_array_equal(product, in_memory(x) * real[:, None])
+        np.testing.assert_array_equal(quotient, in_memory(x) / real[:, None])
+        (found,) = ir.interpret(split_complex(one_op("phase", [x])), [in_memory(x)])
+        zero = x == 0
+        assert (found[zero] == 0).all() and not np.signbit(found[zero]).any()
+        assert np.isnan(found[np.isnan(x)]).all()
+
+
+def test_inverse_tangents_beside_their_poles():
+    x = np.array([complex(a, b) for a in (1, -1) for b in (1e-300, -1e-18, 1e-16, 1e-9)])
+    (found,) = ir.interpret(split_complex(one_op("atanh", [x])), [in_memory(x)])
+    np.testing.assert_allclose(found, in_memory(np.arctanh(x)), rtol=1e-15)
 
 
 def test_moduli_and_quotients_do_not_overflow():

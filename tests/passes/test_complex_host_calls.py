@@ -36,6 +36,7 @@ CASES = {
     "svd": ([TALL], {"full": True}),
     "eig": ([SQUARE], {}),
     "lu_factor": ([SQUARE], {}),
+    "matrix_exp": ([SQUARE], {}),
     "geqrf": ([TALL], {}),
     "orgqr": (REFLECTORS, {}),
     "ormqr": ([*REFLECTORS, numbers(4, 2)], {"left": True, "transpose": True}),
