@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from braze.functions.keywords import choice
 from braze.tensors import Tensor
 
 # Position (-1 - position of `*parameter`) and name of each parameter that must be a tensor, and
@@ -73,10 +74,14 @@ def explained(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     if not parameters:
         return function
 
+    _, plain, keywords, other = choice(function)
+
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            if not kwargs:
+                return plain(*args)
+            return (plain if keywords.isdisjoint(kwargs) else other)(*args, **kwargs)
         except TypeError:  # it tells what is wrong already
             raise
         except Exception as error:
