@@ -25,7 +25,7 @@ from braze.capture import (
     slots_taken,
     steps_of,
 )
-from braze.handle import STALE, Handle
+from braze.handle import FOLLOWED, STALE, Handle
 
 if TYPE_CHECKING:
     from braze.autograd.tape import TapeNode
@@ -146,9 +146,10 @@ def _take_back(pending: Pending, first: int) -> list[Handle]:
             old.home = new.home
             found.append(old)
         new.home = None
-        old.flags &= ~STALE
+        if not old.flags & FOLLOWED:  # writes through `data` are not counted
+            tensor._writes -= 1
+        old.flags &= ~(STALE | FOLLOWED)
         tensor._handle = old
-        tensor._writes -= 1
         node = None if entry.node is None else entry.node()
         if entry.node is None or node is not None:
             if tensor._node is not None and tensor._node.hooks is not None and node is not None:

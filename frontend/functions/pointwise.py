@@ -411,6 +411,8 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     for op in all_ops()
     if _is_unary(op) and op.name != "neg" and op.name not in SPECIAL
 }
+
+
 def _abs() -> Callable[[Tensor], Tensor]:
     """The modulus of complex numbers has a dtype of its own."""
     of_real, of_complex = _unary(op_named("abs")), _call("modulus")
