@@ -1,7 +1,8 @@
-"""What is wrong with the arguments of a call that failed: PyTorch raises TypeError for an argument
-of a wrong type, whatever its use would have come to.
+"""TypeError, as in PyTorch, for an argument that must be a tensor and is none, whatever its use
+would have come to.
 
-The check is made after the failure, so that calls that succeed do not pay for it.
+`require_tensors` checks at the start of a function that must know. `explained` checks after a
+failure, so that calls that succeed do not pay for it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,21 @@ _ONE = ("Tensor",)
 _MANY = ("Sequence[Tensor]", "list[Tensor]", "tuple[Tensor, ...]")
 
 
+def require_tensors(name: str, *operands: Any, **named: Any) -> None:
+    """Raise TypeError for an operand that is no tensor.
+
+    Args:
+        named: operands whose parameters are to be named, behind the others.
+    """
+    for position, operand in enumerate((*operands, *named.values())):
+        if not isinstance(operand, Tensor):
+            word = [*[""] * len(operands), *(f"'{parameter}' " for parameter in named)][position]
+            raise TypeError(
+                f"{name}(): argument {word}(position {position + 1}) must be Tensor, not "
+                f"{type(operand).__name__}"
+            )
+
+
 def tensor_parameters(function: Callable[..., Any]) -> Parameters:
     """The parameters that are annotated as tensors."""
     found = []
@@ -33,7 +49,7 @@ def tensor_parameters(function: Callable[..., Any]) -> Parameters:
     return tuple(found)
 
 
-def check_tensors(
+def check_arguments(
     name: str, parameters: Parameters, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:
     """Raise TypeError if an argument that must be a tensor is none.
@@ -86,7 +102,7 @@ def explained(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             raise
         except Exception as error:
             try:
-                check_tensors(name, parameters, args, kwargs)
+                check_arguments(name, parameters, args, kwargs)
             except TypeError as explanation:
                 raise explanation from error
             raise

@@ -164,4 +164,5 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 def add_out(functions: dict[str, Any]) -> dict[str, Any]:
     """The functions of a name table, those of `NAMES` with `out`."""
     found = {name: with_out(f, name) if name in NAMES else f for name, f in functions.items()}
-    return {name: f if name in UNARY else explained(f, name) for name, f in found.items()}
+    checked = {name for name, f in functions.items() if f is UNARY.get(name)}  # by themselves
+    return {name: f if name in checked else explained(f, name) for name, f in found.items()}

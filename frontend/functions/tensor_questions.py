@@ -12,7 +12,7 @@ from braze.autograd.modes import no_grad
 from braze.capture import call_of
 from braze.functions import pointwise
 from braze.functions.creation import empty, tensor
-from braze.functions.movement import chunk, flip, split
+from braze.functions.movement import flip
 from braze.functions.views import as_strided
 from braze.handle import INFERENCE
 from braze.ir.dtypes import DType, f64
@@ -140,8 +140,6 @@ def float_power_(self: Tensor, exponent: Any) -> Tensor:
 METHODS: dict[str, Any] = {
     **{name: property(lambda self: False) for name in NEVER},
     "is_inference": is_inference,
-    "is_neg": lambda self: False,
-    "resolve_neg": lambda self: self,
     "_is_view": _is_view,
     "output_nr": property(_output_nr),
     "name": property(lambda self: None),
@@ -152,8 +150,6 @@ METHODS: dict[str, Any] = {
     "float_power_": float_power_,
     "sum_to_size": sum_to_size,
     "map2_": map2_,
-    "unsafe_chunk": chunk,
-    "unsafe_split": split,
     "__reversed__": _reversed,
     "__delitem__": _no_deletion,
     "__div__": pointwise.div,
