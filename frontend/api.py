@@ -56,8 +56,8 @@ from braze.functions import (
     views,
     windows,
 )
+from braze.functions.arguments import require_tensors
 from braze.functions.out import add_out
-from braze.functions.pointwise import require_tensors
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
 from braze.functions.tensor_questions import is_inference
 from braze.inspection import inspect
@@ -74,7 +74,7 @@ _INTERNAL = frozenset(
     """
 as_value bin_edges bins_of check_dtype check_fits check_index check_probabilities check_values
 checked_rows draw expand expand_as Extremum getitem indexed legacy_tensor log_sigmoid normalise_dims
-nothing_of refuse_sparse repeat require_tensors reshape_as resolve_sizes setitem shape_of silu
+nothing_of refuse_sparse repeat reshape_as resolve_sizes setitem shape_of silu
 sizes_of slice_dimension wrapped_index write_slice written
 """.split()
 )

@@ -75,6 +75,7 @@ class State:
         role: the last step's role if it is an input.
         operand_types: the types of these operands.
         operations: how many of the steps are operations.
+        may_fail: whether one of the operations can fail at run time.
         next: (call, operand slots...) or (type, role) -> the state after that step.
         savings: what the tape keeps for this operation; see `braze.autograd.tape`.
         plans: live values -> what to run.
@@ -83,6 +84,7 @@ class State:
     __slots__ = (
         "call",
         "location",
+        "may_fail",
         "next",
         "operand_types",
         "operands",
@@ -103,6 +105,7 @@ class State:
         self.operands: tuple[int, ...] = ()
         self.operand_types: tuple[TensorType, ...] = ()
         self.operations: int = 0 if parent is None else parent.operations
+        self.may_fail: bool = False if parent is None else parent.may_fail
         self.savings: dict[Any, Any] = {}
         self.role: Role = "data"
         self.location: Location | None = None
@@ -187,6 +190,7 @@ class Pending:
         state = _TRIE.grow(before, key, types)
         state.call = call
         state.operations += 1
+        state.may_fail = state.may_fail or call.op.may_fail
         state.operands = tuple([handle.slot for handle in operands])
         state.operand_types = operand_types
         state.location = location_of(site, scope)

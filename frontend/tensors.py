@@ -175,7 +175,8 @@ class Tensor(AttachedMethods):
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
                 new = forgotten(self, new)
             handle, old = new._handle, self._handle
-            note_replacement(self, old, handle)
+            if handle.storage is None and handle.state.may_fail:  # nothing else is ever undone
+                note_replacement(self, old, handle)
             _take_memory(old, handle, silent)
             self._handle = handle
             if not silent:

@@ -1,9 +1,10 @@
 """What is done after a run that failed: the program is as it was before the line that failed.
 
 Operations are captured long before they run, so by the time an index turns out to be out of range,
-later lines may have replaced values in place. Each replacement is noted in the pending trace, with
-numbers and weak references only, so that nobody's lifetime changes. After a failure those from the
-failing operation on are taken back, and what was captured before is computed.
+later lines may have replaced values in place. Each replacement after an operation that can fail is
+noted in the pending trace, with numbers and weak references only, so that nobody's lifetime
+changes. After a failure those from the failing operation on are taken back, and what was captured
+before is computed.
 
 In: a failed trace. Out: its tensors with the values and places on the tape that they had.
 """
@@ -24,7 +25,7 @@ from braze.capture import (
     slots_taken,
     steps_of,
 )
-from braze.handle import STALE, Handle
+from braze.handle import FOLLOWED, STALE, Handle
 
 if TYPE_CHECKING:
     from braze.autograd.tape import TapeNode
@@ -52,12 +53,10 @@ def note_replacement(tensor: Tensor, old: Handle, new: Handle) -> None:
     """Remember what a tensor was before its value is replaced.
 
     Args:
-        old, new: the values; the new one is still to be computed.
+        old, new: the values; the new one is still to be computed, by a trace that can fail.
     """
-    pending = new.pending
-    if pending is None or new.storage is not None:
-        return
-    node = tensor._node
+    pending, node = new.pending, tensor._node
+    assert pending is not None
     pending.replaced.append(
         Replacement(
             new.slot,
@@ -147,9 +146,10 @@ def _take_back(pending: Pending, first: int) -> list[Handle]:
             old.home = new.home
             found.append(old)
         new.home = None
-        old.flags &= ~STALE
+        if not old.flags & FOLLOWED:  # writes through `data` are not counted
+            tensor._writes -= 1
+        old.flags &= ~(STALE | FOLLOWED)
         tensor._handle = old
-        tensor._writes -= 1
         node = None if entry.node is None else entry.node()
         if entry.node is None or node is not None:
             if tensor._node is not None and tensor._node.hooks is not None and node is not None:

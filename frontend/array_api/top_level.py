@@ -7,11 +7,10 @@ a call one of the standard's. `axis` and `keepdims` are spellings of `dim` and `
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 from braze import array_api
+from braze.functions.keywords import with_keywords
 from braze.functions.spellings import with_spellings
 
 # Names that PyTorch does not have. (A tensor's method `repeat` is the standard's `tile`.)
@@ -38,23 +37,12 @@ _ROUTED: dict[str, str] = {
 }
 
 
-def _routed(function: Callable[..., Any], name: str, keywords: str) -> Callable[..., Any]:
-    names = frozenset(keywords.split())
-
-    @functools.wraps(function)
-    def either(*args: Any, **kwargs: Any) -> Any:
-        if kwargs and not names.isdisjoint(kwargs):
-            return getattr(array_api, name)(*args, **kwargs)
-        return function(*args, **kwargs)
-
-    return either
-
-
 def standard_names(functions: dict[str, Any]) -> dict[str, Any]:
     """A table of PyTorch's functions, with the standard's spellings and names."""
     result = {name: with_spellings(function) for name, function in functions.items()}
     for name, keywords in _ROUTED.items():
-        result[name] = _routed(functions[name], name, keywords)
+        standard = getattr(array_api, name)
+        result[name] = with_keywords(functions[name], frozenset(keywords.split()), standard)
     for name in ADDED:
         if name == "repeat" or name not in result:
             result[name] = getattr(array_api, name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from braze.autograd import anomaly
 from braze.autograd.builders import HandleBuilder, Tracked, TrackedBuilder
 from braze.autograd.tape import Edge, NodeHooks, TapeNode
-from braze.capture import tracer
+from braze.capture import Tracer, tracer
 from braze.handle import SparseHandle, SparseOperand
 from braze.ir.types import TensorType
 
@@ -134,19 +134,19 @@ class Sweep:
         check = anomaly.check()
         try:
             for node in order:
-                self._visit(node, check, retain)
+                self._visit(node, state, check, retain)
                 for edge in node.edges:
                     if edge is None or isinstance(edge[0], TapeNode):
                         continue
                     key = id(edge[0])
                     left[key] -= 1
                     if not left[key] and key in self.leaves:
-                        with user_code():
-                            arrived(*self.leaves.pop(key))
+                        state.site = None  # no part of a forward operation's gradient
+                        arrived(*self.leaves.pop(key))
         finally:
             state.site = outer_site
 
-    def _visit(self, node: TapeNode, check: Any, retain: bool) -> None:
+    def _visit(self, node: TapeNode, state: Tracer, check: Any, retain: bool) -> None:
         """Pass on what has arrived at a node."""
         slots = self.pending.pop(node, None)
         if slots is None:
@@ -161,7 +161,7 @@ class Sweep:
                     self.reached[(node, index)] = gradient
             if node not in self.leading:
                 return
-        tracer().site = node.site
+        state.site = node.site
         gradients = node.propagate(self, slots)
         if check is not None:
             check(node, [(at, self.to_tensor(gradient)) for at, gradient in gradients])

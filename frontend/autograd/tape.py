@@ -248,7 +248,7 @@ class TapeNode:
         if values.__class__ is not list:
             values = self._restored()
         for position, handle in enumerate(values):
-            if handle.flags & FOLLOWED:
+            if handle.flags & STALE:
                 handle = values[position] = _latest(handle)
             if handle.flags & STALE:
                 raise RuntimeError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from braze.capture import call_of
+from braze.functions.arguments import require_tensors
 from braze.functions.movement import reshape
 from braze.functions.pointwise import gt, mul, where
 from braze.functions.promotion import cast
@@ -15,10 +16,7 @@ from braze.tensors import Tensor, apply
 
 
 def _floating(name: str, input: Tensor) -> Tensor:
-    if not isinstance(input, Tensor):
-        raise TypeError(
-            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
-        )
+    require_tensors(name, input=input)
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f'"{name}" not implemented for {input.dtype!r}')
     return input

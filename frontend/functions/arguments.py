@@ -1,7 +1,8 @@
-"""What is wrong with the arguments of a call that failed: PyTorch raises TypeError for an argument
-of a wrong type, whatever its use would have come to.
+"""TypeError, as in PyTorch, for an argument that must be a tensor and is none, whatever its use
+would have come to.
 
-The check is made after the failure, so that calls that succeed do not pay for it.
+`require_tensors` checks at the start of a function that must know. `explained` checks after a
+failure, so that calls that succeed do not pay for it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from braze.functions.keywords import choice
 from braze.tensors import Tensor
 
 # Position (-1 - position of `*parameter`) and name of each parameter that must be a tensor, and
@@ -18,6 +20,21 @@ from braze.tensors import Tensor
 Parameters = tuple[tuple[int, str, bool], ...]
 _ONE = ("Tensor",)
 _MANY = ("Sequence[Tensor]", "list[Tensor]", "tuple[Tensor, ...]")
+
+
+def require_tensors(name: str, *operands: Any, **named: Any) -> None:
+    """Raise TypeError for an operand that is no tensor.
+
+    Args:
+        named: operands whose parameters are to be named, behind the others.
+    """
+    for position, operand in enumerate((*operands, *named.values())):
+        if not isinstance(operand, Tensor):
+            word = [*[""] * len(operands), *(f"'{parameter}' " for parameter in named)][position]
+            raise TypeError(
+                f"{name}(): argument {word}(position {position + 1}) must be Tensor, not "
+                f"{type(operand).__name__}"
+            )
 
 
 def tensor_parameters(function: Callable[..., Any]) -> Parameters:
@@ -32,7 +49,7 @@ def tensor_parameters(function: Callable[..., Any]) -> Parameters:
     return tuple(found)
 
 
-def check_tensors(
+def check_arguments(
     name: str, parameters: Parameters, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:
     """Raise TypeError if an argument that must be a tensor is none.
@@ -73,15 +90,19 @@ def explained(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     if not parameters:
         return function
 
+    _, plain, keywords, other = choice(function)
+
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            if not kwargs:
+                return plain(*args)
+            return (plain if keywords.isdisjoint(kwargs) else other)(*args, **kwargs)
         except TypeError:  # it tells what is wrong already
             raise
         except Exception as error:
             try:
-                check_tensors(name, parameters, args, kwargs)
+                check_arguments(name, parameters, args, kwargs)
             except TypeError as explanation:
                 raise explanation from error
             raise

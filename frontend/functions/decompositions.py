@@ -11,6 +11,7 @@ from typing import Any
 
 from braze.capture import call_of
 from braze.functions import reductions
+from braze.functions.arguments import require_tensors
 from braze.functions.complex_numbers import imag, real
 from braze.functions.linalg import matmul
 from braze.functions.matrices import (
@@ -27,7 +28,6 @@ from braze.functions.matrices import (
     UnpackedLU,
     adjoint_of,
     call_host,
-    check_tensors,
     common_batch,
     empty_like_type,
     epsilon,
@@ -72,7 +72,7 @@ def pstrf(a: Tensor, upper: bool = True, tol: float = -1) -> PivotedCholesky:
     Args:
         tol: what a pivot must be above; by default n * epsilon * the largest diagonal element.
     """
-    check_tensors("pstrf", a)
+    require_tensors("pstrf", a)
     u, pivots = call_host("pstrf", a if upper else swapped(a), tolerance=float(tol))
     return PivotedCholesky(u if upper else swapped(u), pivots)
 
@@ -92,7 +92,7 @@ def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> SVD:
 
     Without `compute_uv`, U and V are zeros.
     """
-    check_tensors("svd", input)
+    require_tensors("svd", input)
     u, s, vh = call_host("svd", input, full=False)
     if not some and compute_uv:  # S keeps its gradient, which the square U and V do not have
         u, _, vh = call_host("svd", input, full=True)
@@ -106,7 +106,7 @@ def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> SVD:
 def symeig(input: Tensor, eigenvectors: bool = False, upper: bool = True) -> Eigen:
     """Eigenvalues (ascending) and eigenvectors of Hermitian matrices; without `eigenvectors` the
     second result is empty. `upper` says which triangle is read."""
-    check_tensors("symeig", input)
+    require_tensors("symeig", input)
     values, vectors = call_host("eigh", adjoint_of(input) if upper else input)
     return Eigen(values, vectors if eigenvectors else empty_like_type(input.dtype, (0,)))
 
@@ -121,7 +121,7 @@ def eig(input: Tensor, eigenvectors: bool = False) -> Eigen:
     Raises:
         RuntimeError: the matrix is complex.
     """
-    check_tensors("eig", input)
+    require_tensors("eig", input)
     if input.dtype.is_complex:
         raise DTypeError(
             f"[eig] needs a real matrix, given {input._handle.type}; use linalg.eig"
@@ -175,7 +175,7 @@ def solve(input: Tensor, A: Tensor) -> Solution:
     Raises:
         LinAlgError: at the next sync, if a matrix is singular.
     """
-    check_tensors("solve", input, A)
+    require_tensors("solve", input, A)
     a, b = common_batch("solve", A, input)
     return Solution(call_host("solve", a, b), call_host("lu_factor", a)[0])
 
@@ -196,7 +196,7 @@ def triangular_solve(
 
     The other triangle is not read, nor, if `unitriangular`, the diagonal.
     """
-    check_tensors("triangular_solve", input, A)
+    require_tensors("triangular_solve", input, A)
     a, b = common_batch("triangular_solve", A, input)
     given = a
     if transpose:
@@ -219,7 +219,7 @@ def trtrs(
 
 def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor:
     """The X with A @ X = input for A = L @ L^H, given L (or U, if `upper`) as `input2`."""
-    check_tensors("cholesky_solve", input, input2)
+    require_tensors("cholesky_solve", input, input2)
     factor, b = common_batch("cholesky_solve", input2, input)
     lower = adjoint_of(factor) if upper else factor
     first = call_host("triangular_solve", lower, b, upper=False, unitriangular=False)
@@ -230,7 +230,7 @@ def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor
 
 def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A = L @ L^H, given L (or U, if `upper`)."""
-    check_tensors("cholesky_inverse", input)
+    require_tensors("cholesky_inverse", input)
     shape = input._handle.type.shape
     if len(shape) < 2:
         raise ShapeError(f"[cholesky_inverse] needs a matrix, given {input._handle.type}")
@@ -253,7 +253,7 @@ def lstsq(input: Tensor, A: Tensor) -> LeastSquares:
     Of an underdetermined system it is the solution of least norm. With more rows than columns the
     remaining rows hold what Q^H @ input has beyond R: the sums of their squares are the residuals.
     """
-    check_tensors("lstsq", input, A)
+    require_tensors("lstsq", input, A)
     a, b = common_batch("lstsq", A, input)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-2] != b.shape[-2]:
         raise ShapeError(
@@ -283,7 +283,7 @@ def matrix_rank(input: Tensor, tol: float | None = None, symmetric: bool = False
     Args:
         symmetric: the matrices are, and only their lower triangle is read.
     """
-    check_tensors("matrix_rank", input)
+    require_tensors("matrix_rank", input)
     if symmetric:
         values = call_host("eigh", input)[0].abs()
     else:
@@ -298,7 +298,7 @@ def matrix_rank(input: Tensor, tol: float | None = None, symmetric: bool = False
 
 def nuclear_norm(input: Tensor, keepdim: bool = False) -> Tensor:
     """The sum of a matrix' singular values."""
-    check_tensors("nuclear_norm", input)
+    require_tensors("nuclear_norm", input)
     if input.ndim != 2:
         raise ShapeError(f"[nuclear_norm] expected a matrix, given {input._handle.type}")
     total = reductions.sum(call_host("svd", input, full=False)[1])
@@ -367,7 +367,7 @@ def btrifact_with_info(A: Tensor, pivot: bool = True) -> Any:
 
 def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     """The x with A @ x = b, given A's LU factors and pivots."""
-    check_tensors("lu_solve", b, LU_data, LU_pivots)
+    require_tensors("lu_solve", b, LU_data, LU_pivots)
     vectors = b.ndim == LU_data.ndim - 1  # as btrisolve takes them: [batch, n]
     right = unsqueeze(b, -1) if vectors else b
     factors, right = common_batch("lu_solve", LU_data, right)
@@ -393,7 +393,7 @@ def lu_unpack(
     LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True
 ) -> UnpackedLU:
     """P, L and U with A = P @ L @ U, of packed factors; what is not asked for is empty."""
-    check_tensors("lu_unpack", LU_data, LU_pivots)
+    require_tensors("lu_unpack", LU_data, LU_pivots)
     m, n = LU_data.shape[-2:]
     k = min(m, n)
     empty = empty_like_type(LU_data.dtype, (0,))

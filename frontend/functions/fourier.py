@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from braze.capture import call_of
-from braze.functions.matrices import check_tensors
+from braze.functions.arguments import require_tensors
 from braze.functions.movement import select
 from braze.functions.transforms import complex_transform, from_real, to_real
 from braze.ir.dtypes import f32, f64
@@ -23,7 +23,7 @@ _AS_REAL, _AS_COMPLEX = call_of(op_named("view_as_real")), call_of(op_named("vie
 
 def _operand(name: str, input: Tensor, ndim: int, pairs: bool) -> tuple[Tensor, tuple[int, ...]]:
     """The operand, of pairs as a complex tensor, and the dimensions to transform."""
-    check_tensors(name, input)
+    require_tensors(name, input)
     given = input._handle.type
     if given.dtype not in (f32, f64):
         raise DTypeError(f"[{name}] needs float32 or float64, given {given}")

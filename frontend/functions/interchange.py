@@ -14,7 +14,7 @@ from braze.capture import flush as sync
 from braze.capture import materialise
 from braze.devices import check_device
 from braze.functions import tensor_types
-from braze.functions.arguments import explained
+from braze.functions.arguments import explained, require_tensors
 from braze.functions.creation import from_numpy, tensor
 from braze.ir.dtypes import bf16
 from braze.layouts import layout, strided
@@ -65,9 +65,7 @@ def is_nonzero(input: Tensor) -> bool:
     Raises:
         RuntimeError: there is not exactly one element.
     """
-    if not isinstance(input, Tensor):
-        given = type(input).__name__
-        raise TypeError(f"is_nonzero(): argument 'input' must be Tensor, not {given}")
+    require_tensors("is_nonzero", input=input)
     return bool(input)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from braze.capture import call_of
+from braze.functions.arguments import require_tensors
 from braze.functions.matrices import scaled_sum, with_leading_factors
 from braze.functions.movement import reshape, unsqueeze
 from braze.ir.errors import DTypeError, ShapeError
@@ -14,9 +15,7 @@ _CONTRACT = op_named("contract")
 
 
 def _check_dtypes(name: str, input: Tensor, other: Tensor) -> None:
-    for operand in (input, other):
-        if not isinstance(operand, Tensor):
-            raise TypeError(f"{name}(): argument must be Tensor, not {type(operand).__name__}")
+    require_tensors(name, input, other)
     if input.dtype is not other.dtype:
         raise DTypeError(
             f"[{name}] operands differ in dtype: {input._handle.type} and {other._handle.type}; "

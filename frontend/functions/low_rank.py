@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from braze.functions.arguments import require_tensors
 from braze.functions.linalg import matmul
-from braze.functions.matrices import SVD, call_host, check_tensors, swapped
+from braze.functions.matrices import SVD, call_host, swapped
 from braze.functions.movement import cat, expand, narrow
 from braze.functions.random_numbers import randn
 from braze.functions.reductions import mean, norm
@@ -28,7 +29,7 @@ def svd_lowrank(
         niter: the number of subspace iterations.
         M: subtracted from A; broadcasts.
     """
-    check_tensors("svd_lowrank", A)
+    require_tensors("svd_lowrank", A)
     count = 6 if q is None else q
     x = A if M is None else A - expand(M, A.shape)
     m, n = x.shape[-2:]
@@ -55,7 +56,7 @@ def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int
     Raises:
         ValueError: q is negative or larger than a side, or niter is negative.
     """
-    check_tensors("pca_lowrank", A)
+    require_tensors("pca_lowrank", A)
     m, n = A.shape[-2:]
     count = min(6, m, n) if q is None else q
     if not 0 <= count <= min(m, n):
@@ -98,7 +99,7 @@ def lobpcg(
     Raises:
         ValueError: the matrix has less than 3 n rows, or another method.
     """
-    check_tensors("lobpcg", A)
+    require_tensors("lobpcg", A)
     if method not in (None, "basic", "ortho"):
         raise ValueError(f"lobpcg: unknown method {method!r}")
     rows = A.shape[-1]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from braze.capture import call_of
+from braze.functions.arguments import require_tensors
 from braze.functions.complex_numbers import conj
 from braze.functions.movement import expand, permute, reshape, slice_dimension, transpose
 from braze.functions.pointwise import where
@@ -98,16 +99,9 @@ class UnpackedLU(NamedTuple):
     U: Tensor
 
 
-def check_tensors(name: str, *operands: Any) -> None:
-    """Raise TypeError unless all are tensors."""
-    for operand in operands:
-        if not isinstance(operand, Tensor):
-            raise TypeError(f"{name}(): argument must be Tensor, not {type(operand).__name__}")
-
-
 def call_host(name: str, *operands: Tensor, **attributes: Any) -> Any:
     """Capture an operation by its name."""
-    check_tensors(name, *operands)
+    require_tensors(name, *operands)
     return apply(call_of(op_named(name), **attributes), *operands)
 
 
@@ -179,7 +173,7 @@ def scaled_sum(
 ) -> Tensor:
     """beta * input + alpha * product; the input broadcasts to the product, and with beta 0 is not
     read."""
-    check_tensors(name, input)
+    require_tensors(name, input)
     own, wanted = input._handle.type, product._handle.type
     lead = wanted.rank - own.rank
     if lead < 0 or any(

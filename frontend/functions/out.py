@@ -6,7 +6,6 @@ which then becomes the value of `out`, in its memory.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,7 +14,9 @@ from typing import Any
 from braze.autograd import no_grad
 from braze.capture import tracer
 from braze.functions.arguments import explained
+from braze.functions.keywords import with_keywords
 from braze.functions.movement import clone
+from braze.functions.pointwise import UNARY
 from braze.functions.promotion import cast
 from braze.ir.dtypes import DType
 from braze.tensors import Tensor
@@ -96,7 +97,7 @@ def assign(out: Tensor, result: Tensor, operands: Sequence[Tensor] = ()) -> Tens
             "An output with one or more elements was resized since it had shape "
             f"{list(out.shape)}, which does not match the required output shape "
             f"{list(value.shape)}. This behavior is deprecated; resize it to 0 elements first.",
-            stacklevel=3,
+            stacklevel=4,  # behind two frames of the function with `out`
         )
     out._handle, out._base, out._node, out._index = value._handle, None, None, 0
     return out
@@ -112,11 +113,8 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     signature = inspect.signature(function)
     takes_dtype = "dtype" in signature.parameters
 
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if "out" not in kwargs:
-            return function(*args, **kwargs)
-        out = kwargs.pop("out")
+    def assigned(*args: Any, **kwargs: Any) -> Any:
+        out = kwargs.pop("out", None)
         if out is None:
             return function(*args, **kwargs)
         outs = list(out) if isinstance(out, (tuple, list)) else [out]
@@ -155,6 +153,7 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             filled = [assign(o, r, operands) for o, r in zip(outs, result, strict=True)]
         return type(result)(*filled) if hasattr(result, "_fields") else tuple(filled)
 
+    wrapped = with_keywords(function, frozenset({"out"}), assigned)
     parameter = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
     parameters = list(signature.parameters.values())
     if not any(p.kind is p.VAR_KEYWORD for p in parameters) and "out" not in signature.parameters:
@@ -164,8 +163,6 @@ def with_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def add_out(functions: dict[str, Any]) -> dict[str, Any]:
     """The functions of a name table, those of `NAMES` with `out`."""
-    named = {name: explained(function, name) for name, function in functions.items()}
-    return {
-        name: with_out(function, name) if name in NAMES else function
-        for name, function in named.items()
-    }
+    found = {name: with_out(f, name) if name in NAMES else f for name, f in functions.items()}
+    checked = {name for name, f in functions.items() if f is UNARY.get(name)}  # by themselves
+    return {name: f if name in checked else explained(f, name) for name, f in found.items()}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from braze.capture import Call, call_of
+from braze.functions.arguments import require_tensors
 from braze.functions.promotion import (
     as_operands,
     cast,
@@ -98,16 +99,6 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
     broadcast."""
     require_tensors("atan2", input=input, other=other)
     return _atan2(input, other)
-
-
-def require_tensors(name: str, **operands: Any) -> None:
-    """Raise TypeError for an operand that is no tensor."""
-    for position, (parameter, operand) in enumerate(operands.items()):
-        if not isinstance(operand, Tensor):
-            raise TypeError(
-                f"{name}(): argument '{parameter}' (position {position + 1}) must be Tensor, not "
-                f"{type(operand).__name__}"
-            )
 
 
 def _scaled(name: str, input: Any, other: Any, alpha: float) -> list[Any]:
@@ -372,9 +363,7 @@ def _unary(op: Op) -> Callable[[Tensor], Tensor]:
 
     def function(input: Tensor) -> Tensor:
         if not isinstance(input, Tensor):
-            raise TypeError(
-                f"{op.name}(): argument 'input' must be Tensor, not {type(input).__name__}"
-            )
+            require_tensors(op.name, input=input)
         if not integers and not input._handle.type.dtype.is_differentiable:
             if whole and input._handle.type.dtype is not bool_:
                 return input.clone()  # type: ignore[no-any-return]
@@ -411,6 +400,8 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     for op in all_ops()
     if _is_unary(op) and op.name != "neg" and op.name not in SPECIAL
 }
+
+
 def _abs() -> Callable[[Tensor], Tensor]:
     """The modulus of complex numbers has a dtype of its own."""
     of_real, of_complex = _unary(op_named("abs")), _call("modulus")

@@ -12,13 +12,13 @@ import numpy as np
 
 from braze.capture import call_of
 from braze.functions import reductions
+from braze.functions.arguments import require_tensors
 from braze.functions.complex_numbers import conj
 from braze.functions.creation import ones_like
 from braze.functions.einsum import einsum
 from braze.functions.linalg import bmm, dot, matmul, mm, mv, outer
 from braze.functions.matrices import (
     call_host,
-    check_tensors,
     identity,
     scaled_sum,
     swapped,
@@ -59,7 +59,7 @@ def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """beta * input + alpha * the sum over the batch of batch1 @ batch2."""
-    check_tensors("addbmm", batch1, batch2)
+    require_tensors("addbmm", batch1, batch2)
     if batch1.ndim != 3 or batch2.ndim != 3:
         types = f"{batch1._handle.type} and {batch2._handle.type}"
         raise ShapeError(f"[addbmm] expects batches of matrices (3 dimensions), given {types}")
@@ -89,7 +89,7 @@ def vdot(input: Tensor, other: Tensor) -> Tensor:
 
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last dimensions; a 0-d operand scales the other one."""
-    check_tensors("inner", input, other)
+    require_tensors("inner", input, other)
     if input.ndim == 0 or other.ndim == 0:
         return mul(input, other)
     return tensordot(input, other, ([-1], [-1]))
@@ -105,7 +105,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     Raises:
         ShapeError: the sizes of a pair of dimensions differ.
     """
-    check_tensors("tensordot", a, b)
+    require_tensors("tensordot", a, b)
     if isinstance(dims, Tensor):
         dims = dims.tolist()
     if isinstance(dims, int):
@@ -135,7 +135,7 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
     """The product of several matrices, in the order that takes the fewest multiplications."""
     if len(matrices) == 1 and not isinstance(matrices[0], Tensor):
         matrices = tuple(matrices[0])
-    check_tensors("chain_matmul", *matrices)
+    require_tensors("chain_matmul", *matrices)
     if not matrices:
         raise RuntimeError("chain_matmul(): expected at least one matrix")
     for matrix in matrices:
@@ -183,7 +183,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         ShapeError: the matrices are not square.
         LinAlgError: at the next sync, if n is negative and a matrix is singular.
     """
-    check_tensors("matrix_power", input)
+    require_tensors("matrix_power", input)
     shape = input._handle.type.shape
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise ShapeError(f"[matrix_power] needs square matrices, given {input._handle.type}")
@@ -205,7 +205,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
 
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product; the operand of lower rank gets leading dimensions of size 1."""
-    check_tensors("kron", input, other)
+    require_tensors("kron", input, other)
     rank = max(input.ndim, other.ndim)
     a = (1,) * (rank - input.ndim) + input._handle.type.shape
     b = (1,) * (rank - other.ndim) + other._handle.type.shape
@@ -221,7 +221,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     Raises:
         ShapeError: the dimension has another size than 3.
     """
-    check_tensors("cross", input, other)
+    require_tensors("cross", input, other)
     types = f"{input._handle.type} and {other._handle.type}"
     rank = max(input.ndim, other.ndim)
     try:
@@ -248,7 +248,7 @@ def trace(input: Tensor) -> Tensor:
     Raises:
         ShapeError: it has not two dimensions.
     """
-    check_tensors("trace", input)
+    require_tensors("trace", input)
     if input.ndim != 2:
         raise ShapeError(f"[trace] expected a matrix, given {input._handle.type}")
     return reductions.sum(take_diagonal(input))
@@ -259,7 +259,7 @@ def trace(input: Tensor) -> Tensor:
 
 def block_diag(*tensors: Tensor) -> Tensor:
     """A matrix with the given ones (or rows, or numbers) along its diagonal."""
-    check_tensors("block_diag", *tensors)
+    require_tensors("block_diag", *tensors)
     dtype = result_type(*tensors)
     blocks = []
     for x in tensors:
@@ -281,7 +281,7 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """Powers of the elements of x [..., n] as columns [..., n, N], descending by default."""
-    check_tensors("vander", x)
+    require_tensors("vander", x)
     if x.ndim == 0:
         raise ShapeError(f"[vander] needs at least 1 dimension, given {x._handle.type}")
     count = x.shape[-1] if N is None else N
@@ -297,7 +297,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
 
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All combinations of one element of each vector, one a row."""
-    check_tensors("cartesian_prod", *tensors)
+    require_tensors("cartesian_prod", *tensors)
     for x in tensors:
         if x.ndim != 1:
             raise ShapeError(f"[cartesian_prod] expects vectors, given {x._handle.type}")
@@ -314,7 +314,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
 
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """All combinations of r elements of a vector, one a row, in the order of `itertools`."""
-    check_tensors("combinations", input)
+    require_tensors("combinations", input)
     if input.ndim != 1:
         raise ShapeError(f"[combinations] expects a vector, given {input._handle.type}")
     if r < 0:
@@ -348,7 +348,7 @@ def cdist(
             less accurate for close points: "use_mm_for_euclid_dist",
             "donot_use_mm_for_euclid_dist", or by default for more than 25 rows.
     """
-    check_tensors("cdist", x1, x2)
+    require_tensors("cdist", x1, x2)
     a, b = x1._handle.type, x2._handle.type
     if a.rank < 2 or b.rank < 2 or a.shape[-1] != b.shape[-1]:
         raise ShapeError(f"[cdist] needs [..., P, M] and [..., R, M], given {a} and {b}")
@@ -378,7 +378,7 @@ def cdist(
 
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """Scale each part along `dim` whose p-norm is above `maxnorm` down to it."""
-    check_tensors("renorm", input)
+    require_tensors("renorm", input)
     if input.ndim < 2:
         raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {input.ndim}")
     if p <= 0:

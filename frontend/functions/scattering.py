@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from braze.capture import call_of
+from braze.functions.arguments import require_tensors
 from braze.functions.indexing import (
     as_value,
     check_index,
@@ -23,7 +24,7 @@ from braze.functions.indexing import (
     wrapped_index,
 )
 from braze.functions.movement import broadcast_tensors, clone, expand, narrow, reshape
-from braze.functions.pointwise import clamp, div, floor_divide, mul, require_tensors, sub, where
+from braze.functions.pointwise import clamp, div, floor_divide, mul, sub, where
 from braze.functions.promotion import cast, scalar
 from braze.functions.scans import cumsum
 from braze.ir.dtypes import DType, bool_, i32, i64

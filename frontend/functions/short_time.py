@@ -8,8 +8,9 @@ import numpy as np
 
 from braze.capture import call_of
 from braze.functions import pointwise, reductions
+from braze.functions.arguments import require_tensors
 from braze.functions.complex_numbers import view_as_real
-from braze.functions.matrices import call_host, check_tensors
+from braze.functions.matrices import call_host
 from braze.functions.movement import narrow, permute, reshape, transpose, unsqueeze
 from braze.functions.promotion import cast
 from braze.functions.transforms import complex_transform, from_real, to_real
@@ -35,7 +36,7 @@ def _padded(x: Tensor, low: int, high: int) -> Tensor:
 def _check_window(name: str, window: Tensor | None, width: int) -> None:
     if window is None:
         return
-    check_tensors(name, window)
+    require_tensors(name, window)
     if tuple(window.shape) != (width,):
         raise ShapeError(
             f"[{name}] the window must be [{width}], as long as win_length, given "
@@ -152,7 +153,7 @@ def stft(
             floating-point or complex, or is complex and the result `onesided`.
         NotImplementedError: an unknown `pad_mode`.
     """
-    check_tensors("stft", input, *([] if window is None else [window]))
+    require_tensors("stft", input, *([] if window is None else [window]))
     if not input.dtype.is_differentiable:
         raise DTypeError(
             f"[stft] expected a tensor of floating point or complex values, given "
@@ -237,7 +238,7 @@ def istft(
         RuntimeError: the input is not complex, sizes do not fit, or a complex signal has a
             `onesided` transform; at the next sync, if no window covers some element.
     """
-    check_tensors("istft", input)
+    require_tensors("istft", input)
     given = input._handle.type
     hop = n_fft // 4 if hop_length is None else hop_length
     width = n_fft if win_length is None else win_length

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
+
+from braze.functions.keywords import with_keywords
 
 SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}
 
@@ -26,19 +27,15 @@ def with_spellings(function: Callable[..., Any]) -> Callable[..., Any]:
     known = {theirs: ours for theirs, ours in SPELLINGS.items() if ours in taken - SPELLINGS.keys()}
     if not known or not taken.isdisjoint(known):
         return function
-    names = frozenset(known)
 
-    @functools.wraps(function)
     def spelled(*args: Any, **kwargs: Any) -> Any:
-        if kwargs and not names.isdisjoint(kwargs):
-            for theirs, ours in known.items():
-                if theirs in kwargs:
-                    if ours in kwargs:
-                        raise TypeError(
-                            f"{function.__name__}() got both {ours!r} and its other spelling "
-                            f"{theirs!r}"
-                        )
-                    kwargs[ours] = kwargs.pop(theirs)
+        for theirs, ours in known.items():
+            if theirs in kwargs:
+                if ours in kwargs:
+                    raise TypeError(
+                        f"{function.__name__}() got both {ours!r} and its other spelling {theirs!r}"
+                    )
+                kwargs[ours] = kwargs.pop(theirs)
         return function(*args, **kwargs)
 
-    return spelled
+    return with_keywords(function, frozenset(known), spelled)

@@ -140,8 +140,6 @@ def float_power_(self: Tensor, exponent: Any) -> Tensor:
 METHODS: dict[str, Any] = {
     **{name: property(lambda self: False) for name in NEVER},
     "is_inference": is_inference,
-    "is_neg": lambda self: False,
-    "resolve_neg": lambda self: self,
     "_is_view": _is_view,
     "output_nr": property(_output_nr),
     "name": property(lambda self: None),

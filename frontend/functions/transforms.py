@@ -7,8 +7,9 @@ import math
 from collections.abc import Sequence
 
 from braze.capture import call_of
+from braze.functions.arguments import require_tensors
 from braze.functions.complex_numbers import conj
-from braze.functions.matrices import call_host, check_tensors
+from braze.functions.matrices import call_host
 from braze.functions.movement import slice_dimension
 from braze.functions.promotion import cast, get_default_dtype
 from braze.ir.dtypes import f32, f64
@@ -26,7 +27,7 @@ def real_operand(name: str, input: Tensor) -> Tensor:
     Raises:
         DTypeError: it is complex, or of half precision.
     """
-    check_tensors(name, input)
+    require_tensors(name, input)
     if input.dtype.is_complex:
         raise DTypeError(f"[{name}] expects a real input tensor, but got {input._handle.type}")
     if not input.dtype.is_floating_point:
@@ -38,7 +39,7 @@ def real_operand(name: str, input: Tensor) -> Tensor:
 
 def complex_operand(name: str, input: Tensor) -> Tensor:
     """A tensor as a complex one."""
-    check_tensors(name, input)
+    require_tensors(name, input)
     if input.dtype.is_complex:
         return input
     input = real_operand(name, input)
@@ -56,7 +57,7 @@ def placed(
         DimensionError: one is out of range.
         ShapeError: one appears twice, or their number is not that of the sizes.
     """
-    check_tensors(name, input)
+    require_tensors(name, input)
     sizes = None if s is None else (s,) if isinstance(s, int) else tuple(s)
     if dim is None:
         count = input.ndim if sizes is None else len(sizes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from braze.functions import decompositions
+from braze.functions.arguments import require_tensors
 from braze.functions.decompositions import det, slogdet
 from braze.functions.matrices import (
     LU,
@@ -13,7 +14,6 @@ from braze.functions.matrices import (
     UnpackedLU,
     adjoint_of,
     call_host,
-    check_tensors,
     empty_like_type,
 )
 from braze.tensors import Tensor
@@ -59,7 +59,7 @@ def svd(A: Tensor, full_matrices: bool = True) -> SVD:
 
     With `full_matrices`, U is [m, m] and Vh [n, n]; these have a gradient only for square A.
     """
-    check_tensors("svd", A)
+    require_tensors("svd", A)
     u, s, vh = call_host("svd", A, full=False)
     if full_matrices and A.ndim > 1 and A.shape[-1] != A.shape[-2]:
         u, _, vh = call_host("svd", A, full=True)
@@ -76,7 +76,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Eigen:
     with "U", the upper) triangle is read."""
     if UPLO.upper() not in ("L", "U"):
         raise ValueError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    check_tensors("eigh", A)
+    require_tensors("eigh", A)
     return Eigen(*call_host("eigh", adjoint_of(A) if UPLO.upper() == "U" else A))
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from braze.functions import decompositions, reductions
-from braze.functions.matrices import call_host, check_tensors, epsilon
+from braze.functions.arguments import require_tensors
+from braze.functions.matrices import call_host, epsilon
 from braze.functions.movement import permute, reshape, unsqueeze
 from braze.functions.pointwise import where
 from braze.functions.promotion import cast, scalar
@@ -21,7 +22,7 @@ Order = float | int | str
 
 
 def _floating(name: str, x: Tensor, dtype: DType | None) -> Tensor:
-    check_tensors(name, x)
+    require_tensors(name, x)
     if dtype is not None:
         x = cast(x, dtype)
     if not x.dtype.is_differentiable:
@@ -121,7 +122,7 @@ def norm(
 def cond(A: Tensor, p: Order | None = None) -> Tensor:
     """The condition numbers: by default (and for 2) the quotient of the largest and the smallest
     singular value, for -2 its inverse, else norm(A) * norm(A^-1)."""
-    check_tensors("cond", A)
+    require_tensors("cond", A)
     if p is None or p in (2, -2):
         values = svdvals(A)
         largest, smallest = reductions.amax(values, -1), reductions.amin(values, -1)
@@ -144,7 +145,7 @@ def matrix_rank(
         hermitian: the matrices are symmetric, and only their lower triangle is read.
         rtol: by default eps * max(m, n), or 0 if `tol` or `atol` is given.
     """
-    check_tensors("matrix_rank", A)
+    require_tensors("matrix_rank", A)
     values = call_host("eigh", A)[0].abs() if hermitian else call_host("svd", A, full=False)[1]
     if tol is not None:
         atol, rtol = tol, 0.0

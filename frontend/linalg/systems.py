@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from braze.functions import decompositions, products, reductions
+from braze.functions.arguments import require_tensors
 from braze.functions.complex_numbers import conj, real
 from braze.functions.decompositions import inverse
 from braze.functions.linalg import matmul
 from braze.functions.matrices import (
     adjoint_of,
     call_host,
-    check_tensors,
     common_batch,
     empty_like_type,
     epsilon,
@@ -54,7 +54,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     Raises:
         LinAlgError: at the next sync, if a matrix is singular.
     """
-    check_tensors("solve", A, B)
+    require_tensors("solve", A, B)
     vectors = B.ndim == 1 or (A.ndim - 1 == B.ndim and A.shape[:-1] == B.shape)
     right = unsqueeze(B, -1) if vectors else B
     if not left:
@@ -72,7 +72,7 @@ def solve_triangular(
     A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:
     """The X with A @ X = B (X @ A = B if not `left`) for triangular A; batches broadcast."""
-    check_tensors("solve_triangular", A, B)
+    require_tensors("solve_triangular", A, B)
     if not left:
         settings = {"upper": not upper, "unitriangular": unitriangular}
         return swapped(solve_triangular(swapped(A), swapped(B), **settings))
@@ -91,7 +91,7 @@ def lu_solve(
     if not adjoint:
         return decompositions.lu_solve(B, LU, pivots)
     # A^H = U^H L^H P^H
-    check_tensors("lu_solve", LU, pivots, B)
+    require_tensors("lu_solve", LU, pivots, B)
     factors, right = common_batch("lu_solve", LU, B)
     turned = adjoint_of(factors)
     y = call_host("triangular_solve", turned, right, upper=False, unitriangular=False)
@@ -114,7 +114,7 @@ def pinv(
     Args:
         hermitian: the matrices are symmetric, and only their lower triangle is read.
     """
-    check_tensors("pinv", A)
+    require_tensors("pinv", A)
     rtol = rcond if rtol is None else rtol
     if rtol is None:
         rtol = 0.0 if atol else epsilon(A.dtype) * max(A.shape[-2:])
@@ -162,7 +162,7 @@ def lstsq(
     Raises:
         RuntimeError: any other driver.
     """
-    check_tensors("lstsq", A, B)
+    require_tensors("lstsq", A, B)
     if driver is not None and driver not in DRIVERS:
         raise RuntimeError(f"[lstsq] driver should be one of {', '.join(DRIVERS)}: {driver!r}")
     vectors = B.ndim == 1 or (A.ndim - 1 == B.ndim and A.shape[:-1] == B.shape)
@@ -194,7 +194,7 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     vectors."""
     if len(tensors) < 2:
         raise ShapeError(f"[multi_dot] expected at least 2 tensors, given {len(tensors)}")
-    check_tensors("multi_dot", *tensors)
+    require_tensors("multi_dot", *tensors)
     chain = list(tensors)
     first, last = chain[0].ndim == 1, chain[-1].ndim == 1
     if first:
@@ -213,7 +213,7 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Inner products along a dimension, x conjugated, broadcast."""
-    check_tensors("vecdot", x, y)
+    require_tensors("vecdot", x, y)
     product = conj(x) * y
     return reductions.sum(product, dim, dtype=product.dtype)
 
@@ -226,7 +226,7 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:
 
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The inverse of `tensordot(A, ., A.ndim - ind)`."""
-    check_tensors("tensorinv", A)
+    require_tensors("tensorinv", A)
     shape = tuple(A.shape)
     if ind <= 0:
         raise RuntimeError("Expected a strictly positive integer for 'ind'")
@@ -244,7 +244,7 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     Args:
         dims: dimensions of A that are moved to the end first.
     """
-    check_tensors("tensorsolve", A, B)
+    require_tensors("tensorsolve", A, B)
     if dims is not None:
         moved = [d % A.ndim for d in dims]
         A = permute(A, [*(d for d in range(A.ndim) if d not in moved), *moved])

@@ -83,7 +83,6 @@ METHODS: dict[str, Any] = {
     **{name: _no_parts(name) for name in ("_nnz", "_indices", "_values")},
     "sparse_dim": lambda self: 0,
     "dense_dim": lambda self: self.ndim,
-    "is_sparse_csr": property(lambda self: False),
     **products.METHODS,
 }
 

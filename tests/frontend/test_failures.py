@@ -227,6 +227,20 @@ def test_a_tensor_on_the_tape_is_where_it_was(tier):
     assert w.grad.tolist() == [10, 10, 10] and y.grad.tolist() == [5, 5, 5]
 
 
+def test_a_failed_write_through_data_leaves_what_the_tape_kept(tier):
+    w, x = braze.ones(2, requires_grad=True), braze.tensor([1.0, 2.0])
+    y = w * x
+    braze.sync()
+
+    def lines():
+        braze.ones(3)[bad_index()]
+        x.data.mul_(10)
+
+    fails(lines)
+    y.sum().backward()
+    assert w.grad.tolist() == [1, 2] == x.tolist() and x._version == 0
+
+
 def test_an_array_sees_nothing_of_a_failed_write(tier):
     x = braze.ones(3)
     array = x.numpy()

@@ -4,7 +4,9 @@ import pytest
 
 import braze
 import braze.api
+from braze import functions
 from braze.functions import indexing, methods, movement
+from braze.sparse import methods as sparse_methods
 
 # Names of the package that PyTorch has not, or no longer, at its top level.
 OWN = set(
@@ -40,6 +42,16 @@ def test_in_place_forms_and_methods_that_pytorch_has_not():
     for name in methods.NOT_METHODS:
         assert not hasattr(braze.Tensor, name)
     assert hasattr(braze.Tensor, "logical_not_") and hasattr(braze.Tensor, "hypot_")
+
+
+def test_no_method_is_in_two_tables():
+    tables = [module.METHODS for module in vars(functions).values() if hasattr(module, "METHODS")]
+    tables = [table for table in [*tables, sparse_methods.METHODS] if isinstance(table, dict)]
+    assert len(tables) > 10
+    found = {}
+    for table in tables:
+        for name, method in table.items():
+            assert found.setdefault(name, method) is method, name
 
 
 def test_top_level_names_are_pytorchs_or_listed():

@@ -8,10 +8,11 @@ from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions import activations, pointwise, reductions
+from braze.functions.arguments import require_tensors
 from braze.functions.movement import chunk
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
-from braze.nn.functional.support import in_place, plain, require_tensor
+from braze.nn.functional.support import in_place, plain
 from braze.tensors import Tensor, apply
 
 
@@ -22,7 +23,7 @@ def _with(name: str, **attributes: Any) -> Call:
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0)."""
-    require_tensor("relu", input)
+    require_tensors("relu", input=input)
     return in_place(input, apply(plain("relu"), input), inplace)
 
 
@@ -70,14 +71,14 @@ def rrelu_(
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """input where it is positive, else negative_slope * input."""
-    require_tensor("leaky_relu", input)
+    require_tensors("leaky_relu", input=input)
     call = _with("leaky_relu", slope=float(negative_slope))
     return in_place(input, apply(call, input), inplace)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input where it is positive, else alpha * (exp(input) - 1)."""
-    require_tensor("elu", input)
+    require_tensors("elu", input=input)
     return in_place(input, apply(_with("elu", alpha=float(alpha)), input), inplace)
 
 
@@ -120,7 +121,7 @@ def hardtanh(
     Raises:
         ValueError: the limits are in the wrong order.
     """
-    require_tensor("hardtanh", input)
+    require_tensors("hardtanh", input=input)
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
     call = _with("hardtanh", low=float(min_val), high=float(max_val))
@@ -144,13 +145,13 @@ def tanh(input: Tensor) -> Tensor:
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """input * sigmoid(input)."""
-    require_tensor("silu", input)
+    require_tensors("silu", input=input)
     return in_place(input, apply(plain("silu"), input), inplace)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """input * P(X <= input) for a standard normal X; `approximate` is "none" or "tanh"."""
-    require_tensor("gelu", input)
+    require_tensors("gelu", input=input)
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"approximate argument must be either none or tanh, not {approximate!r}")
     result: Tensor = apply(_with("gelu", approximate=approximate), input)
@@ -159,7 +160,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * input)) / beta; input itself where beta * input > threshold."""
-    require_tensor("softplus", input)
+    require_tensors("softplus", input=input)
     call = _with("softplus", beta=float(beta), threshold=float(threshold))
     result: Tensor = apply(call, input)
     return result
@@ -167,7 +168,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(input)), without overflow."""
-    require_tensor("logsigmoid", input)
+    require_tensors("logsigmoid", input=input)
     result: Tensor = apply(plain("log_sigmoid"), input)
     return result
 

@@ -6,12 +6,13 @@ import functools
 from typing import Any
 
 from braze.capture import Call, call_of
+from braze.functions.arguments import require_tensors
 from braze.functions.movement import permute, reshape
 from braze.functions.pointwise import add
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
 from braze.nn.functional.linear import pad
-from braze.nn.functional.support import IntOrInts, Ints, batched, ints, require_tensor
+from braze.nn.functional.support import IntOrInts, Ints, batched, ints
 from braze.tensors import Tensor, apply
 
 
@@ -49,7 +50,7 @@ def convolve(
     Raises:
         ShapeError: the input is neither [N, C, ...] nor [C, ...], or channels do not fit.
     """
-    require_tensor(name, input)
+    require_tensors(name, input=input)
     if input.ndim not in (spatial + 1, spatial + 2):
         raise ShapeError(
             f"[{name}] expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input, "
@@ -144,7 +145,7 @@ def convolve_transposed(
     Raises:
         ShapeError: the input is neither [N, C, ...] nor [C, ...], or channels do not fit.
     """
-    require_tensor(name, input)
+    require_tensors(name, input=input)
     if input.ndim not in (spatial + 1, spatial + 2):
         raise ShapeError(
             f"[{name}] expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input, "

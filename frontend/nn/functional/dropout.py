@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from braze.functions.arguments import require_tensors
 from braze.functions.creation import ones
 from braze.functions.pointwise import add, lt, mul
 from braze.functions.promotion import cast
 from braze.functions.random_numbers import draw, rand
 from braze.ir.dtypes import f32
-from braze.nn.functional.support import in_place, require_tensor
+from braze.nn.functional.support import in_place
 from braze.tensors import Tensor
 
 
@@ -32,7 +33,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     Raises:
         ValueError: p is not a probability.
     """
-    require_tensor("dropout", input)
+    require_tensors("dropout", input=input)
     check_probability(p)
     if not training or p == 0.0:
         return input
@@ -42,7 +43,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 def _drop_channels(
     name: str, spatial: int, input: Tensor, p: float, training: bool, inplace: bool
 ) -> Tensor:
-    require_tensor(name, input)
+    require_tensors(name, input=input)
     check_probability(p)
     if input.ndim not in (spatial + 1, spatial + 2):
         raise ValueError(
@@ -91,7 +92,7 @@ def feature_dropout(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
     """Whole channels of [N, C, ...] are zero with probability p, the others divided by 1 - p."""
-    require_tensor("feature_dropout", input)
+    require_tensors("feature_dropout", input=input)
     check_probability(p)
     if not training or p == 0.0:
         return input
@@ -122,7 +123,7 @@ def alpha_dropout(
 ) -> Tensor:
     """Dropout that keeps mean and variance of self-normalising networks: elements are set to the
     limit of selu with probability p."""
-    require_tensor("alpha_dropout", input)
+    require_tensors("alpha_dropout", input=input)
     check_probability(p)
     if not training or p == 0.0:
         return input
@@ -133,7 +134,7 @@ def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:
     """`alpha_dropout` of whole channels of [N, C, ...]."""
-    require_tensor("feature_alpha_dropout", input)
+    require_tensors("feature_alpha_dropout", input=input)
     check_probability(p)
     if not training or p == 0.0:
         return input

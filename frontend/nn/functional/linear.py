@@ -7,6 +7,7 @@ from typing import Any
 
 from braze.autograd.modes import no_grad
 from braze.capture import Call, call_of
+from braze.functions.arguments import require_tensors
 from braze.functions.creation import ones
 from braze.functions.indexing import check_index
 from braze.functions.linalg import matmul
@@ -16,7 +17,7 @@ from braze.functions.reductions import norm, sum
 from braze.functions.tables import sums_at
 from braze.ir.dtypes import i32, i64
 from braze.ir.op import op_named
-from braze.nn.functional.support import plain, require_tensor
+from braze.nn.functional.support import plain
 from braze.tensors import Tensor, apply
 
 
@@ -28,7 +29,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Raises:
         ShapeError: sizes do not fit. DTypeError: dtypes differ.
     """
-    require_tensor("linear", input)
+    require_tensors("linear", input=input)
     if bias is None:
         return apply(plain("linear_no_bias"), input, weight)  # type: ignore[no-any-return]
     return apply(plain("linear"), input, weight, bias)  # type: ignore[no-any-return]

@@ -8,10 +8,11 @@ from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions import pointwise, reductions
+from braze.functions.arguments import require_tensors
 from braze.functions.movement import broadcast_tensors
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
-from braze.nn.functional.support import reduced, reduction_of, require_tensor
+from braze.nn.functional.support import reduced, reduction_of
 from braze.tensors import Tensor, apply
 
 
@@ -50,7 +51,7 @@ def cross_entropy(
         ValueError: an unknown reduction. ShapeError: shapes do not fit.
         IndexError: at the next sync, if a target is out of range.
     """
-    require_tensor("cross_entropy", input)
+    require_tensors("cross_entropy", input=input)
     kind = reduction_of(reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
@@ -111,7 +112,7 @@ def nll_loss(
 
     Raises: as `cross_entropy`.
     """
-    require_tensor("nll_loss", input)
+    require_tensors("nll_loss", input=input)
     kind = reduction_of(reduction, size_average, reduce)
     single = input.ndim == 1
     if single:
@@ -132,7 +133,7 @@ def mse_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """(input - target) ** 2."""
-    require_tensor("mse_loss", input)
+    require_tensors("mse_loss", input=input)
     kind = reduction_of(reduction, size_average, reduce)
     operands = _same_shape("mse_loss", input, target)
     return apply(_call("mse_loss", reduction=kind), *operands)  # type: ignore[no-any-return]
@@ -146,7 +147,7 @@ def l1_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """|input - target|."""
-    require_tensor("l1_loss", input)
+    require_tensors("l1_loss", input=input)
     kind = reduction_of(reduction, size_average, reduce)
     operands = _same_shape("l1_loss", input, target)
     return apply(_call("l1_loss", reduction=kind), *operands)  # type: ignore[no-any-return]
@@ -165,7 +166,7 @@ def smooth_l1_loss(
     Raises:
         RuntimeError: beta is negative.
     """
-    require_tensor("smooth_l1_loss", input)
+    require_tensors("smooth_l1_loss", input=input)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
@@ -212,7 +213,7 @@ def binary_cross_entropy(
     Raises:
         ValueError: the shapes differ.
     """
-    require_tensor("binary_cross_entropy", input)
+    require_tensors("binary_cross_entropy", input=input)
     kind = reduction_of(reduction, size_average, reduce)
     if input.shape != target.shape:
         raise ValueError(
@@ -242,7 +243,7 @@ def binary_cross_entropy_with_logits(
     Raises:
         ValueError: the shapes differ.
     """
-    require_tensor("binary_cross_entropy_with_logits", input)
+    require_tensors("binary_cross_entropy_with_logits", input=input)
     kind = reduction_of(reduction, size_average, reduce)
     if input.shape != target.shape:
         raise ValueError(

@@ -9,6 +9,7 @@ import ml_dtypes
 
 from braze.autograd.modes import no_grad
 from braze.capture import Call, call_of
+from braze.functions.arguments import require_tensors
 from braze.functions.creation import ones, zeros
 from braze.functions.pointwise import UNARY, add, mul, sub
 from braze.functions.promotion import cast
@@ -17,7 +18,6 @@ from braze.functions.statistics import var_mean
 from braze.ir.dtypes import f32
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
-from braze.nn.functional.support import require_tensor
 from braze.tensors import Tensor, apply
 
 
@@ -60,7 +60,7 @@ def batch_norm(
         ValueError: training on a single value a channel. RuntimeError: no statistics when not
             training.
     """
-    require_tensor("batch_norm", input)
+    require_tensors("batch_norm", input=input)
     if input.ndim < 2:
         raise ShapeError(f"[batch_norm] needs [N, C, ...], given {input._handle.type}")
     channels = input.shape[1]
@@ -104,7 +104,7 @@ def layer_norm(
     Raises:
         ShapeError: the input does not end in `normalized_shape`.
     """
-    require_tensor("layer_norm", input)
+    require_tensors("layer_norm", input=input)
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or tuple(input.shape[-len(shape) :]) != shape:
         raise ShapeError(
@@ -130,7 +130,7 @@ def group_norm(
     Raises:
         RuntimeError: the groups do not divide the channels.
     """
-    require_tensor("group_norm", input)
+    require_tensors("group_norm", input=input)
     if input.ndim < 2:
         raise ShapeError(f"[group_norm] needs [N, C, ...], given {input._handle.type}")
     channels = input.shape[1]
@@ -166,7 +166,7 @@ def instance_norm(
     Raises:
         ValueError: a single element a channel. RuntimeError: no statistics to use.
     """
-    require_tensor("instance_norm", input)
+    require_tensors("instance_norm", input=input)
     if not use_input_stats:
         if running_mean is None or running_var is None:
             raise RuntimeError(
@@ -204,7 +204,7 @@ def rms_norm(
     Raises:
         ShapeError: the input does not end in `normalized_shape`.
     """
-    require_tensor("rms_norm", input)
+    require_tensors("rms_norm", input=input)
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or tuple(input.shape[-len(shape) :]) != shape:
         raise ShapeError(

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from braze.capture import Call, call_of
+from braze.functions.arguments import require_tensors
 from braze.functions.pointwise import mul
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
-from braze.nn.functional.support import Ints, batched, ints, require_tensor
+from braze.nn.functional.support import Ints, batched, ints
 from braze.tensors import Tensor, apply
 
 
 def _check(name: str, spatial: int, input: Tensor) -> None:
-    require_tensor(name, input)
+    require_tensors(name, input=input)
     if input.ndim not in (spatial + 1, spatial + 2):
         raise ShapeError(
             f"[{name}] expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input, "

@@ -86,14 +86,6 @@ def in_place(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
     return input
 
 
-def require_tensor(name: str, input: Any) -> None:
-    """Raises: TypeError, in PyTorch's words, unless it is a tensor."""
-    if not isinstance(input, Tensor):
-        raise TypeError(
-            f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
-        )
-
-
 def batched(function: Callable[..., Any], input: Tensor, rank: int) -> Any:
     """Call a function of [N, C, spatial...] on a tensor that may lack N; `rank` counts with N."""
     from braze.functions.movement import squeeze, unsqueeze
