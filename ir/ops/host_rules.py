@@ -123,7 +123,9 @@ def _declare_twin(op: Op) -> Rule:
 
 
 def _without_pairs(name: str, x: TensorType) -> TensorType:
-    if x.dtype not in (f32, f64) or x.rank == 0 or x.shape[-1] != 2:
+    if x.dtype not in (f32, f64):
+        raise DTypeError(f"[{name}] real and imaginary part are float32 or float64, given {x}")
+    if x.rank == 0 or x.shape[-1] != 2:
         raise ShapeError(f"[{name}] the last dimension must hold real and imaginary part: {x}")
     return tensor_type(x.dtype.to_complex(), x.shape[:-1], x.device)
 

@@ -25,6 +25,10 @@ from braze.ir.ops.rules import floating
 
 POINTS, FEWER_POINTS = 120, 72  # for f64, and for narrower dtypes: an error below 1e-8
 FIRST, LAST = -3.6, 3.8  # the substituted variable u; what lies outside is below the rounding
+# (log1p(m) - m) / m ** 2 and (e ** -v - 1 + v) / v ** 2 near 0, where the terms cancel.
+NEAR_M, NEAR_V = 0.03, 0.5
+LOG_TERMS = tuple((-1) ** (k + 1) / k for k in range(12, 1, -1))
+EXP_TERMS = tuple((-1) ** k / math.factorial(k) for k in range(15, 1, -1))
 # log gamma(a) - ((a - 1/2) log a - a + log(2 pi) / 2) for a >= 10, in 1 / a ** 2 after one 1 / a:
 # Bernoulli's numbers.
 STIRLING = (-691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12)
@@ -38,7 +42,9 @@ def _density(b: Any, a: Any, x: Any) -> Any:
     m = b.div(b.sub(x, a), a)
     inverse = b.div(1.0, a)
     series = b.mul(inverse, polynomial(b, b.mul(inverse, inverse), STIRLING))
-    far = b.sub(b.mul(a, b.sub(b.log1p(m), m)), series)
+    bent = b.mul(b.mul(m, m), polynomial(b, b.where(b.lt(b.abs(m), NEAR_M), m, 0.0), LOG_TERMS))
+    bent = b.where(b.lt(b.abs(m), NEAR_M), bent, b.sub(b.log1p(m), m))
+    far = b.sub(b.mul(a, bent), series)
     scale = b.sqrt(b.mul(a, 1 / (2 * math.pi)))
     return b.where(small, b.exp(near), b.mul(b.exp(far), scale))
 
@@ -59,7 +65,11 @@ def _integral(b: Any, a: Any, x: Any, upper: Any, points: int) -> Any:
     weight = b.mul(w, b.add(fall, 1.0))
     v = b.mul(w, wide_scale)
     v = b.where(wide_upper, b.neg(v), v)
-    exponent = b.neg(b.add(b.mul(wide_a, v), b.mul(wide_x, b.expm1(b.neg(v)))))
+    # a v + x (e^-v - 1), in which for a large a almost all cancels.
+    tiny = b.lt(b.abs(v), NEAR_V)
+    bent = b.mul(b.mul(v, v), polynomial(b, b.where(tiny, v, 0.0), EXP_TERMS))
+    bent = b.where(tiny, bent, b.add(b.expm1(b.neg(v)), v))
+    exponent = b.neg(b.add(b.mul(b.sub(wide_a, wide_x), v), b.mul(wide_x, bent)))
     total = b.sum(b.mul(b.exp(exponent), weight), dims=(len(a.type.shape),), keepdim=False)
     return b.mul(b.mul(total, scale), step)
 

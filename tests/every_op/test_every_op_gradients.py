@@ -7,12 +7,15 @@ from composites import to_primitives
 from gradients import backward, gradcheck_op
 from native import Native, runnable_targets
 from op_samples import accepted
-from test_every_op_values import BUDGET, OPS, assert_near
+from op_samples_complex import TWINS
+from test_every_op_values import BUDGET, OF_REAL_NUMBERS, OPS, assert_near
 
 import braze.ir as ir
 from braze.ir.interpreter import interpret
 from braze.ir.op import Op
+from braze.ir.ops.host_rules import adjoint
 from braze.passes import compile_graph
+from braze.passes.split_complex import split_complex
 
 DIFFERENTIABLE = [op for op in OPS if op.differentiable]
 LARGEST = 40  # elements of a sample whose derivatives are checked
@@ -30,7 +33,8 @@ NOT_AT_ALL = {
     "nextafter": "as in PyTorch",
     "floor_divide": "a step of div_floor, which has one",
     "bitcast": "bits are no numbers",
-    "eig": "eigenvalues are complex numbers",
+    "igamma.a igammac.a": "as in PyTorch",
+    "pstrf": "as in PyTorch",
     "geqrf": "as in PyTorch; qr has one",
     "sgd_step sgd_momentum_step adam_step": "updates are not recorded",
     "cumsum_ends cumprod_ends cummax_ends cummin_ends": "made after differentiation",
@@ -43,44 +47,70 @@ def smooth(op: Op, dtype: ir.DType):
     found = []
     for sample in accepted(op, dtype) or ():
         results = op.result_types(sample.types, sample.attributes)
-        floats = [t.dtype for t in results if t.dtype.is_floating_point]
-        small = sum(np.asarray(a).size for a in sample.operands) <= LARGEST
-        if sample.gradients and small and floats and floats[0] is dtype:
+        kinds = [t.dtype for t in results if t.dtype.is_differentiable]
+        numbers = sum(np.asarray(a).size for a in sample.operands) * (1 + dtype.is_complex)
+        fits = kinds and kinds[0].to_real() is dtype.to_real()
+        if sample.gradients and numbers <= LARGEST and fits:
             found.append(sample)
     return found
 
 
 def symmetric(b, values):
-    """x + x^T in place of x, for gradients that hold for symmetric matrices only."""
+    """x + x^H in place of x, for gradients that hold for hermitian matrices only."""
     (x,) = values
-    rank = x.type.rank
-    return [b.mul(b.add(x, b.permute(x, dims=(*range(rank - 2), rank - 1, rank - 2))), 0.5)]
+    return [b.mul(b.add(x, adjoint(b, x)), 0.5)]
+
+
+def weighted(b, columns):
+    """Each of the columns of matrices times another number."""
+    size = columns.type.shape[-1]
+    factors = b.add(b.iota(shape=(size,), dim=0, dtype=columns.dtype.to_real()), 1.0)
+    return b.mul(columns, b.cast(factors, dtype=columns.dtype))
+
+
+def projections(b, results):
+    """Of eigenvectors, what does not depend on their complex factors."""
+    values, vectors = results
+    return [values, b.matmul(weighted(b, vectors), adjoint(b, vectors))]
+
+
+def singular_projections(b, results):
+    u, s, vh = results
+    return [s, b.matmul(weighted(b, u), vh)]
 
 
 PREPARED = {"cholesky": symmetric, "eigh": symmetric}
+# Vectors that are unique up to a complex factor of modulus 1.
+FINISHED = {"eigh": projections, "svd": singular_projections, "eig": projections}
 
 
 def test_float_operands_without_a_gradient_are_named():
-    """Of ops with float results."""
+    """Of ops with float or complex results."""
     named = {name for names in NOT_AT_ALL for name in names.split()}
     found = set()
     for op in OPS:
-        for sample in accepted(op, ir.f64) or ():
+        if op.name in TWINS:  # made after differentiation
+            continue
+        for sample in [*(accepted(op, ir.f64) or ()), *(accepted(op, ir.c128) or ())]:
             results = op.result_types(sample.types, sample.attributes)
-            if any(t.dtype.is_floating_point for t in results):
+            if any(t.dtype.is_differentiable for t in results):
                 found |= {
                     f"{op.name}.{op.operand_name(i)}" if op.differentiable else op.name
                     for i, t in enumerate(sample.types)
-                    if t.dtype.is_floating_point and op.gradient(i) is None
+                    if t.dtype.is_differentiable and op.gradient(i) is None
                 }
     assert found == named
 
 
 @pytest.mark.parametrize("op", DIFFERENTIABLE, ids=str)
 def test_derivatives(op):
-    found = smooth(op, ir.f64)
+    found = [(ir.f64, s) for s in smooth(op, ir.f64)]
+    if op.complex:
+        found += [(ir.c128, s) for s in smooth(op, ir.c128)]
+        assert op.name in OF_REAL_NUMBERS or found[-1][0] is ir.c128
     assert found
-    for sample in found:
+    for dtype, sample in found:
+        phased = dtype.is_complex or op.name == "eig"
         gradcheck_op(
             op,
             sample.operands,
@@ -88,6 +118,7 @@ def test_derivatives(op):
             second=op.name not in NOT_TWICE,
             tolerance=2e-6,
             prepare=PREPARED.get(op.name),
+            finish=FINISHED.get(op.name) if phased else None,
         )
 
 
@@ -103,8 +134,9 @@ def derived(op, samples, dtype=None):
 
     def given(array):
         array = np.asarray(array)
-        if dtype is not None and ir.from_numpy(array.dtype).is_floating_point:
-            array = array.astype(dtype.numpy)
+        own = ir.from_numpy(array.dtype)
+        if dtype is not None and own.is_differentiable:
+            array = array.astype((dtype.to_complex() if own.is_complex else dtype).numpy)
         inputs.append(array)
         return b.input(ir.tensor_type(ir.from_numpy(array.dtype), array.shape))
 
@@ -115,13 +147,13 @@ def derived(op, samples, dtype=None):
         for result, own in zip(
             node.results, op.result_types(sample.types, sample.attributes), strict=True
         ):
-            if result.dtype.is_floating_point:
+            if result.dtype.is_differentiable:
                 weights = generator.uniform(0.5, 1.5, result.shape).astype(own.dtype.numpy)
                 flowing[result] = given(np.asarray(weights))
         wanted = [
             (i, v)
             for i, v in enumerate(values)
-            if op.gradient(i) is not None and v.dtype.is_floating_point
+            if op.gradient(i) is not None and v.dtype.is_differentiable
         ]
         for (i, value), gradient in zip(
             wanted, backward(b, flowing, [v for _, v in wanted]), strict=True
@@ -133,13 +165,13 @@ def derived(op, samples, dtype=None):
     return b.finish(outputs), inputs, what
 
 
-LOOSE = {"f32": 3e-5, "f16": 2e-2, "bf16": 0.15}
+LOOSE = {"f32": 3e-5, "f16": 2e-2, "bf16": 0.15, "c64": 3e-5}
 
 
 @pytest.mark.parametrize("op", DIFFERENTIABLE, ids=str)
 def test_gradients_in_every_dtype(op):
-    """They have the operand's dtype, and are those of f64 up to rounding."""
-    for dtype in (ir.f32, ir.f16, ir.bf16):
+    """They have the operand's dtype, and are those of f64 or c128 up to rounding."""
+    for dtype in (ir.f32, ir.f16, ir.bf16, ir.c64):
         for sample in smooth(op, dtype):
             graph, inputs, what = derived(op, [sample])
             wide, arrays, _ = derived(op, [sample], ir.f64)
@@ -151,17 +183,19 @@ def test_gradients_in_every_dtype(op):
 @pytest.mark.parametrize("op", DIFFERENTIABLE, ids=str)
 def test_compiled_gradients(op):
     dtypes = [d for d in ir.dtypes.FLOATS if accepted(op, d)]
-    for dtype in {ir.f32, dtypes[len(op.name) % len(dtypes)]}:
+    complexes = ir.dtypes.COMPLEX if op.complex and accepted(op, ir.c64) else ()
+    chosen = {ir.f32, *dtypes[len(op.name) % max(len(dtypes), 1) :][:1]}
+    for dtype in [*chosen, *complexes[len(op.name) % 2 :][:1]]:
         samples = smooth(op, dtype)
         if not samples:
             continue
-        size = len(to_primitives(derived(op, samples[:1])[0]).nodes)
+        size = len(to_primitives(split_complex(derived(op, samples[:1])[0])).nodes)
         step = max(-(-size * len(samples) // (BUDGET // 3)), 1)
         graph, inputs, what = derived(op, samples[::step])
         expected = interpret(graph, inputs)
         targets = runnable_targets()
         target = targets[(len(op.name) + 1) % len(targets)]
         found = Native(compile_graph(graph, target)[0], target).run(inputs, expected)
-        tolerance = {"f64": 1e-12, "f32": 2e-5, "f16": 1e-2, "bf16": 6e-2}[dtype.name]
+        tolerance = {"f64": 1e-12, "f32": 2e-5, "f16": 1e-2, "bf16": 6e-2}[dtype.to_real().name]
         for name, one, other in zip(what, found, expected, strict=True):
             assert_near(one, other, tolerance, name)

@@ -18,7 +18,7 @@ from braze.tracing import trace
 
 NAMED = [op for op in OPS if op.name not in UNNAMED]
 COMPILED = 8  # cases of an op
-RANDOM = {"bernoulli", "dropout", "poisson"}
+RANDOM = {"bernoulli", "binomial", "dropout", "poisson"}
 
 # Layouts: the array that memory holds, and the view of it with the operand's values ---------------
 
@@ -81,10 +81,13 @@ def from_behind(op, sample):
 
 
 def chosen(op):
-    """Some samples in f32, or in the first dtype that the op takes."""
+    """Some samples in f32, or in the first dtype that the op takes; and others in c64."""
     takes = [d for d in (ir.f32, *ir.dtypes.ALL) if accepted(op, d)]
+    given = accepted(op, takes[0])
+    if takes[0] is not ir.c64 and ir.c64 in takes:
+        given = [*given[::2], *accepted(op, ir.c64)[1::2]]
     kept = []
-    for sample in accepted(op, takes[0]):
+    for sample in given:
         operands = [np.asarray(a) for a in sample.operands]
         indices = [a for name, a in zip(op.operands, operands, strict=False) if name == "index"]
         inside = all((a >= 0).all() for a in indices) and not sample.edges
@@ -183,11 +186,17 @@ def run_compiled(op, cases):
 def test_views_of_random_functions(name):
     op = ir.op_named(name)
     for sample in chosen(op):
-        x, results = sample.operands[0], []
+        results = []
+        given = [
+            np.asarray(a)
+            for name, a in zip(op.operands, sample.operands, strict=True)
+            if name not in ("seed", "offset")
+        ]
         for layout in (as_it_is, transposed, strided, offset):
-            base, view = layout(np.asarray(x))
+            made = [layout(a) for a in given]
             braze.manual_seed(5)
-            (found,) = call(op, [view(braze.from_numpy(base))], sample.attributes)
+            tensors = [view(braze.from_numpy(base)) for base, view in made]
+            (found,) = call(op, tensors, sample.attributes)
             results.append(found.numpy())
         for other in results[1:]:
             np.testing.assert_array_equal(other, results[0])

@@ -2,7 +2,7 @@
 interpreter computes and what compiled code computes are one."""
 
 import numpy as np
-import op_oracles_matrices  # noqa: F401  (fills the table of oracles)
+import op_oracles_complex  # noqa: F401  (fills the table of oracles)
 import op_oracles_networks  # noqa: F401
 import op_oracles_random  # noqa: F401
 import pytest
@@ -12,14 +12,17 @@ from op_oracles import ORACLES, RAW, Check
 from op_samples import Sample, accepted
 
 import braze.ir as ir
+from braze.ir.errors import UnsupportedDTypeError
 from braze.ir.interpreter import interpret
+from braze.ir.ops.host_rules import as_complex, as_pairs
 from braze.ir.verifier import verify
 from braze.passes import compile_graph
+from braze.passes.split_complex import split_complex
 
 # A fusion is what passes make of others; it has no meaning of its own.
 OPS = [op for op in ir.all_ops() if op.category != "fusion"]
 # Relative to the largest result of a sample. Composites of 16-bit floats round at each step.
-TOLERANCE = {"f64": 1e-12, "f32": 1e-5, "f16": 8e-3, "bf16": 6e-2}
+TOLERANCE = {"f64": 1e-12, "f32": 1e-5, "f16": 8e-3, "bf16": 6e-2, "c64": 1e-5, "c128": 1e-12}
 
 
 def calls(op):
@@ -42,15 +45,29 @@ def graph_of(op, samples):
 
 def widened(op, operand):
     operand = np.asarray(operand)
-    is_float = ir.from_numpy(operand.dtype).is_floating_point
-    return operand.astype(np.float64) if is_float and op.name not in RAW else operand
+    dtype = ir.from_numpy(operand.dtype)
+    if op.name in RAW or not dtype.is_differentiable:
+        return operand
+    return operand.astype(np.complex128 if dtype.is_complex else np.float64)
 
 
 def assert_near(found, wanted, tolerance, what):
-    """Equal, or for floats nan and infinite in the same places and close at the result's scale."""
+    """Equal, or for floats nan and infinite in the same places and close at the result's scale.
+
+    For complex numbers, not finite in the same places: which part is infinite is not told.
+    """
     found, wanted = np.asarray(found), np.asarray(wanted)
     assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype), what
-    if not ir.from_numpy(found.dtype).is_floating_point:
+    dtype = ir.from_numpy(found.dtype)
+    if dtype.is_complex:
+        x, y = found.astype(np.complex128), wanted.astype(np.complex128)
+        finite = np.isfinite(y)
+        np.testing.assert_array_equal(np.isfinite(x), finite, err_msg=what)
+        x, y = x[finite], y[finite]
+        scale = min(max(1.0, np.abs(y).max(initial=0.0)), 1e3)
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance * scale, err_msg=what)
+        return
+    if not dtype.is_floating_point:
         np.testing.assert_array_equal(found, wanted, err_msg=what)
         return
     x, y = found.astype(np.float64), wanted.astype(np.float64)
@@ -66,6 +83,26 @@ def test_it_takes_a_dtype_or_refuses_it(op):
     for sample in (s for dtype in taken for s in accepted(op, dtype)):
         results = op.result_types(sample.types, sample.attributes)
         assert len(results) == len(op.results)
+
+
+# Their operands are the parts of complex numbers, or the numbers before a transform.
+OF_REAL_NUMBERS = {"view_as_complex", "rfft"}
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.operands], ids=str)
+def test_it_takes_complex_numbers_if_it_says_so(op):
+    if op.complex and op.name not in OF_REAL_NUMBERS:
+        assert all(accepted(op, dtype) for dtype in ir.dtypes.COMPLEX)
+        return
+    base = next(d for d in (ir.f32, *ir.dtypes.ALL) if accepted(op, d))
+    sample = next(s for s in accepted(op, base) if not s.edges)
+    for dtype in ir.dtypes.COMPLEX:
+        for number, operand in enumerate(map(np.asarray, sample.operands)):
+            operands = list(sample.operands)
+            operands[number] = operand.astype(dtype.numpy)
+            with pytest.raises(ir.DTypeError, match=rf"^\[{op.name}\].*{dtype.name}") as caught:
+                op.result_types(Sample(operands, sample.attributes).types, sample.attributes)
+            assert op.complex or isinstance(caught.value, UnsupportedDTypeError)
 
 
 @pytest.mark.parametrize("op", [op for op in OPS if len(op.operands) > 1 or op.variadic], ids=str)
@@ -103,6 +140,7 @@ def test_it_means_what_numpy_says(op):
             wanted = oracle(*(widened(op, a) for a in inputs), **sample.attributes)
             wanted = wanted if isinstance(wanted, tuple) else (wanted,)
             for one, other in zip(found, wanted, strict=True):
+                assert one.dtype.kind == "c" or not np.iscomplexobj(other), what
                 rounded = np.asarray(other).astype(one.dtype)
                 tolerance = TOLERANCE.get(ir.from_numpy(one.dtype).name, 0.0)
                 assert_near(one, rounded, max(tolerance, TOLERANCE.get(dtype.name, 0.0)), what)
@@ -113,13 +151,25 @@ def test_compiled_code_computes_what_the_interpreter_does(op):
     taken = thinned(op, calls(op))
     graph, inputs = graph_of(op, [sample for _, sample in taken])
     expected = interpret(graph, inputs)
-    if not op.is_primitive:
-        assert_all_near(op, taken, interpret(to_primitives(graph), inputs), expected)
+    if not op.is_primitive or op.complex:
+        assert_all_near(op, taken, in_primitives(graph, inputs), expected)
     targets = runnable_targets()
     target = targets[len(op.name) % len(targets)]
     program, _ = compile_graph(graph, target)
     found = Native(program, target).run(inputs, expected)
     assert_all_near(op, taken, found, expected)
+
+
+def in_primitives(graph, inputs):
+    """The results, computed without composites and, as compiled code does, without complex numbers.
+    """
+    apart = to_primitives(split_complex(graph))
+    assert not any(value.dtype.is_complex for value in apart.values())
+    found = interpret(apart, [as_pairs(a) if np.iscomplexobj(a) else a for a in inputs])
+    return [
+        as_complex(a) if v.dtype.is_complex else a
+        for v, a in zip(graph.outputs, found, strict=True)
+    ]
 
 
 # Primitives that are compiled for one op: what a sample of more is left to the other tests.
@@ -128,11 +178,15 @@ BUDGET = 700
 
 def thinned(op, taken):
     """Every n-th sample, so that all of them together are no more than the budget."""
-    size = 1
-    if not op.is_primitive:
-        sample = taken[0][1]
-        size = len(to_primitives(graph_of(op, [sample])[0]).nodes)
-    step = max(-(-size * len(taken) // BUDGET), 1)
+    total = len(taken)
+    if not op.is_primitive or op.complex:
+        first = {dtype.is_complex: sample for dtype, sample in reversed(taken)}
+        sizes = {
+            kind: len(to_primitives(split_complex(graph_of(op, [sample])[0])).nodes)
+            for kind, sample in first.items()
+        }
+        total = sum(sizes[dtype.is_complex] for dtype, _ in taken)
+    step = max(-(-total // BUDGET), 1)
     return taken[::step]
 
 
@@ -159,5 +213,5 @@ def assert_all_near(op, taken, found, expected):
     count = len(op.results)
     for number, (one, other) in enumerate(zip(found, expected, strict=True)):
         what = f"{op.name} {taken[number // count][1]}: result {number % count}"
-        tolerance = {"f64": 1e-13, "f32": 4e-6, "f16": 3e-3, "bf16": 2e-2}
+        tolerance = {"f64": 1e-13, "f32": 4e-6, "f16": 3e-3, "bf16": 2e-2, "c64": 4e-6, "c128": 1e-13}
         assert_near(one, other, tolerance.get(ir.from_numpy(one.dtype).name, 0.0), what)

@@ -30,7 +30,7 @@ def backward(
         saved = {"operand": node.operands, "result": node.results}
         for position, operand in enumerate(node.operands):
             rule = node.op.gradient(position)
-            if rule is None or not operand.dtype.is_floating_point:
+            if rule is None or not operand.dtype.is_differentiable:
                 continue
             gradient = gradient_of(
                 b,
@@ -52,17 +52,35 @@ def numerical_gradient(
     position: int,
     step: float,
 ) -> np.ndarray:
-    """Central differences of a scalar function with respect to one operand."""
+    """Central differences of a scalar function with respect to one operand.
+
+    That for a complex operand has as its parts the derivatives by the operand's parts.
+    """
     base = operands[position]
-    gradient = np.zeros(base.shape)
+    gradient = np.zeros(base.shape, base.dtype)
     for place in np.ndindex(*base.shape):
-        values = []
-        for sign in (1, -1):
-            moved = base.copy()
-            moved[place] += sign * step
-            values.append(function([*operands[:position], moved, *operands[position + 1 :]]))
-        gradient[place] = (values[0] - values[1]) / (2 * step)
+        for unit in (1, 1j) if np.iscomplexobj(base) else (1,):
+            values = []
+            for sign in (1, -1):
+                moved = base.copy()
+                moved[place] += sign * step * unit
+                values.append(function([*operands[:position], moved, *operands[position + 1 :]]))
+            gradient[place] += unit * (values[0] - values[1]) / (2 * step)
     return gradient
+
+
+def _weight(generator: np.random.Generator, type: ir.TensorType) -> np.ndarray:
+    """Random weights of a result, complex ones for complex numbers."""
+    made = np.asarray(generator.uniform(0.5, 1.5, type.shape))
+    if type.dtype.is_complex:
+        made = made + 1j * np.asarray(generator.uniform(-1.0, 1.0, type.shape))
+    return np.asarray(made)
+
+
+def _weighted(arrays: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> float:
+    """What the gradients are of: the sum of Re(conj(weight) * element)."""
+    pairs = zip(arrays, weights, strict=True)
+    return float(sum(np.sum((np.conj(w) * a).real) for a, w in pairs))
 
 
 def gradcheck_op(
@@ -75,16 +93,19 @@ def gradcheck_op(
     step: float = 1e-5,
     seed: int = 0,
     prepare: Callable[[ir.Builder, list[Value]], list[Value]] | None = None,
+    finish: Callable[[ir.Builder, list[Value]], list[Value]] | None = None,
 ) -> None:
     """Check every gradient rule of an op against central differences in f64.
 
-    The checked function is the sum of the float results, each times a random weight.
+    The checked function is the sum of the float and complex results, each times a random weight.
 
     Args:
-        operands: arrays; the float ones must be f64.
+        operands: arrays; the float ones must be f64, the complex ones c128.
         second: check the derivatives of the gradients as well.
         prepare: makes the op's operands from values of their types; the derivatives are those for
             these values. (Some gradients hold for symmetric matrices only.)
+        finish: what is checked in place of the results. (Some results are only unique up to a
+            factor.)
 
     Raises:
         AssertionError: a gradient is wrong, or has not its operand's type.
@@ -100,10 +121,10 @@ def gradcheck_op(
     generator = np.random.default_rng(seed)
     flowing: dict[Value, Value] = {}
     weights: list[np.ndarray] = []
-    for result in node.results:
-        if result.dtype.is_floating_point:
+    for result in finish(b, list(node.results)) if finish else node.results:
+        if result.dtype.is_differentiable:
             flowing[result] = b.input(result.type)
-            weights.append(np.asarray(generator.uniform(0.5, 1.5, result.shape), dtype=np.float64))
+            weights.append(_weight(generator, result.type))
     checked = [i for i, t in enumerate(types) if _has_gradient(op, i, t)]
     assert checked, f"{op.name} has no gradient to check"
     found = backward(b, flowing, [values[i] for i in checked])
@@ -126,7 +147,7 @@ def gradcheck_op(
 
 
 def _has_gradient(op: Op, position: int, type: ir.TensorType) -> bool:
-    return op.gradient(position) is not None and type.dtype.is_floating_point
+    return op.gradient(position) is not None and type.dtype.is_differentiable
 
 
 def _function(
@@ -144,8 +165,7 @@ def _function(
 
     def run(arrays: Sequence[np.ndarray]) -> float:
         inputs = [*arrays, *weights][:extra]
-        found = interpret(graph, inputs)
-        return float(sum(np.sum(a * w) for a, w in zip(found, weights, strict=True)))
+        return _weighted(interpret(graph, inputs), weights)
 
     return run
 
@@ -162,7 +182,7 @@ def _second(
     """Check the derivative of a weighted sum of the gradients."""
     generator = np.random.default_rng(1)
     wanted = [b.graph.inputs[i] for i in checked]
-    own = [np.asarray(generator.uniform(0.5, 1.5, g.shape)) for g in gradients]
+    own = [_weight(generator, g.type) for g in gradients]
     count = len(b.graph.inputs)
     first = ir.Graph(
         "first",
@@ -179,8 +199,7 @@ def _second(
     found = backward(b, flowing, wanted)
 
     def function(inputs: Sequence[np.ndarray]) -> float:
-        made = interpret(first, [*inputs, *weights][:count])
-        return float(sum(np.sum(a * w) for a, w in zip(made, own, strict=True)))
+        return _weighted(interpret(first, [*inputs, *weights][:count]), own)
 
     for i, gradient in zip(checked, found, strict=True):
         expected = numerical_gradient(function, arrays, i, step)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from op_samples_complex import TWINS
+
 import braze
 import braze.nn.functional as F
 from braze.ir.op import Op
@@ -37,7 +39,6 @@ UNNAMED = {
     "cross_entropy_grad": "the gradient of cross_entropy",
     "cross_entropy_weighted_grad": "the gradient of cross_entropy",
     "cofactor": "the gradient of det",
-    "conv_transpose": "has no public function",
     "sum_to_shape": "gradients of what broadcasts",
     "contract": "made from matrix products",
     "check_range": "made by whatever takes indices",
@@ -56,8 +57,8 @@ UNNAMED = {
     "isclose": "takes numbers, not tensors, for its tolerances",
     **dict.fromkeys(("constant", "full", "iota", "uniform", "normal", "randint"), "no operands"),
     "lu_permutation": "a step of lu",
-    # Their public functions work on complex numbers or normalise their results.
-    **dict.fromkeys(("fft", "rfft", "irfft", "eig"), "in test_fourier and test_linalg"),
+    **{name: "only compiled graphs hold it" for name in TWINS},
+    "checked": "made by what checks values",
 }
 # Their public functions record the steps that they are made of instead.
 IN_STEPS = {"mm", "bmm", "mv", "dot", "outer", "addmm", "stack", "masked_fill", "one_hot"}
@@ -183,6 +184,17 @@ def _solve_triangular(a: Any, b: Any, upper: bool, unitriangular: bool) -> Any:
     return braze.linalg.solve_triangular(a, b, upper=upper, unitriangular=unitriangular)
 
 
+def _fft(x: Any, dims: Any, inverse: bool) -> Any:
+    if inverse:
+        return braze.fft.ifftn(x, dim=dims, norm="forward")
+    return braze.fft.fftn(x, dim=dims)
+
+
+def _irfft(x: Any, dims: Any, size: int) -> Any:
+    sizes = (*(x.shape[d] for d in dims[:-1]), size)
+    return braze.fft.irfftn(x, sizes, dims, "forward")
+
+
 CALLS: dict[str, Callable[..., Any]] = {
     "log_sigmoid": lambda x: F.logsigmoid(x),
     "binary_cross_entropy": _same_shape("binary_cross_entropy"),
@@ -191,6 +203,14 @@ CALLS: dict[str, Callable[..., Any]] = {
     "cross_entropy_weighted": _weighted("cross_entropy"),
     "conv": _conv("conv"),
     "conv_no_bias": _conv("conv"),
+    "conv_transpose": _conv("conv_transpose"),
+    "modulus": lambda x: braze.abs(x),
+    "phase": lambda x: braze.sgn(x),
+    "fft": _fft,
+    "rfft": lambda x, dims: braze.fft.rfftn(x, dim=dims),
+    "irfft": _irfft,
+    "pstrf": lambda x, tolerance: braze.pstrf(x, tol=tolerance),
+    "threshold": lambda x, limit, value: F.threshold(x, limit, value),
     "avg_pool": _pool("avg_pool"),
     "max_pool": lambda x, **rest: _pool("max_pool")(x, return_indices=True, **rest),
     "adaptive_avg_pool": lambda x, output: getattr(F, f"adaptive_avg_pool{x.ndim - 2}d")(x, output),

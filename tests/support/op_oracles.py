@@ -8,6 +8,7 @@ numbers are in `op_oracles_networks` and `op_oracles_matrices`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,10 @@ def _power(a: int, b: int, bits: int) -> int:
     return pow(a, b, 2**bits)
 
 
+def _real_if(wanted: bool, x: np.ndarray) -> np.ndarray:
+    return x.real if wanted else x
+
+
 # Pointwise primitives -----------------------------------------------------------------------------
 
 ORACLES |= {
@@ -112,7 +117,9 @@ ORACLES |= {
     "shift_left": _whole(lambda a, b, bits: a << b % bits),
     "shift_right": _whole(lambda a, b, bits: a >> b % bits),
     "where": np.where,
-    "cast": lambda x, *, dtype: x.astype(dtype.numpy),
+    "cast": lambda x, *, dtype: _real_if(dtype.is_integer or dtype.is_floating_point, x).astype(
+        dtype.numpy
+    ),
     "bitcast": lambda x, *, dtype: np.frombuffer(x.tobytes(), dtype.numpy).reshape(x.shape),
 }
 
@@ -141,6 +148,18 @@ def _isclose(x: np.ndarray, y: np.ndarray, rtol: np.ndarray, atol: np.ndarray) -
 def _lerp(x: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
     near, far = x + weight * (end - x), end - (end - x) * (1 - weight)
     return np.where(np.abs(weight) < 0.5, near, far)
+
+
+def _lcm(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """|x / gcd * y| as it wraps; narrow integers are multiplied as C's int is."""
+    wide = 64 if x.dtype.itemsize == 8 else 32
+
+    def one(a: int, b: int, _: int) -> int:
+        product = (a // math.gcd(a, b) if a or b else 0) * b
+        wrapped = (product + 2 ** (wide - 1)) % 2**wide - 2 ** (wide - 1)
+        return abs(wrapped if x.dtype.kind == "i" else product)
+
+    return _whole(one)(x, y)
 
 
 def _nan_to_num(x: np.ndarray, nan: Any, above: Any, below: Any) -> np.ndarray:
@@ -221,6 +240,19 @@ ORACLES |= {
     "bitwise_right_shift": _whole(lambda a, b, bits: a >> (b if 0 <= b < bits else bits)),
     "integer_pow": _whole(_power),
     "nextafter": np.nextafter,
+    "gcd": _whole(lambda a, b, _: math.gcd(a, b)),
+    "lcm": _lcm,
+    "frexp": lambda x: tuple(
+        np.where(np.isfinite(x), a, b) for a, b in zip(np.frexp(x), (x, 0), strict=True)
+    ),
+    "igamma": special.gammainc,
+    "igammac": special.gammaincc,
+    "hardshrink": lambda x, *, lambd: np.where(np.abs(x) <= lambd, 0.0, x),
+    "softshrink": lambda x, *, lambd: x - np.clip(x, -lambd, lambd),
+    "threshold": lambda x, *, limit, value: np.where(
+        x <= np.asarray(limit).astype(x.dtype), np.asarray(value).astype(x.dtype), x
+    ),
+    "celu": lambda x, *, alpha: np.where(x > 0, x, alpha * np.expm1(x / alpha)),
     "masked_fill": lambda x, mask, *, value: np.where(mask, np.asarray(value, x.dtype), x),
 }
 
@@ -329,10 +361,10 @@ def _running_extremum(largest: bool) -> Any:
     return run
 
 
-def _recurrence(a: np.ndarray, x: np.ndarray) -> tuple[list[float]]:
-    made: list[float] = []
+def _recurrence(a: np.ndarray, x: np.ndarray) -> tuple[list[Any]]:
+    made: list[Any] = []
     for factor, term in zip(a, x, strict=True):
-        made.append(float(term) + (float(factor) * made[-1] if made else 0.0))
+        made.append(term.item() + (factor.item() * made[-1] if made else 0.0))
     return (made,)
 
 

@@ -68,6 +68,9 @@ class Draw:
         domain: tuple[float, float] | None = None,
     ) -> np.ndarray:
         dtype = dtype or self.dtype
+        if dtype.is_complex:
+            re, im = (self(*shape, dtype=dtype.to_real(), domain=domain) for _ in range(2))
+            return np.asarray(re + 1j * im).astype(dtype.numpy)
         if dtype.is_floating_point:
             low, high = domain or self.op.domain
             places = np.arange(self._count, self._count + int(np.prod(shape, dtype=int)))
@@ -166,6 +169,7 @@ ATTRIBUTES: dict[str, list[dict[str, Any]]] = {
     "var": [{"correction": 1}, {"correction": 0}],
     "std": [{"correction": 1}, {"correction": 0}],
     "masked_fill": [{"value": 2.0}],
+    "threshold": [{"limit": 0.3, "value": -1.0}, {"limit": -0.6, "value": 2.0}],
     "cast": [{"dtype": dtype} for dtype in ir.dtypes.ALL],
     "mse_loss": [{"reduction": word} for word in ("none", "sum", "mean")],
     "l1_loss": [{"reduction": word} for word in ("none", "sum", "mean")],
@@ -263,7 +267,7 @@ def _inside(x: np.ndarray, dtype: ir.DType) -> np.ndarray:
     """Those floats that an integer dtype holds: what a cast makes of others is not defined."""
     if not dtype.is_integer or x.dtype.kind in "iub":
         return x
-    info, wide = np.iinfo(dtype.numpy), x.astype(np.float64)
+    info, wide = np.iinfo(dtype.numpy), x.real.astype(np.float64)
     return x[(wide >= info.min) & (wide < float(info.max))]
 
 
@@ -271,6 +275,11 @@ def edges(dtype: ir.DType) -> np.ndarray:
     """The values of a dtype at which functions go wrong."""
     if dtype is ir.bool_:
         return np.array([False, True])
+    if dtype.is_complex:  # both axes, both sides of what is cut along them
+        parts = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 1e-3, 30.0], dtype.to_real().numpy)
+        made = np.empty((parts.size, parts.size), dtype.numpy)
+        made.real, made.imag = parts[:, None], parts
+        return made.reshape(-1)
     if not dtype.is_floating_point:
         info = np.iinfo(dtype.numpy)
         near = [info.min, info.min + 1, info.max - 1, info.max, 0, 1, 2, 3, 7, 63, 64]

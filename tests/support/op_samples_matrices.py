@@ -68,12 +68,26 @@ SQUARE = ((3, 3), (2, 3, 3), (1, 1), (0, 2, 2), (0, 0))
 ANY = ((3, 3), (4, 3), (3, 4), (2, 3, 2), (1, 1), (0, 3), (2, 0), (0, 2, 2))
 
 
+def widest(x: np.ndarray) -> np.ndarray:
+    """In double precision."""
+    return x.astype(np.complex128 if np.iscomplexobj(x) else np.float64)
+
+
 @sampler("cholesky", "eigh")
 def _symmetric(draw: Draw) -> Iterator[Sample]:
     for shape in SQUARE:
-        x = well_conditioned(draw, *shape).astype(np.float64) * 1.5
-        both = (x + np.swapaxes(x, -1, -2)).astype(draw.dtype.numpy)
+        x = widest(well_conditioned(draw, *shape)) * 1.5
+        both = (x + np.conj(np.swapaxes(x, -1, -2))).astype(draw.dtype.numpy)
         yield Sample([both], gradients=0 not in shape)
+
+
+@sampler("pstrf")
+def _pstrf(draw: Draw) -> Iterator[Sample]:
+    for number, shape in enumerate((*SQUARE, (4, 4))):
+        root = well_conditioned(draw, *shape)
+        root[..., :, 2:3] = 0  # not of full rank
+        x = root @ np.swapaxes(root, -1, -2)
+        yield Sample([x.astype(draw.dtype.numpy)], {"tolerance": (-1.0, 1e-3)[number % 2]})
 
 
 @sampler("qr", "svd", "lu_factor", "geqrf", "pinv")
@@ -115,7 +129,7 @@ def _lu_permutation(draw: Draw) -> Iterator[Sample]:
 
 def reflectors(draw: Draw, *shape: int) -> list[np.ndarray]:
     """Householder vectors and factors that make an orthogonal matrix."""
-    wide = well_conditioned(draw, *shape).astype(np.float64)
+    wide = widest(well_conditioned(draw, *shape))
     a, tau = np.linalg.qr(wide, mode="raw")
     kind = draw.dtype.numpy
     return [np.ascontiguousarray(np.swapaxes(a, -1, -2)).astype(kind), tau.astype(kind)]
@@ -154,30 +168,26 @@ def _solve(draw: Draw) -> Iterator[Sample]:
 
 @sampler("fft")
 def _fft(draw: Draw) -> Iterator[Sample]:
-    for shape, ndim, inverse in (
-        ((5, 2), 1, False), ((2, 4, 2), 1, True), ((3, 2, 2), 2, False), ((1, 2, 3, 2), 3, True),
-        ((0, 3, 2), 1, False),
+    for shape, dims, inverse in (
+        ((5,), (0,), False), ((2, 4), (1,), True), ((3, 2), (0, 1), False),
+        ((1, 2, 3), (2, 0, 1), True), ((0, 3), (1,), False), ((3, 2), (0,), True),
     ):  # fmt: skip
-        yield Sample([draw(*shape)], {"ndim": ndim, "inverse": inverse})
+        yield Sample([draw(*shape)], {"dims": dims, "inverse": inverse})
 
 
 @sampler("rfft")
 def _rfft(draw: Draw) -> Iterator[Sample]:
-    for shape, ndim in (
-        ((5,), 1),
-        ((2, 4), 1),
-        ((3, 4), 2),
-        ((2, 2, 3), 3),
-        ((0, 3), 1),
-        ((1,), 1),
-    ):
-        yield Sample([draw(*shape)], {"ndim": ndim})
+    for shape, dims in (
+        ((5,), (0,)), ((2, 4), (1,)), ((3, 4), (0, 1)), ((2, 2, 3), (2, 1, 0)), ((0, 3), (1,)),
+        ((1,), (0,)), ((4, 3), (0,)),
+    ):  # fmt: skip
+        yield Sample([draw(*shape)], {"dims": dims})
 
 
 @sampler("irfft")
 def _irfft(draw: Draw) -> Iterator[Sample]:
-    for shape, ndim, size in (
-        ((3, 2), 1, 5), ((3, 2), 1, 4), ((2, 3, 2), 2, 4), ((2, 2, 2, 2), 3, 3), ((0, 2, 2), 1, 3),
-        ((1, 2), 1, 1),
+    for shape, dims, size in (
+        ((3,), (0,), 5), ((3,), (0,), 4), ((2, 3), (0, 1), 4), ((2, 2, 2), (2, 1, 0), 3),
+        ((0, 2), (1,), 3), ((1,), (0,), 1), ((3, 2), (0,), 4),
     ):  # fmt: skip
-        yield Sample([draw(*shape)], {"ndim": ndim, "size": size})
+        yield Sample([draw(*shape)], {"dims": dims, "size": size})

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+import op_samples_complex  # noqa: F401
 import op_samples_matrices  # noqa: F401  (fills the table of samplers)
 import op_samples_networks  # noqa: F401
 from op_samples import Draw, Sample, edges, sampler
@@ -268,10 +269,21 @@ def _poisson(draw: Draw) -> Iterator[Sample]:
         yield Sample([draw(*shape), *STATE])
 
 
+@sampler("binomial")
+def _binomial(draw: Draw) -> Iterator[Sample]:
+    for shapes in (((), ()), ((3,), (3,)), ((0, 2), (2,)), ((7, 1), (1, 5)), ((), (40,))):
+        count = draw.whole(*shapes[0], low=1, high=60, dtype=draw.dtype)
+        # More failures are counted where successes are likely, and none of the draws is smooth.
+        for likely in (False, True):
+            prob = draw(*shapes[1], domain=(0.6, 0.9) if likely else (0.1, 0.4))
+            yield Sample([count, prob, *STATE], gradients=not likely)
+
+
 @sampler("bitcast")
 def _bitcast(draw: Draw) -> Iterator[Sample]:
     for other in ir.dtypes.ALL:
         fits = other.itemsize == draw.dtype.itemsize and ir.bool_ not in (other, draw.dtype)
+        fits = fits and not other.is_complex
         if other is draw.dtype or fits:
             yield Sample([draw(2, 3)], {"dtype": other})
             # From integers: a nan has many bit patterns.
