@@ -57,7 +57,7 @@ UNNAMED = {
     "isclose": "takes numbers, not tensors, for its tolerances",
     **dict.fromkeys(("constant", "full", "iota", "uniform", "normal", "randint"), "no operands"),
     "lu_permutation": "a step of lu",
-    **{name: "only compiled graphs hold it" for name in TWINS},
+    **dict.fromkeys(TWINS, "only compiled graphs hold it"),
     "checked": "made by what checks values",
 }
 # Their public functions record the steps that they are made of instead.

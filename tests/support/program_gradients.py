@@ -28,7 +28,7 @@ def differentiable(t: Tensor) -> bool:
 
 @kind(22)
 def backward(m: Maker) -> None:
-    if m.no_grad or m.finished:
+    if m.no_grad or m.finished or m.replay.disturbed:
         return
     x = m.tensor(lambda t: differentiable(t) and (not t.family.leaf or t.retained is not None))
     if x is None:
@@ -47,7 +47,7 @@ def backward(m: Maker) -> None:
 @kind(12)
 def differentiate(m: Maker) -> None:
     """Gradients as tensors, of which gradients can be taken."""
-    if m.no_grad or m.finished:
+    if m.no_grad or m.finished or m.replay.disturbed:
         return
     x = m.tensor(lambda t: differentiable(t) and not t.family.leaf)
     leaf = m.tensor(lambda t: t.family.leaf and not t.is_view and t.retained is None)
@@ -77,7 +77,7 @@ def differentiate(m: Maker) -> None:
 @kind(4)
 def backward_recorded(m: Maker) -> None:
     """Gradients in `grad` that have gradients."""
-    if m.no_grad or m.finished:
+    if m.no_grad or m.finished or m.replay.disturbed:
         return
     x = m.tensor(lambda t: differentiable(t) and not t.family.leaf)
     if x is None or m.replay.may_fail(m[x]):
@@ -174,6 +174,7 @@ def use_gradient(m: Maker) -> None:
                 r.write(r[x], change)
                 if form == "data":
                     r[x].memory.version = version
+                    r.disturb(r[x].memory)
                 r.grad_enabled = enabled
 
         text = f"{x}.sub_({x}.grad, alpha=0.25)"

@@ -199,6 +199,8 @@ class Replay:
         grad_enabled: as inside and outside `no_grad`.
         seen: what the program has printed: values it read in the middle.
         single: whether anything was computed in float32.
+        disturbed: something that a gradient needs was overwritten through `data`, which the tape
+            does not see: gradients are of the old values or of the new ones from now on.
     """
 
     def __init__(self, data: list[np.ndarray]) -> None:
@@ -210,6 +212,7 @@ class Replay:
         self.grad_enabled = True
         self.seen: list[Any] = []
         self.single = False
+        self.disturbed = False
         self._leaves: list[Tensor] = []
 
     def __getitem__(self, name: str) -> Tensor:
@@ -300,8 +303,16 @@ class Replay:
             tensor.values[...] = value.values
         memory = tensor.memory
         memory.version += not tensor.family.silent
+        if tensor.family.silent:
+            self.disturb(memory)
         memory.facts.bound = max(memory.bound, value.bound)
         memory.facts.grain = max(memory.grain, value.grain)
+
+    def disturb(self, memory: Memory) -> None:
+        """Something was written that the tape does not see."""
+        for saved in self.saved:
+            reads = any(m.facts is memory.facts for m, _ in saved.memories)
+            self.disturbed |= reads and not saved.freed
 
     # Recorded operations --------------------------------------------------------------------------
 
