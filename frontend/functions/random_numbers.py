@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from braze.capture import call_of
-from braze.functions.creation import check_device, check_fits, refuse_sparse, shape_of
+from braze.functions.creation import check_device, refuse_sparse, shape_of
 from braze.functions.movement import sizes_of
-from braze.functions.promotion import get_default_dtype, scalar
+from braze.functions.promotion import check_fits, get_default_dtype, scalar
 from braze.ir.dtypes import DType, f32, f64, i64, u8
 from braze.ir.op import op_named
 from braze.ir.ops.creation import counters_used

@@ -7,7 +7,7 @@ from typing import Any
 
 from braze.functions.indexing import getitem
 from braze.functions.movement import clone, expand
-from braze.functions.promotion import cast, scalar
+from braze.functions.promotion import single
 from braze.functions.segments import index_reduce
 from braze.tensors import Tensor
 
@@ -18,14 +18,7 @@ def fill(input: Tensor, value: float | Tensor) -> Tensor:
     Raises:
         RuntimeError: the value is a tensor with dimensions.
     """
-    if isinstance(value, Tensor):
-        if value.ndim:
-            raise RuntimeError(
-                "fill only supports 0-dimension value tensor but got tensor with "
-                f"{value.ndim} dimensions."
-            )
-        return clone(expand(cast(value, input.dtype), input.shape))
-    return clone(expand(scalar(value, input.dtype), input.shape))
+    return clone(expand(single("fill", value, input.dtype), input.shape))
 
 
 def is_distributed(input: Tensor) -> bool:
