@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from braze.functions.creation import refuse_sparse
 from braze.functions.indexing import getitem
 from braze.functions.movement import clone, expand
 from braze.functions.promotion import single
@@ -18,6 +19,7 @@ def fill(input: Tensor, value: float | Tensor) -> Tensor:
     Raises:
         RuntimeError: the value is a tensor with dimensions.
     """
+    refuse_sparse("fill", input)
     return clone(expand(single("fill", value, input.dtype), input.shape))
 
 
