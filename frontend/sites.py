@@ -49,8 +49,14 @@ def user_frame(depth: int) -> FrameType:
 
 
 def user_site(depth: int = 2) -> Site:
-    """The user's code object and instruction that led here."""
-    frame = sys._getframe(depth)
+    """The user's code object and instruction that led here, at least `depth` callers up.
+
+    Each frame that is looked at costs as much as an object; those that are passed over do not.
+    """
+    try:
+        frame = sys._getframe(depth)
+    except ValueError:  # a thread that started in the front end
+        frame = sys._getframe(1)
     code = frame.f_code
     while _is_library[code.co_filename]:
         caller = frame.f_back

@@ -476,7 +476,7 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     """
     operands = [t._handle if t._base is None else t._current() for t in tensors]
     try:
-        results = capture(call, operands, 3)
+        results = capture(call, operands, 4)  # behind this, and a function of the front end
     except SparseOperand:
         from braze.sparse.dispatch import sparse_form
 

@@ -14,7 +14,7 @@ import numpy as np
 from braze.capture import call_of
 from braze.devices import check_device
 from braze.functions.movement import expand, permute, reshape, sizes_of
-from braze.functions.promotion import get_default_dtype, number_dtype, scalar
+from braze.functions.promotion import check_fits, get_default_dtype, number_dtype, scalar
 from braze.handle import EXPOSED, SparseHandle
 from braze.ir.dtypes import DType, f64, i64, promote, u64
 from braze.ir.dtypes import from_numpy as dtype_of_numpy
@@ -77,17 +77,6 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
             array = array.real
         array = array.astype(dtype.numpy)
     return np.ascontiguousarray(array).reshape(array.shape)
-
-
-def check_fits(name: str, bounds: Sequence[int], dtype: DType) -> None:
-    """Raise RuntimeError for whole numbers beyond a dtype (negative ones wrap around in uint8)."""
-    if dtype.is_integer:
-        limits = np.iinfo(dtype.numpy)
-        lowest = -int(limits.max) - 1 if dtype.kind == "uint" else int(limits.min)
-        if min(bounds) < lowest or max(bounds) > int(limits.max):
-            raise RuntimeError(
-                f"{name}(): value cannot be converted to type {dtype.public_name} without overflow"
-            )
 
 
 def _dtypes_in(data: Sequence[Any]) -> set[DType]:

@@ -17,7 +17,7 @@ import numpy as np
 from braze.capture import call_of
 from braze.functions.movement import clone, expand, permute, reshape, slice_dimension
 from braze.functions.pointwise import where
-from braze.functions.promotion import cast, scalar
+from braze.functions.promotion import cast, scalar, single
 from braze.ir.dtypes import bool_, i32, i64, u8
 from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
@@ -422,16 +422,10 @@ def as_value(value: Any, like: Tensor) -> Tensor:
     if isinstance(value, Tensor):
         return cast(value, like.dtype)
     if isinstance(value, (int, float)):
-        return scalar(_fitting(value, like), like.dtype)
+        return single("__setitem__", value, like.dtype)
     from braze.functions.creation import tensor
 
     return tensor(value, dtype=like.dtype)
-
-
-def _fitting(value: float, like: Tensor) -> float | int | bool:
-    if like.dtype is bool_:
-        return bool(value)
-    return value if like.dtype.is_differentiable else int(value)
 
 
 def write_slice(base: Tensor, new: Tensor, attributes: Any) -> Tensor:

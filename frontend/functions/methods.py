@@ -44,7 +44,7 @@ from braze.functions import (
 from braze.functions.arguments import explained, tensor_parameters
 from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
 from braze.functions.inplace import inplace_form as _inplace
-from braze.functions.promotion import cast, number_dtype, scalar
+from braze.functions.promotion import cast, single
 from braze.functions.spellings import with_spellings
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
@@ -183,17 +183,7 @@ def fill_(self: Tensor, value: float | Tensor) -> Tensor:
     Raises:
         RuntimeError: a tensor that has dimensions.
     """
-    if isinstance(value, Tensor):
-        if value.ndim:
-            raise RuntimeError(
-                "fill_ only supports 0-dimension value tensor but got tensor with "
-                f"{value.ndim} dimensions."
-            )
-        number = cast(value, self.dtype)
-    else:
-        number_dtype(value)  # raises for what is no number
-        number = scalar(value, self.dtype)
-    filled = movement.expand(number, self._handle.type.shape)
+    filled = movement.expand(single("fill_", value, self.dtype), self._handle.type.shape)
     if shows_repeats(self):
         return fill_repeated(self, movement.clone(filled))
     return self._replace(_instead(self, movement.clone(filled)))

@@ -12,9 +12,9 @@ from braze.functions.promotion import (
     as_operands,
     cast,
     get_default_dtype,
-    number_dtype,
     result_type,
     scalar,
+    single,
 )
 from braze.ir.dtypes import bool_, i64, u8
 from braze.ir.errors import ZERO_DIVISION, DTypeError, ShapeError, failed_check
@@ -269,17 +269,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
         raise RuntimeError(
             f"masked_fill only supports boolean masks, but got mask with dtype {mask.dtype!r}"
         )
-    if isinstance(value, Tensor):
-        if value.ndim:
-            raise RuntimeError(
-                "masked_fill only supports a 0-dimensional value tensor, but got tensor with "
-                f"{value.ndim} dimension(s)."
-            )
-        fill = cast(value, input.dtype)
-    else:
-        number_dtype(value)  # raises for what is no number
-        fill = scalar(value, input.dtype)
-    return apply(_WHERE, mask, fill, input)  # type: ignore[no-any-return]
+    return apply(_WHERE, mask, single("masked_fill", value, input.dtype), input)  # type: ignore[no-any-return]
 
 
 def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:

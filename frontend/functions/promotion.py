@@ -8,6 +8,7 @@ within a class dtypes promote by table. A complex number beside floats takes the
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,41 @@ def scalar(value: Number, dtype: DType) -> Tensor:
     if isinstance(value, complex):
         value = _real_number(value)
     return wrap(number(tensor_type(dtype), value), None, 0)
+
+
+def check_fits(name: str, bounds: Sequence[float], dtype: DType) -> None:
+    """Raise RuntimeError for numbers beyond an integer dtype (negative ints wrap around in uint8).
+
+    Args:
+        bounds: the numbers, all ints or all floats.
+    """
+    if dtype.is_integer:
+        limits = np.iinfo(dtype.numpy)
+        wraps = dtype.kind == "uint" and not isinstance(bounds[0], float)
+        lowest = -int(limits.max) - 1 if wraps else int(limits.min)
+        if min(bounds) < lowest or max(bounds) > int(limits.max):
+            raise RuntimeError(
+                f"{name}(): value cannot be converted to type {dtype.public_name} without overflow"
+            )
+
+
+def single(name: str, value: Any, dtype: DType) -> Tensor:
+    """The one value that a function writes everywhere, a number or a tensor, as a 0-d operand.
+
+    Raises:
+        RuntimeError: a tensor that has dimensions, or a number beyond the dtype. TypeError: neither
+            a tensor nor a number.
+    """
+    if not isinstance(value, Tensor):
+        if not number_dtype(value).is_complex:
+            check_fits(name, (value,), dtype)
+        return scalar(value, dtype)
+    if value.ndim:
+        raise RuntimeError(
+            f"{name} only supports a 0-dimensional value tensor, but got tensor with {value.ndim} "
+            "dimension(s)."
+        )
+    return cast(value, dtype)
 
 
 def _complex_scalar(value: Number, dtype: DType) -> Tensor:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from braze.capture import call_of
-from braze.functions.creation import check_device, check_fits, refuse_sparse, shape_of
+from braze.functions.creation import check_device, refuse_sparse, shape_of
 from braze.functions.movement import sizes_of
-from braze.functions.promotion import get_default_dtype, scalar
+from braze.functions.promotion import check_fits, get_default_dtype, scalar
 from braze.ir.dtypes import DType, f32, f64, i64, u8
 from braze.ir.op import op_named
 from braze.ir.ops.creation import counters_used
@@ -373,6 +373,7 @@ def bernoulli(
         NotImplementedError: the input is not floating-point, and p is not given.
         RuntimeError: p is no probability.
     """
+    refuse_sparse("bernoulli", input)
     if p is None and not input.dtype.is_floating_point:
         raise NotImplementedError(f'"bernoulli" not implemented for {input.dtype!r}')
     if p is not None and not 0 <= p <= 1:
@@ -414,6 +415,8 @@ def normal(
     if not isinstance(std, Tensor) and std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     tensors = [t for t in (mean, std) if isinstance(t, Tensor)]
+    for operand in tensors:
+        refuse_sparse("normal", operand)
     if size is not None:
         shape, chosen = sizes_of((size,)), dtype or get_default_dtype()
     elif tensors:

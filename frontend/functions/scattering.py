@@ -25,7 +25,7 @@ from braze.functions.indexing import (
 )
 from braze.functions.movement import broadcast_tensors, clone, expand, narrow, reshape
 from braze.functions.pointwise import clamp, div, floor_divide, mul, sub, where
-from braze.functions.promotion import cast, scalar
+from braze.functions.promotion import cast, scalar, single
 from braze.functions.scans import cumsum
 from braze.ir.dtypes import DType, bool_, i32, i64
 from braze.ir.op import op_named
@@ -301,11 +301,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | float) ->
         RuntimeError: the value has dimensions.
     """
     places = _vector("index_fill", index, (i64,))
-    if isinstance(value, Tensor) and value.ndim:
-        raise RuntimeError(
-            "index_fill only supports a 0-dimensional value tensor, but got tensor with "
-            f"{value.ndim} dimension(s)."
-        )
+    fill = single("index_fill", value, input.dtype)
     x = input if input.ndim else reshape(input, (1,))
     d = normalise_dimension("index_fill", dim, x.ndim)
     shape = x._handle.type.shape
@@ -313,7 +309,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | float) ->
     if math.prod(sizes) == 0:
         return clone(input)
     wrapped = wrapped_index("index_fill", places, shape[d])
-    filled = apply(call_of(_ROWS, dim=d), x, wrapped, expand(as_value(value, input), sizes))
+    filled = apply(call_of(_ROWS, dim=d), x, wrapped, expand(fill, sizes))
     return reshape(filled, input._handle.type.shape) if not input.ndim else filled
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from braze.functions.creation import refuse_sparse
 from braze.functions.indexing import getitem
 from braze.functions.movement import clone, expand
-from braze.functions.promotion import cast, scalar
+from braze.functions.promotion import single
 from braze.functions.segments import index_reduce
 from braze.tensors import Tensor
 
@@ -18,14 +19,8 @@ def fill(input: Tensor, value: float | Tensor) -> Tensor:
     Raises:
         RuntimeError: the value is a tensor with dimensions.
     """
-    if isinstance(value, Tensor):
-        if value.ndim:
-            raise RuntimeError(
-                "fill only supports 0-dimension value tensor but got tensor with "
-                f"{value.ndim} dimensions."
-            )
-        return clone(expand(cast(value, input.dtype), input.shape))
-    return clone(expand(scalar(value, input.dtype), input.shape))
+    refuse_sparse("fill", input)
+    return clone(expand(single("fill", value, input.dtype), input.shape))
 
 
 def is_distributed(input: Tensor) -> bool:

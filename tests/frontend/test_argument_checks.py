@@ -121,6 +121,22 @@ def test_right_elements_do_not_raise(tier):
     assert braze.poisson(braze.zeros(2)).tolist() == [0.0, 0.0]
 
 
+def test_numbers_beyond_an_integer_dtype_are_not_written(tier):
+    x, mask, place = braze.zeros(3).byte(), braze.tensor([True, False, True]), braze.tensor([0])
+    for number in (300, 256.0, -1.5, float("inf")):
+        for write in (
+            lambda: x.fill_(number),  # noqa: B023
+            lambda: braze.fill(x, number),  # noqa: B023
+            lambda: x.masked_fill(mask, number),  # noqa: B023
+            lambda: x.index_fill(0, place, number),  # noqa: B023
+            lambda: x.__setitem__(0, number),  # noqa: B023
+        ):
+            with pytest.raises(RuntimeError, match="cannot be converted to type uint8"):
+                write()
+    x[0], x[1] = -1, 2.7
+    assert x.masked_fill(mask, 255).tolist() == [255, 2, 255] and x.tolist() == [255, 2, 0]
+
+
 def test_keywords_of_the_top_level():
     x = braze.arange(6)
     assert braze.zeros(size=(2, 3)).shape == braze.rand(size=(2, 3)).shape == (2, 3)

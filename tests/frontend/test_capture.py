@@ -1,5 +1,6 @@
 """Deferred capture: what a sync runs, what it keeps alive, and what repeats."""
 
+import _thread
 import gc
 import threading
 
@@ -221,3 +222,17 @@ def test_dropped_tensors_free_their_memory():
     del y
     gc.collect()
     assert probe() is None
+
+
+def test_a_thread_that_starts_in_a_function_of_the_library():
+    x, done = braze.tensor([-1.0, 2.0]), threading.Lock()
+    results = []
+
+    def work(tensor):
+        results.append(tensor)
+        done.release()
+
+    done.acquire()
+    _thread.start_new_thread(map(work, map(braze.relu, [x])).__next__, ())
+    assert done.acquire(timeout=30)
+    assert results[0].tolist() == [0.0, 2.0]

@@ -199,29 +199,6 @@ def test_a_scatter_into_a_value_that_dies_there_copies_nothing(name):
             np.testing.assert_allclose(interpreted, right, rtol=2e-6)
 
 
-def test_a_scatter_over_its_input():
-    """An output that takes the input's storage: nothing but the updates moves."""
-    b = ir.Builder("update")
-    x = b.input(ir.tensor_type(ir.f32, (50, 8)), role="state")
-    index, updates = b.input(ir.tensor_type(ir.i64, (7,))), b.input(ir.tensor_type(ir.f32, (7, 8)))
-    graph = b.finish([b.index_add(x, index, updates, dim=0)], {0: 0})
-    program, _ = compile_graph(graph, runnable_targets()[0])
-    (kernel,) = program.kernels()
-    assert len(kernel.body) == 1
-    generator = np.random.default_rng(0)
-    arrays = [
-        generator.random((50, 8), np.float32),
-        generator.integers(0, 50, 7),
-        generator.random((7, 8), np.float32),
-    ]
-    (expected,) = interpret(graph, arrays)
-    (found,) = Native(program).run(arrays, [expected], {0: 0})
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    state = arrays[0].copy()
-    run_program(program, [state, *arrays[1:]], [state])
-    np.testing.assert_allclose(state, expected, rtol=1e-6)
-
-
 @pytest.mark.parametrize("part", ["index", "updates", "base"])
 def test_what_a_scatter_still_reads_is_not_overwritten(part):
     """Updates or an index made from the operand, or a base that reads it at other places."""
