@@ -16,7 +16,7 @@ from braze.ir.dtypes import DType
 from braze.ir.errors import UnsupportedDTypeError
 from braze.ir.graph import Value
 from braze.ir.op import Op, op_named
-from braze.ir.types import Shape, TensorType
+from braze.ir.types import Shape, TensorType, broadcast_shapes
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -62,8 +62,10 @@ class PartsBuilder(Builder):
         return x.im if isinstance(x, Pair) else super().__getattr__("imag")(x)
 
     def complex(self, re: Any, im: Any) -> Pair:
-        """A pair of two parts."""
-        return Pair(re, im)
+        """A pair of two parts, which broadcast."""
+        shape = broadcast_shapes("complex", re.type, im.type)
+        parts = [x if x.type.shape == shape else self.expand(x, shape=shape) for x in (re, im)]
+        return Pair(*parts)
 
     def parted(self, x: Value) -> Pair:
         """The parts of a complex value of the graph."""

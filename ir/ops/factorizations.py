@@ -212,7 +212,9 @@ def _svd_gradient(
     if full and m != n:
         raise RuntimeError("[svd] only the reduced decomposition has a gradient")
     g_u, g_v = seen(b, g_u), adjoint(b, seen(b, g_vh))
-    factor = like(b, differences(b, b.mul(s, s)), u)
+    # 1 / (s_k ** 2 - s_j ** 2), as a product: a difference of products, fused, is not 0 for k = j.
+    sums = safe_reciprocal(b, b.add(as_row(b, s), as_column(b, s)))
+    factor = like(b, b.mul(differences(b, s), sums), u)
     row, column = like(b, as_row(b, s), u), like(b, as_column(b, s), u)
     left, right = b.matmul(adjoint(b, u), g_u), b.matmul(vh, g_v)
     right = _independent(b, "svd", right, b.add(left, right))

@@ -65,11 +65,12 @@ def _integral(b: Any, a: Any, x: Any, upper: Any, points: int) -> Any:
     weight = b.mul(w, b.add(fall, 1.0))
     v = b.mul(w, wide_scale)
     v = b.where(wide_upper, b.neg(v), v)
-    # a v + x (e^-v - 1), in which for a large a almost all cancels.
-    tiny = b.lt(b.abs(v), NEAR_V)
-    bent = b.mul(b.mul(v, v), polynomial(b, b.where(tiny, v, 0.0), EXP_TERMS))
-    bent = b.where(tiny, bent, b.add(b.expm1(b.neg(v)), v))
-    exponent = b.neg(b.add(b.mul(b.sub(wide_a, wide_x), v), b.mul(wide_x, bent)))
+    exponent = b.add(b.mul(wide_a, v), b.mul(wide_x, b.expm1(b.neg(v))))
+    tiny = b.lt(b.abs(v), NEAR_V)  # where for a large a almost all of it cancels
+    near = b.where(tiny, v, 0.0)
+    bent = b.mul(b.mul(near, near), polynomial(b, near, EXP_TERMS))
+    near = b.add(b.mul(b.sub(wide_a, wide_x), near), b.mul(wide_x, bent))
+    exponent = b.neg(b.where(tiny, near, exponent))
     total = b.sum(b.mul(b.exp(exponent), weight), dims=(len(a.type.shape),), keepdim=False)
     return b.mul(b.mul(total, scale), step)
 

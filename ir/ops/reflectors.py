@@ -4,9 +4,9 @@ The reflections are applied one by one (G. H. Golub and C. F. Van Loan, "Matrix 
 section 5.1). Gradients go by the compact form of their product (C. Puglisi, "Modification of the
 Householder method based on the compact WY representation", SIAM J. Sci. Stat. Comput. 13, 1992):
 with the reflectors as columns of V, their factors on the diagonal of D and S the strict upper
-triangle of V^T V,
+triangle of V^H V,
 
-    H_1 ... H_k = I - V W^-1 D V^T,    W = I + D S
+    H_1 ... H_k = I - V W^-1 D V^H,    W = I + D S
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from braze.ir.errors import ShapeError, UnsupportedDTypeError
+from braze.ir.errors import ShapeError
 from braze.ir.ops.host_rules import (
     add_diagonal,
+    adjoint,
     as_column,
     check_matrices,
     declare_host,
     lower,
+    seen,
     transposed,
     upper,
 )
@@ -111,45 +113,40 @@ def _vectors(b: Any, a: Any, tau: Any) -> Any:
 
 
 def _gradients(b: Any, g: Any, a: Any, tau: Any, x: Any, transpose: bool) -> tuple[Any, Any, Any]:
-    """Those of q @ x (or q^T @ x) for a, tau and x, from `g`, that of the product.
+    """Those of q @ x (or q^H @ x) for a, tau and x, from `g`, that of the product; all of them are
+    the gradients that the user sees.
 
-    The product is x - V y with y = W^-1 D V^T x, or for the transpose y = D W^-T V^T x.
-
-    Raises:
-        UnsupportedDTypeError: the operands are complex.
+    The product is x - V y with y = W^-1 D V^H x, or for the adjoint y = D^H W^-H V^H x.
     """
-    if a.type.dtype.is_complex:
-        raise UnsupportedDTypeError(
-            f"[householder_product] no gradient for complex operands, given {a.type}"
-        )
     v = _vectors(b, a, tau)
-    v_t, factor = transposed(b, v), as_column(b, tau)
+    v_t, factor = adjoint(b, v), as_column(b, tau)
+    conjugate = seen(b, factor)
     s = upper(b, b.matmul(v_t, v), strict=True)
     w = b.mul(s, factor)  # its diagonal of ones is not stored
     y0 = b.matmul(v_t, x)
 
     def solved(right: Any, transpose: bool) -> Any:
-        left = transposed(b, w) if transpose else w
+        left = adjoint(b, w) if transpose else w
         return b.triangular_solve(left, right, upper=not transpose, unitriangular=True)
 
     back = b.neg(b.matmul(v_t, g))  # of y
     if transpose:
         u = solved(y0, True)
-        y, own = b.mul(u, factor), b.mul(back, u)
+        y, own = b.mul(u, conjugate), b.mul(seen(b, back), u)
         back = solved(b.mul(back, factor), False)  # of y0
-        w_gradient = b.matmul(u, transposed(b, back))
+        w_gradient = b.matmul(u, adjoint(b, back))
     else:
         y = solved(b.mul(y0, factor), False)
         z = solved(back, True)
-        own, back = b.mul(z, y0), b.mul(z, factor)
-        w_gradient = b.matmul(z, transposed(b, y))
+        own, back = b.mul(z, seen(b, y0)), b.mul(z, conjugate)
+        w_gradient = b.matmul(z, adjoint(b, y))
     w_gradient = b.neg(upper(b, w_gradient, strict=True))
     dim = tau.type.rank
     own = b.sum(own, dims=(dim,), keepdim=False)
-    tau_gradient = b.add(own, b.sum(b.mul(w_gradient, s), dims=(dim,), keepdim=False))
-    inner = b.mul(w_gradient, factor)
-    v_gradient = b.sub(b.matmul(x, transposed(b, back)), b.matmul(g, transposed(b, y)))
-    v_gradient = b.add(v_gradient, b.matmul(v, b.add(inner, transposed(b, inner))))
+    tau_gradient = b.add(own, b.sum(b.mul(w_gradient, seen(b, s)), dims=(dim,), keepdim=False))
+    inner = b.mul(w_gradient, conjugate)
+    v_gradient = b.sub(b.matmul(x, adjoint(b, back)), b.matmul(g, adjoint(b, y)))
+    v_gradient = b.add(v_gradient, b.matmul(v, b.add(inner, adjoint(b, inner))))
     a_gradient = lower(b, v_gradient, strict=True)
     shape = a.type.shape
     if tau.type.shape[-1] < shape[-1]:
@@ -166,16 +163,20 @@ def _leading(b: Any, a: Any) -> Any:
 
 
 def _orgqr_gradient(number: int) -> Callable[..., Any]:
-    return lambda b, g, a, tau: _gradients(b, g, a, tau, _leading(b, a), False)[number]
+    def rule(b: Any, g: Any, a: Any, tau: Any) -> Any:
+        return seen(b, _gradients(b, seen(b, g), a, tau, _leading(b, a), False)[number])
+
+    return rule
 
 
 def _ormqr_gradient(number: int) -> Callable[..., Any]:
     def rule(b: Any, g: Any, a: Any, tau: Any, x: Any, left: bool, transpose: bool) -> Any:
+        g = seen(b, g)
         if left:
-            return _gradients(b, g, a, tau, x, transpose)[number]
-        # x q = (q^T x^T)^T
-        found = _gradients(b, transposed(b, g), a, tau, transposed(b, x), not transpose)[number]
-        return transposed(b, found) if number == 2 else found
+            return seen(b, _gradients(b, g, a, tau, x, transpose)[number])
+        # x q = (q^H x^H)^H
+        found = _gradients(b, adjoint(b, g), a, tau, adjoint(b, x), not transpose)[number]
+        return transposed(b, found) if number == 2 else seen(b, found)
 
     return rule
 

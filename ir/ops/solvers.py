@@ -212,7 +212,11 @@ def _slogdet_gradient(b: Any, g_sign: Any, g_logabsdet: Any, x: Any, sign: Any) 
     """With t = tr(A^-1 dA): the logarithm changes by Re t, the sign by i Im(t) sign."""
     factor = g_logabsdet
     if x.type.dtype.is_complex:
-        factor = b.complex(g_logabsdet, b.imag(b.mul(g_sign, sign)))
+        flat = b.mul(b.real(sign), 0.0)
+        turn = flat if g_sign is None else b.imag(b.mul(g_sign, sign))
+        factor = b.complex(flat if g_logabsdet is None else g_logabsdet, turn)
+    elif factor is None:
+        factor = b.mul(sign, 0.0)
     return b.mul(as_factor(b, factor), transposed(b, b.inverse(x)))
 
 

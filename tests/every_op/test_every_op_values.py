@@ -119,7 +119,8 @@ def test_operands_of_two_dtypes_are_refused_or_computed_with(op):
         try:
             op.result_types(mixed.types, mixed.attributes)
         except (ir.DTypeError, ir.ShapeError) as error:
-            assert other.name in str(error)
+            # A twin names its operands' complex dtype.
+            assert other.name in str(error) or other.to_complex().name in str(error)
             continue
         graph, inputs = graph_of(op, [mixed])
         interpret(graph, inputs)  # which compares the results with their declared types

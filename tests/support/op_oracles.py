@@ -89,7 +89,7 @@ ORACLES |= {
     "atan2": np.arctan2,
     "neg": np.negative,
     "abs": np.abs,
-    "sign": np.sign,
+    "sign": lambda x: np.where(x != x, np.zeros_like(x), np.sign(x)),  # of nan as in PyTorch
     "exp": np.exp,
     "expm1": np.expm1,
     "log": np.log,
@@ -136,6 +136,10 @@ def _softplus(x: np.ndarray, *, beta: float, threshold: float) -> np.ndarray:
     return np.where(beta * x > threshold, x, np.logaddexp(0, beta * x) / beta)
 
 
+def _expit(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x)) if np.iscomplexobj(x) else special.expit(x)
+
+
 def _logit(x: np.ndarray, *, eps: float) -> np.ndarray:
     return special.logit(x if eps < 0 else np.clip(x, eps, 1 - eps))
 
@@ -148,6 +152,11 @@ def _isclose(x: np.ndarray, y: np.ndarray, rtol: np.ndarray, atol: np.ndarray) -
 def _lerp(x: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
     near, far = x + weight * (end - x), end - (end - x) * (1 - weight)
     return np.where(np.abs(weight) < 0.5, near, far)
+
+
+def _far_below(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Where SciPy's functions give nan at the largest numbers."""
+    return (a > 1e300) & np.isfinite(a) & (x >= 0) & (x < a / 2)
 
 
 def _lcm(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -171,8 +180,8 @@ ORACLES |= {
     "leaky_relu": lambda x, *, slope: np.where(x > 0, x, slope * x),
     "elu": lambda x, *, alpha: np.where(x > 0, x, alpha * np.expm1(x)),
     "hardtanh": lambda x, *, low, high: np.clip(x, low, high),
-    "sigmoid": special.expit,
-    "silu": lambda x: x * special.expit(x),
+    "sigmoid": _expit,
+    "silu": lambda x: x * _expit(x),
     "gelu": _gelu,
     "softplus": _softplus,
     "log_sigmoid": special.log_expit,
@@ -245,8 +254,8 @@ ORACLES |= {
     "frexp": lambda x: tuple(
         np.where(np.isfinite(x), a, b) for a, b in zip(np.frexp(x), (x, 0), strict=True)
     ),
-    "igamma": special.gammainc,
-    "igammac": special.gammaincc,
+    "igamma": lambda a, x: np.where(_far_below(a, x), 0.0, special.gammainc(a, x)),
+    "igammac": lambda a, x: np.where(_far_below(a, x), 1.0, special.gammaincc(a, x)),
     "hardshrink": lambda x, *, lambd: np.where(np.abs(x) <= lambd, 0.0, x),
     "softshrink": lambda x, *, lambd: x - np.clip(x, -lambd, lambd),
     "threshold": lambda x, *, limit, value: np.where(

@@ -276,7 +276,7 @@ def edges(dtype: ir.DType) -> np.ndarray:
     if dtype is ir.bool_:
         return np.array([False, True])
     if dtype.is_complex:  # both axes, both sides of what is cut along them
-        parts = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 1e-3, 30.0], dtype.to_real().numpy)
+        parts = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 1e-3, 8.0], dtype.to_real().numpy)
         made = np.empty((parts.size, parts.size), dtype.numpy)
         made.real, made.imag = parts[:, None], parts
         return made.reshape(-1)
