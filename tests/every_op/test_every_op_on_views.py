@@ -67,7 +67,7 @@ def fits(layout, op, sample):
     """Repeated rows are no matrices to factorise, nor all of them good orders of indices; the
     parts of a complex number lie side by side."""
     if op.name == "view_as_complex":
-        return layout in (as_it_is, offset)
+        return layout is as_it_is
     square = op.is_host or op.name in ("scatter", "index_put", "searchsorted")
     return layout is not expanded or not square
 
