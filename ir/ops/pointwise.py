@@ -456,7 +456,7 @@ complex to real takes the real part.""",
 
 def _bitcast_types(x: TensorType, *, dtype: DType) -> tuple[TensorType, ...]:
     if dtype.is_complex:
-        raise DTypeError(f"[bitcast] complex numbers have no bits of their own: {x} to {dtype}")
+        raise DTypeError(f"[bitcast] complex numbers are pairs, given {x} to {dtype.name}")
     if dtype is not x.dtype and bool_ in (dtype, x.dtype):
         raise DTypeError(f"[bitcast] a bool has no bit pattern of its own: {x} to {dtype.name}")
     if dtype.itemsize != x.dtype.itemsize:

@@ -1,4 +1,5 @@
-"""Operations on complex values: NumPy's meaning, the rules for parts, compiled code."""
+"""The rules for parts of complex values where numbers are large, infinite or on a branch cut, and
+the pass that applies them. `tests/every_op` runs every operation on complex operands."""
 
 import itertools
 
@@ -6,16 +7,10 @@ import numpy as np
 import pytest
 
 import braze.ir as ir
-from braze.engine import Storage
 from braze.ir.dtypes import COMPLEX, c64, c128, f32, f64
 from braze.ir.parts import Pair, PartsBuilder
 from braze.passes.split_complex import split_complex
-from braze.runtime.cache import prepare
 
-GIVEN = [op for op in ir.all_ops() if op.complex and not op.attributes and not op.variadic]
-ELEMENTWISE = [op for op in GIVEN if op.category in ("pointwise", "composite", "complex")]
-PRODUCTS = "matmul mm bmm mv dot outer addmm linear linear_no_bias".split()
-TOLERANCE = {c64: 2e-6, c128: 1e-13}
 # Every combination of these as parts of an operand.
 EDGES = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-3, 30.0, -30.0)
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -2.0, np.inf, -np.inf, np.nan)
@@ -43,71 +38,9 @@ def one_op(name, arrays, **attributes):
     return graph
 
 
-def compiled(graph, arrays):
-    outputs = [Storage(value.type.nbytes) for value in graph.outputs]
-    inputs = [Storage.from_numpy(np.ascontiguousarray(a)) for a in arrays]
-    prepare(graph, tier="compile").run(inputs, outputs)
-    types = [value.type for value in graph.outputs]
-    return [s.array(t.dtype.numpy, t.shape) for s, t in zip(outputs, types, strict=True)]
 
 
-def check(name, arrays, expected=None, tolerance=None, native=False, **attributes):
-    """The three ways of running an operation agree, and with NumPy's result where given."""
-    graph = one_op(name, arrays, **attributes)
-    dtype = c64 if any(a.dtype == np.complex64 for a in arrays) else c128
-    near = {"rtol": tolerance or TOLERANCE[dtype], "atol": tolerance or TOLERANCE[dtype]}
-    whole = ir.interpret(graph, arrays)
-    apart = split_complex(graph)
-    ir.verify(apart)
-    assert not any(value.dtype.is_complex for value in apart.values())
-    in_parts = ir.interpret(apart, [in_memory(a) for a in arrays])
-    for one, two in zip(whole, in_parts, strict=True):
-        np.testing.assert_allclose(two, in_memory(one), **near, err_msg=name)
-    if native:
-        for one, two in zip(whole, compiled(graph, arrays), strict=True):
-            np.testing.assert_allclose(two, one, **near, err_msg=name)
-    if expected is not None:
-        np.testing.assert_allclose(whole[0], expected, **near, err_msg=name)
-    return whole
 
-
-def operands(op, shapes, dtype=c128):
-    arrays = [numbers(shape, dtype, seed) for seed, shape in enumerate(shapes)]
-    arrays = arrays[: len(op.operands)]
-    if op.name == "where":
-        arrays[0] = arrays[0].real > 0
-    if op.name == "complex":
-        arrays = [a.real.copy() for a in arrays]
-    if op.name == "view_as_complex":
-        arrays = [in_memory(arrays[0])]
-    return arrays
-
-
-@pytest.mark.parametrize("dtype", COMPLEX, ids=lambda d: d.name)
-@pytest.mark.parametrize("op", [op for op in ELEMENTWISE if op.name not in PRODUCTS], ids=str)
-def test_elementwise(op, dtype):
-    for shapes in (((3, 4), (4,), (3, 1)), ((), (), ()), ((0, 3), (1, 3), (0, 1))):
-        check(op.name, operands(op, shapes, dtype), tolerance=3e-5 if dtype is c64 else 1e-12)
-
-
-def test_elementwise_in_compiled_code():
-    """One graph with all of them."""
-    b = ir.Builder("elementwise")
-    arrays = [numbers((3, 17), c64, seed) for seed in range(3)]
-    inputs = [b.input(ir.tensor_type(c64, (3, 17))) for _ in arrays]
-    mask = b.gt(b.real(inputs[0]), 0.0)
-    made = []
-    for op in ELEMENTWISE:
-        if op.name in (*PRODUCTS, "complex", "view_as_complex"):
-            continue
-        given = [mask, *inputs] if op.name == "where" else inputs
-        made.append(getattr(b, op.name)(*given[: len(op.operands)]))
-    graph = b.finish(made)
-    ir.verify(graph)
-    results = zip(graph.outputs, compiled(graph, arrays), ir.interpret(graph, arrays), strict=True)
-    for value, found, wanted in results:
-        name = value.node.op.name
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 REFERENCES = {
@@ -211,64 +144,8 @@ def test_moduli_and_quotients_do_not_overflow():
     np.testing.assert_allclose(found, [[0, 1]], atol=1e-15)
 
 
-@pytest.mark.parametrize("dtype", COMPLEX, ids=lambda d: d.name)
-def test_over_dimensions(dtype):
-    x = numbers((3, 5, 2), dtype)
-    for dims, keepdim in (((1,), False), ((0, 2), True), ((0, 1, 2), False)):
-        over = {"dims": dims, "keepdim": keepdim}
-        check("sum", [x], np.sum(x, dims, keepdims=keepdim), native=True, **over)
-        check("prod", [x], np.prod(x, dims, keepdims=keepdim), 1e-3, native=True, **over)
-        check("mean", [x], np.mean(x, dims, keepdims=keepdim), **over)
-    check("prod", [x[:0]], np.prod(x[:0], 0), dims=(0,), keepdim=False)
-    for reverse in (False, True):
-        turned = x[:, ::-1] if reverse else x
-        for name, function in (("cumsum", np.cumsum), ("cumprod", np.cumprod)):
-            wanted = function(turned, 1)
-            wanted = wanted[:, ::-1] if reverse else wanted
-            check(name, [x], wanted, 1e-4, native=True, dim=1, reverse=reverse)
-        check("linear_recurrence", [numbers(x.shape, dtype, 4), x], None, 1e-4, True,
-              dim=1, reverse=reverse)  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", COMPLEX, ids=lambda d: d.name)
-def test_products(dtype):
-    x, y, z = numbers((4, 3), dtype), numbers((3, 5), dtype, 1), numbers((4, 5), dtype, 2)
-    check("matmul", [x, y], x @ y, native=True)
-    check("addmm", [z, x, y], z + x @ y)
-    check("outer", [x[0], y[0]], np.outer(x[0], y[0]))
-    check("linear", [x, y.T.copy(), z[0]], x @ y + z[0])
-    check("contract", [x, y], np.einsum("ij,jk->ki", x, y), equation="ij,jk->ki")
-
-
-def test_movements_and_places():
-    x = numbers((3, 4), c64)
-    index = np.array([2, 0])
-    put = x.copy()
-    put[index] = x[:2]
-    added = x.copy()
-    added[index] += x[:2]
-    for name, given, wanted, attributes in (
-        ("permute", [x], x.T, {"dims": (1, 0)}),
-        ("concat", [x, x], np.concatenate([x, x], 1), {"dim": 1}),
-        ("flip", [x], x[:, ::-1], {"dims": (1,)}),
-        ("take", [x, index], x[index], {"dim": 0}),
-        ("index_put", [x, index, x[:2]], put, {"dim": 0}),
-        ("index_add", [x, index, x[:2]], added, {"dim": 0}),
-        ("stack", [x, x], np.stack([x, x], 1), {"dim": 1}),
-        ("diagonal", [x], np.diagonal(x), {"offset": 0, "dim1": 0, "dim2": 1}),
-    ):
-        check(name, given, wanted, native=True, **attributes)
-    places = {"low": (1, 0), "high": (0, 2), "interior": (0, 0)}
-    check("pad", [x], np.pad(x, ((1, 0), (0, 2)), constant_values=3), value=3.0, **places)
-
-
-def test_casts():
-    x = numbers((3,))
-    check("cast", [x], x.astype(np.complex64), 1e-7, dtype=c64)
-    check("cast", [x], x.real, dtype=f64)
-    check("cast", [x], x.real.astype(np.float32), 1e-7, dtype=f32)
-    check("cast", [x.real.copy()], x.real + 0j, dtype=c128)
-    check("cast", [np.array([0j, 1j, 1])], np.array([False, True, True]), dtype=ir.bool_)
 
 
 def test_what_has_no_meaning_is_refused():

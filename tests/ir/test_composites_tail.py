@@ -98,6 +98,17 @@ def test_incomplete_gamma_far_out():
     np.testing.assert_allclose(run_op("igamma", a, x), lower, rtol=2e-12)
 
 
+def test_incomplete_gamma_of_large_numbers():
+    """They tend to the normal distribution, up to 0.13 / sqrt(a)."""
+    c = np.array([-2.0, -0.5, 0.0, 1.0, 3.0])
+    for a in (1e24, 1e30, 3e38):
+        order = np.full(c.shape, a)
+        x = order + c * math.sqrt(a)
+        z = (x - order) / math.sqrt(a)
+        upper = [math.erfc(v / math.sqrt(2)) / 2 for v in z]
+        np.testing.assert_allclose(run_op("igammac", order, x), upper, atol=5e-13)
+
+
 def test_edges_of_incomplete_gamma():
     a = np.array([0.0, 0.0, 1.0, inf, 2.0, inf, -1.0, 1.0, nan, 1.0])
     x = np.array([0.0, 1.0, 0.0, 1.0, inf, inf, 1.0, -1.0, 1.0, nan])

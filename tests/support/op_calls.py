@@ -61,7 +61,10 @@ UNNAMED = {
     "checked": "made by what checks values",
 }
 # Their public functions record the steps that they are made of instead.
-IN_STEPS = {"mm", "bmm", "mv", "dot", "outer", "addmm", "stack", "masked_fill", "one_hot"}
+IN_STEPS = {
+    *("mm", "bmm", "mv", "dot", "outer", "addmm", "stack", "masked_fill", "one_hot"),
+    *("real", "imag"),  # views of the parts
+}
 # Attributes of the table under PyTorch's names.
 NAMES = {
     "dims": "dim",
@@ -266,6 +269,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "diag_embed": _diag_embed,
     "qr": lambda x, complete: braze.linalg.qr(x, "complete" if complete else "reduced"),
     "svd": lambda x, full: braze.linalg.svd(x, full_matrices=full),
+    "eig": lambda x: braze.linalg.eig(x),
     "eigh": lambda x: braze.linalg.eigh(x),
     "lu_factor": lambda x: braze.linalg.lu_factor(x),
     "orgqr": lambda a, tau: braze.linalg.householder_product(a, tau),

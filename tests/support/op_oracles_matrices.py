@@ -332,7 +332,8 @@ def _product(q: np.ndarray, x: np.ndarray, left: bool, transpose: bool) -> np.nd
 
 @oracle("fft")
 def _fft(x: np.ndarray, *, dims: Any, inverse: bool) -> np.ndarray:
-    return scipy.fft.ifftn(x, axes=dims, norm="forward") if inverse else scipy.fft.fftn(x, axes=dims)
+    function, norm = (scipy.fft.ifftn, "forward") if inverse else (scipy.fft.fftn, "backward")
+    return function(x, axes=dims, norm=norm)
 
 
 @oracle("rfft")
