@@ -66,7 +66,7 @@ def _dense_has_no(name: str, wanted: str = "sparse coordinate tensor") -> Callab
 
 
 def _no_parts(name: str) -> Callable[..., Any]:
-    def method(self: Tensor) -> NoReturn:
+    def method(self: Tensor, *arguments: Any) -> NoReturn:
         raise NotImplementedError(f"{name}() is for sparse COO tensors, given {self._handle.type}")
 
     method.__name__ = name
@@ -80,7 +80,10 @@ METHODS: dict[str, Any] = {
     "sparse_mask": sparse_mask,
     **{name: _dense_has_no(name) for name in ("coalesce", "indices", "is_coalesced")},
     "values": _dense_has_no("values", "sparse tensor"),
-    **{name: _no_parts(name) for name in ("_nnz", "_indices", "_values")},
+    **{
+        name: _no_parts(name)
+        for name in ("_nnz", "_indices", "_values", "sparse_resize_", "sparse_resize_and_clear_")
+    },
     "sparse_dim": lambda self: 0,
     "dense_dim": lambda self: self.ndim,
     **products.METHODS,
