@@ -22,6 +22,12 @@ from braze.tensors import Tensor, apply, view_of, wrap
 
 _PUT, _INDEX, _RESHAPE = op_named("index_put"), op_named("strided_index"), op_named("reshape")
 _STRIDED = op_named("as_strided")
+_HIDDEN = (
+    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. "
+    "Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your "
+    "code by moving both the view and the inplace either both inside the no_grad block (if you "
+    "don't want the inplace to be tracked) or both outside (if you want the inplace to be tracked)."
+)
 _REPEATS = (
     "unsupported operation: more than one element of the written-to tensor refers to a single "
     "memory location. Please clone() the tensor before performing the operation."
@@ -125,7 +131,7 @@ def check_writable(tensor: Tensor, whole: bool = True) -> None:
 
     Raises:
         RuntimeError: a leaf that requires a gradient or a view of one (and gradients are being
-            recorded), or a view that shows an element twice.
+            recorded), a view made while they were not, or one that shows an element twice.
     """
     if tracer().grad_enabled:
         what, at = "a leaf", tensor
@@ -138,6 +144,8 @@ def check_writable(tensor: Tensor, whole: bool = True) -> None:
             raise RuntimeError(
                 f"{what} Variable that requires grad is being used in an in-place operation."
             )
+        if tensor._base is not None and hidden_base(tensor) is not None:
+            raise RuntimeError(_HIDDEN)
     if whole and tensor._base is not None and shows_places_twice(tensor):
         raise RuntimeError(_REPEATS)
 
@@ -155,13 +163,7 @@ def write_through(view: Tensor, new: Tensor, tracked: bool, silent: bool = False
     if call is None:
         between = getattr(view, "_between", None)
         if between == "no_grad" and tracked and tracer().grad_enabled:
-            raise RuntimeError(
-                "A view was created in no_grad mode and is being modified inplace with grad mode "
-                "enabled. Given that this use case is ambiguous and error-prone, it is forbidden. "
-                "You can clarify your code by moving both the view and the inplace either both "
-                "inside the no_grad block (if you don't want the inplace to be tracked) or both "
-                "outside (if you want the inplace to be tracked)."
-            )
+            raise RuntimeError(_HIDDEN)
         base._replace(new, tracked=False, silent=silent or between == "data")
         return base
     if tracked and base._node is None and base._requires_grad and tracer().grad_enabled:

@@ -107,3 +107,16 @@ def test_filling_a_view_that_shows_elements_twice():
     assert x.tolist() == [0.0] * 4
     with pytest.raises(RuntimeError, match="more than one element"):
         x.expand(2, 4).add_(1)
+
+
+def test_a_view_that_must_not_be_written_leaves_no_check_behind():
+    x = braze.ones(3, requires_grad=True)
+    with braze.no_grad():
+        view = x[:2]
+    for write in (
+        lambda: view.index_add_(0, braze.tensor([99]), braze.ones(1)),
+        lambda: view.__setitem__(braze.tensor([99]), 1.0),
+    ):
+        with pytest.raises(RuntimeError, match="created in no_grad mode"):
+            write()
+        braze.sync()

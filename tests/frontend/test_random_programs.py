@@ -27,7 +27,10 @@ def quickly():
 
 @given(st.lists(st.binary(min_size=GENES, max_size=GENES), min_size=4, max_size=MOST_STEPS))
 @hypothesis_settings(
-    max_examples=PROGRAMS, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=PROGRAMS,
+    derandomize=True,  # others are run by tests/long_programs.py
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 def test_programs_do_what_their_replay_does(genes):
     check_all(genes)

@@ -220,7 +220,6 @@ class Maker:
         target: str,
         compute: Compute,
         part: Callable[[np.ndarray], np.ndarray] | None = None,
-        whole: bool = False,
     ) -> None:
         """A step that overwrites a tensor, or a part of it."""
         own = self[target].memory
@@ -234,7 +233,7 @@ class Maker:
                 view.is_view = True
                 tensor = view
             r.check_write(tensor)
-            r.write(tensor, _settled(cast(compute(r), tensor.dtype)), whole)
+            r.write(tensor, _settled(cast(compute(r), tensor.dtype)))
 
         self.emit(text, act)
 

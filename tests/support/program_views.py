@@ -63,7 +63,7 @@ def movement_of(m: Maker, own: Tensor) -> tuple[str, Callable[[np.ndarray], np.n
     if form == "movedim":
         return f".movedim(0, {d})", lambda a: np.moveaxis(a, 0, d)
     if form == "flatten":
-        if not own.values.flags.c_contiguous:
+        if rank == 1 or not own.values.flags.c_contiguous:  # of a vector it is the vector itself
             return None
         return ".flatten()", lambda a: a.reshape(-1)
     if form == "squeeze":

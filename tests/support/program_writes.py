@@ -68,12 +68,8 @@ def overwrite(m: Maker) -> None:
     if form == "copy_":
         source = m.partner(x, into=True)
         if source.text in m.replay.tensors:
-            m.write(
-                f"{x}.copy_({source.text})",
-                x,
-                lambda r: _copied(r, r[x], source.read(r)),
-                whole=not own.is_view,
-            )
+            text = f"{x}.copy_({source.text})"
+            m.write(text, x, lambda r: _copied(r, r[x], source.read(r)))
         return
     if form == "clamp_(-1, 1)":
         if numeric(own) and exact(own):
@@ -232,13 +228,13 @@ def bits(m: Maker) -> None:
 @kind(3)
 def into(m: Maker) -> None:
     """`out=`, which gradients do not flow through."""
-    x = m.tensor(lambda t: numeric(t) and not t.requires_grad)
+    x = m.tensor(lambda t: numeric(t) and not t.says_requires_grad)
     if x is None:
         return
     own = m[x]
 
     def fits(t: Tensor) -> bool:
-        return t.shape == own.shape and t.dtype == own.dtype and not t.requires_grad
+        return t.shape == own.shape and t.dtype == own.dtype and not t.says_requires_grad
 
     y, z = m.tensor(fits), m.tensor(fits)
     name, function = m.pick((("add", ops.add), ("mul", ops.mul), ("sub", ops.sub)))

@@ -281,17 +281,15 @@ class Replay:
         if tensor.is_view and tensor.shows_twice():
             raise Refused("RuntimeError")
 
-    def write(self, tensor: Tensor, value: Value, whole: bool = False) -> None:
-        """Overwrite what a tensor shows, in the tensor's dtype and shape; `whole`: nothing of what
-        it was before is left of use."""
+    def write(self, tensor: Tensor, value: Value) -> None:
+        """Overwrite what a tensor shows, in the tensor's dtype and shape."""
         self.check_write(tensor)
         self._store(tensor, value)
         family = tensor.family
         if self.grad_enabled and tensor.values.dtype.kind == "f":
             if value.requires_grad or family.requires_grad:
                 tensor.ids[...] = value.ids
-                past = frozenset() if whole and value.requires_grad else family.past
-                family.past = past | value.past
+                family.past |= value.past  # also of what was overwritten: its gradient is zero
                 family.requires_grad = True
                 self._keep(value, tensor.memory)
         for other in self.tensors.values():
