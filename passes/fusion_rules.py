@@ -129,7 +129,8 @@ class Rules:
         if "host" in (p.kind, c.kind):
             return "a host call is made between kernels"
         if p.kind == "scatter":
-            moved = self._as_moved(p, c) if all(map(is_flat, c.members)) else None
+            reshaped = all(n.op.is_movement and is_flat(n) for n in c.members)
+            moved = self._as_moved(p, c) if reshaped else None
             fault = "a scatter writes where its data say, so its readers must wait for all of it"
             return fault if moved is None else moved
         if p.kind == "sort":

@@ -332,3 +332,13 @@ def test_an_empty_selection_is_on_the_tape(pick):
     assert picked.numel() == 0 and picked.requires_grad
     picked.sum().backward()
     assert x.grad.tolist() == [0, 0, 0]
+
+
+def test_what_was_written_is_read_in_another_dtype(monkeypatch):
+    """The reader of a scatter's only element is not taken for a change of its shape."""
+    monkeypatch.setattr(braze.config, "tier", "compile")
+    x = braze.tensor(False)
+    row = x.unsqueeze(0)
+    row[braze.tensor([0])] = True
+    total, flags = row.sum(), row.to(braze.float64)
+    assert total.item() == 1 and flags.tolist() == [1.0] and x.item() is True
