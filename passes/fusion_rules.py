@@ -23,7 +23,7 @@ from braze.passes.access import (
     source_index,
 )
 from braze.passes.groups import Group, Level, Read, Reads, is_flat
-from braze.passes.lower_nest import is_rearrangement
+from braze.passes.lower_nest import core_of, is_rearrangement
 from braze.passes.space import Space, space_of
 
 # A kernel of more statements than this compiles slowly and spills registers.
@@ -129,7 +129,8 @@ class Rules:
         if "host" in (p.kind, c.kind):
             return "a host call is made between kernels"
         if p.kind == "scatter":
-            reshaped = all(n.op.is_movement and is_flat(n) for n in c.members)
+            # Nothing but reshapes may lie between: a cast on the way would be lost.
+            reshaped = all(is_flat(n) and core_of(n.result)[0].node in p.members for n in c.members)
             moved = self._as_moved(p, c) if reshaped else None
             fault = "a scatter writes where its data say, so its readers must wait for all of it"
             return fault if moved is None else moved
