@@ -37,17 +37,6 @@ def treat_as_user_code(filename: str) -> None:
     _is_library[filename] = False
 
 
-def user_frame(depth: int) -> FrameType:
-    """The nearest frame above `depth` callers that is not the front end's own code."""
-    frame = sys._getframe(depth)
-    while _is_library[frame.f_code.co_filename]:
-        caller = frame.f_back
-        if caller is None:
-            return frame
-        frame = caller
-    return frame
-
-
 def user_site(depth: int = 2) -> Site:
     """The user's code object and instruction that led here, at least `depth` callers up.
 

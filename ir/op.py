@@ -366,11 +366,12 @@ def gradient_of(
     gradient = op.gradient(position)
     if gradient is None:
         raise ValueError(f"op {op.name} has no gradient for {op.operand_name(position)}")
-    upstream = [g if g is None or g.type.dtype.kind != "complex" else b.conj(g) for g in upstream]
     arguments: dict[str, Any] = {}
+    arriving = []
     for name in gradient.names:
         if name == "g":
             arguments[name] = upstream[0]
+            arriving.append(name)
         elif name in op.operands:
             arguments[name] = saved("operand", op.operands.index(name))
         elif name in op.results:
@@ -383,13 +384,15 @@ def gradient_of(
             arguments[name] = operand_types
         elif name.startswith("g_"):
             arguments[name] = upstream[op.results.index(name[2:])]
+            arriving.append(name)
         else:
             arguments[name] = operand_types[op.operands.index(name.removesuffix("_type"))]
-    result: Value = gradient.rule(b, **arguments)
     own = operand_types[position]
+    rule = seen_rule(gradient.rule, [name in arriving for name in gradient.names], own.dtype)
+    result: Value = rule(b, *arguments.values())
     if op.broadcasts and result.type.shape != own.shape:
         result = b.sum_to_shape(result, shape=own.shape)
-    return _as_seen(b, result, own.dtype)
+    return result
 
 
 def seen_rule(rule: Rule, upstream: Sequence[bool], dtype: DType) -> Rule:
@@ -402,7 +405,7 @@ def seen_rule(rule: Rule, upstream: Sequence[bool], dtype: DType) -> Rule:
 
     def run(b: Any, *arguments: Any) -> Any:
         turned = [
-            b.conj(x) if arrives and x.type.dtype.is_complex else x
+            b.conj(x) if arrives and x is not None and x.type.dtype.is_complex else x
             for x, arrives in zip(arguments, upstream, strict=True)
         ]
         return _as_seen(b, rule(b, *turned), dtype)

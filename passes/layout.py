@@ -46,16 +46,6 @@ def layout(graph: Graph) -> Graph:
     return _Layout(graph).run()
 
 
-def materialised_permutes(graph: Graph) -> int:
-    """How many kernels of a fused graph do nothing but rearrange: copies that a better layout would
-    avoid."""
-    return sum(
-        all(inner.op.is_movement for inner in node.body.nodes) and bool(node.body.nodes)
-        for node in graph.nodes
-        if node.body is not None
-    )
-
-
 class _Layout(Rewriter):
     """Rewrites a graph with each old value held as (new value, dims): old = permute(new, dims)."""
 

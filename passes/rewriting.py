@@ -9,7 +9,7 @@ A rule looks at one operation about to be built and gives the value to use in it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,7 +145,3 @@ def constant_number(value: Value) -> float | int | bool | None:
             return None
         value = node.operands[0]
     return None
-
-
-def all_in(items: Iterable[int], allowed: Iterable[int]) -> bool:
-    return set(items) <= set(allowed)

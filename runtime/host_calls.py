@@ -21,7 +21,6 @@ from braze.ir.loops import HostCall
 from braze.ir.loops_parser import parse_kernel
 
 _Host = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
-_POINTER_BYTES = ctypes.sizeof(ctypes.c_void_p)
 
 
 @dataclass(frozen=True, slots=True)

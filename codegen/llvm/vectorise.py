@@ -15,7 +15,6 @@ from braze.codegen.llvm.types import register_bits
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import (
     Apply,
-    Bound,
     Buffer,
     Check,
     Expr,
@@ -214,10 +213,6 @@ def _unroll(nodes: list[Expr], statements: list[Statement], target: Target, widt
 
 def _varies(index: Index, var: LoopVar) -> bool:
     return var in index.variables()
-
-
-def _bounds_vary(bounds: tuple[Bound, ...], var: LoopVar) -> bool:
-    return any(_varies(bound.index, var) for bound in bounds)
 
 
 def _varying(nodes: list[Expr], statements: list[Statement], var: LoopVar) -> Iterator[Buffer]:

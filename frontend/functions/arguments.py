@@ -37,6 +37,12 @@ def require_tensors(name: str, *operands: Any, **named: Any) -> None:
             )
 
 
+def count_tensors(function: Callable[..., Any]) -> int:
+    """How many parameters are annotated as tensors."""
+    kinds = getattr(function, "__annotations__", {}).items()
+    return sum(kind in (*_ONE, *_MANY) for name, kind in kinds if name != "return")
+
+
 def tensor_parameters(function: Callable[..., Any]) -> Parameters:
     """The parameters that are annotated as tensors."""
     found = []
@@ -86,8 +92,7 @@ def check_arguments(
 
 def explained(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The function, which raises TypeError where it failed for want of a tensor."""
-    parameters = tensor_parameters(function)
-    if not parameters:
+    if not count_tensors(function):
         return function
 
     _, plain, keywords, other = choice(function)
@@ -102,7 +107,7 @@ def explained(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             raise
         except Exception as error:
             try:
-                check_arguments(name, parameters, args, kwargs)
+                check_arguments(name, tensor_parameters(function), args, kwargs)
             except TypeError as explanation:
                 raise explanation from error
             raise

@@ -14,7 +14,7 @@ from braze.strides import Layout
 from braze.tensors import Tensor, apply, view_of
 from braze.views import layout_of
 
-_REAL, _IMAG = call_of(op_named("real")), call_of(op_named("imag"))
+_IMAG = call_of(op_named("imag"))
 _AS_REAL, _AS_COMPLEX = call_of(op_named("view_as_real")), call_of(op_named("view_as_complex"))
 _CONJ, _PHASE = call_of(op_named("conj")), call_of(op_named("phase"))
 _ANGLE, _COMPLEX = call_of(op_named("angle")), call_of(op_named("complex"))

@@ -41,7 +41,7 @@ from braze.functions import (
     top_level,
     views,
 )
-from braze.functions.arguments import explained, tensor_parameters
+from braze.functions.arguments import count_tensors, explained
 from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
 from braze.functions.inplace import inplace_form as _inplace
 from braze.functions.promotion import cast, single
@@ -341,7 +341,7 @@ def _spoken(methods: dict[str, Any]) -> dict[str, Any]:
     found = {name: with_spellings(method) for name, method in methods.items()}
     return {
         name: explained(method, name)
-        if isinstance(method, FunctionType) and len(tensor_parameters(method)) > 1
+        if isinstance(method, FunctionType) and count_tensors(method) > 1
         else method
         for name, method in found.items()
     }

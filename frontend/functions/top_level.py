@@ -9,7 +9,6 @@ from braze.functions.creation import refuse_sparse
 from braze.functions.indexing import getitem
 from braze.functions.movement import clone, expand
 from braze.functions.promotion import single
-from braze.functions.segments import index_reduce
 from braze.tensors import Tensor
 
 
@@ -89,4 +88,4 @@ def functions() -> dict[str, Callable[..., Any]]:
     """The functions by name; the methods must be attached."""
     found = {name: getattr(Tensor, name) for name in IN_PLACE}
     found |= {"detach": detach, "detach_": detach_, "resize_as_": resize_as_}
-    return found | {"fill": fill, "is_distributed": is_distributed, "index_reduce": index_reduce}
+    return found | {"fill": fill, "is_distributed": is_distributed}

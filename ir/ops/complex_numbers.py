@@ -15,7 +15,6 @@ import numpy as np
 from braze.ir.dtypes import f32, f64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import Op, Rule, declare
-from braze.ir.ops import complex_rules
 from braze.ir.ops.rules import common_device, common_dtype
 from braze.ir.types import TensorType, broadcast_shapes, tensor_type
 
@@ -170,7 +169,7 @@ modulus = declare(
     "x",
     infer=_part_types("modulus"),
     evaluate=np.abs,
-    decompose=lambda b, x: complex_rules.hypot(b, b.real(x), b.imag(x)),
+    decompose=lambda b, x: b.hypot(b.real(x), b.imag(x)),
     gradients={"x": _modulus_gradient},
     complex=True,
     doc="|x|, without overflow in between. The gradient at 0 is 0.",

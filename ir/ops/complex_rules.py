@@ -16,18 +16,6 @@ from typing import Any
 from braze.ir.dtypes import DType, bool_
 
 
-def hypot(b: Any, x: Any, y: Any) -> Any:
-    """sqrt(x * x + y * y) without overflow in between; inf where one is, whatever the other."""
-    x, y = b.abs(x), b.abs(y)
-    large, small = b.maximum(x, y), b.minimum(x, y)
-    plain = b.bitwise_or(b.eq(large, 0.0), b.eq(large, math.inf))
-    ratio = b.div(small, b.where(plain, 1.0, large))
-    length = b.mul(large, b.sqrt(b.add(b.mul(ratio, ratio), 1.0)))
-    found = b.where(b.eq(large, 0.0), large, length)
-    infinite = b.bitwise_or(b.eq(x, math.inf), b.eq(y, math.inf))
-    return b.where(infinite, math.inf, found)
-
-
 def _signed(b: Any, size: Any, like: Any) -> Any:
     """`size`, which is not negative, with the sign of `like`; of minus zero too."""
     negative = b.bitwise_or(b.lt(like, 0.0), b.lt(b.div(1.0, like), 0.0))
@@ -147,7 +135,7 @@ def expm1(b: Any, x: Any) -> Any:
 
 def log(b: Any, x: Any) -> Any:
     """log |x| + i arg x."""
-    return b.complex(b.log(hypot(b, x.re, x.im)), b.atan2(x.im, x.re))
+    return b.complex(b.log(b.hypot(x.re, x.im)), b.atan2(x.im, x.re))
 
 
 def log1p(b: Any, x: Any) -> Any:
@@ -155,14 +143,14 @@ def log1p(b: Any, x: Any) -> Any:
     above = b.add(x.re, 1.0)
     square = b.add(b.mul(x.re, b.add(x.re, 2.0)), b.mul(x.im, x.im))
     near = b.mul(b.log1p(b.where(b.lt(b.abs(square), 0.5), square, 0.0)), 0.5)
-    re = b.where(b.lt(b.abs(square), 0.5), near, b.log(hypot(b, above, x.im)))
+    re = b.where(b.lt(b.abs(square), 0.5), near, b.log(b.hypot(above, x.im)))
     return b.complex(re, b.atan2(x.im, above))
 
 
 def sqrt(b: Any, x: Any) -> Any:
     """The root with a real part that is not negative."""
     size = b.abs(x.re)
-    root = b.sqrt(b.mul(b.add(size, hypot(b, size, x.im)), 0.5))
+    root = b.sqrt(b.mul(b.add(size, b.hypot(size, x.im)), 0.5))
     other = b.where(b.eq(root, 0.0), x.im, b.div(x.im, b.mul(root, 2.0)))
     left = b.lt(x.re, 0.0)
     im = b.where(left, _signed(b, root, x.im), other)

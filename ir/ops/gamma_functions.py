@@ -210,8 +210,8 @@ def _bernoulli(count: int) -> list[Fraction]:
 
 # B_2j / (2j)! of Euler and Maclaurin's formula.
 EULER_MACLAURIN = tuple(
-    float(_bernoulli(2 * BERNOULLI_TERMS)[2 * j] / math.factorial(2 * j))
-    for j in range(1, BERNOULLI_TERMS + 1)
+    float(number / math.factorial(2 * j))
+    for j, number in enumerate(_bernoulli(2 * BERNOULLI_TERMS)[2::2], start=1)
 )
 
 
