@@ -1,4 +1,4 @@
-"""The names that are compared, by section, read from `names.txt`."""
+"""The names that are compared, by section, read from the files `names*.txt`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import braze
 
-NAMES = Path(__file__).with_name("names.txt")
 LEFT_OUT = "Left out"
 
 
@@ -48,9 +47,10 @@ def is_present(name: str) -> bool:
 def _read() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     names: list[str] = []
-    for line in NAMES.read_text().splitlines():
-        if line.startswith("["):
-            names = found.setdefault(line.strip("[]"), [])
-        elif line and not line.startswith("#"):
-            names.append(line)
+    for file in sorted(Path(__file__).parent.glob("names*.txt")):
+        for line in file.read_text().splitlines():
+            if line.startswith("["):
+                names = found.setdefault(line.strip("[]"), [])
+            elif line and not line.startswith("#"):
+                names.append(line)
     return found
