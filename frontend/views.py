@@ -68,6 +68,15 @@ def is_detached(tensor: Tensor) -> bool:
     return False
 
 
+def is_silent(tensor: Tensor) -> bool:
+    """Is there a `data` between a view and its root, so that writes must not count?"""
+    while (base := base_of(tensor)) is not None:
+        if tensor._view is None and getattr(tensor, "_between", None) == "data":
+            return True
+        tensor = base
+    return False
+
+
 def layout_of(tensor: Tensor) -> Layout:
     """Strides and offset of a tensor's elements in its root."""
     base = base_of(tensor)
@@ -202,9 +211,14 @@ def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool, silen
 
 
 def fill_repeated(view: Tensor, new: Tensor) -> Tensor:
-    """Write one number to all elements of a view that shows some of them twice."""
+    """Write one number to all elements of a view that shows some of them twice.
+
+    Raises:
+        RuntimeError: as `check_writable`.
+    """
+    check_writable(view, whole=False)
     root = root_of(view)
-    root._replace(put_strided(root, layout_of(view), new), not is_detached(view))
+    root._replace(put_strided(root, layout_of(view), new), not is_detached(view), is_silent(view))
     view._current()
     return view
 
@@ -298,6 +312,8 @@ def stand_in(tensor: Tensor) -> Tensor:
         if hasattr(tensor, name):
             setattr(twin, name, getattr(tensor, name))
     twin._writes = getattr(tensor, "_writes", 0)
+    if hasattr(tensor, "_between"):
+        twin._between = tensor._between
     return twin
 
 
@@ -325,7 +341,7 @@ def redirect(tensor: Tensor, make: Any) -> Tensor:
     if became._node is not None:
         tensor._node, tensor._index, tensor._requires_grad = became._node, became._index, True
     root = root_of(tensor)
-    if root is root_of(before):  # a change in place, for `_version`
+    if root is root_of(before) and not is_silent(before):  # a change in place, for `_version`
         root._writes = getattr(root, "_writes", 0) + 1
     return tensor
 

@@ -370,3 +370,33 @@ def test_any_strides_of_a_leaf_that_was_detached():
         leaf.as_strided((2, 2), (1, 2)).mul_(2)
     leaf[1:].as_strided((2,), (2,), 1).sum().backward()
     assert leaf.grad.tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+# Writes through `data`, and to elements that are shown twice --------------------------------------
+
+
+def test_a_new_shape_of_data_is_no_change_of_the_tensor():
+    x = braze.tensor([1.0, 2.0, 3.0])
+    y = x.data
+    y.unsqueeze_(0)
+    y[braze.tensor([0])] = 2.0
+    assert x._version == 0
+    assert x.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_filling_a_view_that_shows_an_element_twice():
+    x = braze.zeros(2, 2)
+    view = x.as_strided((3,), (0,), 1)
+    view.fill_(7.0)
+    assert x.tolist() == [[0.0, 7.0], [0.0, 0.0]]
+    assert x._version == 1
+    x.data.as_strided((3,), (0,), 1).zero_()
+    assert x.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert x._version == 1
+    leaf = braze.zeros(2, 2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="a view of a leaf Variable"):
+        leaf.expand(3, 2, 2).zero_()
+    with braze.no_grad():
+        hidden = leaf.expand(3, 2, 2)
+    with pytest.raises(RuntimeError, match="no_grad"):
+        hidden.fill_(1.0)

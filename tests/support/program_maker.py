@@ -220,8 +220,10 @@ class Maker:
         target: str,
         compute: Compute,
         part: Callable[[np.ndarray], np.ndarray] | None = None,
+        repeats: bool = False,
     ) -> None:
-        """A step that overwrites a tensor, or a part of it."""
+        """A step that overwrites a tensor, or a part of it; `repeats`: also one that shows an
+        element twice."""
         own = self[target].memory
         if not self.fits(compute) or (own is not own.facts.owner and own.facts in self.kept()):
             return
@@ -232,8 +234,8 @@ class Maker:
                 view = Tensor(tensor.memory, tensor.family, part(tensor.values), part(tensor.ids))
                 view.is_view = True
                 tensor = view
-            r.check_write(tensor)
-            r.write(tensor, _settled(cast(compute(r), tensor.dtype)))
+            r.check_write(tensor, repeats)
+            r.write(tensor, _settled(cast(compute(r), tensor.dtype)), repeats)
 
         self.emit(text, act)
 

@@ -80,7 +80,9 @@ def overwrite(m: Maker) -> None:
             m.write(f"{x}.{form}", x, lambda r: ops.cumsum(r, own_value(r[x]), 0))
         return
     value = 0 if form == "zero_()" else 2
-    m.write(f"{x}.{form}", x, lambda r: Value(np.full(r[x].shape, value), bound=value))
+    m.write(
+        f"{x}.{form}", x, lambda r: Value(np.full(r[x].shape, value), bound=value), repeats=True
+    )
 
 
 def _copied(r: Replay, target: Tensor, source: Value) -> Value:
@@ -311,7 +313,7 @@ def _look(m: Maker, text: str, x: str, movement: Any) -> None:
 
 def _look_at(tensor: Tensor, of: Tensor, movement: Any) -> None:
     """Also under other names, since it stays the same object."""
-    tensor.memory.version += tensor.memory is of.memory
+    tensor.memory.version += tensor.memory is of.memory and not tensor.family.silent
     tensor.memory, tensor.family = of.memory, of.family
     tensor.values, tensor.ids = movement(of.values), movement(of.ids)
     tensor.is_view = True

@@ -273,17 +273,18 @@ class Replay:
         ids = np.zeros(array.shape, np.int64)
         self.tensors[name] = Tensor(memory, Family(), array.values, ids)
 
-    def check_write(self, tensor: Tensor) -> None:
-        """Raise Refused where writing in place is an error."""
+    def check_write(self, tensor: Tensor, repeats: bool = False) -> None:
+        """Raise Refused where writing in place is an error; `repeats`: not for showing an element
+        twice."""
         family = tensor.family
         if self.grad_enabled and (family.between or family.leaf and family.requires_grad):
             raise Refused("RuntimeError")
-        if tensor.is_view and tensor.shows_twice():
+        if tensor.is_view and not repeats and tensor.shows_twice():
             raise Refused("RuntimeError")
 
-    def write(self, tensor: Tensor, value: Value) -> None:
+    def write(self, tensor: Tensor, value: Value, repeats: bool = False) -> None:
         """Overwrite what a tensor shows, in the tensor's dtype and shape."""
-        self.check_write(tensor)
+        self.check_write(tensor, repeats)
         self._store(tensor, value)
         family = tensor.family
         if self.grad_enabled and tensor.values.dtype.kind == "f":
