@@ -1,4 +1,4 @@
-"""The command line: `braze demo`, `braze inspect`, `braze --version`.
+"""The command line: `braze run`, `braze demo`, `braze inspect`, `braze --version`.
 
 Each command loads only what it needs.
 """
@@ -6,6 +6,7 @@ Each command loads only what it needs.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"braze {braze.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    run = commands.add_parser(
+        "run", help="run a PyTorch program as it is, with Braze in PyTorch's place"
+    )
+    run.add_argument("-m", "--module", action="store_true", help="SCRIPT is a module's name")
+    run.add_argument(
+        "--check", action="store_true", help="only list the names that it uses and Braze lacks"
+    )
+    run.add_argument("script", metavar="SCRIPT", help="the program's file")
+    run.add_argument("arguments", nargs=argparse.REMAINDER, help="what the program is given")
     demo = commands.add_parser(
         "demo", help="train a network on digits, explain what was compiled, package and run it"
     )
@@ -55,14 +65,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
+    if args.command == "run" and not args.check:
+        return _run(args)
     try:
-        return _demo(args) if args.command == "demo" else _inspect(args)
+        return _COMMANDS[args.command](args)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"braze: {text}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from braze.as_torch import running
+
+    if not args.module and not os.path.isfile(args.script):
+        print(f"braze: there is no file {args.script}", file=sys.stderr)
+        return 2
+    return running.run(args.script, args.arguments, args.module)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from braze.as_torch import running
+
+    return running.check(args.script)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -94,3 +121,6 @@ def _inspect_package(path: str) -> int:
     print(f"{path}: {model!r}, written by braze {model.braze_version}\n")
     print(model.graph_text)
     return 0
+
+
+_COMMANDS = {"run": _check, "demo": _demo, "inspect": _inspect}

@@ -18,7 +18,7 @@ from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
 from braze.sharing import array_of
 from braze.strides import Layout, is_row_major, moved, reshaped_strides, row_major, shows_twice
-from braze.tensors import Tensor, apply, view_of, wrap
+from braze.tensors import Tensor, apply, forgotten, view_of, wrap
 
 _PUT, _INDEX, _RESHAPE = op_named("index_put"), op_named("strided_index"), op_named("reshape")
 _STRIDED = op_named("as_strided")
@@ -208,6 +208,16 @@ def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool, silen
     )
     base._current()  # its place on the tape is behind the root's
     return base
+
+
+def instead(old: Tensor, new: Tensor) -> Tensor:
+    """A value with a history, which replaces all of one: of that, the gradient is zero and not
+    None."""
+    root = root_of(old)
+    if root._node is None or new._node is None:
+        return new
+    whole = root._handle.type.numel == old._handle.type.numel
+    return forgotten(old, new) if whole else new
 
 
 def fill_repeated(view: Tensor, new: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
 from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply, from_array, view_of
-from braze.views import check_writable, shows_places_twice
+from braze.views import check_writable, instead, shows_places_twice
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
 _SELECT = op_named("select")
@@ -331,7 +331,8 @@ def setitem(input: Tensor, key: Any, value: Any) -> None:
         check_writable(_split(input, tuple(_whole_dimensions(basic)))[0])
     target, advanced = _split(input, key)
     if not advanced:
-        target._replace(clone(_broadcast(as_value(value, input), target._handle.type.shape)))
+        filled = clone(_broadcast(as_value(value, input), target._handle.type.shape))
+        target._replace(instead(target, filled))
         return
     target._replace(written(target, advanced, value))
 

@@ -49,8 +49,8 @@ from braze.functions.spellings import with_spellings
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
 from braze.sparse import methods as sparse_methods
-from braze.tensors import Tensor, forgotten
-from braze.views import fill_repeated, shows_repeats
+from braze.tensors import Tensor
+from braze.views import fill_repeated, instead, shows_repeats
 
 BINARY = (
     "add sub mul div floor_divide remainder fmod pow maximum minimum atan2 eq ne lt le gt ge "
@@ -167,14 +167,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
             f"{self.type()} and src type = {source.type()}"
         )
     shaped = movement.expand(cast(source, self.dtype), self._handle.type.shape)
-    return self._replace(_instead(self, movement.clone(shaped)))
-
-
-def _instead(old: Tensor, new: Tensor) -> Tensor:
-    """A value with a history, which replaces one: of that, the gradient is zero and not None."""
-    if old._base is None and old._node is not None and new._node is not None:
-        return forgotten(old, new)
-    return new
+    return self._replace(instead(self, movement.clone(shaped)))
 
 
 def fill_(self: Tensor, value: float | Tensor) -> Tensor:
@@ -186,7 +179,7 @@ def fill_(self: Tensor, value: float | Tensor) -> Tensor:
     filled = movement.expand(single("fill_", value, self.dtype), self._handle.type.shape)
     if shows_repeats(self):
         return fill_repeated(self, movement.clone(filled))
-    return self._replace(_instead(self, movement.clone(filled)))
+    return self._replace(instead(self, movement.clone(filled)))
 
 
 def zero_(self: Tensor) -> Tensor:

@@ -400,3 +400,21 @@ def test_filling_a_view_that_shows_an_element_twice():
         hidden = leaf.expand(3, 2, 2)
     with pytest.raises(RuntimeError, match="no_grad"):
         hidden.fill_(1.0)
+
+
+@pytest.mark.parametrize(
+    "overwrite",
+    [
+        lambda x, y: x.copy_(y),
+        lambda x, y: x.view(1, 3).copy_(y),
+        lambda x, y: x.__setitem__(slice(None), y),
+        lambda x, y: x.__setitem__(..., y),
+    ],
+)
+def test_what_is_overwritten_whole_gets_a_gradient_of_zeros(overwrite):
+    old, new = (braze.tensor([1.0, 2.0, 3.0], requires_grad=True) for _ in range(2))
+    x = old.sin()
+    overwrite(x, new)
+    x.sum().backward()
+    assert old.grad.tolist() == [0.0] * 3
+    assert new.grad.tolist() == [1.0] * 3

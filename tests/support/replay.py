@@ -87,6 +87,7 @@ class Memory:
 
     def __init__(self, facts: Facts, start: int, size: int) -> None:
         self.version = 0
+        self.vague_version = False  # not to be compared
         self.facts, self.start, self.size = facts, start, size
 
     @property
@@ -407,6 +408,8 @@ class Replay:
             if not record:
                 total = Value(old.values + value.values, bound=bound, grain=INEXACT)
                 self._store(leaf.grad, total)
+                # Zeros may also be known to be zeros, and then nothing is written.
+                leaf.grad.memory.vague_version |= not value.values.any()
                 continue
             self.tape.recording, before = True, self.tape.recording
             ids = self.tape.add(old.numbers, value.numbers).ids

@@ -1,0 +1,1 @@
+"""A folder for `sys.path`: the package `torch` in it is Braze."""

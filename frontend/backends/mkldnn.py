@@ -1,0 +1,6 @@
+"""oneDNN, which is not used."""
+
+
+def is_available() -> bool:
+    """False."""
+    return False
