@@ -160,9 +160,7 @@ def _fractional(b: Any, x: Any, samples: Any, *, kernel: Ints, output: Ints) -> 
     for axis, (n, k, m) in enumerate(zip(size, kernel, output, strict=True)):
         # As in PyTorch: in the plane the first sample is that of the columns.
         column = axis if spatial == 3 else spatial - 1 - axis
-        sample = b.slice(
-            samples, starts=(0, 0, column), stops=(*lead, column + 1), steps=(1, 1, 1)
-        )
+        sample = b.slice(samples, starts=(0, 0, column), stops=(*lead, column + 1), steps=(1, 1, 1))
         start = _starts(b, sample, n, k, m)
         column_shape = [m if d == axis else 1 for d in range(spatial)]
         start = b.reshape(start, shape=(*lead, *column_shape))
@@ -192,5 +190,6 @@ fractional_max_pool = declare(
     gradients={"x": lambda b, g, indices, x_type: _add_at(b, g, indices, x_type)},
     doc="""The maximum of each of `output` many windows of `kernel` elements, and its flat index in
 the plane (Graham, arXiv 1412.6071). Window i of m starts at floor((i + u) a) - floor(u a) with
-a = (n - k) / (m - 1), the last one at n - k; u in [0, 1) is a sample of each plane and dimension.""",
+a = (n - k) / (m - 1), the last one at n - k; u in [0, 1) is a sample of its own
+for each plane and dimension.""",
 )

@@ -11,7 +11,7 @@ from braze.functions.movement import permute, reshape
 from braze.functions.pointwise import add
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
-from braze.nn.functional.linear import pad
+from braze.nn.functional.padding import pad
 from braze.nn.functional.support import IntOrInts, Ints, batched, ints
 from braze.tensors import Tensor, apply
 

@@ -50,6 +50,16 @@ def ints(value: Any, count: int, name: str) -> Ints:
     return spread(int(value), count, name)
 
 
+def assert_int_or_pair(arg: Any, arg_name: str, message: str) -> None:
+    """Check that an argument is one int or two.
+
+    Raises:
+        AssertionError: it is not; the message's `{}` names it.
+    """
+    if not (isinstance(arg, int) or len(arg) == 2):
+        raise AssertionError(message.format(arg_name))
+
+
 def reduction_of(reduction: str, size_average: Any = None, reduce: Any = None) -> str:
     """The reduction by name; the two booleans of early PyTorch, where given, decide instead.
 
