@@ -9,7 +9,7 @@ from braze.capture import call_of
 from braze.functions.arguments import require_tensors
 from braze.functions.promotion import cast
 from braze.ir.dtypes import bool_, i8
-from braze.ir.errors import ShapeError
+from braze.ir.errors import DimensionError, ShapeError
 from braze.ir.op import op_named
 from braze.nn.functional.support import IntOrInts, Ints, batched
 from braze.tensors import Tensor, apply
@@ -58,11 +58,13 @@ def unfold(
     Shape: [N, C, H, W] or [C, H, W] to [N, C * kh * kw, blocks].
 
     Raises:
-        RuntimeError: other dimensions, or no block fits.
+        IndexError: fewer than three dimensions. RuntimeError: more than four, or no block fits.
     """
     require_tensors("unfold", input=input)
     blocks = _blocks(kernel_size, dilation, padding, stride)
-    if input.ndim not in (3, 4) or 0 in input.shape[-3:]:
+    if input.ndim < 3:
+        raise DimensionError(f"[unfold] needs [N, C, H, W] or [C, H, W]: {list(input.shape)}")
+    if input.ndim > 4 or 0 in input.shape[-3:]:
         raise ShapeError(
             "[unfold] Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other "
             f"non-zero dimensions for input, but got: {list(input.shape)}"

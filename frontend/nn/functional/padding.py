@@ -7,7 +7,7 @@ from typing import Any
 
 from braze.capture import call_of
 from braze.functions.arguments import require_tensors
-from braze.functions.movement import cat, expand, flip, narrow
+from braze.functions.movement import cat, clone, expand, flip, narrow
 from braze.ir.op import op_named
 from braze.tensors import Tensor, apply
 
@@ -55,14 +55,15 @@ def pad(
             "  - 3D or 4D input: padding size = 4 (pads last 2 dimensions)\n"
             "  - 4D or 5D input: padding size = 6 (pads last 3 dimensions)"
         )
-    if 0 in input.shape[rank - len(pairs) - 1 :]:
+    if mode != "circular" and 0 in input.shape[rank - len(pairs) - 1 :]:
         raise RuntimeError(
             f"Expected {len(pairs) + 1}D or {len(pairs) + 2}D (batch mode) tensor with possibly 0 "
             f"batch size and other non-zero dimensions for input, but got: {list(input.shape)}"
         )
+    result = input
     for i, (low, high) in enumerate(pairs):
-        input = _pad_border(input, rank - 1 - i, low, high, mode)
-    return input
+        result = _pad_border(result, rank - 1 - i, low, high, mode)
+    return clone(input) if result is input else result
 
 
 def _amounts(given: Any) -> tuple[int, ...]:
