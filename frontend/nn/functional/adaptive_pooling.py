@@ -77,7 +77,7 @@ def _average(spatial: int, input: Tensor, output_size: Any) -> Tensor:
     name = f"adaptive_avg_pool{spatial}d"
     require_tensors(name, input=input)
     sizes = output_sizes(name, spatial, input, output_size)
-    _check_filled(name, input, input.ndim - spatial)
+    _check_filled(name, input, input.ndim - spatial - (spatial == 3))
     if 0 in sizes:
         return _nothing(input, sizes)
     call = _call("adaptive_avg_pool", sizes)

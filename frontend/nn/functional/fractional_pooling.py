@@ -66,6 +66,10 @@ def _samples(name: str, spatial: int, input: Tensor, given: Tensor | None) -> Te
 
         return rand(wanted, dtype=input.dtype)
     require_tensors(name, _random_samples=given)
+    if given.requires_grad:
+        raise RuntimeError(
+            f"The function '{name}' is not differentiable with respect to argument 'random_samples'"
+        )
     if given.dtype is not input.dtype:
         raise DTypeError(
             f"{name}(): Expect _random_samples to have the same dtype as input: {input.dtype!r}, "

@@ -10,7 +10,7 @@ from typing import Any
 from braze.capture import Call, call_of
 from braze.functions.arguments import require_tensors
 from braze.functions.pointwise import mul
-from braze.ir.errors import ShapeError
+from braze.ir.errors import DimensionError, ShapeError
 from braze.ir.op import op_named
 from braze.ir.ops.pooling_windows import pooled_size, reach
 from braze.nn.functional.padding import pad
@@ -60,6 +60,11 @@ def _max_pool(
     return_indices: bool,
 ) -> Any:
     _check(f"max_pool{spatial}d", spatial, input)
+    if input.shape[-spatial - 1] == 0:
+        raise ShapeError(
+            f"[max_pool{spatial}d] Expected {spatial + 1}D or {spatial + 2}D (batch mode) tensor "
+            f"with optional 0 dim batch size for input, but got: {list(input.shape)}"
+        )
     kernel = ints(kernel_size, spatial, "kernel_size")
     strides = kernel if _unset(stride) else ints(stride, spatial, "stride")
     paddings = ints(padding, spatial, "padding")
@@ -174,6 +179,9 @@ def _average_pool(
     count_include_pad: bool,
     divisor: int | None,
 ) -> Tensor:
+    require_tensors(f"avg_pool{spatial}d", input=input)
+    if spatial == 2 and input.ndim < 3:  # which PyTorch finds out in another way
+        raise DimensionError(f"[avg_pool2d] needs 3 or 4 dimensions, given {input._handle.type}")
     _check(f"avg_pool{spatial}d", spatial, input)
     kernel = ints(kernel_size, spatial, "kernel_size")
     strides = kernel if _unset(stride) else ints(stride, spatial, "stride")

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from braze.functions.arguments import require_tensors
-from braze.functions.pointwise import mul, neg, pow
+from braze.functions.pointwise import mul, ne, neg, pow, where
 from braze.nn.functional.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -35,9 +35,8 @@ def _pool(
     powers = pow(input, norm_type)
     mean = _AVERAGE[spatial - 1](powers, kernel_size, stride, 0, ceil_mode)
     count = math.prod(ints(kernel_size, spatial, "kernel_size"))
-    # A window of zeros gets no gradient, by way of relu.
-    size = apply(plain("relu"), apply(plain("abs"), mean))
-    return pow(mul(mul(apply(plain("sign"), mean), size), count), 1.0 / norm_type)
+    # A window of zeros gets no gradient, although the root's is infinite there.
+    return pow(mul(where(ne(mean, 0), mean, 0.0), count), 1.0 / norm_type)
 
 
 def lp_pool1d(

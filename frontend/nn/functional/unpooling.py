@@ -11,7 +11,7 @@ from braze.functions.creation import zeros
 from braze.functions.indexing import check_index
 from braze.functions.movement import reshape
 from braze.ir.dtypes import i64
-from braze.ir.errors import ShapeError
+from braze.ir.errors import DimensionError, ShapeError
 from braze.ir.op import op_named
 from braze.nn.functional.support import Ints, ints
 from braze.tensors import Tensor, apply
@@ -63,6 +63,8 @@ def _unpool(
     kernel = ints(kernel_size, spatial, "kernel_size")
     strides = kernel if stride is None else ints(stride, spatial, "stride")
     paddings = ints(padding, spatial, "padding")
+    if input.ndim < spatial:
+        raise DimensionError(f"[{name}] needs {spatial} dimensions, given {input._handle.type}")
     if input.ndim not in (spatial + 1, spatial + 2):
         raise ShapeError(
             f"Input to {name} should be a {spatial + 1}d or {spatial + 2}d Tensor, but got a "
@@ -116,6 +118,7 @@ def max_unpool1d(
 
     Raises:
         ValueError: the output size is not one that pools to the input's.
+        IndexError: the input lacks dimensions.
         RuntimeError: shapes or dtypes do not fit; or, at the next sync, an index is out of range.
     """
     return _unpool(1, input, indices, kernel_size, stride, padding, output_size)
