@@ -14,7 +14,7 @@ import numpy as np
 from braze.ir.dtypes import bool_, i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.composite import Ints, along, channels_last, channels_second
+from braze.ir.ops.composite import Ints, along, channels_last, channels_second, require_floating
 from braze.ir.types import Shape, TensorType, tensor_type
 
 # Steps that both share ----------------------------------------------------------------------------
@@ -123,6 +123,7 @@ first of equal maxima counts, and nan is above all.""",
 def _fractional_types(
     x: TensorType, samples: TensorType, *, kernel: Ints, output: Ints
 ) -> tuple[TensorType, ...]:
+    require_floating("fractional_max_pool", x)
     types = _pooled_types("fractional_max_pool", x, output)
     if samples.shape != (*x.shape[:2], len(output)) or samples.dtype is not x.dtype:
         raise ShapeError(
