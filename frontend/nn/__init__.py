@@ -52,6 +52,18 @@ from braze.nn.modules.convolution import (
 )
 from braze.nn.modules.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from braze.nn.modules.folding import Fold, Unfold
+from braze.nn.modules.lazy_layers import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyLinear,
+)
 from braze.nn.modules.linear import Bilinear, Embedding, Flatten, Identity, Linear, Unflatten
 from braze.nn.modules.losses import (
     BCELoss,
@@ -104,6 +116,7 @@ from braze.nn.modules.pooling import (
     MaxUnpool3d,
 )
 from braze.nn.parameter import Parameter
+from braze.nn.uninitialized import UninitializedBuffer, UninitializedParameter
 
 __all__ = [
     "ELU",
@@ -159,6 +172,16 @@ __all__ = [
     "LPPool2d",
     "LPPool3d",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LogSigmoid",
@@ -199,6 +222,8 @@ __all__ = [
     "Tanhshrink",
     "Unflatten",
     "Unfold",
+    "UninitializedBuffer",
+    "UninitializedParameter",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
