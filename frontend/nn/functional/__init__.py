@@ -65,6 +65,13 @@ from braze.nn.functional.dropout import (
     dropout3d,
     feature_alpha_dropout,
 )
+from braze.nn.functional.grids import affine_grid, grid_sample
+from braze.nn.functional.interpolation import (
+    interpolate,
+    upsample,
+    upsample_bilinear,
+    upsample_nearest,
+)
 from braze.nn.functional.linear import bilinear, embedding, linear, one_hot, pad
 from braze.nn.functional.losses import (
     binary_cross_entropy,
@@ -107,6 +114,7 @@ __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
+    "affine_grid",
     "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
@@ -138,6 +146,7 @@ __all__ = [
     "feature_alpha_dropout",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
     "hardshrink",
     "hardsigmoid",
@@ -147,6 +156,7 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -197,4 +207,7 @@ __all__ = [
     "threshold",
     "threshold_",
     "triplet_margin_loss",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]

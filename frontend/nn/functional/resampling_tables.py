@@ -34,9 +34,9 @@ def nearest(size: int, output: int, scale: float | None, exact: bool, wide: bool
         wide: whether places are computed in float64, as for float64 elements. Where a place is a
             whole number, rounding decides, and PyTorch computes in the elements' precision.
     """
-    kind = np.float64 if wide else np.float32
-    by = kind(step(size, output, False, scale))
-    places = (np.arange(output).astype(kind) + kind(0.5 if exact else 0.0)) * by
+    kind = np.dtype(np.float64 if wide else np.float32)
+    by = np.asarray(step(size, output, False, scale), kind)
+    places = (np.arange(output, dtype=kind) + np.asarray(0.5 if exact else 0.0, kind)) * by
     found = np.floor(places.astype(np.float32)).astype(np.int64)
     return np.minimum(found, size - 1), np.ones((1, output))
 
