@@ -2,10 +2,12 @@
 
 from braze.nn import functional, init, utils
 from braze.nn.modules.activations import (
+    CELU,
     ELU,
     GELU,
     GLU,
     SELU,
+    Hardshrink,
     Hardsigmoid,
     Hardswish,
     Hardtanh,
@@ -16,14 +18,18 @@ from braze.nn.modules.activations import (
     PReLU,
     ReLU,
     ReLU6,
+    RReLU,
     Sigmoid,
     SiLU,
     Softmax,
+    Softmax2d,
     Softmin,
     Softplus,
+    Softshrink,
     Softsign,
     Tanh,
     Tanhshrink,
+    Threshold,
 )
 from braze.nn.modules.containers import (
     ModuleDict,
@@ -76,6 +82,7 @@ from braze.nn.modules.vision import (
 from braze.nn.parameter import Parameter
 
 __all__ = [
+    "CELU",
     "ELU",
     "GELU",
     "GLU",
@@ -104,6 +111,7 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GroupNorm",
+    "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -131,6 +139,7 @@ __all__ = [
     "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
+    "RReLU",
     "ReLU",
     "ReLU6",
     "Sequential",
@@ -138,11 +147,14 @@ __all__ = [
     "Sigmoid",
     "SmoothL1Loss",
     "Softmax",
+    "Softmax2d",
     "Softmin",
     "Softplus",
+    "Softshrink",
     "Softsign",
     "Tanh",
     "Tanhshrink",
+    "Threshold",
     "Unflatten",
     "Upsample",
     "UpsamplingBilinear2d",

@@ -366,7 +366,7 @@ def test_argument_errors():
         ),
         (NotImplementedError, "padding mode", lambda: F.pad(x, (1, 1), "mirror")),
         (RuntimeError, "Padding length must be divisible", lambda: F.pad(x, (1,))),
-        (RuntimeError, "either none or tanh", lambda: F.gelu(x, "fast")),
+        (RuntimeError, "either none or tanh", lambda: F.gelu(x, approximate="fast")),
         (TypeError, "must be Tensor", lambda: F.relu(3)),
     ]
     for kind, text, call in cases:
