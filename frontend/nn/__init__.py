@@ -39,7 +39,14 @@ from braze.nn.modules.containers import (
     Sequential,
 )
 from braze.nn.modules.convolution import Conv1d, Conv2d, Conv3d
-from braze.nn.modules.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
+from braze.nn.modules.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
 from braze.nn.modules.linear import Bilinear, Embedding, Flatten, Identity, Linear, Unflatten
 from braze.nn.modules.losses import (
     BCELoss,
@@ -90,6 +97,7 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -109,6 +117,7 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "FeatureAlphaDropout",
     "Flatten",
     "GroupNorm",
     "Hardshrink",
