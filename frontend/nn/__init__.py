@@ -47,7 +47,9 @@ from braze.nn.modules.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
+from braze.nn.modules.instance_normalization import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from braze.nn.modules.linear import Bilinear, Embedding, Flatten, Identity, Linear, Unflatten
+from braze.nn.modules.local_normalization import CrossMapLRN2d, LocalResponseNorm, RMSNorm
 from braze.nn.modules.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -66,6 +68,7 @@ from braze.nn.modules.normalization import (
     BatchNorm3d,
     GroupNorm,
     LayerNorm,
+    SyncBatchNorm,
 )
 from braze.nn.modules.pooling import (
     AdaptiveAvgPool1d,
@@ -112,6 +115,7 @@ __all__ = [
     "Conv2d",
     "Conv3d",
     "CrossEntropyLoss",
+    "CrossMapLRN2d",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
@@ -126,11 +130,15 @@ __all__ = [
     "Hardtanh",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -148,6 +156,7 @@ __all__ = [
     "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
+    "RMSNorm",
     "RReLU",
     "ReLU",
     "ReLU6",
@@ -161,6 +170,7 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SyncBatchNorm",
     "Tanh",
     "Tanhshrink",
     "Threshold",

@@ -94,7 +94,7 @@ def functions(c, name):
     c.error(f(name, *arguments, inplace=True), c.f64(3, 4))
 
 
-@case(*(f"torch.nn.functional.{n}_" for n in ("threshold", "relu", "hardtanh", "elu", "leaky_relu")))
+@case(*(f"torch.nn.functional.{n}_" for n in "threshold relu hardtanh elu leaky_relu".split()))
 def in_place_functions(c, name):
     _, settings = FUNCTIONS[name[:-1]]
     for arguments in settings:

@@ -11,6 +11,7 @@ from braze.capture import Call, call_of
 from braze.functions import activations, pointwise, reductions
 from braze.functions.arguments import require_tensors
 from braze.functions.movement import chunk
+from braze.functions.out import with_out
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
 from braze.nn.functional.support import in_place, plain
@@ -269,10 +270,23 @@ def gumbel_softmax(
     return one_hot - soft.detach() + soft
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    """input divided by its p-norm along a dimension (by eps where that is smaller)."""
-    size = reductions.norm(input, p, dim, True)
-    return pointwise.div(input, pointwise.clamp(size, min=eps))
+def normalize(
+    input: Tensor,
+    p: float = 2.0,
+    dim: int | tuple[int, ...] = 1,
+    eps: float = 1e-12,
+    out: Tensor | None = None,
+) -> Tensor:
+    """input divided by its p-norm along a dimension or several (by eps where that is smaller).
+
+    Args:
+        out: where the result is written.
+    """
+    require_tensors("normalize", input=input)
+    size = pointwise.clamp(reductions.norm(input, p, dim, True), min=eps)
+    if out is None:
+        return pointwise.div(input, size)
+    return with_out(pointwise.div, "div")(input, size, out=out)  # type: ignore[no-any-return]
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
