@@ -2,10 +2,12 @@
 
 from braze.nn import functional, init, utils
 from braze.nn.modules.activations import (
+    CELU,
     ELU,
     GELU,
     GLU,
     SELU,
+    Hardshrink,
     Hardsigmoid,
     Hardswish,
     Hardtanh,
@@ -16,14 +18,18 @@ from braze.nn.modules.activations import (
     PReLU,
     ReLU,
     ReLU6,
+    RReLU,
     Sigmoid,
     SiLU,
     Softmax,
+    Softmax2d,
     Softmin,
     Softplus,
+    Softshrink,
     Softsign,
     Tanh,
     Tanhshrink,
+    Threshold,
 )
 from braze.nn.modules.adaptive_pooling import (
     AdaptiveAvgPool1d,
@@ -50,8 +56,16 @@ from braze.nn.modules.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
-from braze.nn.modules.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
+from braze.nn.modules.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
 from braze.nn.modules.folding import Fold, Unfold
+from braze.nn.modules.instance_normalization import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from braze.nn.modules.lazy_layers import (
     LazyBatchNorm1d,
     LazyBatchNorm2d,
@@ -62,9 +76,13 @@ from braze.nn.modules.lazy_layers import (
     LazyConvTranspose1d,
     LazyConvTranspose2d,
     LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
     LazyLinear,
 )
 from braze.nn.modules.linear import Bilinear, Embedding, Flatten, Identity, Linear, Unflatten
+from braze.nn.modules.local_normalization import CrossMapLRN2d, LocalResponseNorm, RMSNorm
 from braze.nn.modules.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -83,6 +101,7 @@ from braze.nn.modules.normalization import (
     BatchNorm3d,
     GroupNorm,
     LayerNorm,
+    SyncBatchNorm,
 )
 from braze.nn.modules.padding import (
     CircularPad1d,
@@ -115,10 +134,19 @@ from braze.nn.modules.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from braze.nn.modules.vision import (
+    ChannelShuffle,
+    PixelShuffle,
+    PixelUnshuffle,
+    Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
+)
 from braze.nn.parameter import Parameter
 from braze.nn.uninitialized import UninitializedBuffer, UninitializedParameter
 
 __all__ = [
+    "CELU",
     "ELU",
     "GELU",
     "GLU",
@@ -129,6 +157,7 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -138,6 +167,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
@@ -151,21 +181,27 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "CrossEntropyLoss",
+    "CrossMapLRN2d",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "FeatureAlphaDropout",
     "Flatten",
     "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
     "GroupNorm",
+    "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
     "LPPool1d",
@@ -181,9 +217,13 @@ __all__ = [
     "LazyConvTranspose1d",
     "LazyConvTranspose2d",
     "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
     "LazyLinear",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -202,6 +242,10 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "RMSNorm",
+    "RReLU",
     "ReLU",
     "ReLU6",
     "ReflectionPad1d",
@@ -215,15 +259,22 @@ __all__ = [
     "Sigmoid",
     "SmoothL1Loss",
     "Softmax",
+    "Softmax2d",
     "Softmin",
     "Softplus",
+    "Softshrink",
     "Softsign",
+    "SyncBatchNorm",
     "Tanh",
     "Tanhshrink",
+    "Threshold",
     "Unflatten",
     "Unfold",
     "UninitializedBuffer",
     "UninitializedParameter",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

@@ -32,6 +32,7 @@ UNNAMED = {
     "unwindow": "made from the gradients of convolution and pooling",
     "avg_pool_grad": "the gradient of avg_pool",
     "adaptive_avg_pool_grad": "the gradient of adaptive_avg_pool",
+    "resample": "a step of interpolate, which makes its tables",
     "max_pool_grad": "the gradient of max_pool",
     "max_pool_pick": "the gradient's gradient of max_pool",
     "conv_input_grad": "the gradient of conv",

@@ -8,6 +8,7 @@ from braze.nn.functional.activations import (
     elu_,
     gelu,
     glu,
+    gumbel_softmax,
     hardshrink,
     hardsigmoid,
     hardswish,
@@ -83,6 +84,13 @@ from braze.nn.functional.fractional_pooling import (
     fractional_max_pool3d,
     fractional_max_pool3d_with_indices,
 )
+from braze.nn.functional.grids import affine_grid, grid_sample
+from braze.nn.functional.interpolation import (
+    interpolate,
+    upsample,
+    upsample_bilinear,
+    upsample_nearest,
+)
 from braze.nn.functional.linear import bilinear, embedding, linear, one_hot
 from braze.nn.functional.losses import (
     binary_cross_entropy,
@@ -101,6 +109,7 @@ from braze.nn.functional.normalization import (
     group_norm,
     instance_norm,
     layer_norm,
+    local_response_norm,
     rms_norm,
 )
 from braze.nn.functional.padding import pad
@@ -132,6 +141,7 @@ __all__ = [
     "adaptive_max_pool2d_with_indices",
     "adaptive_max_pool3d",
     "adaptive_max_pool3d_with_indices",
+    "affine_grid",
     "alpha_dropout",
     "assert_int_or_pair",
     "avg_pool1d",
@@ -169,7 +179,9 @@ __all__ = [
     "fractional_max_pool3d_with_indices",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
+    "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -178,12 +190,14 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "leaky_relu_",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "lp_pool1d",
@@ -235,4 +249,7 @@ __all__ = [
     "threshold_",
     "triplet_margin_loss",
     "unfold",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]

@@ -20,6 +20,7 @@ from braze.nn.modules.convolution import (
     _ConvNd,
     _ConvTranspose,
 )
+from braze.nn.modules.instance_normalization import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from braze.nn.modules.lazy import LazyModuleMixin
 from braze.nn.modules.linear import Linear, placed
 from braze.nn.modules.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
@@ -274,3 +275,21 @@ class LazyBatchNorm3d(_LazyNorm, BatchNorm3d):
     """A `BatchNorm3d` whose `num_features` is the size of the first input's dimension 1."""
 
     cls_to_become = BatchNorm3d
+
+
+class LazyInstanceNorm1d(_LazyNorm, InstanceNorm1d):
+    """An `InstanceNorm1d` whose `num_features` is the size of the first input's dimension 1."""
+
+    cls_to_become = InstanceNorm1d
+
+
+class LazyInstanceNorm2d(_LazyNorm, InstanceNorm2d):
+    """An `InstanceNorm2d` whose `num_features` is the size of the first input's dimension 1."""
+
+    cls_to_become = InstanceNorm2d
+
+
+class LazyInstanceNorm3d(_LazyNorm, InstanceNorm3d):
+    """An `InstanceNorm3d` whose `num_features` is the size of the first input's dimension 1."""
+
+    cls_to_become = InstanceNorm3d
