@@ -253,7 +253,7 @@ def response_norm(
     input: Tensor, before: int, after: int, size: int, alpha: float, beta: float, k: float
 ) -> Tensor:
     """`local_response_norm` over so many channels before and after each, as if they were `size`."""
-    from braze.nn.functional.linear import pad
+    from braze.nn.functional.padding import pad
 
     squares = pad(mul(input, input), (*(0, 0) * (input.ndim - 2), before, after))
     sums = total(squares.unfold(1, before + after + 1, 1), -1)
