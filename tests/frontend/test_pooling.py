@@ -179,9 +179,9 @@ def test_unpooling_is_the_adjoint_of_picking_the_maxima():
         array, rows, np.take_along_axis(x.detach().numpy().reshape(2, 3, -1), rows, 2), 2
     )
     np.testing.assert_array_equal(full.detach().numpy(), array.reshape(2, 3, 7, 6))
-    values = maxima.detach()[:1, :1].requires_grad_()
-    size, own = (7, 6), places[:1, :1]
-    assert gradgradcheck(lambda v: F.max_unpool2d(v, own, 3, 2, 0, size) ** 3, (values,))
+    values, own = F.max_pool2d(x.detach()[:1, :1], 2, return_indices=True)  # no index twice
+    values.requires_grad_()
+    assert gradgradcheck(lambda v: F.max_unpool2d(v, own, 2, None, 0, (7, 6)) ** 3, (values,))
     layer = nn.MaxUnpool2d(3, 2)
     assert repr(layer) == "MaxUnpool2d(kernel_size=(3, 3), stride=(2, 2), padding=(0, 0))"
     assert layer(maxima[0], places[0], output_size=(7, 6)).shape == (3, 7, 6)
