@@ -92,8 +92,16 @@ class UninitializedTensorMixin(Tensor):
         self.__class__ = self.cls_to_become  # type: ignore[assignment]
 
     def convert(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """Take on the dtype that a function gives to a tensor of this one's."""
-        like = fn(self.data)
+        """Take on the dtype that a function gives to a tensor of this one's.
+
+        Raises:
+            RuntimeError: the function moves tensors to shared memory.
+        """
+        old = self._handle.type
+        probe = empty(1, dtype=old.dtype, device=old.device)
+        like = fn(probe)
+        if probe.is_shared():
+            self.share_memory_()
         flags = self._handle.flags
         self._handle = _without_value(like.dtype, like.device)
         self._handle.flags = flags
