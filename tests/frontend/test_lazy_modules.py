@@ -140,6 +140,7 @@ def test_what_a_tensor_without_a_shape_can_do():
     assert type(parameter) is nn.Parameter and parameter.dtype is braze.float64
     (braze.ones(2, 3, dtype=braze.float64) * parameter).sum().backward()
     assert parameter.grad.tolist() == [[1.0] * 3] * 2
+    assert nn.parameter.is_lazy is is_lazy and not is_lazy(parameter)
     buffer = nn.UninitializedBuffer(persistent=False)
     assert not buffer.requires_grad and not buffer.persistent
     buffer.materialize((2,))
