@@ -8,11 +8,11 @@ from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions.arguments import require_tensors
-from braze.functions.movement import narrow, reshape
+from braze.functions.creation import zeros
 from braze.ir.dtypes import i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import op_named
-from braze.nn.functional.pooling import max_call
+from braze.nn.functional.pooling import check_filled, max_call, nothing
 from braze.nn.functional.support import Ints, batched
 from braze.tensors import Tensor, apply
 
@@ -53,21 +53,6 @@ def output_sizes(name: str, spatial: int, input: Tensor, output_size: Any) -> In
     return tuple(sizes)
 
 
-def _check_filled(name: str, input: Tensor, first: int) -> None:
-    for dim in range(first, input.ndim):
-        if input.shape[dim] == 0:
-            raise ShapeError(
-                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but "
-                f"input has sizes {list(input.shape)} with dimension {dim} being empty"
-            )
-
-
-def _nothing(input: Tensor, sizes: Ints) -> Tensor:
-    """The result without an element, still a function of the input."""
-    shape = (*input.shape[: -len(sizes)], *sizes)
-    return reshape(narrow(input, -1, 0, 0), shape)
-
-
 @functools.cache
 def _call(name: str, output: Ints) -> Call:
     return call_of(op_named(name), output=output)
@@ -77,9 +62,9 @@ def _average(spatial: int, input: Tensor, output_size: Any) -> Tensor:
     name = f"adaptive_avg_pool{spatial}d"
     require_tensors(name, input=input)
     sizes = output_sizes(name, spatial, input, output_size)
-    _check_filled(name, input, input.ndim - spatial - (spatial == 3))
+    check_filled(name, input, input.ndim - spatial - (spatial == 3))
     if 0 in sizes:
-        return _nothing(input, sizes)
+        return nothing(input, sizes)
     call = _call("adaptive_avg_pool", sizes)
     return batched(lambda x: apply(call, x), input, spatial + 2)  # type: ignore[no-any-return]
 
@@ -103,13 +88,11 @@ def _maximum(spatial: int, input: Tensor, output_size: Any) -> tuple[Tensor, Ten
     name = f"adaptive_max_pool{spatial}d"
     require_tensors(name, input=input)
     sizes = output_sizes(name, spatial, input, output_size)
-    _check_filled(name, input, input.ndim - spatial - 1)
+    check_filled(name, input, input.ndim - spatial - 1)
     if not input.dtype.is_floating_point:
         raise DTypeError(f"[{name}] needs a floating-point input, given {input._handle.type}")
     if 0 in sizes:
-        from braze.functions.creation import zeros
-
-        out = _nothing(input, sizes)
+        out = nothing(input, sizes)
         return out, zeros(out.shape, dtype=i64)
     size = input.shape[-spatial:]
     if all(n % m == 0 for n, m in zip(size, sizes, strict=True)):

@@ -6,10 +6,13 @@ from typing import Any
 
 from braze.capture import call_of
 from braze.functions.arguments import require_tensors
-from braze.functions.movement import narrow, reshape, squeeze, unsqueeze
+from braze.functions.creation import zeros
+from braze.functions.movement import squeeze, unsqueeze
+from braze.functions.random_numbers import rand
 from braze.ir.dtypes import i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import op_named
+from braze.nn.functional.pooling import check_filled, nothing
 from braze.nn.functional.support import Ints
 from braze.tensors import Tensor, apply
 
@@ -27,21 +30,14 @@ def _sizes(name: str, word: str, spatial: int, value: Any) -> Ints:
 
 
 def _by_ratio(name: str, spatial: int, input: Tensor, ratio: Any) -> Ints:
-    if spatial == 2 and len(ratio) > 2 or isinstance(ratio, (tuple, list)) and len(ratio) < spatial:
-        raise ValueError(
-            f"{name} requires output_ratio to either be a single Int or tuple of Ints."
-        )
     ratios = ratio if isinstance(ratio, (tuple, list)) else (ratio,) * spatial
+    if len(ratios) != spatial:
+        raise ValueError(f"{name} requires output_ratio to be one number or {spatial}: {ratio!r}")
     return tuple(int(n * r) for n, r in zip(input.shape[-spatial:], ratios, strict=True))
 
 
 def _check(name: str, spatial: int, input: Tensor, kernel: Ints, output: Ints) -> None:
-    for dim in range(input.ndim - spatial - 1, input.ndim):
-        if input.shape[dim] == 0:
-            raise ShapeError(
-                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but got "
-                f"{list(input.shape)} with dimension {dim} being empty."
-            )
+    check_filled(name, input, input.ndim - spatial - 1)
     for n, k, o in zip(input.shape[-spatial:], kernel, output, strict=True):
         if o + k - 1 > n:
             raise ShapeError(
@@ -62,8 +58,6 @@ def _samples(name: str, spatial: int, input: Tensor, given: Tensor | None) -> Te
         spatial,
     )
     if given is None:
-        from braze.functions.random_numbers import rand
-
         return rand(wanted, dtype=input.dtype)
     require_tensors(name, _random_samples=given)
     if given.requires_grad:
@@ -111,9 +105,7 @@ def _pool(
     _check(name, spatial, input, kernel, output)
     samples = _samples(name, spatial, input, random_samples)
     if 0 in output:
-        from braze.functions.creation import zeros
-
-        out = reshape(narrow(input, -1, 0, 0), (*input.shape[:-spatial], *output))
+        out = nothing(input, output)
         return out, zeros(out.shape, dtype=i64)
     call = call_of(op_named("fractional_max_pool"), kernel=kernel, output=output)
     if input.ndim == spatial + 2:

@@ -9,6 +9,7 @@ from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions.arguments import require_tensors
+from braze.functions.movement import narrow, reshape
 from braze.functions.pointwise import mul
 from braze.ir.errors import DimensionError, ShapeError
 from braze.ir.op import op_named
@@ -25,6 +26,21 @@ def _check(name: str, spatial: int, input: Tensor) -> None:
             f"[{name}] expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input, "
             f"given {input._handle.type}"
         )
+
+
+def check_filled(name: str, input: Tensor, first: int) -> None:
+    """Raise ShapeError if a dimension from `first` on is empty."""
+    for dim in range(first, input.ndim):
+        if input.shape[dim] == 0:
+            raise ShapeError(
+                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but "
+                f"input has sizes {list(input.shape)} with dimension {dim} being empty"
+            )
+
+
+def nothing(input: Tensor, sizes: Ints) -> Tensor:
+    """A result of these spatial sizes without an element, still a function of the input."""
+    return reshape(narrow(input, -1, 0, 0), (*input.shape[: -len(sizes)], *sizes))
 
 
 def _check_padding(kernel: Ints, padding: Ints) -> None:

@@ -13,6 +13,7 @@ from braze.functions.movement import reshape
 from braze.ir.dtypes import i64
 from braze.ir.errors import DimensionError, ShapeError
 from braze.ir.op import op_named
+from braze.nn.functional.pooling import check_filled
 from braze.nn.functional.support import Ints, ints
 from braze.tensors import Tensor, apply
 
@@ -82,12 +83,7 @@ def _unpool(
         )
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f'"{name}" not implemented for {input.dtype!r}')
-    for dim in range(input.ndim - spatial - 1, input.ndim):
-        if input.shape[dim] == 0:
-            raise ShapeError(
-                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but got "
-                f"{list(input.shape)} with dimension {dim} being empty."
-            )
+    check_filled(name, input, input.ndim - spatial - 1)
     lead = tuple(input.shape[:-spatial])
     planes, count = math.prod(lead), math.prod(sizes)
     check_index(f"{name}!", indices, count)
