@@ -212,6 +212,15 @@ class _Layout(Rewriter):
             node, value, dims=tuple(sorted(dims[d] for d in _ints(node, "dims")))
         ), dims
 
+    def _on_take(self, node: Node) -> Stored | None:
+        x, index = node.operands
+        if index.type.rank != 1:
+            return None
+        value, dims = self.stored[x]
+        dim = node.attributes["dim"]
+        assert isinstance(dim, int)
+        return self._emit(node, value, self.logical(index), dim=dims[dim]), dims
+
     def _on_window(self, node: Node) -> Stored:
         value, dims = self.stored[node.operands[0]]
         result = self._emit(node, value, dims=tuple(dims[d] for d in _ints(node, "dims")))

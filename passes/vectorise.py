@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from braze.ir.index import DataIndex, Index, LoopVar
+from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Expr, Load, Loop, LoopKind, Nest, Reduce, Scan, Statement, Store
 from braze.ir.target import Target
 
@@ -193,8 +193,8 @@ def _stride_cost(index: Index, v: LoopVar, lanes: float) -> float:
         for atom, _ in index.terms
         if not isinstance(atom, LoopVar)
     )
-    if hidden:
-        return SCATTERED * (2 if any(isinstance(a, DataIndex) for a, _ in index.terms) else 1)
+    if hidden:  # also by an index that is read: the processor gathers either in one instruction
+        return SCATTERED
     if direct == 0:
         return 0.5 / lanes
     if direct == -1:

@@ -48,6 +48,7 @@ def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
     Raises:
         RuntimeError: the value is beyond an unsigned dtype.
     """
+    require_tensors("threshold", input=input)
     if input.dtype.kind == "uint" and not 0 <= value <= np.iinfo(input.dtype.numpy).max:
         raise RuntimeError(
             f"value cannot be converted to type {input.dtype.public_name} without overflow"
@@ -106,13 +107,19 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """input where it is positive, else weight * input, one weight or one a channel (dimension 1).
 
     Raises:
-        RuntimeError: the dtypes differ, or the number of weights is neither 1 nor that of the
-            channels.
+        RuntimeError: the dtypes differ, the weight is a matrix, or the number of weights is neither
+            1 nor that of the channels.
     """
+    require_tensors("prelu", input=input, weight=weight)
     _floating("prelu", input)
     if weight.dtype is not input.dtype:
         raise RuntimeError(
             f"prelu: Type promoting not supported. Got {input.dtype!r} and {weight.dtype!r}"
+        )
+    if weight.ndim > 1:
+        raise RuntimeError(
+            "prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = "
+            f"{weight.ndim}"
         )
     count = weight.numel()
     channels = input.shape[1] if input.ndim > 1 else 1

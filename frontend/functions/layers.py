@@ -19,6 +19,12 @@ from braze.ir.dtypes import bool_
 from braze.nn import functional as F
 from braze.nn.functional.convolution import convolve_transposed
 from braze.nn.functional.dropout import check_probability, feature_dropout
+from braze.nn.functional.grids import (
+    affine_grid_generator,
+    grid_sampler,
+    grid_sampler_2d,
+    grid_sampler_3d,
+)
 from braze.nn.functional.linear import embedding_renorm_
 from braze.tensors import Tensor
 
@@ -341,6 +347,11 @@ def max_pool1d_with_indices(
     return F.max_pool1d_with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
+def adaptive_max_pool1d(input: Tensor, output_size: Any) -> tuple[Tensor, Tensor]:
+    """Maxima over bins, so that the last dimension gets the given size, and their positions."""
+    return F.adaptive_max_pool1d_with_indices(input, output_size)
+
+
 # By name ------------------------------------------------------------------------------------------
 
 _OWN = (
@@ -348,7 +359,8 @@ _OWN = (
     margin_ranking_loss, triplet_margin_loss, kl_div, poisson_nll_loss, batch_norm, instance_norm,
     layer_norm, group_norm, native_layer_norm, native_group_norm, native_batch_norm,
     native_dropout, embedding, embedding_renorm_, convolution, constant_pad_nd,
-    max_pool1d_with_indices,
+    max_pool1d_with_indices, adaptive_max_pool1d,
+    affine_grid_generator, grid_sampler, grid_sampler_2d, grid_sampler_3d,
 )  # fmt: skip
 _SHARED = (
     "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv_tbc avg_pool1d "

@@ -4,6 +4,8 @@ a copy with a role.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from braze.autograd.modes import no_grad
 from braze.functions.movement import clone
 from braze.handle import BUFFER, PARAM
@@ -63,3 +65,14 @@ def mark_buffer(tensor: Tensor) -> None:
     handle = tensor._current()
     if not handle.flags & PARAM:
         handle.flags |= BUFFER
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Where PyTorch has them: parameters and buffers without a shape."""
+        from braze.nn import uninitialized
+
+        if name == "is_lazy" or name.startswith("Uninitialized"):
+            return getattr(uninitialized, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,6 +32,7 @@ UNNAMED = {
     "unwindow": "made from the gradients of convolution and pooling",
     "avg_pool_grad": "the gradient of avg_pool",
     "adaptive_avg_pool_grad": "the gradient of adaptive_avg_pool",
+    "resample": "a step of interpolate, which makes its tables",
     "max_pool_grad": "the gradient of max_pool",
     "max_pool_pick": "the gradient's gradient of max_pool",
     "conv_input_grad": "the gradient of conv",
@@ -83,6 +84,34 @@ def _pool(name: str) -> Callable[..., Any]:
         return getattr(F, f"{name}{x.ndim - 2}d")(x, attributes.pop("kernel"), **attributes)
 
     return run
+
+
+def _floating(name: str) -> Callable[..., Any]:
+    """Pooling whose public functions take floating-point tensors only."""
+
+    def run(x: Any, *rest: Any, **attributes: Any) -> Any:
+        if not x.dtype.is_floating_point:
+            raise NotExpressible
+        if not rest:
+            return getattr(F, f"{name}{x.ndim - 2}d")(x, attributes["output"], True)
+        if x.ndim == 3:
+            raise NotExpressible
+        sizes = (attributes["kernel"], attributes["output"])
+        return getattr(F, f"{name}{x.ndim - 2}d_with_indices")(x, *sizes, _random_samples=rest[0])
+
+    return run
+
+
+def _unfold(x: Any, kernel: Any, **blocks: Any) -> Any:
+    if len(kernel) != 2:
+        raise NotExpressible
+    return F.unfold(x, kernel, **blocks)
+
+
+def _fold(x: Any, output: Any, kernel: Any, **blocks: Any) -> Any:
+    if len(kernel) != 2:
+        raise NotExpressible
+    return F.fold(x, output, kernel, **blocks)
 
 
 def _conv(name: str) -> Callable[..., Any]:
@@ -217,6 +246,10 @@ CALLS: dict[str, Callable[..., Any]] = {
     "avg_pool": _pool("avg_pool"),
     "max_pool": lambda x, **rest: _pool("max_pool")(x, return_indices=True, **rest),
     "adaptive_avg_pool": lambda x, output: getattr(F, f"adaptive_avg_pool{x.ndim - 2}d")(x, output),
+    "adaptive_max_pool": _floating("adaptive_max_pool"),
+    "fractional_max_pool": _floating("fractional_max_pool"),
+    "im2col": _unfold,
+    "col2im": _fold,
     "layer_norm": _layer_norm,
     "group_norm": lambda x, weight, bias, groups, epsilon: F.group_norm(
         x, groups, weight, bias, epsilon

@@ -1,6 +1,7 @@
 """Samplers of the operations whose operands a declaration does not tell: see `op_samples`.
 
-Those over images and of linear algebra are in `op_samples_networks` and `op_samples_matrices`.
+Those over images and of linear algebra are in `op_samples_networks`, `op_samples_windows` and
+`op_samples_matrices`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import op_samples_complex  # noqa: F401
 import op_samples_matrices  # noqa: F401  (fills the table of samplers)
 import op_samples_networks  # noqa: F401
+import op_samples_windows  # noqa: F401
 from op_samples import Draw, Sample, edges, sampler
 
 import braze.ir as ir

@@ -8,6 +8,7 @@ from braze.nn.functional.activations import (
     elu_,
     gelu,
     glu,
+    gumbel_softmax,
     hardshrink,
     hardsigmoid,
     hardswish,
@@ -40,6 +41,17 @@ from braze.nn.functional.activations import (
     threshold,
     threshold_,
 )
+from braze.nn.functional.adaptive_pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_with_indices,
+    adaptive_max_pool3d,
+    adaptive_max_pool3d_with_indices,
+)
 from braze.nn.functional.convolution import (
     conv1d,
     conv2d,
@@ -65,7 +77,21 @@ from braze.nn.functional.dropout import (
     dropout3d,
     feature_alpha_dropout,
 )
-from braze.nn.functional.linear import bilinear, embedding, linear, one_hot, pad
+from braze.nn.functional.folding import fold, unfold
+from braze.nn.functional.fractional_pooling import (
+    fractional_max_pool2d,
+    fractional_max_pool2d_with_indices,
+    fractional_max_pool3d,
+    fractional_max_pool3d_with_indices,
+)
+from braze.nn.functional.grids import affine_grid, grid_sample
+from braze.nn.functional.interpolation import (
+    interpolate,
+    upsample,
+    upsample_bilinear,
+    upsample_nearest,
+)
+from braze.nn.functional.linear import bilinear, embedding, linear, one_hot
 from braze.nn.functional.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -83,12 +109,11 @@ from braze.nn.functional.normalization import (
     group_norm,
     instance_norm,
     layer_norm,
+    local_response_norm,
     rms_norm,
 )
+from braze.nn.functional.padding import pad
 from braze.nn.functional.pooling import (
-    adaptive_avg_pool1d,
-    adaptive_avg_pool2d,
-    adaptive_avg_pool3d,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
@@ -99,6 +124,9 @@ from braze.nn.functional.pooling import (
     max_pool3d,
     max_pool3d_with_indices,
 )
+from braze.nn.functional.power_pooling import lp_pool1d, lp_pool2d, lp_pool3d
+from braze.nn.functional.support import assert_int_or_pair
+from braze.nn.functional.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
 from braze.nn.functional.vision import channel_shuffle, pixel_shuffle, pixel_unshuffle
 
 native_channel_shuffle = channel_shuffle
@@ -107,7 +135,15 @@ __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool1d_with_indices",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_with_indices",
+    "adaptive_max_pool3d",
+    "adaptive_max_pool3d_with_indices",
+    "affine_grid",
     "alpha_dropout",
+    "assert_int_or_pair",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -136,9 +172,16 @@ __all__ = [
     "elu_",
     "embedding",
     "feature_alpha_dropout",
+    "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool2d_with_indices",
+    "fractional_max_pool3d",
+    "fractional_max_pool3d_with_indices",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
+    "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -147,14 +190,19 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "leaky_relu_",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "margin_ranking_loss",
     "max_pool1d",
     "max_pool1d_with_indices",
@@ -162,6 +210,9 @@ __all__ = [
     "max_pool2d_with_indices",
     "max_pool3d",
     "max_pool3d_with_indices",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
     "native_channel_shuffle",
@@ -197,4 +248,8 @@ __all__ = [
     "threshold",
     "threshold_",
     "triplet_margin_loss",
+    "unfold",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]

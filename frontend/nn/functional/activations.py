@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions import activations, pointwise, reductions
 from braze.functions.arguments import require_tensors
 from braze.functions.movement import chunk
+from braze.functions.out import with_out
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
 from braze.nn.functional.support import in_place, plain
@@ -119,11 +121,14 @@ def hardtanh(
     """input limited to [min_val, max_val]; the gradient is zero at the limits.
 
     Raises:
-        ValueError: the limits are in the wrong order.
+        ValueError: the limits are in the wrong order. RuntimeError: one is negative, and the dtype
+            unsigned.
     """
     require_tensors("hardtanh", input=input)
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
+    if input.dtype.kind == "uint" and (min_val < 0 or max_val < 0):
+        raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
     call = _with("hardtanh", low=float(min_val), high=float(max_val))
     return in_place(input, apply(call, input), inplace)
 
@@ -149,7 +154,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     return in_place(input, apply(plain("silu"), input), inplace)
 
 
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     """input * P(X <= input) for a standard normal X; `approximate` is "none" or "tanh"."""
     require_tensors("gelu", input=input)
     if approximate not in ("none", "tanh"):
@@ -185,11 +190,13 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """relu6(input + 3) / 6."""
+    require_tensors("hardsigmoid", input=input)
     return in_place(input, pointwise.mul(relu6(pointwise.add(input, 3)), 1 / 6), inplace)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """input * hardsigmoid(input)."""
+    require_tensors("hardswish", input=input)
     return in_place(input, pointwise.mul(input, hardsigmoid(input)), inplace)
 
 
@@ -202,8 +209,11 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half of a dimension times the sigmoid of the second.
 
     Raises:
-        RuntimeError: the dimension's size is odd.
+        RuntimeError: the dimension's size is odd, or there is none.
     """
+    require_tensors("glu", input=input)
+    if not input.ndim:
+        raise RuntimeError("glu does not support scalars because halving size must be even")
     d = normalise_dimension("glu", dim, input.ndim)
     if input.shape[d] % 2:
         raise RuntimeError(
@@ -234,10 +244,49 @@ def softmin(
     return reductions.softmax(pointwise.neg(input), dim, dtype)
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    """input divided by its p-norm along a dimension (by eps where that is smaller)."""
-    size = reductions.norm(input, p, dim, True)
-    return pointwise.div(input, pointwise.clamp(size, min=eps))
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
+    """A draw from the Gumbel-softmax distribution: the softmax of (logits + Gumbel noise) / tau
+    (Jang, Gu, Poole, arXiv 1611.01144; Maddison, Mnih, Teh, arXiv 1611.00712).
+
+    Args:
+        hard: give the one-hot vector of the largest element, with the gradient of the soft draw.
+        eps: without effect.
+    """
+    from braze.functions.creation import empty_like, zeros_like
+    from braze.functions.sampling import exponential_
+    from braze.functions.scattering import scatter
+
+    require_tensors("gumbel_softmax", logits=logits)
+    if eps != 1e-10:
+        warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
+    noise = pointwise.neg(pointwise.UNARY["log"](exponential_(empty_like(logits))))
+    soft = reductions.softmax((logits + noise) / tau, dim)
+    if not hard:
+        return soft
+    largest = reductions.max(soft.detach(), dim, True)[1]
+    one_hot = scatter(zeros_like(soft.detach()), dim, largest, 1.0)
+    return one_hot - soft.detach() + soft
+
+
+def normalize(
+    input: Tensor,
+    p: float = 2.0,
+    dim: int | tuple[int, ...] = 1,
+    eps: float = 1e-12,
+    out: Tensor | None = None,
+) -> Tensor:
+    """input divided by its p-norm along a dimension or several (by eps where that is smaller).
+
+    Args:
+        out: where the result is written.
+    """
+    require_tensors("normalize", input=input)
+    size = pointwise.clamp(reductions.norm(input, p, dim, True), min=eps)
+    if out is None:
+        return pointwise.div(input, size)
+    return with_out(pointwise.div, "div")(input, size, out=out)  # type: ignore[no-any-return]
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:

@@ -11,7 +11,7 @@ from braze.functions.movement import permute, reshape
 from braze.functions.pointwise import add
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
-from braze.nn.functional.linear import pad
+from braze.nn.functional.padding import pad
 from braze.nn.functional.support import IntOrInts, Ints, batched, ints
 from braze.tensors import Tensor, apply
 
@@ -151,19 +151,40 @@ def convolve_transposed(
             f"[{name}] expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input, "
             f"given {input._handle.type}"
         )
+    strides, dilations = ints(stride, spatial, "stride"), ints(dilation, spatial, "dilation")
+    paddings = ints(padding, spatial, "padding")
+    extra = ints(output_padding, spatial, "output_padding")
+    border: list[int] = []
+    if any(e >= s for e, s in zip(extra, strides, strict=True)):
+        if any(not 0 <= e < max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
+            raise ShapeError(
+                f"[{name}] output padding must be smaller than either stride or dilation, but got "
+                f"output_padding {extra}, stride {strides}, dilation {dilations}"
+            )
+        # So much is no padding of any convolution's result: crop and pad the whole result.
+        pairs = [(-p, e - p) for p, e in zip(reversed(paddings), reversed(extra), strict=True)]
+        border = [side for pair in pairs for side in pair]
+        paddings = extra = (0,) * spatial
     call = call_of(
         op_named("conv_transpose"),
-        output_padding=ints(output_padding, spatial, "output_padding"),
-        stride=ints(stride, spatial, "stride"),
-        padding=ints(padding, spatial, "padding"),
-        dilation=ints(dilation, spatial, "dilation"),
+        output_padding=extra,
+        stride=strides,
+        padding=paddings,
+        dilation=dilations,
         groups=groups,
     )
 
     def apply_to(x: Tensor) -> Tensor:
         result: Tensor = apply(call, x, weight)
+        if border:
+            result = pad(result, border)
         if bias is None:
             return result
+        if tuple(bias.shape) != (result.shape[1],):
+            raise ShapeError(
+                f"[{name}] the bias must be [{result.shape[1]}] for weight {weight._handle.type}, "
+                f"given {bias._handle.type}"
+            )
         return add(result, reshape(bias, (-1, *(1,) * spatial)))
 
     return batched(apply_to, input, spatial + 2)  # type: ignore[no-any-return]

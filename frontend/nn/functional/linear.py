@@ -1,9 +1,8 @@
-"""Linear maps, embeddings and padding."""
+"""Linear maps and embeddings."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from braze.autograd.modes import no_grad
 from braze.capture import Call, call_of
@@ -11,7 +10,7 @@ from braze.functions.arguments import require_tensors
 from braze.functions.creation import ones
 from braze.functions.indexing import check_index
 from braze.functions.linalg import matmul
-from braze.functions.movement import cat, flip, narrow, reshape, unsqueeze
+from braze.functions.movement import reshape, unsqueeze
 from braze.functions.pointwise import add, bitwise_and, div, eq, gt, mul, sub, where
 from braze.functions.reductions import norm, sum
 from braze.functions.tables import sums_at
@@ -147,85 +146,3 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     call = call_of(op_named("iota"), shape=(num_classes,), dim=0, dtype=i64)
     hits = eq(unsqueeze(tensor, -1), apply(call))
     return apply(call_of(op_named("cast"), dtype=i64), hits)  # type: ignore[no-any-return]
-
-
-def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
-    """Pad (or, with negative amounts, crop) the last dimensions.
-
-    Args:
-        pad: amounts before and after the last dimension, then the one before it, and so on.
-        mode: "constant" (with `value`, 0 by default), "reflect", "replicate" or "circular".
-
-    Raises:
-        RuntimeError: an odd number of amounts, or more than the tensor has dimensions for.
-        NotImplementedError: an unknown mode.
-    """
-    amounts = tuple(int(amount) for amount in pad)
-    if len(amounts) % 2:
-        raise RuntimeError("Padding length must be divisible by 2")
-    if len(amounts) > 2 * input.ndim:
-        raise RuntimeError(
-            "Padding length should be less than or equal to two times the input dimension but got "
-            "padding "
-            f"length {len(amounts)} and input of dimension {input.ndim}"
-        )
-    pairs = [(amounts[i], amounts[i + 1]) for i in range(0, len(amounts), 2)]
-    if mode == "constant":
-        return _pad_constant(input, pairs, 0.0 if value is None else float(value))
-    if mode not in _BORDERS:
-        raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    if value is not None:
-        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
-    for i, (low, high) in enumerate(pairs):
-        input = _pad_border(input, input.ndim - 1 - i, low, high, mode)
-    return input
-
-
-def _pad_constant(input: Tensor, pairs: list[tuple[int, int]], value: float) -> Tensor:
-    rank = input.ndim
-    low, high = [0] * rank, [0] * rank
-    for i, (before, after) in enumerate(pairs):
-        d = rank - 1 - i
-        size = input.shape[d]
-        if size + before + after < 0:
-            raise RuntimeError(
-                f"The input size {size}, plus negative padding {before} and {after}, resulted in a "
-                "negative "
-                "output size"
-            )
-        if before < 0 or after < 0:
-            start, stop = max(-before, 0), size - max(-after, 0)
-            input = narrow(input, d, start, stop - start)
-        low[d], high[d] = max(before, 0), max(after, 0)
-    call = call_of(
-        op_named("pad"), low=tuple(low), high=tuple(high), interior=(0,) * rank, value=value
-    )
-    return apply(call, input)  # type: ignore[no-any-return]
-
-
-_BORDERS = ("reflect", "replicate", "circular")
-
-
-def _pad_border(input: Tensor, dim: int, low: int, high: int, mode: str) -> Tensor:
-    size = input.shape[dim]
-    limit = {"reflect": size - 1, "circular": size, "replicate": max(low, high)}[mode]
-    if max(low, high) > limit or (size == 0 and max(low, high) > 0):
-        raise RuntimeError(
-            f"Padding size should be at most {limit} for mode {mode!r}, but got ({low}, {high}) at "
-            f"dimension {dim} of input {list(input.shape)}"
-        )
-    if min(low, high) < 0:
-        start, stop = max(-low, 0), size - max(-high, 0)
-        input, low, high = narrow(input, dim, start, stop - start), max(low, 0), max(high, 0)
-        size = input.shape[dim]
-    if mode == "reflect":
-        before, after = narrow(input, dim, 1, low), narrow(input, dim, size - 1 - high, high)
-        before, after = flip(before, dim), flip(after, dim)
-    elif mode == "circular":
-        before, after = narrow(input, dim, size - low, low), narrow(input, dim, 0, high)
-    else:
-        first, last = narrow(input, dim, 0, 1), narrow(input, dim, size - 1, 1)
-        parts = [*[first] * low, input, *[last] * high]
-        return cat(parts, dim) if len(parts) > 1 else input
-    parts = [part for part in (before, input, after) if part.shape[dim]]
-    return cat(parts, dim) if len(parts) > 1 else input

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -11,9 +13,10 @@ from braze.autograd.modes import no_grad
 from braze.capture import Call, call_of
 from braze.functions.arguments import require_tensors
 from braze.functions.creation import ones, zeros
-from braze.functions.pointwise import UNARY, add, mul, sub
+from braze.functions.pointwise import UNARY, add, div, mul, pow, sub
 from braze.functions.promotion import cast
 from braze.functions.reductions import mean as average
+from braze.functions.reductions import sum as total
 from braze.functions.statistics import var_mean
 from braze.ir.dtypes import f32
 from braze.ir.errors import ShapeError
@@ -24,6 +27,14 @@ from braze.tensors import Tensor, apply
 @functools.cache
 def _call(name: str, **attributes: Any) -> Call:
     return call_of(op_named(name), **attributes)
+
+
+def _verify_size(counted: int, size: Sequence[int], what: str = "value per channel") -> None:
+    """Raise ValueError for statistics of a single number."""
+    if counted == 1:
+        raise ValueError(
+            f"Expected more than 1 {what} when training, got input size {list(size)}"
+        )
 
 
 def _affine(
@@ -64,6 +75,12 @@ def batch_norm(
     if input.ndim < 2:
         raise ShapeError(f"[batch_norm] needs [N, C, ...], given {input._handle.type}")
     channels = input.shape[1]
+    if training:
+        _verify_size(math.prod((input.shape[0], *input.shape[2:])), input.shape)
+        if eps <= 0.0:
+            raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
+    elif eps < 0.0:
+        raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
     scale, shift = _affine(input, (channels,), weight, bias)
     if not training:
         if running_mean is None or running_var is None:
@@ -73,11 +90,6 @@ def batch_norm(
         call = _call("batch_norm_eval", epsilon=eps)
         return apply(call, input, running_mean, running_var, scale, shift)  # type: ignore[no-any-return]
     count = input.numel() // channels if channels else 0
-    if count <= 1:
-        raise ValueError(
-            "Expected more than 1 value per channel when training, got input size "
-            f"{list(input.shape)}"
-        )
     out, mean, variance = apply(_call("batch_norm_train", epsilon=eps), input, scale, shift)
     with no_grad():
         if running_mean is not None:
@@ -140,6 +152,7 @@ def group_norm(
             "shape "
             f"{list(input.shape)} and num_groups={num_groups}"
         )
+    _verify_size(input.shape[0] * channels // num_groups * math.prod(input.shape[2:]), input.shape)
     scale, shift = _affine(input, (channels,), weight, bias)
     call = _call("group_norm", groups=num_groups, epsilon=eps)
     return apply(call, input, scale, shift)  # type: ignore[no-any-return]
@@ -173,13 +186,8 @@ def instance_norm(
                 "Expected running_mean and running_var to be defined when use_input_stats is false"
             )
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    samples, channels = input.shape[:2]
-    count = input.numel() // max(samples * channels, 1)
-    if count <= 1:
-        raise ValueError(
-            "Expected more than 1 spatial element when training, got input size "
-            f"{list(input.shape)}"
-        )
+    channels = input.shape[1]
+    _verify_size(math.prod(input.shape[2:]), input.shape, "spatial element")
     scale, shift = _affine(input, (channels,), weight, bias)
     if running_mean is not None or running_var is not None:
         with no_grad():
@@ -218,3 +226,35 @@ def rms_norm(
     if weight is not None:
         result = mul(result, weight)
     return cast(result, input.dtype)
+
+
+def local_response_norm(
+    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """input / (k + alpha * m) ** beta, where m is the mean square over `size` neighbouring channels
+    (Krizhevsky, Sutskever, Hinton, NIPS 2012); missing neighbours count as zeros.
+
+    Shape: [N, C, ...] with at least one dimension after the channels.
+
+    Raises:
+        ValueError: fewer than three dimensions.
+    """
+    require_tensors("local_response_norm", input=input)
+    if input.ndim < 3:
+        raise ValueError(
+            f"Expected 3D or higher dimensionality input (got {input.ndim} dimensions)"
+        )
+    if input.numel() == 0:
+        return input
+    return response_norm(input, size // 2, (size - 1) // 2, size, alpha, beta, k)
+
+
+def response_norm(
+    input: Tensor, before: int, after: int, size: int, alpha: float, beta: float, k: float
+) -> Tensor:
+    """`local_response_norm` over so many channels before and after each, as if they were `size`."""
+    from braze.nn.functional.padding import pad
+
+    squares = pad(mul(input, input), (*(0, 0) * (input.ndim - 2), before, after))
+    sums = total(squares.unfold(1, before + after + 1, 1), -1)
+    return div(input, pow(add(mul(sums, alpha / size), k), beta))

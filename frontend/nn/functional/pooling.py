@@ -1,16 +1,20 @@
-"""Pooling over windows: maximum, average, and average to a given size."""
+"""Pooling over windows: maximum and average."""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions.arguments import require_tensors
+from braze.functions.movement import narrow, reshape
 from braze.functions.pointwise import mul
-from braze.ir.errors import ShapeError
+from braze.ir.errors import DimensionError, ShapeError
 from braze.ir.op import op_named
+from braze.ir.ops.pooling_windows import pooled_size, reach
+from braze.nn.functional.padding import pad
 from braze.nn.functional.support import Ints, batched, ints
 from braze.tensors import Tensor, apply
 
@@ -24,6 +28,21 @@ def _check(name: str, spatial: int, input: Tensor) -> None:
         )
 
 
+def check_filled(name: str, input: Tensor, first: int) -> None:
+    """Raise ShapeError if a dimension from `first` on is empty."""
+    for dim in range(first, input.ndim):
+        if input.shape[dim] == 0:
+            raise ShapeError(
+                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but "
+                f"input has sizes {list(input.shape)} with dimension {dim} being empty"
+            )
+
+
+def nothing(input: Tensor, sizes: Ints) -> Tensor:
+    """A result of these spatial sizes without an element, still a function of the input."""
+    return reshape(narrow(input, -1, 0, 0), (*input.shape[: -len(sizes)], *sizes))
+
+
 def _check_padding(kernel: Ints, padding: Ints) -> None:
     for k, p in zip(kernel, padding, strict=True):
         if p > k // 2:
@@ -34,7 +53,8 @@ def _check_padding(kernel: Ints, padding: Ints) -> None:
 
 
 @functools.cache
-def _max_call(kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool) -> Call:
+def max_call(kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool) -> Call:
+    """The call of max pooling: maxima, their places, and what gradients need."""
     return call_of(
         op_named("max_pool"),
         kernel=kernel,
@@ -56,12 +76,17 @@ def _max_pool(
     return_indices: bool,
 ) -> Any:
     _check(f"max_pool{spatial}d", spatial, input)
+    if input.shape[-spatial - 1] == 0:
+        raise ShapeError(
+            f"[max_pool{spatial}d] Expected {spatial + 1}D or {spatial + 2}D (batch mode) tensor "
+            f"with optional 0 dim batch size for input, but got: {list(input.shape)}"
+        )
     kernel = ints(kernel_size, spatial, "kernel_size")
     strides = kernel if _unset(stride) else ints(stride, spatial, "stride")
     paddings = ints(padding, spatial, "padding")
     _check_padding(kernel, paddings)
     dilations = ints(dilation, spatial, "dilation")
-    call = _max_call(kernel, strides, paddings, dilations, ceil_mode)
+    call = max_call(kernel, strides, paddings, dilations, ceil_mode)
     results = batched(lambda x: apply(call, x), input, spatial + 2)
     return (results[0], results[1]) if return_indices else results[0]
 
@@ -170,26 +195,32 @@ def _average_pool(
     count_include_pad: bool,
     divisor: int | None,
 ) -> Tensor:
+    require_tensors(f"avg_pool{spatial}d", input=input)
+    if spatial == 2 and input.ndim < 3:  # which PyTorch finds out in another way
+        raise DimensionError(f"[avg_pool2d] needs 3 or 4 dimensions, given {input._handle.type}")
     _check(f"avg_pool{spatial}d", spatial, input)
     kernel = ints(kernel_size, spatial, "kernel_size")
     strides = kernel if _unset(stride) else ints(stride, spatial, "stride")
     paddings = ints(padding, spatial, "padding")
     _check_padding(kernel, paddings)
-    if divisor is not None:
-        if divisor == 0:
-            raise RuntimeError("divisor must be not zero")
-        if ceil_mode:
-            raise ValueError("avg_pool with both divisor_override and ceil_mode is not supported")
-        # Over the whole window the divisor is the window's size, which the factor replaces.
-        count_include_pad = True
-    call = _average_call(kernel, strides, paddings, ceil_mode, count_include_pad)
-    result: Tensor = batched(lambda x: apply(call, x), input, spatial + 2)
     if divisor is None:
-        return result
-    size = 1
-    for k in kernel:
-        size *= k
-    return mul(result, size / divisor)
+        call = _average_call(kernel, strides, paddings, ceil_mode, count_include_pad)
+        return batched(lambda x: apply(call, x), input, spatial + 2)  # type: ignore[no-any-return]
+    if divisor == 0:
+        raise RuntimeError("divisor must be not zero")
+
+    def divided(x: Tensor) -> Tensor:
+        # Zeros as far as the windows reach make all windows whole: the factor replaces their size.
+        name, ones = f"avg_pool{spatial}d", (1,) * spatial
+        size = tuple(x.shape[2:])
+        count = pooled_size(name, x._handle.type, kernel, strides, paddings, ones, ceil_mode)
+        after = reach(size, count, kernel, strides, paddings, ones)
+        sides = zip(reversed(paddings), reversed(after), strict=True)
+        padded = pad(x, [side for low, high in sides for side in (low, max(high, 0))])
+        means = apply(_average_call(kernel, strides, (0,) * spatial, False, True), padded)
+        return mul(means, math.prod(kernel) / divisor)
+
+    return batched(divided, input, spatial + 2)  # type: ignore[no-any-return]
 
 
 def avg_pool1d(
@@ -245,35 +276,3 @@ def avg_pool3d(
     return _average_pool(
         3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
     )
-
-
-@functools.cache
-def _adaptive_call(output: Ints) -> Call:
-    return call_of(op_named("adaptive_avg_pool"), output=output)
-
-
-def _adaptive(spatial: int, input: Tensor, output_size: Any) -> Tensor:
-    _check(f"adaptive_avg_pool{spatial}d", spatial, input)
-    sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * spatial
-    if len(sizes) == 1:
-        sizes = tuple(sizes) * spatial
-    own = input.shape[-spatial:]
-    # None keeps the input's size.
-    wanted = tuple(n if size is None else int(size) for size, n in zip(sizes, own, strict=True))
-    call = _adaptive_call(wanted)
-    return batched(lambda x: apply(call, x), input, spatial + 2)  # type: ignore[no-any-return]
-
-
-def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
-    """Means over windows chosen so that the last dimension gets the given size."""
-    return _adaptive(1, input, output_size)
-
-
-def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """Means over windows chosen so that the last two dimensions get these sizes (None: keep)."""
-    return _adaptive(2, input, output_size)
-
-
-def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
-    """Means over windows chosen so that the last three dimensions get these sizes (None: keep)."""
-    return _adaptive(3, input, output_size)

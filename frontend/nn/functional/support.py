@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from braze.capture import Call, call_of
+from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
 from braze.tensors import Tensor
 
@@ -27,7 +28,7 @@ def spread(value: int | tuple[int, ...], count: int, name: str) -> Ints:
     """One int for all dimensions, or one for each.
 
     Raises:
-        ValueError: a wrong number of ints. TypeError: not ints.
+        ShapeError: a wrong number of ints. TypeError: not ints.
     """
     values = value if isinstance(value, tuple) else (value,) * count
     if len(values) == 1:
@@ -35,7 +36,7 @@ def spread(value: int | tuple[int, ...], count: int, name: str) -> Ints:
     if not all(type(item) is int for item in values):
         raise TypeError(f"{name} must be an int or a tuple of ints, given {value!r}")
     if len(values) != count:
-        raise ValueError(f"{name} needs {count} numbers, given {value!r}")
+        raise ShapeError(f"{name} needs {count} numbers, given {value!r}")
     return values
 
 
@@ -48,6 +49,16 @@ def ints(value: Any, count: int, name: str) -> Ints:
     if not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an int or a tuple of ints, given {value!r}")
     return spread(int(value), count, name)
+
+
+def assert_int_or_pair(arg: Any, arg_name: str, message: str) -> None:
+    """Check that an argument is one int or two.
+
+    Raises:
+        AssertionError: it is not; the message's `{}` names it.
+    """
+    if not (isinstance(arg, int) or len(arg) == 2):
+        raise AssertionError(message.format(arg_name))
 
 
 def reduction_of(reduction: str, size_average: Any = None, reduce: Any = None) -> str:

@@ -37,7 +37,7 @@ class Dropout1d(Dropout):
 
 
 class Dropout2d(Dropout):
-    """`Dropout` of whole channels of [N, C, H, W] or [C, H, W]."""
+    """`Dropout` of whole channels of [N, C, H, W]; three dimensions count as [N, C, L]."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout2d(input, self.p, self.training, self.inplace)
@@ -48,3 +48,18 @@ class Dropout3d(Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout3d(input, self.p, self.training, self.inplace)
+
+
+class AlphaDropout(Dropout):
+    """Dropout that keeps mean and variance of self-normalising networks: in training, elements
+    become the limit of selu with probability p (Klambauer et al., arXiv 1706.02515)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.alpha_dropout(input, self.p, self.training)
+
+
+class FeatureAlphaDropout(Dropout):
+    """`AlphaDropout` of whole channels of [N, C, ...]."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.feature_alpha_dropout(input, self.p, self.training)

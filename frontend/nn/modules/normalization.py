@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 import numpy as np
@@ -19,19 +20,11 @@ from braze.nn.parameter import Parameter
 from braze.tensors import Tensor, from_array
 
 
-class _BatchNorm(Module):
-    """Normalises each channel (dimension 1) over the batch, then scales and shifts it.
+class _NormBase(Module):
+    """Weight, bias and running statistics of the channels."""
 
-    Args:
-        num_features: the number of channels.
-        eps: added to the variance.
-        momentum: how far the running statistics move towards each batch's; None keeps a plain
-            average.
-        affine: whether there are a weight and a bias to train (1 and 0 at first).
-        track_running_stats: keep running statistics and use them in evaluation.
-    """
-
-    ranks: tuple[int, ...]
+    _version = 2
+    ranks: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -42,6 +35,8 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.num_features = num_features
@@ -49,12 +44,12 @@ class _BatchNorm(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        if affine:
-            self.weight: Parameter | None = Parameter(ones(num_features, **placed(device, dtype)))
-            self.bias: Parameter | None = Parameter(zeros(num_features, **placed(device, dtype)))
-        else:
-            self.register_parameter("weight", None)
-            self.register_parameter("bias", None)
+        self.weight: Parameter | None
+        self.bias: Parameter | None
+        weight = Parameter(ones(num_features, **placed(device, dtype))) if affine else None
+        shift = Parameter(zeros(num_features, **placed(device, dtype))) if affine and bias else None
+        self.register_parameter("weight", weight)
+        self.register_parameter("bias", shift)
         statistics = track_running_stats
         mean = zeros(num_features, **placed(device, dtype)) if statistics else None
         variance = ones(num_features, **placed(device, dtype)) if statistics else None
@@ -77,20 +72,61 @@ class _BatchNorm(Module):
     def reset_parameters(self) -> None:
         """Forget the running statistics and what was trained."""
         self.reset_running_stats()
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim not in self.ranks:
             wanted = " or ".join(f"{rank}D" for rank in self.ranks)
             raise ValueError(f"expected {wanted} input (got {input.ndim}D input)")
+
+    def _load_from_state_dict(
+        self,
+        state_dict: MutableMapping[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        version = local_metadata.get("version")
+        if (version is None or version < 2) and self.num_batches_tracked is not None:
+            # Version 2 added the count of batches.
+            state_dict.setdefault(f"{prefix}num_batches_tracked", self.num_batches_tracked)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
+        )
+
+
+class _BatchNorm(_NormBase):
+    """Normalises each channel (dimension 1) over the batch, then scales and shifts it.
+
+    Args:
+        num_features: the number of channels.
+        eps: added to the variance.
+        momentum: how far the running statistics move towards each batch's; None keeps a plain
+            average.
+        affine: whether there are a weight and, if `bias`, a bias to train (1 and 0 at first).
+        track_running_stats: keep running statistics and use them in evaluation.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
         mean, variance = self.running_mean, self.running_var
         training = self.training or (mean is None and variance is None)
         momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats:
             momentum = self._count_batch(momentum)
-        elif training:
+        elif self.training:
             mean = variance = None
         return F.batch_norm(
             input, mean, variance, self.weight, self.bias, training, momentum, self.eps
@@ -106,12 +142,6 @@ class _BatchNorm(Module):
             if self.momentum is None and self.running_mean is not None:
                 return div(1.0, cast(count, self.running_mean.dtype))
         return momentum
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
-        )
 
 
 class BatchNorm1d(_BatchNorm):
@@ -130,6 +160,62 @@ class BatchNorm3d(_BatchNorm):
     """Batch normalisation of [N, C, D, H, W]."""
 
     ranks = (5,)
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalisation of [N, C, ...] over the batches of all processes of a group. A program of
+    one process has one batch, so that it is `BatchNorm1d` and the others for any rank.
+
+    Args:
+        process_group: kept for the processes that are to share their statistics.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias
+        )
+        self.process_group = process_group
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"expected at least 2D input (got {input.ndim}D input)")
+        if input.shape[1] == 0:
+            raise ValueError("SyncBatchNorm number of input channels should be non-zero")
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+        """The module with every batch normalisation in it replaced by a `SyncBatchNorm` that has
+        its parameters and statistics; the module itself, unless it is one."""
+        converted = module
+        if isinstance(module, _BatchNorm):
+            converted = SyncBatchNorm(
+                module.num_features,
+                module.eps,
+                module.momentum,
+                module.affine,
+                module.track_running_stats,
+                process_group,
+                bias=module.bias is not None,
+            )
+            converted.weight, converted.bias = module.weight, module.bias
+            converted.running_mean, converted.running_var = module.running_mean, module.running_var
+            converted.num_batches_tracked = module.num_batches_tracked
+            converted.training = module.training
+        for name, child in module.named_children():
+            converted.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return converted
 
 
 class LayerNorm(Module):
@@ -179,7 +265,8 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         return (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+            f"{self.normalized_shape}, eps={self.eps}, "
+            f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
         )
 
 
@@ -198,6 +285,8 @@ class GroupNorm(Module):
         affine: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if num_channels % num_groups:
@@ -211,18 +300,22 @@ class GroupNorm(Module):
         self.weight: Parameter | None
         self.bias: Parameter | None
         weight = Parameter(ones(num_channels, **placed(device, dtype))) if affine else None
-        bias = Parameter(zeros(num_channels, **placed(device, dtype))) if affine else None
+        shift = Parameter(zeros(num_channels, **placed(device, dtype))) if affine and bias else None
         self.register_parameter("weight", weight)
-        self.register_parameter("bias", bias)
+        self.register_parameter("bias", shift)
 
     def reset_parameters(self) -> None:
         """Set the weight to 1 and the bias to 0."""
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )

@@ -145,15 +145,14 @@ def load_own(
     """Load a module's own parameters and persistent buffers; note what is missing, surplus or
     wrong.
     """
-    own: dict[str, Tensor | None] = dict(module._parameters)
-    own.update(
+    named: dict[str, Tensor | None] = dict(module._parameters)
+    named.update(
         (name, buffer)
         for name, buffer in module._buffers.items()
         if name not in module._non_persistent_buffers_set
     )
+    own = {name: tensor for name, tensor in named.items() if tensor is not None}
     for name, tensor in own.items():
-        if tensor is None:
-            continue
         key = prefix + name
         if key not in given:
             missing.append(key)

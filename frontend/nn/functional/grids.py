@@ -1,0 +1,374 @@
+"""Sampling at the places that a grid names, and the grids of affine maps (spatial transformers,
+Jaderberg et al., arXiv 1506.02025).
+
+For each dimension a result has a few taps: neighbours of its place, with a weight and, where what
+lies outside is zero, the question whether they lie inside. Places and weights are combined over the
+dimensions, and all taps are read by one gather and summed, so that there is one kernel, and in the
+backward pass one scatter, whatever the number of taps. The conventions, also of the gradients
+at the edges, are PyTorch's (ATen/native/GridSampler.h).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from braze.capture import call_of
+from braze.functions.arguments import require_tensors
+from braze.functions.creation import arange
+from braze.functions.indexing import nothing_of
+from braze.functions.movement import expand, reshape, stack
+from braze.functions.pointwise import UNARY, clamp, fmod, ne, where
+from braze.functions.promotion import cast
+from braze.functions.reductions import sum as total
+from braze.ir.dtypes import DType, f32, i32, i64
+from braze.ir.op import op_named
+from braze.nn.functional.resampling_tables import CUBIC
+from braze.tensors import Tensor, apply
+
+MODES = ("bilinear", "nearest", "bicubic")
+PADDINGS = ("zeros", "border", "reflection")
+_CHANGED = (
+    "Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. "
+    "Please specify align_corners=True if the old behavior is desired. See the documentation of "
+    "grid_sample for details."
+)
+
+
+def grid_sample(
+    input: Tensor,
+    grid: Tensor,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
+) -> Tensor:
+    """The input at the places that `grid` names, from -1 to 1 in each dimension.
+
+    Shape: input [N, C, H, W], grid [N, H', W', 2] with (x, y) last, to [N, C, H', W']; or input
+        [N, C, D, H, W], grid [N, D', H', W', 3] with (x, y, z), to [N, C, D', H', W'].
+
+    Args:
+        mode: between the neighbours ("bilinear"), "nearest", or "bicubic" (4-D only).
+        padding_mode: outside is "zeros", the nearest "border" element, or a "reflection".
+        align_corners: whether -1 and 1 are the centres of the corner elements, or the outer edges
+            (the default, with a warning if it is not said).
+
+    Raises:
+        ValueError: an unknown mode. RuntimeError: shapes or dtypes that do not fit.
+    """
+    require_tensors("grid_sample", input=input, grid=grid)
+    if mode not in MODES:
+        raise ValueError(
+            "nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', "
+            f"but got: '{mode}'"
+        )
+    if padding_mode not in PADDINGS:
+        raise ValueError(
+            "nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or "
+            f"'reflection', but got: '{padding_mode}'"
+        )
+    if align_corners is None:
+        warnings.warn(_CHANGED, stacklevel=2)
+    return _sample("grid_sampler", input, grid, mode, padding_mode, bool(align_corners))
+
+
+def grid_sampler(
+    input: Tensor,
+    grid: Tensor,
+    interpolation_mode: int,
+    padding_mode: int,
+    align_corners: bool,
+) -> Tensor:
+    """`nn.functional.grid_sample` with numbers for the modes, in the order of its description."""
+    mode, padding = _named("grid_sampler", interpolation_mode, padding_mode)
+    return _sample("grid_sampler", input, grid, mode, padding, align_corners)
+
+
+def grid_sampler_2d(
+    input: Tensor,
+    grid: Tensor,
+    interpolation_mode: int,
+    padding_mode: int,
+    align_corners: bool,
+) -> Tensor:
+    """`grid_sampler` of [N, C, H, W]."""
+    mode, padding = _named("grid_sampler_2d", interpolation_mode, padding_mode)
+    return _sample("grid_sampler_2d", input, grid, mode, padding, align_corners, 4)
+
+
+def grid_sampler_3d(
+    input: Tensor,
+    grid: Tensor,
+    interpolation_mode: int,
+    padding_mode: int,
+    align_corners: bool,
+) -> Tensor:
+    """`grid_sampler` of [N, C, D, H, W]."""
+    mode, padding = _named("grid_sampler_3d", interpolation_mode, padding_mode)
+    return _sample("grid_sampler_3d", input, grid, mode, padding, align_corners, 5)
+
+
+def _named(name: str, mode: int, padding: int) -> tuple[str, str]:
+    if not 0 <= mode <= 2 or not 0 <= padding <= 2:
+        raise RuntimeError(
+            f"{name}(): interpolation and padding modes are numbers from 0 to 2, given {mode} and "
+            f"{padding}"
+        )
+    return MODES[mode], PADDINGS[padding]
+
+
+def _sample(
+    name: str,
+    input: Tensor,
+    grid: Tensor,
+    mode: str,
+    padding: str,
+    align_corners: bool,
+    rank: int | None = None,
+) -> Tensor:
+    require_tensors(name, input=input, grid=grid)
+    _check(name, input, grid, mode, rank)
+    dtype = input.dtype
+    wide = f32 if dtype.bits == 16 else dtype
+    samples, channels, *sizes = input.shape
+    rest = grid.shape[1:-1]
+    points = math.prod(rest)
+    if samples * channels * points == 0:
+        shape = (samples, channels, *rest)
+        return nothing_of(input, shape) + nothing_of(grid, shape)
+    places = cast(reshape(grid, (samples, points, len(sizes))), wide)
+    taps = [
+        # The grid's last dimension begins with the input's last one.
+        _taps(places[..., len(sizes) - 1 - d], size, mode, padding, align_corners)
+        for d, size in enumerate(sizes)
+    ]
+    found = _combined(taps, sizes)
+    count = found.index.shape[1]
+    flat = reshape(cast(input, wide), (samples, channels, math.prod(sizes)))
+    index = expand(
+        reshape(found.index, (samples, 1, count * points)), (samples, channels, count * points)
+    )
+    picked = apply(call_of(op_named("take_along"), dim=2), flat, index)
+    picked = reshape(picked, (samples, channels, count, points))
+    weight = reshape(found.weight, (samples, 1, count, points))
+    if found.inside is None:
+        terms = picked * weight
+    else:
+        inside = reshape(found.inside, (samples, 1, count, points))
+        if input.ndim == 5 or mode == "nearest":
+            terms = where(inside, picked * weight, 0.0)
+        else:  # a place that is no number gives none; in volumes it counts as outside
+            terms = where(inside, picked, 0.0) * weight
+    return reshape(cast(total(terms, 2), dtype), (samples, channels, *rest))
+
+
+def _check(name: str, input: Tensor, grid: Tensor, mode: str, rank: int | None) -> None:
+    x, places = input._handle.type, grid._handle.type
+    spatial = x.rank - 2
+    if (rank is not None and x.rank != rank) or spatial not in (2, 3) or places.rank != x.rank:
+        wanted = "4D or 5D" if rank is None else f"{rank}D"
+        raise RuntimeError(
+            f"{name}(): expected {wanted} input and grid with same number of dimensions, but got "
+            f"input with sizes {list(x.shape)} and grid with sizes {list(places.shape)}"
+        )
+    if x.dtype is not places.dtype:
+        raise RuntimeError(
+            f"{name}(): expected input and grid to have same dtype, but input has "
+            f"{input.dtype!r} and grid has {grid.dtype!r}"
+        )
+    if x.shape[0] != places.shape[0]:
+        raise RuntimeError(
+            f"{name}(): expected grid and input to have same batch size, but got input with sizes "
+            f"{list(x.shape)} and grid with sizes {list(places.shape)}"
+        )
+    if places.shape[-1] != spatial:
+        raise RuntimeError(
+            f"{name}(): expected grid to have size {spatial} in last dimension, but got grid with "
+            f"sizes {list(places.shape)}"
+        )
+    if 0 in x.shape[2:]:
+        raise RuntimeError(
+            f"{name}(): expected input to have non-empty spatial dimensions, but input has sizes "
+            f"{list(x.shape)}"
+        )
+    if spatial == 3 and mode == "bicubic":
+        raise RuntimeError(f"{name}(): bicubic interpolation only supports 4D input")
+    if not x.dtype.is_floating_point:
+        raise NotImplementedError(f'"{name}" not implemented for {input.dtype!r}')
+
+
+# Taps ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Taps:
+    """Of each result, [N, taps, points]: where it reads, times what, and whether that is inside."""
+
+    index: Tensor
+    weight: Tensor
+    inside: Tensor | None
+
+
+def _taps(place: Tensor, size: int, mode: str, padding: str, align_corners: bool) -> _Taps:
+    """The taps along one dimension of results at `place`, [N, points], from -1 to 1."""
+    if align_corners:
+        x = (place + 1) / 2 * (size - 1)
+    else:
+        x = ((place + 1) * size - 1) / 2
+    if mode != "bicubic":  # there each tap is mapped by itself, so that the curve stays smooth
+        x = _mapped(x, size, padding, align_corners)
+    x = reshape(x, (x.shape[0], 1, x.shape[1]))
+    if mode == "nearest":
+        at = UNARY["round"](x)
+        weight = (x - at) * 0.0 + 1.0  # depends on the place, with gradient 0
+    elif mode == "bilinear":
+        left, steps = UNARY["floor"](x), _steps(0, 2, x.dtype)
+        at = left + steps
+        weight = (x - left) * (steps * 2 - 1) + (1 - steps)
+    else:
+        left, steps = UNARY["floor"](x), _steps(-1, 3, x.dtype)
+        weight = _keys(UNARY["abs"](x - left - steps))
+        at = _mapped(left + steps, size, padding, align_corners)
+    at = at.detach()
+    inside = (at >= 0).logical_and(at <= size - 1) if padding == "zeros" else None
+    wanted = i32 if size < 2**31 else i64
+    return _Taps(cast(clamp(at, 0, size - 1), wanted), weight, inside)
+
+
+def _steps(start: int, stop: int, dtype: DType) -> Tensor:
+    return reshape(arange(start, stop, dtype=dtype), (1, stop - start, 1))
+
+
+def _keys(x: Tensor) -> Tensor:
+    """Keys' kernel at distance x < 2."""
+    near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * CUBIC
+    return where(x < 1, near, far)
+
+
+def _mapped(x: Tensor, size: int, padding: str, align_corners: bool) -> Tensor:
+    """Places outside moved to where the padding takes its values from."""
+    if padding == "zeros":
+        return x
+    if padding == "reflection":
+        low, span = (0.0, size - 1) if align_corners else (-0.5, size)
+        if span == 0:
+            return x * 0.0
+        x = x - low
+        x = where(x < 0, -x, x)
+        flips = UNARY["floor"](x / span).detach()
+        extra = fmod(x, span)
+        odd = ne(fmod(flips, 2.0), 0)
+        x = where(odd, span - extra + low, extra + low)
+    # At the edges and beyond no gradient flows; what is no number is taken to the first element.
+    return where(x > 0, where(x < size - 1, x, float(size - 1)), 0.0)
+
+
+def _combined(taps: Sequence[_Taps], sizes: Sequence[int]) -> _Taps:
+    """All combinations of the dimensions' taps; the index is that of the flattened input."""
+    result = taps[0]
+    wanted = i32 if math.prod(sizes) < 2**31 else i64
+    for tap, size in zip(taps[1:], sizes[1:], strict=True):
+        samples, before, points = result.weight.shape
+        after = tap.weight.shape[1]
+
+        def outer(x: Tensor, samples: int = samples, points: int = points) -> Tensor:
+            return reshape(x, (samples, x.shape[1], 1, points))
+
+        def inner(x: Tensor, samples: int = samples, points: int = points) -> Tensor:
+            return reshape(x, (samples, 1, x.shape[1], points))
+
+        def joined(x: Tensor, count: int = before * after) -> Tensor:
+            return reshape(x, (x.shape[0], count, x.shape[3]))
+
+        index = outer(cast(result.index, wanted)) * size + inner(cast(tap.index, wanted))
+        weight = outer(result.weight) * inner(tap.weight)
+        inside = None
+        if result.inside is not None and tap.inside is not None:
+            inside = joined(outer(result.inside).logical_and(inner(tap.inside)))
+        result = _Taps(joined(index), joined(weight), inside)
+    return result
+
+
+# Affine grids -------------------------------------------------------------------------------------
+
+
+def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
+    """The grid that `grid_sample` needs for affine maps: theta @ (x, y, 1) for each place.
+
+    Shape: theta [N, 2, 3] and size (N, C, H, W) to [N, H, W, 2]; theta [N, 3, 4] and size
+        (N, C, D, H, W) to [N, D, H, W, 3].
+
+    Raises:
+        ValueError: theta does not fit the size, is not of floating point, or the size is empty.
+            NotImplementedError: the size has neither 4 nor 5 numbers.
+    """
+    require_tensors("affine_grid", theta=theta)
+    if align_corners is None:
+        warnings.warn(_CHANGED, stacklevel=2)
+    if not theta.dtype.is_floating_point:
+        raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype!r}")
+    if len(size) not in (4, 5):
+        raise NotImplementedError(
+            "affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, "
+            f"respectively. Got size {size}."
+        )
+    spatial = len(size) - 2
+    if theta.ndim != 3 or tuple(theta.shape[1:]) != (spatial, spatial + 1):
+        raise ValueError(
+            f"Expected a batch of {spatial}D affine matrices of shape Nx{spatial}x{spatial + 1} "
+            f"for size {size}. Got {theta.shape}."
+        )
+    if align_corners and min(size[2:]) == 1:
+        warnings.warn(
+            "Since version 1.3.0, affine_grid behavior has changed for unit-size grids when "
+            "align_corners=True. This is not an intended use case of affine_grid. See the "
+            "documentation of affine_grid for details.",
+            stacklevel=2,
+        )
+    elif min(size) <= 0:
+        raise ValueError(f"Expected non-zero, positive output size. Got {size}")
+    return affine_grid_generator(theta, size, bool(align_corners))
+
+
+def affine_grid_generator(theta: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+    """`nn.functional.affine_grid` without its warnings.
+
+    Raises:
+        RuntimeError: theta does not fit the size.
+    """
+    require_tensors("affine_grid_generator", theta=theta)
+    spatial = len(size) - 2
+    if spatial not in (2, 3):
+        raise RuntimeError(
+            "AffineGridGenerator needs 4d (spatial) or 5d (volumetric) inputs, given size "
+            f"{list(size)}"
+        )
+    wanted = (size[0], spatial, spatial + 1)
+    if tuple(theta.shape) != wanted:
+        raise RuntimeError(
+            f"Expected theta to have shape {list(wanted)} for size {list(size)}, got "
+            f"{list(theta.shape)}"
+        )
+    wide = cast(theta, f32) if theta.dtype.bits == 16 else theta
+    sizes = tuple(size[2:])
+    columns = []
+    for row in range(spatial):
+        value = wide[:, row, spatial].reshape((-1, *(1,) * spatial))
+        for column in range(spatial):
+            axis = spatial - 1 - column
+            base = _centres(sizes[axis], align_corners, wide.dtype)
+            base = base.reshape([sizes[axis] if d == axis else 1 for d in range(spatial)])
+            value = value + wide[:, row, column].reshape((-1, *(1,) * spatial)) * base
+        columns.append(expand(value, (size[0], *sizes)))
+    return cast(stack(columns, -1), theta.dtype)
+
+
+def _centres(count: int, align_corners: bool, dtype: DType) -> Tensor:
+    """Places from -1 to 1: both ends included, or the centres of equal parts."""
+    steps = arange(count, dtype=dtype)
+    if align_corners:
+        return steps * (2 / (count - 1)) - 1 if count > 1 else steps
+    return (steps * 2 + 1) / count - 1
