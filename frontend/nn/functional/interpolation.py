@@ -221,7 +221,7 @@ def _tables(
         table = tables.linear(size, output, align_corners, scale)
     if size == output and (antialias or tables.is_identity(table, size)):
         return None
-    arrays = (*table, *tables.adjoint(table, size))
+    arrays = (*tables.all_places(table), *tables.all_places(tables.adjoint(table, size)))
     kinds = (np.dtype(np.int32), dtype.numpy) * 2
     with inference_mode(False):
         return tuple(from_array(a.astype(k)) for a, k in zip(arrays, kinds, strict=True))
