@@ -58,7 +58,9 @@ def taps(place, size, mode, padding, aligned):
     elif mode == "bilinear":
         found = [(left, 1 - (x - left)), (left + 1, x - left)]
     else:
-        found = [(padded(i, size, padding, aligned), keys(x - i)) for i in range(left - 1, left + 3)]
+        found = [
+            (padded(i, size, padding, aligned), keys(x - i)) for i in range(left - 1, left + 3)
+        ]
     return [(int(i), w) for i, w in found if 0 <= i <= size - 1]
 
 
@@ -85,7 +87,9 @@ def test_values(padding, aligned):
         np.testing.assert_allclose(found.numpy(), sampled(x, grid, mode, padding, aligned),
                                    atol=1e-12)  # fmt: skip
         if mode != "bicubic":
-            found = F.grid_sample(braze.tensor(volume), braze.tensor(places), mode, padding, aligned)
+            found = F.grid_sample(
+                braze.tensor(volume), braze.tensor(places), mode, padding, aligned
+            )
             expected = sampled(volume, places, mode, padding, aligned)
             np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
 

@@ -117,8 +117,7 @@ def test_antialiasing_covers_what_lies_between_results():
     for mode, (kernel, width) in [("bilinear", triangle), ("bicubic", keys), ("lanczos", lanczos)]:
         for output in ((4, 5), (3, 20)):
             matrices = [
-                shrinking_matrix(kernel, width, n, m)
-                for n, m in zip((11, 9), output, strict=True)
+                shrinking_matrix(kernel, width, n, m) for n, m in zip((11, 9), output, strict=True)
             ]
             found = F.interpolate(braze.tensor(x), output, mode=mode, antialias=True)
             close(found, along_each(x, matrices))
