@@ -108,6 +108,19 @@ def test_softmax_2d_is_over_channels():
         nn.Softmax2d()(braze.zeros(2, 3))
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmin"])
+def test_a_dimension_that_is_not_given_is_the_first_or_second(name):
+    for shape, dim in [((3,), 0), ((2, 3), 1), ((2, 3, 4), 0), ((2, 3, 4, 5), 1)]:
+        x = braze.tensor(draw(*shape))
+        with pytest.warns(UserWarning, match=f"Implicit dimension choice for {name}") as found:
+            chosen = getattr(F, name)(x)
+        with pytest.warns(UserWarning) as of_layer:
+            layer = {"softmax": nn.Softmax, "log_softmax": nn.LogSoftmax, "softmin": nn.Softmin}
+            assert layer[name]()(x).tolist() == chosen.tolist()
+        assert found[0].filename == of_layer[0].filename == __file__
+        assert chosen.tolist() == getattr(F, name)(x, dim).tolist()
+
+
 def test_random_slopes():
     braze.manual_seed(3)
     x = -braze.ones(4000, requires_grad=True)

@@ -41,6 +41,7 @@ from braze.nn.functional.activations import (
     threshold,
     threshold_,
 )
+from braze.nn.functional.affine_grids import affine_grid
 from braze.nn.functional.convolution import (
     conv1d,
     conv2d,
@@ -66,7 +67,7 @@ from braze.nn.functional.dropout import (
     dropout3d,
     feature_alpha_dropout,
 )
-from braze.nn.functional.grids import affine_grid, grid_sample
+from braze.nn.functional.grids import grid_sample
 from braze.nn.functional.interpolation import (
     interpolate,
     upsample,
