@@ -32,9 +32,7 @@ def _call(name: str, **attributes: Any) -> Call:
 def _verify_size(counted: int, size: Sequence[int], what: str = "value per channel") -> None:
     """Raise ValueError for statistics of a single number."""
     if counted == 1:
-        raise ValueError(
-            f"Expected more than 1 {what} when training, got input size {list(size)}"
-        )
+        raise ValueError(f"Expected more than 1 {what} when training, got input size {list(size)}")
 
 
 def _affine(
