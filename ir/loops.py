@@ -3,7 +3,8 @@
 A `Program` is what one graph becomes: waves of kernels in order, each kernel a `Nest` (statements
 under loops), a `Contraction` (a sum of products with an epilogue, for the micro-kernel
 generators), a `Sort` (rows put in order), a `HostCall` (an operation that the runtime evaluates
-with NumPy) or a `Recurrence` (a program of its own that is run once for each step). Both code generators read this and nothing else. Addresses are `Index` element offsets
+with NumPy) or a `Recurrence` (a program of its own, run once for each step). Both code generators
+read this and nothing else. Addresses are `Index` element offsets
 into row-major buffers; movement operations are already folded in.
 
 A scalar expression (`Expr`) is a DAG: equal subexpressions are shared objects and evaluated once.

@@ -181,7 +181,8 @@ def _given(
     # What is before in a run is not what is before in time, where a run goes back.
     at = time - later if part.kind == "previous" else time + later
     stacked = (results if part.kind == "previous" else operands)[part.place]
-    return stacked[at] if 0 <= at < len(stacked) else operands[part.start]
+    found: Array = stacked[at] if 0 <= at < len(stacked) else operands[part.start]
+    return found
 
 
 def _type_of(array: Array) -> TensorType:

@@ -1,7 +1,8 @@
 """Gradients of a recurrence by its steps one by one, with the rules of the operations in them.
 
-This is how the gradient of a gradient is made: it costs as many operations as there are steps, where
-a recurrence costs one. The result holds operations that have gradients, so it can be derived again.
+This is how the gradient of a gradient is made: it costs as many operations as there are steps,
+where a recurrence costs one. The result holds operations that have gradients, so it can be derived
+again.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class TapeNode:
     def propagate(self, sweep: Sweep, upstream: list[Any]) -> list[tuple[int, Any]]:
         """The gradients of the operands, as (position, gradient), from those of the results."""
         builder = sweep.builder
-        if len(upstream) > 1:
+        if len(upstream) > 1 and not self.state.call.op.is_recurrence:
             upstream = [
                 builder.full(shape=t.shape, value=0.0, dtype=t.dtype)
                 if gradient is None and t.dtype.is_differentiable

@@ -65,12 +65,15 @@ from braze.nn.modules.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from braze.nn.modules.recurrent import GRU, LSTM, RNN, RNNBase
+from braze.nn.modules.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from braze.nn.parameter import Parameter
 
 __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -136,4 +139,11 @@ __all__ = [
     "functional",
     "init",
     "utils",
+    "LSTM",
+    "RNN",
+    "RNNBase",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "RNNCellBase",
 ]

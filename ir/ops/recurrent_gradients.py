@@ -7,9 +7,10 @@ zeros. Their own gradients are those of their unrolled steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from braze.ir.op import Rule
 from braze.ir.ops.composite import as_dtype, widened
 from braze.ir.ops.recurrence_rules import (
     columns,
@@ -85,7 +86,7 @@ def _rnn_h0(b: Any, g: Any, w: Any, y: Any, nonlinearity: str, reverse: bool) ->
     return through(b, first_step(b, d, reverse), turned(b, w, 1))
 
 
-RNN = {"x": _rnn_x, "w": _rnn_w, "h0": _rnn_h0}
+RNN: Mapping[str, Rule] = {"x": _rnn_x, "w": _rnn_w, "h0": _rnn_h0}
 
 # LSTM ---------------------------------------------------------------------------------------------
 
@@ -222,7 +223,7 @@ LSTM = {
 }
 
 
-def _projected_rule(position: int, finish: Callable[..., Any]) -> Callable[..., Any]:
+def _projected_rule(position: int, finish: Callable[..., Any] | None) -> Callable[..., Any]:
     """As `_lstm_rule`; `m` is a result that no user sees, too."""
 
     def rule(
@@ -293,9 +294,9 @@ gru_sequence_grad = declare_recurrence(
     starts={"d": "start_d", "e": "start_e", "y": "h0"},
     backwards=True,
     doc="The gradients in `gru_sequence`, from that of y: d of `hidden`, [time, gate, batch, "
-    "state], n of the third part of x (the others are those of `hidden`), and e of the state before "
-    "each step, as far as it is not through d. w is [gate, outputs, inputs] here; start_d and "
-    "start_e are what comes from behind the last step.",
+    "state], n of the third part of x (the others are those of `hidden`), and e of the state "
+    "before each step, as far as it is not through d. w is [gate, outputs, inputs] here; "
+    "start_d and start_e are what comes from behind the last step.",
 )
 
 
