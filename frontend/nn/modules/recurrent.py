@@ -27,16 +27,13 @@ def _check_arguments(
     input_size: Any, hidden_size: Any, num_layers: int, bias: Any, batch_first: Any,
     dropout: Any, proj_size: int,
 ) -> None:  # fmt: skip
-    if (
-        not isinstance(dropout, numbers.Number)
-        or isinstance(dropout, bool)
-        or not 0 <= dropout <= 1
-    ):  # type: ignore[operator]
+    is_number = isinstance(dropout, numbers.Real) and not isinstance(dropout, bool)
+    if not (is_number and 0 <= dropout <= 1):
         raise ValueError(
             "dropout should be a number in range [0, 1] representing the probability of an element "
             "being zeroed"
         )
-    if dropout > 0 and num_layers == 1:  # type: ignore[operator]
+    if dropout > 0 and num_layers == 1:
         warnings.warn(
             "dropout option adds dropout after all but last recurrent layer, so non-zero dropout "
             f"expects num_layers greater than 1, but got dropout={dropout} and "
