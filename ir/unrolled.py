@@ -105,14 +105,14 @@ def _back(b: Builder, gradients: dict[Value, Value], wanted: Value) -> Value | N
     nodes = list(b.graph.nodes)
     depends = {wanted}
     for node in nodes:
-        if depends.intersection(node.operands):
+        if node.op.differentiable and depends.intersection(node.operands):
             depends.update(node.results)
     for node in reversed(nodes):
         upstream = [gradients.get(result) for result in node.results]
         if all(g is None for g in upstream):
             continue
         for position, operand in enumerate(node.operands):
-            if operand in depends:
+            if operand in depends and node.op.gradient(position) is not None:
                 _add(b, gradients, node, position, upstream)
     return gradients.get(wanted)
 
