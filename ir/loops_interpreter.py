@@ -46,6 +46,7 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
+from braze.ir.loops_recurrence import Recurrence, StepArray, slot_sizes
 from braze.ir.loops_text import print_statement
 from braze.ir.op import op_named
 from braze.ir.ops.creation import philox
@@ -273,6 +274,8 @@ class _Runner:
                 self.sort(self.kernel)
             elif isinstance(self.kernel, HostCall):
                 self.host(self.kernel)
+            elif isinstance(self.kernel, Recurrence):
+                self.recurrence(self.kernel)
             else:
                 self.contraction(self.kernel)
         return self.failure
@@ -498,6 +501,26 @@ class _Runner:
             for index in range(result.buffer.numel):
                 self.note(result.buffer, memory, index, written=True)
             memory.array[:] = array.reshape(-1)
+
+    # Recurrences ----------------------------------------------------------------------------------
+
+    def recurrence(self, kernel: Recurrence) -> None:
+        sizes, inputs = slot_sizes(kernel.program), kernel.program.inputs
+        for step in range(kernel.count):
+            places = [
+                self.at_step(array, step, sizes.get(slot, 0), written=slot >= inputs)
+                for slot, array in enumerate(kernel.arrays)
+            ]
+            run_program(kernel.program, [x.copy() for x in places[:inputs]], places[inputs:])
+
+    def at_step(self, array: StepArray, step: int, size: int, *, written: bool) -> Array:
+        """What the program of a recurrence gets at a step, for an input or an output."""
+        buffer, start = array.buffer, array.offset + step * array.stride
+        if array.edge is not None and array.edge[0] == step:
+            buffer, start = array.edge[1], 0
+        for index in range(start, start + size):
+            self.note(buffer, self.memory(buffer, index, "step at"), index, written=written)
+        return self.memories[buffer.name].array[start : start + size]
 
     # Contractions ---------------------------------------------------------------------------------
 

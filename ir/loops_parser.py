@@ -39,6 +39,7 @@ from braze.ir.loops import (
     Store,
 )
 from braze.ir.loops_expressions_parser import LET, ExpressionParser, buffer_name
+from braze.ir.loops_recurrence import Recurrence, StepArray
 from braze.ir.op import op_named
 from braze.ir.parser import (
     VALUE,
@@ -126,7 +127,7 @@ class _Parser(ExpressionParser):
 
     def kernel(self) -> Kernel:
         scanner = self.scanner
-        words = ("nest", "sort", "host")
+        words = ("nest", "sort", "host", "recurrence")
         word = next((w for w in words if scanner.accept(w)), "contraction")
         if word == "contraction":
             scanner.expect(word)
@@ -148,6 +149,8 @@ class _Parser(ExpressionParser):
             return self.sort(name, buffers, "\n".join(comment))
         if word == "host":
             return self.host(name, buffers, "\n".join(comment))
+        if word == "recurrence":
+            return self.recurrence(name, buffers, "\n".join(comment))
         return self.contraction(name, buffers, "\n".join(comment))
 
     def buffer(self) -> None:
@@ -260,6 +263,26 @@ class _Parser(ExpressionParser):
         return HostCall(
             name, buffers, number, op, attributes, tuple(operands), results, location, comment
         )
+
+    def recurrence(self, name: str, buffers: tuple[Buffer, ...], comment: str) -> Recurrence:
+        scanner = self.scanner
+        scanner.expect("steps")
+        count = scanner.integer()
+        arena = self.buffer_used() if scanner.accept("arena") else None
+        arrays: list[StepArray] = []
+        while scanner.accept("at"):
+            buffer = self.buffer_used()
+            scanner.expect("from")
+            offset = scanner.integer()
+            scanner.expect("by")
+            stride = scanner.integer()
+            edge = None
+            if scanner.accept("except"):
+                edge = scanner.integer(), self.buffer_used()
+            arrays.append(StepArray(buffer, offset, stride, edge))
+        program = _program(scanner)
+        scanner.expect("}")
+        return Recurrence(name, buffers, count, tuple(arrays), program, arena, comment)
 
     def arrays(self, end: str) -> tuple[HostArray, ...]:
         found: list[HostArray] = []

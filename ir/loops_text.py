@@ -7,7 +7,10 @@ The grammar, which `braze.ir.loops_parser` reads back to an equal object:
                   "{" {placement} {site} {"wave" "{" {kernel} "}"} "}"
     placement   = "place" buffer ("input" slot | "output" slot | "arena" offset)
     site        = "site" string integer integer ["#" location]     the meaning of codes 1, 2, ...
-    kernel      = nest | contraction | sort | host
+    kernel      = nest | contraction | sort | host | recurrence
+    recurrence  = "recurrence" "@" name "(" buffers ")" "{" {comment} "steps" integer
+                  ["arena" buffer] {"at" buffer "from" integer "by" integer
+                  ["except" integer buffer]} program "}"
     host        = "host" "@" name "(" buffers ")" "{" {comment} "call" integer array {"," array} "="
                   op "(" [array {"," array}] [";" attributes] ")" ["#" location] "}"
     array       = buffer ":" type | "(" type ")"                   the second: not needed
@@ -77,9 +80,16 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
+from braze.ir.loops_recurrence import Recurrence, StepArray
 from braze.ir.printer import print_attribute, print_location, quote_name
 
-_WORDS = {Nest: "nest", Contraction: "contraction", Sort: "sort", HostCall: "host"}
+_WORDS = {
+    Nest: "nest",
+    Contraction: "contraction",
+    Sort: "sort",
+    HostCall: "host",
+    Recurrence: "recurrence",
+}
 
 
 def print_expr(expr: Expr) -> str:
@@ -364,6 +374,8 @@ class _Printer:
             lines += self.sort(kernel, f"{indent}  ")
         elif isinstance(kernel, HostCall):
             lines.append(f"{indent}  {self.host(kernel)}")
+        elif isinstance(kernel, Recurrence):
+            lines += [f"{indent}  {line}" for line in self.recurrence(kernel)]
         else:
             lines += self.contraction(kernel, f"{indent}  ")
         return [*lines, f"{indent}}}"]
@@ -376,6 +388,17 @@ class _Printer:
         arguments = f"{operands}{separator}{attributes}"
         line = f"call {kernel.number} {results} = {kernel.op.name}({arguments})"
         return line + (f"  # {print_location(kernel.location)}" if kernel.location else "")
+
+    def recurrence(self, kernel: Recurrence) -> list[str]:
+        arena = f" arena {_buffer_name(kernel.arena.name)}" if kernel.arena else ""
+        lines = [f"steps {kernel.count}{arena}", *map(self.step_array, kernel.arrays)]
+        return [*lines, *print_program(kernel.program).split("\n")]
+
+    def step_array(self, array: StepArray) -> str:
+        line = f"at {_buffer_name(array.buffer.name)} from {array.offset} by {array.stride}"
+        if array.edge is None:
+            return line
+        return f"{line} except {array.edge[0]} {_buffer_name(array.edge[1].name)}"
 
     def array(self, array: HostArray) -> str:
         if array.buffer is None:

@@ -41,6 +41,7 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
+from braze.ir.loops_recurrence import Recurrence, StepArray
 from braze.ir.loops_text import index_data, print_expr, print_statement
 from braze.ir.op import op_named
 from braze.ir.types import tensor_type
@@ -69,6 +70,8 @@ def verify_program(program: Program) -> None:
         for kernel in wave:
             if isinstance(kernel, HostCall) and len(wave) > 1:
                 raise VerifyError(f"[{program.name}] host call {kernel.name} shares a wave")
+            if isinstance(kernel, Recurrence) and len(wave) > 1:
+                raise VerifyError(f"[{program.name}] recurrence {kernel.name} shares a wave")
     known: dict[str, Buffer] = {}
     for kernel in program.kernels():
         verify_kernel(kernel)
@@ -138,6 +141,8 @@ class _Verifier:
             self.sort(kernel)
         elif isinstance(kernel, HostCall):
             self.host(kernel)
+        elif isinstance(kernel, Recurrence):
+            self.recurrence(kernel)
         else:
             self.contraction(kernel)
 
@@ -385,6 +390,47 @@ class _Verifier:
                 if (buffer.dtype, buffer.numel) != (array.type.dtype, array.type.numel):
                     self.fail(f"%{buffer.name} is {buffer.dtype.name}[{buffer.numel}], used as "
                               f"{array.type}")
+
+    # Recurrences ----------------------------------------------------------------------------------
+
+    def recurrence(self, kernel: Recurrence) -> None:
+        program = kernel.program
+        verify_program(program)
+        if any(isinstance(k, HostCall) for k in program.kernels()) or program.checks:
+            self.fail("a step calls the host or makes a check")
+        if kernel.count < 1:
+            self.fail(f"it runs {kernel.count} steps")
+        if len(kernel.arrays) != program.inputs + program.outputs:
+            slots = f"{program.inputs} inputs and {program.outputs} outputs"
+            self.fail(f"{len(kernel.arrays)} places for {slots}")
+        if kernel.arena is None and program.arena_bytes:
+            self.fail(f"its program needs an arena of {program.arena_bytes} bytes")
+        if kernel.arena is not None and kernel.arena.numel < program.arena_bytes:
+            self.fail(f"%{kernel.arena.name} is smaller than {program.arena_bytes} bytes")
+        inside = {b.name: b for k in program.kernels() for b in k.buffers}
+        for name, buffer in inside.items():
+            place = program.placements[name]
+            if place.kind != "arena":
+                number = place.slot + (program.inputs if place.kind == "output" else 0)
+                self.step_array(kernel, kernel.arrays[number], buffer, place.kind)
+
+    def step_array(self, kernel: Recurrence, array: StepArray, inner: Buffer, kind: str) -> None:
+        """Is the place of the program's buffer `inner` inside of its buffer at all steps?"""
+        accesses = ("in", "inout") if kind == "input" else ("out", "inout")
+        self.buffer(array.buffer, accesses, "read" if kind == "input" else "written")
+        if array.buffer.dtype is not inner.dtype:
+            self.fail(f"%{array.buffer.name} is passed for {inner.dtype.name}[{inner.numel}]")
+        steps = set(range(kernel.count))
+        if array.edge is not None:
+            step, edge = array.edge
+            steps.discard(step)
+            self.buffer(edge, accesses, "used")
+            if (edge.dtype, edge.numel) != (inner.dtype, inner.numel):
+                self.fail(f"%{edge.name} is passed for {inner.dtype.name}[{inner.numel}]")
+        for step in steps & {0, 1, kernel.count - 2, kernel.count - 1}:
+            start = array.offset + step * array.stride
+            if not 0 <= start <= array.buffer.numel - inner.numel:
+                self.fail(f"%{array.buffer.name} is left at step {step}: element {start}")
 
     # Contractions ---------------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ Category = Literal[
     "sort",
     "check",
     "host",
+    "recurrence",
     "fusion",
     "complex",
     "composite",
@@ -90,6 +91,30 @@ class Gradient:
     results: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How an operation of category "recurrence" runs, one step after the other.
+
+    Dimension 0 of its stacked operands, and of all its results, is time. `rule` makes the values
+    of one step (a list of values for a result whose dimension 1 they share out), in the order of
+    the results. It asks for what it needs by the names of its parameters after the builder: an
+    operand (a stacked one: its values at this step), an attribute, `previous_<result>`: its values
+    at the step before, or `before_<operand>`: those of the step that is earlier in time.
+
+    Attributes:
+        stacked: the operands that have a time dimension.
+        starts: result or stacked operand -> the operand that stands for what is before its first
+            step.
+        backwards: the steps run from the last to the first, unless the attribute `reverse` is set.
+            Other recurrences run this way only if it is.
+    """
+
+    rule: Rule
+    stacked: tuple[str, ...]
+    starts: Mapping[str, str]
+    backwards: bool = False
+
+
 @dataclass(eq=False, slots=True)
 class Op:
     """A declared operation. See the module's docstring for the rules' signatures.
@@ -108,6 +133,7 @@ class Op:
         cost: rough number of instructions for one result element.
         complex: what it means for complex operands; see the module's docstring.
         effect: must not be removed though nobody reads its results (`check`).
+        steps: of a recurrence.
     """
 
     name: str
@@ -127,6 +153,7 @@ class Op:
     domain: tuple[float, float]
     cost: int
     doc: str
+    steps: Steps | None = None
 
     @property
     def is_primitive(self) -> bool:
@@ -156,6 +183,16 @@ class Op:
     def is_host(self) -> bool:
         """Is it run by calling its `evaluate` from compiled code?"""
         return self.category == "host"
+
+    @property
+    def is_recurrence(self) -> bool:
+        """Does it run step by step through time?"""
+        return self.category == "recurrence"
+
+    @property
+    def is_alone(self) -> bool:
+        """Is it a kernel of its own, with nothing fused, whose operands lie in memory in order?"""
+        return self.is_host or self.is_recurrence
 
     @property
     def may_fail(self) -> bool:
@@ -222,6 +259,7 @@ def declare(
     domain: tuple[float, float] = (-2.0, 2.0),
     cost: int = 1,
     doc: str,
+    steps: Steps | None = None,
 ) -> Op:
     """Declare an operation and enter it in the table.
 
@@ -245,6 +283,8 @@ def declare(
         raise ValueError(f"op {name} cannot run: it has neither `evaluate` nor `decompose`")
     if (category == "composite") != (decompose is not None):
         raise ValueError(f"op {name}: exactly the composite ops have a decomposition")
+    if (category == "recurrence") != (steps is not None):
+        raise ValueError(f"op {name}: exactly the recurrences have steps")
     if differentiable != bool(gradients):
         raise ValueError(f"op {name}: give gradients, or say differentiable=False")
     rules = {
@@ -276,6 +316,7 @@ def declare(
         domain=domain,
         cost=cost,
         doc=doc,
+        steps=steps,
     )
     _TABLE[name] = op
     return op

@@ -139,7 +139,7 @@ def compile_graph(
         kernels_before=counts[0],
         kernels_after=sum(1 for _ in program.kernels()),
         bytes_before=plan.unplanned_bytes,
-        arena_bytes=plan.arena_bytes,
+        arena_bytes=program.arena_bytes,
         lower_bound=plan.lower_bound,
         refusals=context.refusals,
     )

@@ -128,6 +128,8 @@ class Rules:
             return fault
         if "host" in (p.kind, c.kind):
             return "a host call is made between kernels"
+        if "recurrence" in (p.kind, c.kind):
+            return "the steps of a recurrence are kernels of their own"
         if p.kind == "scatter":
             # Nothing but reshapes may lie between: a cast on the way would be lost.
             reshaped = all(is_flat(n) and core_of(n.result)[0].node in p.members for n in c.members)

@@ -70,7 +70,7 @@ class Reads:
         for node in graph.nodes:
             if node.op.is_contract:
                 self._cut_operands(node)
-            elif node.op.is_host:
+            elif node.op.is_alone:
                 self._store_operands(node)
         # A padded value that others read the inside of (see `share_pads`) is read from memory by
         # all.
@@ -136,7 +136,7 @@ class Reads:
             self.cuts[node, wrong] = chains[wrong][at[wrong]]
 
     def _store_operands(self, node: Node) -> None:
-        """What a host call reads must be in memory, in order; a reshape changes nothing there."""
+        """What such a kernel reads must be in memory, in order; a reshape changes nothing there."""
         for position, operand in enumerate(node.operands):
             while operand.node is not None and _is_reshape(operand.node):
                 operand = operand.node.operands[0]

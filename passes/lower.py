@@ -33,10 +33,11 @@ from braze.passes.lower_contraction import lower_contraction
 from braze.passes.lower_host import lower_host
 from braze.passes.lower_nest import lower_copy, lower_nest
 from braze.passes.lower_random import lower_random
+from braze.passes.lower_recurrence import Extra, lower_recurrence
 from braze.passes.lower_scan import lower_scan
 from braze.passes.lower_scatter import lower_scatter
 from braze.passes.lower_sort import lower_sort
-from braze.passes.plan_memory import MemoryPlan
+from braze.passes.plan_memory import MemoryPlan, aligned
 from braze.passes.trim_stores import trim_stores
 from braze.passes.tune_loops import tune_loops
 
@@ -50,13 +51,15 @@ def lower_program(graph: Graph, plan: MemoryPlan, target: Target) -> Program:
     """
     lowering = _ProgramLowering(graph, plan, target)
     waves = [kernels for nodes in plan.waves if (kernels := lowering.wave(nodes))]
+    for name, offset in lowering.extra.offsets.items():
+        lowering.placements[name] = Placement("arena", offset=offset)
     return Program(
         name=graph.name,
         inputs=len(graph.inputs),
         outputs=len(graph.outputs),
         waves=waves,
         placements=lowering.placements,
-        arena_bytes=plan.arena_bytes,
+        arena_bytes=lowering.extra.end,
         checks=lowering.sites,
     )
 
@@ -71,6 +74,7 @@ class _ProgramLowering:
         self.codes: dict[Node, int] = {}
         self.count = 0
         self.host_calls = 0
+        self.extra = Extra(aligned(plan.arena_bytes), plan.arena_bytes)
         self.overwrites = {**plan.overwrites}
         for output, source in graph.aliases.items():
             self.overwrites[graph.outputs[output]] = graph.inputs[source]
@@ -119,6 +123,8 @@ class _ProgramLowering:
         elif kind == "host":
             kernel = lower_host(name, body, buffers, self.host_calls)
             self.host_calls += 1
+        elif kind == "recurrence":
+            kernel = lower_recurrence(name, body, buffers, self.target, self.extra)
         elif kind == "copy":
             source, target = self._buffer(node.operands[0], "in"), self._buffer(node.result, "out")
             kernel = lower_copy(name, source, target)

@@ -18,9 +18,10 @@ MOST_KERNELS = 64
 EXTRA_BYTES = 1 << 20
 
 
-def _is_host(node: Node) -> bool:
-    """Is it a call of the runtime, which the thread that runs the program makes by itself?"""
-    return node.attributes["kind"] == "host"
+def _is_alone(node: Node) -> bool:
+    """Is it what the thread that runs the program does by itself: a call of the runtime, or the
+    time loop of a recurrence?"""
+    return node.body is not None and any(inner.op.is_alone for inner in node.body.nodes)
 
 
 def waves_of(graph: Graph) -> list[list[Node]]:
@@ -36,7 +37,7 @@ def waves_of(graph: Graph) -> list[list[Node]]:
         latest = len(waves) - 1
         joins = (
             latest >= 0
-            and not (_is_host(node) or _is_host(waves[latest][0]))
+            and not (_is_alone(node) or _is_alone(waves[latest][0]))
             and earliest <= latest
             and size <= LARGE_BYTES
             and len(waves[latest]) < MOST_KERNELS

@@ -29,7 +29,7 @@ from braze.codegen.llvm.types import (
     vector,
     zero,
 )
-from braze.ir.dtypes import DType
+from braze.ir.dtypes import DType, bf16
 from braze.ir.target import Target
 
 Mark = Callable[[ir.Instruction], None]
@@ -56,8 +56,10 @@ def _narrows_wrongly(target: Target, dtype: DType) -> bool:
 
     LLVM 22 turns a masked store of truncated integers into a narrowing store, and that, where the
     mask is a constant with one lane, into a store of the element before it was narrowed: too wide.
+    A bfloat16 is made by truncating an integer.
     """
-    return "avx512f" in target.features and dtype.kind != "float" and dtype.itemsize < 8
+    is_integer = dtype.kind != "float" or dtype is bf16
+    return "avx512f" in target.features and is_integer and dtype.itemsize < 8
 
 
 def _hidden(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:

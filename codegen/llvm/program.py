@@ -30,6 +30,7 @@ from braze.codegen.llvm.kernel import (
     new_module,
 )
 from braze.codegen.llvm.nests import emit_nest
+from braze.codegen.llvm.recurrences import MAIN_TYPE, emit_steps
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.loops import (
     Check,
@@ -42,6 +43,7 @@ from braze.ir.loops import (
     Sort,
     Statement,
 )
+from braze.ir.loops_recurrence import Recurrence
 from braze.ir.target import FINISHED, Target
 
 
@@ -70,22 +72,51 @@ def generate(program: Program, target: Target) -> Generated:
         CodegenError: the program breaks a rule of the loop IR.
     """
     stride = _scratch_stride(program, target)
-    waves = [
-        [emit_kernel(kernel, program, target, stride) for kernel in wave] for wave in program.waves
-    ]
-    kernels = [kernel for wave in waves for kernel in wave]
-    symbols = [kernel.symbol for kernel in kernels]
-    if len(set(symbols)) < len(symbols):
-        twice = next(s for s in symbols if symbols.count(s) > 1)
-        raise CodegenError(f"[{program.name}] two kernels share the symbol {twice}")
     name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
-    main = _main_module(name, program, waves, target)
+    modules: dict[str, str] = {}
+    _add_modules(modules, name, program, target, stride)
     return Generated(
-        modules=[(kernel.symbol, kernel.ir_text) for kernel in kernels] + [(name, main)],
+        modules=list(modules.items()),
         main=name,
         scratch_bytes=stride,
         pointers=program.inputs + program.outputs + 3,
     )
+
+
+def _add_modules(
+    modules: dict[str, str],
+    name: str,
+    program: Program,
+    target: Target,
+    stride: int,
+    *,
+    is_step: bool = False,
+) -> None:
+    """Add a program's kernels and its `main`, `name`, after the programs of its recurrences.
+
+    Equal steps have one program, so it is there once.
+    """
+    waves: list[list[EmittedKernel]] = []
+    for wave in program.waves:
+        waves.append([])
+        for kernel in wave:
+            if isinstance(kernel, Recurrence):
+                step = _step_symbol(kernel)
+                if step not in modules:
+                    _add_modules(modules, step, kernel.program, target, stride, is_step=True)
+                continue
+            emitted = emit_kernel(kernel, program, target, stride)
+            if emitted.symbol in modules:
+                symbol = emitted.symbol
+                raise CodegenError(f"[{program.name}] two kernels share the symbol {symbol}")
+            modules[emitted.symbol] = emitted.ir_text
+            waves[-1].append(emitted)
+    modules[name] = _main_module(name, program, waves, target, is_step=is_step)
+
+
+def _step_symbol(kernel: Recurrence) -> str:
+    """The symbol of the program of a recurrence."""
+    return "braze_" + re.sub(r"\W", "_", kernel.program.name, flags=re.ASCII)
 
 
 def _scratch_stride(program: Program, target: Target) -> int:
@@ -101,6 +132,8 @@ def _scratch_stride(program: Program, target: Target) -> int:
             from braze.codegen.llvm.sort_plan import sort_plan
 
             most = max(most, sort_plan(kernel, target).scratch_bytes)
+        elif isinstance(kernel, Recurrence):
+            most = max(most, _scratch_stride(kernel.program, target))
     return most
 
 
@@ -124,14 +157,22 @@ def emit_kernel(
         return emit_sort(kernel, program.placements, program, target, stride)
     if isinstance(kernel, HostCall):
         return emit_host_call(kernel, program.placements, program, target)
+    assert not isinstance(kernel, Recurrence), "a recurrence is a loop in `main`"
     return emit_nest(kernel, program.placements, program, target)
 
 
 def _main_module(
-    name: str, program: Program, waves: Sequence[Sequence[EmittedKernel]], target: Target
+    name: str,
+    program: Program,
+    waves: Sequence[Sequence[EmittedKernel]],
+    target: Target,
+    *,
+    is_step: bool,
 ) -> str:
+    """The function that runs the waves. Steps of a recurrence cannot fail and tell nobody that they
+    are done."""
     module = new_module(name, target)
-    main = ir.Function(module, ir.FunctionType(I64, [POINTER, POINTER]), name)
+    main = ir.Function(module, MAIN_TYPE, name)
     main.attributes.add("nounwind")
     buffers, pool = main.args
     builder = ir.IRBuilder(main.append_basic_block("entry"))
@@ -139,6 +180,9 @@ def _main_module(
     place = builder.gep(buffers, [slot], source_etype=POINTER)
     status = builder.load(place, typ=POINTER, align=8)
     for number, wave in enumerate(waves):
+        for kernel in program.waves[number]:
+            if isinstance(kernel, Recurrence):
+                _call_steps(builder, kernel, program)
         functions = [ir.Function(module, KERNEL_TYPE, kernel.symbol) for kernel in wave]
         chunks = sum(kernel.chunks for kernel in wave)
         if chunks == 0:
@@ -152,12 +196,21 @@ def _main_module(
             code = builder.load(status, typ=I64, align=8)
             with builder.if_then(builder.icmp_signed("!=", code, constant(I64, 0)), likely=False):
                 builder.ret(code)
+    if is_step:
+        builder.ret(constant(I64, 0))
+        return module_text(module)
     code = builder.load(status, typ=I64, align=8)
     with builder.if_then(builder.icmp_signed("==", code, constant(I64, 0))):
         mark = builder.gep(status, [constant(I64, FINISHED)], source_etype=I64)
         builder.store(constant(I64, 1), mark, align=8)
     builder.ret(code)
     return module_text(module)
+
+
+def _call_steps(builder: ir.IRBuilder, kernel: Recurrence, program: Program) -> None:
+    symbol, module = _step_symbol(kernel), builder.module
+    step = module.globals.get(symbol) or ir.Function(module, MAIN_TYPE, symbol)
+    emit_steps(builder, kernel, step, program)
 
 
 def _call_region(

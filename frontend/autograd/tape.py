@@ -204,7 +204,9 @@ class TapeNode:
     def propagate(self, sweep: Sweep, upstream: list[Any]) -> list[tuple[int, Any]]:
         """The gradients of the operands, as (position, gradient), from those of the results."""
         builder = sweep.builder
-        if len(upstream) > 1:
+        call = self.state.call
+        # A recurrence's rules do much more where something flows back to each result.
+        if len(upstream) > 1 and not (call is not None and call.op.is_recurrence):
             upstream = [
                 builder.full(shape=t.shape, value=0.0, dtype=t.dtype)
                 if gradient is None and t.dtype.is_differentiable

@@ -17,6 +17,7 @@ from braze.functions.movement import broadcast_tensors
 from braze.functions.promotion import cast
 from braze.ir.dtypes import bool_
 from braze.nn import functional as F
+from braze.nn.functional import recurrent
 from braze.nn.functional.affine_grids import affine_grid_generator
 from braze.nn.functional.convolution import convolve_transposed
 from braze.nn.functional.dropout import check_probability, feature_dropout
@@ -371,6 +372,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(activations, name) for name in _ACTIVATIONS},
     **{f"{name}_": inplace_form(getattr(activations, name)) for name in _ACTIVATIONS[2:]},
     **{name: _pooling(name) for name in ("max_pool1d", "max_pool2d", "max_pool3d")},
+    **recurrent.FUNCTIONS,
     **_dropping(F.dropout, "dropout"),
     **_dropping(feature_dropout, "feature_dropout"),
     **_dropping(F.alpha_dropout, "alpha_dropout"),

@@ -134,6 +134,8 @@ from braze.nn.modules.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from braze.nn.modules.recurrent import GRU, LSTM, RNN, RNNBase
+from braze.nn.modules.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from braze.nn.modules.vision import (
     ChannelShuffle,
     PixelShuffle,
@@ -150,6 +152,7 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -281,4 +284,11 @@ __all__ = [
     "functional",
     "init",
     "utils",
+    "LSTM",
+    "RNN",
+    "RNNBase",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "RNNCellBase",
 ]

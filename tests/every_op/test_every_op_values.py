@@ -5,6 +5,7 @@ import numpy as np
 import op_oracles_complex  # noqa: F401  (fills the table of oracles)
 import op_oracles_networks  # noqa: F401
 import op_oracles_random  # noqa: F401
+import op_oracles_recurrent  # noqa: F401
 import op_oracles_windows  # noqa: F401
 import pytest
 from composites import to_primitives

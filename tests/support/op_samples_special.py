@@ -13,6 +13,7 @@ import numpy as np
 import op_samples_complex  # noqa: F401
 import op_samples_matrices  # noqa: F401  (fills the table of samplers)
 import op_samples_networks  # noqa: F401
+import op_samples_recurrent  # noqa: F401
 import op_samples_windows  # noqa: F401
 from op_samples import Draw, Sample, edges, sampler
 
