@@ -17,7 +17,9 @@ written to memory that outlives the call.
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Sequence
 from sys import getrefcount
 from typing import Any
@@ -207,9 +209,20 @@ class Tracer:
         whole: while a function becomes one graph: nothing may run in between.
     """
 
-    __slots__ = ("grad_enabled", "inference", "lock", "pending", "site", "tier", "watch", "whole")
+    __slots__ = (
+        "__weakref__",
+        "grad_enabled",
+        "inference",
+        "lock",
+        "pending",
+        "site",
+        "tier",
+        "watch",
+        "whole",
+    )
 
     def __init__(self) -> None:
+        _TRACERS.add(self)
         self.tier: engine.Tier | None = None  # overrides `config.tier` for what this thread runs
         self.lock = threading.RLock()
         self.pending = Pending(self)
@@ -244,6 +257,19 @@ class _Trie:
         self.states += 1
         state = parent.next[key] = State(parent, types)
         return state
+
+
+# Of all threads, also those that have ended while values of theirs are still to be computed.
+_TRACERS: weakref.WeakSet[Tracer] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked child: no other thread lives on, so nobody holds a lock or runs a trace."""
+    for tracer in list(_TRACERS):
+        tracer.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Local(threading.local):
