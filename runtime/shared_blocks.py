@@ -142,7 +142,10 @@ def new_block(nbytes: int) -> SharedBlock:
 
 
 def block_from_file(
-    fd: int, nbytes: int, name: str | None = None, fresh: Callable[[SharedBlock], None] | None = None
+    fd: int,
+    nbytes: int,
+    name: str | None = None,
+    fresh: Callable[[SharedBlock], None] | None = None,
 ) -> SharedBlock:
     """The block of a file that came from another process.
 

@@ -10,8 +10,6 @@ import numpy as np
 
 from braze import copying, dlpack, typed_storage
 from braze.autograd.modes import no_grad
-from braze.capture import flush as sync
-from braze.capture import materialise
 from braze.devices import check_device
 from braze.functions import tensor_types
 from braze.functions.arguments import explained, require_tensors
