@@ -28,7 +28,7 @@ from braze.ir.types import tensor_type
 from braze.nn.parameter import Parameter
 from braze.sharing import block_of, move_to_shared_memory, storage_on
 from braze.tensors import Tensor, view_of, wrap
-from braze.typed_storage import root_of
+from braze.views import base_of, root_of
 
 STRATEGIES = frozenset({"file_descriptor", "file_system"})
 
@@ -159,10 +159,10 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
         return tensor.__reduce_ex__(2)  # type: ignore[return-value]
     movements: list[Movement] = []
     view = tensor
-    while view._base is not None:
+    while (base := base_of(view)) is not None:
         call = view._view
         movements.append(None if call is None else (call.op.name, dict(call.attributes)))
-        view = view._base
+        view = base
     block = share(root)
     handle = root._current()
     flags = handle.flags & (PARAM | BUFFER)
