@@ -16,8 +16,8 @@ _MODULES = (
     "aot array_api attached autograd capture codegen compiled copying cuda datasets devices "
     "dlpack dtype_info engine fft func functions handle inspection ir layouts linalg "
     "multiprocessing nn optim passes printing public_types random removable return_types runtime "
-    "settings shared_updates sharing sites sizes sparse special strides structure tensors testing tracing "
-    "typed_storage utils views"
+    "settings shared_updates sharing sites sizes sparse special strides structure tensors testing "
+    "tracing typed_storage utils views"
 ).split()
 
 
