@@ -17,7 +17,7 @@ _MODULES = (
     "dlpack dtype_info engine fft func functions handle inspection ir layouts linalg "
     "multiprocessing nn optim passes printing public_types random removable return_types runtime "
     "settings shared_updates sharing sites sizes sparse special strides structure tensors testing "
-    "tracing trie typed_storage utils views"
+    "tracing trie typed_storage utils views wrapped_errors"
 ).split()
 
 

@@ -14,6 +14,7 @@ from braze.runtime.libc import die_with_parent
 from braze.runtime.observing import Work, observing
 from braze.runtime.package import load
 from braze.runtime.package_writer import write_package
+from braze.runtime.places import shares
 from braze.runtime.pool import get_num_threads, set_num_threads
 from braze.runtime.recompiles import explain
 from braze.runtime.shared_blocks import (
@@ -46,6 +47,7 @@ __all__ = [
     "replacing",
     "set_num_threads",
     "shared_files",
+    "shares",
     "stages",
     "stats",
     "write_package",

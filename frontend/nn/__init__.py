@@ -1,6 +1,6 @@
 """Neural networks: modules, layers, losses, their functional forms, initialisation."""
 
-from braze.nn import functional, init, utils
+from braze.nn import functional, init, parallel, utils
 from braze.nn.modules.activations import (
     ELU,
     GELU,
@@ -65,6 +65,7 @@ from braze.nn.modules.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from braze.nn.parallel import DataParallel
 from braze.nn.parameter import Parameter
 
 __all__ = [
@@ -88,6 +89,7 @@ __all__ = [
     "Conv2d",
     "Conv3d",
     "CrossEntropyLoss",
+    "DataParallel",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
@@ -135,5 +137,6 @@ __all__ = [
     "Unflatten",
     "functional",
     "init",
+    "parallel",
     "utils",
 ]

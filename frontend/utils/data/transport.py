@@ -29,7 +29,7 @@ from braze.handle import BUFFER, PARAM, concrete
 from braze.ir.dtypes import dtype_named
 from braze.ir.types import tensor_type
 from braze.tensors import Tensor, wrap
-from braze.utils.wrapped_errors import ExceptionWrapper
+from braze.wrapped_errors import ExceptionWrapper
 
 ALIGNMENT = 64
 # A pickle of more bytes goes through the slot, so that no message fills the connection's buffer.

@@ -22,7 +22,7 @@ from braze import engine
 from braze.random import manual_seed
 from braze.utils.data.fetch import FetchPlan
 from braze.utils.data.transport import DATA, END, FAILED, Outbox
-from braze.utils.wrapped_errors import ExceptionWrapper
+from braze.wrapped_errors import ExceptionWrapper
 
 POLL_SECONDS = 2.0  # how often to look for the parent, where the system does not tell
 
