@@ -46,10 +46,8 @@ def reduce_add(inputs: Sequence[Tensor], destination: Any = None) -> Tensor:
     """The sum of tensors from several devices.
 
     Raises:
-        RuntimeError: there are none. ValueError: their shapes differ.
+        IndexError: there are none. ValueError: their shapes differ.
     """
-    if not inputs:
-        raise RuntimeError("reduce_add expects at least one tensor to be given")
     total = inputs[0]
     for i, tensor in enumerate(inputs[1:], 1):
         if tensor.shape != total.shape:
