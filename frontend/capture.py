@@ -17,110 +17,24 @@ written to memory that outlives the call.
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Sequence
+from operator import is_
 from sys import getrefcount
 from typing import Any
 
 from braze import engine
-from braze.handle import BUFFER, EXPOSED, INFERENCE, NUMBER, PARAM, Handle
+from braze.handle import BUFFER, EXPOSED, INFERENCE, NUMBER, PARAM, Handle, concrete
 from braze.ir.dtypes import f32
 from braze.ir.errors import BrazeError
 from braze.ir.graph import Graph, Location, Node, Role, Value
-from braze.ir.op import AttributeValue, Op, check_attributes
 from braze.ir.ops.creation import constant as constant_op
 from braze.ir.types import TensorType, tensor_type
 from braze.sharing import is_exposed, snapshot
 from braze.sites import Site, current_scope, location_of, user_site, with_place
-
-MOST_STATES = (
-    500_000  # of the trie, a few hundred bytes each; past that it is forgotten and grows anew
-)
-
-
-class Call:
-    """An operation with its attributes, shared by all equal calls and compared by identity."""
-
-    __slots__ = ("attributes", "op")
-
-    def __init__(self, op: Op, attributes: dict[str, AttributeValue]) -> None:
-        check_attributes(op, attributes)
-        self.op = op
-        self.attributes = attributes
-
-    def __repr__(self) -> str:
-        return f"<call {self.op.name} {self.attributes}>"
-
-
-_CALLS: dict[tuple[Any, ...], Call] = {}
-
-
-def call_of(op: Op, **attributes: AttributeValue) -> Call:
-    """The shared `Call` of an operation and its attributes."""
-    # 1, 1.0 and True are one dictionary key, so the types belong to the key.
-    key = (op, *attributes.items(), *map(type, attributes.values()))
-    call = _CALLS.get(key)
-    if call is None:
-        call = _CALLS[key] = Call(op, attributes)
-    return call
-
-
-class State:
-    """A node of the trie: one trace so far, and how it can go on.
-
-    Attributes:
-        parent: the trace without its last step.
-        types: types of the values that the last step added.
-        call, operands, location: the last step if it is an operation; operands are slots.
-        role: the last step's role if it is an input.
-        operand_types: the types of these operands.
-        operations: how many of the steps are operations.
-        may_fail: whether one of the operations can fail at run time.
-        next: (call, operand slots...) or (type, role) -> the state after that step.
-        savings: what the tape keeps for this operation; see `braze.autograd.tape`.
-        plans: live values -> what to run.
-    """
-
-    __slots__ = (
-        "call",
-        "location",
-        "may_fail",
-        "next",
-        "operand_types",
-        "operands",
-        "operations",
-        "parent",
-        "plans",
-        "role",
-        "savings",
-        "types",
-    )
-
-    def __init__(self, parent: State | None, types: tuple[TensorType, ...]) -> None:
-        self.parent = parent
-        self.types = types
-        self.next: dict[Any, State] = {}
-        self.plans: dict[tuple[int, ...], Plan] = {}
-        self.call: Call | None = None
-        self.operands: tuple[int, ...] = ()
-        self.operand_types: tuple[TensorType, ...] = ()
-        self.operations: int = 0 if parent is None else parent.operations
-        self.may_fail: bool = False if parent is None else parent.may_fail
-        self.savings: dict[Any, Any] = {}
-        self.role: Role = "data"
-        self.location: Location | None = None
-
-
-class Plan:
-    """What a sync runs: a graph known to the runtime, and which captured operations its nodes
-    are."""
-
-    __slots__ = ("entry", "kept", "sizes")
-
-    def __init__(self, entry: engine.Entry, kept: list[int], sizes: list[int]) -> None:
-        self.entry = entry
-        self.kept = kept
-        self.sizes = sizes
+from braze.trie import TRIE, Call, Plan, State, call_of, steps_of
 
 
 class Pending:
@@ -134,9 +48,20 @@ class Pending:
         constants: handles of the constants captured so far.
         error: why running it failed, if it did.
         replaced: the tensors whose values were replaced in place; see `braze.undoing`.
+        over: whether it has run; until then what it says in its inputs' handles must stay.
+        doubles: handles in place of those that are inputs of another thread's trace just now.
     """
 
-    __slots__ = ("constants", "error", "handles", "inputs", "replaced", "tracer")
+    __slots__ = (
+        "constants",
+        "doubles",
+        "error",
+        "handles",
+        "inputs",
+        "over",
+        "replaced",
+        "tracer",
+    )
 
     def __init__(self, tracer: Tracer) -> None:
         self.tracer = tracer
@@ -145,17 +70,39 @@ class Pending:
         self.constants: dict[tuple[Any, ...], Handle] = {}
         self.error: BaseException | None = None
         self.replaced: list[Any] = []
+        self.over = False
+        self.doubles: dict[Handle, Handle] = {}
 
     @property
     def state(self) -> State:
         """Where in the trie the trace is."""
         handles = self.handles
-        return handles[-1].state if handles else _TRIE.root
+        return handles[-1].state if handles else TRIE.root
 
-    def register(self, handle: Handle) -> None:
-        """Make a value that is in memory, or a Python number, an input of this trace."""
+    def register(self, handle: Handle) -> Handle:
+        """Make a value that is in memory, or a Python number, an input of this trace.
+
+        Returns:
+            The handle, or another of the same memory if a second thread's trace has it.
+        """
         if handle.storage is None:
             materialise(handle)
+        if not _Threads.several:
+            self._enter(handle)
+            return handle
+        with _Threads.claiming:
+            owner = handle.pending
+            if owner is None or owner.over or owner.tracer is self.tracer:
+                self._enter(handle)
+                return handle
+        double = self.doubles.get(handle)
+        if double is None:
+            memory: Any = handle.storage
+            double = self.doubles[handle] = concrete(handle.type, memory, handle.flags)
+            self._enter(double)
+        return double
+
+    def _enter(self, handle: Handle) -> None:
         flags = handle.flags
         role: Role = "data"
         if flags:
@@ -169,7 +116,7 @@ class Pending:
         before = self.state
         state = before.next.get(key)
         if state is None:
-            state = _TRIE.grow(before, key, (handle.type,))
+            state = TRIE.grow(before, key, (handle.type,))
             state.role = role
         handle.pending = self
         handle.slot = len(self.handles)
@@ -187,7 +134,7 @@ class Pending:
             types = call.op.result_types(operand_types, call.attributes)
         except BrazeError as error:
             raise with_place(error, site, scope) from None
-        state = _TRIE.grow(before, key, types)
+        state = TRIE.grow(before, key, types)
         state.call = call
         state.operations += 1
         state.may_fail = state.may_fail or call.op.may_fail
@@ -207,9 +154,21 @@ class Tracer:
         whole: while a function becomes one graph: nothing may run in between.
     """
 
-    __slots__ = ("grad_enabled", "inference", "lock", "pending", "site", "tier", "watch", "whole")
+    __slots__ = (
+        "__weakref__",
+        "grad_enabled",
+        "inference",
+        "lock",
+        "pending",
+        "site",
+        "tier",
+        "watch",
+        "whole",
+    )
 
     def __init__(self) -> None:
+        _Threads.several = _Threads.several or bool(_TRACERS)
+        _TRACERS.add(self)
         self.tier: engine.Tier | None = None  # overrides `config.tier` for what this thread runs
         self.lock = threading.RLock()
         self.pending = Pending(self)
@@ -228,22 +187,25 @@ class Tracer:
                 _run(pending)
 
 
-class _Trie:
-    """The known traces of all threads."""
+class _Threads:
+    """Whether a second thread has ever captured anything, and who may take a handle then."""
 
-    __slots__ = ("root", "states")
+    several = False
+    claiming = threading.Lock()
 
-    def __init__(self) -> None:
-        self.root = State(None, ())
-        self.states = 0
 
-    def grow(self, parent: State, key: Any, types: tuple[TensorType, ...]) -> State:
-        if self.states >= MOST_STATES:
-            self.root = State(None, ())
-            self.states = 0
-        self.states += 1
-        state = parent.next[key] = State(parent, types)
-        return state
+# Of all threads, also those that have ended while values of theirs are still to be computed.
+_TRACERS: weakref.WeakSet[Tracer] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked child: no other thread lives on, so nobody holds a lock or runs a trace."""
+    for tracer in list(_TRACERS):
+        tracer.lock = threading.RLock()
+    _Threads.claiming = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Local(threading.local):
@@ -251,7 +213,6 @@ class _Local(threading.local):
         self.tracer = Tracer()
 
 
-_TRIE = _Trie()
 # Mark the plans of a forced tier among those of one state; no slot has such a number.
 _TIER_KEYS = {"interpret": 1 << 40, "compile": 1 << 41, "auto": 1 << 42}
 _NOTHING = tensor_type(f32)  # type of the place that an operation without results takes
@@ -316,14 +277,16 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
                 if handle.flags & EXPOSED and not tracer.whole:
                     operands, at_once = _shield(operands, pending)
                     break
-                pending.register(handle)
+                if pending.register(handle) is not handle:
+                    operands = _here(operands, pending)
+                    break
         key: Any
         if len(operands) == 2:
             key = (call, operands[0].slot, operands[1].slot)
         else:
             key = (call, *[handle.slot for handle in operands])
         handles = pending.handles
-        before = handles[-1].state if handles else _TRIE.root
+        before = handles[-1].state if handles else TRIE.root
         state = before.next.get(key)
         if state is None:
             state = pending.extend(before, key, call, operands, site)
@@ -372,9 +335,13 @@ def _shield(operands: Sequence[Handle], pending: Pending) -> tuple[Sequence[Hand
                 at_once = True
             else:
                 handle = shielded[position] = copied
-        if handle.pending is not pending:
-            pending.register(handle)
-    return shielded, at_once
+    return _here(shielded, pending), at_once
+
+
+def _here(operands: Sequence[Handle], pending: Pending) -> Sequence[Handle]:
+    """The operands as values of this trace: the same list, unless another thread has one."""
+    here = [h if h.pending is pending else pending.register(h) for h in operands]
+    return operands if all(map(is_, here, operands)) else here
 
 
 def constant(value: float | int | bool, like: TensorType) -> Handle:
@@ -448,6 +415,8 @@ def _run(pending: Pending) -> None:
     finally:
         pending.handles = []
         pending.inputs = []
+        pending.doubles = {}
+        pending.over = True
     hand_out(live, outputs)
 
 
@@ -481,22 +450,6 @@ def make_plan(pending: Pending, state: State, live: list[Handle], tier: engine.T
             graph.aliases[i] = position[home.slot]
     entry = engine.prepare(graph, tier=tier)
     return Plan(entry, kept, [handle.type.nbytes for handle in live])
-
-
-def steps_of(state: State) -> list[State]:
-    """The steps of a trace in their order."""
-    steps: list[State] = []
-    at: State | None = state
-    while at is not None and at.parent is not None:
-        steps.append(at)
-        at = at.parent
-    steps.reverse()
-    return steps
-
-
-def slots_taken(step: State) -> int:
-    """How many slots a step takes: an operation without results takes one all the same."""
-    return len(step.types) or 1
 
 
 def build_graph(state: State, live: Sequence[int]) -> tuple[Graph, list[int]]:

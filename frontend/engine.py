@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from braze.ir.graph import Graph
 from braze.runtime import compiler
 from braze.runtime.cache import Entry, prepare
 from braze.runtime.config import Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.files import replacing
+from braze.runtime.libc import die_with_parent
 from braze.runtime.observing import Work, observing
 from braze.runtime.package import load
 from braze.runtime.package_writer import write_package
+from braze.runtime.places import shares
 from braze.runtime.pool import get_num_threads, set_num_threads
 from braze.runtime.recompiles import explain
+from braze.runtime.shared_blocks import (
+    SharedBlock,
+    block_from_file,
+    block_under,
+    live_blocks,
+    new_block,
+)
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
 
 __all__ = [
     "Entry",
+    "SharedBlock",
     "Storage",
     "Tier",
     "Work",
+    "block_from_file",
+    "block_under",
     "config",
+    "die_with_parent",
     "explain",
     "get_num_threads",
+    "live_blocks",
     "load",
+    "new_block",
     "observing",
     "prepare",
     "replacing",
     "set_num_threads",
+    "shared_files",
+    "shares",
     "stages",
     "stats",
     "write_package",
@@ -38,3 +57,10 @@ __all__ = [
 def stages(graph: Graph) -> list[tuple[str, str]]:
     """Every stage of compiling a graph for this machine, as (name, text)."""
     return [(stage.name, stage.text) for stage in compiler.stages(graph, host_target())]
+
+
+def shared_files() -> ModuleType:
+    """The runtime's shared blocks with names, loaded when a program first asks for one."""
+    from braze.runtime import shared_files
+
+    return shared_files

@@ -15,7 +15,6 @@ NumPy owns, reference counts tell.
 
 from __future__ import annotations
 
-import mmap
 import weakref
 
 import numpy as np
@@ -50,28 +49,31 @@ def array_of(handle: Handle) -> np.ndarray:
     return np.ndarray(handle.type.shape, handle.type.dtype.numpy, root)
 
 
-def move_to_shared_memory(handle: Handle) -> None:
-    """Give a value memory that processes forked from now on share.
+def move_to_shared_memory(handle: Handle, named: bool = False) -> None:
+    """Give a value memory that other processes can share.
 
     Args:
         handle: of a value that is in memory.
+        named: whether the memory is a file with a name; see `braze.multiprocessing`.
     """
     storage = handle.storage
     assert isinstance(storage, engine.Storage)
-    block = np.frombuffer(mmap.mmap(-1, max(storage.nbytes, 1)), np.uint8)[: storage.nbytes]
-    block[:] = np.asarray(storage)
-    handle.storage = engine.Storage.from_numpy(block)
+    make = engine.shared_files().new_file_block if named else engine.new_block
+    block = make(storage.nbytes)
+    np.asarray(block)[:] = np.asarray(storage)
+    handle.storage = storage_on(block)
     handle.flags |= EXPOSED
 
 
-def in_shared_memory(handle: Handle) -> bool:
-    """Whether a value is in memory of `move_to_shared_memory`."""
-    array = handle.storage.owner if isinstance(handle.storage, engine.Storage) else None
-    while isinstance(array, np.ndarray):
-        array = array.base
-    if isinstance(array, memoryview):
-        array = array.obj
-    return isinstance(array, mmap.mmap)
+def storage_on(block: engine.SharedBlock) -> engine.Storage:
+    """The memory of a shared block for tensors."""
+    return engine.Storage.from_numpy(np.asarray(block))
+
+
+def block_of(handle: Handle) -> engine.SharedBlock | None:
+    """The shared block that a value lies in, if it does."""
+    storage = handle.storage
+    return engine.block_under(storage.owner) if isinstance(storage, engine.Storage) else None
 
 
 def is_exposed(handle: Handle) -> bool:

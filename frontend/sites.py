@@ -76,9 +76,9 @@ def current_scope() -> str:
     frame: FrameType | None = sys._getframe(1)
     modules: list[Any] = []
     while frame is not None:
-        module = frame.f_locals.get("__braze_module__")
-        if module is not None:
-            modules.append(module)
+        # Asking any other frame for its variables would keep what they hold now alive with it.
+        if "__braze_module__" in frame.f_code.co_varnames:
+            modules.append(frame.f_locals["__braze_module__"])
         frame = frame.f_back
     if not modules:
         return ""

@@ -563,7 +563,7 @@ def _take_memory(old: Handle, new: Handle, silent: bool) -> None:
     home, pending = new.home, new.pending
     if home is not None and pending is not None and home.pending is not pending:
         # Also where its elements are not read: what overwrites an input waits for the checks.
-        pending.register(home)
+        new.home = pending.register(home)
 
 
 def from_array(array: np.ndarray, flags: int = 0) -> Tensor:

@@ -16,16 +16,9 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from braze import engine
-from braze.capture import (
-    Pending,
-    State,
-    hand_out,
-    make_plan,
-    memory_for,
-    slots_taken,
-    steps_of,
-)
+from braze.capture import Pending, hand_out, make_plan, memory_for
 from braze.handle import FOLLOWED, STALE, Handle
+from braze.trie import State, slots_taken, steps_of
 
 if TYPE_CHECKING:
     from braze.autograd.tape import TapeNode

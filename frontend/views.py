@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from braze import engine
 from braze.capture import call_of, materialise, tracer
-from braze.handle import NUMBER
+from braze.handle import EXPOSED, NUMBER, concrete, replace_in_place
 from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
-from braze.sharing import array_of
+from braze.sharing import array_of, block_of
 from braze.strides import Layout, is_row_major, moved, reshaped_strides, row_major, shows_twice
 from braze.tensors import Tensor, apply, forgotten, view_of, wrap
 
@@ -179,6 +180,8 @@ def write_through(view: Tensor, new: Tensor, tracked: bool, silent: bool = False
         raise RuntimeError(
             "a view of a leaf Variable that requires grad is being used in an in-place operation."
         )
+    if _store_in_shared_memory(view, new, tracked, silent):
+        return base
     if base._base is not None and shows_places_twice(base):
         return _write_to_root(view, base, new, tracked, silent)
     rule = _RULES.get(call.op.name)
@@ -191,6 +194,30 @@ def write_through(view: Tensor, new: Tensor, tracked: bool, silent: bool = False
         value = put_strided(base, layout, new)
     base._replace(value, tracked, silent)
     return base
+
+
+def _store_in_shared_memory(view: Tensor, new: Tensor, tracked: bool, silent: bool) -> bool:
+    """Write to the view's elements alone, at once, where other processes write to the rest.
+
+    Returns:
+        Whether that was so. What the tape records goes the usual way.
+    """
+    root = root_of(view)
+    old = root._handle
+    if not old.flags & EXPOSED or new._node is not None or block_of(old) is None:
+        return False
+    if tracked and root._requires_grad and tracer().grad_enabled:
+        return False
+    source = materialise(new._handle)
+    target = memory_of(view)
+    np.copyto(target, source.array(target.dtype, target.shape))
+    storage = old.storage
+    assert isinstance(storage, engine.Storage)
+    root._handle = concrete(old.type, storage, old.flags)
+    replace_in_place(old, root._handle, silent)
+    root._handle.home = None  # it is there already
+    root._writes = getattr(root, "_writes", 0) + 1
+    return True
 
 
 def shows_places_twice(tensor: Tensor) -> bool:

@@ -36,6 +36,7 @@ from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
 from braze.runtime.pool import get_pool
 from braze.runtime.recompiles import log
+from braze.runtime.shared_blocks import block_under
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
 
@@ -210,6 +211,12 @@ class Entry:
             item.array(value.dtype.numpy, value.shape) if isinstance(item, Storage) else item
             for value, item in zip(graph.inputs, inputs, strict=True)
         ]
+        # Other processes may write to the rest of what is overwritten in part.
+        read = {
+            at: np.array(given[source])
+            for at, source in graph.aliases.items()
+            if block_under(outputs[at].owner) is not None
+        }
         try:
             results = interpret(graph, given, _stopwatch(observer, sites) if observer else None)
         except (IndexError, DivisorError, LinAlgError, ValueCheckError):
@@ -219,8 +226,17 @@ class Entry:
             raise
         stats.interpreted += 1
         # All results exist, and share no memory with the inputs: overwriting these is safe now.
-        for storage, result in zip(outputs, results, strict=True):
-            np.copyto(storage.array(result.dtype, result.shape), result)
+        for at, (storage, result) in enumerate(zip(outputs, results, strict=True)):
+            target = storage.array(result.dtype, result.shape)
+            np.copyto(target, result, where=_changed(read[at], result) if at in read else True)
+
+
+def _changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Which elements differ in some bit."""
+    bits = (*after.shape, after.itemsize)
+    before, after = np.ascontiguousarray(before), np.ascontiguousarray(after)
+    differs = before.view(np.uint8).reshape(bits) != after.view(np.uint8).reshape(bits)
+    return np.asarray(differs.any(-1))
 
 
 def _stopwatch(observer: Observer, sites: Sites | None) -> Trace:

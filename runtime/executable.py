@@ -24,6 +24,7 @@ from braze.runtime.artifact import Artifact, Slot
 from braze.runtime.elf import ObjectFile
 from braze.runtime.host_calls import HostCalls
 from braze.runtime.object_loader import LoadedObject, ObjectError
+from braze.runtime.places import current_place
 from braze.runtime.pool import get_pool
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
@@ -48,26 +49,20 @@ _Main = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
 class Executable:
     """Machine code of one graph, ready to be called.
 
-    Calls from several threads are serialised, since they share the arena.
+    Calls from several threads are serialised, since they share the arena, unless each is in a place
+    of its own (`braze.runtime.places`).
     Raises: ObjectError if the objects cannot be loaded.
     """
 
     def __init__(self, artifact: Artifact, workspace: Workspace = cpu_workspace) -> None:
         self.artifact = artifact
-        self._workspace = workspace
         # Kept, for the code's memory is theirs.
         self._objects, address = link(artifact.objects, artifact.main)
         self._main = _Main(address)
         self._counts = len(artifact.inputs), len(artifact.outputs)
-        buffers = sum(self._counts)
-        self._pack = struct.Struct(f"@{buffers}N").pack_into
-        self._pack_memory = struct.Struct("@3N").pack_into
-        self._memory_offset = 8 * buffers
-        self._pointers = (ctypes.c_size_t * (buffers + 3))()
-        self._pointers_address = ctypes.addressof(self._pointers)
-        self._scalars = _Scalars(artifact.inputs)
-        self._generation = -1
-        self._host_calls = HostCalls(artifact.calls) if artifact.calls else None
+        self._pack = struct.Struct(f"@{sum(self._counts)}N").pack_into
+        self._call = _Call(artifact, workspace)
+        self._calls: dict[Workspace, _Call] = {}  # of places
 
     def run(
         self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None = None
@@ -89,39 +84,40 @@ class Executable:
         """
         if (len(inputs), len(outputs)) != self._counts:
             raise ValueError(self._wrong_count(len(inputs), len(outputs)))
-        workspace, scalars = self._workspace, self._scalars
+        place = current_place()
+        call = self._call if place is None else self._call_in(place.workspace)
+        workspace, scalars = call.workspace, call.scalars
         with workspace.lock:
             if scalars.positions:
                 inputs = scalars.fill(inputs)
             self._pack(
-                self._pointers,
+                call.pointers,
                 0,
                 *[storage.address for storage in inputs],  # type: ignore[union-attr]
                 *[storage.address for storage in outputs],
             )
-            pool = get_pool()
-            self._reserve(pool.threads)
+            pool = get_pool() if place is None else place.pool()
+            call.reserve(pool.threads)
             # Here and not after a failure: an interrupt may come before that is looked at.
             status = workspace.status
             status[FAILED] = status[FINISHED] = 0
-            if self._host_calls is not None:
-                status[HOST] = self._host_calls.address
+            if call.host_calls is not None:
+                status[HOST] = call.host_calls.address
             try:
-                self._main(self._pointers_address, pool.address)
+                self._main(call.address, pool.address)
                 stats.native_calls += 1
             except BaseException as error:
                 if status[FINISHED]:
                     error.graph_finished = True  # type: ignore[attr-defined]
                 raise
             if status[FAILED]:
-                raise self._failure(status[FAILED], status[VALUE], sites)
+                raise self._failure(status[FAILED], status[VALUE], sites, call.host_calls)
 
-    def _reserve(self, threads: int) -> None:
-        workspace, artifact = self._workspace, self.artifact
-        workspace.reserve(artifact.arena_bytes, artifact.scratch_bytes * threads)
-        if workspace.generation != self._generation:
-            self._pack_memory(self._pointers, self._memory_offset, *workspace.addresses)
-            self._generation = workspace.generation
+    def _call_in(self, workspace: Workspace) -> _Call:
+        call = self._calls.get(workspace)
+        if call is None:
+            call = self._calls.setdefault(workspace, _Call(self.artifact, workspace))
+        return call
 
     def _wrong_count(self, inputs: int, outputs: int) -> str:
         return (
@@ -129,10 +125,11 @@ class Executable:
             f"outputs, given {inputs} and {outputs}"
         )
 
-    def _host_failure(self, number: int, sites: Sites | None) -> BaseException:
-        assert self._host_calls is not None
-        error = self._host_calls.take_error()
-        location = self._host_calls.calls[number].location
+    def _host_failure(
+        self, number: int, sites: Sites | None, host_calls: HostCalls
+    ) -> BaseException:
+        error = host_calls.take_error()
+        location = host_calls.calls[number].location
         node = self.artifact.calls[number].node
         if sites is not None and node >= 0:
             location = site_of(sites, node) or location
@@ -141,9 +138,11 @@ class Executable:
         error.add_note(f"in host call {number} of graph @{self.artifact.name}{place(location)}")
         return error
 
-    def _failure(self, code: int, value: int, sites: Sites | None) -> BaseException:
-        if code < 0 and self._host_calls is not None:
-            return self._host_failure(-1 - code, sites)
+    def _failure(
+        self, code: int, value: int, sites: Sites | None, host_calls: HostCalls | None
+    ) -> BaseException:
+        if code < 0 and host_calls is not None:
+            return self._host_failure(-1 - code, sites, host_calls)
         failures = self.artifact.failures
         if not 1 <= code <= len(failures):
             return RuntimeError(f"graph @{self.artifact.name} reported unknown failure {code}")
@@ -153,6 +152,30 @@ class Executable:
             location = site_of(sites, site.node) or location
         error = failed_check(site.message, value, site.low, site.high)
         return type(error)(f"{error}{place(location)}")
+
+
+class _Call:
+    """What one call at a time fills in: the pointers and numbers that compiled code is given."""
+
+    def __init__(self, artifact: Artifact, workspace: Workspace) -> None:
+        buffers = len(artifact.inputs) + len(artifact.outputs)
+        self.workspace = workspace
+        self.pointers = (ctypes.c_size_t * (buffers + 3))()
+        self.address = ctypes.addressof(self.pointers)
+        self.scalars = _Scalars(artifact.inputs)
+        self.host_calls = HostCalls(artifact.calls) if artifact.calls else None
+        self._needs = artifact.arena_bytes, artifact.scratch_bytes
+        self._pack_memory = struct.Struct("@3N").pack_into
+        self._memory_offset = 8 * buffers
+        self._generation = -1
+
+    def reserve(self, threads: int) -> None:
+        """Have the workspace large enough."""
+        workspace, (arena, scratch) = self.workspace, self._needs
+        workspace.reserve(arena, scratch * threads)
+        if workspace.generation != self._generation:
+            self._pack_memory(self.pointers, self._memory_offset, *workspace.addresses)
+            self._generation = workspace.generation
 
 
 def site_of(sites: Sites, node: int) -> Location | None:

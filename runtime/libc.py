@@ -6,7 +6,10 @@ In: addresses and sizes.  Out: fresh memory, protected or returned memory, addre
 import ctypes
 import mmap
 import os
+from contextlib import suppress
 from functools import cache
+
+_PR_SET_PDEATHSIG = 1
 
 
 @cache
@@ -56,3 +59,12 @@ def protect(address: int, size: int, protection: int) -> None:
     if libc().mprotect(address, size, protection):
         error = ctypes.get_errno()
         raise OSError(error, f"mprotect: {os.strerror(error)}")
+
+
+def die_with_parent(number: int) -> None:
+    """Have the system send this process a signal when the thread that started it has ended.
+
+    Where there is no such call, nothing happens.
+    """
+    with suppress(AttributeError):
+        libc().prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0)

@@ -130,25 +130,30 @@ class Pool:
 
 
 class _State:
-    """The process's pools by number of threads; the lock guards changes, not look-ups."""
+    """The process's pools by number of threads, and others; the lock guards changes, not
+    look-ups."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.pools: dict[int, Pool] = {}
+        self.others: list[Pool] = []
         self.code: PoolCode | None = None
         self.threads: int | None = None
 
     def after_fork(self) -> None:
         self.lock = threading.RLock()
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self.others):
             pool.forget_workers()
         self.pools = {}
+        self.others = []
 
     def stop_all(self, keep: int | None = None) -> None:
         with self.lock:
             for threads, pool in self.pools.items():
                 if threads != keep:
                     pool.stop()
+            for pool in self.others:
+                pool.stop()
 
 
 _state = _State()
@@ -194,6 +199,16 @@ def get_pool(threads: int | None = None, compile: Callable[[], bytes] | None = N
         if pool is None:
             pool = _state.pools[threads] = Pool(threads, _state.code)
         pool.start()
+        return pool
+
+
+def new_pool(threads: int) -> Pool:
+    """A pool beside those of `get_pool`, stopped."""
+    with _state.lock:
+        if _state.code is None:
+            _state.code = PoolCode(_compile())
+        pool = Pool(threads, _state.code)
+        _state.others.append(pool)
         return pool
 
 

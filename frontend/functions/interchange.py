@@ -10,15 +10,13 @@ import numpy as np
 
 from braze import copying, dlpack, typed_storage
 from braze.autograd.modes import no_grad
-from braze.capture import flush as sync
-from braze.capture import materialise
 from braze.devices import check_device
 from braze.functions import tensor_types
 from braze.functions.arguments import explained, require_tensors
 from braze.functions.creation import from_numpy, tensor
 from braze.ir.dtypes import bf16
 from braze.layouts import layout, strided
-from braze.sharing import in_shared_memory, move_to_shared_memory
+from braze.sharing import block_of
 from braze.tensors import Tensor
 
 # Python ------------------------------------------------------------------------------------------
@@ -172,23 +170,21 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor
 
 
 def share_memory_(self: Tensor) -> Tensor:
-    """Move the elements (of a view: its base's) to memory that forked processes share. A sync
-    point.
+    """Move the elements (of a view: its base's) to memory that processes share. A sync point.
 
-    In-place operations of one process are seen by the others at once. Other ways of sending a
-    tensor to a process, as by a queue, copy it.
+    In-place operations of one process are seen by the others at once: by forked ones, and by those
+    that it is sent to, as by a queue; see `braze.multiprocessing`.
     """
-    root = typed_storage.root_of(self)
-    if not in_shared_memory(root._handle):
-        sync()
-        materialise(root._handle)
-        move_to_shared_memory(root._handle)
+    from braze.multiprocessing.reductions import share
+
+    share(typed_storage.root_of(self))
     return self
 
 
 def is_shared(self: Tensor) -> bool:
     """Whether `share_memory_` was called for this memory."""
-    return in_shared_memory(typed_storage.root_of(self)._handle)
+    root = typed_storage.root_of(self)
+    return block_of(root._current()) is not None
 
 
 def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:

@@ -48,6 +48,7 @@ from braze.functions.promotion import cast, single
 from braze.functions.spellings import with_spellings
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
+from braze.shared_updates import is_update, updating
 from braze.sparse import methods as sparse_methods
 from braze.tensors import Tensor
 from braze.views import fill_repeated, instead, shows_repeats
@@ -325,7 +326,7 @@ def _operators() -> dict[str, Any]:
 def attach() -> None:
     """Give `Tensor` its methods. Called once, when the front end is imported."""
     for name, method in (_spoken(_methods()) | _operators()).items():
-        setattr(Tensor, name, method)
+        setattr(Tensor, name, updating(method) if is_update(name) else method)
 
 
 def _spoken(methods: dict[str, Any]) -> dict[str, Any]:

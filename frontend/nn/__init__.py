@@ -1,6 +1,6 @@
 """Neural networks: modules, layers, losses, their functional forms, initialisation."""
 
-from braze.nn import functional, init, utils
+from braze.nn import functional, init, parallel, utils
 from braze.nn.modules.activations import (
     CELU,
     ELU,
@@ -144,6 +144,7 @@ from braze.nn.modules.vision import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
+from braze.nn.parallel import DataParallel
 from braze.nn.parameter import Parameter
 from braze.nn.uninitialized import UninitializedBuffer, UninitializedParameter
 
@@ -185,6 +186,7 @@ __all__ = [
     "ConvTranspose3d",
     "CrossEntropyLoss",
     "CrossMapLRN2d",
+    "DataParallel",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
@@ -283,6 +285,7 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "init",
+    "parallel",
     "utils",
     "LSTM",
     "RNN",

@@ -25,6 +25,7 @@ from braze.handle import BUFFER
 from braze.ir.dtypes import f64
 from braze.removable import HookTable
 from braze.removable import RemovableHandle as HookHandle
+from braze.shared_updates import direct_if_shared
 from braze.tensors import Tensor, from_array
 
 Group = dict[str, Any]
@@ -143,7 +144,8 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         numbers = Numbers()
-        with no_grad():
+        every = (p for group in self.param_groups for p in group["params"])
+        with no_grad(), direct_if_shared(every):
             for group in self.param_groups:
                 self._update(group, [p for p in group["params"] if p.grad is not None], numbers)
         return loss

@@ -62,12 +62,12 @@ def test_a_repeated_iteration_adds_no_states():
     x = braze.tensor([1.0, 2.0])
     iteration(x)
     iteration(x)
-    states = capture._TRIE.states
+    states = capture.TRIE.states
     graphs = braze.stats.graphs
     assert [iteration(braze.tensor([float(i), 0.0])) for i in range(5)] == [
         2.0 * i + 2 for i in range(5)
     ]
-    assert capture._TRIE.states == states
+    assert capture.TRIE.states == states
     assert braze.stats.graphs == graphs
 
 

@@ -193,7 +193,7 @@ def test_failures_raise_with_the_users_line():
     )
     # The next call is fine, also if an interrupt kept this one's report from being looked at.
     executable.run([index(3)], [])
-    executable._workspace.status[0] = 2
+    executable._call.workspace.status[0] = 2
     executable.run([index(3)], [])
 
 
@@ -232,7 +232,7 @@ def test_the_arena_grows_and_is_shared():
     assert stats.arena_bytes == workspace.arena_bytes
     # The small graph's pointers follow.
     assert run_twice_plus(small, [1, 1, 1, 1], 2.0) == [4] * 4
-    assert small._pointers[3] == workspace.addresses[0]
+    assert small._call.pointers[3] == workspace.addresses[0]
     workspace.release()
     assert run_twice_plus(small, [1, 1, 1, 1], 2.0) == [4] * 4
 

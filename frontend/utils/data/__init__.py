@@ -1,15 +1,23 @@
 """Data sets, samplers, and the loader that makes batches of them."""
 
-from braze.utils.data.collate import default_collate
+from braze.utils.data import distributed
+from braze.utils.data.collate import (
+    collate,
+    default_collate,
+    default_collate_fn_map,
+    default_convert,
+)
 from braze.utils.data.dataset import (
     ChainDataset,
     ConcatDataset,
     Dataset,
     IterableDataset,
+    StackDataset,
     Subset,
     TensorDataset,
     random_split,
 )
+from braze.utils.data.distributed import DistributedSampler
 from braze.utils.data.loader import DataLoader
 from braze.utils.data.sampler import (
     BatchSampler,
@@ -19,7 +27,7 @@ from braze.utils.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-from braze.utils.data.workers import WorkerInfo, get_worker_info
+from braze.utils.data.worker_process import WorkerInfo, get_worker_info
 
 __all__ = [
     "BatchSampler",
@@ -27,16 +35,22 @@ __all__ = [
     "ConcatDataset",
     "DataLoader",
     "Dataset",
+    "DistributedSampler",
     "IterableDataset",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
+    "StackDataset",
     "Subset",
     "SubsetRandomSampler",
     "TensorDataset",
     "WeightedRandomSampler",
     "WorkerInfo",
+    "collate",
     "default_collate",
+    "default_collate_fn_map",
+    "default_convert",
+    "distributed",
     "get_worker_info",
     "random_split",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -93,11 +94,23 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
 
 class Subset(Dataset[Any]):
-    """The examples of another data set that a list of indices names."""
+    """The examples of another data set that a list of indices names.
+
+    Raises:
+        NotImplementedError: a subclass has its own `__getitem__`, but no `__getitems__`.
+    """
 
     def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
         self.dataset = dataset
         self.indices = indices
+        kind = type(self)
+        if kind.__getitem__ is not Subset.__getitem__ and kind.__getitems__ is Subset.__getitems__:
+            raise NotImplementedError(
+                f"{kind.__name__} overrides __getitem__ but not __getitems__, by which DataLoader "
+                "fetches; override it too, for instance by\n\n"
+                "def __getitems__(self, indices):\n"
+                "    return [self.__getitem__(idx) for idx in indices]"
+            )
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, list):
@@ -114,10 +127,65 @@ class Subset(Dataset[Any]):
     def take_batch(self, indices: Sequence[int]) -> Any:
         """A whole batch, if the data set below can give one, else None."""
         below = getattr(self.dataset, "take_batch", None)
+        if type(self).__getitems__ is not Subset.__getitems__:
+            return None
         return None if below is None else below([self.indices[i] for i in indices])
 
     def __len__(self) -> int:
         return len(self.indices)
+
+
+class StackDataset(Dataset[Any]):
+    """Data sets of equal length side by side: item i is a tuple of their items i, or for keywords a
+    dict.
+
+    Raises:
+        ValueError: none is given, both forms are, or the lengths differ.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if args and kwargs:
+            raise ValueError(
+                "Supported either ``tuple``- (via ``args``) or ``dict``- (via ``kwargs``) like "
+                "input/output, but both types are given."
+            )
+        if not args and not kwargs:
+            raise ValueError("At least one dataset should be passed")
+        self.datasets: tuple[Any, ...] | dict[str, Any] = args or kwargs
+        members = self._members()
+        self._length = len(members[0])
+        if any(len(dataset) != self._length for dataset in members):
+            raise ValueError("Size mismatch between datasets")
+
+    def _members(self) -> list[Any]:
+        datasets = self.datasets
+        return list(datasets.values() if isinstance(datasets, dict) else datasets)
+
+    def _together(self, items: Iterable[Any]) -> Any:
+        if isinstance(self.datasets, dict):
+            return dict(zip(self.datasets, items, strict=True))
+        return tuple(items)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._together([dataset[index] for dataset in self._members()])
+
+    def __getitems__(self, indices: list[Any]) -> list[Any]:
+        columns = []
+        for dataset in self._members():
+            if callable(getattr(dataset, "__getitems__", None)):
+                items = dataset.__getitems__(indices)
+                if len(items) != len(indices):
+                    raise ValueError(
+                        "Nested dataset's output size mismatch. "
+                        f"Expected {len(indices)}, got {len(items)}"
+                    )
+            else:
+                items = [dataset[index] for index in indices]
+            columns.append(items)
+        return [self._together(row) for row in zip(*columns, strict=True)]
+
+    def __len__(self) -> int:
+        return self._length
 
 
 class ConcatDataset(Dataset[Any]):
@@ -133,7 +201,12 @@ class ConcatDataset(Dataset[Any]):
             raise AssertionError("datasets should not be an empty iterable")
         if any(isinstance(dataset, IterableDataset) for dataset in self.datasets):
             raise AssertionError("ConcatDataset does not support IterableDataset")
-        self.cumulative_sizes = list(itertools.accumulate(map(len, self.datasets)))
+        self.cumulative_sizes = self.cumsum(self.datasets)
+
+    @staticmethod
+    def cumsum(sequence: Iterable[Any]) -> list[int]:
+        """How many examples there are up to each data set's end."""
+        return list(itertools.accumulate(map(len, sequence)))
 
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
@@ -150,16 +223,26 @@ class ConcatDataset(Dataset[Any]):
 
 
 class ChainDataset(IterableDataset[Any]):
-    """Iterable data sets one after the other."""
+    """Iterable data sets one after the other.
+
+    Raises:
+        AssertionError: when it comes to one that is none.
+    """
 
     def __init__(self, datasets: Iterable[Any]) -> None:
-        self.datasets = list(datasets)
+        self.datasets = datasets
+
+    def _checked(self) -> Iterator[Any]:
+        for dataset in self.datasets:
+            if not isinstance(dataset, IterableDataset):
+                raise AssertionError("ChainDataset only supports IterableDataset")
+            yield dataset
 
     def __iter__(self) -> Iterator[Any]:
-        return itertools.chain.from_iterable(self.datasets)
+        return itertools.chain.from_iterable(self._checked())
 
     def __len__(self) -> int:
-        return sum(len(dataset) for dataset in self.datasets)
+        return sum(len(dataset) for dataset in self._checked())
 
 
 def random_split(
@@ -175,16 +258,22 @@ def random_split(
         ValueError: the lengths do not add up.
     """
     total = len(dataset)
-    sizes = [int(length) for length in lengths]
-    if math.isclose(sum(lengths), 1) and sum(lengths) <= 1 + 1e-9:
+    sizes: list[Any] = list(lengths)
+    if math.isclose(sum(lengths), 1) and sum(lengths) <= 1:
         for i, fraction in enumerate(lengths):
             if not 0 <= fraction <= 1:
                 raise ValueError(f"Fraction at index {i} is not between 0 and 1")
         sizes = [math.floor(total * fraction) for fraction in lengths]
         for i in range(total - sum(sizes)):
             sizes[i % len(sizes)] += 1
+        for i, size in enumerate(sizes):
+            if size == 0:
+                warnings.warn(
+                    f"Length of split at index {i} is 0. This might result in an empty dataset.",
+                    stacklevel=2,
+                )
     if sum(sizes) != total:
         raise ValueError("Sum of input lengths does not equal the length of the input dataset!")
     order = randperm(total, generator=generator).tolist()
-    ends = list(itertools.accumulate(sizes))
+    ends = itertools.accumulate(sizes)
     return [Subset(dataset, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-
+from braze.functions.creation import as_tensor
+from braze.functions.sampling import multinomial
 from braze.ir.dtypes import f64
-from braze.random import Generator, rand, randint, randperm
+from braze.random import Generator, randint, randperm
 
 Index = TypeVar("Index", covariant=True)
 
@@ -42,9 +42,8 @@ def _check_count(name: str, value: Any) -> None:
         raise ValueError(f"{name} should be a positive integer value, but got {name}={value}")
 
 
-def _check_flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} should be a boolean value, but got {name}={value}")
+def _flag_text(name: str, value: Any) -> str:
+    return f"{name} should be a boolean value, but got {name}={value}"
 
 
 class RandomSampler(Sampler[int]):
@@ -65,7 +64,8 @@ class RandomSampler(Sampler[int]):
         num_samples: int | None = None,
         generator: Generator | None = None,
     ) -> None:
-        _check_flag("replacement", replacement)
+        if not isinstance(replacement, bool):
+            raise TypeError(_flag_text("replacement", replacement))
         self.data_source: Sized = data_source
         self.replacement = replacement
         self._num_samples = num_samples
@@ -112,9 +112,10 @@ class WeightedRandomSampler(Sampler[int]):
     """Indices drawn with the given probabilities (weights need not sum to 1).
 
     Raises:
-        ValueError: a count that is not positive, weights that are not a list of numbers that are
-            not negative, all are zero, or there are too few of them to draw without replacement.
-        TypeError: replacement is no bool.
+        ValueError: a count that is not positive, replacement is no bool, or weights are no list of
+            numbers.
+        RuntimeError: when it draws, that weights are negative, not finite, all zero, or too few to
+            draw without replacement.
     """
 
     def __init__(
@@ -125,35 +126,23 @@ class WeightedRandomSampler(Sampler[int]):
         generator: Generator | None = None,
     ) -> None:
         _check_count("num_samples", num_samples)
-        _check_flag("replacement", replacement)
-        values = weights.tolist() if hasattr(weights, "tolist") else weights
-        self.weights = np.asarray(values, dtype=np.float64)
-        if self.weights.ndim != 1:
+        if not isinstance(replacement, bool):
+            raise ValueError(_flag_text("replacement", replacement))
+        self.weights = as_tensor(weights, dtype=f64)
+        if self.weights.dim() != 1:
             raise ValueError(
-                f"weights should be a 1d sequence but given weights have shape {self.weights.shape}"
+                "weights should be a 1d sequence but given weights have shape "
+                f"{tuple(self.weights.shape)}"
             )
-        if not np.all(self.weights >= 0) or not np.isfinite(self.weights.sum()):
-            raise ValueError("weights must be finite and not negative")
-        possible = np.count_nonzero(self.weights)
-        if possible == 0 or (not replacement and possible < num_samples):
-            raise ValueError(f"cannot draw {num_samples} of {possible} examples that have a weight")
         self.num_samples = num_samples
         self.replacement = replacement
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        if self.replacement:
-            bounds = np.cumsum(self.weights)
-            drawn = rand(self.num_samples, dtype=f64, generator=self.generator)._numpy()
-            found = np.searchsorted(bounds, drawn * bounds[-1], side="right")
-            yield from np.minimum(found, len(self.weights) - 1).tolist()
-            return
-        # Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006: the largest u
-        # ** (1 / w).
-        drawn = rand(len(self.weights), dtype=f64, generator=self.generator)._numpy()
-        with np.errstate(divide="ignore"):
-            keys = np.log1p(-drawn) / self.weights
-        yield from np.argsort(-keys, kind="stable")[: self.num_samples].tolist()
+        drawn = multinomial(
+            self.weights, self.num_samples, self.replacement, generator=self.generator
+        )
+        yield from drawn.tolist()
 
     def __len__(self) -> int:
         return self.num_samples
@@ -169,7 +158,7 @@ class BatchSampler(Sampler[list[int]]):
     def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool) -> None:
         _check_count("batch_size", batch_size)
         if not isinstance(drop_last, bool):
-            raise ValueError(f"drop_last should be a boolean value, but got drop_last={drop_last}")
+            raise ValueError(_flag_text("drop_last", drop_last))
         self.sampler = sampler
         self.batch_size = batch_size
         self.drop_last = drop_last

@@ -1,161 +1,30 @@
-"""Worker processes that prepare batches ahead.
+"""The processes that prepare batches ahead, seen from the one that uses them.
 
-Each worker has a queue of its own for tasks (number, indices); all answer on one queue. Batches
-come out in the order of the tasks, which go to the workers in turn, so the result does not depend
-on timing. A batch travels as NumPy arrays.
+Each worker has a connection of its own, so none can hold another up, not even by being killed.
+Tasks go to the workers in turn and batches come out in the order of the tasks, so the result does
+not depend on timing.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import queue
-import random
-import sys
+import os
+import select
+import signal
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
-from braze import engine
 from braze.capture import flush
-from braze.random import manual_seed
-from braze.tensors import Tensor, from_array
 from braze.utils.data.fetch import FetchPlan
+from braze.utils.data.transport import DATA, END, FAILED, Inbox
+from braze.utils.data.worker_process import work
 
-POLL_SECONDS = 2.0  # how often a wait looks whether the workers are alive
 JOIN_SECONDS = 5.0
 
-# What an answer is.
-DATA, END, FAILED = "data", "end", "failed"
-
-
-@dataclass(frozen=True)
-class WorkerInfo:
-    """What a worker process knows of itself: its number, their number, its seed and data set."""
-
-    id: int
-    num_workers: int
-    seed: int
-    dataset: Any
-
-
-class _Here:
-    """This process's part."""
-
-    info: WorkerInfo | None = None
-
-
-def get_worker_info() -> WorkerInfo | None:
-    """In a worker process: its number and the like, by which a data set can take its share. Else
-    None.
-    """
-    return _Here.info
-
-
-class _Array:
-    """A tensor on its way between processes."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-
-
-def _mapped(data: Any, kind: type, convert: Callable[[Any], Any]) -> Any:
-    """The same structure with everything of a type converted."""
-    if isinstance(data, kind):
-        return convert(data)
-    if isinstance(data, dict):
-        return type(data)((key, _mapped(item, kind, convert)) for key, item in data.items())
-    if isinstance(data, tuple) and hasattr(data, "_fields"):
-        return type(data)(*(_mapped(item, kind, convert) for item in data))
-    if isinstance(data, (tuple, list)):
-        return type(data)(_mapped(item, kind, convert) for item in data)
-    return data
-
-
-def pack(data: Any) -> Any:
-    """A batch with its tensors as arrays."""
-    return _mapped(data, Tensor, lambda tensor: _Array(tensor._numpy()))
-
-
-def unpack(data: Any) -> Any:
-    """What `pack` packed."""
-    return _mapped(data, _Array, lambda packed: from_array(packed.array))
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """An exception in a worker, as the main process raises it again."""
-
-    kind: type[BaseException]
-    text: str
-
-    def reraise(self) -> None:
-        try:
-            error = self.kind(self.text)
-        except Exception:  # an exception whose constructor takes something else
-            error = RuntimeError(self.text)
-        raise error
-
-
-def _failure(number: int) -> _Failure:
-    error = traceback.format_exc()
-    kind = sys.exc_info()[0] or RuntimeError
-    return _Failure(
-        kind if kind.__module__ in ("builtins", "braze.ir.errors") else RuntimeError,
-        f"Caught {kind.__name__} in DataLoader worker process {number}.\nOriginal {error}",
-    )
-
-
-def _work(
-    number: int,
-    count: int,
-    plan: FetchPlan,
-    prepare: Callable[[int], Any] | None,
-    tasks: Any,
-    answers: Any,
-) -> None:
-    """A worker's life: ("begin", round, seed), then (round, task, indices) ..., and None to end."""
-    # Small graphs that may never come back: not worth a compiler in every worker.
-    engine.config.tier = "interpret"
-    fetch: Callable[[Any], Any] | None = None
-    failure: _Failure | None = None
-    started = False
-    while (message := tasks.get()) is not None:
-        if message[0] == "begin":
-            _, seed = message[1:]
-            _Here.info = WorkerInfo(number, count, seed + number, plan.dataset)
-            _seed_all(seed + number)
-            try:
-                failure = None
-                if not started and prepare is not None:
-                    prepare(number)
-                started = True
-                fetch = plan.start()
-            except Exception:
-                failure = _failure(number)
-            continue
-        this_round, task, indices = message
-        if failure is not None:
-            answers.put((this_round, task, FAILED, failure))
-            continue
-        assert fetch is not None
-        try:
-            answer = (this_round, task, DATA, pack(fetch(indices)))
-        except StopIteration:
-            answer = (this_round, task, END, number)
-        except Exception:
-            answer = (this_round, task, FAILED, _failure(number))
-        answers.put(answer)
-
-
-def _seed_all(seed: int) -> None:
-    manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % (1 << 32))
+Answer = tuple[int, int, str, Any]  # round, task, what it is, and the batch
 
 
 class WorkerPool:
@@ -165,137 +34,217 @@ class WorkerPool:
         self,
         plan: FetchPlan,
         count: int,
-        ahead: int,
         timeout: float,
         prepare: Callable[[int], Any] | None,
         context: Any,
     ) -> None:
-        if context is None or isinstance(context, str):
-            context = multiprocessing.get_context(context or "fork")
+        if context is None:
+            context = multiprocessing
         self.count = count
-        self.ahead = ahead
         self.timeout = timeout
-        self.rounds = 0
-        flush()  # so that no worker inherits operations that have not run
-        self.answers: Any = context.Queue()
-        self.tasks: list[Any] = [context.SimpleQueue() for _ in range(count)]
+        self.connections: list[Any] = []
         self.processes: list[Any] = []
-        for number, tasks in enumerate(self.tasks):
-            arguments = (number, count, plan, prepare, tasks, self.answers)
-            process = context.Process(target=_work, args=arguments, daemon=True)
+        self.close = weakref.finalize(self, _end, self.processes, self.connections, os.getpid())
+        self._inboxes: list[Inbox] = []
+        self._poll = select.poll()
+        self._conversation: dict[int, int] = {}  # descriptor -> worker
+        flush()  # so that no worker inherits operations that have not run
+        is_fork = context.get_start_method() == "fork"
+        for number in range(count):
+            ours, theirs = context.Pipe()
+            self.connections.append(ours)
+            inherited = list(self.connections) if is_fork else []
+            arguments = (number, count, plan, prepare, theirs, os.getpid(), inherited)
+            process = context.Process(target=work, args=arguments, daemon=True)
             process.start()
+            theirs.close()
             self.processes.append(process)
-        self.close = weakref.finalize(self, _end, self.processes, self.tasks, self.answers)
+            self._inboxes.append(Inbox(ours))
+            self._conversation[ours.fileno()] = number
+            self._poll.register(ours.fileno(), select.POLLIN)
+            self._poll.register(process.sentinel, select.POLLIN)
 
-    def run(self, order: Iterator[Any], seed: int, close: bool) -> WorkerIterator:
-        """Begin another round over the data set; `close` ends the workers with it."""
-        self.rounds += 1
-        for tasks in self.tasks:
-            tasks.put(("begin", self.rounds, seed))
-        return WorkerIterator(self, order, self.rounds, close)
+    def begin(self, number: int, seed: int) -> None:
+        """Begin another round over the data set."""
+        for worker in range(self.count):
+            self._tell(worker, ("begin", number, seed))
 
-    def next_answer(self) -> tuple[int, int, str, Any]:
-        """Wait for any worker.
+    def give(self, worker: int, number: int, task: int, indices: Any) -> None:
+        """Give a worker a task of a round."""
+        returned, lost = self._inboxes[worker].returned()
+        self._tell(worker, ("fetch", number, task, indices, returned, lost))
+
+    def _tell(self, worker: int, message: Any) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has died: found when waiting
+            self.connections[worker].send(message)
+
+    def answers(self, wait: bool) -> Iterator[Answer]:
+        """The answers that have come.
+
+        Args:
+            wait: for the first, if there is none.
 
         Raises:
-            RuntimeError: a worker died, or the time is up.
+            RuntimeError: a worker has died, or the time is up.
         """
-        waited_since = time.monotonic()
-        patience = min(POLL_SECONDS, self.timeout or POLL_SECONDS)
+        began = time.monotonic()
         while True:
-            try:
-                answer: tuple[int, int, str, Any] = self.answers.get(timeout=patience)
-                return answer
-            except queue.Empty:
-                dead = [p for p in self.processes if not p.is_alive()]
-                if dead:
-                    self.close()
-                    raise RuntimeError(
-                        f"DataLoader worker (pid {dead[0].pid}) exited unexpectedly, exit code "
-                        f"{dead[0].exitcode}"
-                    ) from None
-                if self.timeout and time.monotonic() - waited_since >= self.timeout:
-                    raise RuntimeError(
-                        f"DataLoader timed out after {self.timeout} seconds"
-                    ) from None
+            ready = self._poll.poll(self._patience(began) if wait else 0)
+            found = False
+            for descriptor, _ in ready:
+                worker = self._conversation.get(descriptor)
+                if worker is None:
+                    continue
+                try:
+                    head, data = self._inboxes[worker].receive()
+                except (EOFError, OSError):
+                    continue
+                found = True
+                yield (*head, data)
+            if found or not wait:
+                return
+            if ready:
+                self._find_dead()
+            elif self.timeout and time.monotonic() - began >= self.timeout:
+                raise RuntimeError(f"DataLoader timed out after {self.timeout} seconds")
+
+    def _patience(self, began: float) -> float | None:
+        """Milliseconds to wait; None for ever."""
+        if not self.timeout:
+            return None
+        return max(0.0, began + self.timeout - time.monotonic()) * 1000
+
+    def _find_dead(self) -> None:
+        """Raise if a worker has died. Its connection ends before it does: wait for that."""
+        for process in self.processes:
+            process.join(0.1)
+        dead = [process for process in self.processes if not process.is_alive()]
+        if not dead:
+            return
+        self.close()
+        pids = ", ".join(str(process.pid) for process in dead)
+        raise RuntimeError(
+            f"DataLoader worker (pid(s) {pids}) exited unexpectedly"
+        ) from RuntimeError(_how_it_ended(dead[0].pid, dead[0].exitcode))
 
 
-def _end(processes: list[Any], tasks: list[Any], answers: Any) -> None:
+def _how_it_ended(pid: int, code: int) -> str:
+    if code >= 0:
+        return f"DataLoader worker (pid {pid}) exited with exit code {code}"
+    name = signal.strsignal(-code) if -code in signal.valid_signals() else str(-code)
+    return f"DataLoader worker (pid {pid}) is killed by signal: {name}."
+
+
+def _end(processes: list[Any], connections: list[Any], owner: int) -> None:
     """Let the workers go, by force if they do not."""
-    for process, queue_ in zip(processes, tasks, strict=True):
-        if process.is_alive():
-            queue_.put(None)
-    # A worker cannot end while it has answers that nobody takes.
+    if os.getpid() != owner:
+        return  # a forked copy of the pool
+    for connection in connections:
+        with suppress(OSError, ValueError):
+            connection.send(None)
+        connection.close()
     deadline = time.monotonic() + JOIN_SECONDS
     for process in processes:
-        while process.is_alive() and time.monotonic() < deadline:
-            try:
-                answers.get(timeout=0.01)
-            except (queue.Empty, EOFError, OSError):
-                process.join(0.01)
+        process.join(max(0.0, deadline - time.monotonic()))
+    for process in processes:
         if process.is_alive():
             process.terminate()
-        process.join(JOIN_SECONDS)
-    answers.close()
+            process.join(JOIN_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
-class WorkerIterator:
-    """One round over a data set by worker processes, in the order of the tasks."""
+class Round:
+    """One round over a data set by worker processes.
 
-    def __init__(self, pool: WorkerPool, order: Iterator[Any], number: int, close: bool) -> None:
+    Args:
+        order: the indices of each task.
+        ahead: tasks that each worker is given ahead.
+        in_order: whether batches come out in the order of the tasks, or as they are ready.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        order: Iterator[Any],
+        number: int,
+        seed: int,
+        ahead: int,
+        in_order: bool,
+    ) -> None:
         self._pool = pool
         self._order = order
-        self._round = number
-        self._close = close
+        self._number = number
+        self._in_order = in_order
         self._next_task = 0
-        self._expected = 0
+        self._expected = 0  # all tasks before it are done
         self._turn = 0
         self._ended: set[int] = set()  # workers whose data set is exhausted
+        self._load = [0] * pool.count  # tasks that each worker has
         self._owner: dict[int, int] = {}  # task -> worker, for tasks under way
         self._arrived: dict[int, tuple[str, Any]] = {}
-        for _ in range(pool.count * pool.ahead):
+        self._ahead = ahead
+        pool.begin(number, seed)
+        for _ in range(pool.count * ahead):
             self._give()
-
-    def __iter__(self) -> WorkerIterator:
-        return self
 
     def _give(self) -> None:
         """Give the next task to the next worker that has not ended."""
-        pool = self._pool
-        if len(self._ended) == pool.count:
+        self._collect(wait=False)  # so that none waits for its answer to be taken
+        worker = self._next_worker()
+        if worker is None:
             return
         try:
             indices = next(self._order)
         except StopIteration:
             return
-        while self._turn % pool.count in self._ended:
-            self._turn += 1
-        worker = self._turn % pool.count
-        self._turn += 1
         self._owner[self._next_task] = worker
-        pool.tasks[worker].put((self._round, self._next_task, indices))
+        self._load[worker] += 1
+        self._pool.give(worker, self._number, self._next_task, indices)
         self._next_task += 1
 
-    def __next__(self) -> Any:
-        flush()  # an iteration ends here
-        if self._round != self._pool.rounds:
-            raise RuntimeError("the loader was iterated anew, which took this iterator's workers")
-        while self._expected < self._next_task:
-            while self._expected not in self._arrived:
-                number, task, kind, value = self._pool.next_answer()
-                if number == self._round:
-                    self._arrived[task] = (kind, value)
-            kind, value = self._arrived.pop(self._expected)
-            self._owner.pop(self._expected)
+    def _next_worker(self) -> int | None:
+        for _ in range(self._pool.count):
+            worker = self._turn % self._pool.count
+            self._turn += 1
+            if worker in self._ended:
+                continue
+            # Out of order, the next in turn may be busy, and another idle.
+            if self._in_order or self._load[worker] < self._ahead:
+                return worker
+        return None
+
+    def _collect(self, wait: bool) -> None:
+        for number, task, kind, value in self._pool.answers(wait):
+            if number == self._number:
+                self._arrived[task] = (kind, value)
+
+    def _next_arrived(self) -> int | None:
+        """The task whose answer comes next, once it is there; None if there are no more."""
+        while self._owner:
+            task = self._expected if self._in_order else next(iter(self._arrived), -1)
+            if task in self._arrived:
+                return task
+            self._collect(wait=True)
+        return None
+
+    def next(self) -> Any:
+        """The next batch.
+
+        Raises:
+            StopIteration: there are no more. RuntimeError: a worker has died, or the time is up.
+            What fetching the batch raised, with the worker's traceback.
+        """
+        while (task := self._next_arrived()) is not None:
+            kind, value = self._arrived.pop(task)
+            self._load[self._owner.pop(task)] -= 1
             self._expected += 1
             if kind == END:
                 self._ended.add(value)
-                self._give()
-                continue
             self._give()
             if kind == FAILED:
                 value.reraise()
-            return unpack(value)
-        if self._close:
-            self._pool.close()
+            if kind == DATA:
+                return value
         raise StopIteration

@@ -1,0 +1,106 @@
+"""Moving tensors between devices. On the CPU these are copies in the same memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from braze.functions.movement import cat, clone, split, stack
+from braze.functions.pointwise import add
+from braze.nn.parallel.places import devices_of
+from braze.tensors import Tensor
+
+
+def broadcast(
+    tensor: Tensor, devices: Sequence[Any] | None = None, *, out: Any = None
+) -> tuple[Tensor, ...]:
+    """The tensor on each device: itself on the first, copies on the others.
+
+    Args:
+        out: tensors to copy it to, in place of `devices`.
+
+    Raises:
+        RuntimeError: neither or both of `devices` and `out` are given, or there is no such device.
+    """
+    if (devices is None) == (out is None):
+        raise RuntimeError(
+            "Exactly one of 'devices' and 'out' must be specified, but got "
+            f"devices={devices} and out={out}"
+        )
+    if out is not None:
+        return tuple(target.copy_(tensor) for target in out)
+    assert devices is not None
+    return tuple(clone(tensor) if i else tensor for i, _ in enumerate(devices_of(devices)))
+
+
+def broadcast_coalesced(
+    tensors: Sequence[Tensor], devices: Sequence[Any], buffer_size: int = 10485760
+) -> list[list[Tensor]]:
+    """A list of tensors for each device. (`buffer_size` is for GPUs.)"""
+    columns = [broadcast(tensor, devices) for tensor in tensors]
+    return [[column[i] for column in columns] for i in range(len(devices_of(devices)))]
+
+
+def reduce_add(inputs: Sequence[Tensor], destination: Any = None) -> Tensor:
+    """The sum of tensors from several devices.
+
+    Raises:
+        IndexError: there are none. ValueError: their shapes differ.
+    """
+    total = inputs[0]
+    for i, tensor in enumerate(inputs[1:], 1):
+        if tensor.shape != total.shape:
+            raise ValueError(
+                f"input {i} has invalid size: got {tuple(tensor.shape)}, but expected "
+                f"{tuple(total.shape)}"
+            )
+        total = add(total, tensor)
+    return total
+
+
+def reduce_add_coalesced(
+    inputs: Sequence[Sequence[Tensor]], destination: Any = None, buffer_size: int = 10485760
+) -> tuple[Tensor, ...]:
+    """The sums of lists of tensors, one list from each device, member by member."""
+    return tuple(reduce_add(column, destination) for column in zip(*inputs, strict=True))
+
+
+def scatter(
+    tensor: Tensor,
+    devices: Sequence[Any],
+    chunk_sizes: Sequence[int] | None = None,
+    dim: int = 0,
+    streams: Any = None,
+) -> tuple[Tensor, ...]:
+    """Cut a tensor into parts along a dimension, one for each device.
+
+    Args:
+        chunk_sizes: of the parts; by default as `chunk` does it, so there may be fewer of them than
+            devices.
+
+    Raises:
+        RuntimeError: the sizes do not fit, or there is no such device.
+    """
+    count = len(devices_of(devices))
+    if chunk_sizes is not None and (
+        len(chunk_sizes) != count or sum(chunk_sizes) != tensor.shape[dim]
+    ):
+        raise RuntimeError(
+            f"scatter: chunk sizes {list(chunk_sizes)} do not fit {count} devices and a dimension "
+            f"of size {tensor.shape[dim]}"
+        )
+    parts = tensor.chunk(count, dim) if chunk_sizes is None else split(tensor, chunk_sizes, dim)
+    return tuple(clone(part) for part in parts)
+
+
+def gather(tensors: Sequence[Tensor], dim: int = 0, destination: Any = None) -> Tensor:
+    """Join parts along a dimension; numbers become a vector, with a warning."""
+    if all(tensor.ndim == 0 for tensor in tensors) and dim == 0:
+        warnings.warn(
+            "Was asked to gather along dimension 0, but all input tensors were scalars; will "
+            "instead unsqueeze and return a vector.",
+            stacklevel=2,
+        )
+        return stack(list(tensors))
+    return cat(list(tensors), dim)

@@ -1,0 +1,139 @@
+"""What traces have been captured: a trie of them, which all threads share.
+
+A state of the trie is a trace so far; an edge is the next operation with the numbers of its
+operands, or the next input with its type and role.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braze import engine
+from braze.ir.graph import Location, Role
+from braze.ir.op import AttributeValue, Op, check_attributes
+from braze.ir.types import TensorType
+
+# A few hundred bytes each; past that the trie is forgotten and grows anew.
+MOST_STATES = 500_000
+
+
+class Call:
+    """An operation with its attributes, shared by all equal calls and compared by identity."""
+
+    __slots__ = ("attributes", "op")
+
+    def __init__(self, op: Op, attributes: dict[str, AttributeValue]) -> None:
+        check_attributes(op, attributes)
+        self.op = op
+        self.attributes = attributes
+
+    def __repr__(self) -> str:
+        return f"<call {self.op.name} {self.attributes}>"
+
+
+_CALLS: dict[tuple[Any, ...], Call] = {}
+
+
+def call_of(op: Op, **attributes: AttributeValue) -> Call:
+    """The shared `Call` of an operation and its attributes."""
+    # 1, 1.0 and True are one dictionary key, so the types belong to the key.
+    key = (op, *attributes.items(), *map(type, attributes.values()))
+    call = _CALLS.get(key)
+    if call is None:
+        call = _CALLS[key] = Call(op, attributes)
+    return call
+
+
+class State:
+    """A node of the trie: one trace so far, and how it can go on.
+
+    Attributes:
+        parent: the trace without its last step.
+        types: types of the values that the last step added.
+        call, operands, location: the last step if it is an operation; operands are slots.
+        role: the last step's role if it is an input.
+        operand_types: the types of these operands.
+        operations: how many of the steps are operations.
+        may_fail: whether one of the operations can fail at run time.
+        next: (call, operand slots...) or (type, role) -> the state after that step.
+        savings: what the tape keeps for this operation; see `braze.autograd.tape`.
+        plans: live values -> what to run.
+    """
+
+    __slots__ = (
+        "call",
+        "location",
+        "may_fail",
+        "next",
+        "operand_types",
+        "operands",
+        "operations",
+        "parent",
+        "plans",
+        "role",
+        "savings",
+        "types",
+    )
+
+    def __init__(self, parent: State | None, types: tuple[TensorType, ...]) -> None:
+        self.parent = parent
+        self.types = types
+        self.next: dict[Any, State] = {}
+        self.plans: dict[tuple[int, ...], Plan] = {}
+        self.call: Call | None = None
+        self.operands: tuple[int, ...] = ()
+        self.operand_types: tuple[TensorType, ...] = ()
+        self.operations: int = 0 if parent is None else parent.operations
+        self.may_fail: bool = False if parent is None else parent.may_fail
+        self.savings: dict[Any, Any] = {}
+        self.role: Role = "data"
+        self.location: Location | None = None
+
+
+class Plan:
+    """What a sync runs: a graph known to the runtime, and which captured operations its nodes
+    are."""
+
+    __slots__ = ("entry", "kept", "sizes")
+
+    def __init__(self, entry: engine.Entry, kept: list[int], sizes: list[int]) -> None:
+        self.entry = entry
+        self.kept = kept
+        self.sizes = sizes
+
+
+class Trie:
+    """The known traces of all threads."""
+
+    __slots__ = ("root", "states")
+
+    def __init__(self) -> None:
+        self.root = State(None, ())
+        self.states = 0
+
+    def grow(self, parent: State, key: Any, types: tuple[TensorType, ...]) -> State:
+        if self.states >= MOST_STATES:
+            self.root = State(None, ())
+            self.states = 0
+        self.states += 1
+        state = parent.next[key] = State(parent, types)
+        return state
+
+
+TRIE = Trie()
+
+
+def steps_of(state: State) -> list[State]:
+    """The steps of a trace in their order."""
+    steps: list[State] = []
+    at: State | None = state
+    while at is not None and at.parent is not None:
+        steps.append(at)
+        at = at.parent
+    steps.reverse()
+    return steps
+
+
+def slots_taken(step: State) -> int:
+    """How many slots a step takes: an operation without results takes one all the same."""
+    return len(step.types) or 1

@@ -1,0 +1,51 @@
+"""examples/mnist_hogwild: two processes train one network, and what happens if one is killed."""
+
+import gc
+import importlib.util
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import braze
+import braze.multiprocessing as mp
+
+PATH = Path(__file__).parents[2] / "examples" / "mnist_hogwild" / "main.py"
+spec = importlib.util.spec_from_file_location("hogwild_example", PATH)
+example = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(example)
+
+SMALL = ["--digits", "2000", "--start-method", "fork", "--batch-size", "32", "--lr", "0.05"]
+
+
+def shared():
+    gc.collect()
+    numbers = os.listdir("/proc/self/fd")
+    paths = [f"/proc/self/fd/{number}" for number in numbers]
+    blocks = [p for p in paths if os.path.lexists(p) and "braze" in os.readlink(p)]
+    return len(blocks), [name for name in os.listdir("/dev/shm") if name.startswith("braze-")]
+
+
+def test_two_processes_train_one_network(capfd):
+    before = shared()
+    assert example.main([*SMALL, "--epochs", "2"]) > 0.75
+    printed = capfd.readouterr().out
+    assert printed.count("epoch 2: loss") == 2 and "test accuracy" in printed
+    assert shared() == before
+
+
+def test_a_killed_process_ends_the_training(monkeypatch):
+    before = shared()
+    train = example.train
+
+    def killed(rank, args, model, dataset):
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        train(rank, args, model, dataset)
+
+    monkeypatch.setattr(example, "train", killed)
+    with pytest.raises(mp.ProcessExitedException, match="process 1 terminated with signal SIGKILL"):
+        example.main([*SMALL, "--epochs", "1000"])
+    braze.sync()
+    assert shared() == before
