@@ -205,9 +205,20 @@ class Tracer:
         inference: inside `inference_mode`, where nothing is recorded even within `enable_grad`.
         watch: where the tape's nodes are listed as they are recorded, if anybody wants to know.
         whole: while a function becomes one graph: nothing may run in between.
+        autocast: what `braze.amp` keeps for this thread, once it was used.
     """
 
-    __slots__ = ("grad_enabled", "inference", "lock", "pending", "site", "tier", "watch", "whole")
+    __slots__ = (
+        "autocast",
+        "grad_enabled",
+        "inference",
+        "lock",
+        "pending",
+        "site",
+        "tier",
+        "watch",
+        "whole",
+    )
 
     def __init__(self) -> None:
         self.tier: engine.Tier | None = None  # overrides `config.tier` for what this thread runs
@@ -218,6 +229,7 @@ class Tracer:
         self.inference = False
         self.watch: list[Any] | None = None
         self.whole = False
+        self.autocast: Any = None
 
     def flush(self) -> None:
         """Run what is pending, if anything is."""

@@ -67,6 +67,9 @@ Category = Literal[
     "composite",
 ]
 
+# What `autocast` does to 16-bit and f32 operands: casts all of them to its dtype, or to f32.
+Autocast = Literal["lower", "f32"]
+
 # Of these, every operation moves elements as they are.
 _MOVES = ("movement", "gather")
 
@@ -108,6 +111,7 @@ class Op:
         cost: rough number of instructions for one result element.
         complex: what it means for complex operands; see the module's docstring.
         effect: must not be removed though nobody reads its results (`check`).
+        autocast: what `autocast` casts floating-point operands to, or None.
     """
 
     name: str
@@ -127,6 +131,7 @@ class Op:
     domain: tuple[float, float]
     cost: int
     doc: str
+    autocast: Autocast | None
 
     @property
     def is_primitive(self) -> bool:
@@ -221,6 +226,7 @@ def declare(
     effect: bool = False,
     domain: tuple[float, float] = (-2.0, 2.0),
     cost: int = 1,
+    autocast: Autocast | None = None,
     doc: str,
 ) -> Op:
     """Declare an operation and enter it in the table.
@@ -276,6 +282,7 @@ def declare(
         domain=domain,
         cost=cost,
         doc=doc,
+        autocast=autocast,
     )
     _TABLE[name] = op
     return op

@@ -125,7 +125,7 @@ class StrongWolfe:
             ends = sorted(point.t for point in bracket)
             if (ends[1] - ends[0]) * self.size < self.tolerance_change:
                 break
-            t, stuck = self._inside(interpolated(*bracket), ends, stuck)
+            t, stuck = self._inside(interpolated(bracket[0], bracket[1]), ends, stuck)
             point = self._at(t)
             self._rounds += 1
             if self._too_high(point) or point.f >= bracket[low].f:

@@ -343,3 +343,8 @@ def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> HookHandle:
 def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> HookHandle:
     """Call `hook(optimizer, args, kwargs)` after each step of every optimizer."""
     return HookHandle(_all_post_hooks, hook)
+
+
+def has_global_hooks() -> bool:
+    """Whether there are hooks around the steps of every optimizer."""
+    return bool(_all_pre_hooks or _all_post_hooks)

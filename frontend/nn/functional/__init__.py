@@ -1,5 +1,6 @@
 """Layers as functions, with PyTorch's names and signatures: ``import braze.nn.functional as F``."""
 
+from braze.casting import cast_functions as _cast_functions
 from braze.nn.functional.activations import (
     celu,
     celu_,
@@ -198,3 +199,5 @@ __all__ = [
     "threshold_",
     "triplet_margin_loss",
 ]
+
+_cast_functions(globals())
