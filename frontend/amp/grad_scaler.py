@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from braze.autograd.modes import no_grad
-from braze.functions.pointwise import UNARY, bitwise_and, eq, gt, maximum, mul, where
+from braze.functions.pointwise import UNARY, bitwise_and, bitwise_or, eq, gt, maximum, mul, where
 from braze.functions.promotion import cast
 from braze.functions.reductions import all as all_of
 from braze.handle import BUFFER
@@ -256,7 +256,7 @@ class GradScaler:
         grown = mul(scale, self._growth_factor)
         kept = where(bitwise_and(due, _isfinite(grown)), grown, scale)
         scale._replace(where(overflow, mul(scale, self._backoff_factor), kept))
-        tracker._replace(where(due | overflow, 0, steps))
+        tracker._replace(where(bitwise_or(due, overflow), 0, steps))
 
     # Settings -------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from braze.functions.linalg import addmm, matmul
+from braze.functions.linalg import matmul
 from braze.functions.movement import permute
 from braze.functions.pointwise import maximum, sqrt
 from braze.functions.promotion import cast
@@ -33,14 +33,19 @@ def _orthogonal(matrix: Tensor, coefficients: tuple[float, ...], steps: int, eps
         raise ValueError("Coefficients must be a tuple of exactly 3 values")
     a, b, c = coefficients
     tall = matrix.shape[0] > matrix.shape[1]
-    x = cast(matrix, bf16)
+
+    def rounded(value: Tensor) -> Tensor:
+        return cast(cast(value, bf16), f32)
+
+    # Every product is of bfloat16 numbers, but summed and combined in float32.
+    x = rounded(matrix)
     if tall:
         x = permute(x, (1, 0))
-    wide = cast(x, f32)
-    x = x / maximum(cast(sqrt(sum(wide * wide)), bf16), eps)
+    x = rounded(x / maximum(rounded(sqrt(sum(x * x))), eps))
     for _ in range(steps):
-        square = matmul(x, permute(x, (1, 0)))
-        x = addmm(x, addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+        square = rounded(matmul(x, permute(x, (1, 0))))
+        update = rounded(b * square + c * matmul(square, square))
+        x = rounded(a * x + matmul(update, x))
     return permute(x, (1, 0)) if tall else x
 
 

@@ -73,7 +73,11 @@ class SGD(Optimizer):
             call = call_of(op_named("sgd_step"))
         else:
             call = call_of(op_named("sgd_momentum_step"), nesterov=group["nesterov"])
+        if not parameters:
+            return
         place = id(group)
+        lr = numbers((place, "lr"), group["lr"])
+        decay = numbers((place, "weight_decay"), group["weight_decay"])
         for parameter in parameters:
             gradient = parameter.grad
             assert gradient is not None
@@ -82,8 +86,6 @@ class SGD(Optimizer):
                 p, gradient = real(parameter), real(gradient)
             if group["maximize"]:
                 gradient = neg(gradient)
-            lr = numbers((place, "lr"), group["lr"])
-            decay = numbers((place, "weight_decay"), group["weight_decay"])
             if group["momentum"] == 0:
                 self._write(p, apply(call, p, gradient, lr, decay))
                 continue
