@@ -15,7 +15,16 @@ _SUPPORTED = (bf16, f16)
 
 
 def is_autocast_available(device_type: str) -> bool:
-    """Whether `autocast` takes this type of device."""
+    """Whether `autocast` takes this type of device.
+
+    Raises:
+        TypeError: it is no string.
+    """
+    if not isinstance(device_type, str):
+        raise TypeError(
+            "is_autocast_available(): argument 'device_type' (position 1) must be str, not "
+            f"{type(device_type).__name__}"
+        )
     return device_type in DEFAULT_DTYPES
 
 

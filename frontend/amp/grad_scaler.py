@@ -248,7 +248,7 @@ class GradScaler:
                 "new_scale should be a float or a 1-element torch.cuda.FloatTensor or "
                 "torch.FloatTensor with requires_grad=False."
             )
-        scale.copy_(new.reshape(()))
+        scale.copy_(new)
 
     def _follow(self, scale: Tensor, tracker: Tensor, overflow: Tensor) -> None:
         steps = tracker + 1

@@ -1,5 +1,4 @@
-"""What optimizers keep: state dicts, also PyTorch's, hooks, groups; sparse gradients; LBFGS; errors.
-"""
+"""What optimizers keep: state dicts, also PyTorch's, hooks, groups; sparse gradients; LBFGS; errors."""
 
 import copy
 import pickle

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from braze.optim.lr_scheduler.base import LRScheduler, check_optimizer, saved_function
+from braze.optim.lr_scheduler.base import LRScheduler, saved_function
 from braze.optim.optimizer import Optimizer
 
 
@@ -25,7 +25,6 @@ class LambdaLR(LRScheduler):
         lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
         last_epoch: int = -1,
     ) -> None:
-        check_optimizer(optimizer)
         groups = len(optimizer.param_groups)
         if isinstance(lr_lambda, (list, tuple)):
             if len(lr_lambda) != groups:
