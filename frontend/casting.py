@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from braze import tensors as _tensors
@@ -104,6 +105,30 @@ def lowered(*operands: Tensor) -> tuple[Tensor, ...]:
         return operands
     dtype = _target(tracer(), "lower")
     return operands if dtype is None else tuple(_cast(operand, dtype) for operand in operands)
+
+
+def settings_now() -> tuple[bool, DType]:
+    """Whether the calling thread is inside `autocast`, and its dtype."""
+    settings = tracer().autocast
+    if settings is None:
+        return False, DEFAULT_DTYPES[DEVICE]
+    return DEVICE in settings.enabled, settings.dtypes[DEVICE]
+
+
+@contextmanager
+def with_settings(settings: tuple[bool, DType]) -> Iterator[None]:
+    """A block with what `settings_now` gave elsewhere."""
+    enabled, dtype = settings_now()
+    if (enabled, dtype) == settings:
+        yield
+        return
+    enable(DEVICE, settings[0])
+    state().dtypes[DEVICE] = settings[1]
+    try:
+        yield
+    finally:
+        enable(DEVICE, enabled)
+        state().dtypes[DEVICE] = dtype
 
 
 def cast_tree(tree: Any, dtype: DType) -> Any:

@@ -42,7 +42,8 @@ def schedule(c, build, *, epochs=True, kinds=("SGD",), metrics=False):
                     saved = scheduler.state_dict()
                     again = build(m.optim.lr_scheduler, optimizer)
                     again.load_state_dict(saved)
-                    for group, lr in zip(optimizer.param_groups, scheduler.get_last_lr()):
+                    rates = scheduler.get_last_lr()
+                    for group, lr in zip(optimizer.param_groups, rates, strict=True):
                         group["lr"] = lr
                     scheduler = again
         state = scheduler.state_dict()

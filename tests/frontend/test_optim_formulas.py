@@ -227,7 +227,7 @@ def test_parameters_of_several_dtypes():
     assert state.dtype is braze.bfloat16
 
 
-# Those that are no formula for single elements -----------------------------------------------------
+# Those that are no formula for single elements ----------------------------------------------------
 
 
 def test_adafactor():

@@ -1,4 +1,4 @@
-"""What optimizers keep: state dicts, also PyTorch's, hooks, groups; sparse gradients; LBFGS; errors."""
+"""What optimizers keep, also from PyTorch's state dicts; hooks; sparse gradients; LBFGS."""
 
 import copy
 import pickle
