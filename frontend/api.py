@@ -6,6 +6,7 @@ from typing import Any
 
 import braze.functions  # noqa: F401  (attaches the tensor methods)
 from braze import engine, fft, settings
+from braze.amp.autocast import FUNCTIONS as _AUTOCAST
 from braze.array_api.top_level import CONSTANTS, constants, standard_names
 from braze.autograd import (
     enable_grad,
@@ -99,6 +100,7 @@ _FUNCTIONS |= signatures.FUNCTIONS
 _FUNCTIONS = add_out(standard_names(_FUNCTIONS))
 _FUNCTIONS["fft"] = fft  # the module, which is also this function
 _FUNCTIONS |= _TYPE_NAMES | _SPARSE_PRODUCTS | {"sparse_coo_tensor": sparse_coo_tensor}
+_FUNCTIONS |= _AUTOCAST
 globals().update(_FUNCTIONS)
 globals().update(constants())
 

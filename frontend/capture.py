@@ -152,10 +152,12 @@ class Tracer:
         inference: inside `inference_mode`, where nothing is recorded even within `enable_grad`.
         watch: where the tape's nodes are listed as they are recorded, if anybody wants to know.
         whole: while a function becomes one graph: nothing may run in between.
+        autocast: what `braze.amp` keeps for this thread, once it was used.
     """
 
     __slots__ = (
         "__weakref__",
+        "autocast",
         "grad_enabled",
         "inference",
         "lock",
@@ -177,6 +179,7 @@ class Tracer:
         self.inference = False
         self.watch: list[Any] | None = None
         self.whole = False
+        self.autocast: Any = None
 
     def flush(self) -> None:
         """Run what is pending, if anything is."""

@@ -11,7 +11,7 @@ they behave as sharing memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -467,6 +467,10 @@ def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
 _new = object.__new__
 
 
+# Casts operands as `autocast` wants; None while no thread is inside one, so that it costs nothing.
+autocast_hook: Callable[[Any, tuple[Tensor, ...]], tuple[Tensor, ...]] | None = None
+
+
 def apply(call: Call, *tensors: Tensor) -> Any:
     """Run one operation on tensors: capture it, and record it on the tape where gradients are
     wanted.
@@ -474,6 +478,8 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     Returns:
         A tensor, or a tuple of them for an operation that has not exactly one result.
     """
+    if autocast_hook is not None:
+        tensors = autocast_hook(call.op, tensors)
     operands = [t._handle if t._base is None else t._current() for t in tensors]
     try:
         results = capture(call, operands, 4)  # behind this, and a function of the front end

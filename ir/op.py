@@ -68,6 +68,9 @@ Category = Literal[
     "composite",
 ]
 
+# What `autocast` does to 16-bit and f32 operands: casts all of them to its dtype, or to f32.
+Autocast = Literal["lower", "f32"]
+
 # Of these, every operation moves elements as they are.
 _MOVES = ("movement", "gather")
 
@@ -133,6 +136,7 @@ class Op:
         cost: rough number of instructions for one result element.
         complex: what it means for complex operands; see the module's docstring.
         effect: must not be removed though nobody reads its results (`check`).
+        autocast: what `autocast` casts floating-point operands to, or None.
         steps: of a recurrence.
     """
 
@@ -153,6 +157,7 @@ class Op:
     domain: tuple[float, float]
     cost: int
     doc: str
+    autocast: Autocast | None
     steps: Steps | None = None
 
     @property
@@ -258,6 +263,7 @@ def declare(
     effect: bool = False,
     domain: tuple[float, float] = (-2.0, 2.0),
     cost: int = 1,
+    autocast: Autocast | None = None,
     doc: str,
     steps: Steps | None = None,
 ) -> Op:
@@ -316,6 +322,7 @@ def declare(
         domain=domain,
         cost=cost,
         doc=doc,
+        autocast=autocast,
         steps=steps,
     )
     _TABLE[name] = op

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from braze.capture import call_of
+from braze.casting import casting
 from braze.functions import pointwise
 from braze.functions.promotion import cast, get_default_dtype, scalar
 from braze.ir.dtypes import bool_, f32, f64
@@ -49,6 +50,7 @@ def complex(real: Tensor, imag: Tensor) -> Tensor:
     return apply(_COMPLEX, real, imag)  # type: ignore[no-any-return]
 
 
+@casting("f32")
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """abs (cos angle + i sin angle), broadcast; the dtypes are those of `complex`."""
     _parts("polar", abs, angle, ("abs", "angle"))
@@ -69,6 +71,7 @@ def view_as_real(input: Tensor) -> Tensor:
     return view_of(_AS_REAL, input)
 
 
+@casting("f32")
 def view_as_complex(input: Tensor) -> Tensor:
     """A view of pairs [..., 2] as complex numbers.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from braze.capture import call_of
+from braze.casting import casting
 from braze.functions import reductions
 from braze.functions.arguments import require_tensors
 from braze.functions.complex_numbers import imag, real
@@ -247,6 +248,7 @@ def potri(input: Tensor, upper: bool = True) -> Tensor:
     return cholesky_inverse(input, upper)
 
 
+@casting("f32")
 def lstsq(input: Tensor, A: Tensor) -> LeastSquares:
     """The X [max(m, n), k] whose first n rows minimise |A @ X - input|, and A's QR factors.
 
@@ -277,6 +279,7 @@ def gels(input: Tensor, A: Tensor) -> LeastSquares:
     return lstsq(input, A)
 
 
+@casting("f32")
 def matrix_rank(input: Tensor, tol: float | None = None, symmetric: bool = False) -> Tensor:
     """How many singular values are above `tol` (by default eps * max(m, n) times the largest).
 

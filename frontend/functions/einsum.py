@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import Any
 
 from braze.capture import call_of
+from braze.casting import casts_now, lowered
 from braze.functions import reductions
 from braze.functions.matrices import take_diagonal
 from braze.functions.movement import permute, reshape
@@ -52,7 +53,7 @@ def einsum(*args: Any) -> Tensor:
     """
     equation, operands = _arguments(args)
     for operand in operands:
-        if operand.dtype is not operands[0].dtype:
+        if operand.dtype is not operands[0].dtype and not casts_now():
             types = ", ".join(str(x._handle.type) for x in operands)
             raise DTypeError(f"[einsum] operands differ in dtype: {types}; convert with .to()")
     inputs, output, rank = _parse(equation, operands)
@@ -244,6 +245,7 @@ def _pair(
     letter = {c: _LETTERS[i] for i, c in enumerate(labels)}
     words = ["".join(letter[c] for c in own) for own in (a, b, kept)]
     call = call_of(_CONTRACT, equation=f"{words[0]},{words[1]}->{words[2]}")
+    x, y = lowered(x, y)
     return apply(call, x, y), kept
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from braze.capture import call_of
+from braze.casting import casting, casts_now
 from braze.functions.arguments import require_tensors
 from braze.functions.matrices import scaled_sum, with_leading_factors
 from braze.functions.movement import reshape, unsqueeze
@@ -11,12 +12,13 @@ from braze.ir.op import op_named
 from braze.tensors import Tensor, apply
 
 _MATMUL = call_of(op_named("matmul"))
+_BMM = call_of(op_named("bmm"))
 _CONTRACT = op_named("contract")
 
 
 def _check_dtypes(name: str, input: Tensor, other: Tensor) -> None:
     require_tensors(name, input, other)
-    if input.dtype is not other.dtype:
+    if input.dtype is not other.dtype and not casts_now():
         raise DTypeError(
             f"[{name}] operands differ in dtype: {input._handle.type} and {other._handle.type}; "
             "convert one with .to()"
@@ -53,7 +55,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """The products of two batches of matrices."""
     _check_dtypes("bmm", input, mat2)
     _check_ranks("bmm", (3, 3), input, mat2)
-    return apply(call_of(_CONTRACT, equation="bmk,bkn->bmn"), input, mat2)  # type: ignore[no-any-return]
+    return apply(_BMM, input, mat2)  # type: ignore[no-any-return]
 
 
 def mv(input: Tensor, vec: Tensor) -> Tensor:
@@ -76,6 +78,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     return unsqueeze(input, 1) * reshape(vec2, (1, -1))
 
 
+@casting("lower")
 @with_leading_factors
 def addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from braze.capture import call_of
+from braze.casting import casting
 from braze.functions import reductions
 from braze.functions.arguments import require_tensors
 from braze.functions.complex_numbers import conj
@@ -54,6 +55,7 @@ def addr(
     return scaled_sum("addr", input, outer(vec1, vec2), beta, alpha)
 
 
+@casting("lower")
 @with_leading_factors
 def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
@@ -66,6 +68,7 @@ def addbmm(
     return scaled_sum("addbmm", input, einsum("bmk,bkn->mn", batch1, batch2), beta, alpha)
 
 
+@casting("lower")
 @with_leading_factors
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
@@ -95,6 +98,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot(input, other, ([-1], [-1]))
 
 
+@casting("lower")
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Sums of products over several dimensions.
 
@@ -242,6 +246,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     return cat(parts, d)
 
 
+@casting("f32")
 def trace(input: Tensor) -> Tensor:
     """The sum of a matrix' diagonal.
 
@@ -335,6 +340,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
 MOST_DIRECT = 25
 
 
+@casting("f32")
 def cdist(
     x1: Tensor,
     x2: Tensor,

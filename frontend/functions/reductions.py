@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from braze.capture import call_of
+from braze.casting import casting
 from braze.functions.creation import zeros
 from braze.functions.movement import clone
 from braze.functions.pointwise import maximum, minimum
@@ -65,6 +66,7 @@ def sum(
     return _reduce("sum", _widened(input, dtype), dim, keepdim)
 
 
+@casting("f32")
 def prod(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from braze.capture import call_of
+from braze.casting import casting
 from braze.functions.arguments import require_tensors
 from braze.functions.indexing import (
     as_value,
@@ -278,6 +279,7 @@ def index_add(
     return reshape(added, input._handle.type.shape) if not input.ndim else added
 
 
+@casting("widest")
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """`input` with row index[i] (of dimension `dim`) replaced by source[i]; of repeats the last.
 

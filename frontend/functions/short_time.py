@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from braze.capture import call_of
+from braze.casting import casting
 from braze.functions import pointwise, reductions
 from braze.functions.arguments import require_tensors
 from braze.functions.complex_numbers import view_as_real
@@ -117,6 +118,7 @@ def _cut(signal: Tensor, n: int, hop: int) -> Tensor:
     return narrow(reshape(frames, (*batch, count, blocks * hop)), -1, 0, n)
 
 
+@casting("f32")
 def stft(
     input: Tensor,
     n_fft: int,

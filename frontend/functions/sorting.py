@@ -10,6 +10,7 @@ from typing import Any
 
 from braze import return_types
 from braze.capture import call_of
+from braze.casting import casting
 from braze.functions.creation import tensor
 from braze.functions.movement import expand, movedim, narrow, reshape, squeeze
 from braze.functions.pointwise import UNARY, where
@@ -205,6 +206,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> return_types.mo
 # Quantiles ----------------------------------------------------------------------------------------
 
 
+@casting("f32")
 def quantile(
     input: Tensor,
     q: float | Sequence[float] | Tensor,
@@ -227,6 +229,7 @@ def quantile(
     return _quantile("quantile", input, q, dim, keepdim, interpolation)
 
 
+@casting("f32")
 def nanquantile(
     input: Tensor,
     q: float | Sequence[float] | Tensor,

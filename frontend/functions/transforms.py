@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from braze.capture import call_of
+from braze.casting import casts_now
 from braze.functions.arguments import require_tensors
 from braze.functions.complex_numbers import conj
 from braze.functions.matrices import call_host
@@ -33,7 +34,9 @@ def real_operand(name: str, input: Tensor) -> Tensor:
     if not input.dtype.is_floating_point:
         input = cast(input, get_default_dtype())
     if input.dtype not in (f32, f64):
-        raise DTypeError(f"[{name}] Unsupported dtype, given {input._handle.type}")
+        if not casts_now():
+            raise DTypeError(f"[{name}] Unsupported dtype, given {input._handle.type}")
+        input = cast(input, f32)
     return input
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from braze.casting import casting
 from braze.functions import decompositions, reductions
 from braze.functions.arguments import require_tensors
 from braze.functions.matrices import call_host, epsilon
@@ -119,6 +120,7 @@ def norm(
     return vector_norm(A, ord, dims, keepdim, dtype=dtype)
 
 
+@casting("f32")
 def cond(A: Tensor, p: Order | None = None) -> Tensor:
     """The condition numbers: by default (and for 2) the quotient of the largest and the smallest
     singular value, for -2 its inverse, else norm(A) * norm(A^-1)."""
@@ -130,6 +132,7 @@ def cond(A: Tensor, p: Order | None = None) -> Tensor:
     return matrix_norm(A, p) * matrix_norm(decompositions.inverse(A), p)
 
 
+@casting("f32")
 def matrix_rank(
     A: Tensor,
     tol: Any = None,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from braze.casting import casting
 from braze.functions import decompositions, products, reductions
 from braze.functions.arguments import require_tensors
 from braze.functions.complex_numbers import conj, real
@@ -143,6 +144,7 @@ def _reciprocals(values: Tensor, atol: float, rtol: float) -> Tensor:
 DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
+@casting("f32")
 def lstsq(
     A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None
 ) -> LeastSquares:
@@ -211,6 +213,7 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     return products.cross(input, other, dim)
 
 
+@casting("lower")
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Inner products along a dimension, x conjugated, broadcast."""
     require_tensors("vecdot", x, y)

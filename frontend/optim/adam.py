@@ -8,15 +8,17 @@ from braze.capture import call_of
 from braze.functions.pointwise import add, div, maximum, mul, neg, sqrt, sub
 from braze.functions.promotion import cast
 from braze.ir.op import op_named
-from braze.optim.optimizer import (
-    Group,
+from braze.optim.numbers import (
     Numbers,
-    Optimizer,
     check_betas,
+    check_kinds,
+    check_lr,
     check_not_negative,
     corrections,
-    zeros_in_memory,
+    in_memory,
+    real,
 )
+from braze.optim.optimizer import Group, Optimizer
 from braze.tensors import Tensor, apply
 
 
@@ -56,12 +58,18 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        check_not_negative("learning rate", lr)
+        if isinstance(lr, Tensor) and foreach and not capturable:
+            raise ValueError(
+                "lr as a Tensor is not supported for capturable=False and foreach=True"
+            )
+        check_lr(lr)
         check_not_negative("epsilon value", eps)
         check_betas(betas)
         check_not_negative("weight_decay value", weight_decay)
-        if differentiable:
-            raise ValueError("differentiable=True is not supported")
+        if isinstance(betas[0], Tensor) is not isinstance(betas[1], Tensor):
+            raise ValueError("betas must be either both floats or both Tensors")
+        betas = (float(betas[0]), float(betas[1]))
+        check_kinds(differentiable, fused, foreach)
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -77,14 +85,16 @@ class Adam(Optimizer):
         }
         super().__init__(params, defaults)
 
+    _counted = {"step": int}
+
     def _state_of(self, parameter: Tensor, amsgrad: bool) -> dict[str, Any]:
         state = self.state[parameter]
         if not state:
             state["step"] = 0
-            state["exp_avg"] = zeros_in_memory(parameter)
-            state["exp_avg_sq"] = zeros_in_memory(parameter)
+            state["exp_avg"] = in_memory(parameter)
+            state["exp_avg_sq"] = in_memory(parameter)
         if amsgrad and "max_exp_avg_sq" not in state:
-            state["max_exp_avg_sq"] = zeros_in_memory(parameter)
+            state["max_exp_avg_sq"] = in_memory(parameter)
         return state
 
     def _update(self, group: Group, parameters: list[Tensor], numbers: Numbers) -> None:
@@ -108,16 +118,19 @@ class Adam(Optimizer):
                 numbers((place, "correction1", step), first),
                 numbers((place, "correction2", step), second),
             ]
-            m, v = state["exp_avg"], state["exp_avg_sq"]
+            p, m, v = parameter, state["exp_avg"], state["exp_avg_sq"]
+            if parameter._handle.type.dtype.is_complex:
+                p, gradient, m, v = map(real, (p, gradient, m, v))
             if group["amsgrad"]:
                 gradient = neg(gradient) if maximize else gradient
-                largest = state["max_exp_avg_sq"]
-                _amsgrad_step(parameter, gradient, m, v, largest, operands, decoupled)
-                continue
-            new, m_new, v_new = apply(call, parameter, gradient, m, v, *operands)
-            parameter._replace(new)
-            m._replace(m_new)
-            v._replace(v_new)
+                largest = real(state["max_exp_avg_sq"])
+                new, *changes = _amsgrad_step(p, gradient, m, v, largest, operands, decoupled)
+                self._write(largest, changes.pop())
+            else:
+                new, *changes = apply(call, p, gradient, m, v, *operands)
+            self._write(p, new)
+            self._write(m, changes[0])
+            self._write(v, changes[1])
 
 
 def _amsgrad_step(
@@ -128,7 +141,7 @@ def _amsgrad_step(
     largest: Tensor,
     operands: list[Tensor],
     decoupled: bool,
-) -> None:
+) -> tuple[Tensor, ...]:
     """The same step with the largest second moment so far, from elementwise operations."""
     lr, beta1, beta2, eps, decay, correction1, correction2 = operands
     value: Tensor = parameter
@@ -144,10 +157,8 @@ def _amsgrad_step(
     v_new = add(mul(own(beta2), v), mul(own(sub(1.0, beta2)), mul(gradient, gradient)))
     most = maximum(largest, v_new)
     denominator = add(div(sqrt(most), own(sqrt(correction2))), own(eps))
-    parameter._replace(sub(value, mul(own(div(lr, correction1)), div(m_new, denominator))))
-    m._replace(m_new)
-    v._replace(v_new)
-    largest._replace(most)
+    new = sub(value, mul(own(div(lr, correction1)), div(m_new, denominator)))
+    return new, m_new, v_new, most
 
 
 class AdamW(Adam):

@@ -10,23 +10,21 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
+import warnings
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
-
-import numpy as np
 
 from braze.autograd.modes import enable_grad, no_grad
 from braze.capture import flush
 from braze.functions.methods import zero_gradient
-from braze.functions.promotion import cast, scalar
-from braze.handle import BUFFER
-from braze.ir.dtypes import f64
+from braze.functions.pointwise import where
+from braze.optim.numbers import Numbers
+from braze.optim.state import loaded, saved
 from braze.removable import HookTable
 from braze.removable import RemovableHandle as HookHandle
 from braze.shared_updates import direct_if_shared
-from braze.tensors import Tensor, from_array
+from braze.tensors import Tensor
 
 Group = dict[str, Any]
 Closure = Callable[[], Any]
@@ -39,52 +37,12 @@ class _Required:
 
 required = _Required()
 
-
-class Numbers:
-    """The numbers of one step as operands, each one input of the graph however many parameters
-    share it.
-
-    They are told apart by what they are, not by their values: two that happen to be equal in one
-    step may differ in the next, which must not be another graph. They are f64, so that what the
-    update derives from them, such as 1 - beta, is rounded once.
-    """
-
-    def __init__(self) -> None:
-        self._made: dict[Any, Tensor] = {}
-
-    def __call__(self, role: Any, value: Any) -> Tensor:
-        """The operand for a number (or 0-d tensor) in some role."""
-        if isinstance(value, Tensor):
-            return cast(value, f64)
-        made = self._made.get(role)
-        if made is None:
-            made = self._made[role] = scalar(float(value), f64)
-        return made
-
-
-def zeros_in_memory(like: Tensor) -> Tensor:
-    """A state tensor of zeros that is in memory at once, so that the first step's graph is the
-    later ones' graph.
-    """
-    kind = like._handle.type
-    return from_array(np.zeros(kind.shape, kind.dtype.numpy), BUFFER)
-
-
-def check_betas(betas: tuple[float, float]) -> None:
-    """Raises: ValueError unless both are in [0, 1)."""
-    for i, beta in enumerate(betas):
-        if not 0.0 <= beta < 1.0:
-            raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
-
-
-def check_not_negative(what: str, value: Any) -> None:
-    """Raises: ValueError for negative numbers and nan."""
-    if not float(value) >= 0.0:
-        raise ValueError(f"Invalid {what}: {value}")
+_all_pre_hooks: HookTable = {}
+_all_post_hooks: HookTable = {}
 
 
 class Optimizer:
-    """Subclasses define `_update` (or, as in PyTorch, `step`).
+    """Subclasses define `_update` (or, as in PyTorch, `step`), and write through `_write`.
 
     Args:
         params: parameters, (name, parameter) pairs, or groups: dicts with "params" and settings of
@@ -94,11 +52,17 @@ class Optimizer:
     Attributes:
         param_groups: the groups, with their settings.
         state: for each parameter, what is kept between steps.
+        _counted: the state's entries that are Python numbers here and 0-d tensors when saved.
+        _skip: during a step of `braze.amp.GradScaler`, a 0-d bool: True leaves everything as it is.
 
     Raises:
         TypeError: the parameters are a tensor, or hold something that is no tensor.
-        ValueError: there are none, one is not a leaf, or one is in two groups.
+        ValueError: there are none, one is not a leaf, one is in two groups, or only some have
+            names.
     """
+
+    _counted: Mapping[str, type] = {}
+    _skip: Tensor | None = None
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -109,8 +73,7 @@ class Optimizer:
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
-        self._pre_hooks: HookTable = {}
-        self._post_hooks: HookTable = {}
+        self._hooks: defaultdict[str, HookTable] = defaultdict(dict)
         self._stepped = False  # schedulers warn if they are stepped first
         groups = list(params)
         if not groups:
@@ -150,6 +113,10 @@ class Optimizer:
                 self._update(group, [p for p in group["params"] if p.grad is not None], numbers)
         return loss
 
+    def _write(self, tensor: Tensor, new: Tensor) -> None:
+        """Replace a parameter or a state tensor in place."""
+        tensor._replace(new if self._skip is None else where(self._skip, tensor, new))
+
     def _update(self, group: Group, parameters: list[Tensor], numbers: Numbers) -> None:
         """Update some parameters of a group in place. Gradients are not recorded here."""
         raise NotImplementedError
@@ -165,11 +132,36 @@ class Optimizer:
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Call `hook(optimizer, args, kwargs)` before a step; it may return new (args, kwargs)."""
-        return HookHandle(self._pre_hooks, hook)
+        return HookHandle(self._hooks["before step"], hook)
 
     def register_step_post_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Call `hook(optimizer, args, kwargs)` after each step."""
-        return HookHandle(self._post_hooks, hook)
+        return HookHandle(self._hooks["after step"], hook)
+
+    def register_state_dict_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> HookHandle:
+        """Call `hook(optimizer)` before each `state_dict`."""
+        return HookHandle(self._hooks["before saving"], hook, prepend)
+
+    def register_state_dict_post_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> HookHandle:
+        """Call `hook(optimizer, state_dict)` after each `state_dict`; it may return another one."""
+        return HookHandle(self._hooks["after saving"], hook, prepend)
+
+    def register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> HookHandle:
+        """Call `hook(optimizer, state_dict)` before each `load_state_dict`, with a shallow copy; it
+        may return another one."""
+        return HookHandle(self._hooks["before loading"], hook, prepend)
+
+    def register_load_state_dict_post_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> HookHandle:
+        """Call `hook(optimizer)` after each `load_state_dict`."""
+        return HookHandle(self._hooks["after loading"], hook, prepend)
 
     # Groups ---------------------------------------------------------------------------------------
 
@@ -190,6 +182,11 @@ class Optimizer:
         listed = [params] if isinstance(params, Tensor) else list(params)
         names = [p[0] for p in listed if isinstance(p, tuple)]
         if names:
+            if len(names) != len(listed):
+                raise ValueError(
+                    "all optimizer params should be with/without names. Some param names are "
+                    "missing"
+                )
             param_group["param_names"] = names
             listed = [p[1] if isinstance(p, tuple) else p for p in listed]
         for parameter in listed:
@@ -198,7 +195,7 @@ class Optimizer:
                     "optimizer can only optimize Tensors, but one of the params is "
                     f"{type(parameter)}"
                 )
-            if not parameter.is_leaf:
+            if not (parameter.is_leaf or parameter.retains_grad):  # type: ignore[attr-defined]
                 raise ValueError("can't optimize a non-leaf Tensor")
         param_group["params"] = listed
         for name, default in self.defaults.items():
@@ -209,7 +206,17 @@ class Optimizer:
                 )
             param_group.setdefault(name, default)
         if len({id(p) for p in listed}) != len(listed):
-            raise ValueError("some parameters appear more than once in the parameter group")
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; in future, this "
+                "will cause an error",
+                stacklevel=3,
+            )
+        named = "param_names" in param_group
+        if any(("param_names" in group) is not named for group in self.param_groups):
+            raise ValueError(
+                "all optimizer param groups should be with/without names. cannot add param group "
+                f"{'with' if named else 'without'} names to the optimizer"
+            )
         taken = {id(p) for group in self.param_groups for p in group["params"]}
         if any(id(p) in taken for p in listed):
             raise ValueError("some parameters appear in more than one parameter group")
@@ -222,8 +229,10 @@ class Optimizer:
 
         Returns:
             {"state": {number: {name: tensor or number}}, "param_groups": [{..., "params":
-            [numbers]}]}
+            [numbers]}]}. Step counts are float32 tensors, as PyTorch's are.
         """
+        for hook in list(self._hooks["before saving"].values()):
+            hook(self)
         numbers: dict[int, int] = {}
         groups = []
         for group in self.param_groups:
@@ -232,15 +241,29 @@ class Optimizer:
             packed = {key: value for key, value in group.items() if key != "params"}
             packed["params"] = [numbers[id(parameter)] for parameter in group["params"]]
             groups.append(packed)
-        state = {numbers.get(id(key), key): value for key, value in self.state.items()}
-        return {"state": state, "param_groups": groups}
+        state = {
+            numbers.get(id(key), key): {
+                name: saved(name, value, self._counted) for name, value in entry.items()
+            }
+            for key, entry in self.state.items()
+        }
+        result: dict[str, Any] = {"state": state, "param_groups": groups}
+        for hook in list(self._hooks["after saving"].values()):
+            changed = hook(self, result)
+            result = result if changed is None else changed
+        return result
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave; floating-point state takes the parameters' dtypes.
+        """Continue from what `state_dict` gave, here or in PyTorch; floating-point state takes the
+        parameters' dtypes.
 
         Raises:
             ValueError: other groups, or groups of other sizes.
         """
+        state_dict = dict(state_dict)
+        for hook in list(self._hooks["before loading"].values()):
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
         groups = copy.deepcopy([{**group} for group in state_dict["param_groups"]])
         if len(groups) != len(self.param_groups):
             raise ValueError("loaded state dict has a different number of parameter groups")
@@ -255,45 +278,36 @@ class Optimizer:
             parameters.update(zip(given["params"], mine["params"], strict=True))
             given["params"] = mine["params"]
             if "param_names" in mine:
-                given["param_names"] = mine["param_names"]
-            else:
-                given.pop("param_names", None)
-        self.param_groups[:] = groups
-        self.state = defaultdict(dict)
+                given.setdefault("param_names", mine["param_names"])
+            for name, default in self.defaults.items():  # settings younger than what was saved
+                given.setdefault(name, default)
+        state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         for key, entry in state_dict["state"].items():
             if key in parameters:
                 own = parameters[key]
-                self.state[own] = {name: _loaded(name, value, own) for name, value in entry.items()}
+                state[own] = {
+                    name: loaded(name, value, own, self._counted) for name, value in entry.items()
+                }
             else:
-                self.state[key] = copy.deepcopy(entry)
+                state[key] = copy.deepcopy(entry)
+        self.__setstate__({"state": state, "param_groups": groups})
+        for hook in list(self._hooks["after loading"].values()):
+            hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._pre_hooks, self._post_hooks, self._stepped = {}, {}, True
+        self.__dict__.setdefault("_hooks", defaultdict(dict))
+        self.__dict__.setdefault("_stepped", True)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
         for i, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {i}")
+            lines += ["", f"Parameter Group {i}"] if i else [f"Parameter Group {i}"]
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
         return "\n".join([*lines, ")"])
-
-
-def _loaded(name: str, value: Any, parameter: Tensor) -> Any:
-    """A state entry as it is kept here: its own memory, the parameter's dtype; step counts are
-    plain numbers.
-    """
-    if name == "step":
-        return int(value)
-    if not isinstance(value, (Tensor, np.ndarray)):
-        return copy.deepcopy(value)
-    array = value._numpy() if isinstance(value, Tensor) else value
-    own = parameter._handle.type.dtype
-    floating = own.is_floating_point and array.dtype.kind not in "biu"
-    return from_array(np.array(array, dtype=own.numpy if floating else None, order="C"), BUFFER)
 
 
 def _whole_step(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -301,7 +315,7 @@ def _whole_step(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        for hook in list(self._pre_hooks.values()):
+        for hook in [*_all_pre_hooks.values(), *self._hooks["before step"].values()]:
             changed = hook(self, args, kwargs)
             if changed is not None:
                 if not (isinstance(changed, tuple) and len(changed) == 2):
@@ -313,7 +327,7 @@ def _whole_step(function: Callable[..., Any]) -> Callable[..., Any]:
         result = function(self, *args, **kwargs)
         flush()
         self._stepped = True
-        for hook in list(self._post_hooks.values()):
+        for hook in [*self._hooks["after step"].values(), *_all_post_hooks.values()]:
             hook(self, args, kwargs)
         return result
 
@@ -323,6 +337,16 @@ def _whole_step(function: Callable[..., Any]) -> Callable[..., Any]:
 Optimizer.step = _whole_step(Optimizer.step)  # type: ignore[method-assign]
 
 
-def corrections(betas: tuple[float, float], step: int) -> tuple[float, float]:
-    """Adam's 1 - beta ** step for both betas, in double precision."""
-    return 1 - math.pow(betas[0], step), 1 - math.pow(betas[1], step)
+def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> HookHandle:
+    """Call `hook(optimizer, args, kwargs)` before each step of every optimizer."""
+    return HookHandle(_all_pre_hooks, hook)
+
+
+def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> HookHandle:
+    """Call `hook(optimizer, args, kwargs)` after each step of every optimizer."""
+    return HookHandle(_all_post_hooks, hook)
+
+
+def has_global_hooks() -> bool:
+    """Whether there are hooks around the steps of every optimizer."""
+    return bool(_all_pre_hooks or _all_post_hooks)

@@ -7,13 +7,15 @@ from typing import Any
 from braze.capture import call_of
 from braze.functions.pointwise import neg
 from braze.ir.op import op_named
-from braze.optim.optimizer import (
-    Group,
+from braze.optim.numbers import (
     Numbers,
-    Optimizer,
+    check_kinds,
+    check_lr,
     check_not_negative,
-    zeros_in_memory,
+    in_memory,
+    real,
 )
+from braze.optim.optimizer import Group, Optimizer
 from braze.tensors import Tensor, apply
 
 
@@ -47,13 +49,12 @@ class SGD(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        check_not_negative("learning rate", lr)
+        check_lr(lr)
         check_not_negative("momentum value", momentum)
         check_not_negative("weight_decay value", weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        if differentiable:
-            raise ValueError("differentiable=True is not supported")
+        check_kinds(differentiable, fused, foreach)
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -72,28 +73,33 @@ class SGD(Optimizer):
             call = call_of(op_named("sgd_step"))
         else:
             call = call_of(op_named("sgd_momentum_step"), nesterov=group["nesterov"])
+        if not parameters:
+            return
         place = id(group)
+        lr = numbers((place, "lr"), group["lr"])
+        decay = numbers((place, "weight_decay"), group["weight_decay"])
         for parameter in parameters:
             gradient = parameter.grad
             assert gradient is not None
+            p = parameter
+            if parameter._handle.type.dtype.is_complex:
+                p, gradient = real(parameter), real(gradient)
             if group["maximize"]:
                 gradient = neg(gradient)
-            lr = numbers((place, "lr"), group["lr"])
-            decay = numbers((place, "weight_decay"), group["weight_decay"])
             if group["momentum"] == 0:
-                parameter._replace(apply(call, parameter, gradient, lr, decay))
+                self._write(p, apply(call, p, gradient, lr, decay))
                 continue
             momentum = numbers((place, "momentum"), group["momentum"])
             state = self.state[parameter]
             buffer: Tensor | None = state.get("momentum_buffer")
             dampening = group["dampening"]
-            first = False
+            first = buffer is None
             if buffer is None:
-                first = True
                 # From zeros and without dampening, the first buffer is the gradient itself.
-                buffer = state["momentum_buffer"] = zeros_in_memory(parameter)
+                buffer = state["momentum_buffer"] = in_memory(parameter)
                 dampening = 0.0
+            buffer = real(buffer)
             damping = numbers((place, "dampening", first), dampening)
-            new, moved = apply(call, parameter, gradient, buffer, lr, momentum, damping, decay)
-            parameter._replace(new)
-            buffer._replace(moved)
+            new, moved = apply(call, p, gradient, buffer, lr, momentum, damping, decay)
+            self._write(p, new)
+            self._write(buffer, moved)

@@ -6,15 +6,8 @@ from typing import Any
 
 from braze.functions.pointwise import add, div, mul, neg, sqrt, sub
 from braze.functions.promotion import cast
-from braze.optim.optimizer import (
-    Group,
-    Numbers,
-    Optimizer,
-    check_betas,
-    check_not_negative,
-    corrections,
-    zeros_in_memory,
-)
+from braze.optim.numbers import Numbers, check_betas, corrections, in_memory
+from braze.optim.optimizer import Group, Optimizer
 from braze.sparse.elementwise import add_to_dense
 from braze.sparse.entries import coalesced, picked, with_values
 from braze.sparse.tensor import SparseTensor
@@ -45,16 +38,28 @@ class SparseAdam(Optimizer):
         eps: float = 1e-8,
         maximize: bool = False,
     ) -> None:
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
         if not float(lr) > 0.0:
             raise ValueError(f"Invalid learning rate: {lr}")
         if not eps > 0.0:
             raise ValueError(f"Invalid epsilon value: {eps}")
-        check_not_negative("epsilon value", eps)
         check_betas(betas)
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize})
-        for group in self.param_groups:
-            if any(parameter.is_sparse for parameter in group["params"]):
-                raise ValueError("SparseAdam requires dense parameter tensors")
+        listed = [
+            ([i, j], parameter)
+            for i, group in enumerate(self.param_groups)
+            for j, parameter in enumerate(group["params"])
+        ]
+        if sparse := [at for at, parameter in listed if parameter.is_sparse]:
+            raise ValueError(
+                f"Sparse params at indices {sparse}: SparseAdam requires dense parameter tensors"
+            )
+        if complex_ := [at for at, parameter in listed if parameter.dtype.is_complex]:
+            raise ValueError(
+                f"Complex params at indices {complex_}: SparseAdam does not support complex "
+                "parameters"
+            )
 
     def _update(self, group: Group, parameters: list[Tensor], numbers: Numbers) -> None:
         place = id(group)
@@ -67,8 +72,8 @@ class SparseAdam(Optimizer):
             state = self.state[parameter]
             if not state:
                 state["step"] = 0
-                state["exp_avg"] = zeros_in_memory(parameter)
-                state["exp_avg_sq"] = zeros_in_memory(parameter)
+                state["exp_avg"] = in_memory(parameter)
+                state["exp_avg_sq"] = in_memory(parameter)
             step = state["step"] = state["step"] + 1
             first, second = corrections(group["betas"], step)
             rate = numbers((place, "lr"), group["lr"])
@@ -79,16 +84,17 @@ class SparseAdam(Optimizer):
             )
             entries = coalesced(neg(gradient) if group["maximize"] else gradient)  # type: ignore[arg-type]
             values = entries._handle.values
-            m = _moved(state["exp_avg"], entries, values, beta1)
-            v = _moved(state["exp_avg_sq"], entries, mul(values, values), beta2)
+            m = self._moved(state["exp_avg"], entries, values, beta1)
+            v = self._moved(state["exp_avg_sq"], entries, mul(values, values), beta2)
             eps = cast(numbers((place, "eps"), group["eps"]), parameter.dtype)
             change = mul(div(m, add(sqrt(v), eps)), cast(neg(size), parameter.dtype))
-            parameter._replace(add_to_dense(parameter, with_values(entries, change)))
+            self._write(parameter, add_to_dense(parameter, with_values(entries, change)))
 
-
-def _moved(average: Tensor, entries: SparseTensor, values: Tensor, beta: Tensor) -> Tensor:
-    """Move an average, in place, towards values where there are entries; returns it there."""
-    before = picked(average, entries._handle.indices, average.shape)
-    change = mul(sub(values, before), cast(sub(1.0, beta), average.dtype))
-    average._replace(add_to_dense(average, with_values(entries, change)))
-    return add(before, change)
+    def _moved(
+        self, average: Tensor, entries: SparseTensor, values: Tensor, beta: Tensor
+    ) -> Tensor:
+        """Move an average, in place, towards values where there are entries; returns it there."""
+        before = picked(average, entries._handle.indices, average.shape)
+        change = mul(sub(values, before), cast(sub(1.0, beta), average.dtype))
+        self._write(average, add_to_dense(average, with_values(entries, change)))
+        return add(before, change)

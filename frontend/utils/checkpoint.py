@@ -24,6 +24,7 @@ import braze.functions  # noqa: F401  (first: it attaches the tensor methods)
 from braze.autograd.modes import enable_grad
 from braze.autograd.tape import TapeNode
 from braze.capture import tracer
+from braze.casting import settings_now, with_settings
 from braze.handle import STALE
 from braze.random import default_generator
 from braze.structure import rebuild, tensors_in
@@ -66,6 +67,7 @@ class _Part:
         self.arguments: Any = rebuild((list(args), kwargs), _without_history)
         self.context = context
         self.random = default_generator.get_state() if preserve_rng_state else None
+        self.autocast = settings_now()
         self.strict = strict
         self.nodes: list[weakref.ref[TapeNode]] = []
         self.names: list[str] = []
@@ -100,8 +102,9 @@ class _Part:
         twins: list[TapeNode] = []
         site, state.site = state.site, None
         try:
-            with enable_grad(), self._same_random(), self.context, _watching(twins):
-                self.function(*args, **kwargs)
+            with enable_grad(), self._same_random(), with_settings(self.autocast):
+                with self.context, _watching(twins):
+                    self.function(*args, **kwargs)
         finally:
             state.site = site
         self._check(twins)

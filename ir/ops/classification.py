@@ -166,6 +166,7 @@ nll_loss = declare(
             b, g, target, None, x_type, reduction, ignore_index
         )
     },
+    autocast="f32",
     doc="""-x[n, target[n]] for log-probabilities x [N, C, ...]; `reduction` is "none", "sum" or
 "mean" over the targets that are not `ignore_index`.""",
 )
@@ -180,5 +181,6 @@ nll_loss_weighted = declare(
     effect=True,
     attributes=REDUCED,
     gradients={"x": _nll_gradient},
+    autocast="f32",
     doc="nll_loss with a weight for each class; the mean divides by the targets' weights.",
 )

@@ -233,6 +233,7 @@ conv_no_bias = declare(
     ),
     attributes=GEOMETRY,
     gradients={"x": _input_gradient, "weight": _weight_gradient},
+    autocast="lower",
     doc="""Cross-correlation of [N, C, spatial...] with a weight [out, C / groups, taps...]:
 out[n, o, i] = sum over c, k of x[n, c, i * stride + k * dilation - padding] * weight[o, c, k].""",
 )
@@ -246,5 +247,6 @@ conv = declare(
     ),
     attributes=GEOMETRY,
     gradients={"x": _input_gradient, "weight": _weight_gradient, "bias": _bias_gradient},
+    autocast="lower",
     doc="As conv_no_bias, with bias[o] added.",
 )

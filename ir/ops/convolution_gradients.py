@@ -270,6 +270,7 @@ conv_transpose = declare(
             )
         ),
     },
+    autocast="lower",
     doc="""Transposed convolution of [N, C, spatial...] with a weight [C, out / groups, taps...].
 A dimension of n becomes (n - 1) * stride - 2 * padding + dilation * (k - 1) + output_padding + 1.
 It has no bias operand.""",

@@ -191,6 +191,7 @@ cross_entropy = declare(
             )
         )
     },
+    autocast="f32",
     doc="""-log softmax(logits)[target] for logits [N, C, ...] and targets [N, ...]; `reduction` is
 "none", "sum" or "mean", over the targets that are not `ignore_index`.""",
 )
@@ -241,6 +242,7 @@ cross_entropy_weighted = declare(
             )
         )
     },
+    autocast="f32",
     doc="cross_entropy with a weight for each class; the mean divides by the targets' weights.",
 )
 cross_entropy_weighted_grad = declare(

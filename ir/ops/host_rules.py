@@ -68,6 +68,7 @@ def declare_host(
         attributes=attributes,
         results=results,
         complex=complex,
+        autocast="f32",  # NumPy has no 16-bit form of any
         doc=doc,
     )
     if complex:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from braze.ir.errors import DTypeError, ShapeError
-from braze.ir.op import Op, declare
+from braze.ir.op import Autocast, Op, declare
 from braze.ir.ops.composite import reshaped
 from braze.ir.ops.rules import common_device, common_dtype
 from braze.ir.types import Shape, TensorType, tensor_type
@@ -123,7 +123,9 @@ def right_gradient(b: Any, g: Any, x: Any, y_type: TensorType, name: str = "matm
     return reshaped(b, b.contract(upstream, left, equation=equation), y_type.shape)
 
 
-def _declare_product(name: str, ranks: tuple[int, int] | None, doc: str) -> Op:
+def _declare_product(
+    name: str, ranks: tuple[int, int] | None, doc: str, autocast: Autocast | None = "lower"
+) -> Op:
     """A product; with `ranks`, for operands of just these ranks and without broadcasting."""
 
     def infer(x: TensorType, y: TensorType) -> tuple[TensorType, ...]:
@@ -148,6 +150,7 @@ def _declare_product(name: str, ranks: tuple[int, int] | None, doc: str) -> Op:
             "y": lambda b, g, x, y_type: right_gradient(b, g, x, y_type, name),
         },
         complex=True,
+        autocast=autocast,
         doc=doc,
     )
 
@@ -160,8 +163,8 @@ dimensions are a batch and broadcast.""",
 )
 mm = _declare_product("mm", (2, 2), "The product of two matrices.")
 bmm = _declare_product("bmm", (3, 3), "The products of two batches of matrices.")
-mv = _declare_product("mv", (2, 1), "Matrix times vector.")
-dot = _declare_product("dot", (1, 1), "The inner product of two vectors.")
+mv = _declare_product("mv", (2, 1), "Matrix times vector.", None)
+dot = _declare_product("dot", (1, 1), "The inner product of two vectors.", None)
 
 
 def _outer_types(x: TensorType, y: TensorType) -> tuple[TensorType, ...]:
@@ -207,6 +210,7 @@ addmm = declare(
         "x": lambda b, g, y, x_type: left_gradient(b, g, y, x_type, "addmm"),
         "y": lambda b, g, x, y_type: right_gradient(b, g, x, y_type, "addmm"),
     },
+    autocast="lower",
     doc="bias + x @ y for matrices; the bias broadcasts.",
     complex=True,
 )
@@ -270,6 +274,7 @@ linear_no_bias = declare(
     infer=_linear_types,
     decompose=_linear,
     gradients={"x": _linear_input_gradient, "weight": _linear_weight_gradient},
+    autocast="lower",
     doc="x @ weight.T with weight [out, in]; x may have any number of leading dimensions.",
     complex=True,
 )
@@ -284,6 +289,7 @@ linear = declare(
         "weight": _linear_weight_gradient,
         "bias": _bias_gradient,
     },
+    autocast="lower",
     doc="x @ weight.T + bias with weight [out, in] and bias [out].",
     complex=True,
 )

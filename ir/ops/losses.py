@@ -115,6 +115,7 @@ def _declare_loss(
         gradients=rules,
         broadcasts=True,
         domain=(0.1, 0.9),
+        autocast="f32",
         doc=doc,
     )
 

@@ -287,7 +287,6 @@ def test_errors():
         (TypeError, "can only optimize Tensors", lambda: optim.SGD([3], 0.1)),
         (TypeError, "ordered collections", lambda: optim.SGD([{"params": {p}}], 0.1)),
         (ValueError, "non-leaf", lambda: optim.SGD([p * 2], 0.1)),
-        (ValueError, "more than once", lambda: optim.SGD([p, p], 0.1)),
         (
             ValueError,
             "more than one parameter group",
@@ -308,6 +307,8 @@ def test_errors():
     for kind, text, call in cases:
         with pytest.raises(kind, match=text):
             call()
+    with pytest.warns(UserWarning, match="duplicate parameters"):
+        optim.SGD([p, p], 0.1)
 
 
 # Clipping -----------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Layers as functions, with PyTorch's names and signatures: ``import braze.nn.functional as F``."""
 
+from braze.casting import cast_functions as _cast_functions
 from braze.nn.functional.activations import (
     celu,
     celu_,
@@ -254,3 +255,5 @@ __all__ = [
     "upsample_bilinear",
     "upsample_nearest",
 ]
+
+_cast_functions(globals())

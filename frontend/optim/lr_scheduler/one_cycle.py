@@ -6,23 +6,16 @@ import math
 from bisect import bisect_left
 from typing import Any
 
-from braze.optim.lr_scheduler.base import LRScheduler, check_optimizer
-from braze.optim.optimizer import Group, Optimizer
+from braze.optim.lr_scheduler.base import (
+    CycledMomentum,
+    LRScheduler,
+    check_optimizer,
+    for_each_group,
+)
+from braze.optim.optimizer import Optimizer
 
 
-def _for_each_group(name: str, optimizer: Optimizer, value: Any) -> list[float]:
-    groups = len(optimizer.param_groups)
-    if isinstance(value, (list, tuple)):
-        if len(value) != groups:
-            raise ValueError(
-                f"{name} must have the same length as optimizer.param_groups. "
-                f"{name} has {len(value)} values, param_groups has {groups}."
-            )
-        return list(value)
-    return [value] * groups
-
-
-class OneCycleLR(LRScheduler):
+class OneCycleLR(CycledMomentum, LRScheduler):
     """Up to `max_lr` and down to almost nothing in one cycle of steps (not epochs): step it after
     every batch.
 
@@ -67,51 +60,37 @@ class OneCycleLR(LRScheduler):
             raise ValueError(
                 f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}"
             )
-        self.anneal_strategy = anneal_strategy
+        self._anneal_func_type = anneal_strategy
         self.cycle_momentum = cycle_momentum
-        self._phases = _phases(float(pct_start * self.total_steps), self.total_steps, three_phase)
-        tops = _for_each_group("max_lr", optimizer, max_lr)
+        self._schedule_phases = _phases(
+            float(pct_start * self.total_steps), self.total_steps, three_phase
+        )
+        tops = for_each_group("max_lr", optimizer, max_lr)
         if last_epoch == -1:
             for group, top in zip(optimizer.param_groups, tops, strict=True):
                 group["initial_lr"] = top / div_factor
                 group["max_lr"] = top
                 group["min_lr"] = group["initial_lr"] / final_div_factor
         if cycle_momentum:
-            if not {"momentum", "betas"} & optimizer.defaults.keys():
-                raise ValueError(
-                    "optimizer must support momentum or beta1 with `cycle_momentum` option enabled"
-                )
-            self.use_beta1 = "betas" in optimizer.defaults
-            high = _for_each_group("max_momentum", optimizer, max_momentum)
-            low = _for_each_group("base_momentum", optimizer, base_momentum)
-            if last_epoch == -1:
-                for group, most, least in zip(optimizer.param_groups, high, low, strict=True):
-                    self._set_momentum(group, most)
-                    group["max_momentum"] = most
-                    group["base_momentum"] = least
+            self._start_momentum(optimizer, base_momentum, max_momentum, last_epoch == -1)
         super().__init__(optimizer, last_epoch)
 
-    def _set_momentum(self, group: Group, value: float) -> None:
-        if self.use_beta1:
-            group["betas"] = (value, *group["betas"][1:])
-        else:
-            group["momentum"] = value
-
     def _between(self, start: float, end: float, part: float) -> float:
-        if self.anneal_strategy == "linear":
+        if self._anneal_func_type == "linear":
             return (end - start) * part + start
         return end + (start - end) / 2.0 * (math.cos(math.pi * part) + 1)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
+        self._warn_outside_step()
         if self.last_epoch > self.total_steps:
             raise ValueError(
                 f"Tried to step {self.last_epoch} times. The specified number of total steps is "
                 f"{self.total_steps}"
             )
-        ends = [end for end, _, _ in self._phases]
+        ends = [end for end, _, _ in self._schedule_phases]
         now = min(bisect_left(ends, self.last_epoch), len(ends) - 1)
         begin = ends[now - 1] if now else 0.0
-        end, lr_names, momentum_names = self._phases[now]
+        end, lr_names, momentum_names = self._schedule_phases[now]
         part = (self.last_epoch - begin) / (end - begin)
         rates = []
         for group in self.optimizer.param_groups:

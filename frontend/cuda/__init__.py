@@ -5,12 +5,14 @@ What asks about the state of a GPU answers as PyTorch does without one; what nee
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, NoReturn
 
 from braze.devices import check_device
 from braze.devices import device as _device
 
 __all__ = [
+    "amp",
     "current_device",
     "current_stream",
     "device_count",
@@ -29,6 +31,12 @@ __all__ = [
     "set_device",
     "synchronize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "amp":
+        raise AttributeError(f"module 'braze.cuda' has no attribute {name!r}")
+    return importlib.import_module("braze.cuda.amp")
 
 
 def is_available() -> bool:
