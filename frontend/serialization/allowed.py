@@ -108,6 +108,11 @@ def _encoded(text: str, encoding: str = "utf-8") -> bytes:
     return text.encode(encoding)
 
 
+def _no_bytes() -> bytes:
+    """How pickles before protocol 3 hold no bytes."""
+    return b""
+
+
 def _bytearray(data: Any = b"", encoding: str = "latin-1") -> bytearray:
     # (Given a number, the class would allocate as many bytes.)
     if not isinstance(data, (bytes, str)):
@@ -123,6 +128,7 @@ def names(rebuild: Rebuilder) -> dict[str, Any]:
     """What is allowed by default."""
     table: dict[str, Any] = {
         "builtins.bytearray": _bytearray,
+        "builtins.bytes": _no_bytes,
         "builtins.complex": complex,
         "builtins.frozenset": _frozenset,
         "builtins.set": _set,

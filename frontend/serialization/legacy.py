@@ -73,6 +73,7 @@ def load_pickles(source: Source, file: Any, request: Request) -> Any:
 
     Outline(whole, note, dict(STORAGE_KINDS)).load()
     memory = _read_storages(whole, kinds)
+    end = file.tell()
 
     known: dict[Any, Any] = {}
 
@@ -91,7 +92,9 @@ def load_pickles(source: Source, file: Any, request: Request) -> Any:
         return known[name]
 
     file.seek(begin)
-    return request.unpickle(Bounded(file, left), persistent_load)
+    made = request.unpickle(Bounded(file, left), persistent_load)
+    file.seek(end)  # where another object may begin
+    return made
 
 
 def _read_storages(file: Bounded, kinds: dict[str, tuple[StorageKind, int]]) -> dict[str, Storage]:
@@ -113,7 +116,7 @@ def _read_storage(file: Bounded, kind: StorageKind, numel: int | None = None) ->
     if not 0 <= size <= file.left:
         raise EOFError(f"Ran out of input: a storage of {size} bytes, and {file.left} are left")
     storage = Storage(size)
-    file.read_into(memoryview(np.asarray(storage)))
+    file.read_into(np.asarray(storage).data)
     return storage
 
 

@@ -162,7 +162,7 @@ class _Request:
             return Storage.from_numpy(place.view(dtype))
         memory = Storage(record.size)
         array = np.asarray(memory)
-        archive.read_into(name, memoryview(array))
+        archive.read_into(name, array.data)
         if swap and kind.dtype is not None:
             dtype = np.dtype(np.uint16) if kind.dtype is bf16 else kind.dtype.numpy
             array.view(dtype).byteswap(inplace=True)

@@ -98,7 +98,14 @@ def _reduce_tensor(tensor: Tensor, storages: _Storages) -> tuple[Any, ...]:
     dtype = tensor.dtype
     typed = dtype if dtype in names.STORAGE_NAMES else None
     storage = storages.number(root, typed)
-    place = (storage, offset, tuple(tensor.shape), strides, tensor.requires_grad, OrderedDict())
+    place: tuple[Any, ...] = (
+        storage,
+        offset,
+        tuple(tensor.shape),
+        strides,
+        tensor.requires_grad,
+        OrderedDict(),
+    )
     if typed is None:
         return names.REBUILD_TENSOR_OF_BYTES, (*place, dtype)
     return names.REBUILD_TENSOR, place
@@ -137,7 +144,7 @@ def _reduce_whole(tensor: Tensor, storages: _Storages) -> tuple[Any, ...]:
     if type(tensor) is Parameter:
         data = _Plain(tensor)
         if state:
-            wanted = (data, tensor.requires_grad, OrderedDict(), state)
+            wanted: tuple[Any, ...] = (data, tensor.requires_grad, OrderedDict(), state)
             return names.REBUILD_PARAMETER_WITH_STATE, wanted
         return names.REBUILD_PARAMETER, (data, tensor.requires_grad, OrderedDict())
     made = _reduce_tensor(tensor, storages)
@@ -224,12 +231,15 @@ def save(
         AttributeError: `f` is neither.
         RuntimeError: the folder does not exist, or one memory is saved under two dtypes.
         TypeError: something in `obj` cannot be pickled.
+        ValueError: a pickle module or protocol that cannot do it.
     """
     pickler = _pickler(pickle_module)
     if not is_path(f) and not hasattr(f, "write"):
         raise AttributeError(
             "expected 'f' to be string, path, or a file-like object with a 'write' attribute"
         )
+    if pickle_protocol == 0:
+        raise ValueError("pickle protocol 0 is text, which cannot refer to storages; use 2")
     flush()
     folder = Path(os.fspath(f)).stem if is_path(f) else "archive"
     storages = _Storages(legacy=not _use_new_zipfile_serialization)
