@@ -83,7 +83,7 @@ def result(folder: Path) -> list:
 
 def wait_to_kill(process: subprocess.Popen, folder: Path, longest: float, source: random.Random):
     """Wait for a random time and, in every other case, until a checkpoint is being written."""
-    limit = time.monotonic() + source.uniform(0.2, 1.0) * longest
+    limit = time.monotonic() + source.uniform(0.4, 1.0) * longest
     in_write = source.random() < 0.5
     while process.poll() is None and time.monotonic() < limit:
         time.sleep(0.002)
@@ -97,11 +97,14 @@ class Kills:
 
     def __init__(self) -> None:
         self.all = self.resumed = self.writing = 0
+        self._unfinished: set[Path] = set()
 
     def note(self, folder: Path) -> None:
+        unfinished = set(folder.glob("checkpoints/.checkpoint-*"))
         self.all += 1
         self.resumed += bool(list(folder.glob("checkpoints/checkpoint-*.pt")))
-        self.writing += bool(list(folder.glob("checkpoints/.checkpoint-*")))
+        self.writing += bool(unfinished - self._unfinished)
+        self._unfinished = unfinished
 
 
 def interrupted(

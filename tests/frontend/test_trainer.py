@@ -15,7 +15,7 @@ from braze.utils.data.resumable import ResumableSampler
 from braze.utils.trainer import Checkpoints, Trainer, plugins
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import kill_and_resume  # noqa: E402
+import kill_and_resume
 
 
 @pytest.fixture(autouse=True)
