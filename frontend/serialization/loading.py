@@ -234,18 +234,23 @@ def _layer(name: str) -> Any:
 
 
 def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
-    """What a file (given by its path) names that is not allowed by default.
+    """What a file names that is not allowed by default; nothing in it is run.
+
+    Args:
+        f: a path, or a file that can be read and can seek.
 
     Raises:
         ValueError: it is not of the present format. Also as `load`.
     """
-    with open(f, "rb") as file:
-        source = Source(file)
-        if not is_archive(source.read(0, min(source.size, 4))):
-            raise ValueError("Expected input to be a checkpoint in the zip format.")
-        pickled = ArchiveReader(source).read("data.pkl")
-    outline = Outline(
-        Bounded(io.BytesIO(pickled), len(pickled)), lambda _: None, dict(STORAGE_KINDS)
-    )
+    if is_path(f):
+        with open(os.fspath(f), "rb") as file:
+            return get_unsafe_globals_in_checkpoint(file)
+    check_readable(f)
+    source = Source(f)
+    if not is_archive(source.read(0, min(source.size, 4))):
+        raise ValueError("Expected input to be a checkpoint in the zip format.")
+    pickled = ArchiveReader(source).read("data.pkl")
+    kinds = dict(STORAGE_KINDS)
+    outline = Outline(Bounded(io.BytesIO(pickled), len(pickled)), lambda _: None, kinds)
     outline.load()
     return sorted(outline.names - allowed.names(Rebuilder()).keys() - allowed.added_names().keys())

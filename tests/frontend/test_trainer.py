@@ -248,6 +248,14 @@ def test_a_failed_write_keeps_the_checkpoints_before(tmp_path):
     assert made(checkpoints=trainer.checkpoints).resume()
 
 
+def test_what_could_not_be_resumed_is_found_out_at_once(tmp_path):
+    trainer = made(checkpoints=Checkpoints(tmp_path, every=1))
+    trainer.stats["bad"] = {"value": np.float64(1.0)}
+    with pytest.raises(RuntimeError, match="can be saved, but not loaded.*numpy"):
+        trainer.run(1)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumable_sampler_counts_what_was_used(workers):
     data = TensorDataset(braze.arange(10))

@@ -46,6 +46,7 @@ class Checkpoints:
         self.folder = Path(folder)
         self.every = every
         self.keep = keep
+        self._read_back = False
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(_UNFINISHED):
             left.unlink(missing_ok=True)
@@ -60,13 +61,29 @@ class Checkpoints:
         return [numbers[number] for number in sorted(numbers, reverse=True)]
 
     def write(self, state: dict[str, Any], iteration: int) -> Path:
-        """Write a checkpoint, on the disk when this returns, and drop what is too old."""
+        """Write a checkpoint, on the disk when this returns, and drop what is too old.
+
+        Raises:
+            RuntimeError: the state holds what is not read back, an object of another class for
+                instance. Also what `braze.save` raises.
+        """
         path = self.folder / f"checkpoint-{iteration:08d}.pt"
         save({"format": FORMAT, **state}, path)
+        if not self._read_back:
+            self._check(path)
         _sync_folder(self.folder)
         for old in self.paths()[self.keep :]:
             old.unlink(missing_ok=True)
         return path
+
+    def _check(self, path: Path) -> None:
+        """Read a run's first checkpoint: better to fail now than when it is needed."""
+        try:
+            load(path)
+        except _DAMAGE as error:
+            path.unlink()
+            raise RuntimeError(f"the run's state can be saved, but not loaded: {error}") from error
+        self._read_back = True
 
     def sound(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """The checkpoints that can be read, the newest first; warns of those that cannot."""
