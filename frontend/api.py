@@ -66,6 +66,8 @@ from braze.ir import dtypes
 from braze.ir.dtypes import DType as dtype
 from braze.ir.dtypes import promote as promote_types
 from braze.public_types import NAMES as _TYPE_NAMES
+from braze.serialization.loading import load
+from braze.serialization.saving import save
 from braze.sparse.construction import sparse_coo_tensor
 from braze.sparse.products import FUNCTIONS as _SPARSE_PRODUCTS
 from braze.tensors import Size, Tensor
@@ -148,11 +150,13 @@ __all__ = [
     "is_inference",
     "is_inference_mode_enabled",
     "is_tensor",
+    "load",
     "long",
     "no_grad",
     "numel",
     "promote_types",
     "result_type",
+    "save",
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",

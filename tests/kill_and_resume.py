@@ -1,0 +1,181 @@
+"""Kill a training run at random moments and resume it: the result must not differ in a bit.
+
+    python tests/kill_and_resume.py --count 100
+
+A small training (shuffled batches, dropout, Adam and a schedule) runs in a process of its own,
+which is killed with SIGKILL after a random time, or while it writes a checkpoint, and started again
+until it is done. Its parameters and optimizer state are compared with those of a run that nobody
+interrupted. Prints a line for each run; the exit status is 1 if one differs.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+EPOCHS, EXAMPLES, FEATURES, BATCH = 4, 96, 6, 8
+KINDS = ("replayed", "resumable")
+
+
+def train(kind: str, folder: Path) -> None:
+    """The training, in the process that is killed; leaves its result in the folder."""
+    import braze
+    from braze import nn, optim
+    from braze.utils.data import DataLoader, TensorDataset
+    from braze.utils.data.resumable import ResumableSampler
+    from braze.utils.trainer import Checkpoints, LossMonitor, Trainer
+
+    braze.manual_seed(7)
+    inputs = braze.randn(EXAMPLES, FEATURES)
+    data = TensorDataset(inputs, inputs.sin().sum(1, keepdim=True))
+    if kind == "resumable":
+        loader = DataLoader(data, BATCH, sampler=ResumableSampler(data))
+    else:
+        loader = DataLoader(data, BATCH, shuffle=True)
+    model = nn.Sequential(
+        nn.Linear(FEATURES, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 1)
+    )
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    scheduler = optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    checkpoints = Checkpoints(folder / "checkpoints", every=5, keep=2)
+    trainer = Trainer(
+        model, nn.MSELoss(), optimizer, loader, scheduler=scheduler, checkpoints=checkpoints
+    )
+    trainer.register_plugin(LossMonitor())
+    trainer.run(EPOCHS, resume=True)
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    state["stats"] = trainer.stats["loss"]
+    braze.save([state, scheduler.state_dict(), trainer.iterations], folder / "result.pt")
+
+
+def start(kind: str, folder: Path) -> subprocess.Popen:
+    command = [sys.executable, __file__, "--train", kind, "--folder", str(folder)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen) -> None:
+    _, errors = process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"the training failed: {errors.decode()}")
+
+
+def numbers(value) -> list:
+    """A result as things whose equality is that of all bits."""
+    if isinstance(value, dict):
+        return [(key, numbers(item)) for key, item in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [numbers(item) for item in value]
+    if hasattr(value, "numpy"):
+        array = value.numpy()
+        return [str(array.dtype), array.shape, array.tobytes()]
+    return value.hex() if isinstance(value, float) else value
+
+
+def result(folder: Path) -> list:
+    import braze
+
+    return numbers(braze.load(folder / "result.pt"))
+
+
+def wait_to_kill(
+    process: subprocess.Popen, folder: Path, longest: float, source: random.Random
+) -> None:
+    """Wait for a random time and, in every other case, until a checkpoint is being written."""
+    limit = time.monotonic() + source.uniform(0.5, 1.0) * longest
+    in_write = source.random() < 0.5
+    while process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.002)
+    while in_write and process.poll() is None:
+        if list(folder.glob("checkpoints/.checkpoint-*")):
+            return
+
+
+class Kills:
+    """How many there were: in all, with a checkpoint to go on from, and while one was written."""
+
+    def __init__(self) -> None:
+        self.all = self.resumed = self.writing = 0
+        self._unfinished: set[Path] = set()
+
+    def note(self, folder: Path) -> None:
+        unfinished = set(folder.glob("checkpoints/.checkpoint-*"))
+        self.all += 1
+        self.resumed += bool(list(folder.glob("checkpoints/checkpoint-*.pt")))
+        self.writing += bool(unfinished - self._unfinished)
+        self._unfinished = unfinished
+
+
+def interrupted(
+    kind: str,
+    folder: Path,
+    times: dict[str, float],
+    source: random.Random,
+    most: int,
+    kills: Kills,
+) -> None:
+    """Run to the end with at most so many kills."""
+    for attempt in range(most):
+        began = time.monotonic()
+        process = start(kind, folder)
+        wait_to_kill(process, folder, times[kind], source)
+        if process.poll() is not None:
+            finish(process)
+            if attempt == 0:  # the machine is faster than it was
+                times[kind] = time.monotonic() - began
+            return
+        process.kill()
+        process.communicate()
+        kills.note(folder)
+    finish(start(kind, folder))
+
+
+def check(count: int, seed: int, work: Path) -> int:
+    """Kill `count` times; returns how many runs differed."""
+    os.environ["BRAZE_CACHE_DIR"] = str(work / "cache")
+    source = random.Random(seed)
+    whole, times = {}, {}
+    for kind in KINDS:
+        folder = work / kind
+        finish(start(kind, folder))
+        whole[kind] = result(folder)
+        began = time.monotonic()  # of a run whose graphs are compiled already
+        finish(start(kind, work / f"{kind}-again"))
+        times[kind] = time.monotonic() - began
+        assert result(work / f"{kind}-again") == whole[kind], "two whole runs differ"
+    kills, runs, wrong = Kills(), 0, 0
+    while kills.all < count:
+        kind = KINDS[runs % len(KINDS)]
+        folder = work / f"run-{runs}"
+        before = kills.all
+        interrupted(kind, folder, times, source, min(count - before, 12), kills)
+        same = result(folder) == whole[kind]
+        runs, wrong = runs + 1, wrong + (not same)
+        verdict = "the same bits" if same else "DIFFERS"
+        print(f"run {runs} ({kind}): {kills.all - before} kills, {verdict}", flush=True)
+    print(
+        f"{kills.all} kills in {runs} runs ({kills.resumed} with a checkpoint to go on from, "
+        f"{kills.writing} while one was written): {wrong} results differ"
+    )
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100, help="kills in all")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--train", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.train:
+        train(arguments.train, arguments.folder)
+        return 0
+    with tempfile.TemporaryDirectory() as work:
+        return int(check(arguments.count, arguments.seed, Path(work)) > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
