@@ -25,6 +25,7 @@ from braze.nn.modules.activations import (
     Tanh,
     Tanhshrink,
 )
+from braze.nn.modules.attention import MultiheadAttention
 from braze.nn.modules.containers import (
     ModuleDict,
     ModuleList,
@@ -65,6 +66,8 @@ from braze.nn.modules.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from braze.nn.modules.transformer import Transformer, TransformerDecoder, TransformerEncoder
+from braze.nn.modules.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 from braze.nn.parameter import Parameter
 
 __all__ = [
@@ -115,6 +118,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "Parameter",
@@ -132,6 +136,11 @@ __all__ = [
     "Softsign",
     "Tanh",
     "Tanhshrink",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "functional",
     "init",

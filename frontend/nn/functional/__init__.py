@@ -25,7 +25,6 @@ from braze.nn.functional.activations import (
     relu_,
     rrelu,
     rrelu_,
-    scaled_dot_product_attention,
     selu,
     selu_,
     sigmoid,
@@ -40,6 +39,7 @@ from braze.nn.functional.activations import (
     threshold,
     threshold_,
 )
+from braze.nn.functional.attention import scaled_dot_product_attention
 from braze.nn.functional.convolution import (
     conv1d,
     conv2d,
@@ -78,6 +78,7 @@ from braze.nn.functional.losses import (
     poisson_nll_loss,
     smooth_l1_loss,
 )
+from braze.nn.functional.multi_head_attention import multi_head_attention_forward
 from braze.nn.functional.normalization import (
     batch_norm,
     group_norm,
@@ -164,6 +165,7 @@ __all__ = [
     "max_pool3d_with_indices",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "native_channel_shuffle",
     "nll_loss",
     "normalize",

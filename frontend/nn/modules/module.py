@@ -75,6 +75,9 @@ class Module(ModuleTree):
             _load_state_dict_post_hooks={},
         )
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
     # Calling --------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
