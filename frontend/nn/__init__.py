@@ -26,13 +26,7 @@ from braze.nn.modules.activations import (
     Tanhshrink,
 )
 from braze.nn.modules.attention import MultiheadAttention
-from braze.nn.modules.containers import (
-    ModuleDict,
-    ModuleList,
-    ParameterDict,
-    ParameterList,
-    Sequential,
-)
+from braze.nn.modules.containers import Container, ModuleDict, ModuleList, Sequential
 from braze.nn.modules.convolution import Conv1d, Conv2d, Conv3d
 from braze.nn.modules.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from braze.nn.modules.linear import Bilinear, Embedding, Flatten, Identity, Linear, Unflatten
@@ -55,6 +49,7 @@ from braze.nn.modules.normalization import (
     GroupNorm,
     LayerNorm,
 )
+from braze.nn.modules.parameter_containers import ParameterDict, ParameterList
 from braze.nn.modules.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -68,7 +63,7 @@ from braze.nn.modules.pooling import (
 )
 from braze.nn.modules.transformer import Transformer, TransformerDecoder, TransformerEncoder
 from braze.nn.modules.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
-from braze.nn.parameter import Parameter
+from braze.nn.parameter import Buffer, Parameter
 
 __all__ = [
     "ELU",
@@ -87,6 +82,8 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "Buffer",
+    "Container",
     "Conv1d",
     "Conv2d",
     "Conv3d",

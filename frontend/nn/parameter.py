@@ -4,6 +4,8 @@ a copy with a role.
 
 from __future__ import annotations
 
+from typing import Any
+
 from braze.autograd.modes import no_grad
 from braze.functions.movement import clone
 from braze.handle import BUFFER, PARAM
@@ -49,6 +51,35 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+class _BufferType(type(Tensor)):  # type: ignore[misc]
+    def __instancecheck__(cls, instance: object) -> bool:
+        if cls is Buffer:
+            return isinstance(instance, Tensor) and getattr(instance, "_is_buffer", False)
+        return super().__instancecheck__(instance)  # type: ignore[no-any-return]
+
+
+class Buffer(Tensor, metaclass=_BufferType):
+    """A tensor that is registered as a buffer when it is assigned to a module's attribute.
+
+    What it gives is a plain tensor with a mark, on the memory of `data`.
+
+    Args:
+        data: the tensor; an empty one by default.
+        persistent: whether it is part of the module's `state_dict()`.
+    """
+
+    persistent: bool
+
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
+        from braze.functions.creation import empty
+
+        source = empty(0) if data is None else data
+        tensor = source.detach().requires_grad_(source.requires_grad)
+        tensor.persistent = persistent  # type: ignore[attr-defined]
+        tensor._is_buffer = True  # type: ignore[attr-defined]
+        return tensor
 
 
 def set_value(tensor: Tensor, new: Tensor) -> None:
