@@ -1,27 +1,24 @@
 """Parameters: leaf tensors that a module owns and an optimizer updates. Comes in a tensor, goes out
-a copy with a role.
+a tensor on its memory, with a role.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from braze.autograd.modes import no_grad
+from braze.copying import retype
 from braze.functions.movement import clone
 from braze.handle import BUFFER, PARAM
 from braze.tensors import Tensor
-
-# The slots that hold a tensor's own state.
-_SLOTS = tuple(name for name in Tensor.__slots__ if not name.startswith("__"))
 
 
 class Parameter(Tensor):
     """A tensor that is registered when it is assigned to a module's attribute.
 
-    The parameter has memory of its own: it starts as a copy of `data`.
-
     Args:
-        data: the first value; an empty tensor by default.
+        data: the first value, whose memory is the parameter's; an empty tensor by default.
         requires_grad: whether gradients are recorded for it.
 
     Raises:
@@ -39,18 +36,36 @@ class Parameter(Tensor):
             raise NotImplementedError(
                 "a Parameter cannot be sparse; make its values one, and the sparse tensor of them"
             )
-        with no_grad():
-            copied = clone(source)
-        parameter = object.__new__(cls)
-        for name in _SLOTS:
-            if hasattr(copied, name):
-                setattr(parameter, name, getattr(copied, name))
+        # Only a tensor that nobody else can look at may be left behind, and its memory with it: a
+        # view is a little more work whenever it is written to.
+        unseen = data is None or source._base is None and sys.getrefcount(data) <= _TEMPORARY
+        if unseen:
+            with no_grad():
+                plain = clone(source)
+        else:
+            plain = source.detach()
+        parameter = retype(plain, cls)
         parameter._handle.flags |= PARAM
         parameter.requires_grad = requires_grad
         return parameter
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+class _Probe:
+    """Counts the references to an argument as `Parameter` sees them."""
+
+    count: int
+
+    def __new__(cls, data: object) -> _Probe:
+        source = data
+        probe = object.__new__(cls)
+        probe.count = sys.getrefcount(source)
+        return probe
+
+
+_TEMPORARY = _Probe(object()).count
 
 
 class _BufferType(type(Tensor)):  # type: ignore[misc]

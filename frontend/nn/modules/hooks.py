@@ -218,13 +218,8 @@ class BackwardWatch:
 
     def arrived(self, gradients: list[Tensor]) -> list[Tensor] | None:
         """The gradients of the arguments are known: it ends."""
-        if self.grad_output is None:
-            raise RuntimeError(
-                "Module backward hook for grad_input is called before the grad_output one. This "
-                "happens because the gradient in your nn.Module flows to the Module's input "
-                "without passing through the Module's output. Make sure that the output depends on "
-                "the input and that the loss is computed based on the output."
-            )
+        if self.grad_output is None:  # the result was nothing that could be watched
+            return None
         full: list[Tensor | None] = [None] * self.arguments
         for i, gradient in zip(self.places, gradients, strict=True):
             full[i] = gradient

@@ -302,18 +302,17 @@ class ModuleTree:
         """Move everything to a GPU.
 
         Raises:
-            RuntimeError: this machine has none that tensors can be on.
+            RuntimeError: there is something to move, and this machine has no GPU for it.
         """
-        check_device("cuda" if device is None else device)
-        return self
+        return self._apply(lambda tensor: tensor.cuda(device))
 
     def share_memory(self: Self) -> Self:
         """Move the parameters, gradients and buffers to memory that forked processes share."""
         return self._apply(lambda tensor: tensor.share_memory_())
 
     def cpu(self: Self) -> Self:
-        """Move everything to the CPU, where it is."""
-        return self
+        """Move everything to the CPU."""
+        return self._apply(lambda tensor: tensor.cpu())
 
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -336,7 +335,7 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     if rest and isinstance(rest[0], bool):
         found["non_blocking"] = rest.pop(0)
     known = {"dtype", "device", "non_blocking", "memory_format"}
-    if rest or not found or set(found) - known or isinstance(found.get("device"), (float, list)):
+    if rest or set(found) - known or isinstance(found.get("device"), (float, list)):
         raise TypeError(
             f"to() received an invalid combination of arguments: {(*args, *kwargs.items())}"
         )
