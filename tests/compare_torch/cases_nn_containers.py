@@ -189,7 +189,13 @@ def parameter_list(c):
         made += [x + 4]
         made[0] = x * 2
         made[-1] = m.nn.Parameter(x * 3)
-        seen = [same is made, len(made), text(m, repr(made)), list(made[1:5:3]), list(made.state_dict())]
+        seen = [
+            same is made,
+            len(made),
+            text(m, repr(made)),
+            list(made[1:5:3]),
+            list(made.state_dict()),
+        ]
         return seen, [type(p) is m.nn.Parameter for p in made], list(made.parameters())
 
     c(changed, c.exactly(np.array([[1.5, 2.0]])).constant(), gradients=0)
