@@ -44,10 +44,10 @@ class Parameter(Tensor):
                 plain = clone(source)
         else:
             plain = source.detach()
-        parameter = retype(plain, cls)
+        parameter: Any = retype(plain, cls)
         parameter._handle.flags |= PARAM
         parameter.requires_grad = requires_grad
-        return parameter
+        return parameter  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"

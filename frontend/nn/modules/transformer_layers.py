@@ -24,7 +24,7 @@ def _activation(activation: Activation) -> Callable[[Tensor], Tensor]:
     """Raises: RuntimeError for a name other than "relu" and "gelu"."""
     if not isinstance(activation, str):
         return activation
-    named = {"relu": F.relu, "gelu": F.gelu}
+    named: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
     if activation not in named:
         raise RuntimeError(f"activation should be relu/gelu, not {activation}")
     return named[activation]
