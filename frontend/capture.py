@@ -125,10 +125,15 @@ class Pending:
         self.handles.append(handle)
 
     def extend(
-        self, before: State, key: Any, call: Call, operands: Sequence[Handle], site: Site
+        self,
+        before: State,
+        key: Any,
+        call: Call,
+        operands: Sequence[Handle],
+        site: Site,
+        scope: str,
     ) -> State:
         """Take a step that has not been taken before from this state."""
-        scope = current_scope()
         operand_types = tuple([handle.type for handle in operands])
         try:
             types = call.op.result_types(operand_types, call.attributes)
@@ -273,6 +278,7 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
     tracer = _LOCAL.tracer
     site = tracer.site or user_site(depth)
     at_once = False
+    scope: str | None = None
     while True:
         pending = tracer.pending
         for handle in operands:
@@ -292,7 +298,12 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
         before = handles[-1].state if handles else TRIE.root
         state = before.next.get(key)
         if state is None:
-            state = pending.extend(before, key, call, operands, site)
+            if scope is None:
+                count = len(handles)
+                scope = current_scope()
+                if len(handles) != count or tracer.pending is not pending:
+                    continue  # a layer captured something to describe itself
+            state = pending.extend(before, key, call, operands, site, scope)
         types = state.types
         slot = len(handles)
         if len(types) == 1:

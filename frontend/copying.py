@@ -1,8 +1,8 @@
 """Copies and pickles of tensors: what is kept, and which copies go on sharing memory.
 
 Tensors that are views of one tensor are so again in one `copy.deepcopy` or one pickle, whichever
-comes first. A copy has the history of a leaf; gradients are copied by `deepcopy` and left out of
-pickles, both as in PyTorch.
+comes first. A copy has the history of a leaf; gradients are copied by `deepcopy`, but not those of
+parameters, and left out of pickles, both as in PyTorch.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def deep_copy(self: Tensor, memo: dict[Any, Any]) -> Tensor:
         new = retype(_view_again(self, _copy_of_base(self._base, memo)), type(self))
     new._requires_grad = self._requires_grad
     memo[id(self)] = new
-    if self._grad is not None:
+    if self._grad is not None and not new._handle.flags & PARAM:
         new._grad = deep_copy(self._grad, memo)
     new.__dict__.update(self.__dict__)
     return new

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 HookTable = dict[int, Any]
@@ -18,11 +19,19 @@ class RemovableHandle:
     Args:
         table: the hooks in the order in which they are called.
         first: call this one before the others.
+        marks: tables in which its number stands, as long as it is in its own.
     """
 
-    def __init__(self, table: HookTable, hook: Any, first: bool = False) -> None:
+    def __init__(
+        self, table: HookTable, hook: Any, first: bool = False, marks: Sequence[HookTable] = ()
+    ) -> None:
         self.id = next(_numbers)
+        while self.id in table:  # hooks that came with a pickle have numbers already
+            self.id = next(_numbers)
         self._table = table
+        self._marks = tuple(marks)
+        for mark in self._marks:
+            mark[self.id] = True
         if first:
             others = dict(table)
             table.clear()
@@ -33,7 +42,8 @@ class RemovableHandle:
 
     def remove(self) -> None:
         """Take the hook off; a second call does nothing."""
-        self._table.pop(self.id, None)
+        for table in (self._table, *self._marks):
+            table.pop(self.id, None)
 
     def __enter__(self) -> RemovableHandle:
         return self

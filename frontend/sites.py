@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+import threading
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -18,6 +19,14 @@ Site = tuple[CodeType, int]
 
 # Not resolved: an editable installation may hold links, and code objects name those.
 _HERE = str(Path(__file__).absolute().parent)
+
+
+_thread = threading.local()
+
+
+def describing() -> bool:
+    """Whether this thread is in the middle of an operation and asks a layer for its text."""
+    return getattr(_thread, "describing", False)
 
 
 class _LibraryFiles(dict[str, bool]):
@@ -86,7 +95,12 @@ def current_scope() -> str:
     names = [type(modules[0]).__name__]
     for parent, child in zip(modules, modules[1:], strict=False):
         names.append(_name_inside(parent, child))
-    return f"{'.'.join(names)} ({modules[-1]._get_name()}({modules[-1].extra_repr()}))"
+    _thread.describing = True
+    try:
+        settings = modules[-1].extra_repr()
+    finally:
+        _thread.describing = False
+    return f"{'.'.join(names)} ({modules[-1]._get_name()}({settings}))"
 
 
 def _name_inside(parent: Any, child: Any) -> str:

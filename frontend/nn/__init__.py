@@ -41,13 +41,8 @@ from braze.nn.modules.adaptive_pooling import (
     FractionalMaxPool2d,
     FractionalMaxPool3d,
 )
-from braze.nn.modules.containers import (
-    ModuleDict,
-    ModuleList,
-    ParameterDict,
-    ParameterList,
-    Sequential,
-)
+from braze.nn.modules.attention import MultiheadAttention
+from braze.nn.modules.containers import Container, ModuleDict, ModuleList, Sequential
 from braze.nn.modules.convolution import (
     Conv1d,
     Conv2d,
@@ -120,6 +115,7 @@ from braze.nn.modules.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from braze.nn.modules.parameter_containers import ParameterDict, ParameterList
 from braze.nn.modules.pooling import (
     AvgPool1d,
     AvgPool2d,
@@ -136,6 +132,8 @@ from braze.nn.modules.pooling import (
 )
 from braze.nn.modules.recurrent import GRU, LSTM, RNN, RNNBase
 from braze.nn.modules.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
+from braze.nn.modules.transformer import Transformer, TransformerDecoder, TransformerEncoder
+from braze.nn.modules.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 from braze.nn.modules.vision import (
     ChannelShuffle,
     PixelShuffle,
@@ -145,16 +143,10 @@ from braze.nn.modules.vision import (
     UpsamplingNearest2d,
 )
 from braze.nn.parallel import DataParallel
-from braze.nn.parameter import Parameter
+from braze.nn.parameter import Buffer, Parameter
 from braze.nn.uninitialized import UninitializedBuffer, UninitializedParameter
 
 __all__ = [
-    "CELU",
-    "ELU",
-    "GELU",
-    "GLU",
-    "GRU",
-    "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -171,6 +163,8 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "Buffer",
+    "CELU",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
@@ -178,6 +172,7 @@ __all__ = [
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
+    "Container",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -191,12 +186,17 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "ELU",
     "Embedding",
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
+    "GELU",
+    "GLU",
+    "GRU",
+    "GRUCell",
     "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
@@ -212,6 +212,8 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTM",
+    "LSTMCell",
     "LayerNorm",
     "LazyBatchNorm1d",
     "LazyBatchNorm2d",
@@ -242,6 +244,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "Parameter",
@@ -250,6 +253,10 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "RMSNorm",
+    "RNN",
+    "RNNBase",
+    "RNNCell",
+    "RNNCellBase",
     "RReLU",
     "ReLU",
     "ReLU6",
@@ -259,6 +266,7 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "SELU",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -273,6 +281,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "Unfold",
     "UninitializedBuffer",
@@ -287,11 +300,4 @@ __all__ = [
     "init",
     "parallel",
     "utils",
-    "LSTM",
-    "RNN",
-    "RNNBase",
-    "GRUCell",
-    "LSTMCell",
-    "RNNCell",
-    "RNNCellBase",
 ]

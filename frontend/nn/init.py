@@ -4,7 +4,10 @@ one is given.
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,10 +15,14 @@ from braze import random
 from braze.autograd.modes import no_grad
 from braze.functions import sampling
 from braze.functions.creation import zeros
+from braze.functions.decompositions import qr
 from braze.functions.methods import fill_
+from braze.functions.movement import clone, reshape, transpose
+from braze.functions.pointwise import SPECIAL_UNARY, UNARY, add, clamp, lt, mul, where
 from braze.functions.promotion import cast
-from braze.ir.dtypes import f64
-from braze.ir.op import op_named
+from braze.functions.sorting import argsort
+from braze.functions.views import diagonal
+from braze.ir.dtypes import f32, f64
 from braze.random import Generator
 from braze.tensors import Tensor, from_array
 
@@ -60,6 +67,10 @@ def fan_in_and_out(tensor: Tensor) -> tuple[int, int]:
         )
     taps = math.prod(tensor.shape[2:])
     return tensor.shape[1] * taps, tensor.shape[0] * taps
+
+
+# Under the name that programs know from PyTorch.
+_calculate_fan_in_and_fan_out = fan_in_and_out
 
 
 def uniform_(
@@ -147,10 +158,20 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)), generator)
 
 
-def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+def _calculate_correct_fan(tensor: Tensor, mode: str) -> int:
+    """One of both, by name."""
+    mode = mode.lower()
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"Mode {mode} not supported, please use one of ['fan_in', 'fan_out']")
-    fan = fan_in_and_out(tensor)[mode == "fan_out"]
+    return fan_in_and_out(tensor)[mode == "fan_out"]
+
+
+def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    """0 for a tensor without elements."""
+    if 0 in tensor.shape:
+        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
+        return 0.0
+    fan = _calculate_correct_fan(tensor, mode)
     return calculate_gain(nonlinearity, a) / math.sqrt(fan)
 
 
@@ -164,8 +185,6 @@ def kaiming_uniform_(
     """Uniform with variance gain**2 / fan (He et al., arXiv 1502.01852); `a` is the slope of
     leaky_relu.
     """
-    if 0 in tensor.shape:
-        return tensor
     bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
 
@@ -180,14 +199,11 @@ def kaiming_normal_(
     """Normal with variance gain**2 / fan (He et al., arXiv 1502.01852); `a` is the slope of
     leaky_relu.
     """
-    if 0 in tensor.shape:
-        return tensor
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
-    """A matrix (of the first dimension by all others) with orthonormal rows or columns. A sync
-    point.
+    """A matrix (of the first dimension by all others) with orthonormal rows or columns.
 
     Saxe, McClelland, Ganguli, arXiv 1312.6120; the signs make the distribution uniform (Mezzadri,
     2007).
@@ -202,10 +218,31 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
     shape = (max(rows, columns), min(rows, columns))
-    drawn = random.randn(shape, dtype=f64, generator=generator)._numpy()
-    q, r = np.linalg.qr(drawn)
-    q = q * np.sign(np.diag(r))
-    return _set(tensor, gain * (q.T if rows < columns else q))
+    wide = tensor.dtype if tensor.dtype.bits > 16 else f32
+    with no_grad():
+        q, r = qr(random.randn(shape, dtype=wide, generator=generator))
+        q = mul(mul(q, UNARY["sign"](diagonal(r))), gain)
+        q = transpose(q, 0, 1) if rows < columns else q
+        return tensor._replace(clone(cast(reshape(q, tensor.shape), tensor.dtype)))
+
+
+def sparse_(
+    tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None
+) -> Tensor:
+    """Normal with this deviation, but in each column a part `sparsity` of the rows, chosen at
+    random, is zero (Martens, "Deep learning via Hessian-free optimization", 2010).
+
+    Raises:
+        ValueError: not two dimensions.
+    """
+    if tensor.ndim != 2:
+        raise ValueError("Only tensors with 2 dimensions are supported")
+    count = math.ceil(sparsity * tensor.shape[0])
+    with no_grad():
+        order = argsort(random.rand(tensor.shape, generator=generator), 0)
+        hidden = lt(argsort(order, 0), count)
+        drawn = random.randn(tensor.shape, dtype=tensor.dtype, generator=generator)
+        return tensor._replace(where(hidden, 0.0, mul(drawn, std)))
 
 
 def trunc_normal_(
@@ -216,22 +253,52 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Normal, cut off at [a, b], by inverting the distribution function. A sync point."""
-    low, high = (math.erf((limit - mean) / (std * math.sqrt(2))) for limit in (a, b))
-    drawn = random.rand(tensor.shape, dtype=f64, generator=generator)._numpy()
-    values = _inverse_erf(low + drawn * (high - low)) * (std * math.sqrt(2)) + mean
-    return _set(tensor, np.clip(values, a, b))
+    """Normal, cut off at [a, b], by inverting the distribution function."""
+    if mean < a - 2 * std or mean > b + 2 * std:
+        warnings.warn(
+            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of "
+            "values may be incorrect.",
+            stacklevel=2,
+        )
+    # Of the tails the left one has small probabilities, which are exact: all right of the mean is
+    # drawn mirrored.
+    sign = -1.0 if a > mean else 1.0
+    low, high = sorted(sign * (limit - mean) / std for limit in (a, b))
+    p, q = (math.erfc(-x / math.sqrt(2)) / 2 for x in (low, high))
+    with no_grad():
+        drawn = random.rand(tensor.shape, dtype=f64, generator=generator)
+        normal = SPECIAL_UNARY["ndtri"](add(mul(drawn, q - p), p))
+        values = clamp(add(mul(normal, sign * std), mean), a, b)
+        return tensor._replace(cast(values, tensor.dtype))
 
 
-def _inverse_erf(y: np.ndarray) -> np.ndarray:
-    """Winitzki's approximation (2008), then Newton's method, in f64."""
-    erf = op_named("erf").evaluate
-    assert erf is not None
-    y = np.clip(y, -1 + 1e-15, 1 - 1e-15)
-    logarithm = np.log1p(-y * y)
-    c = 0.147
-    half = 2 / (math.pi * c) + logarithm / 2
-    x = np.sign(y) * np.sqrt(np.sqrt(half * half - logarithm / c) - half)
-    for _ in range(3):
-        x = x - (erf(x) - y) * (math.sqrt(math.pi) / 2) * np.exp(x * x)
-    return np.asarray(x)
+def _deprecated(new: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function under its old name, which has no underscore at the end."""
+    name = new.__name__
+    old = name.removesuffix("_")
+
+    @functools.wraps(new)
+    def function(*args: object, **kwargs: object) -> Tensor:
+        warnings.warn(
+            f"`nn.init.{old}` is now deprecated in favor of `nn.init.{name}`.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return new(*args, **kwargs)
+
+    function.__name__ = old
+    function.__doc__ = f"`{name}` under its old name, with a warning."
+    return function
+
+
+uniform = _deprecated(uniform_)
+normal = _deprecated(normal_)
+constant = _deprecated(constant_)
+eye = _deprecated(eye_)
+dirac = _deprecated(dirac_)
+xavier_uniform = _deprecated(xavier_uniform_)
+xavier_normal = _deprecated(xavier_normal_)
+kaiming_uniform = _deprecated(kaiming_uniform_)
+kaiming_normal = _deprecated(kaiming_normal_)
+orthogonal = _deprecated(orthogonal_)
+sparse = _deprecated(sparse_)

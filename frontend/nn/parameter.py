@@ -1,27 +1,24 @@
 """Parameters: leaf tensors that a module owns and an optimizer updates. Comes in a tensor, goes out
-a copy with a role.
+a tensor on its memory, with a role.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from braze.autograd.modes import no_grad
+from braze.copying import retype
 from braze.functions.movement import clone
 from braze.handle import BUFFER, PARAM
 from braze.tensors import Tensor
-
-# The slots that hold a tensor's own state.
-_SLOTS = tuple(name for name in Tensor.__slots__ if not name.startswith("__"))
 
 
 class Parameter(Tensor):
     """A tensor that is registered when it is assigned to a module's attribute.
 
-    The parameter has memory of its own: it starts as a copy of `data`.
-
     Args:
-        data: the first value; an empty tensor by default.
+        data: the first value, whose memory is the parameter's; an empty tensor by default.
         requires_grad: whether gradients are recorded for it.
 
     Raises:
@@ -39,18 +36,65 @@ class Parameter(Tensor):
             raise NotImplementedError(
                 "a Parameter cannot be sparse; make its values one, and the sparse tensor of them"
             )
-        with no_grad():
-            copied = clone(source)
-        parameter = object.__new__(cls)
-        for name in _SLOTS:
-            if hasattr(copied, name):
-                setattr(parameter, name, getattr(copied, name))
+        # Only a tensor that nobody else can look at may be left behind, and its memory with it: a
+        # view is a little more work whenever it is written to.
+        unseen = data is None or source._base is None and sys.getrefcount(data) <= _TEMPORARY
+        if unseen:
+            with no_grad():
+                plain = clone(source)
+        else:
+            plain = source.detach()
+        parameter: Any = retype(plain, cls)
         parameter._handle.flags |= PARAM
         parameter.requires_grad = requires_grad
-        return parameter
+        return parameter  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+class _Probe:
+    """Counts the references to an argument as `Parameter` sees them."""
+
+    count: int
+
+    def __new__(cls, data: object) -> _Probe:
+        source = data
+        probe = object.__new__(cls)
+        probe.count = sys.getrefcount(source)
+        return probe
+
+
+_TEMPORARY = _Probe(object()).count
+
+
+class _BufferType(type(Tensor)):  # type: ignore[misc]
+    def __instancecheck__(cls, instance: object) -> bool:
+        if cls is Buffer:
+            return isinstance(instance, Tensor) and getattr(instance, "_is_buffer", False)
+        return super().__instancecheck__(instance)  # type: ignore[no-any-return]
+
+
+class Buffer(Tensor, metaclass=_BufferType):
+    """A tensor that is registered as a buffer when it is assigned to a module's attribute.
+
+    What it gives is a plain tensor with a mark, on the memory of `data`.
+
+    Args:
+        data: the tensor; an empty one by default.
+        persistent: whether it is part of the module's `state_dict()`.
+    """
+
+    persistent: bool
+
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
+        from braze.functions.creation import empty
+
+        source = empty(0) if data is None else data
+        tensor = source.detach().requires_grad_(source.requires_grad)
+        tensor.persistent = persistent  # type: ignore[attr-defined]
+        tensor._is_buffer = True  # type: ignore[attr-defined]
+        return tensor
 
 
 def set_value(tensor: Tensor, new: Tensor) -> None:

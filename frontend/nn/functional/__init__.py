@@ -27,7 +27,6 @@ from braze.nn.functional.activations import (
     relu_,
     rrelu,
     rrelu_,
-    scaled_dot_product_attention,
     selu,
     selu_,
     sigmoid,
@@ -54,6 +53,7 @@ from braze.nn.functional.adaptive_pooling import (
     adaptive_max_pool3d_with_indices,
 )
 from braze.nn.functional.affine_grids import affine_grid
+from braze.nn.functional.attention import scaled_dot_product_attention
 from braze.nn.functional.convolution import (
     conv1d,
     conv2d,
@@ -106,6 +106,7 @@ from braze.nn.functional.losses import (
     poisson_nll_loss,
     smooth_l1_loss,
 )
+from braze.nn.functional.multi_head_attention import multi_head_attention_forward
 from braze.nn.functional.normalization import (
     batch_norm,
     group_norm,
@@ -217,6 +218,7 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "native_channel_shuffle",
     "nll_loss",
     "normalize",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import warnings
 from typing import Any
 
@@ -307,47 +306,3 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     squares = [reductions.sum(pointwise.mul(x, x), dim) for x in (x1, x2)]
     norms = [pointwise.sqrt(pointwise.clamp(s, min=eps * eps)) for s in squares]
     return pointwise.div(product, pointwise.mul(*norms))
-
-
-def scaled_dot_product_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-) -> Tensor:
-    """softmax(query @ key.T * scale + mask) @ value.
-
-    Shape: query [..., L, E], key [..., S, E], value [..., S, V] to [..., L, V].
-
-    Args:
-        attn_mask: bool (False hides a key) or added to the scores; broadcasts to [..., L, S].
-        dropout_p: probability of dropping a weight.
-        is_causal: hide the keys after each query.
-        scale: 1 / sqrt(E) by default.
-
-    Raises:
-        RuntimeError: both a mask and `is_causal` are given.
-    """
-    from braze.functions.creation import arange
-    from braze.functions.linalg import matmul
-    from braze.functions.movement import transpose, unsqueeze
-    from braze.ir.dtypes import bool_
-    from braze.nn.functional.dropout import dropout
-
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = matmul(pointwise.mul(query, factor), transpose(key, -2, -1))
-    if is_causal:
-        if attn_mask is not None:
-            raise RuntimeError("Explicit attn_mask should not be set when is_causal=True")
-        rows, columns = arange(query.shape[-2]), arange(key.shape[-2])
-        attn_mask = pointwise.ge(unsqueeze(rows, 1), unsqueeze(columns, 0))
-    if attn_mask is not None:
-        if attn_mask.dtype is bool_:
-            scores = pointwise.where(attn_mask, scores, float("-inf"))
-        else:
-            scores = pointwise.add(scores, attn_mask)
-    weights = reductions.softmax(scores, -1)
-    return matmul(dropout(weights, dropout_p, dropout_p > 0), value)

@@ -1,24 +1,44 @@
-"""Modules that hold other modules or parameters: Sequential, and lists and dicts of them."""
+"""Modules that hold other modules: Sequential, and lists and dicts of them."""
 
 from __future__ import annotations
 
+import operator
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from braze.nn.modules.module import Module, type_name
-from braze.nn.parameter import Parameter
-from braze.tensors import Tensor
+from braze.nn.modules.module import Module, indented
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
-def _at(index: int, length: int) -> int:
-    """Raises: IndexError unless -length <= index < length."""
-    if not hasattr(index, "__index__"):
-        raise TypeError(f"indices must be integers or slices, not {type(index).__name__}")
-    position = index.__index__()
+def position_of(index: Any, length: int) -> int:
+    """An index counted from the start.
+
+    Raises:
+        TypeError: it is no integer. IndexError: unless -length <= index < length.
+    """
+    position = operator.index(index)
     if not -length <= position < length:
         raise IndexError(f"index {position} is out of range")
     return position % length
+
+
+class Container(Module):
+    """A module with the children that the keywords name. Deprecated: subclass `Module`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        warnings.warn(
+            "`nn.Container` is deprecated. All of its functionality is now implemented in "
+            "`nn.Module`. Subclass that instead.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        super().__init__()
+        for name, module in kwargs.items():
+            self.add_module(name, module)
 
 
 class Sequential(Module):
@@ -47,7 +67,7 @@ class Sequential(Module):
         return iter(self._modules.values())  # type: ignore[arg-type]
 
     def _name(self, index: int) -> str:
-        return list(self._modules)[_at(index, len(self))]
+        return list(self._modules)[position_of(index, len(self))]
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
@@ -59,7 +79,7 @@ class Sequential(Module):
 
     def __delitem__(self, index: int | slice) -> None:
         names = list(self._modules)
-        gone = names[index] if isinstance(index, slice) else [names[_at(index, len(self))]]
+        gone = names[index] if isinstance(index, slice) else [names[position_of(index, len(self))]]
         for name in gone:
             delattr(self, name)
         self._renumber(list(self._modules.values()))
@@ -68,18 +88,18 @@ class Sequential(Module):
         self._modules.clear()
         self._modules.update((str(i), module) for i, module in enumerate(modules))
 
-    def append(self, module: Module) -> Sequential:
+    def append(self, module: Module) -> Self:
         """Add one at the end."""
         self.add_module(str(len(self)), module)
         return self
 
-    def extend(self, sequential: Iterable[Module]) -> Sequential:
+    def extend(self, sequential: Iterable[Module]) -> Self:
         """Add several at the end."""
         for module in sequential:
             self.append(module)
         return self
 
-    def insert(self, index: int, module: Module) -> Sequential:
+    def insert(self, index: int, module: Module) -> Self:
         """Add one before a position."""
         if not isinstance(module, Module):
             raise AssertionError(f"module should be of type: {Module}")
@@ -90,19 +110,42 @@ class Sequential(Module):
         self._renumber(modules)
         return self
 
-    def pop(self, index: int) -> Module:
-        """Remove one and return it."""
-        module: Module = self[index]
-        del self[index]
-        return module
+    def pop(self, key: int | slice) -> Any:
+        """Remove one (or, by a slice, several) and return it."""
+        found = self[key]
+        del self[key]
+        return found
 
     def __add__(self, other: Any) -> Sequential:
-        if not isinstance(other, Sequential):
-            raise ValueError(
-                f"add operator supports only objects of Sequential, but {type_name(other)} is "
-                "given."
-            )
-        return Sequential(*self, *other)
+        return Sequential(*self, *_sequence(other))
+
+    def __iadd__(self, other: Any) -> Self:
+        return self.extend(list(_sequence(other)))
+
+    def __mul__(self, other: int) -> Sequential:
+        return Sequential(*list(self) * _times(self, other))
+
+    def __rmul__(self, other: int) -> Sequential:
+        return self * other
+
+    def __imul__(self, other: int) -> Self:
+        return self.extend(list(self) * (_times(self, other) - 1))
+
+
+def _sequence(other: Any) -> Sequential:
+    if not isinstance(other, Sequential):
+        raise ValueError(
+            f"add operator supports only objects of Sequential class, but {type(other)} is given."
+        )
+    return other
+
+
+def _times(sequence: Sequential, other: Any) -> int:
+    if not isinstance(other, int):
+        raise TypeError(f"unsupported operand type(s) for *: {type(sequence)} and {type(other)}")
+    if other <= 0:
+        raise ValueError(f"Non-positive multiplication factor {other} for {type(sequence)}")
+    return other
 
 
 class ModuleList(Module):
@@ -118,16 +161,13 @@ class ModuleList(Module):
     def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())  # type: ignore[arg-type]
 
-    def __contains__(self, module: object) -> bool:
-        return any(module is mine for mine in self)
-
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return type(self)(list(self)[index])
-        return self._modules[str(_at(index, len(self)))]
+        return self._modules[str(position_of(index, len(self)))]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, str(_at(index, len(self))), module)
+        setattr(self, str(position_of(index, len(self))), module)
 
     def __delitem__(self, index: int | slice) -> None:
         modules = list(self)
@@ -138,16 +178,36 @@ class ModuleList(Module):
     def __add__(self, other: Iterable[Module]) -> ModuleList:
         return ModuleList([*self, *other])
 
-    def __iadd__(self, other: Iterable[Module]) -> ModuleList:
+    def __iadd__(self, other: Iterable[Module]) -> Self:
         return self.extend(other)
 
-    def append(self, module: Module) -> ModuleList:
+    def __repr__(self) -> str:
+        """Neighbours that print alike are one line, with how many they are."""
+        runs: list[tuple[int, int, str]] = []  # first, last, text
+        for position, module in enumerate(self):
+            text = repr(module)
+            if runs and runs[-1][2] == text:
+                runs[-1] = (runs[-1][0], position, text)
+            else:
+                runs.append((position, position, text))
+        lines = []
+        for first, last, text in runs:
+            many = f"({first}-{last}): {last - first + 1} x " if last > first else f"({first}): "
+            lines.append(indented(many + text))
+        body = "\n  ".join(lines)
+        return f"{self._get_name()}(\n  {body}\n)" if lines else f"{self._get_name()}()"
+
+    def append(self, module: Module) -> Self:
         """Add one at the end."""
         self.add_module(str(len(self)), module)
         return self
 
-    def extend(self, modules: Iterable[Module]) -> ModuleList:
-        """Add several at the end."""
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add several at the end.
+
+        Raises:
+            TypeError: they cannot be iterated over, or one is not a module.
+        """
         if not isinstance(modules, Iterable):
             raise TypeError(
                 "ModuleList.extend should be called with an iterable, but got "
@@ -164,11 +224,11 @@ class ModuleList(Module):
         self._modules.clear()
         self.extend(modules)
 
-    def pop(self, index: int = -1) -> Module:
-        """Remove one and return it."""
-        module: Module = self[index]
-        del self[index]
-        return module
+    def pop(self, key: int | slice) -> Any:
+        """Remove one (or, by a slice, several) and return it."""
+        found = self[key]
+        del self[key]
+        return found
 
 
 class ModuleDict(Module):
@@ -225,136 +285,33 @@ class ModuleDict(Module):
         """Add or replace several.
 
         Raises:
-            TypeError: neither a mapping nor pairs.
+            TypeError: neither a mapping nor pairs. ValueError: one of them is no pair.
         """
         if not isinstance(modules, Iterable):
             raise TypeError(
                 "ModuleDict.update should be called with an iterable of key/value pairs, but got "
                 f"{type(modules).__name__}"
             )
-        pairs = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
-        for key, module in pairs:
+        given = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
+        for key, module in pairs("ModuleDict", given):
             self[key] = module
 
 
-def _as_parameter(value: Any) -> Any:
-    return (
-        Parameter(value)
-        if isinstance(value, Tensor) and not isinstance(value, Parameter)
-        else value
-    )
+def pairs(name: str, given: Iterable[Any]) -> Iterator[Any]:
+    """The elements, which must be pairs.
 
-
-class ParameterList(Module):
-    """A list of parameters; plain tensors put into it become parameters."""
-
-    def __init__(self, values: Iterable[Any] | None = None) -> None:
-        super().__init__()
-        self._size = 0
-        self.extend([] if values is None else values)
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([getattr(self, str(i)) for i in range(self._size)])
-
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return type(self)(list(self)[index])
-        return getattr(self, str(_at(index, self._size)))
-
-    def __setitem__(self, index: int, value: Any) -> None:
-        setattr(self, str(_at(index, self._size)), _as_parameter(value))
-
-    def append(self, value: Any) -> ParameterList:
-        """Add one at the end."""
-        setattr(self, str(self._size), _as_parameter(value))
-        self._size += 1
-        return self
-
-    def extend(self, values: Iterable[Any]) -> ParameterList:
-        """Add several at the end."""
-        if not isinstance(values, Iterable) or isinstance(values, Tensor):
-            raise TypeError(
-                "ParameterList.extend should be called with an iterable, but got "
-                f"{type(values).__name__}"
-            )
-        for value in values:
-            self.append(value)
-        return self
-
-    def __iadd__(self, values: Iterable[Any]) -> ParameterList:
-        return self.extend(values)
-
-    def extra_repr(self) -> str:
-        return "\n".join(f"  ({i}): {_summary(value)}" for i, value in enumerate(self))
-
-
-class ParameterDict(Module):
-    """A dict of parameters; plain tensors put into it become parameters. Keeps the order of
-    insertion.
+    Raises:
+        TypeError: one cannot be iterated over. ValueError: one is longer or shorter.
     """
-
-    def __init__(self, parameters: Any = None) -> None:
-        super().__init__()
-        self._keys: dict[str, None] = {}
-        if parameters is not None:
-            self.update(parameters)
-
-    def __getitem__(self, key: str) -> Any:
-        if key not in self._keys:
-            raise KeyError(key)
-        return getattr(self, key)
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        setattr(self, key, _as_parameter(value))
-        self._keys[key] = None
-
-    def __delitem__(self, key: str) -> None:
-        del self._keys[key]
-        delattr(self, key)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._keys
-
-    def keys(self) -> Any:
-        """The names."""
-        return self._keys.keys()
-
-    def values(self) -> list[Any]:
-        """The parameters."""
-        return [self[key] for key in self._keys]
-
-    def items(self) -> list[tuple[str, Any]]:
-        """Names and parameters."""
-        return [(key, self[key]) for key in self._keys]
-
-    def pop(self, key: str) -> Any:
-        """Remove one and return it."""
-        value = self[key]
-        del self[key]
-        return value
-
-    def update(self, parameters: Any) -> None:
-        """Add or replace several, from a mapping or pairs."""
-        pairs = parameters.items() if hasattr(parameters, "items") else parameters
-        for key, value in pairs:
-            self[key] = value
-
-    def extra_repr(self) -> str:
-        return "\n".join(f"  ({key}): {_summary(value)}" for key, value in self.items())
-
-
-def _summary(value: Any) -> str:
-    if isinstance(value, Tensor):
-        kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-        size = "x".join(map(str, value.shape))
-        return f"{kind} containing: [braze.{value.dtype.public_name} of size {size}]"
-    return f"Object of type: {type(value).__name__}"
+    for position, pair in enumerate(given):
+        if not isinstance(pair, Iterable):
+            raise TypeError(
+                f"{name} update sequence element #{position} should be Iterable; is "
+                f"{type(pair).__name__}"
+            )
+        if len(pair) != 2:  # type: ignore[arg-type]
+            raise ValueError(
+                f"{name} update sequence element #{position} has length {len(pair)}; "  # type: ignore[arg-type]
+                "2 is required"
+            )
+        yield pair

@@ -1,4 +1,4 @@
-"""Hooks of modules: kept in ordered tables, run around `forward` and in the backward pass.
+"""Calls of modules with hooks, which run around `forward` and in the backward pass.
 
 A module without hooks never comes here. For backward hooks the tensor arguments (and results) of a
 call pass through one identity operation each, whose gradient is then exactly what flows through
@@ -7,6 +7,7 @@ this call of the module.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,84 +15,157 @@ from braze.autograd.tape import TapeNode
 from braze.capture import tracer
 from braze.functions.movement import cat, clone, reshape, slice_dimension
 from braze.functions.promotion import cast
-from braze.removable import RemovableHandle
+from braze.nn.modules import global_hooks
+from braze.structure import tensors_in
 from braze.tensors import Tensor
 
 if TYPE_CHECKING:
     from braze.nn.modules.module import Module
 
 Gradients = tuple[Tensor | None, ...]
-HookHandle = RemovableHandle
+Args = tuple[Any, ...]
 
 
-class ForwardHook:
-    """A registered forward (pre-)hook with its options."""
+class HookedCall:
+    """One call of a module with hooks, its own and those of all modules."""
 
-    __slots__ = ("always_call", "function", "with_kwargs")
+    def __init__(self, module: Module, args: Args, kwargs: dict[str, Any]) -> None:
+        self.module = module
+        self.args = args
+        self.kwargs = kwargs
+        self.result: Any = None
+        self.called: set[int] = set()  # forward hooks that are called even after a failure
 
-    def __init__(self, function: Callable[..., Any], with_kwargs: bool, always_call: bool) -> None:
-        self.function = function
-        self.with_kwargs = with_kwargs
-        self.always_call = always_call
+    def run(self) -> Any:
+        """The result of the module."""
+        try:
+            self._run()
+        except Exception:
+            self._after_failure()
+            raise
+        return self.result
 
-
-def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """`forward` with all of a module's hooks around it, in PyTorch's order."""
-    args, kwargs = _before(module, args, kwargs)
-    watch = None
-    if (module._backward_hooks or module._backward_pre_hooks) and tracer().grad_enabled:
-        watch = BackwardWatch(module)
-        args = watch.inputs(args)
-    done = False
-    try:
-        result = module.forward(*args, **kwargs)
-        done = True
-    finally:
-        if not done:
-            _after_failure(module, args, kwargs)
-    for hook in list(module._forward_hooks.values()):
-        extra = (args, kwargs, result) if hook.with_kwargs else (args, result)
-        changed = hook.function(module, *extra)
-        if changed is not None:
-            result = changed
-    return result if watch is None else watch.outputs(result)
-
-
-def _before(
-    module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    for hook in list(module._forward_pre_hooks.values()):
-        if hook.with_kwargs:
-            changed = hook.function(module, args, kwargs)
+    def _run(self) -> None:
+        full, others = self._backward_hooks()
+        before = self._pre_backward_hooks()
+        self._before()
+        watch = None
+        if (full or before) and tracer().grad_enabled:
+            watch = BackwardWatch(self.module, full, before)
+            self.args = watch.inputs(self.args)
+        self.result = self.module.forward(*self.args, **self.kwargs)
+        for number, hook, with_kwargs, always in self._forward_hooks():
+            if always:
+                self.called.add(number)
+            changed = self._call(hook, with_kwargs)
             if changed is not None:
+                self.result = changed
+        if watch is not None:
+            self.result = watch.outputs(self.result)
+        if others:
+            _after_last_operation(self.module, self.result, others)
+
+    def _before(self) -> None:
+        module = self.module
+        hooks = [(hook, False) for hook in global_hooks.FORWARD_PRE.values()]
+        marked = module._forward_pre_hooks_with_kwargs
+        hooks += [(hook, key in marked) for key, hook in module._forward_pre_hooks.items()]
+        for hook, with_kwargs in hooks:
+            if with_kwargs:
+                changed = hook(module, self.args, self.kwargs)
+                if changed is None:
+                    continue
                 if not (isinstance(changed, tuple) and len(changed) == 2):
                     raise RuntimeError(
                         "forward pre-hook must return None or a tuple of (new_args, new_kwargs), "
                         f"but got {changed}."
                     )
-                args, kwargs = changed
-        else:
-            changed = hook.function(module, args)
+                self.args, self.kwargs = changed
+            else:
+                changed = hook(module, self.args)
+                if changed is not None:
+                    self.args = changed if isinstance(changed, tuple) else (changed,)
+
+    def _forward_hooks(self) -> list[tuple[int, Callable[..., Any], bool, bool]]:
+        """Number, function, whether it takes keyword arguments, whether it is always called."""
+        module = self.module
+        tables = [
+            (
+                global_hooks.FORWARD,
+                global_hooks.FORWARD_WITH_KWARGS,
+                global_hooks.FORWARD_ALWAYS,
+            ),
+            (
+                module._forward_hooks,
+                module._forward_hooks_with_kwargs,
+                module._forward_hooks_always_called,
+            ),
+        ]
+        return [
+            (number, hook, number in with_kwargs, number in always)
+            for hooks, with_kwargs, always in tables
+            for number, hook in hooks.items()
+        ]
+
+    def _call(self, hook: Callable[..., Any], with_kwargs: bool) -> Any:
+        if with_kwargs:
+            return hook(self.module, self.args, self.kwargs, self.result)
+        return hook(self.module, self.args, self.result)
+
+    def _after_failure(self) -> None:
+        for number, hook, with_kwargs, always in self._forward_hooks():
+            if not always or number in self.called:
+                continue
+            try:
+                changed = self._call(hook, with_kwargs)
+            except Exception as error:
+                warnings.warn(
+                    "module forward hook with ``always_call=True`` raised an exception that was "
+                    f"silenced as another error was raised in forward: {error}",
+                    stacklevel=5,
+                )
+                continue
             if changed is not None:
-                args = changed if isinstance(changed, tuple) else (changed,)
-    return args, kwargs
+                self.result = changed
+
+    def _pre_backward_hooks(self) -> list[Callable[..., Any]]:
+        return [*global_hooks.BACKWARD_PRE.values(), *self.module._backward_pre_hooks.values()]
+
+    def _backward_hooks(self) -> tuple[list[Callable[..., Any]], list[Callable[..., Any]]]:
+        """Those that see the whole module, and those that see its last operation."""
+        shared = list(global_hooks.BACKWARD.values())
+        own = list(self.module._backward_hooks.values())
+        full = [] if global_hooks.BACKWARD_NOT_FULL else shared
+        others = shared if global_hooks.BACKWARD_NOT_FULL else []
+        if self.module._is_full_backward_hook is False:
+            return full, others + own
+        return full + own, others
 
 
-def _after_failure(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    for hook in list(module._forward_hooks.values()):
-        if hook.always_call:
-            extra = (args, kwargs, None) if hook.with_kwargs else (args, None)
-            hook.function(module, *extra)
+def _after_last_operation(module: Module, result: Any, hooks: list[Callable[..., Any]]) -> None:
+    """Let hooks that are not full follow the operation that made the (first) result."""
+    first = next(iter(tensors_in(result)), None)
+    node = None if first is None else first.grad_fn
+    if node is not None:
+        for hook in hooks:
+            node.register_hook(lambda *gradients, hook=hook: hook(module, *gradients))
 
 
 class BackwardWatch:
     """One call of a module whose backward pass is to be seen by hooks."""
 
-    def __init__(self, module: Module) -> None:
+    def __init__(
+        self,
+        module: Module,
+        hooks: list[Callable[..., Any]],
+        before: list[Callable[..., Any]],
+    ) -> None:
         self.module = module
+        self.hooks = hooks
+        self.before = before
         self.places: list[int] = []  # of the watched arguments
         self.arguments = 0
-        self.grad_output: Gradients = ()
+        self.grad_output: Gradients | None = None
 
     def inputs(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments, with those that need a gradient passed through the identity."""
@@ -106,7 +180,12 @@ class BackwardWatch:
         """The results, likewise."""
         single = isinstance(result, Tensor)
         results = (result,) if single else result
-        if not isinstance(results, (tuple, list)):
+        if not isinstance(results, tuple):
+            warnings.warn(
+                "For backward hooks to be called, module output should be a Tensor or a tuple of "
+                f"Tensors but received {type(result)}",
+                stacklevel=6,
+            )
             return result
         places = [i for i, x in enumerate(results) if isinstance(x, Tensor) and x.requires_grad]
         if not places:
@@ -123,14 +202,12 @@ class BackwardWatch:
         replaced = [next(watched) if i in places else x for i, x in enumerate(results)]
         if single:
             return replaced[0]
-        if isinstance(results, tuple) and hasattr(results, "_fields"):
-            return type(results)(*replaced)
-        return type(results)(replaced)
+        return type(results)(*replaced) if hasattr(results, "_fields") else tuple(replaced)
 
     def started(self, gradients: Gradients, places: list[int]) -> list[Tensor] | None:
         """The gradients of the results are known: the backward pass of this call begins."""
         changed = False
-        for hook in list(self.module._backward_pre_hooks.values()):
+        for hook in self.before:
             answer = hook(self.module, gradients)
             if answer is not None:
                 gradients, changed = _as_gradients(answer, len(gradients), "grad_output"), True
@@ -141,6 +218,8 @@ class BackwardWatch:
 
     def arrived(self, gradients: list[Tensor]) -> list[Tensor] | None:
         """The gradients of the arguments are known: it ends."""
+        if self.grad_output is None:  # the result was nothing that could be watched
+            return None
         full: list[Tensor | None] = [None] * self.arguments
         for i, gradient in zip(self.places, gradients, strict=True):
             full[i] = gradient
@@ -149,7 +228,7 @@ class BackwardWatch:
 
     def _finish(self, gradients: Gradients) -> Gradients | None:
         changed = False
-        for hook in list(self.module._backward_hooks.values()):
+        for hook in self.hooks:
             answer = hook(self.module, gradients, self.grad_output)
             if answer is not None:
                 gradients, changed = _as_gradients(answer, len(gradients), "grad_input"), True

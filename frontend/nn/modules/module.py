@@ -1,7 +1,8 @@
 """The base of all layers and networks: named parameters, buffers and children, and a cheap call.
 
-PyTorch's protocol. Hooks are in `braze.nn.modules.hooks`, saving and loading in
-`braze.nn.modules.state`, walking and converting in `braze.nn.modules.tree`.
+PyTorch's protocol. Registering hooks is in `braze.nn.modules.hook_methods`, calls with hooks in
+`braze.nn.modules.hooks`, saving and loading in `braze.nn.modules.state`, walking and converting in
+`braze.nn.modules.tree`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from braze.nn.modules import state
-from braze.nn.modules.hooks import ForwardHook, HookHandle, call_with_hooks
+from braze.nn.modules import global_hooks
+from braze.nn.modules.global_hooks import (
+    CALL_HOOKS,
+    register_module_backward_hook,
+    register_module_buffer_registration_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from braze.nn.modules.hook_methods import ModuleHooks
+from braze.nn.modules.hooks import HookedCall
+from braze.nn.modules.state import ModuleState
 from braze.nn.modules.tree import ModuleTree
-from braze.nn.parameter import Parameter, mark_buffer
-from braze.removable import HookTable
+from braze.nn.parameter import Buffer, Parameter, mark_buffer
 from braze.tensors import Tensor
+
+__all__ = [
+    "Module",
+    "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
+    "register_module_forward_hook",
+    "register_module_forward_pre_hook",
+    "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook",
+    "register_module_module_registration_hook",
+    "register_module_parameter_registration_hook",
+]
 
 
 def type_name(value: Any) -> str:
@@ -25,7 +50,7 @@ def type_name(value: Any) -> str:
     )
 
 
-class Module(ModuleTree):
+class Module(ModuleTree, ModuleHooks, ModuleState):
     """A layer or network: subclass it, register parameters and children by assigning them, define
     `forward`.
 
@@ -46,38 +71,45 @@ class Module(ModuleTree):
         )
     """
 
+    dump_patches = False
+    call_super_init = False
+
     _version = 1
 
     training: bool
-    _forward_pre_hooks: HookTable
-    _forward_hooks: HookTable
-    _backward_pre_hooks: HookTable
-    _backward_hooks: HookTable
+    _compiled_call_impl: Callable[..., Any] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if args or kwargs:
-            given = f"{len(args)} positional" if args else f"keyword {sorted(kwargs)[0]!r}"
-            raise TypeError(f"{type(self).__name__}.__init__() got an unexpected {given} argument")
+        """Args: none, unless the class sets `call_super_init`, which hands them to the next class
+        in line."""
+        if kwargs and not self.call_super_init:
+            raise TypeError(
+                f"{type(self).__name__}.__init__() got an unexpected keyword argument "
+                f"'{next(iter(kwargs))}'"
+            )
+        if args and not self.call_super_init:
+            raise TypeError(
+                f"{type(self).__name__}.__init__() takes 1 positional argument but "
+                f"{len(args) + 1} were given"
+            )
         # Directly, since `__setattr__` needs these tables.
-        self.__dict__.update(
-            training=True,
-            _parameters={},
-            _buffers={},
-            _modules={},
-            _non_persistent_buffers_set=set(),
-            _forward_pre_hooks={},
-            _forward_hooks={},
-            _backward_pre_hooks={},
-            _backward_hooks={},
-            _state_dict_pre_hooks={},
-            _state_dict_hooks={},
-            _load_state_dict_pre_hooks={},
-            _load_state_dict_post_hooks={},
-        )
+        self.__dict__.update(_empty_tables(), training=True)
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state.pop("_compiled_call_impl", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(_empty_tables() | state)
 
     # Calling --------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._compiled_call_impl is not None:
+            return self._compiled_call_impl(*args, **kwargs)
         # Read from this frame when an error message names the layer: see braze.sites.
         __braze_module__ = self  # noqa: F841
         if (
@@ -85,65 +117,22 @@ class Module(ModuleTree):
             or self._forward_hooks
             or self._backward_hooks
             or self._backward_pre_hooks
+            or CALL_HOOKS
         ):
-            return call_with_hooks(self, args, kwargs)
+            return HookedCall(self, args, kwargs).run()
         return self.forward(*args, **kwargs)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Let calls of this module go through `braze.compile`, whose arguments these are."""
+        from braze.compiled import compile
+
+        self.__dict__["_compiled_call_impl"] = compile(_Uncompiled(self), *args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; every subclass defines it."""
         raise NotImplementedError(
             f'Module [{type(self).__name__}] is missing the required "forward" function'
         )
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> HookHandle:
-        """Call `hook(module, args)` before `forward`; what it returns replaces the arguments."""
-        entry = ForwardHook(hook, with_kwargs, False)
-        return HookHandle(self._forward_pre_hooks, entry, prepend)
-
-    def register_forward_hook(
-        self,
-        hook: Callable[..., Any],
-        *,
-        prepend: bool = False,
-        with_kwargs: bool = False,
-        always_call: bool = False,
-    ) -> HookHandle:
-        """Call `hook(module, args, result)` after `forward`; what it returns replaces the result.
-
-        Args:
-            always_call: call it, with None as the result, even if `forward` raises.
-        """
-        entry = ForwardHook(hook, with_kwargs, always_call)
-        return HookHandle(self._forward_hooks, entry, prepend)
-
-    def register_full_backward_pre_hook(
-        self, hook: Callable[..., Any], prepend: bool = False
-    ) -> HookHandle:
-        """Call `hook(module, grad_output)` when the gradients of the results are known; it may
-        replace them.
-        """
-        return HookHandle(self._backward_pre_hooks, hook, prepend)
-
-    def register_full_backward_hook(
-        self, hook: Callable[..., Any], prepend: bool = False
-    ) -> HookHandle:
-        """Call `hook(module, grad_input, grad_output)` when the gradients of the arguments are
-        known.
-
-        Both are tuples, one entry for each positional argument or result (None where it is no
-        tensor or needs no gradient). A tuple that the hook returns replaces `grad_input`. A result
-        that nothing used counts as zero.
-        """
-        return HookHandle(self._backward_hooks, hook, prepend)
-
-    def register_backward_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """As `register_full_backward_hook`, under the name that PyTorch deprecates.
-
-        There it sees the gradients of the module's last operation only; here those of the module.
-        """
-        return HookHandle(self._backward_hooks, hook)
 
     # Attributes -----------------------------------------------------------------------------------
 
@@ -167,11 +156,10 @@ class Module(ModuleTree):
             if param.grad_fn is not None:
                 raise ValueError(
                     f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must "
-                    "be created "
-                    "explicitly. To express one as a function of another Tensor, compute the value "
-                    "in the forward() "
-                    "method."
+                    f"be created explicitly. To express '{name}' as a function of another Tensor, "
+                    "compute the value in the forward() method."
                 )
+            param = global_hooks.registered(global_hooks.PARAMETERS, self, name, param)
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -193,7 +181,7 @@ class Module(ModuleTree):
                     "(braze.Tensor or None required)"
                 )
             mark_buffer(tensor)
-        self._buffers[name] = tensor
+        self._buffers[name] = global_hooks.registered(global_hooks.BUFFERS, self, name, tensor)
         if persistent:
             self._non_persistent_buffers_set.discard(name)
         else:
@@ -208,9 +196,11 @@ class Module(ModuleTree):
         if not isinstance(module, Module) and module is not None:
             raise TypeError(f"{type_name(module)} is not a Module subclass")
         self._check_name("module", name, self._modules)
-        self._modules[name] = module
+        self._modules[name] = global_hooks.registered(global_hooks.MODULES, self, name, module)
 
-    register_module = add_module
+    def register_module(self, name: str, module: Module | None) -> None:
+        """As `add_module`."""
+        self.add_module(name, module)
 
     def _check_name(self, kind: str, name: str, table: Mapping[str, Any]) -> None:
         if not isinstance(name, str):
@@ -237,25 +227,35 @@ class Module(ModuleTree):
                 raise AttributeError("cannot assign parameters before Module.__init__() call")
             self._forget(name, "_parameters")
             self.register_parameter(name, value)
+        elif "_parameters" in own and name in self._parameters:
+            self._refuse(value, f"parameter '{name}' (braze.nn.Parameter or None expected)")
+            self.register_parameter(name, None)
         elif isinstance(value, Module):
             if "_modules" not in own:
                 raise AttributeError("cannot assign module before Module.__init__() call")
             self._forget(name, "_modules")
+            value = global_hooks.registered(global_hooks.MODULES, self, name, value)
             self._modules[name] = value
-        elif "_parameters" in own and name in self._parameters:
-            self._refuse(value, f"parameter '{name}' (braze.nn.Parameter or None expected)")
-            self._parameters[name] = None
         elif "_modules" in own and name in self._modules:
             self._refuse(value, f"child module '{name}' (braze.nn.Module or None expected)")
-            self._modules[name] = None
-        elif "_buffers" in own and name in self._buffers:
-            if isinstance(value, Tensor):
-                mark_buffer(value)
-            else:
-                self._refuse(value, f"buffer '{name}' (braze.Tensor or None expected)")
-            self._buffers[name] = value
+            value = global_hooks.registered(global_hooks.MODULES, self, name, value)
+            self._modules[name] = value
+        elif isinstance(value, Buffer) or ("_buffers" in own and name in self._buffers):
+            self._set_buffer(name, value)
         else:
             object.__setattr__(self, name, value)
+
+    def _set_buffer(self, name: str, value: Any) -> None:
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(
+                f"cannot assign '{type_name(value)}' as buffer '{name}' "
+                "(braze.nn.Buffer, braze.Tensor or None expected)"
+            )
+        if isinstance(value, Buffer):
+            persistent = value.persistent
+        else:
+            persistent = name not in self._non_persistent_buffers_set
+        self.register_buffer(name, value, persistent)
 
     def _forget(self, name: str, keep: str) -> None:
         """Take a name out of wherever it is, so that it can be registered as something else."""
@@ -281,109 +281,9 @@ class Module(ModuleTree):
             object.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
-        tables = (self._parameters, self._buffers, self._modules)
-        return sorted({*super().__dir__(), *(name for table in tables for name in table)})
-
-    # State ----------------------------------------------------------------------------------------
-
-    def state_dict(
-        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
-    ) -> Any:
-        """The parameters and persistent buffers of the module and all below it, by their dotted
-        names.
-
-        The tensors look into the module's own memory: they change as it trains. Clone what must
-        not.
-        """
-        found = state.new_state_dict() if destination is None else destination
-        if hasattr(found, "_metadata"):
-            found._metadata[prefix[:-1]] = {"version": self._version}
-        for hook in list(self._state_dict_pre_hooks.values()):
-            hook(self, prefix, keep_vars)
-        self._save_to_state_dict(found, prefix, keep_vars)
-        for name, child in self._modules.items():
-            if child is not None:
-                child.state_dict(destination=found, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
-        for hook in list(self._state_dict_hooks.values()):
-            changed = hook(self, found, prefix, {"version": self._version})
-            if changed is not None:
-                found = changed
-        return found
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> state.IncompatibleKeys:
-        """Copy values into the parameters and buffers.
-
-        Args:
-            state_dict: names to tensors (or NumPy arrays).
-            strict: whether the names must match exactly.
-            assign: put the given tensors in place of the module's own instead of copying.
-
-        Returns:
-            The names that were missing or unexpected.
-
-        Raises:
-            RuntimeError: names (if strict) or shapes do not match; the message lists them all.
-        """
-        return state.load(self, state_dict, strict, assign)
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        state.save_own(self, destination, prefix, keep_vars)
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        for hook in list(self._load_state_dict_pre_hooks.values()):
-            hook(
-                self,
-                state_dict,
-                prefix,
-                local_metadata,
-                strict,
-                missing_keys,
-                unexpected_keys,
-                error_msgs,
-            )
-        state.load_own(
-            self, state_dict, prefix, local_metadata, missing_keys, unexpected_keys, error_msgs
-        )
-
-    def _has_extra_state(self) -> bool:
-        return type(self).get_extra_state is not Module.get_extra_state
-
-    def get_extra_state(self) -> Any:
-        """Whatever else a subclass wants in its `state_dict()`."""
-        raise RuntimeError(f"{type(self).__name__} has no extra state")
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take back what `get_extra_state` gave."""
-        raise RuntimeError(f"{type(self).__name__} does not implement set_extra_state()")
-
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Call `hook(module, prefix, keep_vars)` before `state_dict()`."""
-        return HookHandle(self._state_dict_pre_hooks, hook)
-
-    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Call `hook(module, state_dict, prefix, metadata)` after `state_dict()`."""
-        return HookHandle(self._state_dict_hooks, hook)
-
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Call `hook(module, state_dict, prefix, metadata, strict, missing, unexpected, errors)`
-        before loading.
-        """
-        return HookHandle(self._load_state_dict_pre_hooks, hook)
-
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Call `hook(module, incompatible_keys)` after loading; it may change the lists."""
-        return HookHandle(self._load_state_dict_post_hooks, hook)
+        tables = (self._parameters, self._modules, self._buffers)
+        names = {*dir(type(self)), *self.__dict__, *(name for table in tables for name in table)}
+        return sorted(name for name in names if not name[0].isdigit())
 
     # Text -----------------------------------------------------------------------------------------
 
@@ -395,13 +295,55 @@ class Module(ModuleTree):
         return ""
 
     def __repr__(self) -> str:
-        lines = self.extra_repr().split("\n") if self.extra_repr() else []
-        children = [f"({name}): {_indented(repr(child))}" for name, child in self._modules.items()]
+        own = self.extra_repr()
+        lines = own.split("\n") if own else []
+        children = [f"({name}): {indented(repr(child))}" for name, child in self._modules.items()]
         if len(lines) <= 1 and not children:
             return f"{self._get_name()}({''.join(lines)})"
         body = "\n  ".join([*lines, *children])
         return f"{self._get_name()}(\n  {body}\n)"
 
 
-def _indented(text: str) -> str:
+class _Uncompiled:
+    """A module whose calls do not go through what its `compile()` made."""
+
+    def __init__(self, module: Module) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        own = self._module.__dict__
+        compiled = own.pop("_compiled_call_impl")
+        try:
+            return self._module(*args, **kwargs)
+        finally:
+            own["_compiled_call_impl"] = compiled
+
+
+def _empty_tables() -> dict[str, Any]:
+    """The attributes that every module has, whatever older pickle it comes from."""
+    tables = (
+        "_parameters",
+        "_buffers",
+        "_modules",
+        "_forward_pre_hooks",
+        "_forward_pre_hooks_with_kwargs",
+        "_forward_hooks",
+        "_forward_hooks_with_kwargs",
+        "_forward_hooks_always_called",
+        "_backward_pre_hooks",
+        "_backward_hooks",
+        "_state_dict_pre_hooks",
+        "_state_dict_hooks",
+        "_load_state_dict_pre_hooks",
+        "_load_state_dict_post_hooks",
+    )
+    empty: dict[str, Any] = {name: {} for name in tables}
+    return empty | {"_non_persistent_buffers_set": set(), "_is_full_backward_hook": None}
+
+
+def indented(text: str) -> str:
+    """With all lines but the first moved in."""
     return text.replace("\n", "\n  ")

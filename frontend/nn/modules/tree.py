@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from braze.autograd.modes import no_grad
-from braze.functions.creation import check_device
+from braze.functions.creation import check_device, empty_like
 from braze.functions.methods import zero_gradient
 from braze.functions.promotion import cast
 from braze.functions.tensor_types import dtype_of
 from braze.ir.dtypes import DType, bf16, f16, f32, f64
-from braze.nn.parameter import Parameter, set_value
+from braze.nn.parameter import Parameter, mark_buffer, set_value
 from braze.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -124,15 +124,35 @@ class ModuleTree:
         found: Module = module
         return found
 
-    def _get_member(self, target: str, kind: str) -> Any:
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module where a dotted name says.
+
+        Args:
+            strict: only in place of one that is there.
+
+        Raises:
+            ValueError: the name is empty, or it is not a module.
+            AttributeError: there is nothing on the way, or something else than a module in that
+                place, or (if strict) nothing.
+        """
+        from braze.nn.modules.module import Module
+
+        if target == "":
+            raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, Module):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
+        path, _, name = target.rpartition(".")
+        parent = self.get_submodule(path)
+        if strict or hasattr(parent, name):
+            parent.get_submodule(name)
+        setattr(parent, name, module)
+
+    def _get_member(self, target: str) -> tuple[Any, Module, str]:
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
         if not hasattr(module, name):
             raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
-        table = module._parameters if kind == "nn.Parameter" else module._buffers
-        if name not in table:
-            raise AttributeError(f"`{name}` is not {'an' if kind[0] == 'n' else 'a'} {kind}")
-        return table[name]
+        return getattr(module, name), module, name
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter of a dotted name.
@@ -140,7 +160,9 @@ class ModuleTree:
         Raises:
             AttributeError: there is none.
         """
-        parameter: Parameter = self._get_member(target, "nn.Parameter")
+        parameter, _, name = self._get_member(target)
+        if not isinstance(parameter, Parameter):
+            raise AttributeError(f"`{name}` is not an nn.Parameter")
         return parameter
 
     def get_buffer(self, target: str) -> Tensor:
@@ -149,8 +171,10 @@ class ModuleTree:
         Raises:
             AttributeError: there is none.
         """
-        buffer: Tensor = self._get_member(target, "buffer")
-        return buffer
+        buffer, module, name = self._get_member(target)
+        if name not in module._buffers:
+            raise AttributeError(f"`{name}` is not a buffer")
+        return buffer  # type: ignore[no-any-return]
 
     # Changing all of it ---------------------------------------------------------------------------
 
@@ -193,7 +217,7 @@ class ModuleTree:
                 zero_gradient(parameter.grad)
 
     def _apply(self: Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Replace each parameter's, gradient's and buffer's value by `fn` of it."""
+        """Give each parameter and gradient the value `fn` of it, and replace each buffer by it."""
         if recurse:
             for child in self.children():
                 child._apply(fn)
@@ -204,35 +228,50 @@ class ModuleTree:
                     _convert(parameter, fn)
                     if gradient is not None:
                         _convert(gradient, fn)
-            for buffer in self._buffers.values():
+            for name, buffer in self._buffers.items():
                 if buffer is not None:
-                    _convert(buffer, fn)
+                    self._buffers[name] = new = fn(buffer)
+                    mark_buffer(new)
         return self
 
-    def to(self: Self, *args: Any, dtype: Any = None, device: Any = None, **ignored: Any) -> Self:
-        """Convert the floating-point parameters and buffers to a dtype, or move everything to a
-        device.
+    def to(self: Self, *args: Any, **kwargs: Any) -> Self:
+        """Convert the floating-point and complex parameters and buffers to a dtype, or move
+        everything to a device.
 
-        Takes a dtype, a device, or a tensor to be like. `non_blocking` is accepted.
+        Takes a device and a dtype, or a dtype, or a tensor to be like; then `non_blocking`, and by
+        keyword `memory_format`.
 
         Raises:
-            TypeError: the dtype is not a floating-point one. RuntimeError: there is no such device.
+            TypeError: the dtype is not a floating-point or complex one, or other arguments.
+            RuntimeError: there is no such device.
         """
-        for argument in args:
-            if isinstance(argument, Tensor):
-                dtype, device = argument.dtype, argument.device
-            elif isinstance(argument, DType):
-                dtype = argument
-            elif not isinstance(argument, bool):
-                device = argument
+        given = _named(args, kwargs)
+        dtype, device, layout = (given.get(k) for k in ("dtype", "device", "memory_format"))
         check_device(device)
-        if dtype is None:
-            return self
-        if not dtype.is_floating_point:
+        if dtype is not None and not dtype.is_differentiable:
             raise TypeError(
-                f"nn.Module.to only accepts floating point dtypes, but got desired dtype={dtype!r}"
+                "nn.Module.to only accepts floating point or complex dtypes, but got desired "
+                f"dtype={dtype!r}"
             )
-        return self._floats_to(dtype)
+
+        def convert(tensor: Tensor) -> Tensor:
+            changes = dtype is not None and tensor.dtype.is_differentiable
+            more = {"memory_format": layout} if layout is not None and tensor.ndim in (4, 5) else {}
+            return tensor.to(device, dtype if changes else tensor.dtype, **more)
+
+        return self._apply(convert)
+
+    def to_empty(self: Self, *, device: Any, recurse: bool = True) -> Self:
+        """Move everything to a device without its values, which are undefined afterwards.
+
+        Args:
+            recurse: whether the modules below are moved too.
+
+        Raises:
+            RuntimeError: there is no such device.
+        """
+        check_device(device)
+        return self._apply(lambda t: empty_like(t, device=device), recurse)
 
     def _floats_to(self: Self, dtype: DType) -> Self:
         return self._apply(lambda t: cast(t, dtype) if t.dtype.is_floating_point else t)
@@ -263,20 +302,44 @@ class ModuleTree:
         """Move everything to a GPU.
 
         Raises:
-            RuntimeError: this machine has none that tensors can be on.
+            RuntimeError: there is something to move, and this machine has no GPU for it.
         """
-        check_device("cuda" if device is None else device)
-        return self
+        return self._apply(lambda tensor: tensor.cuda(device))
 
     def share_memory(self: Self) -> Self:
-        """Move the parameters and buffers to memory that forked processes share."""
-        for tensor in (*self.parameters(), *self.buffers()):
-            tensor.share_memory_()
-        return self
+        """Move the parameters, gradients and buffers to memory that forked processes share."""
+        return self._apply(lambda tensor: tensor.share_memory_())
 
     def cpu(self: Self) -> Self:
-        """Move everything to the CPU, where it is."""
-        return self
+        """Move everything to the CPU."""
+        return self._apply(lambda tensor: tensor.cpu())
+
+
+def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `to` by name.
+
+    Raises:
+        TypeError: they are others.
+    """
+    found = dict(kwargs)
+    rest = list(args)
+    tensor = found.pop("tensor", None) if "tensor" in found else None
+    if rest and isinstance(rest[0], Tensor):
+        tensor = rest.pop(0)
+    if tensor is not None:
+        found |= {"dtype": tensor.dtype, "device": tensor.device}
+    elif rest and not isinstance(rest[0], DType):
+        found["device"] = rest.pop(0)
+    if rest and (rest[0] is None or isinstance(rest[0], DType)) and tensor is None:
+        found["dtype"] = rest.pop(0)
+    if rest and isinstance(rest[0], bool):
+        found["non_blocking"] = rest.pop(0)
+    known = {"dtype", "device", "non_blocking", "memory_format"}
+    if rest or set(found) - known or isinstance(found.get("device"), (float, list)):
+        raise TypeError(
+            f"to() received an invalid combination of arguments: {(*args, *kwargs.items())}"
+        )
+    return found
 
 
 def _convert(tensor: Tensor, fn: Callable[[Tensor], Tensor]) -> None:
