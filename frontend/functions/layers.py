@@ -19,7 +19,7 @@ from braze.ir.dtypes import bool_
 from braze.nn import functional as F
 from braze.nn.functional.convolution import convolve_transposed
 from braze.nn.functional.dropout import check_probability, feature_dropout
-from braze.nn.functional.linear import embedding_renorm_
+from braze.nn.functional.embedding import bags_of_top_level, embedding_renorm_
 from braze.tensors import Tensor
 
 # Losses -------------------------------------------------------------------------------------------
@@ -268,8 +268,6 @@ def embedding(
     Raises:
         RuntimeError: the weight is no matrix.
     """
-    if weight.ndim != 2:
-        raise RuntimeError(f"'weight' must be 2-D, given {weight._handle.type}")
     padding = None if padding_idx < 0 else padding_idx
     return F.embedding(
         indices, weight, padding, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse
@@ -360,6 +358,7 @@ _ACTIVATIONS = "prelu hardshrink celu selu rrelu threshold".split()
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in _OWN},
     **{name: getattr(F, name) for name in _SHARED},
+    "embedding_bag": bags_of_top_level,
     **{name: getattr(activations, name) for name in _ACTIVATIONS},
     **{f"{name}_": inplace_form(getattr(activations, name)) for name in _ACTIVATIONS[2:]},
     **{name: _pooling(name) for name in ("max_pool1d", "max_pool2d", "max_pool3d")},

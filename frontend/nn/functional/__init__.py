@@ -3,7 +3,6 @@
 from braze.nn.functional.activations import (
     celu,
     celu_,
-    cosine_similarity,
     elu,
     elu_,
     gelu,
@@ -49,13 +48,16 @@ from braze.nn.functional.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from braze.nn.functional.difference_losses import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from braze.nn.functional.distances import (
     cosine_embedding_loss,
+    cosine_similarity,
     hinge_embedding_loss,
     margin_ranking_loss,
     pairwise_distance,
     pdist,
     triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )
 from braze.nn.functional.dropout import (
     alpha_dropout,
@@ -65,18 +67,22 @@ from braze.nn.functional.dropout import (
     dropout3d,
     feature_alpha_dropout,
 )
-from braze.nn.functional.linear import bilinear, embedding, linear, one_hot, pad
+from braze.nn.functional.embedding import embedding, embedding_bag
+from braze.nn.functional.likelihoods import gaussian_nll_loss, poisson_nll_loss
+from braze.nn.functional.linear import bilinear, linear, one_hot, pad
 from braze.nn.functional.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
-    huber_loss,
     kl_div,
-    l1_loss,
-    mse_loss,
+    linear_cross_entropy,
     nll_loss,
-    poisson_nll_loss,
-    smooth_l1_loss,
+)
+from braze.nn.functional.margin_losses import (
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    soft_margin_loss,
 )
 from braze.nn.functional.normalization import (
     batch_norm,
@@ -135,7 +141,9 @@ __all__ = [
     "elu",
     "elu_",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
+    "gaussian_nll_loss",
     "gelu",
     "glu",
     "group_norm",
@@ -153,6 +161,7 @@ __all__ = [
     "leaky_relu",
     "leaky_relu_",
     "linear",
+    "linear_cross_entropy",
     "log_softmax",
     "logsigmoid",
     "margin_ranking_loss",
@@ -164,6 +173,9 @@ __all__ = [
     "max_pool3d_with_indices",
     "mish",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "native_channel_shuffle",
     "nll_loss",
     "normalize",
@@ -187,6 +199,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
@@ -197,4 +210,5 @@ __all__ = [
     "threshold",
     "threshold_",
     "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]
