@@ -89,6 +89,22 @@ def triplet_margin_loss(
     return F.triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduction=kind)
 
 
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor | Sequence[int],
+    target_lengths: Tensor | Sequence[int],
+    blank: int = 0,
+    reduction: int = 0,
+    zero_infinity: bool = False,
+) -> Tensor:
+    """Minus the log-probability of the targets."""
+    kind = _reduction(reduction)
+    return F.ctc_loss(
+        log_probs, targets, input_lengths, target_lengths, blank, kind, zero_infinity
+    )
+
+
 def kl_div(
     input: Tensor, target: Tensor, reduction: int = 0, *, log_target: bool = False
 ) -> Tensor:
@@ -343,8 +359,8 @@ def max_pool1d_with_indices(
 
 _OWN = (
     binary_cross_entropy_with_logits, cosine_embedding_loss, hinge_embedding_loss,
-    margin_ranking_loss, triplet_margin_loss, kl_div, poisson_nll_loss, batch_norm, instance_norm,
-    layer_norm, group_norm, native_layer_norm, native_group_norm, native_batch_norm,
+    margin_ranking_loss, triplet_margin_loss, ctc_loss, kl_div, poisson_nll_loss, batch_norm,
+    instance_norm, layer_norm, group_norm, native_layer_norm, native_group_norm, native_batch_norm,
     native_dropout, embedding, embedding_renorm_, convolution, constant_pad_nd,
     max_pool1d_with_indices,
 )  # fmt: skip

@@ -48,6 +48,7 @@ from braze.nn.functional.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from braze.nn.functional.ctc import ctc_loss
 from braze.nn.functional.difference_losses import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from braze.nn.functional.distances import (
     cosine_embedding_loss,
@@ -134,6 +135,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
