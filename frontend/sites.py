@@ -65,6 +65,14 @@ def user_site(depth: int = 2) -> Site:
     return code, frame.f_lasti
 
 
+def user_stacklevel() -> int:
+    """The `stacklevel` with which the caller's `warnings.warn` names the user's line."""
+    level, frame = 1, sys._getframe(1)
+    while _is_library[frame.f_code.co_filename] and frame.f_back is not None:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 def line_of(site: Site) -> int:
     """Source line of an instruction."""
     code, instruction = site

@@ -38,6 +38,10 @@ class ValueCheckError(BrazeError, RuntimeError):
     """An element has a value that an operation does not take, for example a negative rate."""
 
 
+class ConstraintError(BrazeError, ValueError):
+    """An element has a value that an argument must not have, for example a negative variance."""
+
+
 class DivisorError(BrazeError, RuntimeError):
     """Integers were divided by zero. The message begins as PyTorch's: ZeroDivisionError."""
 
@@ -56,14 +60,17 @@ ZERO_DIVISION = "ZeroDivisionError"
 
 def failed_check(
     message: str, value: int, low: int, high: int
-) -> IndexError | DivisorError | ValueCheckError:
+) -> IndexError | DivisorError | ValueCheckError | ConstraintError:
     """The exception of a `check_range` that found a value out of range.
 
     The message names the operation. "operation!" makes it a RuntimeError (PyTorch raises one in
-    places, for an index too), and "operation!text" one with this text in place of the range.
+    places, for an index too), "operation!text" one with this text in place of the range, and
+    "operation!!text" a ValueError with it.
     """
     if message == ZERO_DIVISION:
         return DivisorError(f"{ZERO_DIVISION}: an integer divisor is 0")
     name, other, text = message.partition("!")
+    if text.startswith("!"):
+        return ConstraintError(f"[{name}] {text[1:]}")
     text = text or f"index {value} is out of range [{low}, {high})"
     return (ValueCheckError if other else IndexError)(f"[{name}] {text}")

@@ -61,6 +61,7 @@ Category = Literal[
     "scan",
     "sort",
     "check",
+    "lattice",
     "host",
     "recurrence",
     "fusion",

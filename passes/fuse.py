@@ -207,5 +207,8 @@ def _reaches(start: Group, goal: Group) -> bool:
 
 def _kind(node: Node) -> str:
     """The kind of a group of one node; kinds name the loops that a kernel has."""
-    own = ("reduce", "contract", "scatter", "random", "scan", "sort", "host", "recurrence")
+    own = (
+        *("reduce", "contract", "scatter", "random", "scan", "sort", "lattice", "recurrence"),
+        "host",
+    )
     return node.op.category if node.op.category in own else "pointwise"

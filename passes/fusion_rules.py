@@ -43,7 +43,7 @@ FEWEST_ROWS = 8
 ROW_BYTES = 3 * 4
 COLUMNS_AT_ONCE = 16
 # Kinds of kernels that have no place for a statement besides their stores.
-WITHOUT_CHECKS = ("contract", "scan", "scatter", "sort")
+WITHOUT_CHECKS = ("contract", "lattice", "scan", "scatter", "sort")
 # Independent kernels are joined for a shared input of this size; below, a common wave does as well.
 SHARED_BYTES = 1 << 14
 
@@ -130,6 +130,8 @@ class Rules:
             return "a host call is made between kernels"
         if "recurrence" in (p.kind, c.kind):
             return "the steps of a recurrence are kernels of their own"
+        if "lattice" in (p.kind, c.kind):
+            return "a lattice's kernel reads what it has stored, and holds nothing else"
         if p.kind == "scatter":
             # Nothing but reshapes may lie between: a cast on the way would be lost.
             reshaped = all(is_flat(n) and core_of(n.result)[0].node in p.members for n in c.members)

@@ -35,7 +35,7 @@ def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | N
         raise ValueError("only a node's own results can overwrite its operands")
     if node.attributes["kind"] == "copy":
         return [0] if not overwritten else None
-    if overwritten and node.attributes["kind"] in ("host", "recurrence"):
+    if overwritten and node.attributes["kind"] in ("host", "lattice", "recurrence"):
         return None
     if overwritten and node.attributes["kind"] == "scatter":
         return [0] if _scatters_into(node, body, overwritten) else None

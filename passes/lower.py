@@ -31,6 +31,7 @@ from braze.passes.fusion_rules import WITHOUT_CHECKS
 from braze.passes.in_place import store_order
 from braze.passes.lower_contraction import lower_contraction
 from braze.passes.lower_host import lower_host
+from braze.passes.lower_lattice import lower_lattice
 from braze.passes.lower_nest import lower_copy, lower_nest
 from braze.passes.lower_random import lower_random
 from braze.passes.lower_recurrence import Extra, lower_recurrence
@@ -120,6 +121,8 @@ class _ProgramLowering:
             kernel = lower_scatter(name, body, buffers, self._overwritten(node, body))
         elif kind == "sort":
             kernel = lower_sort(name, body, outputs, buffers)
+        elif kind == "lattice":
+            kernel = lower_lattice(name, body, buffers)
         elif kind == "host":
             kernel = lower_host(name, body, buffers, self.host_calls)
             self.host_calls += 1
@@ -134,7 +137,9 @@ class _ProgramLowering:
                 kernel = trim_stores(kernel, self._updated(node))
         if kernel is not None:
             kernel.comment = _comment(body)
-        return tune_loops(kernel, self.target) if kernel is not None else None
+        if kernel is None or kind == "lattice":
+            return kernel
+        return tune_loops(kernel, self.target)
 
     def _ordered_outputs(self, node: Node, body: Graph) -> list[Value]:
         """The body's outputs in the order in which they may be stored."""

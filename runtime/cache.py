@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from braze.ir.builder import Rewriter
-from braze.ir.errors import DivisorError, LinAlgError, ValueCheckError
+from braze.ir.errors import ConstraintError, DivisorError, LinAlgError, ValueCheckError
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Node
 from braze.ir.interpreter import Trace, interpret
@@ -219,7 +219,7 @@ class Entry:
         }
         try:
             results = interpret(graph, given, _stopwatch(observer, sites) if observer else None)
-        except (IndexError, DivisorError, LinAlgError, ValueCheckError):
+        except (IndexError, ConstraintError, DivisorError, LinAlgError, ValueCheckError):
             if sites is not None:
                 # Again, with the lines of this call: nothing has been written yet.
                 interpret(_with_sites(graph, sites), given)

@@ -38,10 +38,12 @@ def check_index(name: str, index: Tensor, size: int, low: int = 0) -> None:
     apply(call_of(_CHECK, low=low, high=size, message=name), index)
 
 
-def check_values(name: str, wrong: Tensor, text: str) -> None:
-    """Have the program raise RuntimeError with a text, at this line, if `wrong` holds anywhere."""
+def check_values(name: str, wrong: Tensor, text: str, argument: bool = False) -> None:
+    """Have the program raise RuntimeError with a text, at this line, if `wrong` holds anywhere;
+    for what is wrong with an argument, a ValueError."""
     index = cast(wrong.detach(), i32)
-    apply(call_of(_CHECK, low=0, high=1, message=f"{name}!{text}"), index)
+    message = f"{name}!!{text}" if argument else f"{name}!{text}"
+    apply(call_of(_CHECK, low=0, high=1, message=message), index)
 
 
 def wrapped_index(name: str, index: Tensor, size: int) -> Tensor:

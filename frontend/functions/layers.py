@@ -21,8 +21,8 @@ from braze.nn.functional import recurrent
 from braze.nn.functional.affine_grids import affine_grid_generator
 from braze.nn.functional.convolution import convolve_transposed
 from braze.nn.functional.dropout import check_probability, feature_dropout
+from braze.nn.functional.embedding import bags_of_top_level, embedding_renorm_
 from braze.nn.functional.grids import grid_sampler, grid_sampler_2d, grid_sampler_3d
-from braze.nn.functional.linear import embedding_renorm_
 from braze.tensors import Tensor
 
 # Losses -------------------------------------------------------------------------------------------
@@ -90,6 +90,22 @@ def triplet_margin_loss(
     """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
     kind = _reduction(reduction)
     return F.triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduction=kind)
+
+
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor | Sequence[int],
+    target_lengths: Tensor | Sequence[int],
+    blank: int = 0,
+    reduction: int = 0,
+    zero_infinity: bool = False,
+) -> Tensor:
+    """Minus the log-probability of the targets."""
+    kind = _reduction(reduction)
+    return F.ctc_loss(
+        log_probs, targets, input_lengths, target_lengths, blank, kind, zero_infinity
+    )
 
 
 def kl_div(
@@ -271,8 +287,6 @@ def embedding(
     Raises:
         RuntimeError: the weight is no matrix.
     """
-    if weight.ndim != 2:
-        raise RuntimeError(f"'weight' must be 2-D, given {weight._handle.type}")
     padding = None if padding_idx < 0 else padding_idx
     return F.embedding(
         indices, weight, padding, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse
@@ -353,8 +367,8 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any) -> tuple[Tensor, Tensor
 
 _OWN = (
     binary_cross_entropy_with_logits, cosine_embedding_loss, hinge_embedding_loss,
-    margin_ranking_loss, triplet_margin_loss, kl_div, poisson_nll_loss, batch_norm, instance_norm,
-    layer_norm, group_norm, native_layer_norm, native_group_norm, native_batch_norm,
+    margin_ranking_loss, triplet_margin_loss, ctc_loss, kl_div, poisson_nll_loss, batch_norm,
+    instance_norm, layer_norm, group_norm, native_layer_norm, native_group_norm, native_batch_norm,
     native_dropout, embedding, embedding_renorm_, convolution, constant_pad_nd,
     max_pool1d_with_indices, adaptive_max_pool1d,
     affine_grid_generator, grid_sampler, grid_sampler_2d, grid_sampler_3d,
@@ -369,6 +383,7 @@ _ACTIVATIONS = "prelu hardshrink celu selu rrelu threshold".split()
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in _OWN},
     **{name: getattr(F, name) for name in _SHARED},
+    "embedding_bag": bags_of_top_level,
     **{name: getattr(activations, name) for name in _ACTIVATIONS},
     **{f"{name}_": inplace_form(getattr(activations, name)) for name in _ACTIVATIONS[2:]},
     **{name: _pooling(name) for name in ("max_pool1d", "max_pool2d", "max_pool3d")},

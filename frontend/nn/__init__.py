@@ -31,6 +31,7 @@ from braze.nn.modules.activations import (
     Tanhshrink,
     Threshold,
 )
+from braze.nn.modules.adaptive import AdaptiveLogSoftmaxWithLoss
 from braze.nn.modules.adaptive_pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -51,6 +52,7 @@ from braze.nn.modules.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from braze.nn.modules.distances import CosineSimilarity, PairwiseDistance
 from braze.nn.modules.dropout import (
     AlphaDropout,
     Dropout,
@@ -59,6 +61,7 @@ from braze.nn.modules.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
+from braze.nn.modules.embedding import Embedding, EmbeddingBag
 from braze.nn.modules.folding import Fold, Unfold
 from braze.nn.modules.instance_normalization import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from braze.nn.modules.lazy_layers import (
@@ -76,18 +79,33 @@ from braze.nn.modules.lazy_layers import (
     LazyInstanceNorm3d,
     LazyLinear,
 )
-from braze.nn.modules.linear import Bilinear, Embedding, Flatten, Identity, Linear, Unflatten
+from braze.nn.modules.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from braze.nn.modules.local_normalization import CrossMapLRN2d, LocalResponseNorm, RMSNorm
 from braze.nn.modules.losses import (
     BCELoss,
     BCEWithLogitsLoss,
     CrossEntropyLoss,
+    CTCLoss,
+    GaussianNLLLoss,
     HuberLoss,
     KLDivLoss,
     L1Loss,
     MSELoss,
     NLLLoss,
+    NLLLoss2d,
+    PoissonNLLLoss,
     SmoothL1Loss,
+)
+from braze.nn.modules.margin_losses import (
+    CosineEmbeddingLoss,
+    HingeEmbeddingLoss,
+    MarginRankingLoss,
+    MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss,
+    MultiMarginLoss,
+    SoftMarginLoss,
+    TripletMarginLoss,
+    TripletMarginWithDistanceLoss,
 )
 from braze.nn.modules.module import Module
 from braze.nn.modules.normalization import (
@@ -150,6 +168,7 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
@@ -165,6 +184,7 @@ __all__ = [
     "Bilinear",
     "Buffer",
     "CELU",
+    "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
@@ -179,6 +199,8 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "CosineEmbeddingLoss",
+    "CosineSimilarity",
     "CrossEntropyLoss",
     "CrossMapLRN2d",
     "DataParallel",
@@ -188,6 +210,7 @@ __all__ = [
     "Dropout3d",
     "ELU",
     "Embedding",
+    "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",
@@ -197,11 +220,13 @@ __all__ = [
     "GLU",
     "GRU",
     "GRUCell",
+    "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
+    "HingeEmbeddingLoss",
     "HuberLoss",
     "Identity",
     "InstanceNorm1d",
@@ -234,6 +259,7 @@ __all__ = [
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
+    "MarginRankingLoss",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
@@ -244,14 +270,20 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiLabelMarginLoss",
+    "MultiLabelSoftMarginLoss",
+    "MultiMarginLoss",
     "MultiheadAttention",
     "NLLLoss",
+    "NLLLoss2d",
     "PReLU",
+    "PairwiseDistance",
     "Parameter",
     "ParameterDict",
     "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
+    "PoissonNLLLoss",
     "RMSNorm",
     "RNN",
     "RNNBase",
@@ -271,6 +303,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "SmoothL1Loss",
+    "SoftMarginLoss",
     "Softmax",
     "Softmax2d",
     "Softmin",
@@ -286,6 +319,8 @@ __all__ = [
     "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "TripletMarginLoss",
+    "TripletMarginWithDistanceLoss",
     "Unflatten",
     "Unfold",
     "UninitializedBuffer",

@@ -199,8 +199,8 @@ binary_cross_entropy = _declare_loss(
 
 
 def _from_logits(b: Any, x: Any, target: Any) -> Any:
-    softplus = b.log1p(b.exp(b.neg(b.abs(x))))
-    return b.add(b.sub(b.maximum(x, 0.0), b.mul(x, target)), softplus)
+    softplus = b.add(b.maximum(b.neg(x), 0.0), b.log1p(b.exp(b.neg(b.abs(x)))))
+    return b.add(b.mul(b.sub(1.0, target), x), softplus)
 
 
 bce_with_logits = _declare_loss(
@@ -208,5 +208,5 @@ bce_with_logits = _declare_loss(
     _from_logits,
     lambda b, x, target: b.sub(b.sigmoid(x), target),
     lambda b, x, target: b.neg(x),
-    "binary_cross_entropy of sigmoid(x), as max(x, 0) - x target + log(1 + e ** -|x|), reduced.",
+    "binary_cross_entropy of sigmoid(x), as (1 - target) x + log(1 + e ** -x), reduced.",
 )

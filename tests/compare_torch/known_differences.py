@@ -9,6 +9,7 @@ KNOWN: dict[str, str] = {
         "PyTorch's running sum never drops channel 0, and its gradient is that of other windows; "
         "here both are those of `LocalResponseNorm`"
     ),
+    "torch.nn.AdaptiveLogSoftmaxWithLoss": "clusters that no target is in get gradients of zeros",
     "torch.set_flush_denormal": "compiled code keeps numbers below the normal range",
 }
 

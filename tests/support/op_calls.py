@@ -26,6 +26,8 @@ UNNAMED = {
         for name in ("cumsum", "cumprod", "cummax", "cummin")
         for half in ("ends", "from")
     },
+    "lattice_logsum": "a step of ctc_loss",
+    "lattice_sum": "the gradient of ctc_loss",
     "linear_recurrence": "the gradient of cumprod",
     "slice": "views",
     "window": "made from convolution and pooling",

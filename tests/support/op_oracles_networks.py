@@ -382,3 +382,34 @@ def _adam(
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     return param - lr / correction1 * m / (np.sqrt(v / correction2) + eps), m, v
+
+
+def _band(stay: Any, step: Any, skip: Any) -> Any:
+    """The matrix [.., S, S] with these diagonals: the main one and the two below it."""
+    states = np.shape(stay)[-1]
+    rows = np.arange(states)
+    out = np.zeros((*np.shape(stay), states))
+    for by, factor in enumerate((stay, step, skip)):
+        out[..., rows[by:], rows[: states - by]] = factor[..., by:]
+    return out
+
+
+@oracle("lattice_sum")
+def _lattice_sum(x: Any, stay: Any, step: Any, skip: Any) -> Any:
+    out = np.array(x)
+    for t in range(1, len(x)):
+        out[t] += (_band(stay[t], step[t], skip[t]) @ out[t - 1][..., None])[..., 0]
+    return out
+
+
+@oracle("lattice_logsum")
+def _lattice_logsum(x: Any, skips: Any) -> Any:
+    ones = np.ones(skips.shape)
+    with np.errstate(divide="ignore"):
+        band = np.log(_band(ones, ones, skips.astype(float)))
+        start = np.log((np.arange(x.shape[2]) < 2).astype(float))
+    out = np.array(x)
+    for t in range(len(x)):
+        before = special.logsumexp(band + out[t - 1][:, None, :], axis=-1) if t else start
+        out[t] = x[t] + before
+    return out

@@ -233,3 +233,23 @@ def _losses(draw: Draw) -> Iterator[Sample]:
         if "label_smoothing" in op.attributes:
             attributes["label_smoothing"] = (0.0, 0.1)[number % 2]
         yield Sample(operands, attributes, gradients=33 not in shape)
+
+
+LATTICES = (
+    *((4, 2, 5), (1, 2, 3), (3, 1, 1), (2, 3, 2), (0, 2, 3), (3, 0, 2), (7, 2, 19), (5, 40, 9)),
+)
+
+
+@sampler("lattice_sum")
+def _lattice_sum(draw: Draw) -> Iterator[Sample]:
+    for shape in LATTICES:
+        factors = (draw(*shape, domain=(0.1, 0.9)) for _ in range(3))
+        yield Sample([draw(*shape), *factors], gradients=shape[1] < 40)
+
+
+@sampler("lattice_logsum")
+def _lattice_logsum(draw: Draw) -> Iterator[Sample]:
+    for shape in LATTICES:
+        skips = draw.random.integers(0, 2, shape[1:]).astype(bool)
+        # States that cannot be reached are -inf, of which no differences can be taken.
+        yield Sample([draw(*shape), skips], gradients=shape[2] <= 2)

@@ -4,7 +4,6 @@ from braze.casting import cast_functions as _cast_functions
 from braze.nn.functional.activations import (
     celu,
     celu_,
-    cosine_similarity,
     elu,
     elu_,
     gelu,
@@ -63,13 +62,17 @@ from braze.nn.functional.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from braze.nn.functional.ctc import ctc_loss
+from braze.nn.functional.difference_losses import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from braze.nn.functional.distances import (
     cosine_embedding_loss,
+    cosine_similarity,
     hinge_embedding_loss,
     margin_ranking_loss,
     pairwise_distance,
     pdist,
     triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )
 from braze.nn.functional.dropout import (
     alpha_dropout,
@@ -79,6 +82,7 @@ from braze.nn.functional.dropout import (
     dropout3d,
     feature_alpha_dropout,
 )
+from braze.nn.functional.embedding import embedding, embedding_bag
 from braze.nn.functional.folding import fold, unfold
 from braze.nn.functional.fractional_pooling import (
     fractional_max_pool2d,
@@ -93,18 +97,21 @@ from braze.nn.functional.interpolation import (
     upsample_bilinear,
     upsample_nearest,
 )
-from braze.nn.functional.linear import bilinear, embedding, linear, one_hot
+from braze.nn.functional.likelihoods import gaussian_nll_loss, poisson_nll_loss
+from braze.nn.functional.linear import bilinear, linear, one_hot
 from braze.nn.functional.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
-    huber_loss,
     kl_div,
-    l1_loss,
-    mse_loss,
+    linear_cross_entropy,
     nll_loss,
-    poisson_nll_loss,
-    smooth_l1_loss,
+)
+from braze.nn.functional.margin_losses import (
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    soft_margin_loss,
 )
 from braze.nn.functional.multi_head_attention import multi_head_attention_forward
 from braze.nn.functional.normalization import (
@@ -167,6 +174,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -174,12 +182,14 @@ __all__ = [
     "elu",
     "elu_",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
     "fold",
     "fractional_max_pool2d",
     "fractional_max_pool2d_with_indices",
     "fractional_max_pool3d",
     "fractional_max_pool3d_with_indices",
+    "gaussian_nll_loss",
     "gelu",
     "glu",
     "grid_sample",
@@ -201,6 +211,7 @@ __all__ = [
     "leaky_relu_",
     "linear",
     "local_response_norm",
+    "linear_cross_entropy",
     "log_softmax",
     "logsigmoid",
     "lp_pool1d",
@@ -219,6 +230,9 @@ __all__ = [
     "mish",
     "mse_loss",
     "multi_head_attention_forward",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "native_channel_shuffle",
     "nll_loss",
     "normalize",
@@ -242,6 +256,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
@@ -256,6 +271,7 @@ __all__ = [
     "upsample",
     "upsample_bilinear",
     "upsample_nearest",
+    "triplet_margin_with_distance_loss",
 ]
 
 _cast_functions(globals())

@@ -298,11 +298,3 @@ def normalize(
     if out is None:
         return pointwise.div(input, size)
     return with_out(pointwise.div, "div")(input, size, out=out)  # type: ignore[no-any-return]
-
-
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """The inner product along a dimension of the two divided by their norms (at least eps)."""
-    product = reductions.sum(pointwise.mul(x1, x2), dim)
-    squares = [reductions.sum(pointwise.mul(x, x), dim) for x in (x1, x2)]
-    norms = [pointwise.sqrt(pointwise.clamp(s, min=eps * eps)) for s in squares]
-    return pointwise.div(product, pointwise.mul(*norms))

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from braze.capture import call_of
 from braze.functions import pointwise, reductions
+from braze.functions.arguments import require_tensors
+from braze.functions.promotion import result_type
+from braze.ir.errors import DTypeError
 from braze.ir.op import op_named
-from braze.nn.functional.activations import cosine_similarity
-from braze.nn.functional.support import reduced, reduction_of
+from braze.nn.functional.support import REDUCTIONS, reduced, reduction_of
 from braze.tensors import Tensor, apply, from_array
 
-__all__ = ["cosine_similarity"]
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The inner product along a dimension of the two divided by their norms (at least eps).
+
+    Raises:
+        RuntimeError: neither is of floating point, or the shapes do not broadcast.
+    """
+    require_tensors("cosine_similarity", x1=x1, x2=x2)
+    if not result_type(x1, x2).is_differentiable:
+        raise DTypeError(
+            f"expected common dtype to be floating point, given {x1.dtype!r} and {x2.dtype!r}"
+        )
+    product = reductions.sum(pointwise.mul(x1, x2), dim)
+    squares = [reductions.sum(pointwise.mul(x, x), dim) for x in (x1, x2)]
+    norms = [pointwise.sqrt(pointwise.clamp(s, min=eps * eps)) for s in squares]
+    return pointwise.div(product, pointwise.mul(*norms))
 
 
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
     """The p-norm of x1 - x2 + eps over the last dimension; both broadcast."""
+    require_tensors("pairwise_distance", x1=x1, x2=x2)
     difference = pointwise.add(pointwise.sub(x1, x2), eps)
     return reductions.norm(difference, p, -1, keepdim)
 
@@ -58,8 +78,11 @@ def cosine_embedding_loss(
     Raises:
         RuntimeError: the shapes do not fit. ValueError: an unknown reduction.
     """
+    require_tensors("cosine_embedding_loss", input1=input1, input2=input2, target=target)
     kind = reduction_of(reduction, size_average, reduce)
-    if input1.ndim != target.ndim + 1 or target.ndim not in (0, 1):
+    if target.ndim > 1:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+    if not input1.ndim == input2.ndim == target.ndim + 1:
         wanted = "1D target tensor expects 2D" if target.ndim else "0D target tensor expects 1D"
         raise RuntimeError(
             f"{wanted} input tensors, but found inputs with sizes {list(input1.shape)} and "
@@ -86,7 +109,12 @@ def hinge_embedding_loss(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """The input where the target is 1, max(0, margin - input) where it is -1."""
+    """The input where the target is 1, max(0, margin - input) where it is -1.
+
+    Raises:
+        ValueError: an unknown reduction. RuntimeError: the shapes do not broadcast.
+    """
+    require_tensors("hinge_embedding_loss", input=input, target=target)
     kind = reduction_of(reduction, size_average, reduce)
     far = pointwise.clamp(pointwise.sub(margin, input), min=0)
     far = pointwise.where(pointwise.ne(target, 1), far, 0.0)
@@ -108,6 +136,7 @@ def margin_ranking_loss(
     Raises:
         RuntimeError: the three have different numbers of dimensions.
     """
+    require_tensors("margin_ranking_loss", input1=input1, input2=input2, target=target)
     kind = reduction_of(reduction, size_average, reduce)
     if not input1.ndim == input2.ndim == target.ndim:
         raise RuntimeError(
@@ -137,21 +166,68 @@ def triplet_margin_loss(
             al., "Learning shallow convolutional feature descriptors with triplet losses", 2016).
 
     Raises:
-        RuntimeError: the three have different numbers of dimensions, or the margin is not
-            positive.
+        RuntimeError: the three have different numbers of dimensions. ValueError: the margin is not
+            positive, or an unknown reduction.
     """
+    require_tensors("triplet_margin_loss", anchor=anchor, positive=positive, negative=negative)
     kind = reduction_of(reduction, size_average, reduce)
+    _check_triplet(anchor, positive, negative, margin)
+
+    def distance(x: Tensor, y: Tensor) -> Tensor:
+        return pairwise_distance(x, y, p, eps)
+
+    return _triplet(distance, (anchor, positive, negative), margin, swap, kind)
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """`triplet_margin_loss` with a distance of one's own; `pairwise_distance` by default.
+
+    Raises:
+        ValueError: an unknown reduction, or the margin is not positive. RuntimeError: the three
+            have different numbers of dimensions.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    _check_triplet(anchor, positive, negative, margin)
+    return _triplet(
+        distance_function or pairwise_distance,
+        (anchor, positive, negative),
+        margin,
+        swap,
+        reduction,
+    )
+
+
+def _check_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> None:
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
     if not anchor.ndim == positive.ndim == negative.ndim:
         raise RuntimeError(
             "The anchor, positive, and negative tensors are expected to have the same number of "
             f"dimensions, but got: anchor {anchor.ndim}D, positive {positive.ndim}D, and negative "
             f"{negative.ndim}D inputs"
         )
-    if margin <= 0:
-        raise ValueError(f"margin must be greater than 0, got {margin}")
-    near = pairwise_distance(anchor, positive, p, eps)
-    far = pairwise_distance(anchor, negative, p, eps)
+
+
+def _triplet(
+    distance: Callable[[Tensor, Tensor], Tensor],
+    triplet: tuple[Tensor, Tensor, Tensor],
+    margin: float,
+    swap: bool,
+    reduction: str,
+) -> Tensor:
+    anchor, positive, negative = triplet
+    near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
-        far = pointwise.minimum(far, pairwise_distance(positive, negative, p, eps))
+        far = pointwise.minimum(far, distance(positive, negative))
     loss = pointwise.add(pointwise.sub(near, far), margin)
-    return reduced(pointwise.clamp(loss, min=0), kind)
+    return reduced(pointwise.clamp(loss, min=0), reduction)

@@ -1,18 +1,23 @@
-"""Losses. Each takes `reduction`: "mean" (the default), "sum" or "none"."""
+"""Cross entropies and divergences; `reduction` is "mean" (the default), "sum" or "none"."""
 
 from __future__ import annotations
 
 import functools
-import math
+import warnings
 from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions import pointwise, reductions
 from braze.functions.arguments import require_tensors
-from braze.functions.movement import broadcast_tensors
-from braze.ir.errors import ShapeError
+from braze.functions.indexing import check_values
+from braze.functions.movement import reshape
+from braze.functions.promotion import as_operands, cast
+from braze.ir.dtypes import i64, u8
+from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import op_named
+from braze.nn.functional.linear import linear
 from braze.nn.functional.support import reduced, reduction_of
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor, apply
 
 
@@ -21,11 +26,43 @@ def _call(name: str, **attributes: Any) -> Call:
     return call_of(op_named(name), **attributes)
 
 
-def _same_shape(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    if input._handle.type.shape == target._handle.type.shape:
-        return input, target
-    left, right = broadcast_tensors(input, target)
-    return left, right
+def _check_classes(name: str, input: Tensor, target: Tensor) -> None:
+    """What the operations would refuse with a less telling error.
+
+    Raises:
+        ValueError: the batch sizes differ, or the input has no dimensions. RuntimeError: the target
+            has another number of dimensions, or holds no classes.
+    """
+    rank = input.ndim
+    if not rank:
+        raise ValueError("Expected 1 or more dimensions (got 0)")
+    if target.dtype not in (i64, u8):
+        raise DTypeError(
+            f"[{name}] expected target dtype to be Long or Byte, but got {target.dtype!r}"
+        )
+    if rank <= 2 and target.ndim > 1:
+        raise ShapeError(f"[{name}] 0D or 1D target tensor expected, multi-target not supported")
+    if rank > 1 and target.ndim and input.shape[0] != target.shape[0]:
+        raise ValueError(
+            f"Expected input batch_size ({input.shape[0]}) to match target batch_size "
+            f"({target.shape[0]})."
+        )
+
+
+def _of_classes(
+    name: str, input: Tensor, target: Tensor, weight: Tensor | None, **attributes: Any
+) -> Tensor:
+    """The operation `name`, or its weighted form, against classes."""
+    _check_classes(name, input, target)
+    target = cast(target, i64)
+    single = input.ndim == 1 and target.ndim == 0
+    if single:
+        input, target = reshape(input, (1, -1)), reshape(target, (1,))
+    if weight is None:
+        result: Tensor = apply(_call(name, **attributes), input, target)
+    else:
+        result = apply(_call(f"{name}_weighted", **attributes), input, target, weight)
+    return reshape(result, ()) if single else result
 
 
 def cross_entropy(
@@ -42,54 +79,53 @@ def cross_entropy(
 
     Args:
         input: unnormalised scores, [N, C, ...] or [C].
-        target: classes, int64 [N, ...] or []; or probabilities, of the input's shape and dtype.
+        target: classes, int64 or uint8, [N, ...] or []; or probabilities, of the input's shape.
         weight: of each class, [C].
         ignore_index: targets of this value do not count.
         label_smoothing: how much of the target is spread evenly over all classes.
 
     Raises:
-        ValueError: an unknown reduction. ShapeError: shapes do not fit.
+        ValueError: an unknown reduction, or batch sizes differ. RuntimeError: shapes or dtypes do
+            not fit, or a label_smoothing outside [0, 1].
         IndexError: at the next sync, if a target is out of range.
     """
-    require_tensors("cross_entropy", input=input)
+    require_tensors("cross_entropy", input=input, target=target)
     kind = reduction_of(reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
-    if target.dtype.is_floating_point:
+    if input.shape == target.shape:
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_cross_entropy(input, target, weight, kind, label_smoothing)
-    single = input.ndim == 1
-    if single:
-        input, target = input.reshape(1, -1), target.reshape(1)  # type: ignore[attr-defined]
-    attributes: dict[str, Any] = {
-        "reduction": kind,
-        "ignore_index": ignore_index,
-        "label_smoothing": float(label_smoothing),
-    }
-    if weight is None:
-        result: Tensor = apply(_call("cross_entropy", **attributes), input, target)
-    else:
-        result = apply(_call("cross_entropy_weighted", **attributes), input, target, weight)
-    return result.reshape(()) if single and kind == "none" else result  # type: ignore[attr-defined, no-any-return]
+    return _of_classes(
+        "cross_entropy", input, target, weight,
+        reduction=kind, ignore_index=ignore_index, label_smoothing=float(label_smoothing),
+    )  # fmt: skip
 
 
 def _soft_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float
 ) -> Tensor:
     """Against probabilities: -sum over classes of weight * target * log_softmax(input)."""
-    if input.shape != target.shape:
-        raise ShapeError(
-            f"[cross_entropy] probabilities must have the input's shape: "
-            f"{input._handle.type}, {target._handle.type}"
+    if not target.dtype.is_floating_point:
+        raise DTypeError(
+            "Expected floating point type for target with class probabilities, got "
+            f"{target.dtype!r}"
         )
     dim = 0 if input.ndim == 1 else 1
+    classes = input.shape[dim]
     if smoothing:
-        classes = input.shape[dim]
         target = pointwise.add(pointwise.mul(target, 1 - smoothing), smoothing / classes)
     terms = pointwise.mul(target, reductions.log_softmax(input, dim))
     if weight is not None:
+        if weight.shape != (classes,):
+            raise ShapeError(
+                f"[cross_entropy] the weight must be [{classes}], one for each class of "
+                f"{input._handle.type}, given {weight._handle.type}"
+            )
         shape = [1] * input.ndim
         shape[dim] = -1
-        terms = pointwise.mul(terms, weight.reshape(shape))  # type: ignore[attr-defined]
+        terms = pointwise.mul(terms, reshape(weight, shape))
     losses = pointwise.neg(reductions.sum(terms, dim))
     return reduced(losses, reduction)
 
@@ -107,97 +143,24 @@ def nll_loss(
 
     Args:
         input: log-probabilities, [N, C, ...] or [C].
-        target: classes, int64 [N, ...] or [].
+        target: classes, int64 or uint8, [N, ...] or [].
         weight, ignore_index: as `cross_entropy`.
 
     Raises: as `cross_entropy`.
     """
-    require_tensors("nll_loss", input=input)
+    require_tensors("nll_loss", input=input, target=target)
     kind = reduction_of(reduction, size_average, reduce)
-    single = input.ndim == 1
-    if single:
-        input, target = input.reshape(1, -1), target.reshape(1)  # type: ignore[attr-defined]
-    attributes: dict[str, Any] = {"reduction": kind, "ignore_index": ignore_index}
-    if weight is None:
-        result: Tensor = apply(_call("nll_loss", **attributes), input, target)
-    else:
-        result = apply(_call("nll_loss_weighted", **attributes), input, target, weight)
-    return result.reshape(()) if single and kind == "none" else result  # type: ignore[attr-defined, no-any-return]
+    return _of_classes("nll_loss", input, target, weight, reduction=kind, ignore_index=ignore_index)
 
 
-def mse_loss(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """(input - target) ** 2."""
-    require_tensors("mse_loss", input=input)
-    kind = reduction_of(reduction, size_average, reduce)
-    operands = _same_shape("mse_loss", input, target)
-    return apply(_call("mse_loss", reduction=kind), *operands)  # type: ignore[no-any-return]
-
-
-def l1_loss(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """|input - target|."""
-    require_tensors("l1_loss", input=input)
-    kind = reduction_of(reduction, size_average, reduce)
-    operands = _same_shape("l1_loss", input, target)
-    return apply(_call("l1_loss", reduction=kind), *operands)  # type: ignore[no-any-return]
-
-
-def smooth_l1_loss(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    beta: float = 1.0,
-) -> Tensor:
-    """0.5 * d ** 2 / beta for |d| < beta, else |d| - 0.5 * beta, with d = input - target.
-
-    Raises:
-        RuntimeError: beta is negative.
-    """
-    require_tensors("smooth_l1_loss", input=input)
-    if beta < 0:
-        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    if beta == 0:
-        return l1_loss(input, target, size_average, reduce, reduction)
-    kind = reduction_of(reduction, size_average, reduce)
-    operands = _same_shape("smooth_l1_loss", input, target)
-    return apply(_call("smooth_l1_loss", reduction=kind, beta=float(beta)), *operands)  # type: ignore[no-any-return]
-
-
-def huber_loss(
-    input: Tensor,
-    target: Tensor,
-    reduction: str = "mean",
-    weight: Tensor | None = None,
-    delta: float = 1.0,
-) -> Tensor:
-    """0.5 * d ** 2 for |d| < delta, else delta * (|d| - 0.5 * delta), with d = input - target.
-
-    Raises:
-        RuntimeError: delta is not positive.
-    """
-    if delta <= 0:
-        raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    kind = reduction_of(reduction)
-    losses = pointwise.mul(smooth_l1_loss(input, target, reduction="none", beta=delta), delta)
-    if weight is None:
-        return reduced(losses, kind)
-    weighted = pointwise.mul(losses, weight)
-    if kind != "mean":
-        return reduced(weighted, kind)
-    return pointwise.div(reductions.sum(weighted), reductions.sum(weight))
+def _same_shape(input: Tensor, losses: Tensor, weight: str = "weight") -> Tensor:
+    """The losses, which a weight must not have spread over more elements."""
+    if losses._handle.type.shape != input._handle.type.shape:
+        raise ShapeError(
+            f"output with shape {list(input.shape)} doesn't match the broadcast shape "
+            f"{list(losses.shape)}, which the {weight} asks for"
+        )
+    return losses
 
 
 def binary_cross_entropy(
@@ -210,20 +173,28 @@ def binary_cross_entropy(
 ) -> Tensor:
     """-(target * log(input) + (1 - target) * log(1 - input)), the logarithms at least -100.
 
+    Args:
+        weight: factors of the losses; broadcasts to them.
+
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or an unknown reduction. RuntimeError: dtypes or the weight
+            do not fit; at the next sync, if an input is not in [0, 1].
     """
-    require_tensors("binary_cross_entropy", input=input)
+    require_tensors("binary_cross_entropy", input=input, target=target)
     kind = reduction_of(reduction, size_average, reduce)
     if input.shape != target.shape:
         raise ValueError(
             f"Using a target size ({target.shape}) that is different to the input size "
-            f"({input.shape}) is "
-            "deprecated. Please ensure they have the same size."
+            f"({input.shape}) is deprecated. Please ensure they have the same size."
         )
     own = kind if weight is None else "none"
     losses: Tensor = apply(_call("binary_cross_entropy", reduction=own), input, target)
-    return losses if weight is None else reduced(pointwise.mul(losses, weight), kind)
+    inside = pointwise.bitwise_and(pointwise.ge(input, 0), pointwise.le(input, 1))
+    text = "all elements of input should be between 0 and 1"
+    check_values("binary_cross_entropy", pointwise.logical_not(inside), text)
+    if weight is None:
+        return losses
+    return reduced(_same_shape(input, pointwise.mul(losses, weight)), kind)
 
 
 def binary_cross_entropy_with_logits(
@@ -235,33 +206,42 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """`binary_cross_entropy` of sigmoid(input), computed without overflow.
+    """`binary_cross_entropy` of sigmoid(input), computed without overflow, in the target's dtype.
 
     Args:
+        weight: factors of the losses; broadcasts to them.
         pos_weight: weight of the positive targets; broadcasts.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or an unknown reduction. RuntimeError: a weight does not fit,
+            or the target holds integers.
     """
-    require_tensors("binary_cross_entropy_with_logits", input=input)
+    require_tensors("binary_cross_entropy_with_logits", input=input, target=target)
     kind = reduction_of(reduction, size_average, reduce)
     if input.shape != target.shape:
         raise ValueError(
             f"Target size ({target.shape}) must be the same as input size ({input.shape})"
         )
+    dtype = target.dtype
+    if not dtype.is_floating_point:
+        raise DTypeError(f"result type Float can't be cast to the desired output type {dtype!r}")
+    input, target = as_operands("binary_cross_entropy_with_logits", input, target)
     if pos_weight is None:
         own = kind if weight is None else "none"
         losses: Tensor = apply(_call("bce_with_logits", reduction=own), input, target)
-        return losses if weight is None else reduced(pointwise.mul(losses, weight), kind)
-    # (1 - t) x + (1 + (p - 1) t) * softplus(-x), with softplus(-x) = -log_sigmoid(x)
-    factor = pointwise.add(pointwise.mul(pointwise.sub(pos_weight, 1), target), 1)
-    tail: Tensor = pointwise.neg(apply(_call("log_sigmoid"), input))
-    losses = pointwise.add(
-        pointwise.mul(pointwise.sub(1, target), input), pointwise.mul(factor, tail)
-    )
+        if weight is None:
+            return cast(losses, dtype)
+    else:
+        # (1 - t) x + (1 + (p - 1) t) * softplus(-x), with softplus(-x) = -log_sigmoid(x)
+        factor = pointwise.add(pointwise.mul(pointwise.sub(pos_weight, 1), target), 1)
+        tail: Tensor = pointwise.neg(apply(_call("log_sigmoid"), input))
+        losses = pointwise.add(
+            pointwise.mul(pointwise.sub(1, target), input), pointwise.mul(factor, tail)
+        )
+        losses = _same_shape(input, losses, "pos_weight")
     if weight is not None:
-        losses = pointwise.mul(losses, weight)
-    return reduced(losses, kind)
+        losses = _same_shape(input, pointwise.mul(losses, weight))
+    return reduced(cast(losses, dtype), kind)
 
 
 def kl_div(
@@ -274,45 +254,91 @@ def kl_div(
 ) -> Tensor:
     """target * (log(target) - input), with `input` in logarithms; "batchmean" divides by the batch
     size.
+
+    Args:
+        log_target: the target is given as its logarithm.
+
+    Raises:
+        ValueError: an unknown reduction. RuntimeError: integers, or the shapes do not broadcast.
     """
-    kind = "sum" if reduction == "batchmean" else reduction_of(reduction, size_average, reduce)
+    require_tensors("kl_div", input=input, target=target)
+    if size_average is None and reduce is None and reduction == "mean":
+        warnings.warn(
+            "reduction: 'mean' divides the total loss by both the batch size and the support size."
+            "'batchmean' divides only by the batch size, and aligns with the KL div math "
+            "definition.'mean' will be changed to behave the same as 'batchmean' in the next major "
+            "release.",
+            stacklevel=user_stacklevel(),
+        )
+    batch = reduction == "batchmean"
+    kind = reduction_of("sum" if batch else reduction, size_average, reduce)
+    if not (input.dtype.is_floating_point and target.dtype.is_floating_point):
+        raise DTypeError("kl_div: Integral inputs not supported.")
     if log_target:
         terms = pointwise.mul(pointwise.UNARY["exp"](target), pointwise.sub(target, input))
     else:
-        positive = pointwise.gt(target, 0)
-        logarithm = pointwise.UNARY["log"](pointwise.where(positive, target, 1.0))
-        entropy = pointwise.where(positive, pointwise.mul(target, logarithm), 0.0)
-        terms = pointwise.sub(entropy, pointwise.mul(target, input))
+        some = pointwise.ne(target, 0)
+        logarithm = pointwise.UNARY["log"](pointwise.where(some, target, 1.0))
+        terms = pointwise.sub(pointwise.mul(target, logarithm), pointwise.mul(target, input))
     result = reduced(terms, kind)
-    return pointwise.div(result, input.shape[0]) if reduction == "batchmean" else result
+    return pointwise.div(result, input.shape[0]) if batch and input.ndim else result
 
 
-def poisson_nll_loss(
+def linear_cross_entropy(
     input: Tensor,
+    linear_weight: Tensor,
     target: Tensor,
-    log_input: bool = True,
-    full: bool = False,
-    size_average: bool | None = None,
-    eps: float = 1e-8,
-    reduce: bool | None = None,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
     reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
 ) -> Tensor:
-    """exp(input) - target * input for the logarithm of a rate, or input - target * log(input + eps)
-    for a rate, which `log_input` says.
+    """`cross_entropy` of the scores input @ linear_weight.T + linear_bias.
 
     Args:
-        full: add Stirling's approximation of log(target!) where the target is above 1.
+        input: [N, features] or [features].
+        linear_weight: [C, ..., features], for scores [N, C, ...].
+        linear_bias: [C, ...].
+        target, weight, reduction, label_smoothing: as of `cross_entropy`.
+        ignore_index: -100 by default; not together with probabilities.
+        options: how PyTorch cuts the batch to save memory, which the result does not depend on; not
+            used.
+
+    Raises:
+        RuntimeError: shapes do not fit. Else as `cross_entropy`.
     """
-    kind = reduction_of(reduction, size_average, reduce)
-    log, exp = pointwise.UNARY["log"], pointwise.UNARY["exp"]
-    if log_input:
-        loss = pointwise.sub(exp(input), pointwise.mul(target, input))
-    else:
-        loss = pointwise.sub(input, pointwise.mul(target, log(pointwise.add(input, eps))))
-    if full:
-        above = pointwise.gt(target, 1)
-        safe = pointwise.where(above, target, 1.0)
-        stirling = pointwise.sub(pointwise.mul(safe, log(safe)), safe)
-        half_log = pointwise.mul(log(pointwise.mul(safe, 2 * math.pi)), 0.5)
-        loss = pointwise.add(loss, pointwise.where(above, pointwise.add(stirling, half_log), 0.0))
-    return reduced(loss, kind)
+    require_tensors("linear_cross_entropy", input=input, linear_weight=linear_weight, target=target)
+    if not 1 <= input.ndim <= 2:
+        raise ShapeError(f"expected input with dimensionality 1 or 2, got {input.ndim}")
+    if linear_weight.ndim < 2:
+        raise ShapeError(
+            f"expected linear_weight with dimensionality at least 2, got {linear_weight.ndim}"
+        )
+    features, rows = input.shape[-1], linear_weight.shape[:-1]
+    if features != linear_weight.shape[-1]:
+        raise ShapeError(
+            "expected equal input and linear_weight last dimensions (in_features), got "
+            f"{features} and {linear_weight.shape[-1]}, respectively"
+        )
+    if linear_bias is not None and linear_bias.shape != rows:
+        raise ShapeError(
+            f"expected linear_bias shape {tuple(rows)}, got {tuple(linear_bias.shape)}"
+        )
+    if len(rows) > 1 and input.ndim == 1:
+        raise ShapeError(
+            f"K-dimensional loss defined by linear_weight shape {tuple(linear_weight.shape)} "
+            f"requires batched input, (N, {features}), got unbatched input with shape "
+            f"{tuple(input.shape)}"
+        )
+    scores_shape = (*input.shape[:-1], *rows)
+    if ignore_index is not None and target.shape == scores_shape:
+        raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
+    bias = None if linear_bias is None else reshape(linear_bias, (-1,))
+    scores = reshape(linear(input, reshape(linear_weight, (-1, features)), bias), scores_shape)
+    return cross_entropy(
+        scores, target, weight, ignore_index=-100 if ignore_index is None else ignore_index,
+        reduction=reduction, label_smoothing=label_smoothing,
+    )  # fmt: skip

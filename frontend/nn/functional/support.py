@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from braze.capture import Call, call_of
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor
 
 Ints = tuple[int, ...]
@@ -62,18 +64,40 @@ def assert_int_or_pair(arg: Any, arg_name: str, message: str) -> None:
 
 
 def reduction_of(reduction: str, size_average: Any = None, reduce: Any = None) -> str:
-    """The reduction by name; the two booleans of early PyTorch, where given, decide instead.
+    """The reduction by name; the two booleans of early PyTorch, where given, decide instead, with a
+    warning.
 
     Raises:
         ValueError: it is not "none", "mean" or "sum".
     """
     if size_average is not None or reduce is not None:
-        if reduce is False:
-            return "none"
-        return "sum" if size_average is False else "mean"
+        kind = "none" if reduce is False else "sum" if size_average is False else "mean"
+        warnings.warn(
+            "size_average and reduce args will be deprecated, please use "
+            f"reduction={kind!r} instead.",
+            stacklevel=user_stacklevel(),
+        )
+        return kind
+    if reduction == "elementwise_mean":
+        warnings.warn(
+            "reduction='elementwise_mean' is deprecated. Please use reduction='mean' instead.",
+            stacklevel=user_stacklevel(),
+        )
+        return "mean"
     if reduction not in REDUCTIONS:
         raise ValueError(f"{reduction} is not a valid value for reduction")
     return reduction
+
+
+def warn_of_sizes(input: Tensor, target: Tensor) -> None:
+    """Warn where a loss broadcasts its operands."""
+    if input._handle.type.shape != target._handle.type.shape:
+        warnings.warn(
+            f"Using a target size ({target.shape}) that is different to the input size "
+            f"({input.shape}). This will likely lead to incorrect results due to broadcasting. "
+            "Please ensure they have the same size.",
+            stacklevel=user_stacklevel(),
+        )
 
 
 def reduced(losses: Tensor, reduction: str) -> Tensor:
@@ -83,6 +107,15 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return losses
     return mean(losses) if reduction == "mean" else sum(losses)
+
+
+def weighted(losses: Tensor, weight: Tensor, reduction: str) -> Tensor:
+    """Apply a reduction to elementwise losses times weights, whose sum divides the mean."""
+    from braze.functions.pointwise import div, mul
+    from braze.functions.reductions import sum
+
+    terms = mul(losses, weight)
+    return div(sum(terms), sum(weight)) if reduction == "mean" else reduced(terms, reduction)
 
 
 def in_place(input: Tensor, result: Tensor, inplace: bool) -> Tensor:

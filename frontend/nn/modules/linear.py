@@ -1,4 +1,4 @@
-"""Linear layers, embeddings and changes of shape."""
+"""Linear layers and changes of shape."""
 
 from __future__ import annotations
 
@@ -119,54 +119,6 @@ class Bilinear(Module):
         )
 
 
-class Embedding(Module):
-    """A table of vectors, looked up by integers.
-
-    Args:
-        padding_idx: this row starts at zero and is not trained.
-        sparse: the gradient of the weight is to be a sparse tensor.
-
-    Shape: [...] to [..., embedding_dim]; weight [num_embeddings, embedding_dim], standard normal at
-        first.
-    """
-
-    def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        padding_idx: int | None = None,
-        *,
-        sparse: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise AssertionError("Padding_idx must be within num_embeddings")
-            padding_idx %= num_embeddings
-        self.num_embeddings = num_embeddings
-        self.embedding_dim = embedding_dim
-        self.padding_idx = padding_idx
-        self.sparse = sparse
-        self.weight = Parameter(empty(num_embeddings, embedding_dim, **placed(device, dtype)))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw new values."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            self.weight.detach()[self.padding_idx] = 0  # type: ignore[index]
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.embedding(input, self.weight, self.padding_idx, sparse=self.sparse)
-
-    def extra_repr(self) -> str:
-        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        sparse = ", sparse=True" if self.sparse else ""
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}{sparse}"
-
-
 class Flatten(Module):
     """Joins the dimensions start_dim .. end_dim into one."""
 
@@ -192,8 +144,14 @@ class Unflatten(Module):
                 "unflattened_size must be a tuple of ints, but found type "
                 f"{type(unflattened_size).__name__}"
             )
+        for position, size in enumerate(unflattened_size):
+            if not isinstance(size, int):
+                raise TypeError(
+                    "unflattened_size must be tuple of ints, but found element of type "
+                    f"{type(size).__name__} at pos {position}"
+                )
         self.dim = dim
-        self.unflattened_size = tuple(unflattened_size)
+        self.unflattened_size = unflattened_size
 
     def forward(self, input: Tensor) -> Tensor:
         return unflatten(input, self.dim, self.unflattened_size)
