@@ -17,14 +17,10 @@ from braze.functions.movement import broadcast_tensors
 from braze.functions.promotion import cast
 from braze.ir.dtypes import bool_
 from braze.nn import functional as F
+from braze.nn.functional.affine_grids import affine_grid_generator
 from braze.nn.functional.convolution import convolve_transposed
 from braze.nn.functional.dropout import check_probability, feature_dropout
-from braze.nn.functional.grids import (
-    affine_grid_generator,
-    grid_sampler,
-    grid_sampler_2d,
-    grid_sampler_3d,
-)
+from braze.nn.functional.grids import grid_sampler, grid_sampler_2d, grid_sampler_3d
 from braze.nn.functional.linear import embedding_renorm_
 from braze.tensors import Tensor
 

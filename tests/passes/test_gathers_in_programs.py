@@ -8,6 +8,7 @@ from braze.ir.interpreter import interpret
 from braze.ir.loops_interpreter import run_program
 from braze.ir.target import named_target
 from braze.passes import compile_graph
+from braze.passes.layout import layout
 
 
 @pytest.mark.parametrize("index_shape", [(), (4,), (3, 4), (2, 3, 4)])
@@ -41,3 +42,28 @@ def test_a_gather_from_a_reduction_by_indices_made_from_it():
     found = np.zeros(3, np.int64)
     run_program(program, [np.array([[1, 1], [5, 0], [3, 4]])], [found])
     assert found.tolist() == [7, 7, 5]
+
+
+def test_a_gather_along_the_last_dimension_writes_vectors_of_it():
+    """Not strided elements of many rows, which would be written one by one."""
+    b = ir.Builder("test")
+    x = b.input(ir.tensor_type(ir.f32, (64, 32)))
+    one, other = (b.input(ir.tensor_type(ir.i32, (48,))) for _ in range(2))
+    graph = b.finish([b.add(b.take(x, one, dim=1), b.take(x, other, dim=1))])
+    program, _ = compile_graph(graph, named_target("x86-64-v3"))
+    (loop,) = [line for line in str(program).splitlines() if " vector {" in line]
+    assert " in 48 vector {" in loop
+
+
+def test_a_gather_by_a_vector_follows_the_order_that_values_are_stored_in():
+    b = ir.Builder("test")
+    x = b.input(ir.tensor_type(ir.f32, (2, 3, 4, 5)))
+    index = b.input(ir.tensor_type(ir.i64, (7,)))
+    picked = b.take(b.permute(x, dims=(0, 3, 1, 2)), index, dim=2)
+    graph = layout(b.finish([b.permute(picked, dims=(0, 2, 3, 1))]))
+    assert [node.op.name for node in graph.nodes] == ["take"]
+    assert graph.nodes[0].attributes["dim"] == 1
+    table = np.arange(120, dtype=np.float32).reshape(2, 3, 4, 5)
+    places = np.array([2, 0, 1, 1, 2, 0, 0])
+    (found,) = interpret(graph, [table, places])
+    np.testing.assert_array_equal(found, table[:, places])

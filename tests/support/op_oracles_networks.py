@@ -215,11 +215,11 @@ def _adaptive_grad(out: np.ndarray, *, input_size: Any) -> np.ndarray:
 
 
 @oracle("resample")
-def _resample(x: np.ndarray, first: Any, weights: Any, *back: Any, dim: int) -> np.ndarray:
+def _resample(x: np.ndarray, places: Any, weights: Any, *back: Any, dim: int) -> np.ndarray:
     taps, count = weights.shape
     out = np.zeros((*x.shape[:dim], count, *x.shape[dim + 1 :]))
     for t, o in np.ndindex(taps, count):
-        place = min(max(first[o] + t, 0), x.shape[dim] - 1)
+        place = min(max(places[t, o], 0), x.shape[dim] - 1)
         at = (slice(None),) * dim
         out[(*at, o)] += weights[t, o] * x[(*at, place)]
     return out

@@ -117,13 +117,13 @@ def _adaptive_grad(draw: Draw) -> Iterator[Sample]:
         yield Sample([draw(*x[:2], *output)], {"input_size": x[2:]})
 
 
-def _adjoint(first: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _adjoint(places: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The tables of a resampling the other way."""
     taps, count = weights.shape
     table = np.zeros((count, size), weights.dtype)
     for t, o in np.ndindex(taps, count):
-        table[o, min(max(first[o] + t, 0), size - 1)] += weights[t, o]
-    return np.zeros(size, np.int32), table
+        table[o, min(max(places[t, o], 0), size - 1)] += weights[t, o]
+    return np.repeat(np.arange(count, dtype=np.int32)[:, None], size, 1), table
 
 
 @sampler("resample")
@@ -132,12 +132,10 @@ def _resample(draw: Draw) -> Iterator[Sample]:
         ((2, 5), 1, 4, 2), ((3, 2, 4), 0, 7, 1), ((0, 3), 1, 2, 3), ((4,), 0, 3, 9),
         ((2, 3, 17), 2, 33, 2),
     ]:  # fmt: skip
-        first = draw.whole(count, low=-2, high=shape[dim] + 1, dtype=ir.i32)
+        places = draw.whole(taps, count, low=-2, high=shape[dim] + 1, dtype=ir.i32)
         weights = draw(taps, count)
-        back = _adjoint(first, weights, shape[dim]) if draw.dtype.is_floating_point else (
-            draw.whole(shape[dim], dtype=ir.i32), draw(2, shape[dim])
-        )
-        yield Sample([draw(*shape), first, weights, *back], {"dim": dim})
+        yield Sample([draw(*shape), places, weights, *_adjoint(places, weights, shape[dim])],
+                     {"dim": dim})  # fmt: skip
 
 
 @sampler("max_pool", "max_pool_grad", "max_pool_pick")

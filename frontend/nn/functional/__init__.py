@@ -52,6 +52,7 @@ from braze.nn.functional.adaptive_pooling import (
     adaptive_max_pool3d,
     adaptive_max_pool3d_with_indices,
 )
+from braze.nn.functional.affine_grids import affine_grid
 from braze.nn.functional.convolution import (
     conv1d,
     conv2d,
@@ -84,7 +85,7 @@ from braze.nn.functional.fractional_pooling import (
     fractional_max_pool3d,
     fractional_max_pool3d_with_indices,
 )
-from braze.nn.functional.grids import affine_grid, grid_sample
+from braze.nn.functional.grids import grid_sample
 from braze.nn.functional.interpolation import (
     interpolate,
     upsample,

@@ -223,10 +223,20 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return pointwise.mul(left, sigmoid(right))
 
 
+def _warn_of_dimension(name: str, dim: int | None, stacklevel: int) -> None:
+    if dim is None:
+        warnings.warn(
+            f"Implicit dimension choice for {name} has been deprecated. Change the call to include "
+            "dim=X as an argument.",
+            stacklevel=stacklevel,
+        )
+
+
 def softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
-    """exp(input) normalised to sum 1 along a dimension."""
+    """exp(input) normalised to sum 1 along a dimension, which should be given."""
+    _warn_of_dimension("softmax", dim, _stacklevel)
     return reductions.softmax(input, dim, dtype)
 
 
@@ -234,6 +244,7 @@ def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
     """log(softmax(input)), computed without overflow."""
+    _warn_of_dimension("log_softmax", dim, _stacklevel)
     return reductions.log_softmax(input, dim, dtype)
 
 
@@ -241,6 +252,7 @@ def softmin(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
     """softmax(-input)."""
+    _warn_of_dimension("softmin", dim, _stacklevel)
     return reductions.softmax(pointwise.neg(input), dim, dtype)
 
 

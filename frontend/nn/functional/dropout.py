@@ -47,9 +47,7 @@ def _is_off(input: Tensor, p: float, training: bool) -> bool:
     return not training or p == 0.0 or input._handle.type.numel == 0
 
 
-def _drop_channels(
-    spatial: int, input: Tensor, p: float, training: bool, inplace: bool
-) -> Tensor:
+def _drop_channels(spatial: int, input: Tensor, p: float, training: bool, inplace: bool) -> Tensor:
     """Channels of [N, C, ...] or, where a dimension is missing, of [C, ...]."""
     lead = 2 if input.ndim == spatial + 2 else 1
     if _is_off(input, p, training):

@@ -1,40 +1,40 @@
-"""Sampling at the places that a grid names, and the grids of affine maps (spatial transformers,
-Jaderberg et al., arXiv 1506.02025).
+"""Sampling at the places that a grid names (spatial transformers, Jaderberg et al., arXiv
+1506.02025).
 
 For each dimension a result has a few taps: neighbours of its place, with a weight and, where what
 lies outside is zero, the question whether they lie inside. Places and weights are combined over the
-dimensions, and all taps are read by one gather and summed, so that there is one kernel, and in the
-backward pass one scatter, whatever the number of taps. The conventions, also of the gradients
-at the edges, are PyTorch's (ATen/native/GridSampler.h).
+dimensions, and all taps are read by one gather and summed, so that there is one large kernel, and
+in the backward pass one scatter, whatever the number of taps. The conventions, also of the
+gradients at the edges, are PyTorch's (ATen/native/GridSampler.h).
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from braze.autograd.modes import inference_mode
 from braze.capture import call_of
 from braze.functions.arguments import require_tensors
-from braze.functions.creation import arange
 from braze.functions.indexing import nothing_of
-from braze.functions.movement import expand, reshape, stack
+from braze.functions.movement import expand, reshape
 from braze.functions.pointwise import UNARY, clamp, fmod, ne, where
 from braze.functions.promotion import cast
 from braze.functions.reductions import sum as total
 from braze.ir.dtypes import DType, f32, i32, i64
 from braze.ir.op import op_named
+from braze.nn.functional.affine_grids import ALIGNMENT_WARNING
 from braze.nn.functional.resampling_tables import CUBIC
-from braze.tensors import Tensor, apply
+from braze.tensors import Tensor, apply, from_array
 
 MODES = ("bilinear", "nearest", "bicubic")
 PADDINGS = ("zeros", "border", "reflection")
-_CHANGED = (
-    "Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. "
-    "Please specify align_corners=True if the old behavior is desired. See the documentation of "
-    "grid_sample for details."
-)
 
 
 def grid_sample(
@@ -70,7 +70,7 @@ def grid_sample(
             f"'reflection', but got: '{padding_mode}'"
         )
     if align_corners is None:
-        warnings.warn(_CHANGED, stacklevel=2)
+        warnings.warn(ALIGNMENT_WARNING, stacklevel=2)
     return _sample("grid_sampler", input, grid, mode, padding_mode, bool(align_corners))
 
 
@@ -138,29 +138,24 @@ def _sample(
     if samples * channels * points == 0:
         shape = (samples, channels, *rest)
         return nothing_of(input, shape) + nothing_of(grid, shape)
-    places = cast(reshape(grid, (samples, points, len(sizes))), wide)
-    taps = [
-        # The grid's last dimension begins with the input's last one.
-        _taps(places[..., len(sizes) - 1 - d], size, mode, padding, align_corners)
-        for d, size in enumerate(sizes)
-    ]
-    found = _combined(taps, sizes)
+    found = _taps(cast(grid, wide), sizes, mode, padding, align_corners)
     count = found.index.shape[1]
     flat = reshape(cast(input, wide), (samples, channels, math.prod(sizes)))
-    index = expand(
-        reshape(found.index, (samples, 1, count * points)), (samples, channels, count * points)
-    )
+
+    def of_channels(x: Tensor) -> Tensor:
+        return reshape(x, (samples, 1, count, points))
+
+    index = expand(of_channels(found.index), (samples, channels, count, points))
+    index = reshape(index, (samples, channels, count * points))
     picked = apply(call_of(op_named("take_along"), dim=2), flat, index)
     picked = reshape(picked, (samples, channels, count, points))
-    weight = reshape(found.weight, (samples, 1, count, points))
+    weight = of_channels(found.weight)
     if found.inside is None:
         terms = picked * weight
-    else:
-        inside = reshape(found.inside, (samples, 1, count, points))
-        if input.ndim == 5 or mode == "nearest":
-            terms = where(inside, picked * weight, 0.0)
-        else:  # a place that is no number gives none; in volumes it counts as outside
-            terms = where(inside, picked, 0.0) * weight
+    elif input.ndim == 5 or mode == "nearest":
+        terms = where(of_channels(found.inside), picked * weight, 0.0)
+    else:  # a place that is no number gives none; in volumes it counts as outside
+        terms = where(of_channels(found.inside), picked, 0.0) * weight
     return reshape(cast(total(terms, 2), dtype), (samples, channels, *rest))
 
 
@@ -202,43 +197,80 @@ def _check(name: str, input: Tensor, grid: Tensor, mode: str, rank: int | None) 
 # Taps ---------------------------------------------------------------------------------------------
 
 
+# The taps of one dimension, as distances from the element left of (nearest: at) the place.
+STEPS = {"nearest": (0,), "bilinear": (0, 1), "bicubic": (-1, 0, 1, 2)}
+
+
 @dataclass
 class _Taps:
-    """Of each result, [N, taps, points]: where it reads, times what, and whether that is inside."""
+    """Of each result, [N, taps, points]: which element of the flattened input it reads, times what,
+    and whether that is inside."""
 
     index: Tensor
     weight: Tensor
     inside: Tensor | None
 
 
-def _taps(place: Tensor, size: int, mode: str, padding: str, align_corners: bool) -> _Taps:
-    """The taps along one dimension of results at `place`, [N, points], from -1 to 1."""
+def _taps(
+    grid: Tensor, sizes: Sequence[int], mode: str, padding: str, align_corners: bool
+) -> _Taps:
+    """Everything is computed for each tap, also what the taps have in common: so it is one loop."""
+    rank = len(sizes)
+    points = math.prod(grid.shape[1:-1])
+    count = len(STEPS[mode]) ** rank
+    shape = (grid.shape[0], count, points)
+    wanted = i32 if math.prod(sizes) < 2**31 else i64
+    result: _Taps | None = None
+    for d, size in enumerate(sizes):
+        place = grid[..., rank - 1 - d]  # the grid's last dimension begins with the input's last
+        place = expand(reshape(place, (shape[0], 1, points)), shape)
+        x = _centred(place, size, align_corners)
+        at, weight = _along(x, d, rank, size, mode, padding, align_corners)
+        index = cast(clamp(at, 0, size - 1), wanted)
+        inside = (at >= 0).logical_and(at <= size - 1) if padding == "zeros" else None
+        if result is not None:
+            index, weight = result.index * size + index, result.weight * weight
+            if inside is not None and result.inside is not None:
+                inside = result.inside.logical_and(inside)
+        result = _Taps(index, weight, inside)
+    assert result is not None
+    return result
+
+
+def _centred(place: Tensor, size: int, align_corners: bool) -> Tensor:
+    """Places from -1 to 1 in elements, with 0 in the centre of the first one."""
     if align_corners:
-        x = (place + 1) / 2 * (size - 1)
-    else:
-        x = ((place + 1) * size - 1) / 2
-    if mode != "bicubic":  # there each tap is mapped by itself, so that the curve stays smooth
-        x = _mapped(x, size, padding, align_corners)
-    x = reshape(x, (x.shape[0], 1, x.shape[1]))
+        return (place + 1) / 2 * (size - 1)
+    return ((place + 1) * size - 1) / 2
+
+
+def _along(
+    x: Tensor, d: int, rank: int, size: int, mode: str, padding: str, align_corners: bool
+) -> tuple[Tensor, Tensor]:
+    """Where along dimension d the taps of places x read, and with what weights."""
+    steps = _of_taps(STEPS[mode], rank, d, x.dtype)
+    if mode == "bicubic":  # each tap is mapped by itself, so that the curve stays smooth
+        left = UNARY["floor"](x)
+        weight = _keys(UNARY["abs"](x - left - steps))
+        return _mapped(left + steps, size, padding, align_corners).detach(), weight
+    x = _mapped(x, size, padding, align_corners)
     if mode == "nearest":
         at = UNARY["round"](x)
-        weight = (x - at) * 0.0 + 1.0  # depends on the place, with gradient 0
-    elif mode == "bilinear":
-        left, steps = UNARY["floor"](x), _steps(0, 2, x.dtype)
-        at = left + steps
-        weight = (x - left) * (steps * 2 - 1) + (1 - steps)
-    else:
-        left, steps = UNARY["floor"](x), _steps(-1, 3, x.dtype)
-        weight = _keys(UNARY["abs"](x - left - steps))
-        at = _mapped(left + steps, size, padding, align_corners)
-    at = at.detach()
-    inside = (at >= 0).logical_and(at <= size - 1) if padding == "zeros" else None
-    wanted = i32 if size < 2**31 else i64
-    return _Taps(cast(clamp(at, 0, size - 1), wanted), weight, inside)
+        return at.detach(), (x - at) * 0.0 + 1.0  # depends on the place, with gradient 0
+    left = UNARY["floor"](x)
+    share = _of_taps((1.0, 0.0), rank, d, x.dtype) + (x - left) * _of_taps(
+        (-1.0, 1.0), rank, d, x.dtype
+    )
+    return (left + steps).detach(), share
 
 
-def _steps(start: int, stop: int, dtype: DType) -> Tensor:
-    return reshape(arange(start, stop, dtype=dtype), (1, stop - start, 1))
+@functools.lru_cache
+def _of_taps(numbers: tuple[float, ...], rank: int, d: int, dtype: DType) -> Tensor:
+    """[1, taps, 1]: for all combinations of `rank` taps the number of that along dimension d. Made
+    outside `inference_mode`, for it is kept for backward passes."""
+    chosen = [combined[d] for combined in itertools.product(numbers, repeat=rank)]
+    with inference_mode(False):
+        return from_array(np.array(chosen, dtype.numpy).reshape(1, -1, 1))
 
 
 def _keys(x: Tensor) -> Tensor:
@@ -252,10 +284,8 @@ def _mapped(x: Tensor, size: int, padding: str, align_corners: bool) -> Tensor:
     """Places outside moved to where the padding takes its values from."""
     if padding == "zeros":
         return x
-    if padding == "reflection":
-        low, span = (0.0, size - 1) if align_corners else (-0.5, size)
-        if span == 0:
-            return x * 0.0
+    low, span = (0.0, size - 1) if align_corners else (-0.5, size)
+    if padding == "reflection" and span:
         x = x - low
         x = where(x < 0, -x, x)
         flips = UNARY["floor"](x / span).detach()
@@ -264,111 +294,3 @@ def _mapped(x: Tensor, size: int, padding: str, align_corners: bool) -> Tensor:
         x = where(odd, span - extra + low, extra + low)
     # At the edges and beyond no gradient flows; what is no number is taken to the first element.
     return where(x > 0, where(x < size - 1, x, float(size - 1)), 0.0)
-
-
-def _combined(taps: Sequence[_Taps], sizes: Sequence[int]) -> _Taps:
-    """All combinations of the dimensions' taps; the index is that of the flattened input."""
-    result = taps[0]
-    wanted = i32 if math.prod(sizes) < 2**31 else i64
-    for tap, size in zip(taps[1:], sizes[1:], strict=True):
-        samples, before, points = result.weight.shape
-        after = tap.weight.shape[1]
-
-        def outer(x: Tensor, samples: int = samples, points: int = points) -> Tensor:
-            return reshape(x, (samples, x.shape[1], 1, points))
-
-        def inner(x: Tensor, samples: int = samples, points: int = points) -> Tensor:
-            return reshape(x, (samples, 1, x.shape[1], points))
-
-        def joined(x: Tensor, count: int = before * after) -> Tensor:
-            return reshape(x, (x.shape[0], count, x.shape[3]))
-
-        index = outer(cast(result.index, wanted)) * size + inner(cast(tap.index, wanted))
-        weight = outer(result.weight) * inner(tap.weight)
-        inside = None
-        if result.inside is not None and tap.inside is not None:
-            inside = joined(outer(result.inside).logical_and(inner(tap.inside)))
-        result = _Taps(joined(index), joined(weight), inside)
-    return result
-
-
-# Affine grids -------------------------------------------------------------------------------------
-
-
-def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
-    """The grid that `grid_sample` needs for affine maps: theta @ (x, y, 1) for each place.
-
-    Shape: theta [N, 2, 3] and size (N, C, H, W) to [N, H, W, 2]; theta [N, 3, 4] and size
-        (N, C, D, H, W) to [N, D, H, W, 3].
-
-    Raises:
-        ValueError: theta does not fit the size, is not of floating point, or the size is empty.
-            NotImplementedError: the size has neither 4 nor 5 numbers.
-    """
-    require_tensors("affine_grid", theta=theta)
-    if align_corners is None:
-        warnings.warn(_CHANGED, stacklevel=2)
-    if not theta.dtype.is_floating_point:
-        raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype!r}")
-    if len(size) not in (4, 5):
-        raise NotImplementedError(
-            "affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, "
-            f"respectively. Got size {size}."
-        )
-    spatial = len(size) - 2
-    if theta.ndim != 3 or tuple(theta.shape[1:]) != (spatial, spatial + 1):
-        raise ValueError(
-            f"Expected a batch of {spatial}D affine matrices of shape Nx{spatial}x{spatial + 1} "
-            f"for size {size}. Got {theta.shape}."
-        )
-    if align_corners and min(size[2:]) == 1:
-        warnings.warn(
-            "Since version 1.3.0, affine_grid behavior has changed for unit-size grids when "
-            "align_corners=True. This is not an intended use case of affine_grid. See the "
-            "documentation of affine_grid for details.",
-            stacklevel=2,
-        )
-    elif min(size) <= 0:
-        raise ValueError(f"Expected non-zero, positive output size. Got {size}")
-    return affine_grid_generator(theta, size, bool(align_corners))
-
-
-def affine_grid_generator(theta: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
-    """`nn.functional.affine_grid` without its warnings.
-
-    Raises:
-        RuntimeError: theta does not fit the size.
-    """
-    require_tensors("affine_grid_generator", theta=theta)
-    spatial = len(size) - 2
-    if spatial not in (2, 3):
-        raise RuntimeError(
-            "AffineGridGenerator needs 4d (spatial) or 5d (volumetric) inputs, given size "
-            f"{list(size)}"
-        )
-    wanted = (size[0], spatial, spatial + 1)
-    if tuple(theta.shape) != wanted:
-        raise RuntimeError(
-            f"Expected theta to have shape {list(wanted)} for size {list(size)}, got "
-            f"{list(theta.shape)}"
-        )
-    wide = cast(theta, f32) if theta.dtype.bits == 16 else theta
-    sizes = tuple(size[2:])
-    columns = []
-    for row in range(spatial):
-        value = wide[:, row, spatial].reshape((-1, *(1,) * spatial))
-        for column in range(spatial):
-            axis = spatial - 1 - column
-            base = _centres(sizes[axis], align_corners, wide.dtype)
-            base = base.reshape([sizes[axis] if d == axis else 1 for d in range(spatial)])
-            value = value + wide[:, row, column].reshape((-1, *(1,) * spatial)) * base
-        columns.append(expand(value, (size[0], *sizes)))
-    return cast(stack(columns, -1), theta.dtype)
-
-
-def _centres(count: int, align_corners: bool, dtype: DType) -> Tensor:
-    """Places from -1 to 1: both ends included, or the centres of equal parts."""
-    steps = arange(count, dtype=dtype)
-    if align_corners:
-        return steps * (2 / (count - 1)) - 1 if count > 1 else steps
-    return (steps * 2 + 1) / count - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,11 @@ from braze.tensors import Tensor, apply, from_array
 
 Numbers = tuple[Any, ...]
 
-POOLS = {3: adaptive_avg_pool1d, 4: adaptive_avg_pool2d, 5: adaptive_avg_pool3d}
+POOLS: dict[int, Callable[..., Tensor]] = {
+    3: adaptive_avg_pool1d,
+    4: adaptive_avg_pool2d,
+    5: adaptive_avg_pool3d,
+}
 # Mode -> (kind of table, ranks of the input).
 MODES = {
     "nearest": ("nearest", (3, 4, 5)),
@@ -92,7 +96,7 @@ def interpolate(
         )
     _check_dtype(input, mode)
     if mode == "area" and input.ndim in POOLS:
-        return POOLS[input.ndim](input, output)  # type: ignore[operator]
+        return POOLS[input.ndim](input, output)
     _check_mode(input, mode, bool(align_corners), antialias)
     _check_sizes(input, output)
     if recompute_scale_factor or scales is None:
@@ -221,7 +225,7 @@ def _tables(
         table = tables.linear(size, output, align_corners, scale)
     if size == output and (antialias or tables.is_identity(table, size)):
         return None
-    arrays = (*table, *tables.adjoint(table, size))
+    arrays = (*tables.all_places(table), *tables.all_places(tables.adjoint(table, size)))
     kinds = (np.dtype(np.int32), dtype.numpy) * 2
     with inference_mode(False):
         return tuple(from_array(a.astype(k)) for a, k in zip(arrays, kinds, strict=True))

@@ -126,6 +126,13 @@ def adjoint(table: Table, size: int) -> Table:
     return low, back
 
 
+def all_places(table: Table) -> Table:
+    """The table with a row of places for each row of weights, which compiled code reads as they
+    are."""
+    first, weights = table
+    return first + np.arange(len(weights))[:, None], weights
+
+
 def is_identity(table: Table, size: int) -> bool:
     """Does it give each element back?"""
     first, weights = table
