@@ -1,4 +1,7 @@
-"""Sliding blocks of images as columns, and back: each is the other's adjoint."""
+"""Sliding blocks of images as columns, and back: each is the other's adjoint.
+
+Unlike in convolutions channels stay second: what lies side by side in columns are places.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import Any
 from braze.ir.dtypes import bool_
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import AttributeKind, declare
-from braze.ir.ops.composite import Ints, channels_last, channels_second
+from braze.ir.ops.composite import Ints
 from braze.ir.ops.convolution import check_geometry, output_size, pad_or_crop
-from braze.ir.ops.pooling_windows import joined, overlapped, paired, tile
+from braze.ir.ops.pooling_windows import paired, reach, tile
 from braze.ir.types import TensorType
 
 BLOCKS: dict[str, AttributeKind] = {
@@ -33,15 +36,22 @@ def _unfold_types(
 
 
 def _unfold(b: Any, x: Any, *, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Any:
-    batch, channels, *size = x.type.shape
-    spatial = len(kernel)
-    padded = pad_or_crop(b, channels_last(b, x), padding, padding)
-    dims = tuple(range(1, spatial + 1))
-    view = b.window(padded, dims=dims, size=kernel, stride=stride, dilation=dilation)
-    taps = tuple(range(spatial + 2, 2 * spatial + 2))
-    columns = b.permute(view, dims=(0, spatial + 1, *taps, *dims))
-    count = math.prod(view.type.shape[1 : spatial + 1])
+    batch, channels = x.type.shape[:2]
+    padded = _bordered(b, x, padding, padding)
+    places = tuple(range(2, x.type.rank))
+    view = b.window(padded, dims=places, size=kernel, stride=stride, dilation=dilation)
+    taps = tuple(range(x.type.rank, view.type.rank))
+    columns = b.permute(view, dims=(0, 1, *taps, *places))
+    count = math.prod(view.type.shape[2 : x.type.rank])
     return b.reshape(columns, shape=(batch, channels * math.prod(kernel), count))
+
+
+def _bordered(b: Any, x: Any, low: Ints, high: Ints) -> Any:
+    """Pad [N, C, spatial...] with zeros; negative amounts crop."""
+    batch, channels, *size = x.type.shape
+    planes = b.reshape(x, shape=(batch * channels, *size, 1))  # as with channels last
+    moved = pad_or_crop(b, planes, low, high)
+    return b.reshape(moved, shape=(batch, channels, *moved.type.shape[1:-1]))
 
 
 im2col = declare(
@@ -95,10 +105,18 @@ def _fold(
     taps, places = range(2, 2 + spatial), range(2 + spatial, 2 + 2 * spatial)
     if tile(kernel, stride, padding, dilation):
         # Each element is in one block at most: nothing is summed.
-        pairs = b.permute(split, dims=(0, *paired(tuple(places), tuple(taps)), 1))
-        return channels_second(b, joined(b, pairs, output))
-    blocks = b.permute(split, dims=(0, *places, 1, *taps))
-    return channels_second(b, overlapped(b, blocks, output, kernel, stride, padding, dilation))
+        pairs = b.permute(split, dims=(0, 1, *paired(tuple(places), tuple(taps))))
+        merged = tuple(n * k for n, k in zip(count, kernel, strict=True))
+        joined = b.reshape(pairs, shape=(*image.shape[:2], *merged))
+        missing = tuple(n - m for n, m in zip(output, merged, strict=True))
+        return _bordered(b, joined, (0,) * spatial, missing)
+    blocks = b.permute(split, dims=(0, 1, *places, *taps))
+    after = reach(output, count, kernel, stride, padding, dilation)
+    extent = tuple(n + p + a for n, p, a in zip(output, padding, after, strict=True))
+    dims = tuple(range(2, 2 + spatial))
+    spread = b.unwindow(blocks, dims=dims, extent=extent, stride=stride, dilation=dilation)
+    total = b.sum(spread, dims=tuple(places), keepdim=False)
+    return _bordered(b, total, tuple(-p for p in padding), tuple(-a for a in after))
 
 
 col2im = declare(

@@ -21,7 +21,7 @@ def output_sizes(name: str, spatial: int, input: Tensor, output_size: Any) -> In
     """The sizes that are asked for, one for each dimension; None keeps the input's.
 
     Raises:
-        RuntimeError: the input has other dimensions, an empty one, or a size is negative.
+        RuntimeError: the input has other dimensions, or a size is negative.
         ValueError: more sizes than dimensions. TypeError: something else than ints.
     """
     given = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * spatial

@@ -21,6 +21,7 @@ from braze.functions.statistics import var_mean
 from braze.ir.dtypes import f32
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
+from braze.nn.functional.padding import pad
 from braze.tensors import Tensor, apply
 
 
@@ -251,8 +252,6 @@ def response_norm(
     input: Tensor, before: int, after: int, size: int, alpha: float, beta: float, k: float
 ) -> Tensor:
     """`local_response_norm` over so many channels before and after each, as if they were `size`."""
-    from braze.nn.functional.padding import pad
-
     squares = pad(mul(input, input), (*(0, 0) * (input.ndim - 2), before, after))
     sums = total(squares.unfold(1, before + after + 1, 1), -1)
     return div(input, pow(add(mul(sums, alpha / size), k), beta))
