@@ -4,9 +4,9 @@ import warnings
 from collections import OrderedDict
 
 import numpy as np
-from cases_nn_module import message, text
 from compare_cases import case
 from compare_modules import module
+from compare_networks import message, text
 
 
 def layers(m, *names):
