@@ -71,12 +71,16 @@ def _to_real(
 # Complex to complex -------------------------------------------------------------------------------
 
 
-def fft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def fft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
+) -> Tensor:
     """X[k] = sum over j of x[j] exp(-2 pi i j k / n), along one dimension."""
     return _complex("fft", input, _one(n), (dim,), norm, False)
 
 
-def ifft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def ifft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
+) -> Tensor:
     """The inverse of `fft`."""
     return _complex("ifft", input, _one(n), (dim,), norm, True)
 
@@ -91,7 +95,9 @@ def ifftn(input: Tensor, s: Sizes = None, dim: Sizes = None, norm: str | None = 
     return _complex("ifftn", input, s, dim, norm, True)
 
 
-def fft2(input: Tensor, s: Sizes = None, dim: Sizes = _LAST_TWO, norm: str | None = None) -> Tensor:
+def fft2(
+    input: Tensor, s: Sizes = None, dim: Sizes = _LAST_TWO, norm: str | None = None
+) -> Tensor:
     """`fftn` along the last two dimensions."""
     return _complex("fft2", input, s, dim, norm, False)
 
@@ -106,7 +112,9 @@ def ifft2(
 # Real to complex and back: of n elements, n // 2 + 1 determine the rest ---------------------------
 
 
-def rfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def rfft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
+) -> Tensor:
     """`fft` of real numbers: the first n // 2 + 1 elements; the others are their conjugates.
 
     Raises:
@@ -115,7 +123,9 @@ def rfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = 
     return _from_real("rfft", input, _one(n), (dim,), norm, False)
 
 
-def irfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def irfft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
+) -> Tensor:
     """The inverse of `rfft`. An odd `n` must be given: by default it is 2 * (size - 1)."""
     return _to_real("irfft", input, _one(n), (dim,), norm, True)
 
@@ -155,13 +165,17 @@ def irfft2(
 # Of signals whose transforms are real, given by one half ------------------------------------------
 
 
-def hfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def hfft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
+) -> Tensor:
     """`fft`, real, of a signal x[-j] = conj(x[j]) of n elements of which the first n // 2 + 1 are
     given. An odd `n` must be given."""
     return _to_real("hfft", input, _one(n), (dim,), norm, False)
 
 
-def ihfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def ihfft(
+    input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
+) -> Tensor:
     """The inverse of `hfft`: the first n // 2 + 1 elements of `ifft` of real numbers."""
     return _from_real("ihfft", input, _one(n), (dim,), norm, True)
 

@@ -87,7 +87,9 @@ def ihfft(x: Tensor, /, *, n: int | None = None, axis: int = -1, norm: str = "ba
     return own.ihfft(x, n, axis, norm)
 
 
-def fftfreq(n: int, /, *, d: float = 1.0, dtype: DType | None = None, device: Any = None) -> Tensor:
+def fftfreq(
+    n: int, /, *, d: float = 1.0, dtype: DType | None = None, device: Any = None
+) -> Tensor:
     """The frequencies of `fft`'s elements, for points at distances d."""
     return own.fftfreq(n, d, dtype=dtype, device=device)
 

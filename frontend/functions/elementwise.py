@@ -270,7 +270,9 @@ def isclose(
     return close
 
 
-def _isclose_complex(x: Tensor, y: Tensor, rtol: float, atol: float, equal_nan: bool) -> Tensor:
+def _isclose_complex(
+    x: Tensor, y: Tensor, rtol: float, atol: float, equal_nan: bool
+) -> Tensor:
     """By the moduli of the difference and of `y`."""
     isfinite, isnan, size = (pointwise.UNARY[name] for name in ("isfinite", "isnan", "abs"))
     near = pointwise.le(size(sub(x, y)), size(y) * rtol + atol)

@@ -63,7 +63,9 @@ def register_post_accumulate_grad_hook(
     if not self._requires_grad:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     if self._node is not None:
-        raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        raise RuntimeError(
+            "post accumulate grad hooks cannot be registered on non-leaf tensors"
+        )
     if not hasattr(self, "_post_hooks"):
         self._post_hooks = {}
     return RemovableHandle(self._post_hooks, hook)

@@ -168,7 +168,9 @@ def common_batch(name: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def scaled_sum(name: str, input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+def scaled_sum(
+    name: str, input: Tensor, product: Tensor, beta: float, alpha: float
+) -> Tensor:
     """beta * input + alpha * product; the input broadcasts to the product, and with beta 0 is not
     read."""
     require_tensors(name, input)

@@ -41,7 +41,9 @@ def tensor_split(
     return tuple(pieces)
 
 
-def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+def split_with_sizes(
+    input: Tensor, split_sizes: Sequence[int], dim: int = 0
+) -> tuple[Tensor, ...]:
     """Pieces of a dimension of the sizes given. Views.
 
     Raises:

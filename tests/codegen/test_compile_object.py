@@ -15,8 +15,7 @@ from braze.runtime.object_loader import LoadedObject
 def axpy(lanes: int, scale: float = 2.0) -> str:
     """y += scale * x over n floats, n a multiple of `lanes`."""
     vector = f"<{lanes} x float>"
-    return (
-        f"""
+    return f"""
 define void @axpy(ptr noalias %x, ptr noalias %y, i64 %n) {{
 entry:
   br label %loop
@@ -34,8 +33,8 @@ loop:
 done:
   ret void
 }}
-""".replace("@llvm.fma(", f"@llvm.fma.v{lanes}f32(")
-        + (f"declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})\n")
+""".replace("@llvm.fma(", f"@llvm.fma.v{lanes}f32(") + (
+        f"declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})\n"
     )
 
 

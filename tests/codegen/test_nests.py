@@ -161,7 +161,8 @@ def test_window_reduce_with_padding(kind):
 
 
 def test_argmax_rules():
-    """First of equals; the first nan wins; rows of nothing but -inf; masked tails do not interfere."""
+    """First of equals; the first nan wins; rows of nothing but -inf; masked tails do not interfere.
+    """
     inf, nan = np.inf, np.nan
     rows = np.full((6, 37), -2.0, np.float32)
     rows[0, [5, 20, 36]] = 7
@@ -372,7 +373,8 @@ def test_padding_reads_zeros(dtype):
 
 
 def test_dilated_reads():
-    """The inverse of a window with stride 2: a remainder in the guard, a quotient in the address."""
+    """The inverse of a window with stride 2: a remainder in the guard, a quotient in the address.
+    """
     check(
         program_of("""nest @dilate(%x: f32[100] in, %o: f32[361] out) {
       for y in 19 {
@@ -395,7 +397,8 @@ def test_guarded_stores():
 
 
 def test_gather_and_clamp():
-    """Indices out of range are clamped; data indices in lanes and common ones; half-width indices."""
+    """Indices out of range are clamped; data indices in lanes and common ones; half-width indices.
+    """
     text = """nest @take(%x: f32[60] in, %k: i64[9] in, %j: i32[20] in, %o: f32[180] out,
         %p: f32[20] out) {
       for i in 9 {
@@ -465,16 +468,14 @@ def test_random_fill(n):
 @pytest.mark.parametrize("dtype", ["i8", "i16", "i32"])
 @pytest.mark.parametrize("n", [1, 2, 8, 9, 15])
 def test_narrowed_integers_under_a_mask_stay_within_bounds(n, dtype):
-    check(
-        program_of(f"""nest @narrow(%a: i64[16] in, %b: i64[16] in, %o: {dtype}[{n}] out) {{
+    check(program_of(f"""nest @narrow(%a: i64[16] in, %b: i64[16] in, %o: {dtype}[{n}] out) {{
       for b in 1 {{
         for j in 16 vector {{
           $0 = bitwise_xor(%a[16*b + j], %b[16*b + j])
           store %o[16*b + j if 0 <= 16*b + j < {n}] = cast($0; {dtype})
         }}
       }}
-    }}""")
-    )
+    }}"""))
 
 
 # Checks -------------------------------------------------------------------------------------------
@@ -503,7 +504,8 @@ def test_checks_report_code_value_and_bound(n, chunks, target):
 
 
 def test_masked_lanes_are_not_checked():
-    """Five elements under a mask of eight: memory behind the buffer holds indices that would fail."""
+    """Five elements under a mask of eight: memory behind the buffer holds indices that would fail.
+    """
     program = program_of(CHECKED.format(n=5, chunks=1))
     assert np.frombuffer(bytes([GUARD_BYTE] * 8), np.int64)[0] < 0
     native = Native(program)

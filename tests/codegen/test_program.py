@@ -1,4 +1,5 @@
-"""Whole programs: waves, chunks on the pool, the arena, status, and the form of what is generated."""
+"""Whole programs: waves, chunks on the pool, the arena, status, and the form of what is generated.
+"""
 
 import ctypes
 

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:invalid value")
 def sort_text(dtype: DType, rows: int, length: int, kept: int, descending: bool, chunks: int = 1):
     return f"""sort @order(%x: {dtype.name}[{rows * length}] in,
       %v: {dtype.name}[{rows * kept}] out, %i: i64[{rows * kept}] out) {{
-      for r in {rows} {f"chunks {chunks}" if chunks > 1 else ""} {{
-        order j in {length} {"descending" if descending else ""} {{
+      for r in {rows} {f'chunks {chunks}' if chunks > 1 else ''} {{
+        order j in {length} {'descending' if descending else ''} {{
           by %x[{length}*r + j]
         }}
         first k in {kept} {{

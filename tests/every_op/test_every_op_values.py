@@ -162,7 +162,8 @@ def test_compiled_code_computes_what_the_interpreter_does(op):
 
 
 def in_primitives(graph, inputs):
-    """The results, computed without composites and, as compiled code does, without complex numbers."""
+    """The results, computed without composites and, as compiled code does, without complex numbers.
+    """
     apart = to_primitives(split_complex(graph))
     assert not any(value.dtype.is_complex for value in apart.values())
     found = interpret(apart, [as_pairs(a) if np.iscomplexobj(a) else a for a in inputs])

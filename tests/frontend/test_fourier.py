@@ -45,7 +45,9 @@ def test_transforms(tier, ndim, shape, normalized):
     whole = real.rfft(ndim, normalized, onesided=False)
     close(whole, pairs(np.fft.fftn(x, axes=axes, norm=norm)))
     close(braze.irfft(whole, ndim, normalized, onesided=False), x)
-    back = braze.irfft(braze.from_numpy(pairs(half)), ndim, normalized, signal_sizes=shape[-ndim:])
+    back = braze.irfft(
+        braze.from_numpy(pairs(half)), ndim, normalized, signal_sizes=shape[-ndim:]
+    )
     close(back, x)
     if shape[-1] % 2 == 0:
         close(braze.irfft(braze.from_numpy(pairs(half)), ndim, normalized), x)

@@ -91,8 +91,7 @@ def test_errors_name_the_line_and_leave_everything_usable(tier):
     for _ in range(3):
         good = braze.inverse(braze.eye(3) * 2.0)
         braze.sync()
-        bad = braze.inverse(braze.zeros(3, 3))
-        line = line_number()
+        bad = braze.inverse(braze.zeros(3, 3)); line = line_number()  # noqa: E702
         with pytest.raises(braze.linalg.LinAlgError) as caught:
             bad.numpy()
         message = str(caught.value)

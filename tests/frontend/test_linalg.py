@@ -257,10 +257,8 @@ def test_norms(order):
         close(linalg.norm(t(b), order, dim=(0, 2)), wanted[0, :, 0])
     if order is None or not isinstance(order, str):
         close(linalg.norm(t(b), order, dim=1), np.linalg.norm(b, order, 1))
-        close(
-            linalg.vector_norm(t(b), 2 if order is None else order),
-            np.linalg.norm(b.reshape(-1), order),
-        )
+        close(linalg.vector_norm(t(b), 2 if order is None else order),
+              np.linalg.norm(b.reshape(-1), order))
 
 
 def test_norms_of_the_top_level():

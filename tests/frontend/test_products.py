@@ -82,7 +82,9 @@ CASES |= {
     for n in (-2, 0, 1, 2, 5)
 }
 CASES |= {
-    f"vander {n} {up}": (lambda f, a, n=n, up=up: f.vander(a, n, increasing=up), None, [(3,)])
+    f"vander {n} {up}": (
+        lambda f, a, n=n, up=up: f.vander(a, n, increasing=up), None, [(3,)]
+    )
     for n in (None, 1, 5)
     for up in (False, True)
 }

@@ -155,7 +155,9 @@ def check_gradient(function, *arrays, tolerance=1e-6):
     xs, _, gradients = first(*arrays, create=True)
     slopes = [draw(*x.shape, seed=6) for x in arrays]
     scalar = sum((g * braze.tensor(s)).sum() for g, s in zip(gradients, slopes, strict=True))
-    second = braze.autograd.grad(scalar, xs) if scalar.requires_grad else [None for _ in arrays]
+    second = (
+        braze.autograd.grad(scalar, xs) if scalar.requires_grad else [None for _ in arrays]
+    )
     step = 1e-5
     for position, x in enumerate(arrays):
         numeric, curved = np.zeros(x.shape), np.zeros(x.shape)

@@ -120,7 +120,9 @@ def test_histogram():
 def test_unique(dtype):
     x = (RNG.integers(0, 12, (5, 20)) - (0 if dtype in (np.uint8, np.bool_) else 6)).astype(dtype)
     wanted = np.unique(x, return_inverse=True, return_counts=True)
-    values, inverse, counts = braze.unique(braze.tensor(x), return_inverse=True, return_counts=True)
+    values, inverse, counts = braze.unique(
+        braze.tensor(x), return_inverse=True, return_counts=True
+    )
     assert values.numpy().dtype == dtype
     same(values, wanted[0])
     same(inverse, wanted[1].reshape(5, 20))

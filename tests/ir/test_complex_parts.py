@@ -38,6 +38,11 @@ def one_op(name, arrays, **attributes):
     return graph
 
 
+
+
+
+
+
 REFERENCES = {
     "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "asinh": np.arcsinh,
     "acosh": np.arccosh, "atanh": np.arctanh, "square": np.square, "log2": np.log2,
@@ -137,6 +142,10 @@ def test_moduli_and_quotients_do_not_overflow():
     np.testing.assert_allclose(size, np.sqrt(2) * 1e300)
     (found,) = ir.interpret(split_complex(one_op("div", [x, y])), [in_memory(x), in_memory(y)])
     np.testing.assert_allclose(found, [[0, 1]], atol=1e-15)
+
+
+
+
 
 
 def test_what_has_no_meaning_is_refused():

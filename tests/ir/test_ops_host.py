@@ -66,12 +66,13 @@ def test_matrices_of_any_shape(batch, m, n):
     for full in (False, True):
         u, s, vh = run("svd", x, full=full)
         k = min(m, n)
-        np.testing.assert_allclose(u[..., :k] * s[..., None, :] @ vh[..., :k, :], x, atol=1e-12)
+        np.testing.assert_allclose(
+            u[..., :k] * s[..., None, :] @ vh[..., :k, :], x, atol=1e-12
+        )
         q, r = run("qr", x, complete=full)
         np.testing.assert_allclose(q @ r, x, atol=1e-12)
         np.testing.assert_allclose(
-            swap(q) @ q,
-            np.broadcast_to(np.eye(q.shape[-1]), (*batch, *[q.shape[-1]] * 2)),
+            swap(q) @ q, np.broadcast_to(np.eye(q.shape[-1]), (*batch, *[q.shape[-1]] * 2)),
             atol=1e-12,
         )
     inverse = run("pinv", x, rtol=1e-12)

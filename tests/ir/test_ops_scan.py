@@ -182,7 +182,9 @@ def test_equal_extrema_send_the_gradient_to_the_last():
     results = b.cummax(x, **attributes)
     saved = {"operand": [x], "result": results}
     op = OPS["cummax"]
-    gradient = ir.gradient_of(b, op, 0, [x.type], attributes, [g, None], lambda k, i: saved[k][i])
+    gradient = ir.gradient_of(
+        b, op, 0, [x.type], attributes, [g, None], lambda k, i: saved[k][i]
+    )
     values = [np.array([3.0, 3, 1, 4]), np.array([1.0, 2, 4, 8])]
     (found,) = ir.interpret(b.finish([gradient]), values)
     assert found.tolist() == [1, 6, 0, 8]

@@ -13,7 +13,9 @@ from braze.passes.decompose import decompose
 from braze.passes.simplify import simplify
 
 PASSES = {"decompose": decompose, "simplify": simplify, "cse": cse, "dce": dce}
-relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @pytest.mark.parametrize("name", PASSES)

@@ -93,7 +93,9 @@ def test_what_needs_the_whole_result_waits_for_it():
         return b.sum(b.cumsum(y, dim=0, reverse=False), dims=(1,), keepdim=False)
 
     assert len(names(compare(scan_graph("cumsum", (6, 40), 1, after=following)))) == 3
-    shifted = scan_graph("cumsum", (6, 40), 1, after=lambda b, y: b.mul(y, b.flip(y, dims=(1,))))
+    shifted = scan_graph(
+        "cumsum", (6, 40), 1, after=lambda b, y: b.mul(y, b.flip(y, dims=(1,)))
+    )
     assert len(names(compare(shifted))) == 2
 
 

@@ -111,7 +111,8 @@ def test_what_does_not_fit_is_named(file):
     with pytest.raises(DTypeError) as caught:
         model(X.astype(np.float64))
     assert str(caught.value) == (
-        "[affine] input x must be f32[3], given float64[3]; convert it with .astype(numpy.float32)"
+        "[affine] input x must be f32[3], given float64[3]; convert it with "
+        ".astype(numpy.float32)"
     )
     with pytest.raises(ShapeError) as caught:
         model(X[None])

@@ -76,6 +76,8 @@ def toy_artifact(graph, target, record=None):
         outputs=outputs,
         arena_bytes=4096,
         scratch_bytes=0,
-        failures=tuple(FailureSite(**n.attributes, node=i, location=n.location) for i, n in checks),
+        failures=tuple(
+            FailureSite(**n.attributes, node=i, location=n.location) for i, n in checks
+        ),
         figures=Figures(len(graph.nodes), 1, 8192, 2048, (), time.perf_counter() - start),
     )

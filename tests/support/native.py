@@ -1,4 +1,5 @@
-"""Run a loop program natively: generate, compile, load, call, with guard bytes around every buffer."""
+"""Run a loop program natively: generate, compile, load, call, with guard bytes around every buffer.
+"""
 
 from __future__ import annotations
 

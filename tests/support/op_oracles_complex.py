@@ -50,7 +50,9 @@ def _twin(name: str) -> Any:
     def run(*operands: np.ndarray, pairs: tuple[int, ...], **attributes: Any) -> Any:
         found = own(*_whole(operands, pairs), **attributes)
         found = found if isinstance(found, tuple) else (found,)
-        return tuple(np.stack([x.real, x.imag], -1) if np.iscomplexobj(x) else x for x in found)
+        return tuple(
+            np.stack([x.real, x.imag], -1) if np.iscomplexobj(x) else x for x in found
+        )
 
     def judge(operands: Any, results: Any, *, pairs: tuple[int, ...], **attributes: Any) -> None:
         op = TWINS[f"{name}_pairs"]
@@ -62,7 +64,9 @@ def _twin(name: str) -> Any:
         types = op.result_types(Sample(wide).types, attributes)
         split = tuple(i for i, t in enumerate(types) if t.dtype.is_complex)
         whole = _whole(results, split)
-        whole = [x.astype(np.complex64) if narrow and np.iscomplexobj(x) else x for x in whole]
+        whole = [
+            x.astype(np.complex64) if narrow and np.iscomplexobj(x) else x for x in whole
+        ]
         own.function(wide, whole, **attributes)
 
     return Check(judge) if isinstance(own, Check) else run
