@@ -59,6 +59,9 @@ def sequential(c):
 
     c(changed)
 
+
+@case("torch.nn.Sequential")
+def sequential_arithmetic(c):
     def arithmetic(m):
         one = m.nn.Sequential(*layers(m, "ReLU", "Tanh"))
         two = m.nn.Sequential(OrderedDict(a=m.nn.ELU()))

@@ -173,6 +173,9 @@ def attributes(c, name):
 
     c(refused, c.f64(3).constant())
 
+
+@case("torch.nn.Module.__setattr__", "torch.nn.Module.__getattr__")
+def registration_hooks(c, name):
     def hooks(m, x):
         seen = []
         registry = m.nn.modules.module

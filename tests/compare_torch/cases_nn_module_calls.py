@@ -192,6 +192,9 @@ def backward_hooks(c):
 
     c(last_operation, c.f64(4, 3))
 
+
+@case("torch.nn.Module.register_backward_hook")
+def other_backward_hooks(c):
     def mixed(m):
         one, two = m.nn.Tanh(), m.nn.Tanh()
         one.register_backward_hook(print)

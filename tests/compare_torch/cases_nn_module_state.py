@@ -68,18 +68,20 @@ def state_dict(c):
     c(extra)
 
 
+def changed(m, **entries):
+    """A state of `net` with other values; an entry of None is taken out."""
+    state = {name: value + 1 for name, value in net(m).state_dict().items()}
+    for name, value in entries.items():
+        name = name.replace("__", ".")
+        if value is None:
+            del state[name]
+        else:
+            state[name] = value
+    return state
+
+
 @case("torch.nn.Module.load_state_dict")
 def load_state_dict(c):
-    def changed(m, **entries):
-        state = {name: value + 1 for name, value in net(m).state_dict().items()}
-        for name, value in entries.items():
-            name = name.replace("__", ".")
-            if value is None:
-                del state[name]
-            else:
-                state[name] = value
-        return state
-
     def loaded(m, strict=True, assign=False, **entries):
         made = net(m)
         answer = made.load_state_dict(changed(m, **entries), strict=strict, assign=assign)
@@ -105,6 +107,9 @@ def load_state_dict(c):
     c(lambda m: refused(m, body__scratch=m.ones(1)))
     c(lambda m: message(m, net(m).load_state_dict, 3))
 
+
+@case("torch.nn.Module.load_state_dict")
+def load_state_dict_hooks(c):
     def hooks(m):
         made, seen = net(m), []
 

@@ -86,6 +86,9 @@ def register_parametrization(c):
 
     c(buffers, c.f64(3).constant(), gradients=0)
 
+
+@case("torch.nn.utils.parametrize.register_parametrization")
+def parametrized_modules(c):
     def copies(m, x):
         made = layer(m, "Linear", 3, 3)
         m.nn.utils.parametrize.register_parametrization(made, "weight", symmetric(m))
@@ -99,6 +102,9 @@ def register_parametrization(c):
 
     c(copies, c.f64(2, 3))
 
+
+@case("torch.nn.utils.parametrize.register_parametrization")
+def refused_parametrizations(c):
     def refused(m):
         register = m.nn.utils.parametrize.register_parametrization
 
