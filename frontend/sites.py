@@ -89,7 +89,9 @@ def location_of(site: Site, scope: str = "") -> Location:
 
 def current_scope() -> str:
     """Path of the innermost layer being called, such as ``net.features.0 (Conv2d(1, 32, ...))``; ""
-    outside."""
+    outside, and for what a layer computes for its own text."""
+    if describing():
+        return ""
     frame: FrameType | None = sys._getframe(1)
     modules: list[Any] = []
     while frame is not None:

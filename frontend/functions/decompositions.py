@@ -124,7 +124,9 @@ def eig(input: Tensor, eigenvectors: bool = False) -> Eigen:
     """
     require_tensors("eig", input)
     if input.dtype.is_complex:
-        raise DTypeError(f"[eig] needs a real matrix, given {input._handle.type}; use linalg.eig")
+        raise DTypeError(
+            f"[eig] needs a real matrix, given {input._handle.type}; use linalg.eig"
+        )
     values, vectors = call_host("eig", input)
     parts = apply(call_of(op_named("view_as_real")), values)
     if not eigenvectors:
@@ -373,7 +375,9 @@ def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     right = unsqueeze(b, -1) if vectors else b
     factors, right = common_batch("lu_solve", LU_data, right)
     if factors.ndim < 2 or right.ndim < 2 or factors.shape[-1] != right.shape[-2]:
-        raise ShapeError(f"[lu_solve] factors {LU_data._handle.type} do not fit {b._handle.type}")
+        raise ShapeError(
+            f"[lu_solve] factors {LU_data._handle.type} do not fit {b._handle.type}"
+        )
     pivots = expand(LU_pivots, (*factors.shape[:-2], LU_pivots.shape[-1]))
     order = call_host("lu_permutation", pivots, size=factors.shape[-2], inverse=False)
     index = expand(unsqueeze(order, -1), right.shape)

@@ -183,7 +183,9 @@ def _narrow(x: Tensor, labels: tuple[Label, ...], sizes: dict[Label, int]) -> Te
     return x, tuple(labels[d] for d in kept)
 
 
-def _contract_all(terms: list[Term], output: tuple[Label, ...], sizes: dict[Label, int]) -> Tensor:
+def _contract_all(
+    terms: list[Term], output: tuple[Label, ...], sizes: dict[Label, int]
+) -> Tensor:
     """Contract pairs until one operand is left, and give it the result's order."""
     terms = [_sum_own(terms, i, output) for i in range(len(terms))]
     while len(terms) > 1:

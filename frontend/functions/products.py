@@ -40,13 +40,17 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @with_leading_factors
-def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def addmv(
+    input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
     """beta * input + alpha * mat @ vec."""
     return scaled_sum("addmv", input, mv(mat, vec), beta, alpha)
 
 
 @with_leading_factors
-def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def addr(
+    input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
     return scaled_sum("addr", input, outer(vec1, vec2), beta, alpha)
 
@@ -272,7 +276,9 @@ def block_diag(*tensors: Tensor) -> Tensor:
     rows, at = [], 0
     for block in blocks:
         after = width - at - block.shape[1]
-        call = call_of(op_named("pad"), low=(0, at), high=(0, after), interior=(0, 0), value=0.0)
+        call = call_of(
+            op_named("pad"), low=(0, at), high=(0, after), interior=(0, 0), value=0.0
+        )
         rows.append(apply(call, block))
         at += block.shape[1]
     return cat(rows, 0)
@@ -393,5 +399,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 
 # Methods of `Tensor`, and those that have an in-place form.
-METHODS = ("addmv addr addbmm baddbmm ger vdot inner matrix_power kron cross trace renorm").split()
+METHODS = (
+    "addmv addr addbmm baddbmm ger vdot inner matrix_power kron cross trace renorm"
+).split()
 INPLACE = "addmv addr addbmm baddbmm renorm".split()

@@ -261,7 +261,8 @@ def istft(
         )
     if not (0 < hop <= width <= n_fft):
         raise RuntimeError(
-            f"istft: expected 0 < hop_length <= win_length <= n_fft, got {hop}, {width}, {n_fft}"
+            "istft: expected 0 < hop_length <= win_length <= n_fft, "
+            f"got {hop}, {width}, {n_fft}"
         )
     _check_window("istft", window, width)
     if return_complex and half:

@@ -97,7 +97,9 @@ def topk(
     return return_types.topk(values, indices)
 
 
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> return_types.kthvalue:
+def kthvalue(
+    input: Tensor, k: int, dim: int = -1, keepdim: bool = False
+) -> return_types.kthvalue:
     """The k-th smallest element along a dimension (k counts from 1), and where it was.
 
     Raises:

@@ -27,7 +27,9 @@ def _floating(name: str, x: Tensor, dtype: DType | None) -> Tensor:
     if dtype is not None:
         x = cast(x, dtype)
     if not x.dtype.is_differentiable:
-        raise RuntimeError(f"{name}: Expected a floating point or complex tensor, got {x.dtype!r}")
+        raise RuntimeError(
+            f"{name}: Expected a floating point or complex tensor, got {x.dtype!r}"
+        )
     return x
 
 

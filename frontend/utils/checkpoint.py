@@ -234,7 +234,9 @@ def checkpoint(
     if not tracer().grad_enabled:
         return function(*args, **kwargs)
     now, again = context_fn()
-    part = _Part(function, args, kwargs, again, preserve_rng_state, determinism_check == "default")
+    part = _Part(
+        function, args, kwargs, again, preserve_rng_state, determinism_check == "default"
+    )
     nodes: list[TapeNode] = []
     with _watching(nodes), now:
         result = function(*args, **kwargs)

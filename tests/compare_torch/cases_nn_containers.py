@@ -4,9 +4,9 @@ import warnings
 from collections import OrderedDict
 
 import numpy as np
-from cases_nn_module import message, text
 from compare_cases import case
 from compare_modules import module
+from compare_networks import message, text
 
 
 def layers(m, *names):
@@ -59,6 +59,9 @@ def sequential(c):
 
     c(changed)
 
+
+@case("torch.nn.Sequential")
+def sequential_arithmetic(c):
     def arithmetic(m):
         one = m.nn.Sequential(*layers(m, "ReLU", "Tanh"))
         two = m.nn.Sequential(OrderedDict(a=m.nn.ELU()))

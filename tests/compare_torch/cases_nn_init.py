@@ -4,8 +4,8 @@ import math
 import warnings
 
 import numpy as np
-from cases_nn_module import message
 from compare_cases import case
+from compare_networks import message
 
 SIZES = {"values": (300, 200), "convolution": (40, 30, 3, 5)}
 

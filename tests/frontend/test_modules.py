@@ -117,6 +117,21 @@ def test_parameters_share_memory_with_what_they_were_made_from_and_have_a_text()
         assert copied.requires_grad and copied._handle.flags & PARAM
 
 
+def test_parameters_on_parts_of_one_tensor_are_trained_together():
+    data = braze.zeros(2, 2)
+    whole, row = nn.Parameter(data), nn.Parameter(data[0])
+    optimizer = braze.optim.SGD([whole, row], lr=0.5)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (whole.sum() * 2 + row.sum()).backward()
+        optimizer.step()
+    assert data.tolist() == [[-3.0, -3.0], [-2.0, -2.0]] and row.tolist() == [-3.0, -3.0]
+    copied, part = copy.deepcopy((whole, row))
+    with braze.no_grad():
+        part.fill_(1.0)
+    assert copied.tolist() == [[1.0, 1.0], [-2.0, -2.0]] and whole.tolist() == data.tolist()
+
+
 def test_shared_parameters_are_listed_once():
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     net[1].weight = net[0].weight

@@ -7,7 +7,7 @@ import pytest
 
 import braze
 import braze.nn.functional as F
-from braze import nn
+from braze import engine, nn
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +90,39 @@ def test_exact_fills():
         np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-5)
     cut = values(nn.init.trunc_normal_(braze.empty(5000), 1.0, 2.0, 0.0, 1.5))
     assert 0.0 <= cut.min() < 0.01 and 1.49 < cut.max() <= 1.5
+
+
+def test_starts_are_part_of_the_graph():
+    braze.manual_seed(0)
+    braze.sync()
+    before = engine.stats.graphs
+    square = nn.init.orthogonal_(braze.empty(30, 40))
+    with pytest.warns(UserWarning, match="mean is more than 2 std from"):
+        tail = nn.init.trunc_normal_(braze.empty(4000), 0.0, 1.0, 5.0, 5.5)
+        mirrored = nn.init.trunc_normal_(braze.empty(4000), 0.0, 1.0, -5.5, -5.0)
+    holes = nn.init.sparse_(braze.empty(40, 30, dtype=braze.float64), 0.25, std=2.0)
+    assert engine.stats.graphs == before  # nothing ran so far
+    np.testing.assert_allclose(values(square @ square.T), np.eye(30), atol=1e-5)
+    # The mean of what lies that far out is known from the density at both ends.
+    density = [math.exp(-x * x / 2) / math.sqrt(2 * math.pi) for x in (5.0, 5.5)]
+    part = (math.erfc(5.0 / math.sqrt(2)) - math.erfc(5.5 / math.sqrt(2))) / 2
+    mean = (density[0] - density[1]) / part
+    for drawn, sign in ((tail, 1), (mirrored, -1)):
+        array = sign * values(drawn)
+        assert 5.0 <= array.min() and array.max() <= 5.5 and abs(array.mean() - mean) < 0.01
+    zeros = values(holes) == 0
+    assert zeros.sum(0).tolist() == [10] * 30 and len(set(map(bytes, zeros.T))) > 20
+    assert abs(values(holes)[~zeros].std() / 2 - 1) < 0.1
+
+
+def test_old_names_of_starts_warn():
+    with pytest.warns(FutureWarning, match="`nn.init.constant` is now deprecated in favor of"):
+        assert nn.init.constant(braze.empty(2), 3.0).tolist() == [3.0, 3.0]
+    assert nn.init.xavier_normal.__name__ == "xavier_normal"
+    with pytest.warns(UserWarning, match="zero-element tensors is a no-op"):
+        nn.init.kaiming_uniform_(braze.empty(0, 3))
+    with pytest.raises(ValueError, match="Only tensors with 2 dimensions are supported"):
+        nn.init.sparse_(braze.empty(2), 0.5)
 
 
 def test_gains_and_errors():

@@ -323,7 +323,7 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """
     found = dict(kwargs)
     rest = list(args)
-    tensor = found.pop("tensor", None) if "tensor" in found else None
+    tensor = found.pop("tensor", None)
     if rest and isinstance(rest[0], Tensor):
         tensor = rest.pop(0)
     if tensor is not None:
@@ -335,7 +335,7 @@ def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     if rest and isinstance(rest[0], bool):
         found["non_blocking"] = rest.pop(0)
     known = {"dtype", "device", "non_blocking", "memory_format"}
-    if rest or set(found) - known or isinstance(found.get("device"), (float, list)):
+    if rest or set(found) - known:
         raise TypeError(
             f"to() received an invalid combination of arguments: {(*args, *kwargs.items())}"
         )
