@@ -10,6 +10,7 @@ import braze
 from braze import nn
 from braze.autograd import gradcheck, gradgradcheck
 from braze.nn.utils import rnn
+from braze.tracing import trace
 
 
 @pytest.fixture(autouse=True)
@@ -194,6 +195,21 @@ def test_compiled_code_agrees_and_the_steps_are_one_operation():
         found = [g.numpy() for g in gradients()]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_all_steps_are_one_operation_forward_and_one_back(kind):
+    layer = nn.__dict__[kind](4, 3)
+    hx = [braze.zeros(1, 3, 3, requires_grad=True) for _ in range(1 + (kind == "LSTM"))]
+
+    def gradients(x):
+        with braze.enable_grad():
+            output, _ = layer(x, hx if kind == "LSTM" else hx[0])
+            return braze.autograd.grad(output.sin().sum(), [*hx, *layer.parameters()])
+
+    nodes = trace(gradients, [braze.zeros(50, 3, 4)]).graph.nodes
+    assert sum(node.op.is_recurrence for node in nodes) == 2
+    assert len(nodes) < 60
 
 
 def test_other_lengths_make_no_new_graph():
