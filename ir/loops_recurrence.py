@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from braze.ir.loops import Buffer, Program
 
+# How the name of a step's program begins; its kernels' begin with the program's.
+STEP = "step_"
+
 
 @dataclass(frozen=True, slots=True)
 class StepArray:
@@ -63,6 +66,11 @@ class Recurrence:
         from braze.ir.loops_text import print_kernel
 
         return print_kernel(self)
+
+
+def is_of_step(symbol: str) -> bool:
+    """Does a symbol of compiled code belong to a step of a recurrence?"""
+    return symbol.removeprefix("braze_").removeprefix("kernel_").startswith(STEP)
 
 
 def slot_sizes(program: Program) -> dict[int, int]:

@@ -23,6 +23,9 @@ rule of a variadic operand serves all its positions and may ask for `position` a
 
     gradients={"x": lambda b, g, y: b.mul(g, y), "y": lambda b, g, x: b.mul(g, x)}
 
+Of several results' gradients, those where nothing flows back are None for a recurrence, and zeros
+for all others.
+
 For complex operands a rule is the linear map of the differentials: with dL = Re(g dout) it gives
 the c for which dL = Re(c dx), so that the rules of analytic functions are those of real ones. What
 the user sees is conj(c), the direction of steepest ascent, as in PyTorch; `gradient_of` converts.

@@ -177,7 +177,8 @@ def _given(
     if part.kind == "whole":
         return operands[part.place]
     if part.kind == "now":
-        return operands[part.place][time]
+        now: Array = operands[part.place][time]
+        return now
     # What is before in a run is not what is before in time, where a run goes back.
     at = time - later if part.kind == "previous" else time + later
     stacked = (results if part.kind == "previous" else operands)[part.place]

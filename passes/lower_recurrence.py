@@ -16,7 +16,7 @@ from braze.ir.dtypes import u8
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Value, types_of
 from braze.ir.loops import Buffer, Program
-from braze.ir.loops_recurrence import Recurrence, StepArray
+from braze.ir.loops_recurrence import STEP, Recurrence, StepArray
 from braze.ir.steps import Part, StepGraph, step_graph
 from braze.ir.target import Target
 from braze.passes.plan_memory import aligned
@@ -76,7 +76,7 @@ def _program(step: Graph, target: Target) -> Program:
     """The program of a step, whose kernels have names that no other step's have."""
     from braze.passes import compile_graph  # which lowers recurrences
 
-    step.name = f"step_{fingerprint(step)[:20]}"
+    step.name = f"{STEP}{fingerprint(step)[:20]}"
     program, _ = compile_graph(step, target)
     for kernel in program.kernels():
         kernel.name = f"{step.name}_{kernel.name}"

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from braze.ir.builder import Rewriter
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Location
 from braze.ir.loops import CheckSite
+from braze.ir.loops_recurrence import is_of_step
 from braze.ir.target import Target
 from braze.runtime.artifact import Artifact, FailureSite, Figures, slots_of
 from braze.runtime.config import config
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from braze.ir.loops import Program
 
 Modules = Sequence[tuple[str, str]]
+
+STEP_OBJECTS_KEPT = 256
 
 
 def compile_artifact(graph: Graph, target: Target, record: Recorder | None = None) -> Artifact:
@@ -119,14 +123,26 @@ def _record_assembly(modules: Modules, target: Target, record: Recorder) -> None
 
 
 def compile_modules(modules: Modules, target: Target) -> list[bytes]:
-    """The object of each module, several compiled at a time."""
-    from braze.codegen.llvm.compile import compile_object
+    """The object of each module, several compiled at a time.
+
+    The steps of recurrences are the same modules for any number of steps; those compiled last are
+    kept.
+    """
 
     def compile_one(module: tuple[str, str]) -> bytes:
-        return compile_object(module[1], target)
+        return (_step_object if is_of_step(module[0]) else _object)(module[1], target)
 
     threads = min(config.num_threads, len(modules))
     return _parallel_map(compile_one, modules, threads)
+
+
+def _object(text: str, target: Target) -> bytes:
+    from braze.codegen.llvm.compile import compile_object
+
+    return compile_object(text, target)
+
+
+_step_object = lru_cache(STEP_OBJECTS_KEPT)(_object)
 
 
 def _parallel_map(

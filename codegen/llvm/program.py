@@ -94,23 +94,24 @@ def _add_modules(
 ) -> None:
     """Add a program's kernels and its `main`, `name`, after the programs of its recurrences.
 
-    Equal steps have one program, so it is there once.
+    Equal steps have one program, so it is there once. Nothing runs beside it, so its threads' work-
+    spaces are as far apart as it likes, and its code does not depend on the rest.
     """
-    waves: list[list[EmittedKernel]] = []
-    for wave in program.waves:
-        waves.append([])
+    waves: list[list[EmittedKernel]] = [[] for _ in program.waves]
+    for wave, emitted_wave in zip(program.waves, waves, strict=True):
         for kernel in wave:
             if isinstance(kernel, Recurrence):
                 step = _step_symbol(kernel)
                 if step not in modules:
-                    _add_modules(modules, step, kernel.program, target, stride, is_step=True)
+                    own = _scratch_stride(kernel.program, target)
+                    _add_modules(modules, step, kernel.program, target, own, is_step=True)
                 continue
             emitted = emit_kernel(kernel, program, target, stride)
             if emitted.symbol in modules:
                 symbol = emitted.symbol
                 raise CodegenError(f"[{program.name}] two kernels share the symbol {symbol}")
             modules[emitted.symbol] = emitted.ir_text
-            waves[-1].append(emitted)
+            emitted_wave.append(emitted)
     modules[name] = _main_module(name, program, waves, target, is_step=is_step)
 
 

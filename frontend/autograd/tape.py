@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from braze.autograd.builders import Tracked
+from braze.autograd.once import Once
 from braze.capture import Call, State
 from braze.handle import FOLLOWED, INFERENCE, STALE, Handle
 from braze.ir.graph import Location
@@ -205,8 +206,10 @@ class TapeNode:
         """The gradients of the operands, as (position, gradient), from those of the results."""
         builder = sweep.builder
         call = self.state.call
-        # A recurrence's rules do much more where something flows back to each result.
-        if len(upstream) > 1 and not (call is not None and call.op.is_recurrence):
+        if call is not None and call.op.is_recurrence:
+            # Its rules do much, and more where something flows back to each result.
+            builder = Once(builder)
+        elif len(upstream) > 1:
             upstream = [
                 builder.full(shape=t.shape, value=0.0, dtype=t.dtype)
                 if gradient is None and t.dtype.is_differentiable

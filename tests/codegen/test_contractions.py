@@ -85,6 +85,7 @@ def test_dtypes(dtype: str, name: str) -> None:
 def test_narrow_operands_are_summed_in_f32(dtype: str, name: str) -> None:
     for kind, rows in (("NN", 20), ("NT", 20), ("TN", 20), ("NT", 2)):
         check(product(kind, rows, 33, 300, dtype_named(dtype)), named_target(name))
+    check(product("NN", 3, 17, 17, dtype_named(dtype)), named_target(name))  # one lane is left
 
 
 @pytest.mark.parametrize("kind", ["NN", "NT", "TN", "TT"])

@@ -29,9 +29,7 @@ def _rnn(x: Array, w: Array, h: Array, *, nonlinearity: str, reverse: bool) -> A
 
 
 @oracle("rnn_sequence_grad")
-def _rnn_grad(
-    g: Array, y: Array, w: Array, d: Array, *, nonlinearity: str, reverse: bool
-) -> Array:
+def _rnn_grad(g: Array, y: Array, w: Array, d: Array, *, nonlinearity: str, reverse: bool) -> Array:
     found = np.zeros((len(y), 1, *y.shape[1:]))
     (d,) = d
     for t in _order(len(y), not reverse):
