@@ -16,7 +16,8 @@ _MODULES = (
     "aot array_api attached autograd capture codegen compiled copying cuda datasets devices dlpack "
     "dtype_info engine fft func functions handle inspection ir layouts linalg nn optim passes "
     "printing public_types random removable return_types runtime settings sharing sites sizes "
-    "sparse special strides structure tensors testing tracing typed_storage utils views"
+    "sparse special strides structure tensors testing tracing typed_storage utils views "
+    "distributions"
 ).split()
 
 

@@ -54,6 +54,7 @@ from braze.ir.ops import (
     shrinkage,
     solvers,
     sorting,
+    standard_gamma,
     strided,
 )
 
@@ -105,5 +106,6 @@ __all__ = [
     "shrinkage",
     "solvers",
     "sorting",
+    "standard_gamma",
     "strided",
 ]
