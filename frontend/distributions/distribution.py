@@ -214,7 +214,9 @@ class Distribution:
                 own = self.__dict__[name]
                 rest = tuple(own.shape[len(self._batch_shape) :])
                 new.__dict__[name] = own.expand((*shape, *rest))
-        super(cls, new).__init__(shape, self._event_shape, validate_args=False)
+        super(cls, new).__init__(  # type: ignore[call-arg]
+            shape, self._event_shape, validate_args=False
+        )
         new._validate_args = self._validate_args
         return new
 

@@ -7,6 +7,7 @@ integrals of p log(p / q) where it has none.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +62,7 @@ def register_kl(type_p: type, type_q: type) -> Callable[[Rule], Rule]:
 
 
 @functools.cache
-def _rule_for(type_p: type, type_q: type) -> Rule | None:
+def _rule_for(type_p: Any, type_q: Any) -> Rule | None:
     """The rule of the nearest kinds: those of p first."""
     matches = [
         (type_p.__mro__.index(p), type_q.__mro__.index(q), rule)
@@ -77,7 +78,8 @@ def kl_divergence(p: Distribution, q: Distribution) -> Values:
     Raises:
         NotImplementedError: there is no formula for these kinds.
     """
-    rule = _rule_for(type(p), type(q))
+    kinds: tuple[Any, Any] = type(p), type(q)
+    rule = _rule_for(*kinds)
     if rule is None:
         raise NotImplementedError(
             f"No KL(p || q) is implemented for p type {type(p).__name__} and q type "
@@ -252,9 +254,9 @@ def _normals(p: Any, q: Any) -> Values:
     return logs[0] - logs[1] + 0.5 * (trace + mahalanobis(lower_q, q.loc - p.loc) - n)
 
 
-for _p in (MultivariateNormal, LowRankMultivariateNormal):
-    for _q in (MultivariateNormal, LowRankMultivariateNormal):
-        register_kl(_p, _q)(_normals)
+_NORMALS = (MultivariateNormal, LowRankMultivariateNormal)
+for _first, _second in itertools.product(_NORMALS, _NORMALS):
+    register_kl(_first, _second)(_normals)
 
 
 # Of distributions made of others ------------------------------------------------------------------
@@ -331,16 +333,18 @@ def _uniform_exponential(p: Any, q: Any) -> Values:
     return braze.where(p.low < 0, math.inf, result)
 
 
-# Not absolutely continuous: the one has values that the other has not.
-for _p, _q in (
-    (Exponential, Beta), (Exponential, Pareto), (Exponential, Uniform), (Gamma, Beta),
-    (Gamma, Pareto), (Gamma, Uniform), (Gumbel, Beta), (Gumbel, Exponential), (Gumbel, Gamma),
-    (Gumbel, Pareto), (Gumbel, Uniform), (Laplace, Beta), (Laplace, Exponential), (Laplace, Gamma),
-    (Laplace, Pareto), (Laplace, Uniform), (Normal, Beta), (Normal, Exponential), (Normal, Gamma),
-    (Normal, Pareto), (Normal, Uniform), (Pareto, Beta), (Pareto, Uniform), (Poisson, Bernoulli),
-    (Poisson, Binomial),
-):  # fmt: skip
-    register_kl(_p, _q)(_infinite)
+# The first has values that the second has not.
+_WIDER: dict[type[Distribution], tuple[type[Distribution], ...]] = {
+    Exponential: (Beta, Pareto, Uniform),
+    Gamma: (Beta, Pareto, Uniform),
+    Gumbel: (Beta, Exponential, Gamma, Pareto, Uniform),
+    Laplace: (Beta, Exponential, Gamma, Pareto, Uniform),
+    Normal: (Beta, Exponential, Gamma, Pareto, Uniform),
+    Pareto: (Beta, Uniform),
+    Poisson: (Bernoulli, Binomial),
+}
+for _wide, _narrow in ((p, q) for p, kinds in _WIDER.items() for q in kinds):
+    register_kl(_wide, _narrow)(_infinite)
 
 
 @register_kl(Bernoulli, Poisson)

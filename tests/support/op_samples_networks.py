@@ -214,7 +214,9 @@ def _losses(draw: Draw) -> Iterator[Sample]:
         yield Sample(operands, attributes, gradients=33 not in shape)
 
 
-LATTICES = ((4, 2, 5), (1, 2, 3), (3, 1, 1), (2, 3, 2), (0, 2, 3), (3, 0, 2), (7, 2, 19), (5, 40, 9))
+LATTICES = (
+    (4, 2, 5), (1, 2, 3), (3, 1, 1), (2, 3, 2), (0, 2, 3), (3, 0, 2), (7, 2, 19), (5, 40, 9),
+)  # fmt: skip
 
 
 @sampler("lattice_sum")
