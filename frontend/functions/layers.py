@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from braze.functions import activations, movement, pointwise, reductions
+from braze.functions.arguments import require_tensors
 from braze.functions.creation import empty, ones
 from braze.functions.inplace import inplace_form
 from braze.functions.movement import broadcast_tensors
@@ -23,6 +24,7 @@ from braze.nn.functional.convolution import convolve_transposed
 from braze.nn.functional.dropout import check_probability, feature_dropout
 from braze.nn.functional.embedding import bags_of_top_level, embedding_renorm_
 from braze.nn.functional.grids import grid_sampler, grid_sampler_2d, grid_sampler_3d
+from braze.nn.functional.losses import divergence
 from braze.tensors import Tensor
 
 # Losses -------------------------------------------------------------------------------------------
@@ -112,7 +114,8 @@ def kl_div(
     input: Tensor, target: Tensor, reduction: int = 0, *, log_target: bool = False
 ) -> Tensor:
     """target * (log(target) - input), with `input` in logarithms."""
-    return F.kl_div(input, target, reduction=_reduction(reduction), log_target=log_target)
+    require_tensors("kl_div", input=input, target=target)
+    return divergence(input, target, _reduction(reduction), log_target)
 
 
 def poisson_nll_loss(

@@ -20,6 +20,7 @@ from braze.ir.op import op_named
 from braze.ir.ops.binomial import binomial_counters
 from braze.ir.ops.dropout import UNIFORM_BITS
 from braze.ir.ops.poisson import poisson_counters
+from braze.ir.ops.standard_gamma import gamma_counters
 from braze.ir.types import broadcast_shapes
 from braze.tensors import Tensor, apply
 
@@ -212,6 +213,19 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     source = random_numbers.default_generator if generator is None else generator
     key, offset = source.advance(poisson_counters(input.numel()))
     call = call_of(op_named("poisson"))
+    return apply(call, input, scalar(key, i64), scalar(offset, i64))  # type: ignore[no-any-return]
+
+
+def _standard_gamma(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """Gamma numbers with the concentrations of the input and scale 1; they have a gradient.
+
+    Raises:
+        RuntimeError: the dtype is not floating-point.
+    """
+    _require_floating("_standard_gamma", input)
+    source = random_numbers.default_generator if generator is None else generator
+    key, offset = source.advance(gamma_counters(input.numel()))
+    call = call_of(op_named("standard_gamma"))
     return apply(call, input, scalar(key, i64), scalar(offset, i64))  # type: ignore[no-any-return]
 
 

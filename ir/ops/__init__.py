@@ -59,6 +59,7 @@ from braze.ir.ops import (
     shrinkage,
     solvers,
     sorting,
+    standard_gamma,
     strided,
 )
 
@@ -115,5 +116,6 @@ __all__ = [
     "shrinkage",
     "solvers",
     "sorting",
+    "standard_gamma",
     "strided",
 ]

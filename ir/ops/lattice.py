@@ -166,7 +166,7 @@ lattice_logsum = declare(
     infer=_logsum_types,
     evaluate=_logsum,
     gradients={"x": _logsum_gradient},
-    doc="""out[t, n, s] = x[t, n, s] + log(exp(out[t-1, n, s]) + exp(out[t-1, n, s-1])
-+ exp(out[t-1, n, s-2]) where skips[n, s]), without overflow: the logarithm of the weights of all
-ways that lead to a state. They start in one of the first two states; elsewhere out[0] is -inf.""",
+    doc="""out[t, n, s] = x[t, n, s] + log(exp(out[t-1, n, s]) + exp(out[t-1, n, s-1]) +
+exp(out[t-1, n, s-2]) where skips[n, s]), without overflow: the logarithm of the weights of all ways
+that lead to a state. They start in one of the first two; elsewhere out[0] is -inf.""",
 )

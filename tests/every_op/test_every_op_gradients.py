@@ -108,7 +108,13 @@ def test_float_operands_without_a_gradient_are_named():
     assert found == named
 
 
-@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=str)
+# Random numbers whose derivative keeps their quantile and not their bits; see test_distributions.
+AT_A_QUANTILE = {"standard_gamma"}
+
+
+@pytest.mark.parametrize(
+    "op", [op for op in DIFFERENTIABLE if op.name not in AT_A_QUANTILE], ids=str
+)
 def test_derivatives(op):
     found = [(ir.f64, s) for s in smooth(op, ir.f64)]
     if op.complex:

@@ -163,6 +163,7 @@ def test_other_warnings():
         warnings.simplefilter("error")
         F.mse_loss(braze.ones(2, 3), braze.ones(2, 3))
         F.kl_div(braze.ones(2), braze.ones(2), reduction="batchmean")
+        braze.kl_div(braze.ones(2), braze.ones(2), 1)
 
 
 def test_what_they_refuse():

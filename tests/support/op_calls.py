@@ -30,6 +30,7 @@ UNNAMED = {
     "lattice_sum": "the gradient of ctc_loss",
     "linear_recurrence": "the gradient of cumprod",
     "slice": "views",
+    "standard_gamma": "drawn by distributions",
     "window": "made from convolution and pooling",
     "unwindow": "made from the gradients of convolution and pooling",
     "avg_pool_grad": "the gradient of avg_pool",

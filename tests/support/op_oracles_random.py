@@ -110,6 +110,34 @@ def _poisson(rate: np.ndarray, seed: Any, offset: Any) -> np.ndarray:
     return out
 
 
+@oracle("standard_gamma")
+def _standard_gamma(a: np.ndarray, seed: Any, offset: Any) -> np.ndarray:
+    """Marsaglia and Tsang, candidate by candidate."""
+    tries = 12
+    shape = (tries, *a.shape)
+    step = 8 * -(-math.prod(shape) // 32)
+    u, v = (_unit(seed, offset, shape, 53, n) for n in (0, 2))
+    x = np.sqrt(-2 * np.log((u + np.uint64(1)) / 2.0**53)) * np.cos(2 * np.pi * (v / 2.0**53))
+    u = _unit(seed, int(offset) + 4 * step, shape, 53) / 2.0**53
+    w = _unit(seed, int(offset) + 6 * step, a.shape, 53) / 2.0**53
+    out = np.empty(a.shape)
+    for place in np.ndindex(*a.shape):
+        alpha = float(a[place])
+        d = (alpha if alpha >= 1 else alpha + 1) - 1 / 3
+        found = d
+        for number in range(tries):
+            draw, height = x[(number, *place)], u[(number, *place)]
+            cube = (1 + draw / math.sqrt(9 * d)) ** 3
+            if cube > 0 and math.log(height or 1e-300) < draw**2 / 2 + d * (
+                1 - cube + math.log(cube)
+            ):
+                found = d * cube
+                break
+        power = (1 - w[place]) ** (1 / alpha) if alpha < 1 else 1.0
+        out[place] = max(found * power, 2.0**-126)
+    return out
+
+
 ORACLES |= {
     "random_bits": lambda seed, offset, *, shape: _draws(seed, offset, shape, 0),
     "uniform": lambda seed, offset, *, shape, dtype: (

@@ -282,6 +282,14 @@ def _binomial(draw: Draw) -> Iterator[Sample]:
             yield Sample([count, prob, *STATE], gradients=not likely)
 
 
+@sampler("standard_gamma")
+def _standard_gamma(draw: Draw) -> Iterator[Sample]:
+    # The derivative keeps a number's quantile, not the random bits it was made of.
+    for shape, domain in (((), (2.0, 9.0)), ((5,), (0.1, 0.9)), ((0, 2), (1.0, 2.0)),
+                          ((3, 7), (0.3, 60.0))):  # fmt: skip
+        yield Sample([draw(*shape, domain=domain), *STATE], gradients=False)
+
+
 @sampler("bitcast")
 def _bitcast(draw: Draw) -> Iterator[Sample]:
     for other in ir.dtypes.ALL:

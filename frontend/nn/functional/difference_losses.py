@@ -28,12 +28,11 @@ def _of_difference(
     x: Tensor,
     target: Tensor,
     reduction: str,
-    **attributes: Any,
 ) -> Tensor:
     """A loss of input - target: an operation of its own for floats of one dtype, else by parts."""
     dtype = x._handle.type.dtype
     if dtype is target._handle.type.dtype and dtype.is_floating_point:
-        return apply(_call(name, reduction=reduction, **attributes), x, target)  # type: ignore[no-any-return]
+        return apply(_call(name, reduction=reduction), x, target)  # type: ignore[no-any-return]
     return reduced(formula(pointwise.sub(x, target)), reduction)
 
 

@@ -272,6 +272,12 @@ def kl_div(
         )
     batch = reduction == "batchmean"
     kind = reduction_of("sum" if batch else reduction, size_average, reduce)
+    result = divergence(input, target, kind, log_target)
+    return pointwise.div(result, input.shape[0]) if batch and input.ndim else result
+
+
+def divergence(input: Tensor, target: Tensor, reduction: str, log_target: bool) -> Tensor:
+    """`kl_div` with one of the three reductions, and without a warning of "mean"."""
     if not (input.dtype.is_floating_point and target.dtype.is_floating_point):
         raise DTypeError("kl_div: Integral inputs not supported.")
     if log_target:
@@ -280,8 +286,7 @@ def kl_div(
         some = pointwise.ne(target, 0)
         logarithm = pointwise.UNARY["log"](pointwise.where(some, target, 1.0))
         terms = pointwise.sub(pointwise.mul(target, logarithm), pointwise.mul(target, input))
-    result = reduced(terms, kind)
-    return pointwise.div(result, input.shape[0]) if batch and input.ndim else result
+    return reduced(terms, reduction)
 
 
 def linear_cross_entropy(

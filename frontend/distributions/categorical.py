@@ -1,0 +1,104 @@
+"""The categorical distribution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import braze
+from braze.distributions import constraints
+from braze.distributions.distribution import Distribution
+from braze.distributions.utils import Values, lazy_property, logits_to_probs, probs_to_logits, size
+
+
+class Categorical(Distribution):
+    """The number of a class, with probabilities or logits in the last dimension, which need not be
+    normalised.
+
+    Raises:
+        ValueError: both or none of `probs` and `logits` are given, or one without dimensions.
+    """
+
+    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
+    has_enumerate_support = True
+
+    def __init__(
+        self,
+        probs: Values = None,
+        logits: Values = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        if (probs is None) == (logits is None):
+            raise ValueError("Either `probs` or `logits` must be specified, but not both.")
+        if probs is not None:
+            if probs.dim() < 1:
+                raise ValueError("`probs` parameter must be at least one-dimensional.")
+            self.probs = probs / probs.sum(-1, keepdim=True)
+        else:
+            if logits.dim() < 1:
+                raise ValueError("`logits` parameter must be at least one-dimensional.")
+            self.logits = logits - logits.logsumexp(-1, keepdim=True)
+        self._param = self.probs if probs is not None else self.logits
+        self._num_events = self._param.shape[-1]
+        super().__init__(self._param.shape[:-1], validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        new = self._expanded(Categorical, batch_shape, _instance, "probs logits _param")
+        new._num_events = self._num_events
+        return new
+
+    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self) -> Any:  # type: ignore[override]
+        return constraints.integer_interval(0, self._num_events - 1)
+
+    @lazy_property
+    def logits(self) -> Values:
+        """The logarithms of the probabilities."""
+        return probs_to_logits(self.probs)
+
+    @lazy_property
+    def probs(self) -> Values:
+        """The probabilities."""
+        return logits_to_probs(self.logits)
+
+    @property
+    def param_shape(self) -> Any:
+        """The shape of the parameter."""
+        return self._param.shape
+
+    @property
+    def mean(self) -> Values:
+        return braze.full(tuple(self._batch_shape), float("nan"), dtype=self.probs.dtype)
+
+    @property
+    def mode(self) -> Values:
+        return self.probs.argmax(-1)
+
+    @property
+    def variance(self) -> Values:
+        return self.mean
+
+    def sample(self, sample_shape: Any = ()) -> Values:
+        sample_shape = size(sample_shape)
+        count = sample_shape.numel()
+        shape = tuple(self._extended_shape(sample_shape))
+        with braze.no_grad():
+            if not count or not self._batch_shape.numel():
+                return braze.zeros(shape, dtype=braze.int64)
+            rows = self.probs.reshape(-1, self._num_events)
+            return braze.multinomial(rows, count, True).t().reshape(shape)
+
+    def log_prob(self, value: Values) -> Values:
+        if self._validate_args:
+            self._validate_sample(value)
+        value = value.long().unsqueeze(-1)
+        value, logits = braze.broadcast_tensors(value, self.logits)
+        return logits.gather(-1, value[..., :1]).squeeze(-1)
+
+    def entropy(self) -> Values:
+        lowest = braze.finfo(self.logits.dtype).min
+        return -(self.logits.clamp(min=lowest) * self.probs).sum(-1)
+
+    def enumerate_support(self, expand: bool = True) -> Values:
+        values = braze.arange(self._num_events, dtype=braze.int64)
+        values = values.reshape((-1,) + (1,) * len(self._batch_shape))
+        return values.expand((-1, *self._batch_shape)) if expand else values

@@ -1,0 +1,420 @@
+"""What values a parameter may have, or a sample can have.
+
+`check(value)` tells it for each event, of tensors and of NumPy arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import braze
+from braze.distributions.utils import NotKnown, Values, known
+from braze.tensors import Tensor
+
+__all__ = [
+    "Constraint", "boolean", "cat", "corr_cholesky", "dependent", "dependent_property",
+    "greater_than", "greater_than_eq", "half_open_interval", "independent", "integer_interval",
+    "interval", "is_dependent", "less_than", "lower_cholesky", "lower_triangular", "multinomial",
+    "nonnegative", "nonnegative_integer", "one_hot", "positive", "positive_definite",
+    "positive_integer", "positive_semidefinite", "real", "real_vector", "simplex", "square",
+    "stack", "symmetric", "unit_interval",
+]  # fmt: skip
+
+
+class Constraint:
+    """A region of values.
+
+    Attributes:
+        is_discrete: whether it holds integers only.
+        event_dim: how many of the last dimensions are one value.
+    """
+
+    is_discrete: Any = False
+    event_dim: Any = 0
+
+    def check(self, value: Values) -> Values:
+        """Whether each event is inside, as bools."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self.__class__.__name__[1:] + "()"
+
+
+class _Dependent(Constraint):
+    """A constraint that depends on other arguments."""
+
+    def __init__(
+        self, *, is_discrete: Any = NotImplemented, event_dim: Any = NotImplemented
+    ) -> None:
+        self._is_discrete, self._event_dim = is_discrete, event_dim
+
+    @property
+    def is_discrete(self) -> bool:
+        if self._is_discrete is NotImplemented:
+            raise NotImplementedError(".is_discrete cannot be determined statically")
+        return bool(self._is_discrete)
+
+    @property
+    def event_dim(self) -> int:
+        if self._event_dim is NotImplemented:
+            raise NotImplementedError(".event_dim cannot be determined statically")
+        return int(self._event_dim)
+
+    def __call__(
+        self, *, is_discrete: Any = NotImplemented, event_dim: Any = NotImplemented
+    ) -> _Dependent:
+        """The same with what is known of it."""
+        if is_discrete is NotImplemented:
+            is_discrete = self._is_discrete
+        if event_dim is NotImplemented:
+            event_dim = self._event_dim
+        return _Dependent(is_discrete=is_discrete, event_dim=event_dim)
+
+    def check(self, value: Values) -> Values:
+        raise ValueError("Cannot determine validity of dependent constraint")
+
+
+def is_dependent(constraint: Any) -> bool:
+    """Whether a constraint depends on other arguments."""
+    return isinstance(constraint, _Dependent)
+
+
+class _DependentProperty(property, _Dependent):
+    """A property of instances whose class attribute is a dependent constraint."""
+
+    def __init__(
+        self,
+        fn: Callable[..., Any] | None = None,
+        *,
+        is_discrete: Any = NotImplemented,
+        event_dim: Any = NotImplemented,
+    ) -> None:
+        property.__init__(self, fn)
+        _Dependent.__init__(self, is_discrete=is_discrete, event_dim=event_dim)
+
+    def __call__(self, fn: Callable[..., Any]) -> Any:  # type: ignore[override]
+        return _DependentProperty(fn, is_discrete=self._is_discrete, event_dim=self._event_dim)
+
+
+class _IndependentConstraint(Constraint):
+    """Holds where another one does for all of the last dimensions."""
+
+    def __init__(self, base_constraint: Constraint, reinterpreted_batch_ndims: int) -> None:
+        self.base_constraint = base_constraint
+        self.reinterpreted_batch_ndims = reinterpreted_batch_ndims
+
+    @property
+    def is_discrete(self) -> bool:
+        return bool(self.base_constraint.is_discrete)
+
+    @property
+    def event_dim(self) -> int:
+        return int(self.base_constraint.event_dim) + self.reinterpreted_batch_ndims
+
+    def check(self, value: Values) -> Values:
+        result = self.base_constraint.check(value)
+        dims = self.reinterpreted_batch_ndims
+        if len(result.shape) < dims:
+            raise ValueError(f"Expected value.dim() >= {self.event_dim} but got {len(value.shape)}")
+        return result.all(tuple(range(-dims, 0))) if dims else result
+
+    def __repr__(self) -> str:
+        return f"IndependentConstraint({self.base_constraint!r}, {self.reinterpreted_batch_ndims})"
+
+
+class _Boolean(Constraint):
+    is_discrete = True
+
+    def check(self, value: Values) -> Values:
+        return (value == 0) | (value == 1)
+
+
+class _OneHot(Constraint):
+    is_discrete = True
+    event_dim = 1
+
+    def check(self, value: Values) -> Values:
+        return ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == 1)
+
+
+class _Integers(Constraint):
+    is_discrete = True
+
+
+class _IntegerInterval(_Integers):
+    def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
+        self.lower_bound, self.upper_bound = lower_bound, upper_bound
+
+    def check(self, value: Values) -> Values:
+        inside = (value >= _like(self.lower_bound, value)) & (
+            value <= _like(self.upper_bound, value)
+        )
+        return (value % 1 == 0) & inside
+
+    def __repr__(self) -> str:
+        return f"IntegerInterval(lower_bound={self.lower_bound}, upper_bound={self.upper_bound})"
+
+
+class _IntegerGreaterThan(_Integers):
+    def __init__(self, lower_bound: Any) -> None:
+        self.lower_bound = lower_bound
+
+    def check(self, value: Values) -> Values:
+        return (value % 1 == 0) & (value >= _like(self.lower_bound, value))
+
+    def __repr__(self) -> str:
+        return f"IntegerGreaterThan(lower_bound={self.lower_bound})"
+
+
+class _Real(Constraint):
+    def check(self, value: Values) -> Values:
+        return value == value
+
+
+class _GreaterThan(Constraint):
+    def __init__(self, lower_bound: Any) -> None:
+        self.lower_bound = lower_bound
+
+    def check(self, value: Values) -> Values:
+        return _like(self.lower_bound, value) < value
+
+    def __repr__(self) -> str:
+        return f"GreaterThan(lower_bound={self.lower_bound})"
+
+
+class _GreaterThanEq(_GreaterThan):
+    def check(self, value: Values) -> Values:
+        return _like(self.lower_bound, value) <= value
+
+    def __repr__(self) -> str:
+        return f"GreaterThanEq(lower_bound={self.lower_bound})"
+
+
+class _LessThan(Constraint):
+    def __init__(self, upper_bound: Any) -> None:
+        self.upper_bound = upper_bound
+
+    def check(self, value: Values) -> Values:
+        return value < _like(self.upper_bound, value)
+
+    def __repr__(self) -> str:
+        return f"LessThan(upper_bound={self.upper_bound})"
+
+
+class _Interval(Constraint):
+    def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
+        self.lower_bound, self.upper_bound = lower_bound, upper_bound
+
+    def check(self, value: Values) -> Values:
+        return (value >= _like(self.lower_bound, value)) & (value <= _like(self.upper_bound, value))
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__[1:]}(lower_bound={self.lower_bound}, "
+            f"upper_bound={self.upper_bound})"
+        )
+
+
+class _HalfOpenInterval(_Interval):
+    def check(self, value: Values) -> Values:
+        return (value >= _like(self.lower_bound, value)) & (value < _like(self.upper_bound, value))
+
+
+class _Simplex(Constraint):
+    event_dim = 1
+
+    def check(self, value: Values) -> Values:
+        return (value >= 0).all(-1) & (abs(value.sum(-1) - 1) < 1e-6)
+
+
+class _Multinomial(Constraint):
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, upper_bound: Any) -> None:
+        self.upper_bound = upper_bound
+
+    def check(self, value: Values) -> Values:
+        return (value >= 0).all(-1) & (value.sum(-1) <= self.upper_bound)
+
+
+# Matrices -----------------------------------------------------------------------------------------
+
+
+class _LowerTriangular(Constraint):
+    event_dim = 2
+
+    def check(self, value: Values) -> Values:
+        below = np.tril(value) if isinstance(value, np.ndarray) else braze.tril(value)
+        return (below == value).all((-2, -1))
+
+
+class _LowerCholesky(_LowerTriangular):
+    def check(self, value: Values) -> Values:
+        return super().check(value) & (_diagonal(value) > 0).all(-1)
+
+
+class _CorrCholesky(_LowerCholesky):
+    def check(self, value: Values) -> Values:
+        size = value.shape[-1]
+        eps = (np if isinstance(value, np.ndarray) else braze).finfo(value.dtype).eps
+        rows = abs((value * value).sum(-1) - 1) < eps * size * 10
+        return rows.all(-1) & super().check(value)
+
+
+class _Square(Constraint):
+    event_dim = 2
+
+    def check(self, value: Values) -> Values:
+        fits = value.shape[-2] == value.shape[-1]
+        kind = np if isinstance(value, np.ndarray) else braze
+        return kind.full(value.shape[:-2], fits)
+
+
+class _Symmetric(_Square):
+    def check(self, value: Values) -> Values:
+        if value.shape[-2] != value.shape[-1]:
+            return super().check(value)
+        near = abs(value - _transposed(value)) <= 1e-6 + 1e-5 * abs(value)
+        return near.all((-2, -1))
+
+
+class _PositiveSemidefinite(_Symmetric):
+    def _least(self, value: Values) -> Values:
+        kind = np if isinstance(value, np.ndarray) else braze
+        return kind.linalg.eigvalsh(value)[..., 0]
+
+    def check(self, value: Values) -> Values:
+        if value.shape[-2] != value.shape[-1]:
+            return super().check(value)
+        return super().check(value) & (self._least(value) >= 0)
+
+
+class _PositiveDefinite(_PositiveSemidefinite):
+    def check(self, value: Values) -> Values:
+        if value.shape[-2] != value.shape[-1]:
+            return super().check(value)
+        return super().check(value) & (self._least(value) > 0)
+
+
+# Joined -------------------------------------------------------------------------------------------
+
+
+class _Cat(Constraint):
+    """Constraints of consecutive parts along a dimension."""
+
+    def __init__(
+        self, cseq: Sequence[Constraint], dim: int = 0, lengths: Sequence[int] | None = None
+    ) -> None:
+        self.cseq = list(cseq)
+        self.lengths = [1] * len(self.cseq) if lengths is None else list(lengths)
+        if len(self.lengths) != len(self.cseq):
+            raise AssertionError(f"{len(self.lengths)} lengths for {len(self.cseq)} constraints")
+        self.dim = dim
+
+    @property
+    def is_discrete(self) -> bool:
+        return any(c.is_discrete for c in self.cseq)
+
+    @property
+    def event_dim(self) -> int:
+        return max(int(c.event_dim) for c in self.cseq)
+
+    def check(self, value: Values) -> Values:
+        stops = np.cumsum(self.lengths).tolist()
+        parts = [
+            c.check(_slice(value, self.dim, stop - length, stop))
+            for c, length, stop in zip(self.cseq, self.lengths, stops, strict=True)
+        ]
+        array = isinstance(value, np.ndarray)
+        return np.concatenate(parts, self.dim) if array else braze.cat(parts, self.dim)
+
+
+class _Stack(Constraint):
+    """Constraints of the slices along a dimension."""
+
+    def __init__(self, cseq: Sequence[Constraint], dim: int = 0) -> None:
+        self.cseq, self.dim = list(cseq), dim
+
+    @property
+    def is_discrete(self) -> bool:
+        return any(c.is_discrete for c in self.cseq)
+
+    @property
+    def event_dim(self) -> int:
+        dim = max(int(c.event_dim) for c in self.cseq)
+        return dim + 1 if self.dim + dim < 0 else dim
+
+    def check(self, value: Values) -> Values:
+        parts = []
+        for place, constraint in enumerate(self.cseq):
+            part = _slice(value, self.dim, place, place + 1)
+            parts.append(constraint.check(part.squeeze(self.dim)))
+        array = isinstance(value, np.ndarray)
+        return np.stack(parts, self.dim) if array else braze.stack(parts, self.dim)
+
+
+# Tensors and arrays alike -------------------------------------------------------------------------
+
+
+def _like(bound: Any, value: Values) -> Any:
+    """A bound as an array beside an array.
+
+    Raises:
+        NotKnown: it is not in memory yet.
+    """
+    if not (isinstance(bound, Tensor) and isinstance(value, np.ndarray)):
+        return bound
+    found = known(bound)
+    if found is None:
+        raise NotKnown
+    return found
+
+
+def _transposed(value: Values) -> Values:
+    return value.swapaxes(-2, -1) if isinstance(value, np.ndarray) else value.transpose(-2, -1)
+
+
+def _diagonal(value: Values) -> Values:
+    array = isinstance(value, np.ndarray)
+    return np.diagonal(value, axis1=-2, axis2=-1) if array else value.diagonal(0, -2, -1)
+
+
+def _slice(value: Values, dim: int, start: int, stop: int) -> Values:
+    place = [slice(None)] * len(value.shape)
+    place[dim] = slice(start, stop)
+    return value[tuple(place)]
+
+
+dependent = _Dependent()
+dependent_property = _DependentProperty
+independent = _IndependentConstraint
+boolean = _Boolean()
+one_hot = _OneHot()
+nonnegative_integer = _IntegerGreaterThan(0)
+positive_integer = _IntegerGreaterThan(1)
+integer_interval = _IntegerInterval
+real = _Real()
+real_vector = independent(real, 1)
+positive = _GreaterThan(0.0)
+nonnegative = _GreaterThanEq(0.0)
+greater_than = _GreaterThan
+greater_than_eq = _GreaterThanEq
+less_than = _LessThan
+multinomial = _Multinomial
+unit_interval = _Interval(0.0, 1.0)
+interval = _Interval
+half_open_interval = _HalfOpenInterval
+simplex = _Simplex()
+lower_triangular = _LowerTriangular()
+lower_cholesky = _LowerCholesky()
+corr_cholesky = _CorrCholesky()
+square = _Square()
+symmetric = _Symmetric()
+positive_semidefinite = _PositiveSemidefinite()
+positive_definite = _PositiveDefinite()
+cat = _Cat
+stack = _Stack

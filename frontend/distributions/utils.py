@@ -1,0 +1,132 @@
+"""What distributions share: broadcasting of parameters, probabilities and logits, checks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+import braze
+from braze.functions.indexing import check_values
+from braze.handle import NUMBER
+from braze.tensors import Size, Tensor
+from braze.views import layout_of, root_of
+
+# A tensor, or a number where one is broadcast. Methods of tensors are attached when the package is
+# loaded, which type checkers do not see.
+Values = Any
+
+euler_constant = 0.57721566490153286060
+# Tensors of so many elements that are in memory are checked at the call.
+MOST_CHECKED_AT_ONCE = 4096
+
+
+def broadcast_all(*values: Values) -> tuple[Values, ...]:
+    """Tensors and numbers as tensors of one shape; numbers take the first tensor's dtype.
+
+    Raises:
+        ValueError: one is neither.
+    """
+    if not all(isinstance(v, (Tensor, Number)) for v in values):
+        raise ValueError("Input arguments must all be instances of Number or braze.Tensor.")
+    first = next((v for v in values if isinstance(v, Tensor)), None)
+    dtype = braze.get_default_dtype() if first is None else first.dtype
+    tensors = [v if isinstance(v, Tensor) else braze.tensor(v, dtype=dtype) for v in values]
+    return tuple(braze.broadcast_tensors(*tensors))
+
+
+def standard_normal(shape: Any, dtype: Any) -> Values:
+    """Normal numbers of a shape and dtype."""
+    return braze.randn(tuple(shape), dtype=dtype)
+
+
+def sum_rightmost(value: Values, dim: int) -> Values:
+    """The sum over the last `dim` dimensions."""
+    return value if dim == 0 else value.sum(tuple(range(-dim, 0)))
+
+
+def logits_to_probs(logits: Values, is_binary: bool = False) -> Values:
+    """Probabilities of logits, of two classes or of those in the last dimension."""
+    return braze.sigmoid(logits) if is_binary else braze.softmax(logits, -1)
+
+
+def clamp_probs(probs: Values) -> Values:
+    """Probabilities away from 0 and 1 by the dtype's epsilon."""
+    eps = braze.finfo(probs.dtype).eps
+    return probs.clamp(min=eps, max=1 - eps)
+
+
+def probs_to_logits(probs: Values, is_binary: bool = False) -> Values:
+    """Logits of probabilities, of two classes or of those in the last dimension."""
+    inside = clamp_probs(probs)
+    return inside.log() - (-inside).log1p() if is_binary else inside.log()
+
+
+class lazy_property:
+    """An attribute that is computed when it is first read."""
+
+    def __init__(self, wrapped: Callable[[Any], Any]) -> None:
+        self.wrapped = wrapped
+        functools.update_wrapper(self, wrapped)  # type: ignore[arg-type]
+
+    def __get__(self, instance: Any, kind: Any = None) -> Any:
+        if instance is None:
+            return self
+        with braze.enable_grad():
+            value = self.wrapped(instance)
+        setattr(instance, self.wrapped.__name__, value)
+        return value
+
+
+# Checks -------------------------------------------------------------------------------------------
+
+
+class NotKnown(Exception):
+    """A constraint's bound is not in memory yet."""
+
+
+def known(value: Values) -> np.ndarray | None:
+    """The elements, if they are few and in memory already."""
+    if value.is_sparse or value.numel() > MOST_CHECKED_AT_ONCE:
+        return None
+    root: Any = root_of(value)
+    handle = root._handle
+    if handle.storage is None:
+        return None
+    if handle.flags & NUMBER:
+        return np.broadcast_to(np.asarray(handle.storage), tuple(value.shape))
+    memory = handle.storage.array(handle.type.dtype.numpy, handle.type.shape)
+    if root is value:
+        return np.asarray(memory)
+    dtype = value.dtype.numpy
+    strides, offset = layout_of(value)
+    flat = memory.reshape(-1).view(dtype)
+    start = flat[offset:] if value.numel() else flat[:0]
+    steps = [s * dtype.itemsize for s in strides]
+    return np.lib.stride_tricks.as_strided(start, tuple(value.shape), steps)
+
+
+def require(constraint: Any, value: Values, text: str, name: str) -> None:
+    """Raise ValueError unless a constraint holds: now if the value is known, else at the next sync.
+
+    Args:
+        text: what is wrong.
+        name: of the distribution.
+    """
+    array = known(value)
+    try:
+        holds = None if array is None else np.all(constraint.check(array))
+    except NotKnown:
+        holds = None
+    if holds is None:
+        check_values(name, braze.logical_not(constraint.check(value)), text, argument=True)
+    elif not holds:
+        raise ValueError(f"{text}, but found invalid values:\n{value}")
+
+
+def size(shape: Any) -> Size:
+    """A shape as a `Size`."""
+    return shape if isinstance(shape, Size) else Size(shape)
