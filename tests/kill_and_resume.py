@@ -26,8 +26,7 @@ def train(kind: str, folder: Path) -> None:
     import braze
     from braze import nn, optim
     from braze.utils.data import DataLoader, TensorDataset
-    from braze.utils.data.resumable import ResumableSampler
-    from braze.utils.trainer import Checkpoints, LossMonitor, Trainer
+    from braze.utils.trainer import Checkpoints, LossMonitor, ResumableSampler, Trainer
 
     braze.manual_seed(7)
     inputs = braze.randn(EXAMPLES, FEATURES)
@@ -46,6 +45,7 @@ def train(kind: str, folder: Path) -> None:
         model, nn.MSELoss(), optimizer, loader, scheduler=scheduler, checkpoints=checkpoints
     )
     trainer.register_plugin(LossMonitor())
+    print("ready", flush=True)
     trainer.run(EPOCHS, resume=True)
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
     state["stats"] = trainer.stats["loss"]
@@ -54,13 +54,17 @@ def train(kind: str, folder: Path) -> None:
 
 def start(kind: str, folder: Path) -> subprocess.Popen:
     command = [sys.executable, __file__, "--train", kind, "--folder", str(folder)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def finish(process: subprocess.Popen) -> None:
+def finish(process: subprocess.Popen) -> float:
+    """Wait until it is done; returns the seconds from when it was ready, or was known to be."""
+    process.stdout.readline()
+    began = time.monotonic()
     _, errors = process.communicate()
     if process.returncode != 0:
         raise RuntimeError(f"the training failed: {errors.decode()}")
+    return time.monotonic() - began
 
 
 def numbers(value) -> list:
@@ -82,16 +86,22 @@ def result(folder: Path) -> list:
 
 
 def wait_to_kill(
-    process: subprocess.Popen, folder: Path, longest: float, source: random.Random
+    process: subprocess.Popen, folder: Path, seconds: float, source: random.Random
 ) -> None:
-    """Wait for a random time and, in every other case, until a checkpoint is being written."""
-    limit = time.monotonic() + source.uniform(0.5, 1.0) * longest
-    in_write = source.random() < 0.5
+    """Wait for a random part of the training (one in eight times, of the start) and then, every
+    other time, until a checkpoint is being written."""
+    if source.random() < 1 / 8:
+        time.sleep(source.uniform(0, 1))
+        return
+    process.stdout.readline()
+    limit = time.monotonic() + source.uniform(0, 1) * seconds
     while process.poll() is None and time.monotonic() < limit:
-        time.sleep(0.002)
-    while in_write and process.poll() is None:
-        if list(folder.glob("checkpoints/.checkpoint-*")):
-            return
+        time.sleep(0.001)
+    if source.random() < 0.5:
+        before = set(folder.glob("checkpoints/.checkpoint-*"))
+        while process.poll() is None:
+            if set(folder.glob("checkpoints/.checkpoint-*")) - before:
+                return
 
 
 class Kills:
@@ -110,22 +120,14 @@ class Kills:
 
 
 def interrupted(
-    kind: str,
-    folder: Path,
-    times: dict[str, float],
-    source: random.Random,
-    most: int,
-    kills: Kills,
+    kind: str, folder: Path, seconds: float, source: random.Random, most: int, kills: Kills
 ) -> None:
     """Run to the end with at most so many kills."""
-    for attempt in range(most):
-        began = time.monotonic()
+    for _ in range(most):
         process = start(kind, folder)
-        wait_to_kill(process, folder, times[kind], source)
+        wait_to_kill(process, folder, seconds, source)
         if process.poll() is not None:
             finish(process)
-            if attempt == 0:  # the machine is faster than it was
-                times[kind] = time.monotonic() - began
             return
         process.kill()
         process.communicate()
@@ -137,21 +139,20 @@ def check(count: int, seed: int, work: Path) -> int:
     """Kill `count` times; returns how many runs differed."""
     os.environ["BRAZE_CACHE_DIR"] = str(work / "cache")
     source = random.Random(seed)
-    whole, times = {}, {}
+    whole, seconds = {}, {}
     for kind in KINDS:
         folder = work / kind
         finish(start(kind, folder))
         whole[kind] = result(folder)
-        began = time.monotonic()  # of a run whose graphs are compiled already
-        finish(start(kind, work / f"{kind}-again"))
-        times[kind] = time.monotonic() - began
+        # Again, with all graphs compiled: how long the training itself takes.
+        seconds[kind] = finish(start(kind, work / f"{kind}-again"))
         assert result(work / f"{kind}-again") == whole[kind], "two whole runs differ"
     kills, runs, wrong = Kills(), 0, 0
     while kills.all < count:
         kind = KINDS[runs % len(KINDS)]
         folder = work / f"run-{runs}"
         before = kills.all
-        interrupted(kind, folder, times, source, min(count - before, 12), kills)
+        interrupted(kind, folder, seconds[kind], source, min(count - before, 12), kills)
         same = result(folder) == whole[kind]
         runs, wrong = runs + 1, wrong + (not same)
         verdict = "the same bits" if same else "DIFFERS"
