@@ -323,5 +323,5 @@ def test_loss_scaling():
 
 def test_a_killed_run_ends_with_the_same_bits(capfd, monkeypatch, tmp_path):
     monkeypatch.setenv("BRAZE_CACHE_DIR", "")
-    assert kill_and_resume.check(3, 0, tmp_path) == 0
+    assert kill_and_resume.check(3, 0, tmp_path, ("resumable",)) == 0
     assert "3 kills" in capfd.readouterr().out
