@@ -11,6 +11,7 @@ interrupted. Prints a line for each run; the exit status is 1 if one differs.
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,8 +22,13 @@ EPOCHS, EXAMPLES, FEATURES, BATCH = 4, 96, 6, 8
 KINDS = ("replayed", "resumable")
 
 
-def train(kind: str, folder: Path) -> None:
-    """The training, in the process that is killed; leaves its result in the folder."""
+def train(kind: str, folder: Path, die: str | None = None) -> None:
+    """The training, in the process that is killed; leaves its result in the folder.
+
+    Args:
+        die: where the process kills itself: "update:7", "write:2" (in the midst of the second
+            checkpoint) or "rename:2" (when that has its name).
+    """
     import braze
     from braze import nn, optim
     from braze.utils.data import DataLoader, TensorDataset
@@ -45,6 +51,8 @@ def train(kind: str, folder: Path) -> None:
         model, nn.MSELoss(), optimizer, loader, scheduler=scheduler, checkpoints=checkpoints
     )
     trainer.register_plugin(LossMonitor())
+    if die is not None:
+        die_at(*die.split(":"), trainer)
     print("ready", flush=True)
     trainer.run(EPOCHS, resume=True)
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
@@ -52,8 +60,40 @@ def train(kind: str, folder: Path) -> None:
     braze.save([state, scheduler.state_dict(), trainer.iterations], folder / "result.pt")
 
 
-def start(kind: str, folder: Path) -> subprocess.Popen:
+def die_at(point: str, count: str, trainer) -> None:
+    """Have this process killed at a point, when that is reached for the `count`-th time."""
+    left = int(count)
+
+    def reached() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(file) -> None:
+        if "/.checkpoint-" in os.readlink(f"/proc/self/fd/{file}"):
+            reached()
+        fsync(file)
+
+    def watched_replace(old, new) -> None:
+        replace(old, new)
+        if "/checkpoint-" in str(new):
+            reached()
+
+    if point == "update":
+        trainer.on("update", lambda *_: reached())
+    elif point == "write":
+        os.fsync = watched_fsync
+    else:
+        os.replace = watched_replace
+
+
+def start(kind: str, folder: Path, die: str | None = None) -> subprocess.Popen:
     command = [sys.executable, __file__, "--train", kind, "--folder", str(folder)]
+    if die is not None:
+        command += ["--die", die]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -135,12 +175,12 @@ def interrupted(
     finish(start(kind, folder))
 
 
-def check(count: int, seed: int, work: Path, kinds: tuple[str, ...] = KINDS) -> int:
+def check(count: int, seed: int, work: Path) -> int:
     """Kill `count` times; returns how many runs differed."""
     os.environ["BRAZE_CACHE_DIR"] = str(work / "cache")
     source = random.Random(seed)
     whole, seconds = {}, {}
-    for kind in kinds:
+    for kind in KINDS:
         folder = work / kind
         finish(start(kind, folder))
         whole[kind] = result(folder)
@@ -149,7 +189,7 @@ def check(count: int, seed: int, work: Path, kinds: tuple[str, ...] = KINDS) -> 
         assert result(work / f"{kind}-again") == whole[kind], "two whole runs differ"
     kills, runs, wrong = Kills(), 0, 0
     while kills.all < count:
-        kind = kinds[runs % len(kinds)]
+        kind = KINDS[runs % len(KINDS)]
         folder = work / f"run-{runs}"
         before = kills.all
         interrupted(kind, folder, seconds[kind], source, min(count - before, 12), kills)
@@ -169,10 +209,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100, help="kills in all")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--train", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--die", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.train:
-        train(arguments.train, arguments.folder)
+        train(arguments.train, arguments.folder, arguments.die)
         return 0
     with tempfile.TemporaryDirectory() as work:
         return int(check(arguments.count, arguments.seed, Path(work)) > 0)
