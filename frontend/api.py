@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import braze.functions  # noqa: F401  (attaches the tensor methods)
@@ -66,8 +67,6 @@ from braze.ir import dtypes
 from braze.ir.dtypes import DType as dtype
 from braze.ir.dtypes import promote as promote_types
 from braze.public_types import NAMES as _TYPE_NAMES
-from braze.serialization.loading import load
-from braze.serialization.saving import save
 from braze.sparse.construction import sparse_coo_tensor
 from braze.sparse.products import FUNCTIONS as _SPARSE_PRODUCTS
 from braze.tensors import Size, Tensor
@@ -125,6 +124,9 @@ short = dtypes.i16
 cfloat = dtypes.c64
 cdouble = dtypes.c128
 
+# Loaded when they are first used.
+_LATER = {"load": "braze.serialization", "save": "braze.serialization"}
+
 __all__ = [
     "Size",
     "Tensor",
@@ -150,13 +152,11 @@ __all__ = [
     "is_inference",
     "is_inference_mode_enabled",
     "is_tensor",
-    "load",
     "long",
     "no_grad",
     "numel",
     "promote_types",
     "result_type",
-    "save",
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
@@ -164,9 +164,16 @@ __all__ = [
     "stats",
     "sync",
     *CONSTANTS,
+    *_LATER,
     *sorted(_FUNCTIONS),
     *sorted(d.public_name for d in dtypes.ALL),
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'braze.api' has no attribute {name!r}")
 
 
 def is_tensor(obj: Any) -> bool:

@@ -11,6 +11,7 @@ interrupted. Prints a line for each run; the exit status is 1 if one differs.
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,13 +22,17 @@ EPOCHS, EXAMPLES, FEATURES, BATCH = 4, 96, 6, 8
 KINDS = ("replayed", "resumable")
 
 
-def train(kind: str, folder: Path) -> None:
-    """The training, in the process that is killed; leaves its result in the folder."""
+def train(kind: str, folder: Path, die: str | None = None) -> None:
+    """The training, in the process that is killed; leaves its result in the folder.
+
+    Args:
+        die: where the process kills itself: "update:7", "write:2" (in the midst of the second
+            checkpoint) or "rename:2" (when that has its name).
+    """
     import braze
     from braze import nn, optim
     from braze.utils.data import DataLoader, TensorDataset
-    from braze.utils.data.resumable import ResumableSampler
-    from braze.utils.trainer import Checkpoints, LossMonitor, Trainer
+    from braze.utils.trainer import Checkpoints, LossMonitor, ResumableSampler, Trainer
 
     braze.manual_seed(7)
     inputs = braze.randn(EXAMPLES, FEATURES)
@@ -46,21 +51,60 @@ def train(kind: str, folder: Path) -> None:
         model, nn.MSELoss(), optimizer, loader, scheduler=scheduler, checkpoints=checkpoints
     )
     trainer.register_plugin(LossMonitor())
+    if die is not None:
+        die_at(*die.split(":"), trainer)
+    print("ready", flush=True)
     trainer.run(EPOCHS, resume=True)
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
     state["stats"] = trainer.stats["loss"]
     braze.save([state, scheduler.state_dict(), trainer.iterations], folder / "result.pt")
 
 
-def start(kind: str, folder: Path) -> subprocess.Popen:
+def die_at(point: str, count: str, trainer) -> None:
+    """Have this process killed at a point, when that is reached for the `count`-th time."""
+    left = int(count)
+
+    def reached() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(file) -> None:
+        if "/.checkpoint-" in os.readlink(f"/proc/self/fd/{file}"):
+            reached()
+        fsync(file)
+
+    def watched_replace(old, new) -> None:
+        replace(old, new)
+        if "/checkpoint-" in str(new):
+            reached()
+
+    if point == "update":
+        trainer.on("update", lambda *_: reached())
+    elif point == "write":
+        os.fsync = watched_fsync
+    else:
+        os.replace = watched_replace
+
+
+def start(kind: str, folder: Path, die: str | None = None) -> subprocess.Popen:
     command = [sys.executable, __file__, "--train", kind, "--folder", str(folder)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE)
+    if die is not None:
+        command += ["--die", die]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def finish(process: subprocess.Popen) -> None:
+def finish(process: subprocess.Popen) -> float:
+    """Wait until it is done; returns the seconds from when it was ready, or was known to be."""
+    process.stdout.readline()
+    began = time.monotonic()
     _, errors = process.communicate()
     if process.returncode != 0:
         raise RuntimeError(f"the training failed: {errors.decode()}")
+    return time.monotonic() - began
 
 
 def numbers(value) -> list:
@@ -82,16 +126,22 @@ def result(folder: Path) -> list:
 
 
 def wait_to_kill(
-    process: subprocess.Popen, folder: Path, longest: float, source: random.Random
+    process: subprocess.Popen, folder: Path, seconds: float, source: random.Random
 ) -> None:
-    """Wait for a random time and, in every other case, until a checkpoint is being written."""
-    limit = time.monotonic() + source.uniform(0.5, 1.0) * longest
-    in_write = source.random() < 0.5
+    """Wait for a random part of the training (one in eight times, of the start) and then, every
+    other time, until a checkpoint is being written."""
+    if source.random() < 1 / 8:
+        time.sleep(source.uniform(0, 1))
+        return
+    process.stdout.readline()
+    limit = time.monotonic() + source.uniform(0, 1) * seconds
     while process.poll() is None and time.monotonic() < limit:
-        time.sleep(0.002)
-    while in_write and process.poll() is None:
-        if list(folder.glob("checkpoints/.checkpoint-*")):
-            return
+        time.sleep(0.001)
+    if source.random() < 0.5:
+        before = set(folder.glob("checkpoints/.checkpoint-*"))
+        while process.poll() is None:
+            if set(folder.glob("checkpoints/.checkpoint-*")) - before:
+                return
 
 
 class Kills:
@@ -110,22 +160,14 @@ class Kills:
 
 
 def interrupted(
-    kind: str,
-    folder: Path,
-    times: dict[str, float],
-    source: random.Random,
-    most: int,
-    kills: Kills,
+    kind: str, folder: Path, seconds: float, source: random.Random, most: int, kills: Kills
 ) -> None:
     """Run to the end with at most so many kills."""
-    for attempt in range(most):
-        began = time.monotonic()
+    for _ in range(most):
         process = start(kind, folder)
-        wait_to_kill(process, folder, times[kind], source)
+        wait_to_kill(process, folder, seconds, source)
         if process.poll() is not None:
             finish(process)
-            if attempt == 0:  # the machine is faster than it was
-                times[kind] = time.monotonic() - began
             return
         process.kill()
         process.communicate()
@@ -137,21 +179,20 @@ def check(count: int, seed: int, work: Path) -> int:
     """Kill `count` times; returns how many runs differed."""
     os.environ["BRAZE_CACHE_DIR"] = str(work / "cache")
     source = random.Random(seed)
-    whole, times = {}, {}
+    whole, seconds = {}, {}
     for kind in KINDS:
         folder = work / kind
         finish(start(kind, folder))
         whole[kind] = result(folder)
-        began = time.monotonic()  # of a run whose graphs are compiled already
-        finish(start(kind, work / f"{kind}-again"))
-        times[kind] = time.monotonic() - began
+        # Again, with all graphs compiled: how long the training itself takes.
+        seconds[kind] = finish(start(kind, work / f"{kind}-again"))
         assert result(work / f"{kind}-again") == whole[kind], "two whole runs differ"
     kills, runs, wrong = Kills(), 0, 0
     while kills.all < count:
         kind = KINDS[runs % len(KINDS)]
         folder = work / f"run-{runs}"
         before = kills.all
-        interrupted(kind, folder, times, source, min(count - before, 12), kills)
+        interrupted(kind, folder, seconds[kind], source, min(count - before, 12), kills)
         same = result(folder) == whole[kind]
         runs, wrong = runs + 1, wrong + (not same)
         verdict = "the same bits" if same else "DIFFERS"
@@ -168,10 +209,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100, help="kills in all")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--train", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--die", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.train:
-        train(arguments.train, arguments.folder)
+        train(arguments.train, arguments.folder, arguments.die)
         return 0
     with tempfile.TemporaryDirectory() as work:
         return int(check(arguments.count, arguments.seed, Path(work)) > 0)

@@ -39,7 +39,7 @@ class LoadedStorage(TypedStorage):
     """A storage of a file: memory that becomes a tensor's when one is made of it.
 
     Attributes:
-        memory: the bytes; a reader may fill them later.
+        memory: the bytes.
         kind: what the file calls it.
         root: the tensor that owns the memory, once there is one. shown: all tensors made of it.
     """
@@ -97,11 +97,11 @@ def check_place(
         RuntimeError: they are no numbers, negative, or some element lies outside the storage.
     """
     sizes, strides = tuple(size), tuple(stride)
+    if len(sizes) > _MAX_RANK:
+        raise RuntimeError(f"a tensor of {len(sizes)} dimensions; there can be {_MAX_RANK}")
     numbers = (*sizes, *strides, offset)
     if not all(type(n) is int for n in numbers) or len(sizes) != len(strides):
         raise RuntimeError(f"a tensor of sizes {sizes}, strides {strides}, offset {offset!r}")
-    if len(sizes) > _MAX_RANK:
-        raise RuntimeError(f"a tensor of {len(sizes)} dimensions; there can be {_MAX_RANK}")
     if min(numbers) < 0 or max(numbers) >= 1 << 63:
         raise RuntimeError(
             f"sizes {sizes}, strides {strides} and offset {offset} must not be negative, and must "

@@ -26,7 +26,7 @@ from braze.devices import device
 from braze.engine import Storage, replacing
 from braze.handle import NUMBER
 from braze.ir.dtypes import DType
-from braze.layouts import layout
+from braze.layouts import layout, sparse_coo
 from braze.nn.modules.state import StateDict
 from braze.nn.parameter import Parameter
 from braze.serialization import names
@@ -59,7 +59,7 @@ class _Storages:
 
     def __init__(self, legacy: bool) -> None:
         self._legacy = legacy
-        self._known: dict[int, tuple[Tensor, _StorageNumber, DType | None]] = {}
+        self._known: dict[int, tuple[_StorageNumber, DType | None]] = {}
         self.memory: list[tuple[Storage, int]] = []
 
     def number(self, root: Tensor, dtype: DType | None) -> _StorageNumber:
@@ -68,19 +68,19 @@ class _Storages:
         Raises:
             RuntimeError: it was met as another dtype.
         """
-        known = self._known.get(id(root))
+        storage = materialise(root._current())
+        known = self._known.get(id(storage))
         if known is None:
-            storage = materialise(root._current())
             itemsize = 1 if dtype is None else dtype.itemsize
             kind = names.UNTYPED if dtype is None else names.STORAGE_NAMES[dtype]
             numel = storage.nbytes // itemsize
             description = ("storage", kind, str(len(self.memory)), "cpu", numel)
             number = _StorageNumber((*description, None) if self._legacy else description)
             self.memory.append((storage, numel))
-            known = self._known[id(root)] = (root, number, dtype)
-        if known[2] is not dtype:
+            known = self._known[id(storage)] = (number, dtype)
+        if known[1] is not dtype:
             raise RuntimeError(_MIXED)
-        return known[1]
+        return known[0]
 
 
 def _reduce_tensor(tensor: Tensor, storages: _Storages) -> tuple[Any, ...]:
@@ -88,7 +88,7 @@ def _reduce_tensor(tensor: Tensor, storages: _Storages) -> tuple[Any, ...]:
     if tensor.is_sparse:
         made: Any = tensor
         parts = (made._indices(), made._values(), tensor.shape, made.is_coalesced())
-        return names.REBUILD_SPARSE, (_LayoutName("sparse_coo"), parts)
+        return names.REBUILD_SPARSE, (sparse_coo, parts)
     root = root_of(tensor)
     if root._handle.flags & NUMBER:
         root = tensor.detach().clone()  # an expanded number has no memory
@@ -111,13 +111,6 @@ def _reduce_tensor(tensor: Tensor, storages: _Storages) -> tuple[Any, ...]:
     return names.REBUILD_TENSOR, place
 
 
-class _LayoutName:
-    """A layout where the pickler meets it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
 def _reduce(obj: Any, storages: _Storages) -> Any:
     """How an object of Braze's is written: a PyTorch name, or a call of one; NotImplemented for any
     other."""
@@ -131,9 +124,8 @@ def _reduce(obj: Any, storages: _Storages) -> Any:
         return names.SIZE, (tuple(obj),)
     if type(obj) is device:
         return names.DEVICE, ((obj.type,) if obj.index is None else (obj.type, obj.index))
-    if isinstance(obj, (layout, _LayoutName)):
-        name = obj.name if isinstance(obj, _LayoutName) else repr(obj).removeprefix("braze.")
-        return names.GET_LAYOUT, (f"torch.{name}",)
+    if isinstance(obj, layout):
+        return names.GET_LAYOUT, (repr(obj).replace("braze.", "torch.", 1),)
     if type(obj) is StateDict:
         return OrderedDict, (), dict(obj.__dict__), None, iter(obj.items())
     return NotImplemented
@@ -274,10 +266,6 @@ def _opened(f: Any) -> Iterator[Any]:
         yield file
 
 
-def _bytes_of(storage: Storage) -> Any:
-    return np.asarray(storage)
-
-
 def _write_archive(
     pickled: bytes, storages: _Storages, file: Any, folder: str, order: bytes | None
 ) -> None:
@@ -286,7 +274,7 @@ def _write_archive(
     if order is not None:
         writer.record("byteorder", order)
     for number, (storage, _) in enumerate(storages.memory):
-        writer.record(f"data/{number}", _bytes_of(storage))
+        writer.record(f"data/{number}", np.asarray(storage))
     writer.record("version", b"3\n")
     writer.finish()
 
@@ -303,4 +291,4 @@ def _write_legacy(pickled: bytes, storages: _Storages, file: Any, protocol: int)
     file.write(pickle.dumps([str(number) for number in range(len(storages.memory))], protocol))
     for storage, numel in storages.memory:
         file.write(struct.pack("<q", numel))
-        file.write(_bytes_of(storage))
+        file.write(np.asarray(storage))

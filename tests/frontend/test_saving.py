@@ -108,6 +108,20 @@ def test_views_share_memory_again(zipped):
     assert back[5][0, 0].item() == 50.0 and back[6][1, 0].item() == 50.0
 
 
+def test_loaded_tensors_in_compiled_code():
+    base = braze.arange(12.0).reshape(3, 4).clone()
+    turned, whole, part = again([base.t(), base, base[:, 1:3]])
+    with braze.config.using(tier="compile"):
+        whole.mul_(2)
+        found = (whole @ turned).sum(1) + part.prod(1)
+        part.zero_()
+    array = np.arange(12.0).reshape(3, 4) * 2
+    expected = (array @ array.T).sum(1) + array[:, 1:3].prod(1)
+    np.testing.assert_allclose(found, expected)
+    assert whole[:, 1:3].abs().sum().item() == turned[1:3].abs().sum().item() == 0
+    assert whole[2, 3].item() == 22.0
+
+
 def test_a_view_alone_keeps_its_strides_and_the_memory_around_it():
     back = again(braze.arange(10.0)[2:8:2])
     assert back.tolist() == [2, 4, 6] and back.stride() == (2,) and back.storage_offset() == 2

@@ -3,6 +3,7 @@ killed run goes on bit for bit."""
 
 from __future__ import annotations
 
+from braze.utils.data.resumable import ResumableSampler
 from braze.utils.trainer.checkpoints import Checkpoints
 from braze.utils.trainer.plugins import (
     AccuracyMonitor,
@@ -25,6 +26,7 @@ __all__ = [
     "Plugin",
     "ProgressBar",
     "ProgressMonitor",
+    "ResumableSampler",
     "TimeMonitor",
     "Trainer",
 ]

@@ -49,7 +49,8 @@ class Trainer:
 
     With checkpoints and `braze.config.tier` "auto", the run compiles each graph at once: a graph
     that is interpreted when first met rounds otherwise than compiled code, and a run that is
-    resumed meets it anew.
+    resumed meets it anew. What the program computes outside of `run`, its data for instance, is
+    its own affair: set the tier to "compile" for that, too, if it must be the same each time.
 
     Example:
         >>> from braze import nn, optim, randn
