@@ -62,9 +62,11 @@ def updating(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def update(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if is_in_shared_memory(self):
-            with direct():
-                return method(self, *args, **kwargs)
+        # (The first two questions keep all other updates quick.)
+        if self._handle.flags & EXPOSED or self._base is not None:
+            if is_in_shared_memory(self):
+                with direct():
+                    return method(self, *args, **kwargs)
         return method(self, *args, **kwargs)
 
     return update

@@ -347,3 +347,60 @@ def cleaners():
         except OSError:
             continue
     return found
+
+
+def test_a_fork_finds_no_lock_held():
+    """Whatever another thread of the parent is doing: drawing numbers, compiling, capturing."""
+    from llvmlite.binding import ffi
+
+    from braze.capture import tracer
+
+    held, release = threading.Event(), threading.Event()
+    generator = braze.default_generator
+
+    def hold():
+        with generator._lock, ffi.lib._lock, main.lock:
+            held.set()
+            release.wait(30)
+
+    def child(index):
+        braze.config.tier = "compile"
+        braze.config.cache_dir = ""
+        assert (braze.rand(7 + index) * 0 + index).sum().item() == index * (7 + index)
+
+    main = tracer()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    process = mp.get_context("fork").Process(target=child, args=(2,))
+    try:
+        process.start()
+        process.join(20)
+        code = process.exitcode
+    finally:
+        release.set()
+        thread.join()
+        process.kill()
+    assert code == 0
+
+
+def test_named_memory_needs_no_descriptors():
+    mp.set_sharing_strategy("file_system")
+    try:
+        braze.zeros(1).share_memory_()  # starts the cleaner
+        before = len(os.listdir("/proc/self/fd"))
+        tensors = [braze.full((3,), float(i)).share_memory_() for i in range(50)]
+        assert len(os.listdir("/proc/self/fd")) == before
+        one, two = mp.Pipe()
+        one.send(tensors)
+        arrived = two.recv()
+        assert [t.data_ptr() for t in arrived] == [t.data_ptr() for t in tensors]
+        del tensors, one, two
+        arrived[7].add_(1)
+        assert arrived[7].tolist() == [8, 8, 8]
+    finally:
+        mp.set_sharing_strategy("file_descriptor")
+    del arrived
+    braze.sync()
+    gc.collect()
+    assert not shared_files()

@@ -269,7 +269,7 @@ class ModuleTree:
         return self
 
     def share_memory(self: Self) -> Self:
-        """Move the parameters and buffers to memory that forked processes share."""
+        """Move the parameters and buffers to memory that processes share."""
         for tensor in (*self.parameters(), *self.buffers()):
             tensor.share_memory_()
         return self

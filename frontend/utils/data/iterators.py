@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
@@ -15,10 +16,15 @@ if TYPE_CHECKING:
 
 
 class LoaderIterator:
-    """One round over a data set. Each batch ends an iteration of the program: a sync point."""
+    """One round over a data set. Each batch ends an iteration of the program: a sync point.
+
+    Attributes:
+        process: whose iterator it is; a forked process has no part in its workers.
+    """
 
     def __init__(self, loader: DataLoader) -> None:
         self._loader = loader
+        self.process = os.getpid()
         self._given = 0
         self._begin()
 
