@@ -12,7 +12,7 @@ from braze.random import default_generator
 from braze.utils.data.workers import Round, WorkerPool
 
 if TYPE_CHECKING:
-    from braze.utils.data.loader import DataLoader
+    from braze.utils.data.dataloader import DataLoader
 
 
 class LoaderIterator:
