@@ -62,12 +62,21 @@ def updating(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def update(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if is_in_shared_memory(self):
-            with direct():
-                return method(self, *args, **kwargs)
+        # (The first two questions keep all other updates quick.)
+        if self._handle.flags & EXPOSED or self._base is not None:
+            if is_in_shared_memory(self):
+                # A graph that reads other parts of the memory than it writes would write a copy.
+                args = tuple([_apart(item) for item in args])
+                with direct():
+                    return method(self, *args, **kwargs)
         return method(self, *args, **kwargs)
 
     return update
+
+
+def _apart(item: Any) -> Any:
+    """A tensor in shared memory as a copy of it."""
+    return item.clone() if isinstance(item, Tensor) and is_in_shared_memory(item) else item
 
 
 def is_update(name: str) -> bool:

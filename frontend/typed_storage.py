@@ -89,12 +89,12 @@ class TypedStorage:
         return TypedStorage(from_array(self._array.copy()), self.dtype)
 
     def is_shared(self) -> bool:
-        """Whether forked processes see the memory."""
+        """Whether the memory is one that processes share."""
         shared: bool = self._owner.is_shared()
         return shared
 
     def share_memory_(self) -> TypedStorage:
-        """Move the numbers to memory that forked processes share."""
+        """Move the numbers to memory that processes share."""
         self._owner.share_memory_()
         return self
 

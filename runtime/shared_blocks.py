@@ -31,7 +31,8 @@ class SharedBlock:
     """`nbytes` bytes of a file in memory, mapped; zeros at first.
 
     Attributes:
-        address: of the first byte. fd: of the file, open as long as the block lives.
+        address: of the first byte. fd: of the file, open as long as the block lives; -1 if the
+            file has a name, by which it can be opened again.
         key: the file's device and inode.
         name: of the file, or None where it has none.
         ended: called once the memory is unmapped (to count a named file's users).
@@ -56,6 +57,9 @@ class SharedBlock:
             error = ctypes.get_errno()
             raise OSError(error, f"cannot map {nbytes} shared bytes: {os.strerror(error)}")
         self.address = int(address)
+        if name is not None:
+            self.fd = -1
+            os.close(fd)
 
     def __del__(
         self,
@@ -64,7 +68,8 @@ class SharedBlock:
     ) -> None:
         if self.address:
             _unmap(self.address, self._length)
-        _close(self.fd)
+        if self.fd >= 0:
+            _close(self.fd)
         if self.ended is not None:
             self.ended()
 

@@ -4,14 +4,26 @@ In: a `braze.ir.target.Target`.  Out: an llvmlite `TargetMachine` for position-i
 the header that gives IR text the target's triple and data layout.
 """
 
+import os
 import threading
 from functools import cache
 
 import llvmlite.binding as llvm
+from llvmlite.binding import ffi
 
 from braze.ir.target import Target
 
 _initialising = threading.Lock()
+
+
+def _after_fork() -> None:
+    # Another thread of the parent may have been compiling.
+    global _initialising
+    _initialising = threading.Lock()
+    ffi.lib._lock._lock = threading.RLock()  # llvmlite's own, which it does not renew
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @cache

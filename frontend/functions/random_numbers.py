@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import index
@@ -28,16 +29,31 @@ from braze.ir.ops.dropout import counters
 from braze.ir.types import broadcast_shapes
 from braze.tensors import Tensor, apply
 
+_GENERATORS: weakref.WeakSet[Generator] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked child: another thread of the parent may have been drawing."""
+    for generator in list(_GENERATORS):
+        generator._renew_lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
 
 class Generator:
     """A stream of random numbers."""
 
     def __init__(self, device: Any = "cpu") -> None:
         check_device(device)
-        self._lock = threading.Lock()
+        self._renew_lock()
+        _GENERATORS.add(self)
         self._seed = 0
         self._offset = 0
         self.manual_seed(67280421310721)  # PyTorch's default seed
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def manual_seed(self, seed: int) -> Generator:
         """Restart the stream from a seed (negative ones are taken modulo 2**64).

@@ -72,17 +72,14 @@ def get_all_sharing_strategies() -> set[str]:
 
 def share(root: Tensor) -> engine.SharedBlock:
     """Move a tensor that is no view to shared memory, if it is not there. A sync point then."""
-    handle = root._current()
-    block = block_of(handle)
-    if block is None:
+    while (block := block_of(root._current())) is None:  # again, if another thread updates it
+        handle = root._current()
         sync()
         materialise(handle)
         pending = handle.pending
         if pending is not None and pending is pending.tracer.pending:
             pending.tracer.flush()  # another thread's operations that read the elements as they are
         move_to_shared_memory(handle, named=_Strategy.name == "file_system")
-        block = block_of(handle)
-        assert block is not None
     return block
 
 

@@ -324,3 +324,18 @@ def test_other_ways_of_starting_workers(method):
         DataLoader(Numbers(1), num_workers=1, multiprocessing_context=3)
     with pytest.raises(ValueError, match="dataset attribute should not be set"):
         loader.dataset = Numbers(2)
+
+
+def test_a_forked_process_starts_workers_of_its_own():
+    loader = DataLoader(Numbers(6), batch_size=2, num_workers=1, persistent_workers=True)
+    batches = iter(loader)
+    assert len(next(batches)) == 2
+    child = os.fork()
+    if child == 0:
+        right = [batch[:, 0].tolist() for batch in loader] == [[0, 1], [2, 3], [4, 5]]
+        loader._iterator._pool.close()
+        os._exit(0 if right else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [batch[:, 0].tolist() for batch in batches] == [[2, 3], [4, 5]]
+    assert len(list(loader)) == 3
+    del loader, batches

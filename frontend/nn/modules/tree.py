@@ -307,8 +307,12 @@ class ModuleTree:
         return self._apply(lambda tensor: tensor.cuda(device))
 
     def share_memory(self: Self) -> Self:
-        """Move the parameters, gradients and buffers to memory that forked processes share."""
-        return self._apply(lambda tensor: tensor.share_memory_())
+        """Move the parameters, gradients and buffers to memory that processes share."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensor.share_memory_()
+            if tensor.grad is not None:
+                tensor.grad.share_memory_()
+        return self
 
     def cpu(self: Self) -> Self:
         """Move everything to the CPU."""

@@ -25,8 +25,8 @@ class DataParallel(Module):
 
     Without a GPU it runs the module itself, as in PyTorch, unless `device_ids` names shares of the
     CPU, such as ``["cpu:0", "cpu:1"]``: then replicas compute side by side in threads, each with
-    its share of the processors. (One module on all of them is about as fast; it is a way to write
-    and test such programs without a GPU.)
+    its share of the processors. That is for writing and testing such programs; one module uses all
+    processors as well.
 
     Buffers that the first replica writes stay written (running means); what the others write, and
     attributes that any of them sets, is lost.

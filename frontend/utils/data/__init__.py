@@ -7,6 +7,7 @@ from braze.utils.data.collate import (
     default_collate_fn_map,
     default_convert,
 )
+from braze.utils.data.dataloader import DataLoader
 from braze.utils.data.dataset import (
     ChainDataset,
     ConcatDataset,
@@ -18,7 +19,6 @@ from braze.utils.data.dataset import (
     random_split,
 )
 from braze.utils.data.distributed import DistributedSampler
-from braze.utils.data.loader import DataLoader
 from braze.utils.data.sampler import (
     BatchSampler,
     RandomSampler,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
@@ -11,14 +12,19 @@ from braze.random import default_generator
 from braze.utils.data.workers import Round, WorkerPool
 
 if TYPE_CHECKING:
-    from braze.utils.data.loader import DataLoader
+    from braze.utils.data.dataloader import DataLoader
 
 
 class LoaderIterator:
-    """One round over a data set. Each batch ends an iteration of the program: a sync point."""
+    """One round over a data set. Each batch ends an iteration of the program: a sync point.
+
+    Attributes:
+        process: whose iterator it is; a forked process has no part in its workers.
+    """
 
     def __init__(self, loader: DataLoader) -> None:
         self._loader = loader
+        self.process = os.getpid()
         self._given = 0
         self._begin()
 

@@ -188,7 +188,7 @@ class DataLoader:
             return HereIterator(self)
         if not self.persistent_workers:
             return WorkersIterator(self)
-        if self._iterator is None:
+        if self._iterator is None or self._iterator.process != os.getpid():
             self._iterator = WorkersIterator(self)
         else:
             self._iterator.restart(self)
