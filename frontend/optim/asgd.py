@@ -35,6 +35,7 @@ class ASGD(FormulaOptimizer):
     """
 
     _counted = {"step": int, "eta": float, "mu": float}
+    _lr_on_host = True
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class ASGD(FormulaOptimizer):
 
     def _numbers(self, group: Group, state: dict[str, Any]) -> dict[str, Any]:
         eta, mu, step = state["eta"], state["mu"], state["step"]
-        lr, lambd = float(group["lr"]), group["lambd"]
+        lr, lambd = group["lr"], group["lambd"]
         state["eta"] = _single(lr / (1 + lambd * lr * step) ** group["alpha"])
         state["mu"] = _single(1 / max(1, step - group["t0"]))
         return {"eta": eta, "mu": mu, "shrink": 1 - lambd * eta, "decay": group["weight_decay"]}

@@ -30,6 +30,7 @@ class FormulaOptimizer(Optimizer):
 
     _counted: Mapping[str, type] = {"step": int}
     _takes_complex = True
+    _lr_on_host = False  # whether `_numbers` needs the value of a learning rate that is a tensor
 
     def _start(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         """The state before the first step: tensors, and those numbers of `_counted` that do not
@@ -69,6 +70,8 @@ class FormulaOptimizer(Optimizer):
 
     def _update(self, group: Group, parameters: list[Tensor], numbers: Numbers) -> None:
         settings = {key: as_setting(v) for key, v in group.items() if key != "params"}
+        if self._lr_on_host:
+            settings["lr"] = float(group["lr"])
         made: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = {}
         spaces: dict[Any, Any] = {}
         for parameter in parameters:
