@@ -2,9 +2,9 @@
 
 Eager code is compiled anyway; what remains is the cost of running the user's Python to capture it
 again. For a module called without gradients, `compile` keeps the graph of each signature (shapes
-and dtypes of the arguments, training mode, `autocast`, other arguments' values) and later calls run it directly
-on the module's current parameters. Everything else runs eagerly, with graphs compiled at their
-first run instead of interpreted.
+and dtypes of the arguments, training mode, `autocast`, other arguments' values) and later calls run
+it directly on the module's current parameters. Everything else runs eagerly, with graphs compiled
+at their first run instead of interpreted.
 """
 
 from __future__ import annotations

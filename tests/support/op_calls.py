@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from op_oracles_optimizers import OPTIMIZER_STEPS
 from op_samples_complex import TWINS
 
 import braze
@@ -47,9 +48,7 @@ UNNAMED = {
     "as_strided": "takes its strides in the memory below a view",
     "cast": "by `to` and promotion",
     "batch_norm_train": "with running statistics as effects",
-    "sgd_step": "by optimizers",
-    "sgd_momentum_step": "by optimizers",
-    "adam_step": "by optimizers",
+    **dict.fromkeys(OPTIMIZER_STEPS, "by optimizers"),
     "shift_left": "a step of bitwise_left_shift",
     "shift_right": "a step of bitwise_right_shift",
     "floor_divide": "a step of div_floor",
