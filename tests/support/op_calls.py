@@ -61,7 +61,7 @@ UNNAMED = {
 }
 # Their public functions record the steps that they are made of instead.
 IN_STEPS = {
-    *("mm", "bmm", "mv", "dot", "outer", "addmm", "stack", "masked_fill", "one_hot"),
+    *("mm", "mv", "dot", "outer", "addmm", "stack", "masked_fill", "one_hot"),
     *("real", "imag"),  # views of the parts
 }
 # Attributes of the table under PyTorch's names.
