@@ -194,11 +194,12 @@ def _in_f32(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 # Functions of `braze.nn.functional` that are made of several operations.
 _IN_F32 = """
 adaptive_avg_pool3d adaptive_max_pool3d adaptive_max_pool3d_with_indices avg_pool3d
-binary_cross_entropy cosine_embedding_loss cross_entropy ctc_loss fractional_max_pool2d
-fractional_max_pool2d_with_indices fractional_max_pool3d fractional_max_pool3d_with_indices
-grid_sample hinge_embedding_loss huber_loss kl_div margin_ranking_loss max_pool3d
-max_pool3d_with_indices max_unpool1d max_unpool2d max_unpool3d multi_margin_loss
-multilabel_margin_loss nll_loss poisson_nll_loss soft_margin_loss triplet_margin_loss
+binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy ctc_loss
+fractional_max_pool2d fractional_max_pool2d_with_indices fractional_max_pool3d
+fractional_max_pool3d_with_indices grid_sample hinge_embedding_loss huber_loss kl_div
+margin_ranking_loss max_pool3d max_pool3d_with_indices max_unpool1d max_unpool2d max_unpool3d
+multi_margin_loss multilabel_margin_loss nll_loss poisson_nll_loss soft_margin_loss
+triplet_margin_loss
 """.split()
 _LOWER = "affine_grid conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d prelu".split()
 _FIRST = "batch_norm group_norm instance_norm layer_norm rms_norm".split()

@@ -2,9 +2,9 @@
 
 Eager code is compiled anyway; what remains is the cost of running the user's Python to capture it
 again. For a module called without gradients, `compile` keeps the graph of each signature (shapes
-and dtypes of the arguments, training mode, other arguments' values) and later calls run it directly
-on the module's current parameters. Everything else runs eagerly, with graphs compiled at their
-first run instead of interpreted.
+and dtypes of the arguments, training mode, `autocast`, other arguments' values) and later calls run
+it directly on the module's current parameters. Everything else runs eagerly, with graphs compiled
+at their first run instead of interpreted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from braze import engine
 from braze.capture import flush, materialise, tracer
+from braze.casting import settings_now
 from braze.handle import Handle, SparseHandle, concrete
 from braze.ir.types import TensorType
 from braze.structure import rebuild, tensors_in
@@ -108,7 +109,7 @@ class CompiledModule:
         layouts = tuple(t.layout for t in arguments)
         plain = rebuild((list(args), kwargs), lambda tensor: None)
         modes = tuple(module.training for module in self._orig_mod.modules())
-        return (tuple(types), layouts, repr(plain), modes)
+        return (tuple(types), layouts, repr(plain), modes, settings_now())
 
     def _trace(self, args: Any, kwargs: Any) -> Replay | None:
         """The signature's replay; None where the module does more than compute a result from its

@@ -252,7 +252,7 @@ def custom_bwd(bwd: Callable[..., Any] | None = None, *, device_type: str) -> Ca
 
 NAMES = (
     "autocast_decrement_nesting autocast_increment_nesting clear_autocast_cache "
-    "get_autocast_cpu_dtype get_autocast_dtype get_autocast_gpu_dtype is_autocast_available "
+    "get_autocast_cpu_dtype get_autocast_dtype get_autocast_gpu_dtype "
     "is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled "
     "set_autocast_cache_enabled set_autocast_cpu_dtype set_autocast_cpu_enabled "
     "set_autocast_dtype set_autocast_enabled set_autocast_gpu_dtype"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from braze.functions.pointwise import sqrt
-from braze.optim.formula import Changes, FormulaOptimizer
+from braze.capture import Call, call_of
+from braze.ir.op import op_named
+from braze.optim.formula import FormulaOptimizer
 from braze.optim.numbers import check_kinds, check_lr, check_not_negative, in_memory
 from braze.optim.optimizer import Group
 from braze.tensors import Tensor
@@ -71,11 +71,5 @@ class Adadelta(FormulaOptimizer):
             "decay": group["weight_decay"],
         }
 
-    def _rule(
-        self, group: Group, n: Any, p: Tensor, g: Tensor, state: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Changes]:
-        g = g + n.decay * p
-        squares = state["square_avg"] * n.rho + g * g * n.fresh
-        delta = sqrt(state["acc_delta"] + n.eps) / sqrt(squares + n.eps) * g
-        deltas = state["acc_delta"] * n.rho + delta * delta * n.fresh
-        return p - n.lr * delta, {"square_avg": squares, "acc_delta": deltas}
+    def _call(self, group: Group) -> Call:
+        return call_of(op_named("adadelta_step"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import ml_dtypes
@@ -101,15 +100,15 @@ class Adafactor(FormulaOptimizer):
         }
 
     def _rule(
-        self, group: Group, n: Any, p: Tensor, g: Tensor, state: Mapping[str, Tensor]
+        self, group: Group, n: dict[str, Tensor], p: Tensor, g: Tensor, state: dict[str, Tensor]
     ) -> tuple[Tensor, Changes]:
         eps = group["eps"][0]
         if eps is None:
             eps = float(ml_dtypes.finfo(p._handle.type.dtype.numpy).eps)
-        rate = maximum(_root_mean_square(p), n.least) * n.rate
+        rate = maximum(_root_mean_square(p), n["least"]) * n["rate"]
         squares = g * g
         changes = {
-            name: kept + (wanted - kept) * n.fresh
+            name: kept + (wanted - kept) * n["fresh"]
             for name, kept, wanted in (
                 (name, state[name], mean(squares, dims, True) if dims else squares)
                 for name, dims in (("row_var", -1), ("col_var", -2), ("variance", None))
@@ -123,5 +122,5 @@ class Adafactor(FormulaOptimizer):
             product = matmul(rows, changes["col_var"])
             estimate = div(product, maximum(mean(rows, -2, True), eps))
         update = _rsqrt(maximum(estimate, eps * eps)) * g
-        size = maximum(_root_mean_square(update) / n.d, 1.0)
-        return p * n.keep - rate / size * update, changes
+        size = maximum(_root_mean_square(update) / n["d"], 1.0)
+        return p * n["keep"] - rate / size * update, changes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from braze.capture import Call, call_of
 from braze.functions.pointwise import mul, neg, sqrt
 from braze.functions.promotion import scalar
-from braze.optim.formula import Changes, FormulaOptimizer
+from braze.ir.op import op_named
+from braze.optim.formula import FormulaOptimizer
 from braze.optim.numbers import as_setting, check_kinds, check_lr, check_not_negative, in_memory
 from braze.optim.optimizer import Group
 from braze.sparse.elementwise import add_to_dense
@@ -81,12 +82,8 @@ class Adagrad(FormulaOptimizer):
             "decay": group["weight_decay"],
         }
 
-    def _rule(
-        self, group: Group, n: Any, p: Tensor, g: Tensor, state: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Changes]:
-        g = g + n.decay * p
-        total = state["sum"] + g * g
-        return p - n.rate * (g / (sqrt(total) + n.eps)), {"sum": total}
+    def _call(self, group: Group) -> Call:
+        return call_of(op_named("adagrad_step"))
 
     def _update_sparse(self, group: Group, parameter: Tensor, gradient: SparseTensor) -> None:
         """Only the entries move."""

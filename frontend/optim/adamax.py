@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from braze.functions.pointwise import maximum
-from braze.optim.formula import Changes, FormulaOptimizer
+from braze.capture import Call, call_of
+from braze.ir.op import op_named
+from braze.optim.formula import FormulaOptimizer
 from braze.optim.numbers import check_betas, check_kinds, check_lr, check_not_negative, in_memory
 from braze.optim.optimizer import Group
 from braze.tensors import Tensor
@@ -69,11 +69,5 @@ class Adamax(FormulaOptimizer):
             "decay": group["weight_decay"],
         }
 
-    def _rule(
-        self, group: Group, n: Any, p: Tensor, g: Tensor, state: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Changes]:
-        g = g + n.decay * p
-        average = state["exp_avg"]
-        average = average + (g - average) * n.fresh
-        largest = maximum(state["exp_inf"] * n.beta2, abs(g) + n.eps)
-        return p - n.rate * (average / largest), {"exp_avg": average, "exp_inf": largest}
+    def _call(self, group: Group) -> Call:
+        return call_of(op_named("adamax_step"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from braze.functions.pointwise import eq, where
-from braze.optim.formula import Changes, FormulaOptimizer
+from braze.capture import Call, call_of
+from braze.ir.op import op_named
+from braze.optim.formula import FormulaOptimizer
 from braze.optim.numbers import check_kinds, check_lr, check_not_negative, in_memory
 from braze.optim.optimizer import Group
 from braze.tensors import Tensor
@@ -35,6 +35,7 @@ class ASGD(FormulaOptimizer):
     """
 
     _counted = {"step": int, "eta": float, "mu": float}
+    _lr_on_host = True
 
     def __init__(
         self,
@@ -70,14 +71,10 @@ class ASGD(FormulaOptimizer):
 
     def _numbers(self, group: Group, state: dict[str, Any]) -> dict[str, Any]:
         eta, mu, step = state["eta"], state["mu"], state["step"]
-        lr, lambd = float(group["lr"]), group["lambd"]
+        lr, lambd = group["lr"], group["lambd"]
         state["eta"] = _single(lr / (1 + lambd * lr * step) ** group["alpha"])
         state["mu"] = _single(1 / max(1, step - group["t0"]))
         return {"eta": eta, "mu": mu, "shrink": 1 - lambd * eta, "decay": group["weight_decay"]}
 
-    def _rule(
-        self, group: Group, n: Any, p: Tensor, g: Tensor, state: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Changes]:
-        average = state["ax"]
-        p = p * n.shrink - n.eta * (g + n.decay * p)
-        return p, {"ax": where(eq(n.mu, 1.0), p, average + (p - average) * n.mu)}
+    def _call(self, group: Group) -> Call:
+        return call_of(op_named("asgd_step"))

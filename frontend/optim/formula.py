@@ -1,21 +1,22 @@
 """Optimizers whose step is a formula for one parameter.
 
 Each says which state it starts from (`_start`), which numbers a step needs (`_numbers`, on the host
-and so never part of the graph's structure), and the formula (`_rule`, a pure function of tensors).
-Everything else is here. All parameters' formulas end up in one graph, and the compiler fuses them.
+and so never part of the graph's structure), and the formula: an operation of the table (`_call`),
+or a pure function of tensors (`_rule`). Everything else is here. All parameters' formulas end up in
+one graph, and the compiler fuses them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
+from braze.capture import Call
 from braze.functions.pointwise import neg
 from braze.optim.numbers import Numbers, as_setting, real
 from braze.optim.optimizer import Group, Optimizer
 from braze.sparse.tensor import SparseTensor
-from braze.tensors import Tensor
+from braze.tensors import Tensor, apply
 
 Changes = dict[str, Tensor]
 
@@ -30,6 +31,7 @@ class FormulaOptimizer(Optimizer):
 
     _counted: Mapping[str, type] = {"step": int}
     _takes_complex = True
+    _lr_on_host = False  # whether `_numbers` needs the value of a learning rate that is a tensor
 
     def _start(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         """The state before the first step: tensors, and those numbers of `_counted` that do not
@@ -45,8 +47,12 @@ class FormulaOptimizer(Optimizer):
         """
         raise NotImplementedError
 
+    def _call(self, group: Group) -> Call:
+        """The operation: of the parameter, the gradient, states and numbers, by their names."""
+        raise NotImplementedError
+
     def _rule(
-        self, group: Group, n: Any, p: Tensor, g: Tensor, state: Mapping[str, Tensor]
+        self, group: Group, n: dict[str, Tensor], p: Tensor, g: Tensor, state: dict[str, Tensor]
     ) -> tuple[Tensor, Changes]:
         """The new parameter and what changes of the state.
 
@@ -54,7 +60,11 @@ class FormulaOptimizer(Optimizer):
             group: read for what decides the formula, such as `centered`.
             n: the numbers, 0-d tensors of the parameter's dtype.
         """
-        raise NotImplementedError
+        call = self._call(group)
+        names, count = call.op.operands[2:], len(call.op.results) - 1
+        operands = [state[name] for name in names[:count]] + [n[name] for name in names[count:]]
+        new, *changed = apply(call, p, g, *operands)
+        return new, dict(zip(names, changed, strict=False))
 
     def _update_sparse(self, group: Group, parameter: Tensor, gradient: SparseTensor) -> None:
         """A step with a sparse gradient."""
@@ -69,8 +79,10 @@ class FormulaOptimizer(Optimizer):
 
     def _update(self, group: Group, parameters: list[Tensor], numbers: Numbers) -> None:
         settings = {key: as_setting(v) for key, v in group.items() if key != "params"}
+        if self._lr_on_host:
+            settings["lr"] = float(group["lr"])
         made: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = {}
-        spaces: dict[Any, Any] = {}
+        spaces: dict[Any, dict[str, Tensor]] = {}
         for parameter in parameters:
             gradient = parameter.grad
             assert gradient is not None
@@ -94,10 +106,9 @@ class FormulaOptimizer(Optimizer):
             dtype = p._handle.type.dtype
             n = spaces.get((before, dtype))
             if n is None:
-                operands = {
+                n = spaces[before, dtype] = {
                     name: numbers((before, name), value, dtype) for name, value in values.items()
                 }
-                n = spaces[before, dtype] = SimpleNamespace(**operands)
             kept = {name: real(t) for name, t in state.items() if isinstance(t, Tensor)}
             new, changes = self._rule(group, n, p, neg(g) if group.get("maximize") else g, kept)
             self._write(p, new)

@@ -114,15 +114,15 @@ class Muon(FormulaOptimizer):
         return {"lr": lr, "momentum": momentum, "fresh": 1 - momentum, "keep": keep}
 
     def _rule(
-        self, group: Group, n: Any, p: Tensor, g: Tensor, state: Mapping[str, Tensor]
+        self, group: Group, n: dict[str, Tensor], p: Tensor, g: Tensor, state: dict[str, Tensor]
     ) -> tuple[Tensor, Changes]:
         average = state["momentum_buffer"]
-        average = average + (g - average) * n.fresh
-        wanted = g + (average - g) * n.momentum if group["nesterov"] else average
+        average = average + (g - average) * n["fresh"]
+        wanted = g + (average - g) * n["momentum"] if group["nesterov"] else average
         settings = group["ns_coefficients"], group["ns_steps"], group["eps"]
         update = cast(_orthogonal(wanted, *settings), p.dtype)
         rows, columns = p.shape
         factor = math.sqrt(max(1, rows / columns))
         if group["adjust_lr_fn"] == "match_rms_adamw":
             factor = 0.2 * math.sqrt(max(rows, columns))
-        return p * n.keep - n.lr * factor * update, {"momentum_buffer": average}
+        return p * n["keep"] - n["lr"] * factor * update, {"momentum_buffer": average}

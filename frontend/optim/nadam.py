@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from braze.functions.pointwise import sqrt
-from braze.optim.formula import Changes, FormulaOptimizer
+from braze.capture import Call, call_of
+from braze.ir.op import op_named
+from braze.optim.formula import FormulaOptimizer
 from braze.optim.numbers import check_betas, check_kinds, check_lr, check_not_negative, in_memory
 from braze.optim.optimizer import Group
 from braze.tensors import Tensor
@@ -96,16 +96,5 @@ class NAdam(FormulaOptimizer):
             "decay": 1 - lr * decay if group["decoupled_weight_decay"] else decay,
         }
 
-    def _rule(
-        self, group: Group, n: Any, p: Tensor, g: Tensor, state: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Changes]:
-        if group["decoupled_weight_decay"]:
-            p = p * n.decay
-        else:
-            g = g + n.decay * p
-        m, v = state["exp_avg"], state["exp_avg_sq"]
-        m = m + (g - m) * n.fresh1
-        v = v * n.beta2 + g * g * n.fresh2
-        deviation = sqrt(v / n.correction2) + n.eps
-        moved = p - (n.rate_g * g + n.rate_m * m) / deviation
-        return moved, {"exp_avg": m, "exp_avg_sq": v}
+    def _call(self, group: Group) -> Call:
+        return call_of(op_named("nadam_step"), decoupled=group["decoupled_weight_decay"])

@@ -242,9 +242,7 @@ class Optimizer:
             packed["params"] = [numbers[id(parameter)] for parameter in group["params"]]
             groups.append(packed)
         state = {
-            numbers.get(id(key), key): {
-                name: saved(name, value, self._counted) for name, value in entry.items()
-            }
+            numbers.get(id(key), key): saved(entry, self._counted)
             for key, entry in self.state.items()
         }
         result: dict[str, Any] = {"state": state, "param_groups": groups}

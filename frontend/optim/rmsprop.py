@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from braze.functions.pointwise import sqrt
-from braze.optim.formula import Changes, FormulaOptimizer
+from braze.capture import Call, call_of
+from braze.ir.op import op_named
+from braze.optim.formula import FormulaOptimizer
 from braze.optim.numbers import check_kinds, check_lr, check_not_negative, in_memory
 from braze.optim.optimizer import Group
 from braze.tensors import Tensor
@@ -82,17 +82,6 @@ class RMSprop(FormulaOptimizer):
             "decay": group["weight_decay"],
         }
 
-    def _rule(
-        self, group: Group, n: Any, p: Tensor, g: Tensor, state: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Changes]:
-        g = g + n.decay * p
-        squares = variance = state["square_avg"] * n.alpha + g * g * n.fresh
-        changes = {"square_avg": squares}
-        if group["centered"]:
-            average = state["grad_avg"]
-            average = changes["grad_avg"] = average + (g - average) * n.fresh
-            variance = squares - average * average
-        move = g / (sqrt(variance) + n.eps)
-        if group["momentum"] > 0:
-            move = changes["momentum_buffer"] = state["momentum_buffer"] * n.momentum + move
-        return p - n.lr * move, changes
+    def _call(self, group: Group) -> Call:
+        kind = "_centered" * group["centered"] + "_momentum" * (group["momentum"] > 0)
+        return call_of(op_named(f"rmsprop{kind}_step"))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from braze.functions.pointwise import UNARY, gt, lt, maximum, minimum, where
-from braze.optim.formula import Changes, FormulaOptimizer
+from braze.capture import Call, call_of
+from braze.ir.op import op_named
+from braze.optim.formula import FormulaOptimizer
 from braze.optim.numbers import check_kinds, check_lr, in_memory
 from braze.optim.optimizer import Group
 from braze.tensors import Tensor
-
-_sign = UNARY["sign"]
 
 
 class Rprop(FormulaOptimizer):
@@ -67,13 +65,5 @@ class Rprop(FormulaOptimizer):
         (down, up), (least, most) = group["etas"], group["step_sizes"]
         return {"down": down, "up": up, "least": least, "most": most}
 
-    def _rule(
-        self, group: Group, n: Any, p: Tensor, g: Tensor, state: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Changes]:
-        turn = g * state["prev"]
-        turned = lt(turn, 0.0)
-        size = state["step_size"]
-        size = where(turned, size * n.down, where(gt(turn, 0.0), size * n.up, size))
-        size = minimum(maximum(size, n.least), n.most)
-        g = where(turned, 0.0, g)
-        return p - _sign(g) * size, {"prev": g, "step_size": size}
+    def _call(self, group: Group) -> Call:
+        return call_of(op_named("rprop_step"))

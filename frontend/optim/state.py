@@ -17,11 +17,16 @@ from braze.handle import BUFFER
 from braze.tensors import Tensor, from_array
 
 
-def saved(name: str, value: Any, counted: Mapping[str, type]) -> Any:
-    """A state entry as `state_dict` gives it."""
-    if name in counted and not isinstance(value, Tensor):
-        return from_array(np.array(value, np.float32))
-    return value
+def saved(entry: Any, counted: Mapping[str, type]) -> Any:
+    """A parameter's state as `state_dict` gives it, with tensors in place of counted numbers."""
+    if not isinstance(entry, dict):  # an optimizer's own kind of state
+        return entry
+    return {
+        name: from_array(np.array(value, np.float32))
+        if name in counted and not isinstance(value, Tensor)
+        else value
+        for name, value in entry.items()
+    }
 
 
 def loaded(name: str, value: Any, parameter: Tensor, counted: Mapping[str, type]) -> Any:

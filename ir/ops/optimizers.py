@@ -17,7 +17,8 @@ from braze.ir.ops.composite import as_dtype, require_floating
 from braze.ir.types import TensorType
 
 
-def _check_tensors(name: str, param: TensorType, **tensors: TensorType) -> None:
+def check_tensors(name: str, param: TensorType, **tensors: TensorType) -> None:
+    """Raise ShapeError or DTypeError for tensors unlike the parameter."""
     require_floating(name, param)
     for word, t in tensors.items():
         if t.shape != param.shape:
@@ -26,7 +27,8 @@ def _check_tensors(name: str, param: TensorType, **tensors: TensorType) -> None:
             raise DTypeError(f"[{name}] {word} {t} has not the dtype of the parameter {param}")
 
 
-def _check_scalars(name: str, param: TensorType, *scalars: TensorType) -> None:
+def check_scalars(name: str, param: TensorType, *scalars: TensorType) -> None:
+    """Raise DTypeError for what is neither 0-d of the parameter's dtype nor 0-d f64."""
     for t in scalars:
         if t.shape != () or t.dtype not in (param.dtype, f64):
             raise DTypeError(
@@ -48,8 +50,8 @@ def _wide(b: Any, *scalars: Any) -> list[Any]:
 def _sgd_types(
     param: TensorType, grad: TensorType, lr: TensorType, weight_decay: TensorType
 ) -> tuple[TensorType, ...]:
-    _check_tensors("sgd_step", param, gradient=grad)
-    _check_scalars("sgd_step", param, lr, weight_decay)
+    check_tensors("sgd_step", param, gradient=grad)
+    check_scalars("sgd_step", param, lr, weight_decay)
     return (param,)
 
 
@@ -86,8 +88,8 @@ def _sgd_momentum_types(
     *,
     nesterov: bool,
 ) -> tuple[TensorType, ...]:
-    _check_tensors("sgd_momentum_step", param, gradient=grad, buffer=buffer)
-    _check_scalars("sgd_momentum_step", param, lr, momentum, dampening, weight_decay)
+    check_tensors("sgd_momentum_step", param, gradient=grad, buffer=buffer)
+    check_scalars("sgd_momentum_step", param, lr, momentum, dampening, weight_decay)
     return (param, param)
 
 
@@ -145,9 +147,9 @@ def _adam_types(
     decoupled: bool,
     maximize: bool,
 ) -> tuple[TensorType, ...]:
-    _check_tensors("adam_step", param, gradient=grad, m=m, v=v)
+    check_tensors("adam_step", param, gradient=grad, m=m, v=v)
     scalars = (lr, beta1, beta2, eps, weight_decay, correction1, correction2)
-    _check_scalars("adam_step", param, *scalars)
+    check_scalars("adam_step", param, *scalars)
     return (param, param, param)
 
 

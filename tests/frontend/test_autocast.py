@@ -150,6 +150,16 @@ def test_checkpoints_run_again_in_the_same_dtype():
     assert w.grad.dtype is braze.float32
 
 
+def test_compiled_modules_tell_blocks_apart():
+    net = braze.compile(nn.Linear(2, 2))
+    x = braze.ones(1, 2)
+    with braze.no_grad():
+        assert net(x).dtype is braze.float32
+        with braze.autocast("cpu"):
+            assert net(x).dtype is net(x).dtype is braze.bfloat16
+        assert net(x).dtype is braze.float32
+
+
 def test_functions_with_gradients_of_their_own():
     class Product(braze.autograd.Function):
         @staticmethod

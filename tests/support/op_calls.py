@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from op_oracles_optimizers import OPTIMIZER_STEPS
 from op_samples_complex import TWINS
 
 import braze
@@ -59,9 +60,7 @@ UNNAMED = {
     "as_strided": "takes its strides in the memory below a view",
     "cast": "by `to` and promotion",
     "batch_norm_train": "with running statistics as effects",
-    "sgd_step": "by optimizers",
-    "sgd_momentum_step": "by optimizers",
-    "adam_step": "by optimizers",
+    **dict.fromkeys(OPTIMIZER_STEPS, "by optimizers"),
     "shift_left": "a step of bitwise_left_shift",
     "shift_right": "a step of bitwise_right_shift",
     "floor_divide": "a step of div_floor",
@@ -74,7 +73,7 @@ UNNAMED = {
 }
 # Their public functions record the steps that they are made of instead.
 IN_STEPS = {
-    *("mm", "bmm", "mv", "dot", "outer", "addmm", "stack", "masked_fill", "one_hot"),
+    *("mm", "mv", "dot", "outer", "addmm", "stack", "masked_fill", "one_hot"),
     *("real", "imag"),  # views of the parts
 }
 # Attributes of the table under PyTorch's names.

@@ -1,4 +1,4 @@
-"""Oracles of convolutions, pooling, normalisation, losses and optimizers: element by element."""
+"""Oracles of convolutions, pooling, normalisation and losses: element by element."""
 
 from __future__ import annotations
 
@@ -349,39 +349,6 @@ def _cross_entropy_grad(
     if reduction == "none":
         return rows * np.expand_dims(out, dim)
     return rows * out / (divisor.sum() if reduction == "mean" else 1.0)
-
-
-# Optimizers ---------------------------------------------------------------------------------------
-
-
-@oracle("sgd_step")
-def _sgd(param: Any, grad: Any, lr: Any, weight_decay: Any) -> Any:
-    return param - lr * (grad + weight_decay * param)
-
-
-@oracle("sgd_momentum_step")
-def _momentum(
-    param: Any, grad: Any, buffer: Any, lr: Any, momentum: Any, dampening: Any, weight_decay: Any,
-    *, nesterov: bool,
-) -> Any:  # fmt: skip
-    d = grad + weight_decay * param
-    buffer = momentum * buffer + (1 - dampening) * d
-    return param - lr * (d + momentum * buffer if nesterov else buffer), buffer
-
-
-@oracle("adam_step")
-def _adam(
-    param: Any, grad: Any, m: Any, v: Any, lr: Any, beta1: Any, beta2: Any, eps: Any,
-    weight_decay: Any, correction1: Any, correction2: Any, *, decoupled: bool, maximize: bool,
-) -> Any:  # fmt: skip
-    g = -grad if maximize else grad
-    if decoupled:
-        param = param * (1 - lr * weight_decay)
-    else:
-        g = g + weight_decay * param
-    m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * g * g
-    return param - lr / correction1 * m / (np.sqrt(v / correction2) + eps), m, v
 
 
 def _band(stay: Any, step: Any, skip: Any) -> Any:

@@ -15,6 +15,7 @@ import op_samples_matrices  # noqa: F401  (fills the table of samplers)
 import op_samples_networks  # noqa: F401
 import op_samples_recurrent  # noqa: F401
 import op_samples_windows  # noqa: F401
+from op_oracles_optimizers import OPTIMIZER_STEPS
 from op_samples import Draw, Sample, edges, sampler
 
 import braze.ir as ir
@@ -447,10 +448,10 @@ def _topk(draw: Draw) -> Iterator[Sample]:
 # Optimizers ---------------------------------------------------------------------------------------
 
 
-@sampler("sgd_step", "sgd_momentum_step", "adam_step")
+@sampler(*OPTIMIZER_STEPS)
 def _optimizers(draw: Draw) -> Iterator[Sample]:
     op = draw.op
-    tensors = {"param", "grad", "buffer", "m", "v"}
+    tensors = set(op.operands[: 1 + len(op.results)])  # parameter, gradient and states
     flags = [name for name, kind in op.attributes.items() if kind is bool]
     for number, shape in enumerate(((2, 3), (), (0,), (37,))):
         # Scalars are of the parameter's dtype or f64.
