@@ -18,10 +18,14 @@ from braze.distributions.gumbel import Gumbel
 from braze.distributions.half_cauchy import HalfCauchy
 from braze.distributions.half_normal import HalfNormal
 from braze.distributions.independent import Independent
+from braze.distributions.inverse_gamma import InverseGamma
 from braze.distributions.kl import kl_divergence, register_kl
+from braze.distributions.kumaraswamy import Kumaraswamy
 from braze.distributions.laplace import Laplace
 from braze.distributions.log_normal import LogNormal
+from braze.distributions.logistic_normal import LogisticNormal
 from braze.distributions.lowrank_multivariate_normal import LowRankMultivariateNormal
+from braze.distributions.mixture_same_family import MixtureSameFamily
 from braze.distributions.multinomial import Multinomial
 from braze.distributions.multivariate_normal import MultivariateNormal
 from braze.distributions.negative_binomial import NegativeBinomial
@@ -85,10 +89,14 @@ __all__ = [
     "HalfNormal",
     "Independent",
     "IndependentTransform",
+    "InverseGamma",
+    "Kumaraswamy",
     "Laplace",
     "LogNormal",
+    "LogisticNormal",
     "LowRankMultivariateNormal",
     "LowerCholeskyTransform",
+    "MixtureSameFamily",
     "Multinomial",
     "MultivariateNormal",
     "NegativeBinomial",

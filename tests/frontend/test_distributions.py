@@ -199,6 +199,24 @@ def test_transforms_and_what_is_made_of_them():
     assert D.Independent(D.Normal(a, b), 1).log_prob(t(0, 0, 0)).shape == ()
 
 
+def test_later_families():
+    mixture = D.MixtureSameFamily(D.Categorical(p / p.sum()), D.Normal(a, b))
+    density = (P / P.sum() * st.norm(A, B).pdf(0.4)).sum()
+    assert mixture.log_prob(t(0.4).reshape(())).item() == pytest.approx(np.log(density))
+    drawn = mixture.sample((4000,)).numpy()
+    assert drawn.mean() == pytest.approx(mixture.mean.item(), abs=0.2)
+    inverse = D.InverseGamma(a + 2, b)
+    np.testing.assert_allclose(inverse.log_prob(t(*X)), st.invgamma(A + 2, scale=B).logpdf(X))
+    np.testing.assert_allclose(inverse.entropy(), st.invgamma(A + 2, scale=B).entropy())
+    curve = D.Kumaraswamy(a + 1, b + 1)
+    grid = np.linspace(1e-4, 1 - 1e-4, 20001)
+    heights = curve.log_prob(braze.tensor(grid[:, None])).numpy()
+    np.testing.assert_allclose(curve.mode, grid[heights.argmax(0)], atol=1e-4)
+    np.testing.assert_allclose(np.exp(heights).mean(0), 1, rtol=1e-3)
+    simplex = D.LogisticNormal(t(0.1, 0.2), t(1.0, 2.0)).sample((5,))
+    np.testing.assert_allclose(simplex.sum(-1), 1, rtol=1e-12)
+
+
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="Expected parameter scale .* GreaterThan.lower_bound=0"):
         D.Normal(0.0, -1.0)
