@@ -47,7 +47,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from braze.ir.dtypes import f32, i64
 from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar, Mod
@@ -110,6 +111,29 @@ def print_statement(statement: Statement) -> str:
 def print_kernel(kernel: Kernel) -> str:
     """A whole kernel."""
     return "\n".join(_Printer().kernel(kernel, ""))
+
+
+def print_anywhere(kernel: Kernel, names: Mapping[str, str]) -> tuple[str, dict[str, int]]:
+    """A kernel's text without its name, comment, and place in memory.
+
+    Args:
+        names: new names of its buffers.
+
+    Returns:
+        The text, and for each buffer, by its new name, the first element that is used, from which
+        the text counts. That is 0 where guards or data decide.
+    """
+    first = _Printer(names)
+    first.kernel(kernel, "")
+    printer = _Printer(names)
+    for name, indices in first.used.items():
+        spans = [index.span for index in indices if index is not None]
+        if len(spans) == len(indices):
+            low, high = min(low for low, _ in spans), max(high for _, high in spans)
+            printer.extents[name] = (low, high - low + 1)
+    text = "\n".join(printer.kernel(replace(kernel, name="kernel", comment=""), ""))
+    starts = {new: printer.extents.get(new, (0, 0))[0] for new in names.values()}
+    return text, starts
 
 
 def print_program(program: Program) -> str:
@@ -198,11 +222,27 @@ def _shared(groups: Sequence[Sequence[Expr]]) -> set[Expr]:
 
 
 class _Printer:
-    """Prints one kernel; `names` are the `$` names of the expressions that have one here."""
+    """Prints one kernel; `names` are the `$` names of the expressions that have one here.
 
-    def __init__(self) -> None:
+    Args:
+        buffers: other names of buffers.
+
+    Attributes:
+        used: of each buffer the indices that were printed; None for those that a guard or data
+            decide about.
+        extents: of buffers whose elements are counted from another: its number, and how many there
+            are from it on.
+    """
+
+    def __init__(self, buffers: Mapping[str, str] | None = None) -> None:
         self.names: dict[Expr, str] = {}
         self.count = 0
+        self.buffers = buffers or {}
+        self.used: dict[str, list[Index | None]] = {}
+        self.extents: dict[str, tuple[int, int]] = {}
+
+    def buffer(self, buffer: Buffer) -> str:
+        return self.buffers.get(buffer.name, buffer.name)
 
     # Expressions ----------------------------------------------------------------------------------
 
@@ -231,7 +271,11 @@ class _Printer:
 
     def element(self, buffer: Buffer, index: Index, guard: tuple[Bound, ...]) -> str:
         condition = f" if {self.bounds(guard)}" if guard else ""
-        return f"{_buffer_name(buffer.name)}[{self.index(index)}{condition}]"
+        name = self.buffer(buffer)
+        known = index if not guard and index.is_affine else None
+        self.used.setdefault(name, []).append(known)
+        start, _ = self.extents.get(name, (0, 0))
+        return f"{_buffer_name(name)}[{self.index(index - start)}{condition}]"
 
     def expr(self, expr: Expr) -> str:
         return self.names.get(expr) or self.definition(expr)
@@ -362,9 +406,7 @@ class _Printer:
     # Kernels --------------------------------------------------------------------------------------
 
     def kernel(self, kernel: Kernel, indent: str) -> list[str]:
-        buffers = ", ".join(
-            f"{_buffer_name(b.name)}: {b.dtype.name}[{b.numel}] {b.access}" for b in kernel.buffers
-        )
+        buffers = ", ".join(map(self.declaration, kernel.buffers))
         word = _WORDS[type(kernel)]
         lines = [f"{indent}{word} @{quote_name(kernel.name)}({buffers}) {{"]
         lines += [f"{indent}  # {line}".rstrip() for line in kernel.comment.splitlines()]
@@ -379,6 +421,11 @@ class _Printer:
         else:
             lines += self.contraction(kernel, f"{indent}  ")
         return [*lines, f"{indent}}}"]
+
+    def declaration(self, buffer: Buffer) -> str:
+        name = self.buffer(buffer)
+        _, numel = self.extents.get(name, (0, buffer.numel))
+        return f"{_buffer_name(name)}: {buffer.dtype.name}[{numel}] {buffer.access}"
 
     def host(self, kernel: HostCall) -> str:
         results = ", ".join(map(self.array, kernel.results))

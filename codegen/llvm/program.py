@@ -30,18 +30,16 @@ from braze.codegen.llvm.kernel import (
     new_module,
 )
 from braze.codegen.llvm.nests import emit_nest
+from braze.codegen.llvm.places import Places
 from braze.codegen.llvm.recurrences import MAIN_TYPE, emit_steps
+from braze.codegen.llvm.shared_kernels import Shared, may_fail, shared_kernels
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.loops import (
-    Check,
     Contraction,
     HostCall,
     Kernel,
-    Loop,
-    Nest,
     Program,
     Sort,
-    Statement,
 )
 from braze.ir.loops_recurrence import Recurrence
 from braze.ir.target import FINISHED, Target
@@ -63,6 +61,14 @@ class Generated:
     main: str
     scratch_bytes: int
     pointers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A kernel's function, and how it is called if it is not the kernel's own."""
+
+    kernel: EmittedKernel
+    shared: Shared | None
 
 
 def generate(program: Program, target: Target) -> Generated:
@@ -97,8 +103,10 @@ def _add_modules(
     Equal steps have one program, so it is there once. Nothing runs beside it, so its threads' work-
     spaces are as far apart as it likes, and its code does not depend on the rest.
     """
-    waves: list[list[EmittedKernel]] = [[] for _ in program.waves]
-    for wave, emitted_wave in zip(program.waves, waves, strict=True):
+    shared = shared_kernels(program, stride)
+    waves: list[list[Called]] = [[] for _ in program.waves]
+    functions: dict[str, EmittedKernel] = {}
+    for wave, called in zip(program.waves, waves, strict=True):
         for kernel in wave:
             if isinstance(kernel, Recurrence):
                 step = _step_symbol(kernel)
@@ -106,12 +114,19 @@ def _add_modules(
                     own = _scratch_stride(kernel.program, target)
                     _add_modules(modules, step, kernel.program, target, own, is_step=True)
                 continue
-            emitted = emit_kernel(kernel, program, target, stride)
-            if emitted.symbol in modules:
-                symbol = emitted.symbol
-                raise CodegenError(f"[{program.name}] two kernels share the symbol {symbol}")
+            common = shared.get(kernel.name)
+            if common is None:
+                emitted = emit_kernel(kernel, program, target, stride)
+                if emitted.symbol in modules:
+                    symbol = emitted.symbol
+                    raise CodegenError(f"[{program.name}] two kernels share the symbol {symbol}")
+            elif common.program.name in functions:
+                emitted = functions[common.program.name]
+            else:
+                emitted = emit_kernel(common.kernel, common.program, target, stride)
+                functions[common.program.name] = emitted
             modules[emitted.symbol] = emitted.ir_text
-            emitted_wave.append(emitted)
+            called.append(Called(emitted, common))
     modules[name] = _main_module(name, program, waves, target, is_step=is_step)
 
 
@@ -165,7 +180,7 @@ def emit_kernel(
 def _main_module(
     name: str,
     program: Program,
-    waves: Sequence[Sequence[EmittedKernel]],
+    waves: Sequence[Sequence[Called]],
     target: Target,
     *,
     is_step: bool,
@@ -180,19 +195,15 @@ def _main_module(
     slot = constant(I64, program.inputs + program.outputs + 2)
     place = builder.gep(buffers, [slot], source_etype=POINTER)
     status = builder.load(place, typ=POINTER, align=8)
+    places = Places(builder, program)
+    size = max((_table_size(wave) for wave in waves), default=0)
+    table = places.array(size, "table") if size else None
     for number, wave in enumerate(waves):
         for kernel in program.waves[number]:
             if isinstance(kernel, Recurrence):
                 _call_steps(builder, kernel, program)
-        functions = [ir.Function(module, KERNEL_TYPE, kernel.symbol) for kernel in wave]
-        chunks = sum(kernel.chunks for kernel in wave)
-        if chunks == 0:
-            continue
-        if chunks == 1:
-            zero = constant(I64, 0)
-            builder.call(functions[0], [buffers, zero, zero])
-        else:
-            _call_region(builder, pool, buffers, chunks, wave, functions, f"{name}_wave{number}")
+        if wave:
+            _call_wave(places, wave, table, pool, f"{name}_wave{number}")
         if any(_may_fail(kernel) for kernel in program.waves[number]):
             code = builder.load(status, typ=I64, align=8)
             with builder.if_then(builder.icmp_signed("!=", code, constant(I64, 0)), likely=False):
@@ -214,58 +225,91 @@ def _call_steps(builder: ir.IRBuilder, kernel: Recurrence, program: Program) -> 
     emit_steps(builder, kernel, step, program)
 
 
-def _call_region(
-    builder: ir.IRBuilder,
-    pool: ir.Value,
-    buffers: ir.Value,
-    chunks: int,
-    wave: Sequence[EmittedKernel],
-    functions: Sequence[ir.Function],
-    name: str,
+def _table_size(wave: Sequence[Called]) -> int:
+    """How many pointers are written for a wave: an array for each call of what is shared, and,
+    if there are other kernels, a list of the arrays."""
+    own = sum(called.shared.pointers for called in wave if called.shared is not None)
+    return own + len(wave) if own and len(wave) > 1 else own
+
+
+def _call_wave(
+    places: Places, wave: Sequence[Called], table: ir.Value | None, pool: ir.Value, name: str
 ) -> None:
-    """Hand a wave of several chunks to the pool."""
-    region = functions[0]
+    """Run a wave's kernels: one chunk here, more on the pool."""
+    builder = places.builder
+    buffers = builder.function.args[0]
+    chunks = sum(called.kernel.chunks for called in wave)
+    if chunks == 0:
+        return
+    arrays = _write_table(places, wave, table)
+    region = _function(builder.module, wave[0].kernel.symbol)
     if len(wave) > 1:
-        region = _wave_function(builder.module, name, wave, functions)
+        region = _wave_function(builder.module, name, wave, listed=arrays is not None)
+    given = buffers if arrays is None else arrays
+    if chunks == 1 and len(wave) == 1:
+        builder.call(region, [given, constant(I64, 0), constant(I64, 0)])
+        return
     signature = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
     parallel = builder.load(pool, typ=POINTER, align=8)
-    arguments = [pool, region, buffers, constant(I64, chunks)]
+    arguments = [pool, region, given, constant(I64, chunks)]
     builder._insert(IndirectCall(builder.block, signature, parallel, arguments))
+
+
+def _write_table(places: Places, wave: Sequence[Called], table: ir.Value | None) -> ir.Value | None:
+    """The array of a single call of what is shared, or the list of the arrays of several kernels;
+    None if nothing in the wave is shared."""
+    if table is None or not _table_size(wave):
+        return None
+    builder = places.builder
+    start = len(wave) if len(wave) > 1 else 0
+    for number, called in enumerate(wave):
+        array = builder.function.args[0]
+        if called.shared is not None:
+            array = builder.gep(table, [constant(I64, start)], source_etype=POINTER)
+            for number_of_place, (buffer, first) in enumerate(called.shared.places):
+                places.put(array, number_of_place, places.address(buffer, first))
+            places.put_rest(array, len(called.shared.places))
+            start += called.shared.pointers
+        if len(wave) > 1:
+            places.put(table, number, array)
+    return table
+
+
+def _function(module: ir.Module, symbol: str) -> ir.Function:
+    return module.globals.get(symbol) or ir.Function(module, KERNEL_TYPE, symbol)
 
 
 def _may_fail(kernel: Kernel) -> bool:
     """Does the kernel hold a run-time check or a host call? What comes after a failed one is not
     run."""
-
-    def within(statements: Sequence[Statement]) -> bool:
-        return any(
-            isinstance(s, Check) or (isinstance(s, Loop) and within(s.body)) for s in statements
-        )
-
-    return isinstance(kernel, HostCall) or (isinstance(kernel, Nest) and within(kernel.body))
+    return isinstance(kernel, HostCall) or may_fail(kernel)
 
 
 def _wave_function(
-    module: ir.Module,
-    name: str,
-    wave: Sequence[EmittedKernel],
-    functions: Sequence[ir.Function],
+    module: ir.Module, name: str, wave: Sequence[Called], *, listed: bool
 ) -> ir.Function:
     """Chunk numbers count through the kernels; a binary search finds the one that a chunk belongs
     to.
+
+    Args:
+        listed: the pointer is to the list of the kernels' arrays, not to the array of them all.
     """
     function = ir.Function(module, KERNEL_TYPE, name)
     function.linkage = "internal"
     buffers, chunk, thread = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     starts = [0]
-    for kernel in wave:
-        starts.append(starts[-1] + kernel.chunks)
+    for called in wave:
+        starts.append(starts[-1] + called.kernel.chunks)
 
     def search(first: int, last: int) -> None:
         if last - first == 1:
+            given = buffers
+            if listed:
+                place = builder.gep(buffers, [constant(I64, first)], source_etype=POINTER)
+                given = builder.load(place, typ=POINTER, align=8)
             own = builder.sub(chunk, constant(I64, starts[first]))
-            builder.call(functions[first], [buffers, own, thread])
+            builder.call(_function(module, wave[first].kernel.symbol), [given, own, thread])
             builder.ret_void()
             return
         middle = (first + last) // 2

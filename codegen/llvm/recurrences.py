@@ -11,50 +11,31 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
+from braze.codegen.llvm.places import BYTE, Places
 from braze.codegen.llvm.types import I64, POINTER, constant
-from braze.ir.loops import Buffer, Program
+from braze.ir.loops import Program
 from braze.ir.loops_recurrence import Recurrence, StepArray
 
 # Of `main`: the array of pointers, the thread pool; gives the status code.
 MAIN_TYPE = ir.FunctionType(I64, [POINTER, POINTER])
-
-BYTE = ir.IntType(8)
 
 
 def emit_steps(
     builder: ir.IRBuilder, kernel: Recurrence, step: ir.Function, outer: Program
 ) -> None:
     """Append the loop to a `main`, whose arguments are the array of pointers and the pool."""
-    buffers, pool = builder.function.args
-
-    def slot(number: int) -> ir.Value:
-        place = builder.gep(buffers, [constant(I64, number)], source_etype=POINTER)
-        return builder.load(place, typ=POINTER, align=8)
-
-    def address(buffer: Buffer) -> ir.Value:
-        place = outer.placements[buffer.name]
-        if place.kind == "arena":
-            arena = slot(outer.inputs + outer.outputs)
-            return builder.gep(arena, [constant(I64, place.offset)], source_etype=BYTE)
-        return slot(place.slot + (outer.inputs if place.kind == "output" else 0))
-
+    pool = builder.function.args[1]
+    places = Places(builder, outer)
     count = len(kernel.arrays)
-    with builder.goto_entry_block():
-        places = builder.alloca(POINTER, size=constant(I64, count + 3), name="places")
-
-    def put(number: int, pointer: ir.Value) -> None:
-        place = builder.gep(places, [constant(I64, number)], source_etype=POINTER)
-        builder.store(pointer, place, align=8)
-
-    bases = [address(array.buffer) for array in kernel.arrays]
-    edges = [address(array.edge[1]) if array.edge else None for array in kernel.arrays]
+    array_of_step = places.array(count + 3, "places")
+    bases = [places.address(array.buffer) for array in kernel.arrays]
+    edges = [places.address(array.edge[1]) if array.edge else None for array in kernel.arrays]
     moving = [n for n, array in enumerate(kernel.arrays) if array.stride or array.edge]
     for number, (array, base) in enumerate(zip(kernel.arrays, bases, strict=True)):
         if number not in moving:
-            put(number, _moved(builder, array, base, constant(I64, 0)))
-    put(count, address(kernel.arena) if kernel.arena else slot(outer.inputs + outer.outputs))
-    put(count + 1, slot(outer.inputs + outer.outputs + 1))
-    put(count + 2, slot(outer.inputs + outer.outputs + 2))
+            places.put(array_of_step, number, _moved(builder, array, base, constant(I64, 0)))
+    arena = places.address(kernel.arena) if kernel.arena else None
+    places.put_rest(array_of_step, count, arena)
 
     def body(number: ir.Value) -> None:
         for place in moving:
@@ -63,8 +44,8 @@ def emit_steps(
             if array.edge is not None and edge is not None:
                 at_edge = builder.icmp_signed("==", number, constant(I64, array.edge[0]))
                 pointer = builder.select(at_edge, edge, pointer)
-            put(place, pointer)
-        builder.call(step, [places, pool])
+            places.put(array_of_step, place, pointer)
+        builder.call(step, [array_of_step, pool])
 
     _times(builder, kernel.count, body)
 
