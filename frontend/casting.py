@@ -174,6 +174,7 @@ def casting(
             finally:
                 own.autocast.enabled.add(DEVICE)
 
+        wrapped._casts = True  # type: ignore[attr-defined]
         return wrapped
 
     return decorate

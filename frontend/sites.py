@@ -97,7 +97,9 @@ def current_scope() -> str:
     while frame is not None:
         # Asking any other frame for its variables would keep what they hold now alive with it.
         if "__braze_module__" in frame.f_code.co_varnames:
-            modules.append(frame.f_locals["__braze_module__"])
+            own = frame.f_locals.get("__braze_module__")
+            if own is not None:  # a compiled module calls on before it is set
+                modules.append(own)
         frame = frame.f_back
     if not modules:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}
 
 
 def _parameters(function: Any) -> frozenset[str]:
+    if hasattr(function, "_casts"):
+        function = inspect.unwrap(function)
     code = getattr(function, "__code__", None)
     if code is None:
         return frozenset()

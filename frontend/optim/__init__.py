@@ -1,6 +1,9 @@
 """Optimizers and learning-rate schedules, with PyTorch's names, settings and numbers."""
 
-from braze.optim import lr_scheduler, swa_utils
+import importlib
+from typing import Any
+
+from braze.optim import lr_scheduler
 from braze.optim.adadelta import Adadelta
 from braze.optim.adafactor import Adafactor
 from braze.optim.adagrad import Adagrad
@@ -35,5 +38,11 @@ __all__ = [
     "Rprop",
     "SparseAdam",
     "lr_scheduler",
-    "swa_utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`swa_utils` is loaded when it is used: it needs the modules."""
+    if name != "swa_utils":
+        raise AttributeError(f"module 'braze.optim' has no attribute {name!r}")
+    return importlib.import_module("braze.optim.swa_utils")

@@ -111,12 +111,14 @@ def _bmm(name: str, x: Tensor, y: Tensor) -> Tensor:
     return _batched(x, y)
 
 
+def _batches(call: Call, x: Tensor, y: Tensor) -> Tensor:
+    return _bmm(call.op.name, x, y)
+
+
 def _contract(call: Call, x: Tensor, y: Tensor) -> Tensor:
     equation = call.attributes["equation"]
     if equation == "mk,k->m":
         return _matmul(call, x, y)
-    if equation == "bmk,bkn->bmn":
-        return _bmm(call.op.name, x, y)
     raise NotImplementedError(
         f"[contract] there is no sparse form of {equation}, given {x._handle.type} and "
         f"{y._handle.type}"
@@ -265,6 +267,7 @@ def hsmm(input: Tensor, mat2: Tensor) -> Tensor:
 
 
 FORMS: dict[str, Any] = {
+    "bmm": _batches,
     "matmul": _matmul,
     "contract": _contract,
     "linear": _linear,

@@ -39,6 +39,8 @@ NOT_AT_ALL = {
     "geqrf": "as in PyTorch; qr has one",
     " ".join(OPTIMIZER_STEPS): "updates are not recorded",
     "cumsum_ends cumprod_ends cummax_ends cummin_ends": "made after differentiation",
+    "resample.weights resample.back_weights": "made of sizes at the front end",
+    "fractional_max_pool.samples": "as in PyTorch",
     "cumsum_from cumprod_from cummax_from cummin_from": "made after differentiation",
 }
 
