@@ -227,6 +227,8 @@ def shows_places_twice(tensor: Tensor) -> bool:
 
 def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool, silent: bool) -> Tensor:
     """Write through a view of something that shows elements twice, which the view may not do."""
+    if tracked:
+        check_writable(view, whole=False)
     if shows_places_twice(view):
         raise RuntimeError(_REPEATS)
     root = root_of(view)

@@ -400,6 +400,8 @@ def test_filling_a_view_that_shows_an_element_twice():
         hidden = leaf.expand(3, 2, 2)
     with pytest.raises(RuntimeError, match="no_grad"):
         hidden.fill_(1.0)
+    with pytest.raises(RuntimeError, match="no_grad"):
+        hidden.select(0, 1).mul_(2.0)
 
 
 @pytest.mark.parametrize(
