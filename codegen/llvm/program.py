@@ -103,7 +103,7 @@ def _add_modules(
     Equal steps have one program, so it is there once. Nothing runs beside it, so its threads' work-
     spaces are as far apart as it likes, and its code does not depend on the rest.
     """
-    shared = shared_kernels(program, stride)
+    shared = shared_kernels(program)
     waves: list[list[Called]] = [[] for _ in program.waves]
     functions: dict[str, EmittedKernel] = {}
     for wave, called in zip(program.waves, waves, strict=True):

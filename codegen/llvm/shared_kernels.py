@@ -9,7 +9,6 @@ the same kernels again and again; compiling takes far longer than running them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +28,6 @@ from braze.ir.loops_text import print_anywhere
 
 Place = tuple[Buffer, int]
 
-SHARED = "shared_"  # how their names begin
 FEWEST = 2
 
 
@@ -67,12 +65,9 @@ def may_fail(kernel: Kernel) -> bool:
     return isinstance(kernel, Nest) and within(kernel.body)
 
 
-def shared_kernels(program: Program, stride: int) -> dict[str, Shared]:
-    """What to call, by the names of the kernels that have their like.
-
-    Args:
-        stride: bytes between the workspaces of two threads, which code depends on.
-    """
+def shared_kernels(program: Program) -> dict[str, Shared]:
+    """What to call, by the names of the kernels that have their like: the first of them gives the
+    function its name."""
     alike: dict[str, list[tuple[Kernel, list[Place]]]] = {}
     for kernel in program.kernels():
         if isinstance(kernel, (Nest, Contraction)) and not may_fail(kernel):
@@ -83,7 +78,7 @@ def shared_kernels(program: Program, stride: int) -> dict[str, Shared]:
     found: dict[str, Shared] = {}
     for text, kernels in alike.items():
         if len(kernels) >= FEWEST:
-            own = _program(text, stride)
+            own = _program(text, kernels[0][0].name)
             found.update((k.name, Shared(own, tuple(places))) for k, places in kernels)
     return found
 
@@ -131,15 +126,13 @@ def _anywhere(kernel: Kernel, roles: str) -> tuple[str, list[Place]]:
     return text, [(b, starts[names[b.name]]) for buffers in by_role for b in buffers]
 
 
-def _program(text: str, stride: int) -> Program:
-    """The program of a kernel's text; its name says what it computes."""
+def _program(text: str, name: str) -> Program:
+    """The program of a kernel's text."""
     kernel = parse_kernel(text)
-    digest = hashlib.sha256(f"{stride} {text}".encode()).hexdigest()
-    kernel.name = f"{SHARED}{digest[:20]}"
+    kernel.name = name
     inputs = sum(buffer.name[0] == "i" for buffer in kernel.buffers)
     placements = {
         buffer.name: Placement("input" if buffer.name[0] == "i" else "output", int(buffer.name[1:]))
         for buffer in kernel.buffers
     }
-    outputs = len(kernel.buffers) - inputs
-    return Program(kernel.name, inputs, outputs, [[kernel]], placements, 0)
+    return Program(name, inputs, len(kernel.buffers) - inputs, [[kernel]], placements, 0)

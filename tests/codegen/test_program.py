@@ -159,7 +159,7 @@ def test_an_empty_program_runs():
 
 
 def test_what_is_generated():
-    program = program_of(scale("a_b", "x", "o", 2.0, 4), scale("c.d", "x", "p", 2.0, 4))
+    program = program_of(scale("a_b", "x", "o", 2.0, 4), scale("c.d", "x", "p", 3.0, 4))
     generated = generate(program, host_target())
     names = [name for name, _ in generated.modules]
     assert names == ["braze_kernel_a_b", "braze_kernel_c_d", "braze_program_test"]

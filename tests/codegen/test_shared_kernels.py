@@ -7,7 +7,7 @@ from native import Native, runnable_targets
 
 from braze import ir
 from braze.codegen.llvm.program import generate
-from braze.codegen.llvm.shared_kernels import SHARED, shared_kernels
+from braze.codegen.llvm.shared_kernels import shared_kernels
 from braze.ir.interpreter import interpret
 from braze.ir.loops_parser import parse_kernel
 from braze.ir.loops_text import print_anywhere
@@ -62,7 +62,7 @@ def check(graph, target):
 @pytest.mark.parametrize("make", [steps_graph, blocks_graph])
 def test_results(make, target):
     program = check(make(), target)
-    assert shared_kernels(program, 4096)
+    assert shared_kernels(program)
 
 
 @pytest.mark.parametrize("make", [steps_graph, blocks_graph])
@@ -70,19 +70,18 @@ def test_equal_kernels_are_compiled_once(make):
     target = host_target()
     program, _ = compile_graph(make(), target)
     kernels = list(program.kernels())
-    shared = shared_kernels(program, 4096)
+    shared = shared_kernels(program)
     functions = {own.program.name for own in shared.values()}
     assert len(functions) < len(shared)
     modules = [name for name, _ in generate(program, target).modules]
     assert len(modules) == len(kernels) - len(shared) + len(functions) + 1
     assert len(set(modules)) == len(modules)
-    assert sum(SHARED in name for name in modules) == len(functions)
 
 
 def test_steps_at_other_elements_of_an_input_are_equal():
     """However many steps there are, the same functions are compiled."""
     program, _ = compile_graph(steps_graph(), host_target())
-    shared = shared_kernels(program, 4096)
+    shared = shared_kernels(program)
     starts = [first for own in shared.values() for buffer, first in own.places if first]
     assert starts and all(first % (4 * 24) == 0 for first in starts)
 
@@ -103,14 +102,14 @@ def copies(check="", arena=None):
 
 def test_what_is_shared():
     apart = {"a": 0, "b": 64, "c": 128}
-    assert len(shared_kernels(copies(arena=apart), 0)) == 2
+    assert len(shared_kernels(copies(arena=apart))) == 2
     # A result in the place of its operand is another function than one elsewhere.
-    assert not shared_kernels(copies(arena={"a": 0, "b": 0, "c": 64}), 0)
-    assert len(shared_kernels(copies(arena={"a": 0, "b": 0, "c": 0}), 0)) == 2
+    assert not shared_kernels(copies(arena={"a": 0, "b": 0, "c": 64}))
+    assert len(shared_kernels(copies(arena={"a": 0, "b": 0, "c": 0}))) == 2
     # An input of the program may be the memory of an output.
-    assert not shared_kernels(copies(), 0)
+    assert not shared_kernels(copies())
     # The number of a check says which one failed.
-    assert not shared_kernels(copies("\n    check 0 <= index(i) < 9 code 1", arena=apart), 0)
+    assert not shared_kernels(copies("\n    check 0 <= index(i) < 9 code 1", arena=apart))
 
 
 def test_the_text_of_a_kernel_anywhere():
