@@ -99,6 +99,8 @@ def findings(name: str) -> Findings:
     found = Findings(name, is_present(name))
     if not found.present or name not in CASES:
         return found
+    # PyTorch's compiler switches its checks off for the rest of the process.
+    torch.distributions.Distribution.set_default_validate_args(True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         variants = [v for v in variants_of(name) if _run_theirs(v, found)]
