@@ -105,6 +105,13 @@ class Index:
 
     @staticmethod
     def _sum(coefficients: Mapping[Atom, int], constant: int) -> Index:
+        for atom, c in coefficients.items():
+            if c and isinstance(atom, Mod):
+                whole = FloorDiv(atom.inner, atom.divisor)
+                if coefficients.get(whole) == c * atom.divisor:
+                    # d * (x // d) + x % d = x
+                    rest = {a: k for a, k in coefficients.items() if a not in (atom, whole)}
+                    return Index._sum(rest, constant) + atom.inner * c
         kept = [(atom, c) for atom, c in coefficients.items() if c != 0]
         kept.sort(key=lambda term: (-abs(term[1]), str(term[0])))
         return Index(tuple(kept), constant)

@@ -420,3 +420,12 @@ def test_what_is_overwritten_whole_gets_a_gradient_of_zeros(overwrite):
     x.sum().backward()
     assert old.grad.tolist() == [0.0] * 3
     assert new.grad.tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("tier", ["interpret", "compile"])
+def test_a_product_is_written_to_through_a_view_of_other_rows(tier):
+    with braze.config.using(tier=tier):
+        x = braze.ones(3, 3) @ braze.ones(3, 2)
+        x.view(2, -1)[1].mul_(2.0)
+        x.view(2, -1).add_(1.0)
+        assert x.tolist() == [[4.0, 4.0], [4.0, 7.0], [7.0, 7.0]]

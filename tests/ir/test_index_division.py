@@ -62,3 +62,15 @@ def test_a_part_below_the_stride_drops_out_of_a_division():
     flat = Index.of(i) * 12 + Index.of(j)
     assert str(flat // 24) == "(i)//2"
     assert str(flat % 24) == "12*(i)%2 + j"
+
+
+def test_quotient_and_remainder_join_to_what_was_divided():
+    """So a reshape there and back is found to change nothing, also where neither simplifies."""
+    m, n = Index.of(LoopVar("m", 3)), Index.of(LoopVar("n", 2))
+    flat = m * 2 + n
+    quotient, remainder = flat // 3, flat % 3
+    assert quotient * 3 + remainder == flat
+    assert remainder * 2 + quotient * 6 + n == flat * 2 + n
+    assert quotient * 3 + remainder * 2 != flat
+    back = quotient * 3 + remainder
+    assert (back // 2, back % 2) == (m, n)
