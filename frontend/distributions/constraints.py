@@ -248,19 +248,18 @@ class _LowerTriangular(Constraint):
     event_dim = 2
 
     def check(self, value: Values) -> Values:
-        below = np.tril(value) if isinstance(value, np.ndarray) else braze.tril(value)
-        return (below == value).all((-2, -1))
+        return (_library(value).tril(value) == value).all((-2, -1))
 
 
 class _LowerCholesky(_LowerTriangular):
     def check(self, value: Values) -> Values:
-        return super().check(value) & (_diagonal(value) > 0).all(-1)
+        return super().check(value) & (value.diagonal(0, -2, -1) > 0).all(-1)
 
 
 class _CorrCholesky(_LowerCholesky):
     def check(self, value: Values) -> Values:
         size = value.shape[-1]
-        eps = (np if isinstance(value, np.ndarray) else braze).finfo(value.dtype).eps
+        eps = _library(value).finfo(value.dtype).eps
         rows = abs((value * value).sum(-1) - 1) < eps * size * 10
         return rows.all(-1) & super().check(value)
 
@@ -270,34 +269,31 @@ class _Square(Constraint):
 
     def check(self, value: Values) -> Values:
         fits = value.shape[-2] == value.shape[-1]
-        kind = np if isinstance(value, np.ndarray) else braze
-        return kind.full(value.shape[:-2], fits)
+        return _library(value).full(value.shape[:-2], fits)
 
 
 class _Symmetric(_Square):
     def check(self, value: Values) -> Values:
         if value.shape[-2] != value.shape[-1]:
             return super().check(value)
-        near = abs(value - _transposed(value)) <= 1e-6 + 1e-5 * abs(value)
+        near = abs(value - value.swapaxes(-2, -1)) <= 1e-6 + 1e-5 * abs(value)
         return near.all((-2, -1))
 
 
 class _PositiveSemidefinite(_Symmetric):
-    def _least(self, value: Values) -> Values:
-        kind = np if isinstance(value, np.ndarray) else braze
-        return kind.linalg.eigvalsh(value)[..., 0]
-
     def check(self, value: Values) -> Values:
+        symmetric = super().check(value)
         if value.shape[-2] != value.shape[-1]:
-            return super().check(value)
-        return super().check(value) & (self._least(value) >= 0)
+            return symmetric
+        return symmetric & self._inside(_library(value).linalg.eigvalsh(value)[..., 0])
+
+    def _inside(self, least: Values) -> Values:
+        return least >= 0
 
 
 class _PositiveDefinite(_PositiveSemidefinite):
-    def check(self, value: Values) -> Values:
-        if value.shape[-2] != value.shape[-1]:
-            return super().check(value)
-        return super().check(value) & (self._least(value) > 0)
+    def _inside(self, least: Values) -> Values:
+        return least > 0
 
 
 # Joined -------------------------------------------------------------------------------------------
@@ -329,8 +325,7 @@ class _Cat(Constraint):
             c.check(_slice(value, self.dim, stop - length, stop))
             for c, length, stop in zip(self.cseq, self.lengths, stops, strict=True)
         ]
-        array = isinstance(value, np.ndarray)
-        return np.concatenate(parts, self.dim) if array else braze.cat(parts, self.dim)
+        return _library(value).concatenate(parts, self.dim)
 
 
 class _Stack(Constraint):
@@ -353,8 +348,7 @@ class _Stack(Constraint):
         for place, constraint in enumerate(self.cseq):
             part = _slice(value, self.dim, place, place + 1)
             parts.append(constraint.check(part.squeeze(self.dim)))
-        array = isinstance(value, np.ndarray)
-        return np.stack(parts, self.dim) if array else braze.stack(parts, self.dim)
+        return _library(value).stack(parts, self.dim)
 
 
 # Tensors and arrays alike -------------------------------------------------------------------------
@@ -374,13 +368,8 @@ def _like(bound: Any, value: Values) -> Any:
     return found
 
 
-def _transposed(value: Values) -> Values:
-    return value.swapaxes(-2, -1) if isinstance(value, np.ndarray) else value.transpose(-2, -1)
-
-
-def _diagonal(value: Values) -> Values:
-    array = isinstance(value, np.ndarray)
-    return np.diagonal(value, axis1=-2, axis2=-1) if array else value.diagonal(0, -2, -1)
+def _library(value: Values) -> Any:
+    return np if isinstance(value, np.ndarray) else braze
 
 
 def _slice(value: Values, dim: int, start: int, stop: int) -> Values:
