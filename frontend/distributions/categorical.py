@@ -38,13 +38,14 @@ class Categorical(Distribution):
                 raise ValueError("`logits` parameter must be at least one-dimensional.")
             self.logits = logits - logits.logsumexp(-1, keepdim=True)
         self._param = self.probs if probs is not None else self.logits
-        self._num_events = self._param.shape[-1]
         super().__init__(self._param.shape[:-1], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        new = self._expanded(Categorical, batch_shape, _instance, "probs logits _param")
-        new._num_events = self._num_events
-        return new
+        return self._expanded(Categorical, batch_shape, _instance, "probs logits _param")
+
+    @property
+    def _num_events(self) -> int:
+        return int(self._param.shape[-1])
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:  # type: ignore[override]

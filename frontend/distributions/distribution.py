@@ -204,9 +204,9 @@ class Distribution:
             )
         return self.__new__(type(self)) if _instance is None else _instance
 
-    def _expanded(self, cls: Any, batch_shape: Any, _instance: Any, names: str) -> Any:
-        """`expand` for a class whose batch is that of the parameters named, as far as they are
-        there."""
+    def _expanded(self, cls: Any, batch_shape: Any, _instance: Any, names: str = "") -> Any:
+        """`expand` but for the attributes that are not named here: those named are parameters,
+        expanded as far as they are there."""
         new = self._get_checked_instance(cls, _instance)
         shape = size(batch_shape)
         for name in names.split():

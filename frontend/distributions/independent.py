@@ -6,7 +6,7 @@ from typing import Any
 
 from braze.distributions import constraints
 from braze.distributions.distribution import Distribution
-from braze.distributions.utils import Values, size, sum_rightmost
+from braze.distributions.utils import Values, sum_rightmost
 
 
 class Independent(Distribution):
@@ -38,12 +38,10 @@ class Independent(Distribution):
         super().__init__(whole[:cut], whole[cut:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        new = self._get_checked_instance(Independent, _instance)
-        shape, dims = size(batch_shape), self.reinterpreted_batch_ndims
-        new.base_dist = self.base_dist.expand(shape + self.event_shape[:dims])
+        new = self._expanded(Independent, batch_shape, _instance)
+        dims = self.reinterpreted_batch_ndims
+        new.base_dist = self.base_dist.expand(new.batch_shape + self.event_shape[:dims])
         new.reinterpreted_batch_ndims = dims
-        super(Independent, new).__init__(shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
         return new
 
     @property

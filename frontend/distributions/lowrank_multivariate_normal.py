@@ -9,7 +9,7 @@ import braze
 from braze.distributions import constraints
 from braze.distributions.distribution import Distribution
 from braze.distributions.multivariate_normal import mahalanobis
-from braze.distributions.utils import Values, lazy_property, size, standard_normal
+from braze.distributions.utils import Values, lazy_property, standard_normal
 
 
 class LowRankMultivariateNormal(Distribution):
@@ -69,7 +69,7 @@ class LowRankMultivariateNormal(Distribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         names = "loc cov_factor cov_diag"
-        new = self._expanded(LowRankMultivariateNormal, size(batch_shape), _instance, names)
+        new = self._expanded(LowRankMultivariateNormal, batch_shape, _instance, names)
         new._factor, new._diagonal = self._factor, self._diagonal
         return new
 

@@ -8,7 +8,7 @@ import braze
 from braze.distributions import constraints
 from braze.distributions.categorical import Categorical
 from braze.distributions.distribution import Distribution
-from braze.distributions.utils import Values, size
+from braze.distributions.utils import Values
 
 
 class MixtureSameFamily(Distribution):
@@ -50,26 +50,22 @@ class MixtureSameFamily(Distribution):
         parts, count = mixture_distribution._num_events, component_distribution.batch_shape[-1]
         if parts != count:
             raise ValueError(f"{parts} weights for {count} components")
-        self._num_component = count
-        event = component_distribution.event_shape
-        self._event_ndims = len(event)
-        super().__init__(batch, event, validate_args=validate_args)
+        super().__init__(batch, component_distribution.event_shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        new = self._get_checked_instance(MixtureSameFamily, _instance)
-        shape = size(batch_shape)
-        new.component_distribution = self.component_distribution.expand(
-            (*shape, self._num_component)
-        )
-        new.mixture_distribution = self.mixture_distribution.expand(shape)
-        new._num_component, new._event_ndims = self._num_component, self._event_ndims
-        super(MixtureSameFamily, new).__init__(shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
+        new = self._expanded(MixtureSameFamily, batch_shape, _instance)
+        count = self.component_distribution.batch_shape[-1]
+        new.component_distribution = self.component_distribution.expand((*new.batch_shape, count))
+        new.mixture_distribution = self.mixture_distribution.expand(batch_shape)
         return new
 
     @constraints.dependent_property
     def support(self) -> Any:  # type: ignore[override]
         return self.component_distribution.support
+
+    @property
+    def _event_ndims(self) -> int:
+        return len(self._event_shape)
 
     def _weighted(self, values: Values) -> Values:
         """The mean of what the components have, by their weights."""
@@ -84,7 +80,7 @@ class MixtureSameFamily(Distribution):
     @property
     def variance(self) -> Values:
         means = self.component_distribution.mean
-        away = means - self._weighted(means).unsqueeze(-1 - self._event_ndims)
+        away = means - self._padded(self._weighted(means))
         return self._weighted(self.component_distribution.variance + away**2)
 
     def _padded(self, x: Values) -> Values:

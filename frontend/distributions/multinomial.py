@@ -37,13 +37,10 @@ class Multinomial(Distribution):
         super().__init__(self._categorical.batch_shape, shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        new = self._get_checked_instance(Multinomial, _instance)
-        shape = size(batch_shape)
+        new = self._expanded(Multinomial, batch_shape, _instance)
         new.total_count = self.total_count
-        new._categorical = self._categorical.expand(shape)
-        new._binomial = self._binomial.expand(shape + self.event_shape)
-        super(Multinomial, new).__init__(shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
+        new._categorical = self._categorical.expand(batch_shape)
+        new._binomial = self._binomial.expand(new.batch_shape + self.event_shape)
         return new
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)

@@ -8,7 +8,7 @@ from typing import Any
 import braze
 from braze.distributions import constraints
 from braze.distributions.distribution import Distribution
-from braze.distributions.utils import Values, lazy_property, size, standard_normal
+from braze.distributions.utils import Values, lazy_property, standard_normal
 
 
 def triangular_solve(lower: Values, x: Values) -> Values:
@@ -89,7 +89,7 @@ class MultivariateNormal(Distribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         names = "loc covariance_matrix scale_tril precision_matrix"
-        new = self._expanded(MultivariateNormal, size(batch_shape), _instance, names)
+        new = self._expanded(MultivariateNormal, batch_shape, _instance, names)
         new._unbroadcasted_scale_tril = self._unbroadcasted_scale_tril
         return new
 

@@ -10,7 +10,7 @@ from braze.distributions import constraints
 from braze.distributions.distribution import Distribution
 from braze.distributions.independent import Independent
 from braze.distributions.transforms import ComposeTransform, Transform
-from braze.distributions.utils import Values, size, sum_rightmost
+from braze.distributions.utils import Values, sum_rightmost
 
 
 class TransformedDistribution(Distribution):
@@ -57,16 +57,12 @@ class TransformedDistribution(Distribution):
         super().__init__(shape[:cut], shape[cut:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        new = self._get_checked_instance(TransformedDistribution, _instance)
-        shape = size(batch_shape) + self.event_shape
+        new = self._expanded(TransformedDistribution, batch_shape, _instance)
+        shape = new.batch_shape + self.event_shape
         for transform in reversed(self.transforms):
             shape = transform.inverse_shape(shape)
         new.base_dist = self.base_dist.expand(shape[: len(shape) - len(self.base_dist.event_shape)])
         new.transforms = self.transforms
-        super(TransformedDistribution, new).__init__(
-            batch_shape, self.event_shape, validate_args=False
-        )
-        new._validate_args = self._validate_args
         return new
 
     @constraints.dependent_property(is_discrete=False)
