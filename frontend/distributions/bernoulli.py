@@ -7,17 +7,12 @@ from typing import Any
 import braze
 from braze.distributions import constraints
 from braze.distributions.exp_family import ExponentialFamily
-from braze.distributions.utils import (
-    Values,
-    broadcast_all,
-    lazy_property,
-    logits_to_probs,
-    probs_to_logits,
-)
+from braze.distributions.odds import Odds
+from braze.distributions.utils import Values, broadcast_all
 from braze.nn.functional import binary_cross_entropy_with_logits
 
 
-class Bernoulli(ExponentialFamily):
+class Bernoulli(Odds, ExponentialFamily):
     """1 with probability `probs`, which can be given by its logit, else 0.
 
     Raises:
@@ -35,13 +30,7 @@ class Bernoulli(ExponentialFamily):
         logits: Values = None,
         validate_args: bool | None = None,
     ) -> None:
-        if (probs is None) == (logits is None):
-            raise ValueError("Either `probs` or `logits` must be specified, but not both.")
-        if probs is not None:
-            (self.probs,) = broadcast_all(probs)
-        else:
-            (self.logits,) = broadcast_all(logits)
-        self._param = self.probs if probs is not None else self.logits
+        self._keep_odds(probs, logits)
         super().__init__(self._param.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
@@ -59,16 +48,6 @@ class Bernoulli(ExponentialFamily):
     @property
     def variance(self) -> Values:
         return self.probs * (1 - self.probs)
-
-    @lazy_property
-    def logits(self) -> Values:
-        """The logarithm of the odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Values:
-        """The probability of success."""
-        return logits_to_probs(self.logits, is_binary=True)
 
     @property
     def param_shape(self) -> Any:

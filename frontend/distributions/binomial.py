@@ -7,13 +7,8 @@ from typing import Any
 import braze
 from braze.distributions import constraints
 from braze.distributions.distribution import Distribution
-from braze.distributions.utils import (
-    Values,
-    broadcast_all,
-    lazy_property,
-    logits_to_probs,
-    probs_to_logits,
-)
+from braze.distributions.odds import Odds
+from braze.distributions.utils import Values
 
 
 def _clamp_by_zero(x: Values) -> Values:
@@ -21,7 +16,7 @@ def _clamp_by_zero(x: Values) -> Values:
     return (x.clamp(min=0) + x - x.clamp(max=0)) / 2
 
 
-class Binomial(Distribution):
+class Binomial(Odds, Distribution):
     """How many of `total_count` trials succeed.
 
     Raises:
@@ -42,15 +37,8 @@ class Binomial(Distribution):
         logits: Values = None,
         validate_args: bool | None = None,
     ) -> None:
-        if (probs is None) == (logits is None):
-            raise ValueError("Either `probs` or `logits` must be specified, but not both.")
-        if probs is not None:
-            self.total_count, self.probs = broadcast_all(total_count, probs)
-            self.total_count = self.total_count.to(self.probs.dtype)
-        else:
-            self.total_count, self.logits = broadcast_all(total_count, logits)
-            self.total_count = self.total_count.to(self.logits.dtype)
-        self._param = self.probs if probs is not None else self.logits
+        (total_count,) = self._keep_odds(probs, logits, total_count)
+        self.total_count = total_count.to(self._param.dtype)
         super().__init__(self._param.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
@@ -71,16 +59,6 @@ class Binomial(Distribution):
     @property
     def variance(self) -> Values:
         return self.total_count * self.probs * (1 - self.probs)
-
-    @lazy_property
-    def logits(self) -> Values:
-        """The logarithm of the odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Values:
-        """The probability of success."""
-        return logits_to_probs(self.logits, is_binary=True)
 
     @property
     def param_shape(self) -> Any:

@@ -7,7 +7,14 @@ from typing import Any
 import braze
 from braze.distributions import constraints
 from braze.distributions.distribution import Distribution
-from braze.distributions.utils import Values, lazy_property, logits_to_probs, probs_to_logits, size
+from braze.distributions.utils import (
+    Values,
+    lazy_property,
+    logits_to_probs,
+    one_given,
+    probs_to_logits,
+    size,
+)
 
 
 class Categorical(Distribution):
@@ -27,17 +34,13 @@ class Categorical(Distribution):
         logits: Values = None,
         validate_args: bool | None = None,
     ) -> None:
-        if (probs is None) == (logits is None):
-            raise ValueError("Either `probs` or `logits` must be specified, but not both.")
-        if probs is not None:
-            if probs.dim() < 1:
-                raise ValueError("`probs` parameter must be at least one-dimensional.")
-            self.probs = probs / probs.sum(-1, keepdim=True)
+        name, given = one_given(probs, logits)
+        if given.dim() < 1:
+            raise ValueError(f"`{name}` parameter must be at least one-dimensional.")
+        if name == "probs":
+            self._param = self.probs = given / given.sum(-1, keepdim=True)
         else:
-            if logits.dim() < 1:
-                raise ValueError("`logits` parameter must be at least one-dimensional.")
-            self.logits = logits - logits.logsumexp(-1, keepdim=True)
-        self._param = self.probs if probs is not None else self.logits
+            self._param = self.logits = given - given.logsumexp(-1, keepdim=True)
         super().__init__(self._param.shape[:-1], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:

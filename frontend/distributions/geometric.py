@@ -7,18 +7,12 @@ from typing import Any
 import braze
 from braze.distributions import constraints
 from braze.distributions.distribution import Distribution
-from braze.distributions.utils import (
-    Values,
-    broadcast_all,
-    lazy_property,
-    logits_to_probs,
-    probs_to_logits,
-    require,
-)
+from braze.distributions.odds import Odds
+from braze.distributions.utils import Values, broadcast_all, require
 from braze.nn.functional import binary_cross_entropy_with_logits
 
 
-class Geometric(Distribution):
+class Geometric(Odds, Distribution):
     """How many trials fail before the first success: 0, 1, ...
 
     Raises:
@@ -34,20 +28,14 @@ class Geometric(Distribution):
         logits: Values = None,
         validate_args: bool | None = None,
     ) -> None:
-        if (probs is None) == (logits is None):
-            raise ValueError("Either `probs` or `logits` must be specified, but not both.")
-        if probs is not None:
-            (self.probs,) = broadcast_all(probs)
-        else:
-            (self.logits,) = broadcast_all(logits)
-        param = self.probs if probs is not None else self.logits
-        super().__init__(param.shape, validate_args=validate_args)
+        self._keep_odds(probs, logits)
+        super().__init__(self._param.shape, validate_args=validate_args)
         if self._validate_args and probs is not None:
             text = "Expected parameter probs of distribution Geometric to be positive"
             require(constraints.positive, self.probs, text, "Geometric")
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        return self._expanded(Geometric, batch_shape, _instance, "probs logits")
+        return self._expanded(Geometric, batch_shape, _instance, "probs logits _param")
 
     @property
     def mean(self) -> Values:
@@ -60,16 +48,6 @@ class Geometric(Distribution):
     @property
     def variance(self) -> Values:
         return (1.0 / self.probs - 1.0) / self.probs
-
-    @lazy_property
-    def logits(self) -> Values:
-        """The logarithm of the odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Values:
-        """The probability of success."""
-        return logits_to_probs(self.logits, is_binary=True)
 
     def sample(self, sample_shape: Any = ()) -> Values:
         shape = tuple(self._extended_shape(sample_shape))

@@ -8,17 +8,12 @@ import braze
 from braze.distributions import constraints
 from braze.distributions.distribution import Distribution
 from braze.distributions.gamma import Gamma
-from braze.distributions.utils import (
-    Values,
-    broadcast_all,
-    lazy_property,
-    logits_to_probs,
-    probs_to_logits,
-)
+from braze.distributions.odds import Odds
+from braze.distributions.utils import Values
 from braze.nn.functional import logsigmoid
 
 
-class NegativeBinomial(Distribution):
+class NegativeBinomial(Odds, Distribution):
     """How many trials succeed before `total_count` have failed.
 
     Raises:
@@ -39,15 +34,8 @@ class NegativeBinomial(Distribution):
         logits: Values = None,
         validate_args: bool | None = None,
     ) -> None:
-        if (probs is None) == (logits is None):
-            raise ValueError("Either `probs` or `logits` must be specified, but not both.")
-        if probs is not None:
-            self.total_count, self.probs = broadcast_all(total_count, probs)
-            self.total_count = self.total_count.to(self.probs.dtype)
-        else:
-            self.total_count, self.logits = broadcast_all(total_count, logits)
-            self.total_count = self.total_count.to(self.logits.dtype)
-        self._param = self.probs if probs is not None else self.logits
+        (total_count,) = self._keep_odds(probs, logits, total_count)
+        self.total_count = total_count.to(self._param.dtype)
         super().__init__(self._param.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
@@ -65,16 +53,6 @@ class NegativeBinomial(Distribution):
     @property
     def variance(self) -> Values:
         return self.mean / braze.sigmoid(-self.logits)
-
-    @lazy_property
-    def logits(self) -> Values:
-        """The logarithm of the odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Values:
-        """The probability of success."""
-        return logits_to_probs(self.logits, is_binary=True)
 
     @property
     def param_shape(self) -> Any:

@@ -38,6 +38,17 @@ def broadcast_all(*values: Values) -> tuple[Values, ...]:
     return tuple(braze.broadcast_tensors(*tensors))
 
 
+def one_given(probs: Values, logits: Values) -> tuple[str, Values]:
+    """Name and value of the parameter that is given.
+
+    Raises:
+        ValueError: both or none are.
+    """
+    if (probs is None) == (logits is None):
+        raise ValueError("Either `probs` or `logits` must be specified, but not both.")
+    return ("logits", logits) if probs is None else ("probs", probs)
+
+
 def standard_normal(shape: Any, dtype: Any) -> Values:
     """Normal numbers of a shape and dtype."""
     return braze.randn(tuple(shape), dtype=dtype)
