@@ -106,3 +106,30 @@ class Categorical(Distribution):
         values = braze.arange(self._num_events, dtype=braze.int64)
         values = values.reshape((-1,) + (1,) * len(self._batch_shape))
         return values.expand((-1, *self._batch_shape)) if expand else values
+
+
+class OverClasses(Distribution):
+    """A distribution of vectors with a number for each class of a `Categorical`."""
+
+    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
+    _categorical: Categorical
+
+    def _expanded(self, cls: Any, batch_shape: Any, _instance: Any, names: str = "") -> Any:
+        new = super()._expanded(cls, batch_shape, _instance, names)
+        new._categorical = self._categorical.expand(batch_shape)
+        return new
+
+    @property
+    def probs(self) -> Values:
+        """The probabilities."""
+        return self._categorical.probs
+
+    @property
+    def logits(self) -> Values:
+        """The logarithms of the probabilities."""
+        return self._categorical.logits
+
+    @property
+    def param_shape(self) -> Any:
+        """The shape of the parameter."""
+        return self._categorical.param_shape

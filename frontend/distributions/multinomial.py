@@ -7,19 +7,16 @@ from typing import Any
 import braze
 from braze.distributions import constraints
 from braze.distributions.binomial import Binomial
-from braze.distributions.categorical import Categorical
-from braze.distributions.distribution import Distribution
+from braze.distributions.categorical import Categorical, OverClasses
 from braze.distributions.utils import Values, broadcast_all, size
 
 
-class Multinomial(Distribution):
+class Multinomial(OverClasses):
     """How often each class comes up in `total_count` trials.
 
     Raises:
         NotImplementedError: the count is no int.
     """
-
-    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
 
     def __init__(
         self,
@@ -39,28 +36,12 @@ class Multinomial(Distribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         new = self._expanded(Multinomial, batch_shape, _instance)
         new.total_count = self.total_count
-        new._categorical = self._categorical.expand(batch_shape)
         new._binomial = self._binomial.expand(new.batch_shape + self.event_shape)
         return new
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)
     def support(self) -> Any:  # type: ignore[override]
         return constraints.multinomial(self.total_count)
-
-    @property
-    def probs(self) -> Values:
-        """The probabilities."""
-        return self._categorical.probs
-
-    @property
-    def logits(self) -> Values:
-        """The logarithms of the probabilities."""
-        return self._categorical.logits
-
-    @property
-    def param_shape(self) -> Any:
-        """The shape of the parameter."""
-        return self._categorical.param_shape
 
     @property
     def mean(self) -> Values:

@@ -6,15 +6,13 @@ from typing import Any
 
 import braze
 from braze.distributions import constraints
-from braze.distributions.categorical import Categorical
-from braze.distributions.distribution import Distribution
+from braze.distributions.categorical import Categorical, OverClasses
 from braze.distributions.utils import Values
 
 
-class OneHotCategorical(Distribution):
+class OneHotCategorical(OverClasses):
     """A one-hot vector of classes; see `Categorical`."""
 
-    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     support = constraints.one_hot
     has_enumerate_support = True
 
@@ -29,28 +27,11 @@ class OneHotCategorical(Distribution):
         super().__init__(self._categorical.batch_shape, shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        new = self._expanded(OneHotCategorical, batch_shape, _instance)
-        new._categorical = self._categorical.expand(batch_shape)
-        return new
+        return self._expanded(OneHotCategorical, batch_shape, _instance)
 
     @property
     def _param(self) -> Values:
         return self._categorical._param
-
-    @property
-    def probs(self) -> Values:
-        """The probabilities."""
-        return self._categorical.probs
-
-    @property
-    def logits(self) -> Values:
-        """The logarithms of the probabilities."""
-        return self._categorical.logits
-
-    @property
-    def param_shape(self) -> Any:
-        """The shape of the parameter."""
-        return self._categorical.param_shape
 
     @property
     def mean(self) -> Values:

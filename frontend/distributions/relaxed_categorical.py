@@ -7,17 +7,15 @@ from typing import Any
 
 import braze
 from braze.distributions import constraints
-from braze.distributions.categorical import Categorical
-from braze.distributions.distribution import Distribution
+from braze.distributions.categorical import Categorical, OverClasses
 from braze.distributions.transformed_distribution import TransformedDistribution
 from braze.distributions.transforms import ExpTransform
 from braze.distributions.utils import Values, broadcast_all, clamp_probs
 
 
-class ExpRelaxedCategorical(Distribution):
+class ExpRelaxedCategorical(OverClasses):
     """The logarithms of `RelaxedOneHotCategorical`."""
 
-    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     support = constraints.real_vector
     has_rsample = True
 
@@ -36,23 +34,7 @@ class ExpRelaxedCategorical(Distribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         new = self._expanded(ExpRelaxedCategorical, batch_shape, _instance)
         new.temperature = self.temperature
-        new._categorical = self._categorical.expand(batch_shape)
         return new
-
-    @property
-    def param_shape(self) -> Any:
-        """The shape of the parameter."""
-        return self._categorical.param_shape
-
-    @property
-    def logits(self) -> Values:
-        """The logarithms of the probabilities."""
-        return self._categorical.logits
-
-    @property
-    def probs(self) -> Values:
-        """The probabilities."""
-        return self._categorical.probs
 
     def rsample(self, sample_shape: Any = ()) -> Values:
         shape = tuple(self._extended_shape(sample_shape))
