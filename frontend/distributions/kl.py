@@ -29,7 +29,12 @@ from braze.distributions.half_normal import HalfNormal
 from braze.distributions.independent import Independent
 from braze.distributions.laplace import Laplace
 from braze.distributions.lowrank_multivariate_normal import LowRankMultivariateNormal
-from braze.distributions.multivariate_normal import MultivariateNormal, mahalanobis
+from braze.distributions.multivariate_normal import (
+    MultivariateNormal,
+    half_log_det,
+    mahalanobis,
+    triangular_solve,
+)
 from braze.distributions.normal import Normal
 from braze.distributions.one_hot_categorical import OneHotCategorical
 from braze.distributions.pareto import Pareto
@@ -246,12 +251,12 @@ def _normals(p: Any, q: Any) -> Values:
             "computed"
         )
     lower_p, lower_q = p.scale_tril, q.scale_tril
-    logs = [x.diagonal(0, -2, -1).log().sum(-1) for x in (lower_q, lower_p)]
     batch = braze.broadcast_shapes(lower_q.shape[:-2], lower_p.shape[:-2])
     n = p.event_shape[0]
     pair = [x.expand((*batch, n, n)) for x in (lower_q, lower_p)]
-    trace = (braze.linalg.solve_triangular(*pair, upper=False) ** 2).sum((-2, -1))
-    return logs[0] - logs[1] + 0.5 * (trace + mahalanobis(lower_q, q.loc - p.loc) - n)
+    trace = (triangular_solve(*pair) ** 2).sum((-2, -1))
+    logs = half_log_det(lower_q) - half_log_det(lower_p)
+    return logs + 0.5 * (trace + mahalanobis(lower_q, q.loc - p.loc) - n)
 
 
 _NORMALS = (MultivariateNormal, LowRankMultivariateNormal)
@@ -281,8 +286,7 @@ def _independent(p: Any, q: Any) -> Values:
 
 @register_kl(Beta, Exponential)
 def _beta_exponential(p: Any, q: Any) -> Values:
-    mean = p.concentration1 / (p.concentration1 + p.concentration0)
-    return -p.entropy() - q.rate.log() + q.rate * mean
+    return -p.entropy() - q.rate.log() + q.rate * p.mean
 
 
 @register_kl(Exponential, Gamma)

@@ -8,7 +8,7 @@ from typing import Any
 import braze
 from braze.distributions import constraints
 from braze.distributions.distribution import Distribution
-from braze.distributions.multivariate_normal import mahalanobis
+from braze.distributions.multivariate_normal import half_log_det, mahalanobis, triangular_solve
 from braze.distributions.utils import Values, lazy_property, standard_normal
 
 
@@ -73,12 +73,15 @@ class LowRankMultivariateNormal(Distribution):
         new._factor, new._diagonal = self._factor, self._diagonal
         return new
 
+    def _scaled(self) -> Values:
+        """W^T D^-1."""
+        return self._factor.transpose(-2, -1) / self._diagonal.unsqueeze(-2)
+
     @lazy_property
     def _capacitance_tril(self) -> Values:
         """The Cholesky factor of 1 + W^T D^-1 W."""
-        scaled = self._factor.transpose(-2, -1) / self._diagonal.unsqueeze(-2)
         eye = braze.eye(self._factor.shape[-1], dtype=self._factor.dtype)
-        return braze.linalg.cholesky(scaled @ self._factor + eye)
+        return braze.linalg.cholesky(self._scaled() @ self._factor + eye)
 
     @property
     def mean(self) -> Values:
@@ -104,8 +107,7 @@ class LowRankMultivariateNormal(Distribution):
     def precision_matrix(self) -> Values:
         """The inverse of the covariance matrix."""
         n = self._event_shape[0]
-        scaled = self._factor.transpose(-2, -1) / self._diagonal.unsqueeze(-2)
-        a = braze.linalg.solve_triangular(self._capacitance_tril, scaled, upper=False)
+        a = triangular_solve(self._capacitance_tril, self._scaled())
         full = self._diagonal.reciprocal().diag_embed() - a.transpose(-2, -1) @ a
         return full.expand((*self._batch_shape, n, n))
 
@@ -123,15 +125,13 @@ class LowRankMultivariateNormal(Distribution):
         return self.loc + moved + self._diagonal.sqrt() * own
 
     def _log_det(self) -> Values:
-        inner = 2 * self._capacitance_tril.diagonal(0, -2, -1).log().sum(-1)
-        return inner + self._diagonal.log().sum(-1)
+        return 2 * half_log_det(self._capacitance_tril) + self._diagonal.log().sum(-1)
 
     def log_prob(self, value: Values) -> Values:
         if self._validate_args:
             self._validate_sample(value)
         away = value - self.loc
-        scaled = self._factor.transpose(-2, -1) / self._diagonal.unsqueeze(-2)
-        inner = (scaled @ away.unsqueeze(-1)).squeeze(-1)
+        inner = (self._scaled() @ away.unsqueeze(-1)).squeeze(-1)
         far = (away**2 / self._diagonal).sum(-1) - mahalanobis(self._capacitance_tril, inner)
         constant = self._event_shape[0] * math.log(2 * math.pi)
         return -0.5 * (constant + self._log_det() + far)

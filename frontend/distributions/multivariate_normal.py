@@ -16,6 +16,11 @@ def triangular_solve(lower: Values, x: Values) -> Values:
     return braze.linalg.solve_triangular(lower, x, upper=False)
 
 
+def half_log_det(lower: Values) -> Values:
+    """Half the logarithm of the determinant of L L^T."""
+    return lower.diagonal(0, -2, -1).log().sum(-1)
+
+
 def mahalanobis(lower: Values, x: Values) -> Values:
     """x^T (L L^T)^-1 x of vectors in the last dimension, broadcast against a batch of L."""
     batch = braze.broadcast_shapes(lower.shape[:-2], x.shape[:-1])
@@ -134,10 +139,10 @@ class MultivariateNormal(Distribution):
             self._validate_sample(value)
         lower = self._unbroadcasted_scale_tril
         far = mahalanobis(lower, value - self.loc)
-        half_log_det = lower.diagonal(0, -2, -1).log().sum(-1)
-        return -0.5 * (self._event_shape[0] * math.log(2 * math.pi) + far) - half_log_det
+        constant = self._event_shape[0] * math.log(2 * math.pi)
+        return -0.5 * (constant + far) - half_log_det(lower)
 
     def entropy(self) -> Values:
-        half_log_det = self._unbroadcasted_scale_tril.diagonal(0, -2, -1).log().sum(-1)
-        entropy = 0.5 * self._event_shape[0] * (1.0 + math.log(2 * math.pi)) + half_log_det
+        constant = 0.5 * self._event_shape[0] * (1.0 + math.log(2 * math.pi))
+        entropy = constant + half_log_det(self._unbroadcasted_scale_tril)
         return entropy.expand(tuple(self._batch_shape)) if self._batch_shape else entropy
