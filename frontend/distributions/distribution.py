@@ -64,11 +64,9 @@ class Distribution:
                 continue
             value = getattr(self, name)
             kind = type(self).__name__
-
             text = (
                 f"Expected parameter {name} ({type(value).__name__} of shape "
-                f"{tuple(value.shape)}) of distribution {kind} to satisfy the constraint "
-                f"{constraint!r}"
+                f"{tuple(value.shape)}) of distribution {kind} to satisfy the constraint {{!r}}"
             )
             require(constraint, value, text, kind)
 
@@ -188,10 +186,9 @@ class Distribution:
             self._warn("`support` to enable sample validation. Please do so")
             return
         kind = type(self).__name__
-
         text = (
             f"Expected value argument ({type(value).__name__} of shape {tuple(value.shape)}) "
-            f"to be within the support ({support!r}) of the distribution {kind}"
+            f"to be within the support ({{!r}}) of the distribution {kind}"
         )
         require(support, value, text, kind)
 

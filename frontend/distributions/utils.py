@@ -124,7 +124,8 @@ def require(constraint: Any, value: Values, text: str, name: str) -> None:
     """Raise ValueError unless a constraint holds: now if the value is known, else at the next sync.
 
     Args:
-        text: what is wrong.
+        text: what is wrong; `{!r}` stands for the constraint, which is written only for an error,
+            as bounds can be long.
         name: of the distribution.
     """
     array = known(value)
@@ -133,9 +134,10 @@ def require(constraint: Any, value: Values, text: str, name: str) -> None:
     except NotKnown:
         holds = None
     if holds is None:
+        text = text.format(constraint)
         check_values(name, braze.logical_not(constraint.check(value)), text, argument=True)
     elif not holds:
-        raise ValueError(f"{text}, but found invalid values:\n{value}")
+        raise ValueError(f"{text.format(constraint)}, but found invalid values:\n{value}")
 
 
 def size(shape: Any) -> Size:
