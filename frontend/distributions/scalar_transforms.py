@@ -184,10 +184,7 @@ class AffineTransform(Transform):
             result = braze.full_like(x, math.log(abs(scale)))
         else:
             result = scale.abs().log()
-        if self._event_dim:
-            result = result.expand(x.shape) if result.shape != x.shape else result
-            return sum_rightmost(result, self._event_dim)
-        return result.expand(x.shape)
+        return sum_rightmost(result.expand(x.shape), self._event_dim)
 
     def _shaped(self, shape: Any) -> Any:
         return braze.broadcast_shapes(

@@ -114,16 +114,16 @@ class _Joined(Transform):
     def _parts(self, x: Values) -> list[Values]:
         raise NotImplementedError
 
-    def _whole(self, parts: list[Values], dim: int) -> Values:
+    def _whole(self, parts: list[Values]) -> Values:
         raise NotImplementedError
 
     def _call(self, x: Values) -> Values:
         pairs = zip(self.transforms, self._parts(x), strict=True)
-        return self._whole([t(part) for t, part in pairs], self.dim)
+        return self._whole([t(part) for t, part in pairs])
 
     def _inverted(self, y: Values) -> Values:
         pairs = zip(self.transforms, self._parts(y), strict=True)
-        return self._whole([t.inv(part) for t, part in pairs], self.dim)
+        return self._whole([t.inv(part) for t, part in pairs])
 
 
 class CatTransform(_Joined):
@@ -153,8 +153,8 @@ class CatTransform(_Joined):
     def _parts(self, x: Values) -> list[Values]:
         return list(x.split(self.lengths, self.dim))
 
-    def _whole(self, parts: list[Values], dim: int) -> Values:
-        return braze.cat(parts, dim)
+    def _whole(self, parts: list[Values]) -> Values:
+        return braze.cat(parts, self.dim)
 
     def log_abs_det_jacobian(self, x: Values, y: Values) -> Values:
         dims = self.domain.event_dim
@@ -187,9 +187,9 @@ class StackTransform(_Joined):
     def _parts(self, x: Values) -> list[Values]:
         return [x.select(self.dim, i) for i in range(x.shape[self.dim])]
 
-    def _whole(self, parts: list[Values], dim: int) -> Values:
-        return braze.stack(parts, dim)
+    def _whole(self, parts: list[Values]) -> Values:
+        return braze.stack(parts, self.dim)
 
     def log_abs_det_jacobian(self, x: Values, y: Values) -> Values:
         parts = zip(self.transforms, self._parts(x), self._parts(y), strict=True)
-        return braze.stack([t.log_abs_det_jacobian(a, b) for t, a, b in parts], self.dim)
+        return self._whole([t.log_abs_det_jacobian(a, b) for t, a, b in parts])
