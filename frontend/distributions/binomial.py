@@ -66,7 +66,7 @@ class Binomial(Odds, Distribution):
         return self._param.shape
 
     def sample(self, sample_shape: Any = ()) -> Values:
-        shape = tuple(self._extended_shape(sample_shape))
+        shape = self._extended_shape(sample_shape)
         with braze.no_grad():
             return braze.binomial(self.total_count.expand(shape), self.probs.expand(shape))
 
@@ -84,11 +84,11 @@ class Binomial(Odds, Distribution):
         return value * self.logits - normalizer + ways
 
     def entropy(self) -> Values:
-        weights = self.log_prob(self._values())
+        weights = self.log_prob(self.enumerate_support(expand=False))
         return -(weights.exp() * weights).sum(0)
 
-    def _values(self) -> Values:
-        """0 to total_count, one for all distributions.
+    def enumerate_support(self, expand: bool = True) -> Values:
+        """0 to total_count, along a new first dimension; `expand` repeats them over the batch.
 
         Raises:
             NotImplementedError: the counts differ.
@@ -99,8 +99,5 @@ class Binomial(Odds, Distribution):
                 "Inhomogeneous total count not supported by `enumerate_support`."
             )
         values = braze.arange(1 + count, dtype=self._param.dtype)
-        return values.reshape((-1,) + (1,) * len(self._batch_shape))
-
-    def enumerate_support(self, expand: bool = True) -> Values:
-        values = self._values()
+        values = values.reshape((-1,) + (1,) * len(self._batch_shape))
         return values.expand((-1, *self._batch_shape)) if expand else values
