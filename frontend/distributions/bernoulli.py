@@ -55,7 +55,7 @@ class Bernoulli(Odds, ExponentialFamily):
         return self._param.shape
 
     def sample(self, sample_shape: Any = ()) -> Values:
-        shape = tuple(self._extended_shape(sample_shape))
+        shape = self._extended_shape(sample_shape)
         with braze.no_grad():
             return braze.bernoulli(self.probs.expand(shape))
 

@@ -84,7 +84,7 @@ class Categorical(Distribution):
     def sample(self, sample_shape: Any = ()) -> Values:
         sample_shape = size(sample_shape)
         count = sample_shape.numel()
-        shape = tuple(self._extended_shape(sample_shape))
+        shape = self._extended_shape(sample_shape)
         with braze.no_grad():
             if not count or not self._batch_shape.numel():
                 return braze.zeros(shape, dtype=braze.int64)

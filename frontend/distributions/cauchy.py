@@ -38,7 +38,7 @@ class Cauchy(Distribution):
         return braze.full_like(self.loc, math.inf)
 
     def rsample(self, sample_shape: Any = ()) -> Values:
-        shape = tuple(self._extended_shape(sample_shape))
+        shape = self._extended_shape(sample_shape)
         u = braze.rand(shape, dtype=self.loc.dtype)
         return self.loc + (math.pi * (u - 0.5)).tan() * self.scale
 

@@ -36,7 +36,7 @@ class Dirichlet(ExponentialFamily):
         return self._expanded(Dirichlet, batch_shape, _instance, "concentration")
 
     def rsample(self, sample_shape: Any = ()) -> Values:
-        shape = tuple(self._extended_shape(sample_shape))
+        shape = self._extended_shape(sample_shape)
         # Divided by their sum in f64, gamma numbers that are tiny make no nan.
         drawn = _standard_gamma(self.concentration.expand(shape)).double()
         return (drawn / drawn.sum(-1, True)).to(self.concentration.dtype)

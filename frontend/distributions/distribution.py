@@ -157,7 +157,7 @@ class Distribution:
 
     def _extended_shape(self, sample_shape: Any = ()) -> Size:
         """The shape of samples."""
-        return size(tuple(sample_shape) + tuple(self._batch_shape) + tuple(self._event_shape))
+        return size((*sample_shape, *self._batch_shape, *self._event_shape))
 
     def _validate_sample(self, value: Values) -> None:
         """Raise ValueError for what is no sample (see the class on when).

@@ -42,7 +42,7 @@ class Exponential(ExponentialFamily):
         return self.rate ** (-2)
 
     def rsample(self, sample_shape: Any = ()) -> Values:
-        shape = tuple(self._extended_shape(sample_shape))
+        shape = self._extended_shape(sample_shape)
         return -(-braze.rand(shape, dtype=self.rate.dtype)).log1p() / self.rate
 
     def log_prob(self, value: Values) -> Values:

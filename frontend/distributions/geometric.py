@@ -50,7 +50,7 @@ class Geometric(Odds, Distribution):
         return (1.0 / self.probs - 1.0) / self.probs
 
     def sample(self, sample_shape: Any = ()) -> Values:
-        shape = tuple(self._extended_shape(sample_shape))
+        shape = self._extended_shape(sample_shape)
         with braze.no_grad():
             u = braze.rand(shape, dtype=self.probs.dtype)
             u = u.clamp(min=braze.finfo(self.probs.dtype).tiny)

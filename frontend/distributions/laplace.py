@@ -43,7 +43,7 @@ class Laplace(Distribution):
     def rsample(self, sample_shape: Any = ()) -> Values:
         shape = self._extended_shape(sample_shape)
         eps = braze.finfo(self.loc.dtype).eps
-        u = braze.rand(tuple(shape), dtype=self.loc.dtype) * (2 - eps) + (eps - 1)
+        u = braze.rand(shape, dtype=self.loc.dtype) * (2 - eps) + (eps - 1)
         return self.loc - self.scale * u.sign() * (-u.abs()).log1p()
 
     def log_prob(self, value: Values) -> Values:

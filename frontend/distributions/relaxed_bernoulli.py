@@ -47,7 +47,7 @@ class LogitRelaxedBernoulli(Odds, Distribution):
         return self._param.shape
 
     def rsample(self, sample_shape: Any = ()) -> Values:
-        shape = tuple(self._extended_shape(sample_shape))
+        shape = self._extended_shape(sample_shape)
         probs = clamp_probs(self.probs.expand(shape))
         u = clamp_probs(braze.rand(shape, dtype=probs.dtype))
         return (u.log() - (-u).log1p() + probs.log() - (-probs).log1p()) / self.temperature

@@ -37,7 +37,7 @@ class ExpRelaxedCategorical(OverClasses):
         return new
 
     def rsample(self, sample_shape: Any = ()) -> Values:
-        shape = tuple(self._extended_shape(sample_shape))
+        shape = self._extended_shape(sample_shape)
         u = clamp_probs(braze.rand(shape, dtype=self.logits.dtype))
         scores = (self.logits - (-(u.log())).log()) / self.temperature
         return scores - scores.logsumexp(-1, keepdim=True)

@@ -51,7 +51,7 @@ class Uniform(Distribution):
         return (self.high - self.low) ** 2 / 12
 
     def rsample(self, sample_shape: Any = ()) -> Values:
-        shape = tuple(self._extended_shape(sample_shape))
+        shape = self._extended_shape(sample_shape)
         return self.low + braze.rand(shape, dtype=self.low.dtype) * (self.high - self.low)
 
     def log_prob(self, value: Values) -> Values:

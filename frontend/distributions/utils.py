@@ -51,7 +51,7 @@ def one_given(probs: Values, logits: Values) -> tuple[str, Values]:
 
 def standard_normal(shape: Any, dtype: Any) -> Values:
     """Normal numbers of a shape and dtype."""
-    return braze.randn(tuple(shape), dtype=dtype)
+    return braze.randn(shape, dtype=dtype)
 
 
 def sum_rightmost(value: Values, dim: int) -> Values:
