@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
-from braze.capture import Call, call_of
 from braze.functions.arguments import require_tensors
 from braze.functions.creation import zeros
 from braze.ir.dtypes import i64
 from braze.ir.errors import DTypeError, ShapeError
-from braze.ir.op import op_named
 from braze.nn.functional.pooling import check_filled, max_call, nothing
-from braze.nn.functional.support import Ints, batched
+from braze.nn.functional.support import Ints, batched, call_named
 from braze.tensors import Tensor, apply
 
 
@@ -53,11 +50,6 @@ def output_sizes(name: str, spatial: int, input: Tensor, output_size: Any) -> In
     return tuple(sizes)
 
 
-@functools.cache
-def _call(name: str, output: Ints) -> Call:
-    return call_of(op_named(name), output=output)
-
-
 def _average(spatial: int, input: Tensor, output_size: Any) -> Tensor:
     name = f"adaptive_avg_pool{spatial}d"
     require_tensors(name, input=input)
@@ -65,7 +57,7 @@ def _average(spatial: int, input: Tensor, output_size: Any) -> Tensor:
     check_filled(name, input, input.ndim - spatial - (spatial == 3))
     if 0 in sizes:
         return nothing(input, sizes)
-    call = _call("adaptive_avg_pool", sizes)
+    call = call_named("adaptive_avg_pool", output=sizes)
     return batched(lambda x: apply(call, x), input, spatial + 2)  # type: ignore[no-any-return]
 
 
@@ -100,7 +92,7 @@ def _maximum(spatial: int, input: Tensor, output_size: Any) -> tuple[Tensor, Ten
         kernel = tuple(n // m for n, m in zip(size, sizes, strict=True))
         call = max_call(kernel, kernel, (0,) * spatial, (1,) * spatial, False)
     else:
-        call = _call("adaptive_max_pool", sizes)
+        call = call_named("adaptive_max_pool", output=sizes)
     results = batched(lambda x: apply(call, x), input, spatial + 2)
     return results[0], results[1]
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any
 
-from braze.capture import Call, call_of
 from braze.functions import pointwise
 from braze.functions.arguments import require_tensors
 from braze.functions.movement import broadcast_tensors
 from braze.functions.promotion import as_operands, cast
 from braze.ir.errors import DTypeError, UnsupportedDTypeError
-from braze.ir.op import op_named
-from braze.nn.functional.support import reduced, reduction_of, warn_of_sizes, weighted
+from braze.nn.functional.support import (
+    call_named,
+    reduced,
+    reduction_of,
+    warn_of_sizes,
+    weighted,
+)
 from braze.tensors import Tensor, apply
-
-
-@functools.cache
-def _call(name: str, **attributes: Any) -> Call:
-    return call_of(op_named(name), **attributes)
 
 
 def _of_difference(
@@ -32,7 +29,7 @@ def _of_difference(
     """A loss of input - target: an operation of its own for floats of one dtype, else by parts."""
     dtype = x._handle.type.dtype
     if dtype is target._handle.type.dtype and dtype.is_floating_point:
-        return apply(_call(name, reduction=reduction), x, target)  # type: ignore[no-any-return]
+        return apply(call_named(name, reduction=reduction), x, target)  # type: ignore[no-any-return]
     return reduced(formula(pointwise.sub(x, target)), reduction)
 
 
@@ -130,7 +127,7 @@ def smooth_l1_loss(
         return l1_loss(input, target, reduction=kind)
     _require_real("smooth_l1_loss", input, target)
     x, y = broadcast_tensors(*as_operands("smooth_l1_loss", input, target))
-    return apply(_call("smooth_l1_loss", reduction=kind, beta=float(beta)), x, y)  # type: ignore[no-any-return]
+    return apply(call_named("smooth_l1_loss", reduction=kind, beta=float(beta)), x, y)  # type: ignore[no-any-return]
 
 
 def huber_loss(
@@ -160,7 +157,7 @@ def huber_loss(
     if not dtype.is_floating_point:
         raise DTypeError(f"result type Float can't be cast to the desired output type {dtype!r}")
     x, y = broadcast_tensors(*as_operands("huber_loss", input, target))
-    losses: Tensor = apply(_call("smooth_l1_loss", reduction="none", beta=float(delta)), x, y)
+    losses: Tensor = apply(call_named("smooth_l1_loss", reduction="none", beta=float(delta)), x, y)
     losses = cast(pointwise.mul(losses, delta), dtype)
     if weight is None:
         return reduced(losses, kind)

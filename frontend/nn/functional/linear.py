@@ -12,7 +12,7 @@ from braze.functions.reductions import sum
 from braze.ir.dtypes import i64
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
-from braze.nn.functional.support import plain
+from braze.nn.functional.support import call_named
 from braze.tensors import Tensor, apply
 
 
@@ -34,8 +34,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             )
         return matmul(input, weight)
     if bias is None:
-        return apply(plain("linear_no_bias"), input, weight)  # type: ignore[no-any-return]
-    return apply(plain("linear"), input, weight, bias)  # type: ignore[no-any-return]
+        return apply(call_named("linear_no_bias"), input, weight)  # type: ignore[no-any-return]
+    return apply(call_named("linear"), input, weight, bias)  # type: ignore[no-any-return]
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

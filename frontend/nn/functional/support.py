@@ -20,9 +20,9 @@ REDUCTIONS = ("none", "mean", "sum")
 
 
 @functools.cache
-def plain(name: str) -> Call:
-    """The call of an op without attributes."""
-    return call_of(op_named(name))
+def call_named(name: str, **attributes: Any) -> Call:
+    """The call of an op by name."""
+    return call_of(op_named(name), **attributes)
 
 
 @functools.cache
