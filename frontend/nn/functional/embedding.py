@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 
 from braze.autograd.modes import is_grad_enabled, no_grad
-from braze.capture import Call, call_of
+from braze.capture import call_of
 from braze.functions import pointwise, reductions
 from braze.functions.arguments import require_tensors
 from braze.functions.creation import arange, full, ones, zeros
@@ -14,7 +13,7 @@ from braze.functions.indexing import check_index, check_values, gather
 from braze.functions.movement import expand, narrow, reshape, unsqueeze
 from braze.functions.promotion import cast
 from braze.functions.scattering import scatter_reduce
-from braze.functions.tables import places_in, sums_at
+from braze.functions.tables import places_in, rows_at, sums_at
 from braze.ir.dtypes import i32, i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import op_named
@@ -22,11 +21,6 @@ from braze.sites import user_stacklevel
 from braze.tensors import Tensor, apply
 
 MODES = ("sum", "mean", "max")
-
-
-@functools.cache
-def _take_rows() -> Call:
-    return call_of(op_named("take"), dim=0)
 
 
 def _looked_up(weight: Tensor, index: Tensor, by_frequency: bool, sparse: bool) -> Tensor:
@@ -42,13 +36,13 @@ def _looked_up(weight: Tensor, index: Tensor, by_frequency: bool, sparse: bool) 
 
         result = rows_with_sparse_gradient(weight, index)
     else:
-        result = apply(_take_rows(), weight, index)
+        result = rows_at(weight, index)
     if by_frequency and weight.requires_grad and is_grad_enabled():
         if sparse:
             raise RuntimeError("scale_grad_by_freq is not supported with sparse gradients")
         places = reshape(index, (-1,))
         count = sums_at(places, ones(places.shape, dtype=weight.dtype), weight.shape[0])
-        share = unsqueeze(pointwise.div(1.0, apply(_take_rows(), count, index)), -1)
+        share = unsqueeze(pointwise.div(1.0, rows_at(count, index)), -1)
         # The value is the rows' own; the gradient flows through the second part alone.
         own = result.detach()
         result = pointwise.add(own, pointwise.mul(pointwise.sub(result, own), share))
