@@ -96,6 +96,17 @@ def _move(running: Tensor, towards: Tensor, momentum: float | Tensor) -> None:
     running._replace(add(running, mul(sub(towards, running), momentum)))
 
 
+def _last_sizes(input: Tensor, normalized_shape: Any) -> tuple[int, ...]:
+    """`normalized_shape`, which the input must end in, as a tuple."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or tuple(input.shape[-len(shape) :]) != shape:
+        raise ShapeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape "
+            f"[*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
+        )
+    return shape
+
+
 def layer_norm(
     input: Tensor,
     normalized_shape: Any,
@@ -109,12 +120,7 @@ def layer_norm(
         ShapeError: the input does not end in `normalized_shape`.
     """
     require_tensors("layer_norm", input=input)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or tuple(input.shape[-len(shape) :]) != shape:
-        raise ShapeError(
-            f"Given normalized_shape={list(shape)}, expected input with shape "
-            f"[*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
-        )
+    shape = _last_sizes(input, normalized_shape)
     scale, shift = _affine(input, shape, weight, bias)
     call = call_named("layer_norm", dims=len(shape), epsilon=eps)
     return apply(call, input, scale, shift)  # type: ignore[no-any-return]
@@ -205,12 +211,7 @@ def rms_norm(
         ShapeError: the input does not end in `normalized_shape`.
     """
     require_tensors("rms_norm", input=input)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or tuple(input.shape[-len(shape) :]) != shape:
-        raise ShapeError(
-            f"Given normalized_shape={list(shape)}, expected input with shape "
-            f"[*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
-        )
+    shape = _last_sizes(input, normalized_shape)
     wide = cast(input, f32) if input.dtype.bits == 16 else input
     epsilon = float(ml_dtypes.finfo(wide.dtype.numpy).eps) if eps is None else eps
     square = average(mul(wide, wide), list(range(input.ndim - len(shape), input.ndim)), True)
