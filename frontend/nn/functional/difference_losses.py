@@ -24,13 +24,18 @@ def _of_difference(
     formula: Callable[[Tensor], Tensor],
     x: Tensor,
     target: Tensor,
+    weight: Tensor | None,
     reduction: str,
 ) -> Tensor:
     """A loss of input - target: an operation of its own for floats of one dtype, else by parts."""
+    own = reduction if weight is None else "none"
     dtype = x._handle.type.dtype
+    losses: Tensor
     if dtype is target._handle.type.dtype and dtype.is_floating_point:
-        return apply(call_named(name, reduction=reduction), x, target)  # type: ignore[no-any-return]
-    return reduced(formula(pointwise.sub(x, target)), reduction)
+        losses = apply(call_named(name, reduction=own), x, target)
+    else:
+        losses = reduced(formula(pointwise.sub(x, target)), own)
+    return losses if weight is None else weighted(losses, weight, reduction)
 
 
 def _require_real(name: str, *operands: Tensor) -> None:
@@ -42,8 +47,8 @@ def _require_real(name: str, *operands: Tensor) -> None:
         )
 
 
-def _check_weight(input: Tensor, weight: Tensor) -> None:
-    if weight.shape != input.shape:
+def _check_weight(input: Tensor, weight: Tensor | None) -> None:
+    if weight is not None and weight.shape != input.shape:
         raise ValueError("Weights and input must have the same size.")
 
 
@@ -69,11 +74,8 @@ def mse_loss(
     kind = reduction_of(reduction, size_average, reduce)
     _require_real("mse_loss", input, target)
     x, y = broadcast_tensors(*as_operands("mse_loss", input, target))
-    if weight is None:
-        return _of_difference("mse_loss", pointwise.UNARY["square"], x, y, kind)
     _check_weight(input, weight)
-    losses = _of_difference("mse_loss", pointwise.UNARY["square"], x, y, "none")
-    return weighted(losses, weight, kind)
+    return _of_difference("mse_loss", pointwise.UNARY["square"], x, y, weight, kind)
 
 
 def l1_loss(
@@ -97,11 +99,8 @@ def l1_loss(
     warn_of_sizes(input, target)
     kind = reduction_of(reduction, size_average, reduce)
     x, y = broadcast_tensors(input, target)
-    if weight is None:
-        return _of_difference("l1_loss", pointwise.UNARY["abs"], x, y, kind)
     _check_weight(input, weight)
-    losses = _of_difference("l1_loss", pointwise.UNARY["abs"], x, y, "none")
-    return weighted(losses, weight, kind)
+    return _of_difference("l1_loss", pointwise.UNARY["abs"], x, y, weight, kind)
 
 
 def smooth_l1_loss(
@@ -159,7 +158,5 @@ def huber_loss(
     x, y = broadcast_tensors(*as_operands("huber_loss", input, target))
     losses: Tensor = apply(call_named("smooth_l1_loss", reduction="none", beta=float(delta)), x, y)
     losses = cast(pointwise.mul(losses, delta), dtype)
-    if weight is None:
-        return reduced(losses, kind)
     _check_weight(input, weight)
-    return reduced(pointwise.mul(losses, weight), kind)
+    return reduced(losses if weight is None else pointwise.mul(losses, weight), kind)
