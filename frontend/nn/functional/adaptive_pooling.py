@@ -7,9 +7,10 @@ from typing import Any
 
 from braze.functions.arguments import require_tensors
 from braze.functions.creation import zeros
+from braze.functions.indexing import nothing_of
 from braze.ir.dtypes import i64
 from braze.ir.errors import DTypeError, ShapeError
-from braze.nn.functional.pooling import check_filled, max_call, nothing
+from braze.nn.functional.pooling import check_filled, max_call
 from braze.nn.functional.support import Ints, batched, call_named
 from braze.tensors import Tensor, apply
 
@@ -56,7 +57,7 @@ def _average(spatial: int, input: Tensor, output_size: Any) -> Tensor:
     sizes = output_sizes(name, spatial, input, output_size)
     check_filled(name, input, input.ndim - spatial - (spatial == 3))
     if 0 in sizes:
-        return nothing(input, sizes)
+        return nothing_of(input, (*input.shape[:-spatial], *sizes))
     call = call_named("adaptive_avg_pool", output=sizes)
     return batched(lambda x: apply(call, x), input, spatial + 2)  # type: ignore[no-any-return]
 
@@ -84,7 +85,7 @@ def _maximum(spatial: int, input: Tensor, output_size: Any) -> tuple[Tensor, Ten
     if not input.dtype.is_floating_point:
         raise DTypeError(f"[{name}] needs a floating-point input, given {input._handle.type}")
     if 0 in sizes:
-        out = nothing(input, sizes)
+        out = nothing_of(input, (*input.shape[:-spatial], *sizes))
         return out, zeros(out.shape, dtype=i64)
     size = input.shape[-spatial:]
     if all(n % m == 0 for n, m in zip(size, sizes, strict=True)):

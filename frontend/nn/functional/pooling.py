@@ -9,7 +9,6 @@ from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions.arguments import require_tensors
-from braze.functions.movement import narrow, reshape
 from braze.functions.pointwise import mul
 from braze.ir.errors import DimensionError, ShapeError
 from braze.ir.op import op_named
@@ -27,11 +26,6 @@ def check_filled(name: str, input: Tensor, first: int) -> None:
                 f"{name}(): Expected input to have non-zero size for non-batch dimensions, but "
                 f"input has sizes {list(input.shape)} with dimension {dim} being empty"
             )
-
-
-def nothing(input: Tensor, sizes: Ints) -> Tensor:
-    """A result of these spatial sizes without an element, still a function of the input."""
-    return reshape(narrow(input, -1, 0, 0), (*input.shape[: -len(sizes)], *sizes))
 
 
 def _check_padding(kernel: Ints, padding: Ints) -> None:
