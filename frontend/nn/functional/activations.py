@@ -7,8 +7,11 @@ from typing import Any
 
 from braze.functions import activations, pointwise, reductions
 from braze.functions.arguments import require_tensors
+from braze.functions.creation import empty_like, zeros_like
 from braze.functions.movement import chunk
 from braze.functions.out import with_out
+from braze.functions.sampling import exponential_
+from braze.functions.scattering import scatter
 from braze.ir.ops.rules import normalise_dimension
 from braze.nn.functional.support import call_named, in_place
 from braze.tensors import Tensor, apply
@@ -257,10 +260,6 @@ def gumbel_softmax(
         hard: give the one-hot vector of the largest element, with the gradient of the soft draw.
         eps: without effect.
     """
-    from braze.functions.creation import empty_like, zeros_like
-    from braze.functions.sampling import exponential_
-    from braze.functions.scattering import scatter
-
     require_tensors("gumbel_softmax", logits=logits)
     if eps != 1e-10:
         warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
