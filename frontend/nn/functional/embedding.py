@@ -242,6 +242,7 @@ class _Bags:
         self.input = input
         self.bags = input.shape[0]
         self.bag: Tensor | None = None
+        self.outside: Tensor | None = None
         if offsets is not None:
             self._number(offsets, include_last)
         self.rows = _looked_up(weight, input, by_frequency, sparse)
@@ -269,9 +270,7 @@ class _Bags:
             check_values(name, falls, "offsets must not descend")
         self.bags = count - include_last
         starts = narrow(offsets, 0, 0, self.bags)
-        bag = pointwise.sub(places_in(starts, arange(size), True), 1)
-        self.bag = bag
-        self.outside: Tensor | None = None
+        self.bag = pointwise.sub(places_in(starts, arange(size), True), 1)
         if include_last:
             self.outside = pointwise.ge(arange(size), narrow(offsets, 0, count - 1, 1))
 
@@ -284,10 +283,9 @@ class _Bags:
 
     def _counted(self) -> Tensor | None:
         """False where a row is padding, or behind the last bag; None if all count."""
-        left_out = self.padding
-        if self.bag is not None and self.outside is not None:
-            found = self.outside
-            left_out = found if left_out is None else pointwise.bitwise_or(found, left_out)
+        left_out, outside = self.padding, self.outside
+        if outside is not None:
+            left_out = outside if left_out is None else pointwise.bitwise_or(outside, left_out)
         return None if left_out is None else pointwise.logical_not(left_out)
 
     def _sum(self, values: Tensor) -> Tensor:
