@@ -67,8 +67,9 @@ def batch_norm(
     if input.ndim < 2:
         raise ShapeError(f"[batch_norm] needs [N, C, ...], given {input._handle.type}")
     channels = input.shape[1]
+    count = math.prod((input.shape[0], *input.shape[2:]))
     if training:
-        _verify_size(math.prod((input.shape[0], *input.shape[2:])), input.shape)
+        _verify_size(count, input.shape)
         if eps <= 0.0:
             raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     elif eps < 0.0:
@@ -81,7 +82,6 @@ def batch_norm(
             )
         call = call_named("batch_norm_eval", epsilon=eps)
         return apply(call, input, running_mean, running_var, scale, shift)  # type: ignore[no-any-return]
-    count = input.numel() // channels if channels else 0
     out, mean, variance = apply(call_named("batch_norm_train", epsilon=eps), input, scale, shift)
     with no_grad():
         if running_mean is not None:
