@@ -80,7 +80,7 @@ def multi_margin_loss(
     short = pointwise.clamp(pointwise.add(pointwise.sub(x, right), margin), min=0)
     terms = pointwise.mul(short, short) if p == 2 else short
     if weight is not None:
-        terms = pointwise.mul(terms, gather(weight, 0, reshape(target, (-1,)))[:, None])  # type: ignore[index]
+        terms = pointwise.mul(terms, unsqueeze(gather(weight, 0, reshape(target, (-1,))), 1))
     wrong = pointwise.ne(arange(classes), y)
     losses = reductions.sum(pointwise.where(wrong, terms, 0.0), 1)
     losses = pointwise.div(losses, classes)
