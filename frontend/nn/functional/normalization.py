@@ -67,8 +67,8 @@ def batch_norm(
     if input.ndim < 2:
         raise ShapeError(f"[batch_norm] needs [N, C, ...], given {input._handle.type}")
     channels = input.shape[1]
-    count = math.prod((input.shape[0], *input.shape[2:]))
     if training:
+        count = math.prod((input.shape[0], *input.shape[2:]))
         _verify_size(count, input.shape)
         if eps <= 0.0:
             raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
