@@ -25,11 +25,10 @@ from braze.nn.functional.dropout import check_probability, feature_dropout
 from braze.nn.functional.embedding import bags_of_top_level, embedding_renorm_
 from braze.nn.functional.grids import grid_sampler, grid_sampler_2d, grid_sampler_3d
 from braze.nn.functional.losses import divergence
+from braze.nn.functional.support import REDUCTIONS
 from braze.tensors import Tensor
 
 # Losses -------------------------------------------------------------------------------------------
-
-REDUCTIONS = ("none", "mean", "sum")
 
 
 def _reduction(value: int) -> str:
@@ -105,9 +104,7 @@ def ctc_loss(
 ) -> Tensor:
     """Minus the log-probability of the targets."""
     kind = _reduction(reduction)
-    return F.ctc_loss(
-        log_probs, targets, input_lengths, target_lengths, blank, kind, zero_infinity
-    )
+    return F.ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, kind, zero_infinity)
 
 
 def kl_div(

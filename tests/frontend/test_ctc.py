@@ -7,6 +7,7 @@ import pytest
 
 import braze
 from braze import nn
+from braze.capture import tracer
 from braze.nn import functional as F
 
 
@@ -74,6 +75,16 @@ def test_gradients_of_the_scores(tier):
         assert braze.autograd.gradcheck(loss, (raw,))
         if tier == "interpret":
             assert braze.autograd.gradgradcheck(loss, (raw,))
+
+
+@pytest.mark.parametrize(("lengths", "waits"), [(list, False), (braze.tensor, True)])
+def test_lengths_of_targets_in_a_row_are_read_only_from_a_tensor(lengths, waits):
+    x, flat = braze.tensor(scores()), braze.tensor([1, 2, 1, 2, 2, 1])
+    steps, sizes = lengths(STEPS), lengths(SIZES)
+    x = x * 1.0
+    before = tracer().pending
+    F.ctc_loss(x, flat, steps, sizes)
+    assert (tracer().pending is not before) == waits
 
 
 def test_long_sequences_in_single_precision():

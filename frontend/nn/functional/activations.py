@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from typing import Any
 
-from braze.capture import Call, call_of
 from braze.functions import activations, pointwise, reductions
 from braze.functions.arguments import require_tensors
+from braze.functions.creation import empty_like, zeros_like
 from braze.functions.movement import chunk
 from braze.functions.out import with_out
-from braze.ir.op import op_named
+from braze.functions.sampling import exponential_
+from braze.functions.scattering import scatter
 from braze.ir.ops.rules import normalise_dimension
-from braze.nn.functional.support import in_place, plain
+from braze.nn.functional.support import call_named, in_place
 from braze.tensors import Tensor, apply
-
-
-@functools.cache
-def _with(name: str, **attributes: Any) -> Call:
-    return call_of(op_named(name), **attributes)
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0)."""
     require_tensors("relu", input=input)
-    return in_place(input, apply(plain("relu"), input), inplace)
+    return in_place(input, apply(call_named("relu"), input), inplace)
 
 
 def relu_(input: Tensor) -> Tensor:
@@ -73,14 +68,14 @@ def rrelu_(
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """input where it is positive, else negative_slope * input."""
     require_tensors("leaky_relu", input=input)
-    call = _with("leaky_relu", slope=float(negative_slope))
+    call = call_named("leaky_relu", slope=float(negative_slope))
     return in_place(input, apply(call, input), inplace)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """input where it is positive, else alpha * (exp(input) - 1)."""
     require_tensors("elu", input=input)
-    return in_place(input, apply(_with("elu", alpha=float(alpha)), input), inplace)
+    return in_place(input, apply(call_named("elu", alpha=float(alpha)), input), inplace)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -128,7 +123,7 @@ def hardtanh(
         raise ValueError("min_val cannot be greater than max_val")
     if input.dtype.kind == "uint" and (min_val < 0 or max_val < 0):
         raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
-    call = _with("hardtanh", low=float(min_val), high=float(max_val))
+    call = call_named("hardtanh", low=float(min_val), high=float(max_val))
     return in_place(input, apply(call, input), inplace)
 
 
@@ -150,7 +145,7 @@ def tanh(input: Tensor) -> Tensor:
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """input * sigmoid(input)."""
     require_tensors("silu", input=input)
-    return in_place(input, apply(plain("silu"), input), inplace)
+    return in_place(input, apply(call_named("silu"), input), inplace)
 
 
 def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
@@ -158,14 +153,14 @@ def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     require_tensors("gelu", input=input)
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"approximate argument must be either none or tanh, not {approximate!r}")
-    result: Tensor = apply(_with("gelu", approximate=approximate), input)
+    result: Tensor = apply(call_named("gelu", approximate=approximate), input)
     return result
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * input)) / beta; input itself where beta * input > threshold."""
     require_tensors("softplus", input=input)
-    call = _with("softplus", beta=float(beta), threshold=float(threshold))
+    call = call_named("softplus", beta=float(beta), threshold=float(threshold))
     result: Tensor = apply(call, input)
     return result
 
@@ -173,7 +168,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(input)), without overflow."""
     require_tensors("logsigmoid", input=input)
-    result: Tensor = apply(plain("log_sigmoid"), input)
+    result: Tensor = apply(call_named("log_sigmoid"), input)
     return result
 
 
@@ -265,10 +260,6 @@ def gumbel_softmax(
         hard: give the one-hot vector of the largest element, with the gradient of the soft draw.
         eps: without effect.
     """
-    from braze.functions.creation import empty_like, zeros_like
-    from braze.functions.sampling import exponential_
-    from braze.functions.scattering import scatter
-
     require_tensors("gumbel_softmax", logits=logits)
     if eps != 1e-10:
         warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
-from braze.capture import Call, call_of
 from braze.functions.arguments import require_tensors
 from braze.functions.creation import zeros
+from braze.functions.indexing import nothing_of
 from braze.ir.dtypes import i64
 from braze.ir.errors import DTypeError, ShapeError
-from braze.ir.op import op_named
-from braze.nn.functional.pooling import check_filled, max_call, nothing
-from braze.nn.functional.support import Ints, batched
+from braze.nn.functional.pooling import check_filled, max_call
+from braze.nn.functional.support import Ints, batched, call_named
 from braze.tensors import Tensor, apply
 
 
@@ -53,19 +51,14 @@ def output_sizes(name: str, spatial: int, input: Tensor, output_size: Any) -> In
     return tuple(sizes)
 
 
-@functools.cache
-def _call(name: str, output: Ints) -> Call:
-    return call_of(op_named(name), output=output)
-
-
 def _average(spatial: int, input: Tensor, output_size: Any) -> Tensor:
     name = f"adaptive_avg_pool{spatial}d"
     require_tensors(name, input=input)
     sizes = output_sizes(name, spatial, input, output_size)
     check_filled(name, input, input.ndim - spatial - (spatial == 3))
     if 0 in sizes:
-        return nothing(input, sizes)
-    call = _call("adaptive_avg_pool", sizes)
+        return nothing_of(input, (*input.shape[:-spatial], *sizes))
+    call = call_named("adaptive_avg_pool", output=sizes)
     return batched(lambda x: apply(call, x), input, spatial + 2)  # type: ignore[no-any-return]
 
 
@@ -92,7 +85,7 @@ def _maximum(spatial: int, input: Tensor, output_size: Any) -> tuple[Tensor, Ten
     if not input.dtype.is_floating_point:
         raise DTypeError(f"[{name}] needs a floating-point input, given {input._handle.type}")
     if 0 in sizes:
-        out = nothing(input, sizes)
+        out = nothing_of(input, (*input.shape[:-spatial], *sizes))
         return out, zeros(out.shape, dtype=i64)
     size = input.shape[-spatial:]
     if all(n % m == 0 for n, m in zip(size, sizes, strict=True)):
@@ -100,7 +93,7 @@ def _maximum(spatial: int, input: Tensor, output_size: Any) -> tuple[Tensor, Ten
         kernel = tuple(n // m for n, m in zip(size, sizes, strict=True))
         call = max_call(kernel, kernel, (0,) * spatial, (1,) * spatial, False)
     else:
-        call = _call("adaptive_max_pool", sizes)
+        call = call_named("adaptive_max_pool", output=sizes)
     results = batched(lambda x: apply(call, x), input, spatial + 2)
     return results[0], results[1]
 

@@ -10,15 +10,11 @@ import math
 from braze.functions.arguments import require_tensors
 from braze.functions.creation import arange
 from braze.functions.linalg import matmul
-from braze.functions.movement import (
-    expand,
-    reshape,
-    transpose,
-    unsqueeze,
-)
+from braze.functions.movement import expand, reshape, transpose, unsqueeze
 from braze.functions.pointwise import add, bitwise_or, eq, ge, logical_not, mul, where
+from braze.functions.promotion import cast
 from braze.functions.reductions import amax, any, softmax
-from braze.ir.dtypes import DType, bool_, f32
+from braze.ir.dtypes import bool_, f32
 from braze.nn.functional.dropout import dropout
 from braze.tensors import Tensor
 
@@ -76,14 +72,8 @@ def scaled_dot_product_attention(
             # A single precision mask serves half precision operands, whose dtype stays.
             scores = add(scores, attn_mask)
     weights = dropout(softmax(scores, -1), dropout_p, dropout_p > 0)
-    result = matmul(_as(weights, value.dtype), value)
+    result = matmul(cast(weights, value.dtype), value)
     return result if seen is None else where(seen, result, 0.0)
-
-
-def _as(tensor: Tensor, dtype: DType) -> Tensor:
-    from braze.functions.promotion import cast
-
-    return tensor if tensor.dtype is dtype else cast(tensor, dtype)
 
 
 def _check_operands(

@@ -6,13 +6,12 @@ import functools
 from typing import Any
 
 from braze.capture import Call, call_of
-from braze.functions.arguments import require_tensors
 from braze.functions.movement import permute, reshape
 from braze.functions.pointwise import add
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
 from braze.nn.functional.padding import pad
-from braze.nn.functional.support import IntOrInts, Ints, batched, ints
+from braze.nn.functional.support import IntOrInts, Ints, batched, check_spatial, ints
 from braze.tensors import Tensor, apply
 
 
@@ -50,12 +49,7 @@ def convolve(
     Raises:
         ShapeError: the input is neither [N, C, ...] nor [C, ...], or channels do not fit.
     """
-    require_tensors(name, input=input)
-    if input.ndim not in (spatial + 1, spatial + 2):
-        raise ShapeError(
-            f"[{name}] expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input, "
-            f"given {input._handle.type}"
-        )
+    check_spatial(name, spatial, input)
     strides, dilations = ints(stride, spatial, "stride"), ints(dilation, spatial, "dilation")
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
@@ -145,12 +139,7 @@ def convolve_transposed(
     Raises:
         ShapeError: the input is neither [N, C, ...] nor [C, ...], or channels do not fit.
     """
-    require_tensors(name, input=input)
-    if input.ndim not in (spatial + 1, spatial + 2):
-        raise ShapeError(
-            f"[{name}] expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input, "
-            f"given {input._handle.type}"
-        )
+    check_spatial(name, spatial, input)
     strides, dilations = ints(stride, spatial, "stride"), ints(dilation, spatial, "dilation")
     paddings = ints(padding, spatial, "padding")
     extra = ints(output_padding, spatial, "output_padding")

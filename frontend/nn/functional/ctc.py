@@ -117,16 +117,15 @@ def _lengths(name: str, lengths: Lengths, count: int, most: int) -> Tensor:
         raise DTypeError(f"{name} must be integral")
     if lengths.ndim > 1 or lengths.numel() != count:
         raise ShapeError(f"{name} must be of size batch_size, {count}, given {lengths.shape}")
-    below, above = (
-        f"Expected {name} to have value at least 0",
-        (f"Expected {name} to have value at most {most}"),
-    )
+    below = f"Expected {name} to have value at least 0"
+    above = f"Expected {name} to have value at most {most}"
+    if known is not None:
+        if known.size and (known.min() < 0 or known.max() > most):
+            raise RuntimeError(below if known.min() < 0 else above)
+        return lengths  # nothing is captured, so that reading them is no sync point
     result = cast(reshape(lengths, (-1,)), i64)
-    if known is None:
-        check_values("ctc_loss", pointwise.lt(result, 0), below)
-        check_values("ctc_loss", pointwise.gt(result, most), above)
-    elif known.size and (known.min() < 0 or known.max() > most):
-        raise RuntimeError(below if known.min() < 0 else above)
+    check_values("ctc_loss", pointwise.lt(result, 0), below)
+    check_values("ctc_loss", pointwise.gt(result, most), above)
     return result
 
 
@@ -141,12 +140,11 @@ def _labels(targets: Tensor, lengths: Lengths, count: int, single: bool) -> tupl
             )
         return targets, _lengths(name, lengths, count, targets.shape[1])
     total = targets.shape[0]
+    sizes = _lengths(name, lengths, count, total)
     if single:
-        sizes = _lengths(name, lengths, count, total)
         short = pointwise.ne(sizes, total)
         check_values("ctc_loss", short, f"Expected {name} to have value {total}")
         return unsqueeze(targets, 0), sizes
-    sizes = _lengths(name, lengths, count, total)
     known = sizes._numpy()
     if int(known.sum()) != total:
         raise ShapeError(

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any
 
-from braze.capture import Call, call_of
 from braze.functions import pointwise
 from braze.functions.arguments import require_tensors
 from braze.functions.movement import broadcast_tensors
 from braze.functions.promotion import as_operands, cast
 from braze.ir.errors import DTypeError, UnsupportedDTypeError
-from braze.ir.op import op_named
-from braze.nn.functional.support import reduced, reduction_of, warn_of_sizes, weighted
+from braze.nn.functional.support import (
+    call_named,
+    reduced,
+    reduction_of,
+    warn_of_sizes,
+    weighted,
+)
 from braze.tensors import Tensor, apply
-
-
-@functools.cache
-def _call(name: str, **attributes: Any) -> Call:
-    return call_of(op_named(name), **attributes)
 
 
 def _of_difference(
@@ -27,13 +24,18 @@ def _of_difference(
     formula: Callable[[Tensor], Tensor],
     x: Tensor,
     target: Tensor,
+    weight: Tensor | None,
     reduction: str,
 ) -> Tensor:
     """A loss of input - target: an operation of its own for floats of one dtype, else by parts."""
+    own = reduction if weight is None else "none"
     dtype = x._handle.type.dtype
+    losses: Tensor
     if dtype is target._handle.type.dtype and dtype.is_floating_point:
-        return apply(_call(name, reduction=reduction), x, target)  # type: ignore[no-any-return]
-    return reduced(formula(pointwise.sub(x, target)), reduction)
+        losses = apply(call_named(name, reduction=own), x, target)
+    else:
+        losses = reduced(formula(pointwise.sub(x, target)), own)
+    return losses if weight is None else weighted(losses, weight, reduction)
 
 
 def _require_real(name: str, *operands: Tensor) -> None:
@@ -45,8 +47,8 @@ def _require_real(name: str, *operands: Tensor) -> None:
         )
 
 
-def _check_weight(input: Tensor, weight: Tensor) -> None:
-    if weight.shape != input.shape:
+def _check_weight(input: Tensor, weight: Tensor | None) -> None:
+    if weight is not None and weight.shape != input.shape:
         raise ValueError("Weights and input must have the same size.")
 
 
@@ -72,11 +74,8 @@ def mse_loss(
     kind = reduction_of(reduction, size_average, reduce)
     _require_real("mse_loss", input, target)
     x, y = broadcast_tensors(*as_operands("mse_loss", input, target))
-    if weight is None:
-        return _of_difference("mse_loss", pointwise.UNARY["square"], x, y, kind)
     _check_weight(input, weight)
-    losses = _of_difference("mse_loss", pointwise.UNARY["square"], x, y, "none")
-    return weighted(losses, weight, kind)
+    return _of_difference("mse_loss", pointwise.UNARY["square"], x, y, weight, kind)
 
 
 def l1_loss(
@@ -100,11 +99,8 @@ def l1_loss(
     warn_of_sizes(input, target)
     kind = reduction_of(reduction, size_average, reduce)
     x, y = broadcast_tensors(input, target)
-    if weight is None:
-        return _of_difference("l1_loss", pointwise.UNARY["abs"], x, y, kind)
     _check_weight(input, weight)
-    losses = _of_difference("l1_loss", pointwise.UNARY["abs"], x, y, "none")
-    return weighted(losses, weight, kind)
+    return _of_difference("l1_loss", pointwise.UNARY["abs"], x, y, weight, kind)
 
 
 def smooth_l1_loss(
@@ -130,7 +126,7 @@ def smooth_l1_loss(
         return l1_loss(input, target, reduction=kind)
     _require_real("smooth_l1_loss", input, target)
     x, y = broadcast_tensors(*as_operands("smooth_l1_loss", input, target))
-    return apply(_call("smooth_l1_loss", reduction=kind, beta=float(beta)), x, y)  # type: ignore[no-any-return]
+    return apply(call_named("smooth_l1_loss", reduction=kind, beta=float(beta)), x, y)  # type: ignore[no-any-return]
 
 
 def huber_loss(
@@ -160,9 +156,7 @@ def huber_loss(
     if not dtype.is_floating_point:
         raise DTypeError(f"result type Float can't be cast to the desired output type {dtype!r}")
     x, y = broadcast_tensors(*as_operands("huber_loss", input, target))
-    losses: Tensor = apply(_call("smooth_l1_loss", reduction="none", beta=float(delta)), x, y)
+    losses: Tensor = apply(call_named("smooth_l1_loss", reduction="none", beta=float(delta)), x, y)
     losses = cast(pointwise.mul(losses, delta), dtype)
-    if weight is None:
-        return reduced(losses, kind)
     _check_weight(input, weight)
-    return reduced(pointwise.mul(losses, weight), kind)
+    return reduced(losses if weight is None else pointwise.mul(losses, weight), kind)

@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from braze.capture import call_of
 from braze.functions import pointwise, reductions
 from braze.functions.arguments import require_tensors
 from braze.functions.promotion import result_type
+from braze.functions.tables import rows_at
 from braze.ir.errors import DTypeError
-from braze.ir.op import op_named
 from braze.nn.functional.support import REDUCTIONS, reduced, reduction_of
-from braze.tensors import Tensor, apply, from_array
+from braze.tensors import Tensor, from_array
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -57,8 +56,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")
     first, second = np.triu_indices(input.shape[0], 1)
-    take = call_of(op_named("take"), dim=0)
-    rows = [apply(take, input, from_array(np.ascontiguousarray(i))) for i in (first, second)]
+    rows = [rows_at(input, from_array(np.ascontiguousarray(i))) for i in (first, second)]
     return reductions.norm(pointwise.sub(*rows), p, -1)
 
 

@@ -35,8 +35,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     Raises:
         ValueError: p is not a probability.
     """
-    require_tensors("dropout", input=input)
-    check_probability(p)
+    _check("dropout", input, p)
     if _is_off(input, p, training):
         return input
     return in_place(input, _drop(input, p), inplace)
@@ -141,8 +140,7 @@ def feature_dropout(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
     """Whole channels of [N, C, ...] are zero with probability p, the others divided by 1 - p."""
-    require_tensors("feature_dropout", input=input)
-    check_probability(p)
+    _check("feature_dropout", input, p)
     if _is_off(input, p, training):
         return input
     mask = ones(_channel_shape(input), dtype=input.dtype)
@@ -172,8 +170,7 @@ def alpha_dropout(
 ) -> Tensor:
     """Dropout that keeps mean and variance of self-normalising networks: elements are set to the
     limit of selu with probability p."""
-    require_tensors("alpha_dropout", input=input)
-    check_probability(p)
+    _check("alpha_dropout", input, p)
     if _is_off(input, p, training):
         return input
     return _alpha_drop(input, tuple(input.shape), p, inplace)
@@ -183,8 +180,7 @@ def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:
     """`alpha_dropout` of whole channels of [N, C, ...]."""
-    require_tensors("feature_alpha_dropout", input=input)
-    check_probability(p)
+    _check("feature_alpha_dropout", input, p)
     if _is_off(input, p, training):
         return input
     return _alpha_drop(input, _channel_shape(input), p, inplace)

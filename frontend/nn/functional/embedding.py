@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 
 from braze.autograd.modes import is_grad_enabled, no_grad
-from braze.capture import Call, call_of
+from braze.capture import call_of
 from braze.functions import pointwise, reductions
 from braze.functions.arguments import require_tensors
 from braze.functions.creation import arange, full, ones, zeros
@@ -14,7 +13,7 @@ from braze.functions.indexing import check_index, check_values, gather
 from braze.functions.movement import expand, narrow, reshape, unsqueeze
 from braze.functions.promotion import cast
 from braze.functions.scattering import scatter_reduce
-from braze.functions.tables import places_in, sums_at
+from braze.functions.tables import places_in, rows_at, sums_at
 from braze.ir.dtypes import i32, i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import op_named
@@ -22,11 +21,6 @@ from braze.sites import user_stacklevel
 from braze.tensors import Tensor, apply
 
 MODES = ("sum", "mean", "max")
-
-
-@functools.cache
-def _take_rows() -> Call:
-    return call_of(op_named("take"), dim=0)
 
 
 def _looked_up(weight: Tensor, index: Tensor, by_frequency: bool, sparse: bool) -> Tensor:
@@ -42,13 +36,13 @@ def _looked_up(weight: Tensor, index: Tensor, by_frequency: bool, sparse: bool) 
 
         result = rows_with_sparse_gradient(weight, index)
     else:
-        result = apply(_take_rows(), weight, index)
+        result = rows_at(weight, index)
     if by_frequency and weight.requires_grad and is_grad_enabled():
         if sparse:
             raise RuntimeError("scale_grad_by_freq is not supported with sparse gradients")
         places = reshape(index, (-1,))
         count = sums_at(places, ones(places.shape, dtype=weight.dtype), weight.shape[0])
-        share = unsqueeze(pointwise.div(1.0, apply(_take_rows(), count, index)), -1)
+        share = unsqueeze(pointwise.div(1.0, rows_at(count, index)), -1)
         # The value is the rows' own; the gradient flows through the second part alone.
         own = result.detach()
         result = pointwise.add(own, pointwise.mul(pointwise.sub(result, own), share))
@@ -248,6 +242,7 @@ class _Bags:
         self.input = input
         self.bags = input.shape[0]
         self.bag: Tensor | None = None
+        self.outside: Tensor | None = None
         if offsets is not None:
             self._number(offsets, include_last)
         self.rows = _looked_up(weight, input, by_frequency, sparse)
@@ -275,9 +270,7 @@ class _Bags:
             check_values(name, falls, "offsets must not descend")
         self.bags = count - include_last
         starts = narrow(offsets, 0, 0, self.bags)
-        bag = pointwise.sub(places_in(starts, arange(size), True), 1)
-        self.bag = bag
-        self.outside: Tensor | None = None
+        self.bag = pointwise.sub(places_in(starts, arange(size), True), 1)
         if include_last:
             self.outside = pointwise.ge(arange(size), narrow(offsets, 0, count - 1, 1))
 
@@ -290,10 +283,9 @@ class _Bags:
 
     def _counted(self) -> Tensor | None:
         """False where a row is padding, or behind the last bag; None if all count."""
-        left_out = self.padding
-        if self.bag is not None and self.outside is not None:
-            found = self.outside
-            left_out = found if left_out is None else pointwise.bitwise_or(found, left_out)
+        left_out, outside = self.padding, self.outside
+        if outside is not None:
+            left_out = outside if left_out is None else pointwise.bitwise_or(outside, left_out)
         return None if left_out is None else pointwise.logical_not(left_out)
 
     def _sum(self, values: Tensor) -> Tensor:

@@ -7,13 +7,13 @@ from typing import Any
 from braze.capture import call_of
 from braze.functions.arguments import require_tensors
 from braze.functions.creation import zeros
-from braze.functions.movement import squeeze, unsqueeze
+from braze.functions.indexing import nothing_of
 from braze.functions.random_numbers import rand
 from braze.ir.dtypes import i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import op_named
-from braze.nn.functional.pooling import check_filled, nothing
-from braze.nn.functional.support import Ints
+from braze.nn.functional.pooling import check_filled
+from braze.nn.functional.support import Ints, batched
 from braze.tensors import Tensor, apply
 
 
@@ -105,13 +105,10 @@ def _pool(
     _check(name, spatial, input, kernel, output)
     samples = _samples(name, spatial, input, random_samples)
     if 0 in output:
-        out = nothing(input, output)
+        out = nothing_of(input, (*input.shape[:-spatial], *output))
         return out, zeros(out.shape, dtype=i64)
     call = call_of(op_named("fractional_max_pool"), kernel=kernel, output=output)
-    if input.ndim == spatial + 2:
-        return apply(call, input, samples)  # type: ignore[no-any-return]
-    out, indices = apply(call, unsqueeze(input, 0), samples)
-    return squeeze(out, 0), squeeze(indices, 0)
+    return batched(lambda x: apply(call, x, samples), input, spatial + 2)  # type: ignore[no-any-return]
 
 
 def fractional_max_pool2d(

@@ -10,7 +10,7 @@ from braze.functions.arguments import require_tensors
 from braze.functions.creation import full_like
 from braze.functions.indexing import check_values
 from braze.functions.movement import unsqueeze
-from braze.nn.functional.support import reduced, reduction_of
+from braze.nn.functional.support import REDUCTIONS, reduced, reduction_of
 from braze.tensors import Tensor
 
 
@@ -87,7 +87,7 @@ def gaussian_nll_loss(
             n for m, n in zip(input.shape, var.shape, strict=True) if m != n
         ):
             raise ValueError("var is of incorrect size")
-    if reduction not in ("none", "mean", "sum"):
+    if reduction not in REDUCTIONS:
         raise ValueError(f"{reduction} is not valid")
     with no_grad():
         raised = pointwise.sub(pointwise.clamp(var, min=eps), var)

@@ -8,11 +8,12 @@ from braze.functions.indexing import check_values
 from braze.functions.linalg import matmul
 from braze.functions.movement import reshape, unsqueeze
 from braze.functions.pointwise import add, eq, ge, lt, mul
+from braze.functions.promotion import cast
 from braze.functions.reductions import sum
 from braze.ir.dtypes import i64
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
-from braze.nn.functional.support import plain
+from braze.nn.functional.support import call_named
 from braze.tensors import Tensor, apply
 
 
@@ -34,8 +35,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             )
         return matmul(input, weight)
     if bias is None:
-        return apply(plain("linear_no_bias"), input, weight)  # type: ignore[no-any-return]
-    return apply(plain("linear"), input, weight, bias)  # type: ignore[no-any-return]
+        return apply(call_named("linear_no_bias"), input, weight)  # type: ignore[no-any-return]
+    return apply(call_named("linear"), input, weight, bias)  # type: ignore[no-any-return]
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -77,4 +78,4 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     check_values("one_hot", wrong, "Class values must be smaller than num_classes.")
     call = call_of(op_named("iota"), shape=(num_classes,), dim=0, dtype=i64)
     hits = eq(unsqueeze(tensor, -1), apply(call))
-    return apply(call_of(op_named("cast"), dtype=i64), hits)  # type: ignore[no-any-return]
+    return cast(hits, i64)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from typing import Any
 
-from braze.capture import Call, call_of
 from braze.functions import pointwise, reductions
 from braze.functions.arguments import require_tensors
 from braze.functions.indexing import check_values
@@ -14,16 +12,10 @@ from braze.functions.movement import reshape
 from braze.functions.promotion import as_operands, cast
 from braze.ir.dtypes import i64, u8
 from braze.ir.errors import DTypeError, ShapeError
-from braze.ir.op import op_named
 from braze.nn.functional.linear import linear
-from braze.nn.functional.support import reduced, reduction_of
+from braze.nn.functional.support import call_named, reduced, reduction_of
 from braze.sites import user_stacklevel
 from braze.tensors import Tensor, apply
-
-
-@functools.cache
-def _call(name: str, **attributes: Any) -> Call:
-    return call_of(op_named(name), **attributes)
 
 
 def _check_classes(name: str, input: Tensor, target: Tensor) -> None:
@@ -59,9 +51,9 @@ def _of_classes(
     if single:
         input, target = reshape(input, (1, -1)), reshape(target, (1,))
     if weight is None:
-        result: Tensor = apply(_call(name, **attributes), input, target)
+        result: Tensor = apply(call_named(name, **attributes), input, target)
     else:
-        result = apply(_call(f"{name}_weighted", **attributes), input, target, weight)
+        result = apply(call_named(f"{name}_weighted", **attributes), input, target, weight)
     return reshape(result, ()) if single else result
 
 
@@ -188,7 +180,7 @@ def binary_cross_entropy(
             f"({input.shape}) is deprecated. Please ensure they have the same size."
         )
     own = kind if weight is None else "none"
-    losses: Tensor = apply(_call("binary_cross_entropy", reduction=own), input, target)
+    losses: Tensor = apply(call_named("binary_cross_entropy", reduction=own), input, target)
     inside = pointwise.bitwise_and(pointwise.ge(input, 0), pointwise.le(input, 1))
     text = "all elements of input should be between 0 and 1"
     check_values("binary_cross_entropy", pointwise.logical_not(inside), text)
@@ -228,13 +220,13 @@ def binary_cross_entropy_with_logits(
     input, target = as_operands("binary_cross_entropy_with_logits", input, target)
     if pos_weight is None:
         own = kind if weight is None else "none"
-        losses: Tensor = apply(_call("bce_with_logits", reduction=own), input, target)
+        losses: Tensor = apply(call_named("bce_with_logits", reduction=own), input, target)
         if weight is None:
             return cast(losses, dtype)
     else:
         # (1 - t) x + (1 + (p - 1) t) * softplus(-x), with softplus(-x) = -log_sigmoid(x)
         factor = pointwise.add(pointwise.mul(pointwise.sub(pos_weight, 1), target), 1)
-        tail: Tensor = pointwise.neg(apply(_call("log_sigmoid"), input))
+        tail: Tensor = pointwise.neg(apply(call_named("log_sigmoid"), input))
         losses = pointwise.add(
             pointwise.mul(pointwise.sub(1, target), input), pointwise.mul(factor, tail)
         )

@@ -12,7 +12,7 @@ from braze.functions.scans import cumsum
 from braze.ir.dtypes import f32, f64, i64
 from braze.ir.errors import DTypeError, ShapeError, UnsupportedDTypeError
 from braze.nn.functional.activations import logsigmoid
-from braze.nn.functional.support import reduced, reduction_of
+from braze.nn.functional.support import REDUCTIONS, reduced, reduction_of
 from braze.tensors import Tensor
 
 
@@ -80,7 +80,7 @@ def multi_margin_loss(
     short = pointwise.clamp(pointwise.add(pointwise.sub(x, right), margin), min=0)
     terms = pointwise.mul(short, short) if p == 2 else short
     if weight is not None:
-        terms = pointwise.mul(terms, gather(weight, 0, reshape(target, (-1,)))[:, None])  # type: ignore[index]
+        terms = pointwise.mul(terms, unsqueeze(gather(weight, 0, reshape(target, (-1,))), 1))
     wrong = pointwise.ne(arange(classes), y)
     losses = reductions.sum(pointwise.where(wrong, terms, 0.0), 1)
     losses = pointwise.div(losses, classes)
@@ -170,7 +170,7 @@ def multilabel_soft_margin_loss(
         losses = pointwise.mul(losses, weight)
     dim = input.ndim - 1
     losses = pointwise.div(reductions.sum(losses, dim), input.shape[dim])
-    if reduction not in ("none", "mean", "sum"):
+    if reduction not in REDUCTIONS:
         raise ValueError(f"{reduction} is not valid")
     return reduced(losses, reduction)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import ml_dtypes
 
 from braze.autograd.modes import no_grad
-from braze.capture import Call, call_of
 from braze.functions.arguments import require_tensors
 from braze.functions.creation import ones, zeros
 from braze.functions.pointwise import UNARY, add, div, mul, pow, sub
@@ -20,14 +18,9 @@ from braze.functions.reductions import sum as total
 from braze.functions.statistics import var_mean
 from braze.ir.dtypes import f32
 from braze.ir.errors import ShapeError
-from braze.ir.op import op_named
 from braze.nn.functional.padding import pad
+from braze.nn.functional.support import call_named
 from braze.tensors import Tensor, apply
-
-
-@functools.cache
-def _call(name: str, **attributes: Any) -> Call:
-    return call_of(op_named(name), **attributes)
 
 
 def _verify_size(counted: int, size: Sequence[int], what: str = "value per channel") -> None:
@@ -75,7 +68,8 @@ def batch_norm(
         raise ShapeError(f"[batch_norm] needs [N, C, ...], given {input._handle.type}")
     channels = input.shape[1]
     if training:
-        _verify_size(math.prod((input.shape[0], *input.shape[2:])), input.shape)
+        count = math.prod((input.shape[0], *input.shape[2:]))
+        _verify_size(count, input.shape)
         if eps <= 0.0:
             raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     elif eps < 0.0:
@@ -86,10 +80,9 @@ def batch_norm(
             raise RuntimeError(
                 "Expected running_mean and running_var to be defined when training=False"
             )
-        call = _call("batch_norm_eval", epsilon=eps)
+        call = call_named("batch_norm_eval", epsilon=eps)
         return apply(call, input, running_mean, running_var, scale, shift)  # type: ignore[no-any-return]
-    count = input.numel() // channels if channels else 0
-    out, mean, variance = apply(_call("batch_norm_train", epsilon=eps), input, scale, shift)
+    out, mean, variance = apply(call_named("batch_norm_train", epsilon=eps), input, scale, shift)
     with no_grad():
         if running_mean is not None:
             _move(running_mean, mean.detach(), momentum)
@@ -101,6 +94,17 @@ def batch_norm(
 def _move(running: Tensor, towards: Tensor, momentum: float | Tensor) -> None:
     """running = (1 - momentum) * running + momentum * towards, in place."""
     running._replace(add(running, mul(sub(towards, running), momentum)))
+
+
+def _last_sizes(input: Tensor, normalized_shape: Any) -> tuple[int, ...]:
+    """`normalized_shape`, which the input must end in, as a tuple."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or tuple(input.shape[-len(shape) :]) != shape:
+        raise ShapeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape "
+            f"[*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
+        )
+    return shape
 
 
 def layer_norm(
@@ -116,14 +120,9 @@ def layer_norm(
         ShapeError: the input does not end in `normalized_shape`.
     """
     require_tensors("layer_norm", input=input)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or tuple(input.shape[-len(shape) :]) != shape:
-        raise ShapeError(
-            f"Given normalized_shape={list(shape)}, expected input with shape "
-            f"[*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
-        )
+    shape = _last_sizes(input, normalized_shape)
     scale, shift = _affine(input, shape, weight, bias)
-    call = _call("layer_norm", dims=len(shape), epsilon=eps)
+    call = call_named("layer_norm", dims=len(shape), epsilon=eps)
     return apply(call, input, scale, shift)  # type: ignore[no-any-return]
 
 
@@ -153,7 +152,7 @@ def group_norm(
         )
     _verify_size(input.shape[0] * channels // num_groups * math.prod(input.shape[2:]), input.shape)
     scale, shift = _affine(input, (channels,), weight, bias)
-    call = _call("group_norm", groups=num_groups, epsilon=eps)
+    call = call_named("group_norm", groups=num_groups, epsilon=eps)
     return apply(call, input, scale, shift)  # type: ignore[no-any-return]
 
 
@@ -195,7 +194,7 @@ def instance_norm(
             for running, found in ((running_mean, mean), (running_var, variance)):
                 if running is not None:
                     _move(running, cast(average(found, 0), running.dtype), momentum)
-    call = _call("group_norm", groups=channels, epsilon=eps)
+    call = call_named("group_norm", groups=channels, epsilon=eps)
     return apply(call, input, scale, shift)  # type: ignore[no-any-return]
 
 
@@ -212,12 +211,7 @@ def rms_norm(
         ShapeError: the input does not end in `normalized_shape`.
     """
     require_tensors("rms_norm", input=input)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or tuple(input.shape[-len(shape) :]) != shape:
-        raise ShapeError(
-            f"Given normalized_shape={list(shape)}, expected input with shape "
-            f"[*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
-        )
+    shape = _last_sizes(input, normalized_shape)
     wide = cast(input, f32) if input.dtype.bits == 16 else input
     epsilon = float(ml_dtypes.finfo(wide.dtype.numpy).eps) if eps is None else eps
     square = average(mul(wide, wide), list(range(input.ndim - len(shape), input.ndim)), True)

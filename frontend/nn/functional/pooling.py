@@ -9,23 +9,13 @@ from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions.arguments import require_tensors
-from braze.functions.movement import narrow, reshape
 from braze.functions.pointwise import mul
 from braze.ir.errors import DimensionError, ShapeError
 from braze.ir.op import op_named
 from braze.ir.ops.pooling_windows import pooled_size, reach
 from braze.nn.functional.padding import pad
-from braze.nn.functional.support import Ints, batched, ints
+from braze.nn.functional.support import Ints, batched, check_spatial, ints
 from braze.tensors import Tensor, apply
-
-
-def _check(name: str, spatial: int, input: Tensor) -> None:
-    require_tensors(name, input=input)
-    if input.ndim not in (spatial + 1, spatial + 2):
-        raise ShapeError(
-            f"[{name}] expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input, "
-            f"given {input._handle.type}"
-        )
 
 
 def check_filled(name: str, input: Tensor, first: int) -> None:
@@ -36,11 +26,6 @@ def check_filled(name: str, input: Tensor, first: int) -> None:
                 f"{name}(): Expected input to have non-zero size for non-batch dimensions, but "
                 f"input has sizes {list(input.shape)} with dimension {dim} being empty"
             )
-
-
-def nothing(input: Tensor, sizes: Ints) -> Tensor:
-    """A result of these spatial sizes without an element, still a function of the input."""
-    return reshape(narrow(input, -1, 0, 0), (*input.shape[: -len(sizes)], *sizes))
 
 
 def _check_padding(kernel: Ints, padding: Ints) -> None:
@@ -75,7 +60,7 @@ def _max_pool(
     ceil_mode: bool,
     return_indices: bool,
 ) -> Any:
-    _check(f"max_pool{spatial}d", spatial, input)
+    check_spatial(f"max_pool{spatial}d", spatial, input)
     if input.shape[-spatial - 1] == 0:
         raise ShapeError(
             f"[max_pool{spatial}d] Expected {spatial + 1}D or {spatial + 2}D (batch mode) tensor "
@@ -198,7 +183,7 @@ def _average_pool(
     require_tensors(f"avg_pool{spatial}d", input=input)
     if spatial == 2 and input.ndim < 3:  # which PyTorch finds out in another way
         raise DimensionError(f"[avg_pool2d] needs 3 or 4 dimensions, given {input._handle.type}")
-    _check(f"avg_pool{spatial}d", spatial, input)
+    check_spatial(f"avg_pool{spatial}d", spatial, input)
     kernel = ints(kernel_size, spatial, "kernel_size")
     strides = kernel if _unset(stride) else ints(stride, spatial, "stride")
     paddings = ints(padding, spatial, "padding")

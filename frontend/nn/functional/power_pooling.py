@@ -15,7 +15,7 @@ from braze.nn.functional.pooling import (
     max_pool2d,
     max_pool3d,
 )
-from braze.nn.functional.support import ints, plain
+from braze.nn.functional.support import call_named, ints
 from braze.tensors import Tensor, apply
 
 _AVERAGE = (avg_pool1d, avg_pool2d, avg_pool3d)
@@ -28,7 +28,7 @@ def _pool(
     require_tensors(f"lp_pool{spatial}d", input=input)
     if math.isinf(norm_type):
         pool = _MAXIMUM[spatial - 1]
-        size = apply(plain("abs"), input)
+        size = apply(call_named("abs"), input)
         if norm_type > 0:
             return pool(size, kernel_size, stride, ceil_mode=ceil_mode)  # type: ignore[no-any-return]
         return neg(pool(neg(size), kernel_size, stride, ceil_mode=ceil_mode))

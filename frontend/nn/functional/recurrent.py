@@ -15,11 +15,12 @@ from braze.capture import call_of
 from braze.functions.creation import zeros
 from braze.functions.movement import cat, chunk, reshape, select, stack, transpose
 from braze.functions.pointwise import add, mul, sub
+from braze.functions.tables import rows_at
 from braze.ir.op import op_named
 from braze.nn.functional.activations import relu, sigmoid, tanh
 from braze.nn.functional.dropout import dropout as drop
 from braze.nn.functional.linear import linear
-from braze.nn.functional.packing import Packing, take_rows
+from braze.nn.functional.packing import Packing
 from braze.tensors import Tensor, apply
 
 States = tuple[Tensor, ...]
@@ -132,10 +133,10 @@ def _direction(
         return results[0], *(select(x, 0, at) for x in results)
     there, back = packing.backward_rows if reverse else packing.forward_rows
     shape = (packing.steps, packing.batch, products.shape[-1])
-    padded = reshape(take_rows(products, there), shape)
+    padded = reshape(rows_at(products, there), shape)
     results = _sequence(mode, padded, start, weights, False)
     flat = [reshape(x, (-1, x.shape[-1])) for x in results]
-    return take_rows(flat[0], back), *(take_rows(x, packing.last_rows) for x in flat)
+    return rows_at(flat[0], back), *(rows_at(x, packing.last_rows) for x in flat)
 
 
 def _sequence(

@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from braze.capture import Call, call_of
+from braze.functions.arguments import require_tensors
+from braze.functions.movement import squeeze, unsqueeze
+from braze.functions.pointwise import div, mul
+from braze.functions.reductions import mean, sum
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
 from braze.sites import user_stacklevel
@@ -20,9 +24,9 @@ REDUCTIONS = ("none", "mean", "sum")
 
 
 @functools.cache
-def plain(name: str) -> Call:
-    """The call of an op without attributes."""
-    return call_of(op_named(name))
+def call_named(name: str, **attributes: Any) -> Call:
+    """The call of an op by name."""
+    return call_of(op_named(name), **attributes)
 
 
 @functools.cache
@@ -102,8 +106,6 @@ def warn_of_sizes(input: Tensor, target: Tensor) -> None:
 
 def reduced(losses: Tensor, reduction: str) -> Tensor:
     """Apply a reduction to elementwise losses."""
-    from braze.functions.reductions import mean, sum
-
     if reduction == "none":
         return losses
     return mean(losses) if reduction == "mean" else sum(losses)
@@ -111,9 +113,6 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 
 def weighted(losses: Tensor, weight: Tensor, reduction: str) -> Tensor:
     """Apply a reduction to elementwise losses times weights, whose sum divides the mean."""
-    from braze.functions.pointwise import div, mul
-    from braze.functions.reductions import sum
-
     terms = mul(losses, weight)
     return div(sum(terms), sum(weight)) if reduction == "mean" else reduced(terms, reduction)
 
@@ -130,10 +129,18 @@ def in_place(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
     return input
 
 
+def check_spatial(name: str, spatial: int, input: Tensor) -> None:
+    """Raise ShapeError unless the input is [N, C, ...] or [C, ...] with `spatial` dimensions."""
+    require_tensors(name, input=input)
+    if input.ndim not in (spatial + 1, spatial + 2):
+        raise ShapeError(
+            f"[{name}] expected {spatial + 1}D (unbatched) or {spatial + 2}D (batched) input, "
+            f"given {input._handle.type}"
+        )
+
+
 def batched(function: Callable[..., Any], input: Tensor, rank: int) -> Any:
     """Call a function of [N, C, spatial...] on a tensor that may lack N; `rank` counts with N."""
-    from braze.functions.movement import squeeze, unsqueeze
-
     if input.ndim != rank - 1:
         return function(input)
     result = function(unsqueeze(input, 0))
