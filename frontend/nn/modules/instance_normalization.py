@@ -9,6 +9,7 @@ from typing import Any
 from braze.functions.movement import squeeze, unsqueeze
 from braze.nn import functional as F
 from braze.nn.modules.normalization import _NormBase
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor
 
 
@@ -81,7 +82,7 @@ class _InstanceNorm(_NormBase):
             warnings.warn(
                 f"input's size at dim={dim} does not match num_features. You can silence this "
                 "warning by not passing in num_features, which is not used because affine=False",
-                stacklevel=2,
+                stacklevel=user_stacklevel(),
             )
         if input.ndim == single:
             return squeeze(self._normalised(unsqueeze(input, 0)), 0)

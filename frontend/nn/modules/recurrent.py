@@ -18,6 +18,7 @@ from braze.nn.modules.linear import placed
 from braze.nn.modules.module import Module
 from braze.nn.parameter import Parameter
 from braze.nn.utils.rnn import PackedSequence, packing_of
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor
 
 Size3 = tuple[int, int, int]
@@ -38,7 +39,7 @@ def _check_arguments(
             "dropout option adds dropout after all but last recurrent layer, so non-zero dropout "
             f"expects num_layers greater than 1, but got dropout={dropout} and "
             f"num_layers={num_layers}",
-            stacklevel=4,
+            stacklevel=user_stacklevel(),
         )
     for name, value, kind in (
         ("bias", bias, bool), ("batch_first", batch_first, bool),
