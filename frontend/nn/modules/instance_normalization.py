@@ -25,8 +25,6 @@ class _InstanceNorm(_NormBase):
         track_running_stats: keep running statistics and use them in evaluation.
     """
 
-    ranks: tuple[int, ...]
-
     def __init__(
         self,
         num_features: int,
