@@ -15,11 +15,12 @@ from braze.ir.types import tensor_type
 from braze.nn.parameter import Parameter
 from braze.tensors import Tensor, wrap
 
+_CONVERSIONS = "to cpu cuda half float double bfloat16 char short int long".split()
+
 # Methods that need no value, by name; attributes that are no methods need none either.
 _ALLOWED = frozenset(
-    "size is_complex is_floating_point get_device materialize requires_grad_ share_memory_ "
-    "to cpu cuda half float double bfloat16 char short int long".split()
-)
+    "size is_complex is_floating_point get_device materialize requires_grad_ share_memory_".split()
+).union(_CONVERSIONS)
 
 
 def _refuse(what: str) -> NoReturn:
@@ -157,7 +158,7 @@ class UninitializedTensorMixin(Tensor):
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return type(self), (self.requires_grad, None, self._handle.type.dtype)
 
-    for _name in "to cpu cuda half float double bfloat16 char short int long".split():
+    for _name in _CONVERSIONS:
         locals()[_name] = _converting(_name)
     for _name in "len iter getitem setitem bool float int index array contains".split():
         locals()[f"__{_name}__"] = _refusing(f"__{_name}__")
