@@ -156,7 +156,7 @@ class RNNBase(Module):
         Raises:
             ValueError: it has another dtype than the weights. RuntimeError: a size is wrong.
         """
-        wanted = self._flat_weights[0].dtype
+        wanted = self.weight_ih_l0.dtype
         if input.dtype is not wanted:
             raise ValueError(
                 f"RNN input dtype ({input.dtype!r}) does not match weight dtype ({wanted!r}). "
