@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from braze.capture import call_of
 from braze.functions.creation import from_numpy, full
-from braze.functions.movement import cat, narrow, reshape, select, transpose
+from braze.functions.movement import narrow, reshape, select, transpose
 from braze.functions.pointwise import where
 from braze.functions.promotion import cast
 from braze.ir import dtypes
+from braze.ir.op import op_named
 from braze.nn.functional.packing import Packing, as_index, take_rows
-from braze.tensors import Tensor
+from braze.tensors import Tensor, apply
 
 __all__ = [
     "PackedSequence",
@@ -296,7 +298,9 @@ def pad_sequence(
     rows = np.where(inside, (np.cumsum(lengths) - lengths)[:, None] + times, 0)
     if not batch_first:
         rows, inside = rows.T, inside.T
-    data = cat([cast(x, listed[0].dtype) for x in listed])
+    # Unlike `cat`, which leaves out empty vectors, this gives each of them its (empty) gradient.
+    call = call_of(op_named("concat"), dim=0)
+    data = apply(call, *(cast(x, listed[0].dtype) for x in listed))
     return _padded(data, rows, inside, padding_value)
 
 
