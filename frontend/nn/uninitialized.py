@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from braze.copying import retype
 from braze.functions.creation import empty
 from braze.handle import BUFFER, PARAM, Handle
 from braze.ir.types import tensor_type
@@ -166,12 +167,9 @@ class UninitializedTensorMixin(Tensor):
 
 
 def _made(kind: Any, requires_grad: bool, device: Any, dtype: Any, role: int) -> Any:
-    plain = wrap(_without_value(dtype, device), None, 0)
-    made = object.__new__(kind)
-    made._handle, made._base, made._grad = plain._handle, None, None
-    made._node, made._index = None, 0
+    made = retype(wrap(_without_value(dtype, device), None, 0), kind)
     made._handle.flags |= role
-    Tensor.requires_grad.fset(made, requires_grad)  # type: ignore[attr-defined]
+    made.requires_grad = requires_grad
     return made
 
 
