@@ -24,6 +24,7 @@ from braze.functions.sorting import argsort
 from braze.functions.views import diagonal
 from braze.ir.dtypes import f32, f64
 from braze.random import Generator
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor, from_array
 
 
@@ -169,7 +170,7 @@ def _calculate_correct_fan(tensor: Tensor, mode: str) -> int:
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     """0 for a tensor without elements."""
     if 0 in tensor.shape:
-        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
+        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=user_stacklevel())
         return 0.0
     fan = _calculate_correct_fan(tensor, mode)
     return calculate_gain(nonlinearity, a) / math.sqrt(fan)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from braze.autograd.modes import no_grad
 from braze.copying import retype
+from braze.functions.creation import empty
 from braze.functions.movement import clone
 from braze.handle import BUFFER, PARAM
 from braze.tensors import Tensor
@@ -27,8 +28,6 @@ class Parameter(Tensor):
     """
 
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
-        from braze.functions.creation import empty
-
         source = empty(0) if data is None else data
         if not isinstance(source, Tensor):
             raise TypeError(f"Parameter data must be a Tensor, given {type(source).__name__}")
@@ -88,8 +87,6 @@ class Buffer(Tensor, metaclass=_BufferType):
     persistent: bool
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
-        from braze.functions.creation import empty
-
         source = empty(0) if data is None else data
         tensor = source.detach().requires_grad_(source.requires_grad)
         tensor.persistent = persistent  # type: ignore[attr-defined]

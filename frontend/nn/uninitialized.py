@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from braze.copying import retype
 from braze.functions.creation import empty
 from braze.handle import BUFFER, PARAM, Handle
 from braze.ir.types import tensor_type
 from braze.nn.parameter import Parameter
 from braze.tensors import Tensor, wrap
 
+_CONVERSIONS = "to cpu cuda half float double bfloat16 char short int long".split()
+
 # Methods that need no value, by name; attributes that are no methods need none either.
 _ALLOWED = frozenset(
-    "size is_complex is_floating_point get_device materialize requires_grad_ share_memory_ "
-    "to cpu cuda half float double bfloat16 char short int long".split()
-)
+    "size is_complex is_floating_point get_device materialize requires_grad_ share_memory_".split()
+).union(_CONVERSIONS)
 
 
 def _refuse(what: str) -> NoReturn:
@@ -157,7 +159,7 @@ class UninitializedTensorMixin(Tensor):
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return type(self), (self.requires_grad, None, self._handle.type.dtype)
 
-    for _name in "to cpu cuda half float double bfloat16 char short int long".split():
+    for _name in _CONVERSIONS:
         locals()[_name] = _converting(_name)
     for _name in "len iter getitem setitem bool float int index array contains".split():
         locals()[f"__{_name}__"] = _refusing(f"__{_name}__")
@@ -165,12 +167,9 @@ class UninitializedTensorMixin(Tensor):
 
 
 def _made(kind: Any, requires_grad: bool, device: Any, dtype: Any, role: int) -> Any:
-    plain = wrap(_without_value(dtype, device), None, 0)
-    made = object.__new__(kind)
-    made._handle, made._base, made._grad = plain._handle, None, None
-    made._node, made._index = None, 0
+    made = retype(wrap(_without_value(dtype, device), None, 0), kind)
     made._handle.flags |= role
-    Tensor.requires_grad.fset(made, requires_grad)  # type: ignore[attr-defined]
+    made.requires_grad = requires_grad
     return made
 
 

@@ -257,3 +257,45 @@ def test_tensors_computed_for_a_layers_text_do_not_disturb_capturing():
             y.sum().backward()
             assert y.tolist() == [1.0, 2.0] and made.weight.grad.tolist() == [1.0, 2.0]
             made.zero_grad()
+
+
+# Warnings -----------------------------------------------------------------------------------------
+
+
+def _failing(*args):
+    raise ValueError("a hook's own error")
+
+
+def _two_lists(net):
+    net.register_full_backward_hook(lambda *args: None)
+    net.forward = lambda x: [x, x]
+    net(braze.ones(2, 2))
+
+
+def _failing_always(net):
+    net.register_forward_hook(_failing, always_call=True)
+    net.forward = _failing
+    with pytest.raises(ValueError, match="own error"):
+        net(braze.ones(2, 2))
+
+
+@pytest.mark.parametrize(
+    "call",
+    (
+        lambda net: nn.Sequential(nn.InstanceNorm1d(3))(braze.ones(1, 2, 5)),
+        lambda net: nn.LSTM(2, 2, dropout=0.5),
+        lambda net: nn.RNNBase("LSTM", 2, 2, dropout=0.5),
+        lambda net: nn.Linear(0, 3),
+        lambda net: nn.init.kaiming_uniform_(braze.empty(0, 3)),
+        lambda net: nn.parallel.gather([braze.ones(()), braze.ones(())], "cpu:0"),
+        _two_lists,
+        _failing_always,
+    ),
+)
+def test_a_warning_names_the_users_line(call):
+    with pytest.warns(UserWarning) as found:
+        call(Twice())
+    names = {warning.filename for warning in found}
+    lines = {warning.lineno for warning in found}
+    first = call.__code__.co_firstlineno
+    assert names == {__file__} and lines <= set(range(first, first + 5))

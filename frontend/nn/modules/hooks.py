@@ -16,6 +16,7 @@ from braze.capture import tracer
 from braze.functions.movement import cat, clone, reshape, slice_dimension
 from braze.functions.promotion import cast
 from braze.nn.modules import global_hooks
+from braze.sites import user_stacklevel
 from braze.structure import tensors_in
 from braze.tensors import Tensor
 
@@ -122,7 +123,7 @@ class HookedCall:
                 warnings.warn(
                     "module forward hook with ``always_call=True`` raised an exception that was "
                     f"silenced as another error was raised in forward: {error}",
-                    stacklevel=5,
+                    stacklevel=user_stacklevel(),
                 )
                 continue
             if changed is not None:
@@ -184,7 +185,7 @@ class BackwardWatch:
             warnings.warn(
                 "For backward hooks to be called, module output should be a Tensor or a tuple of "
                 f"Tensors but received {type(result)}",
-                stacklevel=6,
+                stacklevel=user_stacklevel(),
             )
             return result
         places = [i for i, x in enumerate(results) if isinstance(x, Tensor) and x.requires_grad]

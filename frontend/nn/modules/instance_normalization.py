@@ -9,6 +9,7 @@ from typing import Any
 from braze.functions.movement import squeeze, unsqueeze
 from braze.nn import functional as F
 from braze.nn.modules.normalization import _NormBase
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor
 
 
@@ -23,8 +24,6 @@ class _InstanceNorm(_NormBase):
         affine: whether there are a weight and, if `bias`, a bias to train (1 and 0 at first).
         track_running_stats: keep running statistics and use them in evaluation.
     """
-
-    ranks: tuple[int, ...]
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class _InstanceNorm(_NormBase):
             warnings.warn(
                 f"input's size at dim={dim} does not match num_features. You can silence this "
                 "warning by not passing in num_features, which is not used because affine=False",
-                stacklevel=2,
+                stacklevel=user_stacklevel(),
             )
         if input.ndim == single:
             return squeeze(self._normalised(unsqueeze(input, 0)), 0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from braze.autograd.modes import no_grad
 from braze.nn.modules.module import Module
+from braze.nn.modules.state import own_state
 from braze.nn.uninitialized import is_lazy
 from braze.tensors import Tensor
 
@@ -75,14 +75,9 @@ class LazyModuleMixin(Module):
     # State ----------------------------------------------------------------------------------------
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        saved = itertools.chain(
-            self._parameters.items(),
-            ((n, b) for n, b in self._buffers.items() if n not in self._non_persistent_buffers_set),
-        )
-        for name, tensor in saved:
-            if tensor is not None:
-                kept = keep_vars or is_lazy(tensor)
-                destination[prefix + name] = tensor if kept else tensor.detach()
+        for name, tensor in own_state(self):
+            kept = keep_vars or is_lazy(tensor)
+            destination[prefix + name] = tensor if kept else tensor.detach()
 
     def _lazy_load_hook(
         self,

@@ -20,7 +20,27 @@ from braze.nn.parameter import Parameter
 from braze.tensors import Tensor, from_array
 
 
-class _NormBase(Module):
+class _Affine(Module):
+    """What ends by scaling with a weight (1 at first) and shifting by a bias (0 at first), or by
+    either or neither."""
+
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def _make_affine(self, shape: Any, weight: bool, bias: bool, device: Any, dtype: Any) -> None:
+        place = placed(device, dtype)
+        self.register_parameter("weight", Parameter(ones(shape, **place)) if weight else None)
+        self.register_parameter("bias", Parameter(zeros(shape, **place)) if bias else None)
+
+    def reset_parameters(self) -> None:
+        """Set the weight to 1 and the bias to 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+
+class _NormBase(_Affine):
     """Weight, bias and running statistics of the channels."""
 
     _version = 2
@@ -44,12 +64,7 @@ class _NormBase(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        self.weight: Parameter | None
-        self.bias: Parameter | None
-        weight = Parameter(ones(num_features, **placed(device, dtype))) if affine else None
-        shift = Parameter(zeros(num_features, **placed(device, dtype))) if affine and bias else None
-        self.register_parameter("weight", weight)
-        self.register_parameter("bias", shift)
+        self._make_affine(num_features, affine, affine and bias, device, dtype)
         statistics = track_running_stats
         mean = zeros(num_features, **placed(device, dtype)) if statistics else None
         variance = ones(num_features, **placed(device, dtype)) if statistics else None
@@ -72,10 +87,7 @@ class _NormBase(Module):
     def reset_parameters(self) -> None:
         """Forget the running statistics and what was trained."""
         self.reset_running_stats()
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        super().reset_parameters()
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim not in self.ranks:
@@ -218,7 +230,7 @@ class SyncBatchNorm(_BatchNorm):
         return converted
 
 
-class LayerNorm(Module):
+class LayerNorm(_Affine):
     """Normalises over the last dimensions, then scales and shifts each element.
 
     Args:
@@ -241,24 +253,8 @@ class LayerNorm(Module):
         self.normalized_shape = (normalized_shape,) if single else tuple(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        shape = self.normalized_shape
-        weight = Parameter(ones(shape, **placed(device, dtype))) if elementwise_affine else None
-        shift = (
-            Parameter(zeros(shape, **placed(device, dtype)))
-            if elementwise_affine and bias
-            else None
-        )
-        self.weight: Parameter | None
-        self.bias: Parameter | None
-        self.register_parameter("weight", weight)
-        self.register_parameter("bias", shift)
-
-    def reset_parameters(self) -> None:
-        """Set the weight to 1 and the bias to 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        has_bias = elementwise_affine and bias
+        self._make_affine(self.normalized_shape, elementwise_affine, has_bias, device, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -270,7 +266,7 @@ class LayerNorm(Module):
         )
 
 
-class GroupNorm(Module):
+class GroupNorm(_Affine):
     """Normalises each sample's channels in groups, then scales and shifts each channel.
 
     Raises:
@@ -297,19 +293,7 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        self.weight: Parameter | None
-        self.bias: Parameter | None
-        weight = Parameter(ones(num_channels, **placed(device, dtype))) if affine else None
-        shift = Parameter(zeros(num_channels, **placed(device, dtype))) if affine and bias else None
-        self.register_parameter("weight", weight)
-        self.register_parameter("bias", shift)
-
-    def reset_parameters(self) -> None:
-        """Set the weight to 1 and the bias to 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        self._make_affine(num_channels, affine, affine and bias, device, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)

@@ -18,6 +18,7 @@ from braze.nn.modules.linear import placed
 from braze.nn.modules.module import Module
 from braze.nn.parameter import Parameter
 from braze.nn.utils.rnn import PackedSequence, packing_of
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor
 
 Size3 = tuple[int, int, int]
@@ -38,7 +39,7 @@ def _check_arguments(
             "dropout option adds dropout after all but last recurrent layer, so non-zero dropout "
             f"expects num_layers greater than 1, but got dropout={dropout} and "
             f"num_layers={num_layers}",
-            stacklevel=4,
+            stacklevel=user_stacklevel(),
         )
     for name, value, kind in (
         ("bias", bias, bool), ("batch_first", batch_first, bool),
@@ -155,7 +156,7 @@ class RNNBase(Module):
         Raises:
             ValueError: it has another dtype than the weights. RuntimeError: a size is wrong.
         """
-        wanted = self._flat_weights[0].dtype
+        wanted = self.weight_ih_l0.dtype
         if input.dtype is not wanted:
             raise ValueError(
                 f"RNN input dtype ({input.dtype!r}) does not match weight dtype ({wanted!r}). "

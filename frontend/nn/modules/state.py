@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -128,12 +128,8 @@ class ModuleState:
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """Enter the module's own state, not its children's."""
-        for name, parameter in self._parameters.items():
-            if parameter is not None:
-                destination[prefix + name] = parameter if keep_vars else parameter.detach()
-        for name, buffer in self._buffers.items():
-            if buffer is not None and name not in self._non_persistent_buffers_set:
-                destination[prefix + name] = buffer if keep_vars else buffer.detach()
+        for name, tensor in own_state(self):
+            destination[prefix + name] = tensor if keep_vars else tensor.detach()
         if type(self).get_extra_state is not ModuleState.get_extra_state:
             destination[prefix + EXTRA_STATE] = self.get_extra_state()
 
@@ -201,6 +197,17 @@ class ModuleState:
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(module, incompatible_keys)` after loading; it may change the lists."""
         return RemovableHandle(self._load_state_dict_post_hooks, hook)
+
+
+def own_state(module: ModuleState) -> Iterator[tuple[str, Tensor]]:
+    """Name and tensor of a module's own parameters and persistent buffers."""
+    hidden = module._non_persistent_buffers_set
+    for name, parameter in module._parameters.items():
+        if parameter is not None:
+            yield name, parameter
+    for name, buffer in module._buffers.items():
+        if buffer is not None and name not in hidden:
+            yield name, buffer
 
 
 def load(
@@ -283,16 +290,7 @@ def load_own(
     """Load a module's own parameters and persistent buffers; note what is missing, surplus or
     wrong.
     """
-    buffers = {
-        name: buffer
-        for name, buffer in module._buffers.items()
-        if name not in module._non_persistent_buffers_set
-    }
-    own = {
-        name: tensor
-        for name, tensor in (*module._parameters.items(), *buffers.items())
-        if tensor is not None
-    }
+    own = dict(own_state(module))
     for name, tensor in own.items():
         key = prefix + name
         if key in given:

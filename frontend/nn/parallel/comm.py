@@ -9,6 +9,7 @@ from typing import Any
 from braze.functions.movement import cat, clone, split, stack
 from braze.functions.pointwise import add
 from braze.nn.parallel.places import devices_of
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor
 
 
@@ -100,7 +101,7 @@ def gather(tensors: Sequence[Tensor], dim: int = 0, destination: Any = None) -> 
         warnings.warn(
             "Was asked to gather along dimension 0, but all input tensors were scalars; will "
             "instead unsqueeze and return a vector.",
-            stacklevel=2,
+            stacklevel=user_stacklevel(),
         )
         return stack(list(tensors))
     return cat(list(tensors), dim)

@@ -9,20 +9,14 @@ from typing import Any
 from braze.capture import Tracer, flush, tracer
 from braze.nn.modules.module import Module
 from braze.nn.parallel.places import devices_of, places_of
+from braze.structure import tensors_in
 from braze.tensors import Tensor
 from braze.wrapped_errors import ExceptionWrapper
 
 
 def get_a_var(obj: Any) -> Tensor | None:
     """Some tensor in a structure, or None."""
-    if isinstance(obj, Tensor):
-        return obj
-    if isinstance(obj, dict):
-        obj = list(obj.items())
-    if isinstance(obj, (list, tuple)):
-        found = (get_a_var(item) for item in obj)
-        return next((tensor for tensor in found if tensor is not None), None)
-    return None
+    return next(tensors_in(obj), None)
 
 
 def _same_mode(own: Tracer, caller: Tracer) -> None:
@@ -60,6 +54,13 @@ def parallel_apply(
             raise AssertionError(
                 f"The number of modules {count} is not equal to the number of {what} {len(given)}"
             )
+
+    def call(i: int) -> Any:
+        arguments = inputs[i] if isinstance(inputs[i], (list, tuple)) else (inputs[i],)
+        return modules[i](*arguments, **named[i])
+
+    if count == 1:
+        return [call(0)]
     flush()  # what the modules are given is there before their threads ask for it
     caller = tracer()
     results: list[Any] = [None] * count
@@ -70,17 +71,13 @@ def parallel_apply(
         try:
             own = tracer()
             _same_mode(own, caller)
-            arguments = inputs[i] if isinstance(inputs[i], (list, tuple)) else (inputs[i],)
             with places[i]:
-                results[i] = modules[i](*arguments, **named[i])
+                results[i] = call(i)
                 own.flush()
             watched[i] = own.watch or []
         except BaseException:
             results[i] = ExceptionWrapper(where=f"in replica {i} on device {where[i]}")
 
-    if count == 1:
-        arguments = inputs[0] if isinstance(inputs[0], (list, tuple)) else (inputs[0],)
-        return [modules[0](*arguments, **named[0])]
     threads = [threading.Thread(target=work, args=(i,), name=f"replica {i}") for i in range(count)]
     for thread in threads:
         thread.start()

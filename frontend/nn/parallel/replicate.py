@@ -78,8 +78,6 @@ def replicate(network: Module, devices: Sequence[Any], detach: bool = False) -> 
         return []
     parameters = list(network.parameters())
     place = {id(parameter): i for i, parameter in enumerate(parameters)}
-    for parameter in parameters:
-        parameter._current()
     copies = _parameters_for(parameters, count, detach)
     modules = list(network.modules())
     replicas: list[Any] = []

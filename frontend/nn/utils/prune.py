@@ -22,6 +22,7 @@ from braze.nn.utils.pruning_methods import (
     PruningContainer,
     RandomStructured,
     RandomUnstructured,
+    hooks_on,
 )
 from braze.nn.utils.vectors import parameters_to_vector
 from braze.tensors import Tensor
@@ -143,11 +144,10 @@ def remove(module: AnyModule, name: str) -> AnyModule:
     Raises:
         ValueError: it is not pruned.
     """
-    for key, hook in list(module._forward_pre_hooks.items()):
-        if isinstance(hook, BasePruningMethod) and hook._tensor_name == name:
-            hook.remove(module)
-            del module._forward_pre_hooks[key]
-            return module
+    for key, hook in hooks_on(module, name).items():
+        hook.remove(module)
+        del module._forward_pre_hooks[key]
+        return module
     raise ValueError(
         f"Parameter '{name}' of module {module} has to be pruned before pruning can be removed"
     )

@@ -75,9 +75,8 @@ class BasePruningMethod(ABC):
             module.register_parameter(name + "_orig", original)
         module.register_buffer(name + "_mask", mask)
         setattr(module, name, method.apply_mask(module))
-        for key, hook in list(module._forward_pre_hooks.items()):
-            if isinstance(hook, BasePruningMethod) and hook._tensor_name == name:
-                del module._forward_pre_hooks[key]
+        for key in hooks_on(module, name):
+            del module._forward_pre_hooks[key]
         module.register_forward_pre_hook(method)
         return method
 
@@ -85,14 +84,10 @@ class BasePruningMethod(ABC):
     def _joined(module: Module, name: str, method: BasePruningMethod) -> BasePruningMethod:
         """The method, behind those with which the parameter was pruned before."""
         method._tensor_name = name
-        found = [
-            hook
-            for hook in module._forward_pre_hooks.values()
-            if isinstance(hook, BasePruningMethod) and hook._tensor_name == name
-        ]
+        found = hooks_on(module, name)
         if not found:
             return method
-        (old,) = found
+        (old,) = found.values()
         container = PruningContainer(*(old if isinstance(old, PruningContainer) else [old]))
         container.add_pruning_method(method)
         return container
@@ -125,6 +120,15 @@ class BasePruningMethod(ABC):
         del module._parameters[name + "_orig"]
         del module._buffers[name + "_mask"]
         setattr(module, name, original)
+
+
+def hooks_on(module: Module, name: str) -> dict[int, BasePruningMethod]:
+    """By number, the forward pre-hooks (one at most) that hold a tensor's mask."""
+    return {
+        key: hook
+        for key, hook in module._forward_pre_hooks.items()
+        if isinstance(hook, BasePruningMethod) and hook._tensor_name == name
+    }
 
 
 class PruningContainer(BasePruningMethod):

@@ -144,11 +144,6 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     return from_numpy(np.argsort(permutation._numpy()).astype(np.int64))
 
 
-def _row_values(input: Tensor, dims: int) -> Tensor:
-    """The first dimensions joined into one."""
-    return reshape(input, (-1, *input.shape[dims:])) if dims != 1 else input
-
-
 def _lengths(lengths: Any) -> np.ndarray:
     array = lengths._numpy() if isinstance(lengths, Tensor) else np.asarray(lengths)
     if array.ndim != 1:
@@ -205,7 +200,7 @@ def pack_padded_sequence(
     if order is not None:
         sequences = order[sequences]
     rows = sequences * steps + times if batch_first else times * batch + sequences
-    flat = _row_values(input, 2)
+    flat = reshape(input, (-1, *input.shape[2:]))
     whole = len(rows) == len(flat) and bool((np.diff(rows) == 1).all())
     data = flat if whole else take_rows(flat, as_index(rows))
     indices = None if order is None else from_numpy(order.astype(np.int64))
@@ -303,6 +298,7 @@ def pad_sequence(
     rows = np.where(inside, (np.cumsum(lengths) - lengths)[:, None] + times, 0)
     if not batch_first:
         rows, inside = rows.T, inside.T
+    # Unlike `cat`, which leaves out empty vectors, this gives each of them its (empty) gradient.
     call = call_of(op_named("concat"), dim=0)
     data = apply(call, *(cast(x, listed[0].dtype) for x in listed))
     return _padded(data, rows, inside, padding_value)
