@@ -215,6 +215,5 @@ def cast_functions(functions: dict[str, Any]) -> None:
     policies = [(_IN_F32, "f32"), (_LOWER, "lower"), (_FIRST, "first")]
     for names, policy in policies:
         for name in names:
-            if name in functions:
-                functions[name] = casting(policy)(functions[name])
+            functions[name] = casting(policy)(functions[name])
     functions["pad"] = casting("f32", _by_values)(functions["pad"])

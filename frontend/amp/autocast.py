@@ -28,6 +28,11 @@ def is_autocast_available(device_type: str) -> bool:
     return device_type in DEFAULT_DTYPES
 
 
+def _check_text(device_type: Any) -> None:
+    if not isinstance(device_type, str):
+        raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
+
+
 def _check(device_type: str) -> str:
     if not is_autocast_available(device_type):
         raise RuntimeError(f"User specified an unsupported autocast device_type '{device_type}'")
@@ -150,8 +155,7 @@ class autocast:
         enabled: bool = True,
         cache_enabled: bool | None = None,
     ) -> None:
-        if not isinstance(device_type, str):
-            raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
+        _check_text(device_type)
         self.device = _check(device_type)
         self.fast_dtype = get_autocast_dtype(device_type) if dtype is None else dtype
         self._cache_enabled = (
@@ -203,11 +207,6 @@ class autocast:
 
 
 # Functions with a gradient of their own -----------------------------------------------------------
-
-
-def _check_text(device_type: Any) -> None:
-    if not isinstance(device_type, str):
-        raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
 
 
 def custom_fwd(

@@ -42,6 +42,8 @@ class Adam(Optimizer):
         ValueError: a setting is out of range.
     """
 
+    _counted = {"step": int}
+
     def __init__(
         self,
         params: Any,
@@ -85,8 +87,6 @@ class Adam(Optimizer):
         }
         super().__init__(params, defaults)
 
-    _counted = {"step": int}
-
     def _state_of(self, parameter: Tensor, amsgrad: bool) -> dict[str, Any]:
         state = self.state[parameter]
         if not state:
@@ -101,7 +101,16 @@ class Adam(Optimizer):
         betas = group["betas"]
         decoupled, maximize = group["decoupled_weight_decay"], group["maximize"]
         call = call_of(op_named("adam_step"), decoupled=decoupled, maximize=maximize)
+        if not parameters:
+            return
         place = id(group)
+        fixed = [
+            numbers((place, "lr"), group["lr"]),
+            numbers((place, "beta1"), betas[0]),
+            numbers((place, "beta2"), betas[1]),
+            numbers((place, "eps"), group["eps"]),
+            numbers((place, "weight_decay"), group["weight_decay"]),
+        ]
         for parameter in parameters:
             gradient = parameter.grad
             assert gradient is not None
@@ -109,11 +118,7 @@ class Adam(Optimizer):
             step = state["step"] = state["step"] + 1
             first, second = corrections(betas, step)
             operands = [
-                numbers((place, "lr"), group["lr"]),
-                numbers((place, "beta1"), betas[0]),
-                numbers((place, "beta2"), betas[1]),
-                numbers((place, "eps"), group["eps"]),
-                numbers((place, "weight_decay"), group["weight_decay"]),
+                *fixed,
                 # Parameters that joined later have counted fewer steps.
                 numbers((place, "correction1", step), first),
                 numbers((place, "correction2", step), second),

@@ -81,8 +81,7 @@ class FormulaOptimizer(Optimizer):
         settings = {key: as_setting(v) for key, v in group.items() if key != "params"}
         if self._lr_on_host:
             settings["lr"] = float(group["lr"])
-        made: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = {}
-        spaces: dict[Any, dict[str, Tensor]] = {}
+        made: dict[Any, tuple[dict[str, Tensor], dict[str, Any]]] = {}
         for parameter in parameters:
             gradient = parameter.grad
             assert gradient is not None
@@ -93,22 +92,20 @@ class FormulaOptimizer(Optimizer):
                 self._update_sparse(group, parameter, gradient)
                 continue
             state = self._state_of(parameter, group)
+            p, g = real(parameter), real(gradient)
+            dtype = p._handle.type.dtype
             # Parameters that joined later have counted fewer steps.
-            before = (id(group), *[state[name] for name in self._counted])
-            if before not in made:
+            alike = (dtype, *[state[name] for name in self._counted])
+            if alike not in made:
                 counts = {name: state[name] for name in self._counted}
                 if "step" in counts:
                     counts["step"] += 1
-                made[before] = self._numbers(settings, counts), counts
-            values, counts = made[before]
+                values = self._numbers(settings, counts)
+                place = (id(group), alike)
+                n = {name: numbers((place, name), v, dtype) for name, v in values.items()}
+                made[alike] = n, counts
+            n, counts = made[alike]
             state.update(counts)
-            p, g = real(parameter), real(gradient)
-            dtype = p._handle.type.dtype
-            n = spaces.get((before, dtype))
-            if n is None:
-                n = spaces[before, dtype] = {
-                    name: numbers((before, name), value, dtype) for name, value in values.items()
-                }
             kept = {name: real(t) for name, t in state.items() if isinstance(t, Tensor)}
             new, changes = self._rule(group, n, p, neg(g) if group.get("maximize") else g, kept)
             self._write(p, new)

@@ -7,15 +7,14 @@ PyTorch. Along the line all is host numbers; only the gradients are tensors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from braze.tensors import Tensor
 
 
-@dataclass
-class Point:
+class Point(NamedTuple):
     """A place on the line.
 
     Attributes:

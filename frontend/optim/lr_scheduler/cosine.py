@@ -97,13 +97,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             if epoch < 0:
                 raise ValueError(f"Expected non-negative epoch, but got {epoch}")
             self._go_to(epoch)
-        self.last_epoch = math.floor(epoch)
-        self._get_lr_called_within_step = True
-        try:
-            values = self.get_lr()
-        finally:
-            self._get_lr_called_within_step = False
-        self._set(values)
+        self._update_lr(math.floor(epoch))
 
     def _go_to(self, epoch: float) -> None:
         """Set the cycle that an epoch is in, and the place in it."""
