@@ -7,7 +7,6 @@ as in `braze.nn`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import braze
@@ -15,8 +14,6 @@ from braze.legacy.nn.module import Table
 from braze.legacy.nn.windows import Windowed
 from braze.nn import functional as F
 from braze.tensors import Tensor
-
-Ints = Sequence[int]
 
 
 class _Convolution(Windowed):
