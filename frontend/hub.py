@@ -5,7 +5,7 @@ A file is downloaded beside its place, checked, and renamed into it: what is in 
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import os
 import re
@@ -105,11 +105,8 @@ def load_state_dict_from_url(
         RuntimeError: the hash is another. Also as `download_url_to_file` and `braze.load`.
     """
     folder = os.path.join(get_dir(), "checkpoints") if model_dir is None else model_dir
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        if error.errno != errno.EEXIST:
-            raise
+    with contextlib.suppress(FileExistsError):  # if it is no folder, opening the file says so
+        os.makedirs(folder)
     name = file_name or os.path.basename(urlparse(url).path)
     if not name:
         raise ValueError(f"{url} names no file; give file_name")

@@ -106,7 +106,7 @@ def _first_failure(pending: Pending, steps: list[State]) -> int:
         outputs = [engine.Storage(size) for size in plan.sizes]
         try:
             plan.entry.run(_inputs_of(pending, steps[:count]), outputs)
-        except Exception:
+        except Exception:  # of any kind: what the user gets is the error of the run itself
             return False
         return True
 

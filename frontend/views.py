@@ -51,31 +51,34 @@ def root_of(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def hidden_base(tensor: Tensor) -> Tensor | None:
-    """What a view made while gradients were not recorded looks into; None for any other tensor."""
+def _cuts(tensor: Tensor) -> list[Tensor]:
+    """What shows something without its history, from a view to its root."""
+    found = []
     while (base := base_of(tensor)) is not None:
         if tensor._view is None:
-            return base if getattr(tensor, "_between", None) == "no_grad" else None
+            found.append(tensor)
         tensor = base
-    return None
+    return found
+
+
+def _between(tensor: Tensor) -> str | None:
+    return getattr(tensor, "_between", None)
+
+
+def hidden_base(tensor: Tensor) -> Tensor | None:
+    """What a view made while gradients were not recorded looks into; None for any other tensor."""
+    cuts = _cuts(tensor)
+    return base_of(cuts[0]) if cuts and _between(cuts[0]) == "no_grad" else None
 
 
 def is_detached(tensor: Tensor) -> bool:
     """Is there a `detach` between a view and its root, so that the tape must not see writes?"""
-    while (base := base_of(tensor)) is not None:
-        if tensor._view is None:
-            return True
-        tensor = base
-    return False
+    return bool(_cuts(tensor))
 
 
 def is_silent(tensor: Tensor) -> bool:
     """Is there a `data` between a view and its root, so that writes must not count?"""
-    while (base := base_of(tensor)) is not None:
-        if tensor._view is None and getattr(tensor, "_between", None) == "data":
-            return True
-        tensor = base
-    return False
+    return any(_between(cut) == "data" for cut in _cuts(tensor))
 
 
 def layout_of(tensor: Tensor) -> Layout:
@@ -156,7 +159,7 @@ def check_writable(tensor: Tensor, whole: bool = True) -> None:
             )
         if tensor._base is not None and hidden_base(tensor) is not None:
             raise RuntimeError(_HIDDEN)
-    if whole and tensor._base is not None and shows_places_twice(tensor):
+    if whole and shows_repeats(tensor):
         raise RuntimeError(_REPEATS)
 
 
@@ -171,7 +174,7 @@ def write_through(view: Tensor, new: Tensor, tracked: bool, silent: bool = False
     assert base is not None
     call = view._view
     if call is None:
-        between = getattr(view, "_between", None)
+        between = _between(view)
         if between == "no_grad" and tracked and tracer().grad_enabled:
             raise RuntimeError(_HIDDEN)
         base._replace(new, tracked=False, silent=silent or between == "data")
@@ -182,15 +185,15 @@ def write_through(view: Tensor, new: Tensor, tracked: bool, silent: bool = False
         )
     if _store_in_shared_memory(view, new, tracked, silent):
         return base
-    if base._base is not None and shows_places_twice(base):
-        return _write_to_root(view, base, new, tracked, silent)
+    if shows_repeats(base):
+        return _write_past(base, view, new, tracked, silent)
     rule = _RULES.get(call.op.name)
     value = None if rule is None else rule(base, new, call.attributes)
     if value is None:
         shape = base._handle.type.shape
         layout = moved(call, shape, row_major(shape))
         if shows_twice(new._handle.type.shape, layout.strides):
-            return _write_to_root(view, base, new, tracked, silent)
+            return _write_past(base, view, new, tracked, silent)
         value = put_strided(base, layout, new)
     base._replace(value, tracked, silent)
     return base
@@ -220,23 +223,29 @@ def _store_in_shared_memory(view: Tensor, new: Tensor, tracked: bool, silent: bo
     return True
 
 
-def shows_places_twice(tensor: Tensor) -> bool:
-    """Does a tensor show an element twice?"""
+def shows_repeats(tensor: Tensor) -> bool:
+    """Does a view show an element of its root twice?"""
+    if tensor._base is None:
+        return False
     return shows_twice(tensor._handle.type.shape, layout_of(tensor).strides)
 
 
-def _write_to_root(view: Tensor, base: Tensor, new: Tensor, tracked: bool, silent: bool) -> Tensor:
+def _write_past(base: Tensor, view: Tensor, new: Tensor, tracked: bool, silent: bool) -> Tensor:
     """Write through a view of something that shows elements twice, which the view may not do."""
     if tracked:
         check_writable(view, whole=False)
-    if shows_places_twice(view):
+    if shows_repeats(view):
         raise RuntimeError(_REPEATS)
+    _write_to_root(view, new, tracked, silent)
+    base._current()  # its place on the tape is behind the root's
+    return base
+
+
+def _write_to_root(view: Tensor, new: Tensor, tracked: bool, silent: bool) -> None:
     root = root_of(view)
     root._replace(
         put_strided(root, layout_of(view), new), tracked and not is_detached(view), silent
     )
-    base._current()  # its place on the tape is behind the root's
-    return base
 
 
 def instead(old: Tensor, new: Tensor) -> Tensor:
@@ -256,15 +265,9 @@ def fill_repeated(view: Tensor, new: Tensor) -> Tensor:
         RuntimeError: as `check_writable`.
     """
     check_writable(view, whole=False)
-    root = root_of(view)
-    root._replace(put_strided(root, layout_of(view), new), not is_detached(view), is_silent(view))
+    _write_to_root(view, new, True, is_silent(view))
     view._current()
     return view
-
-
-def shows_repeats(tensor: Tensor) -> bool:
-    """Does a view show an element of its root twice?"""
-    return tensor._base is not None and shows_places_twice(tensor)
 
 
 def put_strided(base: Tensor, layout: Layout, new: Tensor) -> Tensor:
@@ -389,12 +392,11 @@ def strided_view(tensor: Tensor, sizes: Any, strides: Any, offset: int) -> Tenso
     """A view of a tensor's root by any strides; off the tape if the tensor is."""
     root = root_of(tensor)
     whole = root._handle.type.numel
-    top = tensor  # what the tape knows of the memory: the root, or the last tensor that is detached
-    while (base := base_of(top)) is not None and top._view is not None:
-        top = base
+    cuts = _cuts(tensor)
+    top = cuts[0] if cuts else root  # what the tape knows of the memory
     if not (top.numel() == whole and is_contiguous(top)):
         top = root
     flat = view_of(call_of(_RESHAPE, shape=(whole,)), top)
     call = call_of(_STRIDED, sizes=tuple(sizes), strides=tuple(strides), offset=offset)
     view = view_of(call, flat)
-    return view.detach() if top is root and is_detached(tensor) else view
+    return view.detach() if top is root and cuts else view

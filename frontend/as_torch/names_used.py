@@ -28,7 +28,7 @@ class Missing:
     text: str
 
 
-def missing_names(source: str, filename: str = "<program>") -> list[Missing]:
+def missing_names(source: str | bytes, filename: str = "<program>") -> list[Missing]:
     """The names of a program that Braze lacks, in order of lines, each once.
 
     Raises:
@@ -49,15 +49,13 @@ def missing_names(source: str, filename: str = "<program>") -> list[Missing]:
 def _first_missing(path: str) -> tuple[str, str] | None:
     """The shortest part of a dotted name that is not there."""
     parts = path.split(".")
-    for count in range(2, len(parts) + 1):
-        owner, name = ".".join(parts[: count - 1]), parts[count - 1]
-        if resolve(f"{owner}.{name}") is None and not _is_none(owner, name):
+    for count in range(1, len(parts)):
+        owner, name = ".".join(parts[:count]), parts[count]
+        try:
+            resolve(f"{owner}.{name}")
+        except AttributeError:
             return f"{owner}.{name}", explain_missing(owner, name)
     return None
-
-
-def _is_none(owner: str, name: str) -> bool:
-    return hasattr(resolve(owner), name)
 
 
 class _Reader(ast.NodeVisitor):

@@ -52,18 +52,22 @@ def _names() -> dict[str, frozenset[str]]:
 
 @functools.cache
 def _public(place: str) -> frozenset[str]:
-    owner = resolve(place)
-    if owner is None:
+    try:
+        owner = resolve(place)
+    except AttributeError:
         return frozenset()
     return frozenset(name for name in dir(owner) if not name.startswith("_"))
 
 
 def resolve(path: str) -> Any:
-    """What a dotted name of PyTorch is in Braze: a module, or what stands in one; None if it is
-    not there."""
+    """What a dotted name of PyTorch is in Braze: a module, or what stands in one.
+
+    Raises:
+        AttributeError: it is not there.
+    """
     first, *rest = path.split(".")
     if first != "torch":
-        return None
+        raise AttributeError(path)
     found: Any = importlib.import_module("braze")
     for i, part in enumerate(rest):
         try:
@@ -73,6 +77,6 @@ def resolve(path: str) -> Any:
 
             module = _module(".".join([first, *rest[: i + 1]]))
             if module is None or not isinstance(found, ModuleType):
-                return None
+                raise
             found = module
     return found

@@ -50,7 +50,7 @@ def run(script: str, arguments: Sequence[str] = (), module: bool = False) -> int
     sys.modules["__main__"] = main
     try:
         code = compile(source, file, "exec")
-        warn_of_missing(file)
+        _warn_of_missing(source, file)
         exec(code, main.__dict__)
     except SystemExit:
         raise
@@ -69,15 +69,15 @@ def check(file: str) -> int:
     Raises:
         FileNotFoundError: there is no such file. SyntaxError: it is no Python.
     """
-    found = missing_names(Path(file).read_text(), file)
+    found = missing_names(Path(file).read_bytes(), file)
     for missing in found:
         print(f"{file}:{missing.line}: {missing.text}")
     return 1 if found else 0
 
 
-def warn_of_missing(file: str) -> None:
+def _warn_of_missing(source: bytes, file: str) -> None:
     """Say on standard error which names are missing, before hours were spent to get there."""
-    for missing in missing_names(Path(file).read_text(), file):
+    for missing in missing_names(source, file):
         print(f"braze: {file}:{missing.line}: {missing.text}", file=sys.stderr)
 
 

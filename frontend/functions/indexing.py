@@ -23,7 +23,7 @@ from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
 from braze.ir.ops.rules import normalise_dimension
 from braze.tensors import Tensor, apply, from_array, view_of
-from braze.views import check_writable, instead, shows_places_twice
+from braze.views import check_writable, instead, shows_repeats
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
 _SELECT = op_named("select")
@@ -327,7 +327,7 @@ def setitem(input: Tensor, key: Any, value: Any) -> None:
         input._replace(where(mask, fill, input))
         return
     check_writable(input, whole=False)
-    if input._base is not None and shows_places_twice(input):
+    if shows_repeats(input):
         # A part of it may still show each place once.
         basic = [item for item in _normalise_key(key, input.ndim) if not isinstance(item, bool)]
         check_writable(_split(input, tuple(_whole_dimensions(basic)))[0])

@@ -12,9 +12,7 @@ SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}
 
 
 def _parameters(function: Any) -> frozenset[str]:
-    if hasattr(function, "_casts"):
-        function = inspect.unwrap(function)
-    code = getattr(function, "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return frozenset()
     return frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])

@@ -71,7 +71,7 @@ def _matmul(call: Call, x: Tensor, y: Tensor) -> Tensor:
     name = call.op.name
     if isinstance(x, SparseTensor):
         if x.ndim == 3 and y.ndim == 3 and not isinstance(y, SparseTensor):
-            return _bmm(name, x, y)
+            return _bmm(call, x, y)
         _check_matrix(name, x)
         if isinstance(y, SparseTensor):
             _check_matrix(name, y)
@@ -98,7 +98,8 @@ def _flipped(x: SparseTensor) -> SparseTensor:
     return make(stacked([columns, rows], x._nnz()), x._handle.values, (x.shape[1], x.shape[0]))
 
 
-def _bmm(name: str, x: Tensor, y: Tensor) -> Tensor:
+def _bmm(call: Call, x: Tensor, y: Tensor) -> Tensor:
+    name = call.op.name
     if not isinstance(x, SparseTensor) or isinstance(y, SparseTensor):
         raise NotImplementedError(
             f"[{name}] batches of matrices multiply only as sparse @ dense, given "
@@ -109,10 +110,6 @@ def _bmm(name: str, x: Tensor, y: Tensor) -> Tensor:
         raise ShapeError(f"[{name}] batch sizes differ: {x._handle.type} @ {y._handle.type}")
     _check_inner(name, x, y, x.shape[2], y.shape[1])
     return _batched(x, y)
-
-
-def _batches(call: Call, x: Tensor, y: Tensor) -> Tensor:
-    return _bmm(call.op.name, x, y)
 
 
 def _contract(call: Call, x: Tensor, y: Tensor) -> Tensor:
@@ -267,7 +264,7 @@ def hsmm(input: Tensor, mat2: Tensor) -> Tensor:
 
 
 FORMS: dict[str, Any] = {
-    "bmm": _batches,
+    "bmm": _bmm,
     "matmul": _matmul,
     "contract": _contract,
     "linear": _linear,

@@ -157,6 +157,16 @@ def test_a_module_of_a_package(tmp_path):
     assert (done.returncode, done.stdout) == (0, "other\n"), done.stderr
 
 
+def test_a_program_in_another_encoding(tmp_path, capsys):
+    file = tmp_path / "program.py"
+    file.write_bytes(b"# -*- coding: latin-1 -*-\nimport torch\nprint(ascii('h\xe9'))\n")
+    command = [sys.executable, "-m", "braze", "run", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "'h\\xe9'\n"), done.stderr
+    assert main(["run", "--check", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_pytorch_in_the_process_is_not_replaced(tmp_path):
     code = (
         "import sys, types\n"

@@ -391,6 +391,14 @@ def test_types_copies_and_pickles():
     assert net.clearState().output.numel() == 0
     assert net(X, braze.ones(3, 2).double())[1].shape == X.shape
     assert nn.MSECriterion().clone().double()(X, ROWS).dtype == braze.float64
+    weighted = nn.ClassNLLCriterion(braze.ones(4))
+    several = nn.MultiCriterion().add(nn.MultiCriterion().add(weighted))
+    assert several.double() is several
+    assert weighted.weights.dtype == braze.float64
+    table = nn.CriterionTable(nn.ClassNLLCriterion(braze.ones(4)))
+    assert table.type() == "torch.FloatTensor"
+    assert table.double() is table
+    assert table.criterion.weights.dtype == braze.float64
 
 
 def test_what_is_wrong_is_said():

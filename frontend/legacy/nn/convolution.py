@@ -7,19 +7,17 @@ as in `braze.nn`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import braze
-from braze.legacy.nn.module import Module, Table
+from braze.legacy.nn.module import Table
+from braze.legacy.nn.windows import Windowed
 from braze.nn import functional as F
 from braze.tensors import Tensor
 
-Ints = Sequence[int]
 
-
-class _Convolution(Module):
-    """What convolutions share: the window, and a bias that can be taken off."""
+class _Convolution(Windowed):
+    """What convolutions share: planes, and a bias that can be taken off."""
 
     nInputPlane: int
     nOutputPlane: int
@@ -29,9 +27,6 @@ class _Convolution(Module):
         self.bias = self.gradBias = None
         return self
 
-    def _window(self, **sizes: int) -> None:
-        self.__dict__.update(sizes)
-
     def _fan_in(self) -> int:
         """How many inputs an output has."""
         return self.weight[0].numel()
@@ -39,13 +34,9 @@ class _Convolution(Module):
     def reset(self, stdv: float | None = None) -> Any:
         self._uniform(1 / math.sqrt(self._fan_in()), stdv)
 
-    def _named(self, *letters: str) -> tuple[int, ...]:
-        """The sizes of these names: `_named("kH", "kW")`."""
-        return tuple(getattr(self, letter) for letter in letters)
-
     def _sizes(self) -> str:
-        order = [d for d in "TWH" if hasattr(self, f"k{d}")]
-        parts = ["x".join(str(getattr(self, f"k{d}")) for d in order)]
+        order = self._dimensions()
+        parts = ["x".join(map(str, self._named("k", order)))]
         rest = [("d", 1), ("pad", 0), ("adj", 0)]
         values = [[getattr(self, f"{kind}{d}", usual) for d in order] for kind, usual in rest]
         last = max((i for i, v in enumerate(values) if any(x != rest[i][1] for x in v)), default=-1)
@@ -81,8 +72,8 @@ class SpatialConvolution(_Convolution):
         self.reset()
 
     def _forward(self, input: Table) -> Table:
-        stride, padding = self._named("dH", "dW"), self._named("padH", "padW")
-        dilation = self._named("dilationH", "dilationW")
+        stride, padding = self._named("d", "HW"), self._named("pad", "HW")
+        dilation = self._named("dilation", "HW")
         return F.conv2d(input, self.weight, self.bias, stride, padding, dilation)
 
 
@@ -147,15 +138,43 @@ class SpatialConvolutionLocal(_Convolution):
         return self.weight[0, 0, 0].numel()
 
     def _forward(self, input: Table) -> Table:
-        pw, ph = self._named("padW", "padH")
-        (kw, kh), (dw, dh) = self._named("kW", "kH"), self._named("dW", "dH")
+        pw, ph = self._named("pad", "WH")
+        (kw, kh), (dw, dh) = self._named("k", "WH"), self._named("d", "WH")
         padded = F.pad(input, (pw, pw, ph, ph))
         windows = padded.unfold(-2, kh, dh).unfold(-2, kw, dw)  # ..., C, oH, oW, kH, kW
         output = braze.einsum("...chwij,hwocij->...ohw", windows, self.weight)
         return output if self.bias is None else output + self.bias
 
 
-class SpatialFullConvolution(_Convolution):
+class _FullConvolution(_Convolution):
+    """A transposed convolution, with an output as large as a second tensor if one is given."""
+
+    _letters: str
+    _convolve: Any
+
+    def _fan_in(self) -> int:
+        return int(self.nInputPlane * self.weight[0, 0].numel())
+
+    def _forward(self, input: Table) -> Table:
+        kernel, stride = self._named("k", self._letters), self._named("d", self._letters)
+        padding, adjustment = self._named("pad", self._letters), self._named("adj", self._letters)
+        if isinstance(input, list):
+            input, like = input
+            rows = zip(like.shape[-len(kernel) :], padding, kernel, stride, strict=True)
+            adjustment = tuple((size + 2 * pad - k) % d for size, pad, k, d in rows)
+        return self._convolve(input, self.weight, self.bias, stride, padding, adjustment)
+
+
+def _check_adjustment(*pairs: int) -> None:
+    for adjustment, stride in zip(pairs[::2], pairs[1::2], strict=True):
+        if adjustment > stride - 1:
+            raise ValueError(
+                f"what is added to the output's size must be smaller than the stride, given "
+                f"{adjustment} for {stride}"
+            )
+
+
+class SpatialFullConvolution(_FullConvolution):
     """A transposed convolution of images; adjW and adjH add to the output's size.
 
     The input may be [images, tensor]: then the output is as high and wide as the tensor.
@@ -163,6 +182,9 @@ class SpatialFullConvolution(_Convolution):
     Shape:
         weight: (nInputPlane, nOutputPlane, kH, kW). bias: (nOutputPlane).
     """
+
+    _letters = "HW"
+    _convolve = staticmethod(F.conv_transpose2d)
 
     def __init__(
         self,
@@ -184,36 +206,6 @@ class SpatialFullConvolution(_Convolution):
         _check_adjustment(adjW, dW, adjH, dH)
         self._make_parameters(weight=(nInputPlane, nOutputPlane, kH, kW), bias=(nOutputPlane,))
         self.reset()
-
-    def _fan_in(self) -> int:
-        return int(self.nInputPlane * self.weight[0, 0].numel())
-
-    def _forward(self, input: Table) -> Table:
-        return _transposed(self, input, ("H", "W"), F.conv_transpose2d)
-
-
-def _check_adjustment(*pairs: int) -> None:
-    for adjustment, stride in zip(pairs[::2], pairs[1::2], strict=True):
-        if adjustment > stride - 1:
-            raise ValueError(
-                f"what is added to the output's size must be smaller than the stride, given "
-                f"{adjustment} for {stride}"
-            )
-
-
-def _transposed(module: Any, input: Table, letters: Sequence[str], convolve: Any) -> Tensor:
-    """A transposed convolution, with an output as large as a second tensor if one is given."""
-    named = {k: module._named(*(k + d for d in letters)) for k in ("k", "d", "pad", "adj")}
-    adjustment = named["adj"]
-    if isinstance(input, list):
-        input, like = input
-        sizes = like.shape[-len(letters) :]
-        rows = zip(sizes, named["pad"], named["k"], named["d"], strict=True)
-        adjustment = tuple((size + 2 * pad - k) % d for size, pad, k, d in rows)
-    output: Tensor = convolve(
-        input, module.weight, module.bias, named["d"], named["pad"], adjustment
-    )
-    return output
 
 
 class VolumetricConvolution(_Convolution):
@@ -246,16 +238,19 @@ class VolumetricConvolution(_Convolution):
         self.reset()
 
     def _forward(self, input: Table) -> Table:
-        stride, padding = self._named("dT", "dH", "dW"), self._named("padT", "padH", "padW")
+        stride, padding = self._named("d", "THW"), self._named("pad", "THW")
         return F.conv3d(input, self.weight, self.bias, stride, padding)
 
 
-class VolumetricFullConvolution(_Convolution):
+class VolumetricFullConvolution(_FullConvolution):
     """A transposed convolution of volumes, as `SpatialFullConvolution`.
 
     Shape:
         weight: (nInputPlane, nOutputPlane, kT, kH, kW). bias: (nOutputPlane).
     """
+
+    _letters = "THW"
+    _convolve = staticmethod(F.conv_transpose3d)
 
     def __init__(
         self,
@@ -282,12 +277,6 @@ class VolumetricFullConvolution(_Convolution):
         self._make_parameters(weight=(nInputPlane, nOutputPlane, kT, kH, kW), bias=(nOutputPlane,))
         self.reset()
 
-    def _fan_in(self) -> int:
-        return int(self.nInputPlane * self.weight[0, 0].numel())
-
-    def _forward(self, input: Table) -> Table:
-        return _transposed(self, input, ("T", "H", "W"), F.conv_transpose3d)
-
 
 class TemporalConvolution(_Convolution):
     """A convolution of sequences of frames, (T, inputFrameSize) or (N, T, inputFrameSize).
@@ -308,7 +297,7 @@ class TemporalConvolution(_Convolution):
 
     def _forward(self, input: Table) -> Table:
         frames = self.weight.view(self.outputFrameSize, -1, self.inputFrameSize).transpose(1, 2)
-        output = F.conv1d(input.transpose(-2, -1), frames, self.bias, self._named("dW"))
+        output = F.conv1d(input.transpose(-2, -1), frames, self.bias, self._named("d", "W"))
         return output.transpose(-2, -1)
 
 
@@ -377,11 +366,11 @@ class SpatialConvolutionMap(_Convolution):
         return whole.index_put((planes[:, first], planes[:, second]), self.weight, True)
 
     def _forward(self, input: Table) -> Table:
-        return F.conv2d(input, self._dense(1, 0), self.bias, self._named("dH", "dW"))
+        return F.conv2d(input, self._dense(1, 0), self.bias, self._named("d", "HW"))
 
 
 class SpatialFullConvolutionMap(SpatialConvolutionMap):
     """`SpatialConvolutionMap`, transposed."""
 
     def _forward(self, input: Table) -> Table:
-        return F.conv_transpose2d(input, self._dense(0, 1), self.bias, self._named("dH", "dW"))
+        return F.conv_transpose2d(input, self._dense(0, 1), self.bias, self._named("d", "HW"))

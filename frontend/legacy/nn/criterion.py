@@ -6,13 +6,12 @@ import copy
 from typing import Any
 
 import braze
-from braze.autograd import grad
 from braze.autograd.modes import enable_grad
-from braze.legacy.nn.module import Module, Table, _converted, _leaf, map_table, tensors_of
+from braze.legacy.nn.module import Module, Table, Typed, _leaf, gradients_of, map_table, tensors_of
 from braze.tensors import Tensor
 
 
-class Criterion:
+class Criterion(Typed):
     """A loss, with a gradient for its input.
 
     Attributes:
@@ -58,14 +57,9 @@ class Criterion:
         with enable_grad():
             leaves = map_table(_leaf, input)
             loss = self._loss(leaves, target)
-        asked = [x for x in tensors_of(leaves) if x.requires_grad]
-        found = iter(grad(loss, asked, allow_unused=True) if loss.requires_grad else ())
-
-        def gradient(x: Tensor) -> Tensor:
-            own = next(found, None) if x.requires_grad else None
-            return braze.zeros_like(x).detach() if own is None else own
-
-        self.gradInput = map_table(gradient, leaves)
+        outputs = [loss] if loss.requires_grad else []
+        found = iter(gradients_of(outputs, list(tensors_of(leaves))))
+        self.gradInput = map_table(lambda _: next(found), leaves)
         return self.gradInput
 
     def clone(self) -> Any:
@@ -74,22 +68,8 @@ class Criterion:
 
     def type(self, type: Any, tensorCache: Any = None) -> Any:
         """With floating-point tensors of another type."""
-        for name, value in self.__dict__.items():
-            own = isinstance(value, Criterion)
-            self.__dict__[name] = value.type(type) if own else _converted(value, type)
+        self._convert(type)
         return self
-
-    def float(self) -> Any:
-        """With tensors of float32."""
-        return self.type("torch.FloatTensor")
-
-    def double(self) -> Any:
-        """With tensors of float64."""
-        return self.type("torch.DoubleTensor")
-
-    def cuda(self) -> Any:
-        """With tensors on the GPU.  Raises: RuntimeError, if there is none."""
-        return self.type("torch.cuda.FloatTensor")
 
     def __repr__(self) -> str:
         return f"nn.{type(self).__name__}"
@@ -131,11 +111,6 @@ class MultiCriterion(Criterion):
         self.gradInput = first
         return first
 
-    def type(self, type: Any, tensorCache: Any = None) -> Any:
-        for criterion in self.criterions:
-            criterion.type(type)
-        return super().type(type)
-
 
 class ParallelCriterion(MultiCriterion):
     """The weighted sum of losses, each of its own member of input and target.
@@ -174,8 +149,3 @@ class CriterionTable(Module):
 
     def accGradParameters(self, input: Table, gradOutput: Any = None, scale: Any = 1) -> None:
         """There are no parameters."""
-
-    def type(self, type: Any = None, tensorCache: Any = None) -> Any:
-        if type is not None:
-            self.criterion.type(type)
-        return super().type(type, tensorCache)

@@ -45,6 +45,21 @@ def add_tables(a: Table, b: Table) -> Table:
     return map_table(lambda x, y: x + y, a, b)
 
 
+def gradients_of(
+    outputs: Sequence[Tensor], wanted: Sequence[Tensor], given: Sequence[Tensor] | None = None
+) -> list[Tensor]:
+    """The gradients of what is wanted; zero for what the outputs do not depend on."""
+    asked = [x for x in wanted if x.requires_grad]
+    found: Iterator[Any] = iter(())
+    if outputs and asked:
+        found = iter(grad(outputs, asked, given, retain_graph=True, allow_unused=True))
+    gradients = []
+    for x in wanted:
+        own = next(found, None) if x.requires_grad else None
+        gradients.append(braze.zeros_like(x) if own is None else own)
+    return gradients
+
+
 def _leaf(tensor: Any) -> Any:
     """The tensor without its history, and with a gradient of its own if it is floating-point."""
     if not isinstance(tensor, Tensor):
@@ -69,7 +84,29 @@ class Record:
     output: Table
 
 
-class Module:
+class Typed:
+    """What has floating-point tensors of a type, and can have others: a module or a criterion."""
+
+    type: Any
+
+    def _convert(self, kind: Any) -> None:
+        for name, value in self.__dict__.items():
+            self.__dict__[name] = _converted(value, kind)
+
+    def float(self) -> Any:
+        """With tensors of float32."""
+        return self.type("torch.FloatTensor")
+
+    def double(self) -> Any:
+        """With tensors of float64."""
+        return self.type("torch.DoubleTensor")
+
+    def cuda(self) -> Any:
+        """With tensors on the GPU.  Raises: RuntimeError, if there is none."""
+        return self.type("torch.cuda.FloatTensor")
+
+
+class Module(Typed):
     """A part of a network that keeps its output, its parameters and their gradients.
 
     Attributes:
@@ -180,16 +217,8 @@ class Module:
             for y, g in zip(tensors_of(record.output), tensors_of(gradOutput), strict=True)
             if y.requires_grad
         ]
-        asked = [x for x in wanted if x.requires_grad]
-        found: Iterator[Any] = iter(())
-        if pairs and asked:
-            outputs, gradients = zip(*pairs, strict=True)
-            found = iter(grad(outputs, asked, gradients, retain_graph=True, allow_unused=True))
-        results = []
-        for x in wanted:
-            gradient = next(found, None) if x.requires_grad else None
-            results.append(braze.zeros_like(x) if gradient is None else gradient)
-        return [x.detach() for x in results]
+        outputs, gradients = [y for y, _ in pairs], [g for _, g in pairs]
+        return [x.detach() for x in gradients_of(outputs, wanted, gradients)]
 
     def _parameter_gradients(self, input: Table, gradOutput: Table) -> Iterator[tuple[str, Tensor]]:
         record = self._record_of(input)
@@ -320,24 +349,10 @@ class Module:
         another type."""
         if type is None:
             return self._type
-        for name, value in self.__dict__.items():
-            if name != "_record":
-                self.__dict__[name] = _converted(value, type)
+        self._convert(type)
         self._record = None
         self._type = type if isinstance(type, str) else f"torch.{type.__name__}"
         return self
-
-    def float(self) -> Any:
-        """With tensors of float32."""
-        return self.type("torch.FloatTensor")
-
-    def double(self) -> Any:
-        """With tensors of float64."""
-        return self.type("torch.DoubleTensor")
-
-    def cuda(self) -> Any:
-        """With tensors on the GPU.  Raises: RuntimeError, if there is none."""
-        return self.type("torch.cuda.FloatTensor")
 
     def __repr__(self) -> str:
         return f"nn.{type(self).__name__}{self._sizes()}"
@@ -356,9 +371,7 @@ def _converted(value: Any, kind: Any) -> Any:
         return value.type(kind) if value.dtype.is_floating_point else value
     if isinstance(value, list):
         return [_converted(item, kind) for item in value]
-    if isinstance(value, Module):
-        return value.type(kind)
-    return value
+    return value.type(kind) if isinstance(value, Typed) else value
 
 
 def _flatten(tensors: Sequence[Tensor]) -> Tensor:

@@ -9,12 +9,13 @@ import braze
 from braze.legacy.nn.containers import Sequential
 from braze.legacy.nn.elementwise import MulConstant, Power, Sqrt, Square
 from braze.legacy.nn.module import Module, Table
+from braze.legacy.nn.windows import Windowed
 from braze.nn import functional as F
 from braze.tensors import Tensor
 
 
-class _Pooling(Module):
-    """What poolings share: windows by name, and how sizes are rounded."""
+class _Pooling(Windowed):
+    """What poolings share: how sizes are rounded."""
 
     ceil_mode = False
 
@@ -28,11 +29,8 @@ class _Pooling(Module):
         self.ceil_mode = False
         return self
 
-    def _named(self, kind: str, letters: str) -> tuple[int, ...]:
-        return tuple(getattr(self, kind + letter) for letter in letters)
-
     def _sizes(self) -> str:
-        letters = "".join(d for d in "TWH" if hasattr(self, f"k{d}"))
+        letters = self._dimensions()
         parts = ["x".join(map(str, self._named("k", letters)))]
         parts.append(", ".join(map(str, self._named("d", letters))))
         if any(getattr(self, f"pad{d}", 0) for d in letters):
