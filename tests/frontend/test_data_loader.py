@@ -27,12 +27,7 @@ from braze.utils.data import (
     random_split,
 )
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 class Squares(Dataset):

@@ -14,14 +14,9 @@ from braze.nn import parallel
 from braze.nn.parallel import comm
 from braze.runtime.workspace import cpu_workspace
 
+pytestmark = pytest.mark.usefixtures("interpret")
+
 TWO = ["cpu:0", "cpu:1"]
-
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
 
 
 def network():

@@ -7,13 +7,7 @@ import braze
 from braze import nn
 from braze.nn import functional as F
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
-
+pytestmark = pytest.mark.usefixtures("interpret")
 
 TABLE = np.random.default_rng(0).normal(size=(6, 3))
 INDEX = np.array([0, 2, 1, 2, 0, 5, 5])

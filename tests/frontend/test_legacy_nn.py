@@ -26,12 +26,7 @@ from braze import legacy
 from braze.legacy import nn
 from braze.nn import functional as F
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def test_every_class_has_a_row():

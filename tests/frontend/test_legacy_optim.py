@@ -8,14 +8,9 @@ import pytest
 import braze
 from braze.legacy import optim
 
+pytestmark = pytest.mark.usefixtures("interpret")
+
 START, SCALES = np.array([1.0, -2.0, 3.0]), np.array([1.0, 4.0, 0.5])
-
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
 
 
 def bowl(x):

@@ -17,12 +17,7 @@ import braze
 import braze.multiprocessing as mp
 from braze import nn
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 @pytest.fixture(params=["file_descriptor", "file_system"])

@@ -10,12 +10,7 @@ from braze.legacy import nn
 from braze.utils.serialization import load_lua
 from braze.utils.serialization.read_lua_file import T7ReaderException, TorchObject
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 class Object:

@@ -12,11 +12,7 @@ from braze import nn
 from braze.utils.tensorboard import SummaryWriter
 from braze.utils.tensorboard.pictures import png
 
-
-@pytest.fixture(autouse=True)
-def interpreted():
-    with braze.config.using(tier="interpret"):
-        yield
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def events(folder):
