@@ -1,6 +1,7 @@
 """The workers of a DataLoader: shared memory, seeds, failures, deaths, and what is left behind."""
 
 import gc
+import multiprocessing
 import os
 import random
 import signal
@@ -137,12 +138,21 @@ def test_whatever_collation_makes_arrives():
 
 
 def test_out_of_order_batches_come_as_they_are_ready():
+    received = multiprocessing.Event()
+
+    def after_another(i):
+        assert i != 0 or received.wait(60)
+        return i
+
     def slow_first(i):
         time.sleep(0.3 if i == 0 else 0)
         return i
 
     options = {"batch_size": None, "num_workers": 2}
-    seen = list(DataLoader(Applied(9, slow_first), **options, in_order=False))
+    seen = []
+    for i in DataLoader(Applied(9, after_another), **options, in_order=False):
+        seen.append(i)
+        received.set()
     assert sorted(seen) == list(range(9)) and seen[0] != 0
     assert list(DataLoader(Applied(9, slow_first), **options)) == list(range(9))
 

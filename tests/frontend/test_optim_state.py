@@ -38,8 +38,7 @@ NUMBERS = {"step", "mu_product", "eta", "mu"}
 def steps(package, optimizer, parameter, first, last):
     for i in range(first, last):
         gradient = np.random.default_rng(i).standard_normal((2, 3)).astype(np.float32)
-        library = package.tensor
-        parameter.grad = library(gradient)
+        parameter.grad = package.tensor(gradient)
         optimizer.step()
 
 
