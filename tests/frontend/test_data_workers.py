@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from left_over import shared_files
 
 import braze
 from braze.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
@@ -33,9 +34,8 @@ def nothing_left():
 
 
 def left_over():
-    names = [name for name in os.listdir("/dev/shm") if name.startswith("braze-")]
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return len(os.listdir("/proc/self/fd")), names, children
+    return len(os.listdir("/proc/self/fd")), shared_files(), children
 
 
 def command_of(pid):
