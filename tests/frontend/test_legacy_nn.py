@@ -7,7 +7,6 @@ import pickle
 import numpy as np
 import pytest
 from legacy_cases import (
-    CRITERIONS,
     ELSEWHERE,
     IMAGES,
     MODULES,
@@ -20,6 +19,7 @@ from legacy_cases import (
     numbers,
     sequential,
 )
+from legacy_criterion_cases import CRITERIONS
 
 import braze
 from braze import legacy
