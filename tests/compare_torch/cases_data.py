@@ -1,4 +1,7 @@
-"""Cases of torch.utils.data but for the loader. Random orders are compared as sets, or statistics."""
+"""Cases of torch.utils.data but for the loader.
+
+Random orders are compared as sets and by statistics.
+"""
 
 import collections
 import types

@@ -2,7 +2,7 @@
 
 import numpy as np
 from compare_cases import case
-from compare_modules import module
+from compare_modules import functional, module
 
 # Name of the function -> (name of the layer, an input's shape).
 KINDS = {
@@ -22,10 +22,6 @@ def rows_and_share(x):
     flat = x.reshape(*x.shape[:2], -1)
     together = np.mean((flat == flat[:, :, :1]).all(-1))
     return [x.mean(), x.std(), *levels[:3], len(levels), together]
-
-
-def functional(name, *args, **kwargs):
-    return lambda m, *x: getattr(m.nn.functional, name)(*x, *args, **kwargs)
 
 
 @case(*(f"torch.nn.functional.{name}" for name in KINDS))

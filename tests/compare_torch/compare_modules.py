@@ -69,6 +69,11 @@ def module(
     c(function, *inputs, **options)
 
 
+def functional(name: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+    """The call of a function of `nn.functional`; the arguments come after the tensors."""
+    return lambda m, *x: getattr(m.nn.functional, name)(*x, *arguments, **options)
+
+
 def trajectory(
     c: Recorder,
     build: Callable[[Any, list[Any]], Any],
