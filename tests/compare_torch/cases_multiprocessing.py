@@ -287,10 +287,10 @@ def event(c):
 
         process = context.Process(target=child)
         process.start()
-        ready.wait(20)
+        in_time = ready.wait(20)
         seen = x.clone()
         process.join()
-        return seen
+        return in_time, seen
 
     c(told, **FORK)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 from compare_cases import case
-from compare_modules import module
+from compare_modules import functional, module
 
 # Name of the layer -> (name of the function, settings as the layer takes them).
 WITH_SETTINGS = {
@@ -29,10 +29,6 @@ SETTINGS = {**WITH_SETTINGS, **{layer: (name, [()]) for layer, name in WITHOUT.i
 ROUGH = {"rtol": 1e-6}
 OPTIONS = {"CELU": ROUGH, "Hardsigmoid": ROUGH}
 FUNCTIONS = {name: (layer, settings) for layer, (name, settings) in SETTINGS.items()}
-
-
-def functional(name, *args, **kwargs):
-    return lambda m, *x: getattr(m.nn.functional, name)(*x, *args, **kwargs)
 
 
 @case(*(f"torch.nn.{layer}" for layer in SETTINGS))
@@ -73,7 +69,8 @@ def functions(c, name):
         c(call, c.exactly([-3.0, -1, -0.5, 0, 0.5, 1, 3, 6]), **options)
     arguments = settings[0]
     c(f(name, *arguments), c.f64(3, 4).seen("transposed"), **options)
-    c(lambda m, x: getattr(m.nn.functional, name)(input=x) if not arguments else x.sin(), c.f32(3))
+    by_name = {"threshold": 0.1, "value": 20.0} if name == "threshold" else {}
+    c(lambda m, x: getattr(m.nn.functional, name)(input=x, **by_name), c.f32(3))
     c.dtypes(f(name, *arguments), (3, 4), gradients=0)
     if name not in ("tanh", "sigmoid", "tanhshrink", "softsign"):  # there the number's methods fail
         c.error(lambda m: getattr(m.nn.functional, name)(1.5, *arguments))
@@ -160,9 +157,9 @@ def prelu(c):
     c.error(functional("prelu"), c.i64(3), c.i64(1))
 
 
-def slopes(low, high):
+def slopes(x):
     """Of rrelu in training at -1: smallest and largest slope, mean and deviation."""
-    return lambda x: [x.min(), x.max(), x.mean(), x.std()]
+    return [x.min(), x.max(), x.mean(), x.std()]
 
 
 @case("torch.nn.RReLU")
@@ -170,7 +167,7 @@ def rrelu_layer(c):
     module(c, lambda nn: nn.RReLU(), c.f64(3, 4), evaluate=True, gradients=2)
     module(c, lambda nn: nn.RReLU(0.1, 0.9, True), c.f32(3, 4), evaluate=True)
     c(lambda m, x: m.nn.RReLU()(x), c.f64(3, 4, low=0.1), gradients=1)
-    c.random(lambda m: m.nn.RReLU(0.2, 0.6)(-m.ones(20000)), statistics=slopes(0.2, 0.6))
+    c.random(lambda m: m.nn.RReLU(0.2, 0.6)(-m.ones(20000)), statistics=slopes)
     c.error(lambda m, x: m.nn.RReLU(0.9, 0.1)(x), c.f32(3))
 
 
@@ -183,7 +180,7 @@ def rrelu(c, name):
     c(lambda m, x: F(m)(one(x), training=True), c.f64(3, 4, low=0.1))
     c(lambda m, x: F(m)(one(x), 0.3, 0.3, True), c.f64(3, 4), gradients=1)
     c(lambda m, x: F(m)(x), c.f32(0, 2))
-    c.random(lambda m: F(m)(-m.ones(20000), training=True), statistics=slopes(1 / 8, 1 / 3))
+    c.random(lambda m: F(m)(-m.ones(20000), training=True), statistics=slopes)
     c.error(lambda m, x: F(m)(x, 0.9, 0.1), c.f32(3))
     c.error(lambda m, x: F(m)(x), c.i64(3))
     c.error(lambda m: F(m)(1.5))

@@ -181,8 +181,8 @@ def many_heads(c):
     c(merged, c.f64(2, 3, 4), c.f64(4, 3, 3), c.f64(2, 3), gradients=0)
 
 
-def started(m, made):
-    """How the parameters of a new module are distributed: sizes and, to one digit, deviations."""
+def sizes(made):
+    """The names and sizes of parameters."""
     return {name: list(p.shape) for name, p in made.named_parameters()}
 
 
@@ -219,7 +219,7 @@ def encoder_layer(c):
     c.error(lambda m: layer(m.nn, activation="tanh"))
     c.error(lambda m, x: layer(m.nn)(x), c.f32(3, 2, 5))
     c.error(lambda m, x, mask: layer(m.nn)(x, mask), c.f32(3, 2, 4), c.i64(3, 3))
-    c(lambda m: started(m, layer(m.nn)))
+    c(lambda m: sizes(layer(m.nn)))
 
 
 def fill_with_sines(made, m):
@@ -327,4 +327,4 @@ def transformer(c):
     c(lambda m, x: made(m.nn, custom_encoder=m.nn.Identity()).encoder(x), x)
     c.error(lambda m, x, y: made(m.nn)(x, y), c.f32(3, 2, 4), c.f32(5, 3, 4))
     c.error(lambda m, x, y: made(m.nn)(x, y), c.f32(3, 2, 5), c.f32(5, 2, 5))
-    c(lambda m: started(m, made(m.nn)))
+    c(lambda m: sizes(made(m.nn)))

@@ -2,14 +2,10 @@
 
 import numpy as np
 from compare_cases import case
-from compare_modules import module
+from compare_modules import functional, module
 
 SIZES = (6, 5, 4)
 KERNELS = (3, 2, 2)
-
-
-def functional(name, *args, **kwargs):
-    return lambda m, *tensors: getattr(m.nn.functional, name)(*tensors, *args, **kwargs)
 
 
 # Layers -------------------------------------------------------------------------------------------

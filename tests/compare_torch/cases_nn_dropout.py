@@ -2,19 +2,18 @@
 
 import numpy as np
 from compare_cases import case
-from compare_modules import module
+from compare_modules import functional, module
 
-# Name of the function -> (name of the layer, an input's shape, how many of its leading dimensions
-# are dropped together with what follows them).
+# Name of the function -> (name of the layer, an input's shape).
 KINDS = {
-    "dropout": ("Dropout", (300, 40), 2),
-    "dropout1d": ("Dropout1d", (300, 40, 3), 2),
-    "dropout2d": ("Dropout2d", (300, 40, 3, 2), 2),
-    "dropout3d": ("Dropout3d", (300, 40, 3, 2, 1), 2),
-    "alpha_dropout": ("AlphaDropout", (300, 40), 2),
-    "feature_alpha_dropout": ("FeatureAlphaDropout", (300, 40, 3), 2),
+    "dropout": ("Dropout", (300, 40)),
+    "dropout1d": ("Dropout1d", (300, 40, 3)),
+    "dropout2d": ("Dropout2d", (300, 40, 3, 2)),
+    "dropout3d": ("Dropout3d", (300, 40, 3, 2, 1)),
+    "alpha_dropout": ("AlphaDropout", (300, 40)),
+    "feature_alpha_dropout": ("FeatureAlphaDropout", (300, 40, 3)),
 }
-LAYERS = {layer: (name, shape) for name, (layer, shape, _) in KINDS.items()}
+LAYERS = dict(KINDS.values())
 
 
 def rows_and_share(x):
@@ -25,13 +24,9 @@ def rows_and_share(x):
     return [x.mean(), x.std(), *levels[:3], len(levels), together]
 
 
-def functional(name, *args, **kwargs):
-    return lambda m, *x: getattr(m.nn.functional, name)(*x, *args, **kwargs)
-
-
 @case(*(f"torch.nn.functional.{name}" for name in KINDS))
 def functions(c, name):
-    _, shape, _ = KINDS[name]
+    _, shape = KINDS[name]
     small = c.f64(2, 3, *shape[2:])
     F = lambda m: getattr(m.nn.functional, name)  # noqa: E731
     for p in (0.5, 0.2, 0.9):
@@ -71,7 +66,8 @@ def functions(c, name):
         c.error(functional(name, p, False), small)
     c.error(functional(name, 0.5, True), c.i64(2, 3, *shape[2:]))
     c.error(functional(name, 0.5, True, True), small)
-    c.error(lambda m: F(m)(1.5, 0.5, True)) if name in ("dropout", "alpha_dropout") else None
+    if name in ("dropout", "alpha_dropout"):
+        c.error(lambda m: F(m)(1.5, 0.5, True))
     c(functional(name, 0.5, False), c.i64(2, 3, *shape[2:]))
 
 
@@ -114,7 +110,7 @@ def feature_alpha_ranks(c):
 
 @case(*(f"torch.nn.{layer}" for layer in LAYERS))
 def layers(c, layer):
-    _, shape = LAYERS[layer]
+    shape = LAYERS[layer]
     small = (2, 3, *shape[2:])
     module(c, lambda nn: getattr(nn, layer)(), c.f64(*small), evaluate=True, gradients=2)
     module(c, lambda nn: getattr(nn, layer)(0.0), c.f64(*small), gradients=2)

@@ -3,13 +3,9 @@
 import warnings
 
 from compare_cases import FLOATS, case
-from compare_modules import module
+from compare_modules import functional, module
 
 KINDS = ("none", "mean", "sum")
-
-
-def functional(name, *arguments, **options):
-    return lambda m, *x: getattr(m.nn.functional, name)(*x, *arguments, **options)
 
 
 def reductions(c, name, *inputs, gradients=1, **options):
@@ -34,14 +30,11 @@ def modules(c, name, *inputs, **settings):
     c.error(lambda m, *x: getattr(m.nn, name)(reduction="most", **settings)(*x), *inputs)
 
 
-def early(c, name, *inputs, **settings):
-    for flags in ((False, None), (None, False), (True, True), (None, True)):
-        c(lambda m, f=flags: said(lambda: made(m, name, f, settings).reduction))
-
-
-def made(m, name, flags, settings):
-    size_average, reduce = flags
-    return getattr(m.nn, name)(size_average=size_average, reduce=reduce, **settings)
+def early(c, name):
+    """What the early booleans come to, and what is said of them."""
+    for average, reduce in ((False, None), (None, False), (True, True), (None, True)):
+        flags = {"size_average": average, "reduce": reduce}
+        c(lambda m, f=flags: said(lambda: getattr(m.nn, name)(**f).reduction))
 
 
 def said(call):

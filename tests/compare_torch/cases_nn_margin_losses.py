@@ -1,8 +1,8 @@
 """Cases of losses of margins and of sequences."""
 
-from cases_nn_losses import KINDS, early, functional, modules, reductions
+from cases_nn_losses import KINDS, early, modules, reductions
 from compare_cases import case
-from compare_modules import module
+from compare_modules import functional, module
 
 # Pairs and triplets -------------------------------------------------------------------------------
 

@@ -2,16 +2,12 @@
 
 import numpy as np
 from compare_cases import case
-from compare_modules import module
+from compare_modules import functional, module
 
 BATCH = {"BatchNorm1d": (4, 3, 5), "BatchNorm2d": (2, 3, 4, 2), "BatchNorm3d": (2, 3, 2, 2, 2)}
 INSTANCE = {
     "InstanceNorm1d": (2, 3, 5), "InstanceNorm2d": (2, 3, 4, 2), "InstanceNorm3d": (2, 3, 2, 2, 2),
 }  # fmt: skip
-
-
-def functional(name, *args, **kwargs):
-    return lambda m, *x: getattr(m.nn.functional, name)(*x, *args, **kwargs)
 
 
 def three_batches(m, made, x):

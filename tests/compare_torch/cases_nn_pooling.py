@@ -2,14 +2,10 @@
 
 import numpy as np
 from compare_cases import Array, case
-from compare_modules import module
+from compare_modules import functional, module
 
 SIZES = (7, 6, 5)
 F = "torch.nn.functional"
-
-
-def functional(name, *args, **kwargs):
-    return lambda m, *tensors: getattr(m.nn.functional, name)(*tensors, *args, **kwargs)
 
 
 def layer(name, *args, **kwargs):

@@ -253,13 +253,7 @@ def optimizer(c):
         return [str(w.message)[:60] for w in seen if w.category is UserWarning]
 
     c(duplicates, gradients=0, compiled=False)
-    p = [("a", 1)]
-    for params in (
-        [3],
-        [],
-        "names",
-        p,
-    ):
+    for params in ([3], [], "names", [("a", 1)]):
         c.error(lambda m, params=params: m.optim.SGD(params, lr=0.1))
 
     def twice(m):

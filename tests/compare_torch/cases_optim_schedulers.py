@@ -15,6 +15,12 @@ def made(m, groups=2, kind="SGD", lr=0.5):
     return getattr(m.optim, kind)(params, lr=lr, **more)
 
 
+def is_plain(value):
+    """Whether it is a number, a text or None, or a list of them."""
+    items = value if isinstance(value, list) else [value]
+    return all(item is None or isinstance(item, (int, float, str)) for item in items)
+
+
 def schedule(c, build, *, epochs=True, kinds=("SGD",), metrics=False):
     """Compare the groups' settings after each step, and the state dict.
 
@@ -47,7 +53,9 @@ def schedule(c, build, *, epochs=True, kinds=("SGD",), metrics=False):
                         group["lr"] = lr
                     scheduler = again
         state = scheduler.state_dict()
-        return [seen, scheduler.get_last_lr(), sorted(state), sorted(optimizer.param_groups[0])]
+        kept = {name: value for name, value in state.items() if is_plain(value)}
+        names = sorted(state), sorted(optimizer.param_groups[0])
+        return [seen, scheduler.get_last_lr(), kept, *names]
 
     for kind in kinds:
         c(lambda m, kind=kind: values(m, kind), gradients=0, compiled=False)

@@ -42,7 +42,7 @@ def saving(c, name):
     c(lambda m, x: _again(m, {"x": x, "steps": [1, 2.5, "a"], "y": (x, None)}), c.f32(2))
     c(lambda m, x: _again(m, OrderedDict(b=x, a=[x[0], {1, 2}, 1 + 2j, b"b"])), c.f32(2))
     c(lambda m, x: _again(m, m.nn.Parameter(x.detach())).requires_grad, c.f32(2))
-    c(lambda m, x: _again(m, m.nn.Linear(3, 2).state_dict()).keys() and 1, c.f32(2))
+    c(lambda m: list(_again(m, m.nn.Linear(3, 2).state_dict())))
     for where in ("cpu", {"cpu": "cpu"}, lambda storage, location: storage, lambda *_: None):
         c(lambda m, x, w=where: _again(m, x, map_location=w), c.f32(2))
     c(lambda m, x: _again(m, x, map_location=m.device("cpu")), c.f32(2))

@@ -9,8 +9,8 @@
         trajectory(c, lambda optim, parameters: optim.SGD(parameters, lr=0.1))
 
 Of a module are compared its output, its parameters' gradients, its state after the call, and how it
-prints; of an optimizer the parameters after each of ten steps, and its state after them. Both
-libraries' modules are given the same parameters.
+prints; of an optimizer the parameters after each of ten steps. Both libraries' modules are given
+the same parameters.
 """
 
 from __future__ import annotations
@@ -67,6 +67,11 @@ def module(
         }
 
     c(function, *inputs, **options)
+
+
+def functional(name: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+    """The call of a function of `nn.functional`; the arguments come after the tensors."""
+    return lambda m, *x: getattr(m.nn.functional, name)(*x, *arguments, **options)
 
 
 def trajectory(

@@ -1,6 +1,5 @@
 """`braze run`: programs written for PyTorch, run as they are; names that are missing."""
 
-import os
 import subprocess
 import sys
 
@@ -167,7 +166,7 @@ def test_a_program_in_another_encoding(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_pytorch_in_the_process_is_not_replaced(tmp_path):
+def test_pytorch_in_the_process_is_not_replaced():
     code = (
         "import sys, types\n"
         "sys.modules['torch'] = types.SimpleNamespace(_C=1)\n"
@@ -175,7 +174,7 @@ def test_pytorch_in_the_process_is_not_replaced(tmp_path):
         "install()\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert "RuntimeError: PyTorch is imported already" in done.stderr
 

@@ -27,12 +27,7 @@ from braze.utils.data import (
     random_split,
 )
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 class Squares(Dataset):
@@ -169,7 +164,7 @@ def test_weighted_sampler():
     assert 0.65 < firsts[1] / 400 < 0.85
     with pytest.raises(RuntimeError, match="cannot sample n_sample"):
         list(WeightedRandomSampler([1, 0, 1], 4, replacement=False))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="element < 0"):
         list(WeightedRandomSampler([1, -1], 1))
     with pytest.raises(ValueError, match="should be a 1d sequence"):
         WeightedRandomSampler([[1, 1]], 1)

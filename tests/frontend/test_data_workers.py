@@ -1,6 +1,7 @@
 """The workers of a DataLoader: shared memory, seeds, failures, deaths, and what is left behind."""
 
 import gc
+import multiprocessing
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from left_over import shared_files
 
 import braze
 from braze.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
@@ -32,9 +34,8 @@ def nothing_left():
 
 
 def left_over():
-    names = [name for name in os.listdir("/dev/shm") if name.startswith("braze-")]
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return len(os.listdir("/proc/self/fd")), names, children
+    return len(os.listdir("/proc/self/fd")), shared_files(), children
 
 
 def command_of(pid):
@@ -137,12 +138,21 @@ def test_whatever_collation_makes_arrives():
 
 
 def test_out_of_order_batches_come_as_they_are_ready():
+    received = multiprocessing.Event()
+
+    def after_another(i):
+        assert i != 0 or received.wait(60)
+        return i
+
     def slow_first(i):
         time.sleep(0.3 if i == 0 else 0)
         return i
 
     options = {"batch_size": None, "num_workers": 2}
-    seen = list(DataLoader(Applied(9, slow_first), **options, in_order=False))
+    seen = []
+    for i in DataLoader(Applied(9, after_another), **options, in_order=False):
+        seen.append(i)
+        received.set()
     assert sorted(seen) == list(range(9)) and seen[0] != 0
     assert list(DataLoader(Applied(9, slow_first), **options)) == list(range(9))
 

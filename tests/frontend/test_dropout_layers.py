@@ -11,11 +11,8 @@ ALPHA = -1.7580993408473766  # the limit of selu
 
 
 @pytest.fixture(autouse=True)
-def interpret():
+def seeded(interpret):
     braze.manual_seed(11)
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
 
 
 def whole_dimensions(x):

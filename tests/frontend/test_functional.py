@@ -10,12 +10,7 @@ import braze.nn.functional as F
 from braze import nn
 from braze.ir import DTypeError, ShapeError
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def draw(*shape, seed=0, scale=1.0):

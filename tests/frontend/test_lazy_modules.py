@@ -12,6 +12,8 @@ from braze import nn
 from braze.nn.modules.lazy import LazyModuleMixin
 from braze.nn.uninitialized import is_lazy
 
+pytestmark = pytest.mark.usefixtures("interpret")
+
 LAYERS = {
     "Linear": (lambda kind: kind(2), (4, 3)),
     "Conv1d": (lambda kind: kind(4, 2, groups=2), (2, 4, 5)),
@@ -27,13 +29,6 @@ LAYERS = {
     "InstanceNorm2d": (lambda kind: kind(affine=False), (4, 3, 2, 2)),
     "InstanceNorm3d": (lambda kind: kind(bias=False), (4, 3, 2, 2, 2)),
 }
-
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
 
 
 def draw(*shape):

@@ -10,12 +10,7 @@ import braze
 from braze import nn
 from braze.nn import functional as F
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def draw(*shape, seed=0):

@@ -11,14 +11,9 @@ import braze
 from braze import nn, optim
 from braze.optim import lr_scheduler, swa_utils
 
+pytestmark = pytest.mark.usefixtures("interpret")
+
 STEPS = 50
-
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
 
 
 def made(kind="SGD", lr=0.5):

@@ -1,12 +1,12 @@
 """examples/mnist_hogwild: two processes train one network, and what happens if one is killed."""
 
-import gc
 import importlib.util
 import os
 import signal
 from pathlib import Path
 
 import pytest
+from left_over import descriptors, shared_files
 
 import braze
 import braze.multiprocessing as mp
@@ -20,11 +20,7 @@ SMALL = ["--digits", "2000", "--start-method", "fork", "--batch-size", "32", "--
 
 
 def shared():
-    gc.collect()
-    numbers = os.listdir("/proc/self/fd")
-    paths = [f"/proc/self/fd/{number}" for number in numbers]
-    blocks = [p for p in paths if os.path.lexists(p) and "braze" in os.readlink(p)]
-    return len(blocks), [name for name in os.listdir("/dev/shm") if name.startswith("braze-")]
+    return descriptors(), shared_files()
 
 
 def test_two_processes_train_one_network(capfd):

@@ -8,12 +8,7 @@ import braze
 from braze import nn
 from braze.nn.modules import module as registry
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 class Twice(nn.Module):

@@ -11,12 +11,7 @@ import braze
 from braze import nn
 from braze.handle import BUFFER, PARAM
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 class Net(nn.Module):

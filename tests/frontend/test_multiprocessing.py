@@ -9,20 +9,15 @@ import sys
 import threading
 import time
 import warnings
-from pathlib import Path
 
 import pytest
+from left_over import cleaners, descriptors, shared_files
 
 import braze
 import braze.multiprocessing as mp
 from braze import nn
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 @pytest.fixture(params=["file_descriptor", "file_system"])
@@ -31,20 +26,6 @@ def strategy(request):
     mp.set_sharing_strategy(request.param)
     yield request.param
     mp.set_sharing_strategy(before)
-
-
-def shared_files():
-    return {name for name in os.listdir("/dev/shm") if name.startswith("braze-")}
-
-
-def descriptors():
-    gc.collect()
-    found = [os.readlink(f"/proc/self/fd/{fd}") for fd in range(256) if os.path.lexists(fd_of(fd))]
-    return sorted(name for name in found if "braze" in name)
-
-
-def fd_of(number):
-    return f"/proc/self/fd/{number}"
 
 
 def answer(questions, answers):
@@ -324,32 +305,21 @@ def test_killed_processes_leave_nothing(tmp_path, strategy, victim):
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
     before = shared_files()
+    mark = f"BRAZE_TEST_MARK={tmp_path}"
     done = subprocess.run(
-        [sys.executable, str(script), strategy, victim], capture_output=True, text=True, timeout=30
+        [sys.executable, str(script), strategy, victim],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | dict([mark.split("=", 1)]),
     )
     assert done.returncode == (0 if victim == "child" else -9), done.stderr
     assert done.stdout, done.stderr
     deadline = time.monotonic() + 5
-    while shared_files() != before and time.monotonic() < deadline:
+    while (shared_files() != before or cleaners(mark)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert shared_files() == before
-    assert not cleaners()
-
-
-def cleaners():
-    """Cleaners that should have ended. (One of this process's own may be running.)"""
-    time.sleep(0.1)
-    own = f"ppid {os.getpid()}"
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"shared_cleaner" in (folder / "cmdline").read_bytes():
-                parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[1]
-                if f"ppid {parent}" != own:
-                    found.append(folder.name)
-        except OSError:
-            continue
-    return found
+    assert not cleaners(mark)
 
 
 def test_a_fork_finds_no_lock_held():

@@ -8,12 +8,7 @@ import braze.nn.functional as F
 from braze import nn
 from braze.autograd import gradcheck, gradgradcheck
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def draw(*shape, seed=0):

@@ -12,12 +12,7 @@ import braze
 from braze import nn, optim
 from braze.optim import lr_scheduler
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def data(step, dtype=np.float64):

@@ -9,13 +9,7 @@ import pytest
 import braze
 from braze import nn, optim
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
-
+pytestmark = pytest.mark.usefixtures("interpret")
 
 NAMES = {
     "SGD": {"momentum_buffer"},

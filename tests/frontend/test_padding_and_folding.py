@@ -8,14 +8,9 @@ import braze.nn.functional as F
 from braze import nn
 from braze.autograd import gradcheck, gradgradcheck
 
+pytestmark = pytest.mark.usefixtures("interpret")
+
 NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
 
 
 def draw(*shape, seed=0):

@@ -12,12 +12,7 @@ import braze.nn.functional as F
 from braze import engine, nn
 from braze.nn.utils import parametrizations, parametrize
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def linear(inputs=3, outputs=4):

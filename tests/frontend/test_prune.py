@@ -9,13 +9,7 @@ import braze
 from braze import nn
 from braze.nn.utils import prune
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
-
+pytestmark = pytest.mark.usefixtures("interpret")
 
 WEIGHT = np.array([[0.5, -3.0, 1.0, -0.25], [2.0, 0.75, -0.1, 4.0], [-1.5, 0.3, 2.5, 0.05]])
 

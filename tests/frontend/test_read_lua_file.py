@@ -10,12 +10,7 @@ from braze.legacy import nn
 from braze.utils.serialization import load_lua
 from braze.utils.serialization.read_lua_file import T7ReaderException, TorchObject
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 class Object:
@@ -109,7 +104,7 @@ def load(tmp_path, value, **options):
 def test_plain_values(tmp_path):
     value = {"a": 1, "b": [1.5, True, None, "text"], "c": {}, 2: "two"}
     found = load(tmp_path, value)
-    assert found == found
+    assert found == found and not found == load(tmp_path, value)  # each is itself only
     assert dict(found) == {"a": 1, "b": [1.5, True, None, "text"], "c": [], 2: "two"}
     assert found.b[0] == 1.5
     assert found.missing is None

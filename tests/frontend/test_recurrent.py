@@ -12,12 +12,7 @@ from braze.autograd import gradcheck, gradgradcheck
 from braze.nn.utils import rnn
 from braze.tracing import trace
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    with braze.config.using(tier="interpret"):
-        yield
-        braze.sync()
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def sigmoid(x):

@@ -12,11 +12,7 @@ from braze import nn
 from braze.ir.dtypes import ALL
 from braze.utils import safetensors as files
 
-
-@pytest.fixture(autouse=True)
-def interpreted():
-    with braze.config.using(tier="interpret"):
-        yield
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def everything():

@@ -14,14 +14,10 @@ import braze
 from braze import nn, serialization
 from braze.ir.dtypes import ALL
 
+pytestmark = pytest.mark.usefixtures("interpret")
+
 FILES = Path(__file__).resolve().parent / "files"
 ZIP_OR_LEGACY = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-
-
-@pytest.fixture(autouse=True)
-def interpreted():
-    with braze.config.using(tier="interpret"):
-        yield
 
 
 def again(value, zipped=True, **named):

@@ -14,18 +14,14 @@ import braze
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.usefixtures("interpret")
+
 DTYPES = (
     "bool uint8 int8 int16 int32 int64 uint16 uint32 uint64 float16 bfloat16 float32 float64 "
     "complex64 complex128"
 ).split()
 ZIP_OR_LEGACY = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 WAYS = pytest.mark.parametrize("writer, reader", [(braze, torch), (torch, braze)])
-
-
-@pytest.fixture(autouse=True)
-def interpreted():
-    with braze.config.using(tier="interpret"):
-        yield
 
 
 def carried(value, writer, reader, zipped=True, **named):

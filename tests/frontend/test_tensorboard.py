@@ -6,23 +6,19 @@ import zlib
 
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.graph_pb2 import GraphDef
 
 import braze
 from braze import nn
 from braze.utils.tensorboard import SummaryWriter
 from braze.utils.tensorboard.pictures import png
 
-
-@pytest.fixture(autouse=True)
-def interpreted():
-    with braze.config.using(tier="interpret"):
-        yield
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def events(folder):
     """The events in a folder's file; each record is a length, a checksum, the data, another."""
-    from tensorboardX.proto.event_pb2 import Event
-
     (file,) = folder.glob("events*")
     data, at = file.read_bytes(), 0
     while at < len(data):
@@ -52,7 +48,6 @@ def pixels_of(data):
 
 
 def test_numbers_texts_and_pictures(tmp_path):
-    pytest.importorskip("tensorboardX")
     picture = braze.rand(3, 4, 5)
     with SummaryWriter(tmp_path) as writer:
         assert writer.get_logdir() == writer.log_dir == str(tmp_path)
@@ -93,9 +88,6 @@ def test_numbers_texts_and_pictures(tmp_path):
 
 
 def test_the_graph(tmp_path, capsys):
-    pytest.importorskip("tensorboardX")
-    from tensorboardX.proto.graph_pb2 import GraphDef
-
     model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
     with SummaryWriter(tmp_path) as writer:
         writer.add_graph(model, braze.ones(4, 3), verbose=True)

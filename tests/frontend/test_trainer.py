@@ -18,11 +18,7 @@ from braze.utils.trainer import Checkpoints, Trainer, plugins
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import kill_and_resume
 
-
-@pytest.fixture(autouse=True)
-def interpreted():
-    with braze.config.using(tier="interpret"):
-        yield
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def made(loader=None, checkpoints=None, schedule="epoch", **named):

@@ -1,0 +1,13 @@
+"""What tests of this folder share."""
+
+import pytest
+
+import braze
+
+
+@pytest.fixture
+def interpret():
+    """Interpret graphs, and run what the test has recorded before that ends."""
+    with braze.config.using(tier="interpret"):
+        yield
+        braze.sync()
