@@ -174,7 +174,6 @@ def casting(
             finally:
                 own.autocast.enabled.add(DEVICE)
 
-        wrapped._casts = True  # type: ignore[attr-defined]
         return wrapped
 
     return decorate
