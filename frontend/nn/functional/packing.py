@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from braze.functions.creation import from_numpy
-from braze.functions.tables import rows_at
 from braze.tensors import Tensor
 
 Array = np.ndarray
@@ -94,5 +93,3 @@ def as_index(rows: Array) -> Tensor:
     """The numbers of rows as a tensor."""
     return from_numpy(np.ascontiguousarray(rows.reshape(-1), np.int64))
 
-
-take_rows = rows_at  # the rows of a packing are known to exist

@@ -17,9 +17,10 @@ from braze.functions.creation import from_numpy, full
 from braze.functions.movement import narrow, reshape, select, transpose
 from braze.functions.pointwise import where
 from braze.functions.promotion import cast
+from braze.functions.tables import rows_at
 from braze.ir import dtypes
 from braze.ir.op import op_named
-from braze.nn.functional.packing import Packing, as_index, take_rows
+from braze.nn.functional.packing import Packing, as_index
 from braze.tensors import Tensor, apply
 
 __all__ = [
@@ -202,7 +203,7 @@ def pack_padded_sequence(
     rows = sequences * steps + times if batch_first else times * batch + sequences
     flat = reshape(input, (-1, *input.shape[2:]))
     whole = len(rows) == len(flat) and bool((np.diff(rows) == 1).all())
-    data = flat if whole else take_rows(flat, as_index(rows))
+    data = flat if whole else rows_at(flat, as_index(rows))
     indices = None if order is None else from_numpy(order.astype(np.int64))
     return PackedSequence(data, from_numpy(sizes), indices)
 
@@ -251,7 +252,7 @@ def _padded(data: Tensor, rows: np.ndarray, inside: np.ndarray, value: float) ->
         value = bool(value) if data.dtype is dtypes.bool_ else int(value)
     if data.shape[0] == 0:
         return full(shape, value, dtype=data.dtype)
-    result = reshape(take_rows(data, as_index(rows)), shape)
+    result = reshape(rows_at(data, as_index(rows)), shape)
     if inside.all():
         return result
     mask = from_numpy(inside.reshape(*inside.shape, *(1,) * (data.ndim - 1)).copy())
