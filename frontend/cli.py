@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(args)
     try:
         return _COMMANDS[args.command](args)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, SyntaxError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"braze: {text}", file=sys.stderr)
         return 1
@@ -89,7 +89,7 @@ def _run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from braze.as_torch import running
 
-    return running.check(args.script)
+    return running.check(args.script, args.module)
 
 
 def _demo(args: argparse.Namespace) -> int:

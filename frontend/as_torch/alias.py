@@ -23,7 +23,7 @@ RENAMED = {
     "torch.nn.modules.container": "braze.nn.modules.containers",
     "torch.nn.modules.conv": "braze.nn.modules.convolution",
     "torch.nn.modules.loss": "braze.nn.modules.losses",
-    "torch.utils.data.dataloader": "braze.utils.data.loader",
+    "torch.nn.modules.rnn": "braze.nn.modules.recurrent",
 }
 
 

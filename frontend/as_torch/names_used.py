@@ -52,7 +52,8 @@ def _first_missing(path: str) -> tuple[str, str] | None:
     for count in range(1, len(parts)):
         owner, name = ".".join(parts[:count]), parts[count]
         try:
-            resolve(f"{owner}.{name}")
+            if resolve(f"{owner}.{name}") is None:
+                return None  # as `torch.version.cuda` may be, which says nothing of what it has
         except AttributeError:
             return f"{owner}.{name}", explain_missing(owner, name)
     return None

@@ -60,15 +60,19 @@ def run(script: str, arguments: Sequence[str] = (), module: bool = False) -> int
     return 0
 
 
-def check(file: str) -> int:
+def check(script: str, module: bool = False) -> int:
     """Print the names that a program uses and Braze lacks.
+
+    Args:
+        script: its file, or with `module` the name of a module.
 
     Returns:
         1 if there are any, else 0.
 
     Raises:
-        FileNotFoundError: there is no such file. SyntaxError: it is no Python.
+        FileNotFoundError: there is no such program. SyntaxError: it is no Python.
     """
+    file = _find_module(script)[0] if module else script
     found = missing_names(Path(file).read_bytes(), file)
     for missing in found:
         print(f"{file}:{missing.line}: {missing.text}")

@@ -196,6 +196,9 @@ nn.Linears(2, 3)
 o.Adam(); o.Adamm; F.relu
 F.relus(nn.Linears)
 t.version.cuda
+t.version.cuda.split(".")
+import torch.utils.data.dataloader
+from torch.nn.modules.rnn import LSTM
 """
     found = missing_names(source)
     assert [(m.line, m.name) for m in found] == [
@@ -226,6 +229,14 @@ def test_check(tmp_path, capsys):
     assert capsys.readouterr().out == (
         f"{file}:2: Braze has no torch.oness; the nearest is torch.ones\n"
     )
+
+
+def test_check_of_a_module_and_of_what_is_no_python(tmp_path, capsys):
+    assert main(["run", "--check", "-m", "json.tool"]) == 0
+    file = tmp_path / "program.py"
+    file.write_text("import torch\nprint(\n")
+    assert main(["run", "--check", str(file)]) == 1
+    assert capsys.readouterr().err.startswith("braze: '(' was never closed")
 
 
 def test_no_such_program(capsys):
