@@ -236,7 +236,7 @@ def _write_past(base: Tensor, view: Tensor, new: Tensor, tracked: bool, silent: 
         check_writable(view, whole=False)
     if shows_repeats(view):
         raise RuntimeError(_REPEATS)
-    _write_to_root(view, new, tracked, silent)
+    _write_to_root(view, new, tracked, silent or is_silent(view))
     base._current()  # its place on the tape is behind the root's
     return base
 

@@ -393,6 +393,9 @@ def test_filling_a_view_that_shows_an_element_twice():
     x.data.as_strided((3,), (0,), 1).zero_()
     assert x.tolist() == [[0.0, 0.0], [0.0, 0.0]]
     assert x._version == 1
+    x.data.expand(3, 2, 2)[0].fill_(5.0)
+    assert x.tolist() == [[5.0, 5.0], [5.0, 5.0]]
+    assert x._version == 1
     leaf = braze.zeros(2, 2, requires_grad=True)
     with pytest.raises(RuntimeError, match="a view of a leaf Variable"):
         leaf.expand(3, 2, 2).zero_()
