@@ -287,7 +287,10 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
                     operands, at_once = _shield(operands, pending)
                     break
                 if pending.register(handle) is not handle:
-                    operands = _here(operands, pending)
+                    if tracer.whole:
+                        operands = _here(operands, pending)
+                    else:
+                        operands, at_once = _shield(operands, pending)
                     break
         key: Any
         if len(operands) == 2:

@@ -176,6 +176,26 @@ def test_values_cross_threads():
     assert x.tolist() == [2.0, 2.0, 2.0]
 
 
+def test_memory_of_others_is_copied_also_beside_another_thread_s_operand():
+    array = np.ones(3, np.float32)
+    exposed = braze.from_numpy(array)
+    x = braze.ones(3)
+    braze.sync()
+    held = x * 2.0  # this thread's unfinished trace has x
+    seen = []
+
+    def worker():
+        y = x + exposed
+        array[:] = 100.0
+        seen.append(y.tolist())
+
+    thread = threading.Thread(target=worker)
+    thread.start()
+    thread.join()
+    assert seen == [[2.0, 2.0, 2.0]]
+    assert held.tolist() == [2.0, 2.0, 2.0]
+
+
 def test_a_trace_is_run_when_it_reaches_the_limit():
     before = braze.config.trace_limit
     braze.config.trace_limit = 16
