@@ -16,9 +16,10 @@ def made(m, groups=2, kind="SGD", lr=0.5):
 
 
 def is_plain(value):
-    """Whether it is a number, a text or None, or a list of them."""
-    items = value if isinstance(value, list) else [value]
-    return all(item is None or isinstance(item, (int, float, str)) for item in items)
+    """Whether it is a number, a text or None, or lists and dicts of them."""
+    if isinstance(value, (list, dict)):
+        return all(map(is_plain, value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, (int, float, str))
 
 
 def schedule(c, build, *, epochs=True, kinds=("SGD",), metrics=False):

@@ -86,36 +86,46 @@ class OneCycleLR(CycledMomentum, LRScheduler):
                 f"Tried to step {self.last_epoch} times. The specified number of total steps is "
                 f"{self.total_steps}"
             )
-        ends = [end for end, _, _ in self._schedule_phases]
+        ends = [phase["end_step"] for phase in self._schedule_phases]
         now = min(bisect_left(ends, self.last_epoch), len(ends) - 1)
         begin = ends[now - 1] if now else 0.0
-        end, lr_names, momentum_names = self._schedule_phases[now]
-        part = (self.last_epoch - begin) / (end - begin)
+        phase = self._schedule_phases[now]
+        part = (self.last_epoch - begin) / (phase["end_step"] - begin)
         rates = []
         for group in self.optimizer.param_groups:
-            first, last = (group[name] for name in lr_names)
+            first, last = (group[phase[name]] for name in ("start_lr", "end_lr"))
             rates.append(self._between(first, last, part))
             if self.cycle_momentum:
-                first, last = (group[name] for name in momentum_names)
+                first, last = (group[phase[name]] for name in ("start_momentum", "end_momentum"))
                 self._set_momentum(group, self._between(first, last, part))
         return rates
 
 
-Phase = tuple[float, tuple[str, str], tuple[str, str]]
+Phase = dict[str, Any]
 
 
 def _phases(rise: float, total: int, three: bool) -> list[Phase]:
-    """Last step of each phase, and the names of what the learning rate and the momentum go from and
-    to.
+    """Of each phase the last step, and the names of what the learning rate and the momentum go
+    from and to, as PyTorch's state dicts have them.
     """
+
+    def phase(end: float, rates: tuple[str, str], momenta: tuple[str, str]) -> Phase:
+        return {
+            "end_step": end,
+            "start_lr": rates[0],
+            "end_lr": rates[1],
+            "start_momentum": momenta[0],
+            "end_momentum": momenta[1],
+        }
+
     down, up = ("max_momentum", "base_momentum"), ("base_momentum", "max_momentum")
-    first: Phase = (rise - 1, ("initial_lr", "max_lr"), down)
+    first = phase(rise - 1, ("initial_lr", "max_lr"), down)
     if not three:
-        return [first, (total - 1, ("max_lr", "min_lr"), up)]
+        return [first, phase(total - 1, ("max_lr", "min_lr"), up)]
     return [
         first,
-        (2 * rise - 2, ("max_lr", "initial_lr"), up),
-        (total - 1, ("initial_lr", "min_lr"), ("max_momentum", "max_momentum")),
+        phase(2 * rise - 2, ("max_lr", "initial_lr"), up),
+        phase(total - 1, ("initial_lr", "min_lr"), ("max_momentum", "max_momentum")),
     ]
 
 
