@@ -14,7 +14,14 @@ import numpy as np
 from braze.ir.dtypes import bool_, i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.composite import Ints, along, channels_last, channels_second, require_floating
+from braze.ir.ops.composite import (
+    Ints,
+    along,
+    channels_last,
+    channels_second,
+    cut,
+    require_floating,
+)
 from braze.ir.types import Shape, TensorType, tensor_type
 
 # Steps that both share ----------------------------------------------------------------------------
@@ -161,8 +168,7 @@ def _fractional(b: Any, x: Any, samples: Any, *, kernel: Ints, output: Ints) -> 
     for axis, (n, k, m) in enumerate(zip(size, kernel, output, strict=True)):
         # As in PyTorch: in the plane the first sample is that of the columns.
         column = axis if spatial == 3 else spatial - 1 - axis
-        sample = b.slice(samples, starts=(0, 0, column), stops=(*lead, column + 1), steps=(1, 1, 1))
-        start = _starts(b, sample, n, k, m)
+        start = _starts(b, cut(b, samples, 2, column, column + 1), n, k, m)
         column_shape = [m if d == axis else 1 for d in range(spatial)]
         start = b.reshape(start, shape=(*lead, *column_shape))
         starts.append(start)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from braze.ir.op import Rule
-from braze.ir.ops.composite import as_dtype, widened
+from braze.ir.ops.composite import as_dtype, cut, widened
 from braze.ir.ops.recurrence_rules import (
     columns,
     declare_recurrence,
@@ -322,8 +322,7 @@ def _gru_rule(position: int, finish: Callable[..., Any]) -> Callable[..., Any]:
 
 def _gru_x(b: Any, d: Any, n: Any, e: Any, w: Any, h0: Any, y: Any, reverse: bool) -> Any:
     t, size, h = n.type.shape
-    gates = b.slice(d, starts=(0, 0, 0, 0), stops=(t, 2, size, h), steps=(1, 1, 1, 1))
-    return rows_of(b, b.concat(gates, b.reshape(n, shape=(t, 1, size, h)), dim=1))
+    return rows_of(b, b.concat(cut(b, d, 1, 0, 2), b.reshape(n, shape=(t, 1, size, h)), dim=1))
 
 
 def _gru_h0(b: Any, d: Any, n: Any, e: Any, w: Any, h0: Any, y: Any, reverse: bool) -> Any:
