@@ -14,7 +14,7 @@ from typing import Any
 
 from braze.ir.errors import ShapeError
 from braze.ir.op import AttributeKind, Op, Rule, Steps, declare
-from braze.ir.ops.composite import cut, require_floating
+from braze.ir.ops.composite import cut, require_floating, widened
 from braze.ir.ops.rules import common_device, common_dtype
 from braze.ir.steps import evaluate_steps
 from braze.ir.types import Shape, TensorType, tensor_type
@@ -137,6 +137,14 @@ def columns(b: Any, x: Any, count: int) -> list[Any]:
     """The last dimension of a matrix in equal parts."""
     size = x.type.shape[1] // count
     return [cut(b, x, 1, size * n, size * (n + 1)) for n in range(count)]
+
+
+def gru_gates(b: Any, x: Any, hidden: Any) -> tuple[Any, Any, Any, Any]:
+    """A GRU's r, z and n, and the part of `hidden` that r is a factor of."""
+    x_r, x_z, x_n = (widened(b, part) for part in columns(b, x, 3))
+    h_r, h_z, h_n = (widened(b, part) for part in columns(b, hidden, 3))
+    r, z = b.sigmoid(b.add(x_r, h_r)), b.sigmoid(b.add(x_z, h_z))
+    return r, z, b.tanh(b.add(x_n, b.mul(r, h_n))), h_n
 
 
 def sigmoid_slope(b: Any, y: Any) -> Any:

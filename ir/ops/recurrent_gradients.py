@@ -16,6 +16,7 @@ from braze.ir.ops.recurrence_rules import (
     columns,
     declare_recurrence,
     first_step,
+    gru_gates,
     rows_of,
     sigmoid_slope,
     states_before,
@@ -262,10 +263,7 @@ def _gru_step(
     b: Any, g_y: Any, x: Any, hidden: Any, y: Any, before_y: Any, w: Any, previous_d: Any,
     previous_e: Any,
 ) -> tuple[Any, ...]:  # fmt: skip
-    x_r, x_z, x_n = (widened(b, part) for part in columns(b, x, 3))
-    h_r, h_z, h_n = (widened(b, part) for part in columns(b, hidden, 3))
-    r, z = b.sigmoid(b.add(x_r, h_r)), b.sigmoid(b.add(x_z, h_z))
-    n = b.tanh(b.add(x_n, b.mul(r, h_n)))
+    r, z, n, h_n = gru_gates(b, x, hidden)
     dh = widened(b, b.add(b.add(through(b, previous_d, w), g_y), previous_e))
     dn = b.mul(dh, b.mul(b.sub(1.0, z), tanh_slope(b, n)))
     d = [
