@@ -105,13 +105,6 @@ class Index:
 
     @staticmethod
     def _sum(coefficients: Mapping[Atom, int], constant: int) -> Index:
-        for atom, c in coefficients.items():
-            if c and isinstance(atom, Mod):
-                whole = FloorDiv(atom.inner, atom.divisor)
-                if coefficients.get(whole) == c * atom.divisor:
-                    # d * (x // d) + x % d = x
-                    rest = {a: k for a, k in coefficients.items() if a not in (atom, whole)}
-                    return Index._sum(rest, constant) + atom.inner * c
         kept = [(atom, c) for atom, c in coefficients.items() if c != 0]
         kept.sort(key=lambda term: (-abs(term[1]), str(term[0])))
         return Index(tuple(kept), constant)
@@ -122,7 +115,16 @@ class Index:
         coefficients = dict(self.terms)
         for atom, c in other.terms:
             coefficients[atom] = coefficients.get(atom, 0) + c
-        return Index._sum(coefficients, self.constant + other.constant)
+        constant = self.constant + other.constant
+        for atom, c in coefficients.items():
+            if c and isinstance(atom, Mod):
+                # d * (x // d) + x % d = x
+                whole = (atom.inner // atom.divisor) * (c * atom.divisor)
+                if all(coefficients.get(part) == k for part, k in whole.terms):
+                    taken = {atom, *dict(whole.terms)}
+                    rest = {a: k for a, k in coefficients.items() if a not in taken}
+                    return Index._sum(rest, constant - whole.constant) + atom.inner * c
+        return Index._sum(coefficients, constant)
 
     def __sub__(self, other: Index | int) -> Index:
         return self + (-other if isinstance(other, int) else other * -1)

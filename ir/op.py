@@ -78,6 +78,9 @@ Autocast = Literal["lower", "f32"]
 # Of these, every operation moves elements as they are.
 _MOVES = ("movement", "gather")
 
+# Of these, an operation is computed at the points of whatever loops its kernel has.
+_ANYWHERE = ("pointwise", "movement", "gather", "creation", "check")
+
 Rule = Callable[..., Any]
 
 
@@ -202,6 +205,11 @@ class Op:
     def is_alone(self) -> bool:
         """Is it a kernel of its own, with nothing fused, whose operands lie in memory in order?"""
         return self.is_host or self.is_recurrence
+
+    @property
+    def has_own_loops(self) -> bool:
+        """Does its category decide which loops its kernel has?"""
+        return self.category not in _ANYWHERE
 
     @property
     def may_fail(self) -> bool:

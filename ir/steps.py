@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from braze.ir.builder import Builder
+from braze.ir.dtypes import from_numpy
 from braze.ir.graph import Graph, Value
 from braze.ir.op import AttributeValue, Op, Steps, op_named
 from braze.ir.types import TensorType, tensor_type
@@ -57,6 +58,18 @@ class StepGraph:
     results: tuple[tuple[int, int], ...]
     count: int
     runs_back: bool
+
+    @property
+    def times(self) -> range:
+        """Each step's place in time, in the order in which they run."""
+        return range(self.count - 1, -1, -1) if self.runs_back else range(self.count)
+
+    def time_of(self, part: Part, time: int) -> int | None:
+        """When a stacked part of the step at `time` is from; None where its start stands for it."""
+        # What is before in a run is not what is before in time, where a run goes back.
+        later = {"previous": -1, "before": 1}.get(part.kind, 0)
+        at = time - later if self.runs_back else time + later
+        return at if 0 <= at < self.count else None
 
 
 def step_graph(
@@ -161,10 +174,8 @@ def evaluate_steps(name: str, operands: Sequence[Array], attributes: Mapping[str
     types = tuple(_type_of(x) for x in operands)
     step, results = _evaluated(name, types, tuple(attributes.items()))
     arrays = [np.empty(t.shape, t.dtype.numpy) for t in results]
-    order = range(step.count - 1, -1, -1) if step.runs_back else range(step.count)
-    later = -1 if step.runs_back else 1
-    for time in order if all(array.size for array in arrays) else ():
-        given = [_given(part, operands, arrays, time, later) for part in step.parts]
+    for time in step.times if all(array.size for array in arrays) else ():
+        given = [_given(part, operands, arrays, step.time_of(part, time)) for part in step.parts]
         for (number, piece), value in zip(step.results, interpret(step.graph, given), strict=True):
             place = arrays[number][time]
             place.reshape(-1, *value.shape)[piece] = value
@@ -172,23 +183,17 @@ def evaluate_steps(name: str, operands: Sequence[Array], attributes: Mapping[str
 
 
 def _given(
-    part: Part, operands: Sequence[Array], results: list[Array], time: int, later: int
+    part: Part, operands: Sequence[Array], results: Sequence[Array], time: int | None
 ) -> Array:
     if part.kind == "whole":
         return operands[part.place]
-    if part.kind == "now":
-        now: Array = operands[part.place][time]
-        return now
-    # What is before in a run is not what is before in time, where a run goes back.
-    at = time - later if part.kind == "previous" else time + later
-    stacked = (results if part.kind == "previous" else operands)[part.place]
-    found: Array = stacked[at] if 0 <= at < len(stacked) else operands[part.start]
-    return found
+    if time is None:
+        return operands[part.start]
+    now: Array = (results if part.kind == "previous" else operands)[part.place][time]
+    return now
 
 
 def _type_of(array: Array) -> TensorType:
-    from braze.ir.dtypes import from_numpy
-
     return tensor_type(from_numpy(array.dtype), array.shape)
 
 

@@ -41,7 +41,8 @@ def unrolled_gradient(
         found = builder.full(shape=wanted.shape, value=0.0, dtype=wanted.dtype)
     graph = builder.finish([found])
     given = [*operands, *(g for g in upstream if g is not None)]
-    return _emit(b, graph, given)
+    (gradient,) = _emit(b, graph, given)
+    return gradient
 
 
 def _unroll(
@@ -51,21 +52,18 @@ def _unroll(
     op = op_named(name)
     types = op.result_types(types_of(operands), attributes)
     step = step_graph(op, types_of(operands), attributes, range(len(types)))
-    order = range(step.count - 1, -1, -1) if step.runs_back else range(step.count)
-    later = -1 if step.runs_back else 1
     made: list[dict[int, Value]] = [{} for _ in types]
 
     def given(part: Part, time: int) -> Value:
         if part.kind == "whole":
             return operands[part.place]
-        if part.kind == "previous":
-            return made[part.place].get(time - later, operands[part.start])
-        at = time if part.kind == "now" else time + later
-        stacked = operands[part.place]
-        return _at(b, stacked, at) if 0 <= at < step.count else operands[part.start]
+        at = step.time_of(part, time)
+        if at is None:
+            return operands[part.start]
+        return made[part.place][at] if part.kind == "previous" else _at(b, operands[part.place], at)
 
-    for time in order:
-        outputs = _copied(b, step.graph, [given(part, time) for part in step.parts])
+    for time in step.times:
+        outputs = _emit(b, step.graph, [given(part, time) for part in step.parts])
         for number, type in enumerate(types):
             pairs = zip(step.results, outputs, strict=True)
             pieces = [value for (result, _), value in pairs if result == number]
@@ -89,15 +87,6 @@ def _at(b: Builder, stacked: Value, time: int) -> Value:
     row = b.slice(stacked, starts=(time, *rest), stops=(time + 1, *shape[1:]), steps=ones)
     result: Value = b.reshape(row, shape=shape[1:])
     return result
-
-
-def _copied(b: Builder, graph: Graph, inputs: Sequence[Value]) -> list[Value]:
-    """The outputs of a graph whose nodes are appended to the builder."""
-    made = dict(zip(graph.inputs, inputs, strict=True))
-    for node in graph.nodes:
-        copy = b.emit(node.op, [made[x] for x in node.operands], node.attributes)
-        made.update(zip(node.results, copy.results, strict=True))
-    return [made[x] for x in graph.outputs]
 
 
 def _back(b: Builder, gradients: dict[Value, Value], wanted: Value) -> Value | None:
@@ -134,8 +123,8 @@ def _add(
     gradients[operand] = new if old is None else b.add(old, new)
 
 
-def _emit(b: Any, graph: Graph, given: Sequence[Any]) -> Any:
-    """The graph's output as operations of another builder, what it does not need left out."""
+def _emit(b: Any, graph: Graph, given: Sequence[Any]) -> list[Any]:
+    """The graph's outputs as operations of another builder, what they do not need left out."""
     needed = set(graph.outputs)
     for node in reversed(graph.nodes):
         if needed.intersection(node.results):
@@ -146,4 +135,4 @@ def _emit(b: Any, graph: Graph, given: Sequence[Any]) -> Any:
             results = getattr(b, node.op.name)(*(made[x] for x in node.operands), **node.attributes)
             results = results if isinstance(results, tuple) else (results,)
             made.update(zip(node.results, results, strict=True))
-    return made[graph.outputs[0]]
+    return [made[x] for x in graph.outputs]

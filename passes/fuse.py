@@ -207,8 +207,4 @@ def _reaches(start: Group, goal: Group) -> bool:
 
 def _kind(node: Node) -> str:
     """The kind of a group of one node; kinds name the loops that a kernel has."""
-    own = (
-        *("reduce", "contract", "scatter", "random", "scan", "sort", "lattice", "recurrence"),
-        "host",
-    )
-    return node.op.category if node.op.category in own else "pointwise"
+    return node.op.category if node.op.has_own_loops else "pointwise"

@@ -44,6 +44,12 @@ ROW_BYTES = 3 * 4
 COLUMNS_AT_ONCE = 16
 # Kinds of kernels that have no place for a statement besides their stores.
 WITHOUT_CHECKS = ("contract", "lattice", "scan", "scatter", "sort")
+# Kinds of kernels that hold one operation, and write over none of its operands.
+ALONE = {
+    "host": "a host call is made between kernels",
+    "recurrence": "the steps of a recurrence are kernels of their own",
+    "lattice": "a lattice's kernel reads what it has stored, and holds nothing else",
+}
 # Independent kernels are joined for a shared input of this size; below, a common wave does as well.
 SHARED_BYTES = 1 << 14
 
@@ -126,12 +132,9 @@ class Rules:
         """May `c`, which reads `p`, be computed in `p`'s kernel?"""
         if fault := self._too_large(p, c):
             return fault
-        if "host" in (p.kind, c.kind):
-            return "a host call is made between kernels"
-        if "recurrence" in (p.kind, c.kind):
-            return "the steps of a recurrence are kernels of their own"
-        if "lattice" in (p.kind, c.kind):
-            return "a lattice's kernel reads what it has stored, and holds nothing else"
+        for kind, fault in ALONE.items():
+            if kind in (p.kind, c.kind):
+                return fault
         if p.kind == "scatter":
             # Nothing but reshapes may lie between: a cast on the way would be lost.
             reshaped = all(is_flat(n) and core_of(n.result)[0].node in p.members for n in c.members)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from braze.ir.graph import Graph, Node, Value
+from braze.passes.fusion_rules import ALONE
 from braze.passes.groups import is_flat
 from braze.passes.lower_nest import core_of
 
@@ -35,7 +36,7 @@ def store_order(node: Node, overwritten: Mapping[Value, Value]) -> list[int] | N
         raise ValueError("only a node's own results can overwrite its operands")
     if node.attributes["kind"] == "copy":
         return [0] if not overwritten else None
-    if overwritten and node.attributes["kind"] in ("host", "lattice", "recurrence"):
+    if overwritten and node.attributes["kind"] in ALONE:
         return None
     if overwritten and node.attributes["kind"] == "scatter":
         return [0] if _scatters_into(node, body, overwritten) else None

@@ -12,22 +12,14 @@ from braze.ir.graph import Graph, Value
 from braze.ir.loops import Buffer, HostArray, HostCall
 
 
-def lower_host(
-    name: str, body: Graph, buffers: Mapping[Value, Buffer], number: int
-) -> HostCall:
+def lower_host(name: str, body: Graph, buffers: Mapping[Value, Buffer], number: int) -> HostCall:
     """The call of a fusion body.
 
     Args:
         number: of the call in its program.
     """
     (node,) = (n for n in body.nodes if n.op.is_host)
-    operands = []
-    for value in node.operands:
-        source = value
-        while source not in buffers:
-            assert source.node is not None and source.node.op.is_movement
-            (source,) = source.node.operands
-        operands.append(HostArray(buffers[source], value.type))
+    operands = [HostArray(buffer_under(value, buffers), value.type) for value in node.operands]
     results = [HostArray(buffers.get(value), value.type) for value in node.results]
     used = [a.buffer for a in (*operands, *results) if a.buffer is not None]
     return HostCall(
@@ -40,3 +32,11 @@ def lower_host(
         tuple(results),
         node.location,
     )
+
+
+def buffer_under(value: Value, buffers: Mapping[Value, Buffer]) -> Buffer:
+    """The buffer that a value is, but for reshapes."""
+    while value not in buffers:
+        assert value.node is not None and value.node.op.is_movement
+        (value,) = value.node.operands
+    return buffers[value]

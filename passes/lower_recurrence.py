@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from braze.ir.dtypes import u8
+from braze.ir.dtypes import DType, u8
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Value, types_of
 from braze.ir.loops import Buffer, Program
 from braze.ir.loops_recurrence import STEP, Recurrence, StepArray
 from braze.ir.steps import Part, StepGraph, step_graph
 from braze.ir.target import Target
+from braze.passes.lower_host import buffer_under
 from braze.passes.plan_memory import aligned
 
 
@@ -52,7 +53,7 @@ def lower_recurrence(
     step = step_graph(node.op, types_of(node.operands), node.attributes, wanted)
     program = _program(step.graph, target)
     lowering = _Lowering(name, step, extra)
-    operands = [buffers[_in_memory(value, buffers)] for value in node.operands]
+    operands = [buffer_under(value, buffers) for value in node.operands]
     results = {
         number: lowering.result(node.results[number], buffers.get(node.results[number]))
         for number, _ in step.results
@@ -83,13 +84,6 @@ def _program(step: Graph, target: Target) -> Program:
     return program
 
 
-def _in_memory(value: Value, buffers: Mapping[Value, Buffer]) -> Value:
-    while value not in buffers:
-        assert value.node is not None and value.node.op.is_movement
-        (value,) = value.node.operands
-    return value
-
-
 class _Lowering:
     def __init__(self, name: str, step: StepGraph, extra: Extra) -> None:
         self.name = name
@@ -98,9 +92,9 @@ class _Lowering:
         self.extra = extra
         self.place = extra.start
 
-    def private(self, label: str, dtype: object, numel: int) -> Buffer:
+    def private(self, label: str, dtype: DType, numel: int) -> Buffer:
         """A buffer that only this recurrence uses."""
-        buffer = Buffer(f"{self.name}_{label}", dtype, numel, "inout")  # type: ignore[arg-type]
+        buffer = Buffer(f"{self.name}_{label}", dtype, numel, "inout")
         self.extra.offsets[buffer.name] = self.place
         self.place = aligned(self.place + numel * buffer.dtype.itemsize)
         self.extra.end = max(self.extra.end, self.place)

@@ -7,11 +7,20 @@ the wave; the runtime looks at the block afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llvmlite import ir
 
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.types import I1, I64, POINTER, constant, intrinsic, like
-from braze.ir.loops import Check
+from braze.ir.loops import Check, Loop, Statement
+
+
+def has_check(statements: Sequence[Statement]) -> bool:
+    """Is there a check among the statements, or within their loops?"""
+    return any(
+        isinstance(s, Check) or (isinstance(s, Loop) and has_check(s.body)) for s in statements
+    )
 
 
 def emit_check(emitter: ExpressionEmitter, check: Check, status: ir.Value) -> None:

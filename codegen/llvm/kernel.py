@@ -176,7 +176,10 @@ class Aliasing:
             name
             for name, (stored, forms, _) in self._stored.items()
             if name != buffer.name
-            and (self._disjoint(buffer, stored) or (form is not None and form not in forms))
+            and (
+                disjoint(buffer, stored, self._placements)
+                or (form is not None and form not in forms)
+            )
         ]
         self._attach(instruction, "noalias", independent)
 
@@ -185,7 +188,7 @@ class Aliasing:
         others = [
             name
             for name, (stored, _, _) in self._stored.items()
-            if name != buffer.name and self._disjoint(buffer, stored)
+            if name != buffer.name and disjoint(buffer, stored, self._placements)
         ]
         self._attach(instruction, "noalias", others)
 
@@ -197,17 +200,18 @@ class Aliasing:
                 self._lists[key] = self._module.add_metadata(scopes)
             instruction.set_metadata(kind, self._lists[key])
 
-    def _disjoint(self, left: Buffer, right: Buffer) -> bool:
-        """True if the two certainly share no memory."""
-        a, b = self._placements[left.name], self._placements[right.name]
-        if a.kind == b.kind == "arena":
-            a_end = a.offset + left.numel * left.dtype.itemsize
-            b_end = b.offset + right.numel * right.dtype.itemsize
-            return a_end <= b.offset or b_end <= a.offset
-        if a.kind == "arena" or b.kind == "arena":
-            return True
-        # An output may be the same storage as an input (in-place update), never as another output.
-        return a.kind == b.kind == "output" and a.slot != b.slot
+
+def disjoint(left: Buffer, right: Buffer, placements: Mapping[str, Placement]) -> bool:
+    """True if the two certainly share no memory."""
+    a, b = placements[left.name], placements[right.name]
+    if a.kind == b.kind == "arena":
+        a_end = a.offset + left.numel * left.dtype.itemsize
+        b_end = b.offset + right.numel * right.dtype.itemsize
+        return a_end <= b.offset or b_end <= a.offset
+    if a.kind == "arena" or b.kind == "arena":
+        return True
+    # An output may be the same storage as an input (in-place update), never as another output.
+    return a.kind == b.kind == "output" and a.slot != b.slot
 
 
 def index_form(index: Index) -> object:

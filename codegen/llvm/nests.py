@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from llvmlite import ir
 
-from braze.codegen.llvm.checks import emit_check
+from braze.codegen.llvm.checks import emit_check, has_check
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import Aliasing, CodegenError, EmittedKernel, KernelFunction
 from braze.codegen.llvm.looping import Count, as_value, carried_loop
@@ -55,7 +55,7 @@ class NestEmitter:
         self.aliasing = Aliasing(self.kernel.module, placements)
         for store in stores(nest.body):
             self.aliasing.declare_store(store.buffer, store.index)
-        self.status = self.kernel.status() if _has_check(nest.body) else None
+        self.status = self.kernel.status() if has_check(nest.body) else None
         self.chunks = max((s.chunks for s in nest.body if isinstance(s, Loop)), default=1)
 
     def emit(self) -> EmittedKernel:
@@ -289,9 +289,3 @@ class NestEmitter:
     ) -> None:
         mask = first_lanes(self.builder, plan.width, constant(I64, count))
         self._statements(loop.body, [lanes_over(outer, loop.var, begin, plan.width, mask)])
-
-
-def _has_check(statements: Sequence[Statement]) -> bool:
-    return any(
-        isinstance(s, Check) or (isinstance(s, Loop) and _has_check(s.body)) for s in statements
-    )

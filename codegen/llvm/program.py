@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from braze.codegen.llvm.checks import has_check
 from braze.codegen.llvm.host_calls import emit_host_call
 from braze.codegen.llvm.kernel import (
     KERNEL_TYPE,
@@ -32,15 +33,9 @@ from braze.codegen.llvm.kernel import (
 from braze.codegen.llvm.nests import emit_nest
 from braze.codegen.llvm.places import Places
 from braze.codegen.llvm.recurrences import MAIN_TYPE, emit_steps
-from braze.codegen.llvm.shared_kernels import Shared, may_fail, shared_kernels
+from braze.codegen.llvm.shared_kernels import Shared, shared_kernels
 from braze.codegen.llvm.types import I64, POINTER, constant
-from braze.ir.loops import (
-    Contraction,
-    HostCall,
-    Kernel,
-    Program,
-    Sort,
-)
+from braze.ir.loops import Contraction, HostCall, Kernel, Nest, Program, Sort
 from braze.ir.loops_recurrence import Recurrence
 from braze.ir.target import FINISHED, Target
 
@@ -105,7 +100,7 @@ def _add_modules(
     """
     shared = shared_kernels(program)
     waves: list[list[Called]] = [[] for _ in program.waves]
-    functions: dict[str, EmittedKernel] = {}
+    functions: dict[Kernel, EmittedKernel] = {}
     for wave, called in zip(program.waves, waves, strict=True):
         for kernel in wave:
             if isinstance(kernel, Recurrence):
@@ -114,18 +109,16 @@ def _add_modules(
                     own = _scratch_stride(kernel.program, target)
                     _add_modules(modules, step, kernel.program, target, own, is_step=True)
                 continue
-            common = shared.get(kernel.name)
-            if common is None:
-                emitted = emit_kernel(kernel, program, target, stride)
+            common = shared.get(kernel)
+            source = kernel if common is None else common.kernel
+            emitted = functions.get(source)
+            if emitted is None:
+                within = program if common is None else common.program
+                emitted = functions[source] = emit_kernel(source, within, target, stride)
                 if emitted.symbol in modules:
                     symbol = emitted.symbol
                     raise CodegenError(f"[{program.name}] two kernels share the symbol {symbol}")
-            elif common.program.name in functions:
-                emitted = functions[common.program.name]
-            else:
-                emitted = emit_kernel(common.kernel, common.program, target, stride)
-                functions[common.program.name] = emitted
-            modules[emitted.symbol] = emitted.ir_text
+                modules[emitted.symbol] = emitted.ir_text
             called.append(Called(emitted, common))
     modules[name] = _main_module(name, program, waves, target, is_step=is_step)
 
@@ -282,7 +275,7 @@ def _function(module: ir.Module, symbol: str) -> ir.Function:
 def _may_fail(kernel: Kernel) -> bool:
     """Does the kernel hold a run-time check or a host call? What comes after a failed one is not
     run."""
-    return isinstance(kernel, HostCall) or may_fail(kernel)
+    return isinstance(kernel, HostCall) or (isinstance(kernel, Nest) and has_check(kernel.body))
 
 
 def _wave_function(

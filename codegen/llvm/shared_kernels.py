@@ -9,20 +9,13 @@ the same kernels again and again; compiling takes far longer than running them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
-from braze.ir.loops import (
-    Buffer,
-    Check,
-    Contraction,
-    Kernel,
-    Loop,
-    Nest,
-    Placement,
-    Program,
-    Statement,
-)
+from braze.codegen.llvm.checks import has_check
+from braze.codegen.llvm.kernel import disjoint
+from braze.ir.loops import Buffer, Contraction, Kernel, Nest, Placement, Program
 from braze.ir.loops_parser import parse_kernel
 from braze.ir.loops_text import print_anywhere
 
@@ -54,32 +47,23 @@ class Shared:
         return len(self.places) + 3
 
 
-def may_fail(kernel: Kernel) -> bool:
-    """Does the kernel hold a run-time check? Its code is the number of the failed operation."""
-
-    def within(statements: Sequence[Statement]) -> bool:
-        return any(
-            isinstance(s, Check) or (isinstance(s, Loop) and within(s.body)) for s in statements
-        )
-
-    return isinstance(kernel, Nest) and within(kernel.body)
-
-
-def shared_kernels(program: Program) -> dict[str, Shared]:
-    """What to call, by the names of the kernels that have their like: the first of them gives the
-    function its name."""
+def shared_kernels(program: Program) -> dict[Kernel, Shared]:
+    """What to call for each kernel that has its like: the first of them gives the function its
+    name."""
     alike: dict[str, list[tuple[Kernel, list[Place]]]] = {}
     for kernel in program.kernels():
-        if isinstance(kernel, (Nest, Contraction)) and not may_fail(kernel):
+        # A check's code is the number of the operation, no two have the same.
+        plain = isinstance(kernel, Nest) and not has_check(kernel.body)
+        if plain or isinstance(kernel, Contraction):
             roles = _roles(kernel, program.placements)
             if roles is not None:
                 text, places = _anywhere(kernel, roles)
                 alike.setdefault(text, []).append((kernel, places))
-    found: dict[str, Shared] = {}
+    found: dict[Kernel, Shared] = {}
     for text, kernels in alike.items():
         if len(kernels) >= FEWEST:
             own = _program(text, kernels[0][0].name)
-            found.update((k.name, Shared(own, tuple(places))) for k, places in kernels)
+            found.update((k, Shared(own, tuple(places))) for k, places in kernels)
     return found
 
 
@@ -88,27 +72,16 @@ def _roles(kernel: Kernel, placements: Mapping[str, Placement]) -> str | None:
     program of its own could tell apart.
 
     Outputs of a program are never the same memory, an input may be that of an output: see
-    `Aliasing`.
+    `disjoint`.
     """
     written = [buffer for buffer in kernel.buffers if buffer.access != "in"]
-    if any(_overlap(a, b, placements) for a in written for b in written if a is not b):
+    if any(not disjoint(a, b, placements) for a, b in combinations(written, 2)):
         return None
     alone = [
-        buffer.access != "in" or not any(_overlap(buffer, other, placements) for other in written)
+        buffer.access != "in" or all(disjoint(buffer, other, placements) for other in written)
         for buffer in kernel.buffers
     ]
     return "".join("o" if free else "i" for free in alone)
-
-
-def _overlap(left: Buffer, right: Buffer, placements: Mapping[str, Placement]) -> bool:
-    a, b = placements[left.name], placements[right.name]
-    if a.kind == b.kind == "arena":
-        a_end = a.offset + left.numel * left.dtype.itemsize
-        b_end = b.offset + right.numel * right.dtype.itemsize
-        return not (a_end <= b.offset or b_end <= a.offset)
-    if "arena" in (a.kind, b.kind):
-        return False
-    return not (a.kind == b.kind == "output" and a.slot != b.slot)
 
 
 def _anywhere(kernel: Kernel, roles: str) -> tuple[str, list[Place]]:

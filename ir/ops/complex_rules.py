@@ -14,6 +14,7 @@ import math
 from typing import Any
 
 from braze.ir.dtypes import DType, bool_
+from braze.ir.ops.composite import cut
 
 
 def _signed(b: Any, size: Any, like: Any) -> Any:
@@ -305,7 +306,7 @@ def prod(b: Any, x: Any, *, dims: tuple[int, ...], keepdim: bool) -> Any:
             factors = _padded(b, factors, last, 0, 1)
             count += 1
         count //= 2
-        halves = [_part(b, factors, last, start, start + count) for start in (0, count)]
+        halves = [cut(b, factors, last, start, start + count) for start in (0, count)]
         factors = b.mul(*halves)
     kept = tuple(1 if axis in dims else size for axis, size in enumerate(shape))
     return b.reshape(factors, shape=kept if keepdim else outer)
@@ -335,18 +336,8 @@ def _earlier(b: Any, x: Any, dim: int, reverse: bool, step: int, value: float) -
     """At each element the one `step` places before it in the order of the scan, else `value`."""
     size = x.type.shape[dim]
     if reverse:
-        return _padded(b, _part(b, x, dim, step, size), dim, 0, step, value)
-    return _padded(b, _part(b, x, dim, 0, size - step), dim, step, 0, value)
-
-
-def _part(b: Any, x: Any, dim: int, start: int, stop: int) -> Any:
-    shape = x.type.shape
-    return b.slice(
-        x,
-        starts=tuple(start if axis == dim else 0 for axis in range(len(shape))),
-        stops=tuple(stop if axis == dim else size for axis, size in enumerate(shape)),
-        steps=(1,) * len(shape),
-    )
+        return _padded(b, cut(b, x, dim, step, size), dim, 0, step, value)
+    return _padded(b, cut(b, x, dim, 0, size - step), dim, step, 0, value)
 
 
 def _padded(b: Any, x: Any, dim: int, low: int, high: int, value: float = 1.0) -> Any:

@@ -55,6 +55,17 @@ def along(shape: Shape, dim: int) -> Shape:
     return tuple(size if axis == dim else 1 for axis, size in enumerate(shape))
 
 
+def cut(b: Any, x: Any, dim: int, start: int, stop: int) -> Any:
+    """The elements from `start` to `stop` along one dimension."""
+    shape = x.type.shape
+    return b.slice(
+        x,
+        starts=tuple(start if axis == dim else 0 for axis in range(len(shape))),
+        stops=tuple(stop if axis == dim else size for axis, size in enumerate(shape)),
+        steps=(1,) * len(shape),
+    )
+
+
 def channels_last(b: Any, x: Any) -> Any:
     """[N, C, spatial...] to [N, spatial..., C]."""
     return b.permute(x, dims=(0, *range(2, x.type.rank), 1))

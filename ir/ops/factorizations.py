@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from braze.ir.ops.composite import cut
 from braze.ir.ops.host_rules import (
     add_diagonal,
     adjoint,
@@ -84,11 +85,7 @@ def _qr(x: np.ndarray, *, complete: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _columns(b: Any, x: Any, start: int, stop: int) -> Any:
-    shape = x.type.shape
-    zeros = (0,) * (len(shape) - 1)
-    return b.slice(
-        x, starts=(*zeros, start), stops=(*shape[:-1], stop), steps=(1,) * len(shape)
-    )
+    return cut(b, x, x.type.rank - 1, start, stop)
 
 
 def _qr_gradient(b: Any, g_q: Any, g_r: Any, x: Any, q: Any, r: Any, complete: bool) -> Any:

@@ -10,18 +10,12 @@ from typing import Any
 
 from braze.ir.dtypes import bool_
 from braze.ir.errors import DTypeError, ShapeError
-from braze.ir.op import AttributeKind, declare
+from braze.ir.op import declare
 from braze.ir.ops.composite import Ints
 from braze.ir.ops.convolution import check_geometry, output_size, pad_or_crop
+from braze.ir.ops.pooling import GEOMETRY
 from braze.ir.ops.pooling_windows import paired, reach, tile
 from braze.ir.types import TensorType
-
-BLOCKS: dict[str, AttributeKind] = {
-    "kernel": tuple,
-    "stride": tuple,
-    "padding": tuple,
-    "dilation": tuple,
-}
 
 
 def _unfold_types(
@@ -60,7 +54,7 @@ im2col = declare(
     "x",
     infer=_unfold_types,
     decompose=_unfold,
-    attributes=BLOCKS,
+    attributes=GEOMETRY,
     gradients={
         "x": lambda b, g, x_type, kernel, stride, padding, dilation: b.col2im(
             g,
@@ -125,7 +119,7 @@ col2im = declare(
     "x",
     infer=_fold_types,
     decompose=_fold,
-    attributes={"output": tuple, **BLOCKS},
+    attributes={"output": tuple, **GEOMETRY},
     gradients={
         "x": lambda b, g, kernel, stride, padding, dilation: b.im2col(
             g, kernel=kernel, stride=stride, padding=padding, dilation=dilation

@@ -14,7 +14,15 @@ import numpy as np
 from braze.ir.dtypes import bool_, i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.composite import Ints, along, channels_last, channels_second, require_floating
+from braze.ir.ops.composite import (
+    Ints,
+    along,
+    channels_last,
+    channels_second,
+    cut,
+    require_floating,
+)
+from braze.ir.ops.pooling_windows import flat_place, taps_along
 from braze.ir.types import Shape, TensorType, tensor_type
 
 # Steps that both share ----------------------------------------------------------------------------
@@ -34,24 +42,6 @@ def _pooled_types(name: str, x: TensorType, output: Ints) -> tuple[TensorType, T
     return x.with_shape(shape), tensor_type(i64, shape, x.device)
 
 
-def _flat(b: Any, places: list[Any], size: Ints) -> Any:
-    """Places along each spatial dimension to the flat index in a plane."""
-    flat = places[0]
-    for place, n in zip(places[1:], size[1:], strict=True):
-        flat = b.add(b.mul(flat, n), place)
-    return flat
-
-
-def _taps_along(b: Any, tap: Any, kernel: Ints) -> list[Any]:
-    """The number of a window's element, row-major, to its place along each dimension."""
-    own, rest = [], math.prod(kernel)
-    for axis, k in enumerate(kernel):
-        rest //= k
-        part = tap if rest == 1 else b.floor_divide(tap, rest)
-        own.append(b.remainder(part, k) if axis else part)
-    return own
-
-
 def _add_at(b: Any, g: Any, indices: Any, x_type: TensorType) -> Any:
     """The gradient of picking the elements at `indices` of each plane."""
     planes = (*x_type.shape[:2], math.prod(x_type.shape[2:]))
@@ -64,7 +54,7 @@ def _add_at(b: Any, g: Any, indices: Any, x_type: TensorType) -> Any:
 # adaptive_max_pool --------------------------------------------------------------------------------
 
 
-def bin_limits(b: Any, shape: Shape, axis: int, size: int, output: int) -> tuple[Any, Any]:
+def _bin_limits(b: Any, shape: Shape, axis: int, size: int, output: int) -> tuple[Any, Any]:
     """Where each bin starts and stops along `axis` of `shape`, for broadcasting."""
     o = b.iota(shape=along(shape, axis), dim=axis, dtype=i64)
     start = b.floor_divide(b.mul(o, size), output)
@@ -85,11 +75,11 @@ def _adaptive(b: Any, x: Any, *, output: Ints) -> Any:
     grid = (*output, *kernel)
     places = []
     for axis, (n, m) in enumerate(zip(size, output, strict=True)):
-        start, stop = bin_limits(b, grid, axis, n, m)
+        start, stop = _bin_limits(b, grid, axis, n, m)
         tap = b.iota(shape=along(grid, spatial + axis), dim=spatial + axis, dtype=i64)
         # A bin that is smaller than the largest repeats its last element, which changes nothing.
         places.append(b.minimum(b.add(start, tap), b.sub(stop, 1)))
-    index = b.expand(_flat(b, places, tuple(size)), shape=grid)
+    index = b.expand(flat_place(b, places, tuple(size)), shape=grid)
     index = b.reshape(index, shape=(math.prod(output), math.prod(kernel)))
     flat = b.reshape(channels_last(b, x), shape=(batch, math.prod(size), channels))
     view = b.take(flat, index, dim=1)
@@ -97,10 +87,10 @@ def _adaptive(b: Any, x: Any, *, output: Ints) -> Any:
     out = b.reshape(b.amax(view, dims=(2,), keepdim=False), shape=shape)
     tap = b.reshape(b.argmax(view, dims=(2,), keepdim=False), shape=shape)
     chosen = []
-    for axis, (own, n, m) in enumerate(zip(_taps_along(b, tap, kernel), size, output, strict=True)):
-        start, _ = bin_limits(b, shape, axis + 1, n, m)
+    for axis, (own, n, m) in enumerate(zip(taps_along(b, tap, kernel), size, output, strict=True)):
+        start, _ = _bin_limits(b, shape, axis + 1, n, m)
         chosen.append(b.add(own, start))
-    return channels_second(b, out), channels_second(b, _flat(b, chosen, tuple(size)))
+    return channels_second(b, out), channels_second(b, flat_place(b, chosen, tuple(size)))
 
 
 adaptive_max_pool = declare(
@@ -161,8 +151,7 @@ def _fractional(b: Any, x: Any, samples: Any, *, kernel: Ints, output: Ints) -> 
     for axis, (n, k, m) in enumerate(zip(size, kernel, output, strict=True)):
         # As in PyTorch: in the plane the first sample is that of the columns.
         column = axis if spatial == 3 else spatial - 1 - axis
-        sample = b.slice(samples, starts=(0, 0, column), stops=(*lead, column + 1), steps=(1, 1, 1))
-        start = _starts(b, sample, n, k, m)
+        start = _starts(b, cut(b, samples, 2, column, column + 1), n, k, m)
         column_shape = [m if d == axis else 1 for d in range(spatial)]
         start = b.reshape(start, shape=(*lead, *column_shape))
         starts.append(start)
@@ -170,14 +159,14 @@ def _fractional(b: Any, x: Any, samples: Any, *, kernel: Ints, output: Ints) -> 
         dim = 2 + spatial + axis
         places.append(b.add(wide, b.iota(shape=along(grid, dim), dim=dim, dtype=i64)))
     count, taps = math.prod(output), math.prod(kernel)
-    index = b.expand(_flat(b, places, tuple(size)), shape=grid)
+    index = b.expand(flat_place(b, places, tuple(size)), shape=grid)
     index = b.reshape(index, shape=(*lead, count * taps))
     flat = b.reshape(x, shape=(*lead, math.prod(size)))
     view = b.reshape(b.take_along(flat, index, dim=2), shape=(*lead, count, taps))
     out = b.reshape(b.amax(view, dims=(3,), keepdim=False), shape=(*lead, *output))
     tap = b.reshape(b.argmax(view, dims=(3,), keepdim=False), shape=(*lead, *output))
-    chosen = list(map(b.add, _taps_along(b, tap, kernel), starts))
-    return out, _flat(b, chosen, tuple(size))
+    chosen = list(map(b.add, taps_along(b, tap, kernel), starts))
+    return out, flat_place(b, chosen, tuple(size))
 
 
 fractional_max_pool = declare(

@@ -11,6 +11,7 @@ operations on chosen elements are each other's adjoint:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,14 @@ from braze.ir.op import declare
 from braze.ir.ops.composite import Ints, along, as_dtype, channels_last, channels_second
 from braze.ir.ops.convolution import pad_or_crop
 from braze.ir.ops.pooling_windows import (
+    flat_place,
     joined,
     overlapped,
     places_of_pairs,
     pooled_size,
     reach,
     spatial_dims,
+    taps_along,
     taps_of_pairs,
     tile,
 )
@@ -104,18 +107,15 @@ def _plane_index(
 ) -> Any:
     """The flat index in the input's plane of each window's chosen tap (i64, channels last)."""
     shape = tap.type.shape
-    flat = None
-    rest = math.prod(kernel)
-    for axis, k in enumerate(kernel):
-        rest //= k
-        own = tap if rest == 1 else b.floor_divide(tap, rest)
-        own = b.remainder(own, k) if axis else own
-        start = b.mul(b.iota(shape=along(shape, axis + 1), dim=axis + 1, dtype=i64), stride[axis])
-        place = b.add(b.mul(own, dilation[axis]), start)
-        if padding[axis]:
-            place = b.sub(place, padding[axis])
-        flat = place if flat is None else b.add(b.mul(flat, size[axis]), place)
-    return flat
+
+    def places() -> Iterator[Any]:
+        for axis, own in enumerate(taps_along(b, tap, kernel)):
+            ramp = b.iota(shape=along(shape, axis + 1), dim=axis + 1, dtype=i64)
+            start = b.mul(ramp, stride[axis])
+            place = b.add(b.mul(own, dilation[axis]), start)
+            yield b.sub(place, padding[axis]) if padding[axis] else place
+
+    return flat_place(b, places(), size)
 
 
 def _max_pool_array(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from braze.ir.errors import ShapeError
@@ -89,6 +91,23 @@ def taps_of_pairs(b: Any, numbers: Any) -> Any:
     """[k, l, ..] to [1, 1, k, 1, l, .., 1]."""
     kernel = numbers.type.shape
     return b.reshape(numbers, shape=(1, *paired((1,) * len(kernel), kernel), 1))
+
+
+def taps_along(b: Any, tap: Any, kernel: Ints) -> Iterator[Any]:
+    """The number of a window's element, row-major, to its place along each dimension."""
+    rest = math.prod(kernel)
+    for axis, k in enumerate(kernel):
+        rest //= k
+        own = tap if rest == 1 else b.floor_divide(tap, rest)
+        yield b.remainder(own, k) if axis else own
+
+
+def flat_place(b: Any, places: Iterable[Any], size: Ints) -> Any:
+    """Places along each spatial dimension to the flat index in a plane."""
+    flat = None
+    for place, n in zip(places, size, strict=True):
+        flat = place if flat is None else b.add(b.mul(flat, n), place)
+    return flat
 
 
 def joined(b: Any, value: Any, size: Ints) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from braze.ir.errors import ShapeError
 from braze.ir.op import AttributeKind, Op, Rule, Steps, declare
-from braze.ir.ops.composite import require_floating
+from braze.ir.ops.composite import cut, require_floating, widened
 from braze.ir.ops.rules import common_device, common_dtype
 from braze.ir.steps import evaluate_steps
 from braze.ir.types import Shape, TensorType, tensor_type
@@ -135,12 +135,16 @@ def _unrolled_rule(
 
 def columns(b: Any, x: Any, count: int) -> list[Any]:
     """The last dimension of a matrix in equal parts."""
-    rows, width = x.type.shape
-    size = width // count
-    return [
-        b.slice(x, starts=(0, size * n), stops=(rows, size * (n + 1)), steps=(1, 1))
-        for n in range(count)
-    ]
+    size = x.type.shape[1] // count
+    return [cut(b, x, 1, size * n, size * (n + 1)) for n in range(count)]
+
+
+def gru_gates(b: Any, x: Any, hidden: Any) -> tuple[Any, Any, Any, Any]:
+    """A GRU's r, z and n, and the part of `hidden` that r is a factor of."""
+    x_r, x_z, x_n = (widened(b, part) for part in columns(b, x, 3))
+    h_r, h_z, h_n = (widened(b, part) for part in columns(b, hidden, 3))
+    r, z = b.sigmoid(b.add(x_r, h_r)), b.sigmoid(b.add(x_z, h_z))
+    return r, z, b.tanh(b.add(x_n, b.mul(r, h_n))), h_n
 
 
 def sigmoid_slope(b: Any, y: Any) -> Any:
@@ -166,14 +170,7 @@ def first_step(b: Any, stacked: Any, reverse: bool) -> Any:
     """What a stacked value is at the step that runs first."""
     shape = stacked.type.shape
     at = shape[0] - 1 if reverse else 0
-    return b.reshape(_times(b, stacked, at, at + 1), shape=shape[1:])
-
-
-def _times(b: Any, stacked: Any, start: int, stop: int) -> Any:
-    shape = stacked.type.shape
-    rest = (0,) * (len(shape) - 1)
-    ones = (1,) * len(shape)
-    return b.slice(stacked, starts=(start, *rest), stops=(stop, *shape[1:]), steps=ones)
+    return b.reshape(cut(b, stacked, 0, at, at + 1), shape=shape[1:])
 
 
 def states_before(b: Any, states: Any, start: Any, reverse: bool) -> Any:
@@ -183,8 +180,8 @@ def states_before(b: Any, states: Any, start: Any, reverse: bool) -> Any:
     if steps == 1:
         return first
     if reverse:
-        return b.concat(_times(b, states, 1, steps), first, dim=0)
-    return b.concat(first, _times(b, states, 0, steps - 1), dim=0)
+        return b.concat(cut(b, states, 0, 1, steps), first, dim=0)
+    return b.concat(first, cut(b, states, 0, 0, steps - 1), dim=0)
 
 
 def weight_gradient(b: Any, states: Any, start: Any, d: Any, reverse: bool) -> Any:
@@ -196,8 +193,8 @@ def weight_gradient(b: Any, states: Any, start: Any, d: Any, reverse: bool) -> A
     steps = d.type.shape[0]
     first = b.contract(start, first_step(b, d, reverse), equation="bk,jbh->kjh")
     if steps > 1:
-        before = _times(b, states, 1, steps) if reverse else _times(b, states, 0, steps - 1)
-        after = _times(b, d, 0, steps - 1) if reverse else _times(b, d, 1, steps)
+        before = cut(b, states, 0, 1, steps) if reverse else cut(b, states, 0, 0, steps - 1)
+        after = cut(b, d, 0, 0, steps - 1) if reverse else cut(b, d, 0, 1, steps)
         first = b.add(first, b.contract(before, after, equation="tbk,tjbh->kjh"))
     k, j, h = first.type.shape
     return b.reshape(first, shape=(k, j * h))

@@ -12,7 +12,7 @@ from typing import Any
 from braze.ir.errors import AttributeTypeError
 from braze.ir.ops import recurrent_gradients as back
 from braze.ir.ops.composite import as_dtype, widened
-from braze.ir.ops.recurrence_rules import columns, declare_recurrence
+from braze.ir.ops.recurrence_rules import columns, declare_recurrence, gru_gates
 
 NONLINEARITIES = ("tanh", "relu")
 
@@ -58,10 +58,7 @@ def _projected_lstm(
 
 def _gru(b: Any, x: Any, w: Any, bias: Any, previous_y: Any) -> tuple[Any, ...]:
     hidden = b.add(product(b, previous_y, w), bias)
-    x_r, x_z, x_n = (widened(b, part) for part in columns(b, x, 3))
-    h_r, h_z, h_n = (widened(b, part) for part in columns(b, hidden, 3))
-    r, z = b.sigmoid(b.add(x_r, h_r)), b.sigmoid(b.add(x_z, h_z))
-    n = b.tanh(b.add(x_n, b.mul(r, h_n)))
+    _, z, n, _ = gru_gates(b, x, hidden)
     y = b.add(n, b.mul(z, b.sub(widened(b, previous_y), n)))
     return as_dtype(b, y, x.type.dtype), hidden
 

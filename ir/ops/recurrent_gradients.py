@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from braze.ir.op import Rule
-from braze.ir.ops.composite import as_dtype, widened
+from braze.ir.ops.composite import as_dtype, cut, widened
 from braze.ir.ops.recurrence_rules import (
     columns,
     declare_recurrence,
     first_step,
+    gru_gates,
     rows_of,
     sigmoid_slope,
     states_before,
@@ -262,10 +263,7 @@ def _gru_step(
     b: Any, g_y: Any, x: Any, hidden: Any, y: Any, before_y: Any, w: Any, previous_d: Any,
     previous_e: Any,
 ) -> tuple[Any, ...]:  # fmt: skip
-    x_r, x_z, x_n = (widened(b, part) for part in columns(b, x, 3))
-    h_r, h_z, h_n = (widened(b, part) for part in columns(b, hidden, 3))
-    r, z = b.sigmoid(b.add(x_r, h_r)), b.sigmoid(b.add(x_z, h_z))
-    n = b.tanh(b.add(x_n, b.mul(r, h_n)))
+    r, z, n, h_n = gru_gates(b, x, hidden)
     dh = widened(b, b.add(b.add(through(b, previous_d, w), g_y), previous_e))
     dn = b.mul(dh, b.mul(b.sub(1.0, z), tanh_slope(b, n)))
     d = [
@@ -322,8 +320,7 @@ def _gru_rule(position: int, finish: Callable[..., Any]) -> Callable[..., Any]:
 
 def _gru_x(b: Any, d: Any, n: Any, e: Any, w: Any, h0: Any, y: Any, reverse: bool) -> Any:
     t, size, h = n.type.shape
-    gates = b.slice(d, starts=(0, 0, 0, 0), stops=(t, 2, size, h), steps=(1, 1, 1, 1))
-    return rows_of(b, b.concat(gates, b.reshape(n, shape=(t, 1, size, h)), dim=1))
+    return rows_of(b, b.concat(cut(b, d, 1, 0, 2), b.reshape(n, shape=(t, 1, size, h)), dim=1))
 
 
 def _gru_h0(b: Any, d: Any, n: Any, e: Any, w: Any, h0: Any, y: Any, reverse: bool) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from braze.ir.dtypes import i32
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.composite import along, require_floating
+from braze.ir.ops.composite import along, cut, require_floating
 from braze.ir.ops.rules import check_dimensions, common_dtype
 from braze.ir.types import Shape, TensorType
 
@@ -44,9 +44,7 @@ def _resample_types(
 
 
 def _row(b: Any, table: Any, t: int, shape: Shape) -> Any:
-    count = table.type.shape[1]
-    row = b.slice(table, starts=(t, 0), stops=(t + 1, count), steps=(1, 1))
-    return b.reshape(row, shape=shape)
+    return b.reshape(cut(b, table, 0, t, t + 1), shape=shape)
 
 
 def _resample(

@@ -10,7 +10,7 @@ from braze.ir.dtypes import DType, bool_, i64
 from braze.ir.errors import DimensionError, DTypeError, ShapeError
 from braze.ir.op import declare
 from braze.ir.ops import reduce
-from braze.ir.ops.composite import as_dtype, reshaped
+from braze.ir.ops.composite import as_dtype, cut, reshaped
 from braze.ir.ops.rules import check_dimensions, common_device, common_dtype
 from braze.ir.types import Shape, TensorType, broadcast_shapes, tensor_type
 
@@ -92,12 +92,7 @@ def _select_types(x: TensorType, *, dim: int, index: int) -> tuple[TensorType, .
 
 def _select(b: Any, x: Any, *, dim: int, index: int) -> Any:
     shape = x.type.shape
-    row = b.slice(
-        x,
-        starts=tuple(index if axis == dim else 0 for axis in range(len(shape))),
-        stops=tuple(index + 1 if axis == dim else size for axis, size in enumerate(shape)),
-        steps=(1,) * len(shape),
-    )
+    row = cut(b, x, dim, index, index + 1)
     return b.reshape(row, shape=(*shape[:dim], *shape[dim + 1 :]))
 
 

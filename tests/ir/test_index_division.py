@@ -1,11 +1,13 @@
 """Division and remainder of indices are exact, whatever was simplified."""
 
 import itertools
+from math import prod
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar, Mod
+from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar, Mod, flatten, unflatten
 
 
 def value_of(index: Index, values: dict[LoopVar, int]) -> int:
@@ -74,3 +76,11 @@ def test_quotient_and_remainder_join_to_what_was_divided():
     assert quotient * 3 + remainder * 2 != flat
     back = quotient * 3 + remainder
     assert (back // 2, back % 2) == (m, n)
+
+
+@pytest.mark.parametrize("shape", [(10, 3), (5, 3, 2), (2, 3, 1, 5), (3, 2, 2, 2)])
+def test_a_reshape_of_a_variable_there_and_back_is_the_variable(shape):
+    i = Index.of(LoopVar("i", prod(shape)))
+    assert flatten(unflatten(i, shape), shape) == i
+    shifted = i + 4  # of which some quotients do not begin at 0
+    assert flatten(unflatten(shifted, shape), shape) == shifted
