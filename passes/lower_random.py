@@ -16,7 +16,9 @@ from braze.ir.loops import (
     Bound,
     Buffer,
     Check,
+    Const,
     Expr,
+    InBounds,
     IndexValue,
     Loop,
     Nest,
@@ -102,8 +104,11 @@ class _FlatBody:
             if node.op.category == "check":
                 low, high = node.attributes["low"], node.attributes["high"]
                 assert isinstance(low, int) and isinstance(high, int)
-                expr = self._at(node.operands[0], word, flat, guard, memo)
-                made.append(Check(as_i64(expr), low, high, codes[node]))
+                found = as_i64(self._at(node.operands[0], word, flat, guard, memo))
+                if guard:  # lanes behind the last element have read nothing that could be checked
+                    passing = Const(low, i64)
+                    found = Apply(op_named("where"), (InBounds(guard), found, passing), i64)
+                made.append(Check(found, low, high, codes[node]))
         return made
 
     def _at(

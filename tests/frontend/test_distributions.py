@@ -254,3 +254,14 @@ def test_listed_values_and_expanded_batches():
     assert D.Categorical(p / p.sum()).perplexity().item() == pytest.approx(
         np.exp(st.entropy(P / P.sum()))
     )
+
+
+@pytest.mark.parametrize("n", [8, 32, 33])
+def test_a_drawing_kernel_checks_its_own_elements_alone(n):
+    """Draws are made in blocks; lanes behind the last element have no parameter to check."""
+    with braze.config.using(tier="compile"):
+        good = braze.tensor([1.0] * n) * 2.0
+        assert len(D.Normal(0.0, good).rsample().tolist()) == n
+        bad = braze.tensor([1.0] * (n - 1) + [-1.0]) * 2.0
+        with pytest.raises(ValueError, match="parameter scale"):
+            D.Normal(0.0, bad).rsample().tolist()
