@@ -112,7 +112,7 @@ def test_plain_values(tmp_path):
     first, second = load(tmp_path, [shared, shared])
     assert first is second
     one, other = load(tmp_path, {"a": 1}), load(tmp_path, {"a": 1})
-    assert one == one and one != other and not one != one  # noqa: PLR0124
+    assert one == one and one != other and not one != one
     assert load(tmp_path, [1, 2], list_heuristic=False) != [1, 2]
     assert isinstance(load(tmp_path, 3, int_heuristic=False), float)
 
