@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,6 +39,17 @@ class Constraint:
     def check(self, value: Values) -> Values:
         """Whether each event is inside, as bools."""
         raise NotImplementedError
+
+    def outline(self) -> Constraint:
+        """The constraint with types in place of tensors: where its text is a part of a program, the
+        tensors must not be read for it, nor make another program of other numbers."""
+        twin = copy.copy(self)
+        for name, part in vars(self).items():
+            if isinstance(part, Tensor):
+                setattr(twin, name, part._handle.type)
+            elif isinstance(part, Constraint):
+                setattr(twin, name, part.outline())
+        return twin
 
     def __repr__(self) -> str:
         return self.__class__.__name__[1:] + "()"

@@ -134,8 +134,8 @@ def require(constraint: Any, value: Values, text: str, name: str) -> None:
     except NotKnown:
         holds = None
     if holds is None:
-        text = text.format(constraint)
-        check_values(name, braze.logical_not(constraint.check(value)), text, argument=True)
+        failed = braze.logical_not(constraint.check(value))
+        check_values(name, failed, text.format(constraint.outline()), argument=True)
     elif not holds:
         raise ValueError(f"{text.format(constraint)}, but found invalid values:\n{value}")
 

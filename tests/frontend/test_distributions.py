@@ -265,3 +265,21 @@ def test_a_drawing_kernel_checks_its_own_elements_alone(n):
         bad = braze.tensor([1.0] * (n - 1) + [-1.0]) * 2.0
         with pytest.raises(ValueError, match="parameter scale"):
             D.Normal(0.0, bad).rsample().tolist()
+
+
+def test_a_check_that_waits_reads_no_bound_and_is_one_program():
+    x, high = braze.tensor([0.5, 0.25]), braze.tensor([1.0, 2.0])
+    low = braze.zeros(2)
+    braze.sync()
+    compiled = []
+    with braze.config.using(tier="compile"):
+        for step in range(3):
+            pending = (x * 1.0, high + float(step))
+            braze.stats.reset()
+            values = D.Uniform(low, pending[1]).log_prob(pending[0])
+            assert braze.stats.native_calls == 0
+            values.tolist()
+            compiled.append(braze.stats.compiles + braze.stats.disk_hits)
+        assert compiled[1:] == [0, 0]
+        with pytest.raises(ValueError, match=r"upper_bound=f32\[2\]"):
+            D.Uniform(low, high * 1.0).log_prob(x * 9.0).tolist()
