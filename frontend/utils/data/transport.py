@@ -117,9 +117,10 @@ class Outbox:
         file = io.BytesIO()
         _BatchPickler(file, buffers).dump(data)
         parts: list[Any] = [buffer.raw() for buffer in buffers]
-        inline: bytes | None = file.getvalue()
-        if inline is not None and len(inline) > LARGEST_MESSAGE:
-            parts.append(memoryview(inline))
+        pickled = file.getvalue()
+        inline: bytes | None = pickled
+        if len(pickled) > LARGEST_MESSAGE:
+            parts.append(memoryview(pickled))
             inline = None
         spans, total = _placed([part.nbytes for part in parts])
         number, block, dropped = self._slot(total)
