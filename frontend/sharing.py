@@ -16,6 +16,7 @@ NumPy owns, reference counts tell.
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,16 @@ def block_of(handle: Handle) -> engine.SharedBlock | None:
     """The shared block that a value lies in, if it does."""
     storage = handle.storage
     return engine.block_under(storage.owner) if isinstance(storage, engine.Storage) else None
+
+
+def check_sendable(tensor: Any) -> None:
+    """Raises: RuntimeError for a tensor that has a history, which stays in its process."""
+    if tensor.requires_grad and not tensor.is_leaf:
+        raise RuntimeError(
+            "Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd "
+            "does not support crossing process boundaries.  If you just want to transfer the data, "
+            "call detach() on the tensor before serializing (e.g., putting it on the queue)."
+        )
 
 
 def is_exposed(handle: Handle) -> bool:

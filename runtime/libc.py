@@ -37,16 +37,24 @@ def libc_address(name: str) -> int:
     return ctypes.cast(getattr(libc(), name), ctypes.c_void_p).value or 0
 
 
+def map_pages(size: int, kind: int, fd: int = -1) -> int:
+    """The address of a new mapping of `size` bytes, readable and writable.
+
+    0 if the system grants none; `ctypes.get_errno()` says why.
+    """
+    address = libc().mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, kind, fd, 0)
+    return 0 if address is None or address == ctypes.c_void_p(-1).value else int(address)
+
+
 def map_anonymous(size: int) -> int:
     """The address of `size` fresh zeroed bytes, private to this process, readable and writable.
 
     Raises: MemoryError if the system grants none.
     """
-    rights, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    address = libc().mmap(None, size, rights, kind, -1, 0)
-    if address is None or address == ctypes.c_void_p(-1).value:
+    address = map_pages(size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if not address:
         raise MemoryError(f"cannot map {size} bytes: {os.strerror(ctypes.get_errno())}")
-    return int(address)
+    return address
 
 
 def unmap(address: int, size: int) -> None:

@@ -140,6 +140,12 @@ class _State:
         self.code: PoolCode | None = None
         self.threads: int | None = None
 
+    def loaded(self, compile: Callable[[], bytes]) -> PoolCode:
+        """The code of all pools; the caller has the lock."""
+        if self.code is None:
+            self.code = PoolCode(compile())
+        return self.code
+
     def after_fork(self) -> None:
         self.lock = threading.RLock()
         for pool in (*self.pools.values(), *self.others):
@@ -193,11 +199,10 @@ def get_pool(threads: int | None = None, compile: Callable[[], bytes] | None = N
     if pool is not None and pool.running:
         return pool
     with _state.lock:
-        if _state.code is None:
-            _state.code = PoolCode((compile or _compile)())
+        code = _state.loaded(compile or _compile)
         pool = _state.pools.get(threads)
         if pool is None:
-            pool = _state.pools[threads] = Pool(threads, _state.code)
+            pool = _state.pools[threads] = Pool(threads, code)
         pool.start()
         return pool
 
@@ -205,9 +210,7 @@ def get_pool(threads: int | None = None, compile: Callable[[], bytes] | None = N
 def new_pool(threads: int) -> Pool:
     """A pool beside those of `get_pool`, stopped."""
     with _state.lock:
-        if _state.code is None:
-            _state.code = PoolCode(_compile())
-        pool = Pool(threads, _state.code)
+        pool = Pool(threads, _state.loaded(_compile))
         _state.others.append(pool)
         return pool
 

@@ -16,13 +16,14 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from braze.runtime.libc import libc, unmap
+from braze.runtime.libc import map_pages, unmap
 
-_SHM_FOLDER = "/dev/shm"
+SHM_FOLDER = Path("/dev/shm")
 
 Key = tuple[int, int]  # device and inode
 
@@ -51,12 +52,10 @@ class SharedBlock:
         self.key: Key = (status.st_dev, status.st_ino)
         if status.st_size < nbytes:
             raise ValueError(f"[shared] a file of {status.st_size} bytes, not {nbytes}")
-        rights = mmap.PROT_READ | mmap.PROT_WRITE
-        address = libc().mmap(None, self._length, rights, mmap.MAP_SHARED, fd, 0)
-        if address is None or address == ctypes.c_void_p(-1).value:
+        self.address = map_pages(self._length, mmap.MAP_SHARED, fd)
+        if not self.address:
             error = ctypes.get_errno()
             raise OSError(error, f"cannot map {nbytes} shared bytes: {os.strerror(error)}")
-        self.address = int(address)
         if name is not None:
             self.fd = -1
             os.close(fd)
@@ -125,7 +124,7 @@ def _unnamed_file() -> int:
         return os.memfd_create("braze", os.MFD_CLOEXEC)
     import tempfile
 
-    folder = _SHM_FOLDER if os.path.isdir(_SHM_FOLDER) else None
+    folder = SHM_FOLDER if SHM_FOLDER.is_dir() else None
     fd, name = tempfile.mkstemp(prefix="braze-", dir=folder)
     os.unlink(name)
     return fd

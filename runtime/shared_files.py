@@ -23,9 +23,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from braze.runtime.shared_blocks import SharedBlock, block_from_file, live_blocks
+from braze.runtime.shared_blocks import SHM_FOLDER, SharedBlock, block_from_file, live_blocks
 
-FOLDER = Path("/dev/shm")
 _COUNT_BYTES = 8
 
 
@@ -50,7 +49,7 @@ def new_file_block(nbytes: int) -> SharedBlock:
     """
     name = f"braze-{os.getpid()}-{secrets.token_hex(8)}"
     _cleaner.watch(name)
-    fd = os.open(FOLDER / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = os.open(SHM_FOLDER / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.ftruncate(fd, _count_offset(nbytes) + _COUNT_BYTES)
     block = block_from_file(fd, nbytes, name)
     _count_from_now(block)
@@ -71,7 +70,7 @@ def open_file(handle: FileHandle) -> SharedBlock:
         FileNotFoundError: every process that had it has ended.
     """
     _cleaner.join(handle.cleaner)
-    fd = os.open(FOLDER / handle.name, os.O_RDWR | os.O_CLOEXEC)
+    fd = os.open(SHM_FOLDER / handle.name, os.O_RDWR | os.O_CLOEXEC)
     block = block_from_file(fd, handle.nbytes, handle.name, fresh=_count_from_now)
     _change(handle.name, handle.nbytes, -1)  # the message's use ends, the block's has begun
     return block
@@ -91,14 +90,14 @@ def _change(name: str, nbytes: int, step: int) -> None:
         count = int.from_bytes(os.pread(fd, _COUNT_BYTES, place), "little") + step
         os.pwrite(fd, max(count, 0).to_bytes(_COUNT_BYTES, "little"), place)
         if count <= 0:
-            os.unlink(FOLDER / name)
+            os.unlink(SHM_FOLDER / name)
             _cleaner.forget(name)
 
 
 @contextmanager
 def _locked(name: str) -> Iterator[int]:
     # Opened anew, since a lock belongs to an open file, which forked processes share.
-    fd = os.open(FOLDER / name, os.O_RDWR | os.O_CLOEXEC)
+    fd = os.open(SHM_FOLDER / name, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield fd
@@ -195,7 +194,7 @@ class _Cleaner:
         script = Path(__file__).with_name("shared_cleaner.py")
         with listener:
             subprocess.Popen(
-                [sys.executable, "-I", "-S", str(script), str(listener.fileno()), str(FOLDER)],
+                [sys.executable, "-I", "-S", str(script), str(listener.fileno()), str(SHM_FOLDER)],
                 pass_fds=[listener.fileno()],
                 start_new_session=True,  # an interrupt from the keyboard is not for it
                 stdin=subprocess.DEVNULL,

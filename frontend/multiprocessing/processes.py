@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, NoReturn
 
 from braze import engine
 
@@ -115,7 +115,6 @@ class ProcessContext:
             return not self.sentinels
         self._end_all(grace_period)
         self._raise(failed)
-        raise AssertionError
 
     def _wait(self, deadline: float | None) -> int | None:
         """Wait for some process to end; the index of one that failed."""
@@ -162,7 +161,7 @@ class ProcessContext:
         for process in self.processes:
             process.join(max(0.0, end - time.monotonic()))
 
-    def _raise(self, index: int) -> None:
+    def _raise(self, index: int) -> NoReturn:
         process = self.processes[index]
         text = self._texts.get(index)
         if text is not None:

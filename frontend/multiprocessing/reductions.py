@@ -26,7 +26,7 @@ from braze.ir.dtypes import dtype_named
 from braze.ir.op import op_named
 from braze.ir.types import tensor_type
 from braze.nn.parameter import Parameter
-from braze.sharing import block_of, move_to_shared_memory, storage_on
+from braze.sharing import block_of, check_sendable, move_to_shared_memory, storage_on
 from braze.tensors import Tensor, view_of, wrap
 from braze.views import base_of, root_of
 
@@ -141,12 +141,7 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
     Raises:
         RuntimeError: it requires a gradient and is no leaf.
     """
-    if tensor.requires_grad and not tensor.is_leaf:
-        raise RuntimeError(
-            "Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd "
-            "does not support crossing process boundaries.  If you just want to transfer the data, "
-            "call detach() on the tensor before serializing (e.g., putting it on the queue)."
-        )
+    check_sendable(tensor)
     if getattr(tensor, "_hooks", None) or getattr(tensor, "_post_hooks", None):
         warnings.warn(
             "the hooks of a tensor stay in this process: they are not sent with it", stacklevel=2

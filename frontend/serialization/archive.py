@@ -13,7 +13,7 @@ Source: PKWARE's APPNOTE.TXT 6.3, sections 4.3 and 4.5.3.
 from __future__ import annotations
 
 import zlib
-from struct import Struct, calcsize
+from struct import Struct
 from struct import error as StructError
 from typing import Any, NamedTuple
 
@@ -31,7 +31,9 @@ _END_64_MARK, _LOCATOR_MARK = b"PK\6\6", b"PK\6\7"
 _BIG, _MANY = 0xFFFFFFFF, 0xFFFF
 _JANUARY_1980 = 0x21
 _UTF8 = 0x800
-_SIZES = "<HH2Q"  # the extra field for what does not fit in 32 bits
+_FIELD = Struct("<HH")  # what an extra field begins with: its number and length
+_SIZES = Struct("<HH2Q")  # the extra field for what does not fit in 32 bits
+_QUAD = Struct("<Q")
 _SIZES_ID, _PADDING_ID = 1, 0x4246
 
 
@@ -56,18 +58,18 @@ class ArchiveWriter:
         size, start = view.nbytes, self._at
         check = zlib.crc32(view)
         small = size < _BIG
-        sizes = b"" if small else Struct(_SIZES).pack(_SIZES_ID, 16, size, size)
+        sizes = b"" if small else _SIZES.pack(_SIZES_ID, 16, size, size)
         extra = sizes + _padding(start + _LOCAL.size + len(path) + len(sizes))
         shown = size if small else _BIG
         common = (_UTF8, 0, 0, _JANUARY_1980, check, shown, shown, len(path))
         version = 20 if small else 45
         self._put(_LOCAL.pack(_LOCAL_MARK, version, *common, len(extra)) + path + extra)
         self._put(view)
-        fields = b"" if small else Struct("<2Q").pack(size, size)
+        fields = b"" if small else _QUAD.pack(size) * 2
         if start >= _BIG:
-            fields += Struct("<Q").pack(start)
+            fields += _QUAD.pack(start)
         if fields:
-            fields = Struct("<HH").pack(_SIZES_ID, len(fields)) + fields
+            fields = _FIELD.pack(_SIZES_ID, len(fields)) + fields
         entry = (*common, len(fields), 0, 0, 0, 0, min(start, _BIG))
         self._directory.append(_CENTRAL.pack(_CENTRAL_MARK, 45, version, *entry) + path + fields)
 
@@ -91,9 +93,8 @@ class ArchiveWriter:
 
 def _padding(start: int) -> bytes:
     """An extra field that moves what begins at `start` to a multiple of ALIGNMENT."""
-    head = Struct("<HH")
-    missing = -(start + head.size) % ALIGNMENT
-    return head.pack(_PADDING_ID, missing) + b"Z" * missing
+    missing = -(start + _FIELD.size) % ALIGNMENT
+    return _FIELD.pack(_PADDING_ID, missing) + b"Z" * missing
 
 
 class Record(NamedTuple):
@@ -231,14 +232,14 @@ def _wide(extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, 
     """Sizes and place, from the extra field where they need 64 bits."""
     values = [size, packed, header]
     at = 0
-    while at + calcsize("<HH") <= len(extra):
-        kind, length = Struct("<HH").unpack_from(extra, at)
-        at += 4
+    while at + _FIELD.size <= len(extra):
+        kind, length = _FIELD.unpack_from(extra, at)
+        at += _FIELD.size
         if kind == _SIZES_ID:
             inside = at
             for i, value in enumerate(values):
                 if value == _BIG:
-                    (values[i],) = Struct("<Q").unpack_from(extra[: at + length], inside)
+                    (values[i],) = _QUAD.unpack_from(extra[: at + length], inside)
                     inside += 8
         at += length
     return values[0], values[1], values[2]

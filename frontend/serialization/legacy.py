@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from braze.engine import Storage
-from braze.serialization.names import STORAGE_KINDS, TENSOR_KINDS, StorageKind
+from braze.serialization.names import STORAGE_KINDS, TENSOR_KINDS, StorageKind, described
 from braze.serialization.rebuild import LoadedStorage, Rebuilder
 from braze.serialization.saving import MAGIC_NUMBER, PROTOCOL_VERSION
 from braze.serialization.sources import Bounded, Source
@@ -49,8 +49,6 @@ def load_pickles(source: Source, file: Any, request: Request) -> Any:
     Raises:
         RuntimeError: it is no such file. Also as `braze.load`.
     """
-    from braze.serialization.loading import described
-
     whole = Bounded(file, source.size)
     file.seek(source.begin)
     if _plain(whole) != MAGIC_NUMBER:
@@ -71,7 +69,7 @@ def load_pickles(source: Source, file: Any, request: Request) -> Any:
             raise RuntimeError(f"storage {key} is described in two ways")
         return None
 
-    Outline(whole, note, dict(STORAGE_KINDS)).load()
+    Outline(whole, note, STORAGE_KINDS).load()
     memory = _read_storages(whole, kinds)
     end = file.tell()
 
@@ -164,7 +162,7 @@ def _member(members: dict[str, bytes], name: str) -> Bounded:
 def _tar_storages(file: Bounded, request: Request) -> dict[int, Any]:
     storages: dict[int, Any] = {}
     for _ in range(_count(_plain(file))):
-        key, location, kind = _plain(file, dict(STORAGE_KINDS))
+        key, location, kind = _plain(file, STORAGE_KINDS)
         if type(kind) is not StorageKind or type(location) is not str:
             raise RuntimeError("the tar file describes a storage that is none")
         made = LoadedStorage(_read_storage(file, kind), kind)
@@ -178,7 +176,7 @@ def _tar_storages(file: Bounded, request: Request) -> dict[int, Any]:
 def _tar_tensors(file: Bounded, storages: dict[int, Any], request: Request) -> dict[int, Any]:
     tensors: dict[int, Any] = {}
     for _ in range(_count(_plain(file))):
-        key, storage, _ = _plain(file, dict(TENSOR_KINDS))
+        key, storage, _ = _plain(file, TENSOR_KINDS)
         (rank,) = unpack("<i", file.read(4))
         file.read(4)
         if not 0 <= rank <= 64:

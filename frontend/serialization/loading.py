@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import sys
 from collections.abc import Callable
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from braze.ir.dtypes import bf16
 from braze.serialization import allowed, legacy
 from braze.serialization.archive import ArchiveReader, is_archive
 from braze.serialization.locations import MapLocation, restorer
-from braze.serialization.names import STORAGE_KINDS, StorageKind
+from braze.serialization.names import STORAGE_KINDS, StorageKind, described
 from braze.serialization.rebuild import LoadedStorage, Rebuilder
 from braze.serialization.sources import Bounded, Source, check_readable, is_path
 from braze.serialization.unpickling import Outline, SafeUnpickler, full_name
@@ -169,24 +169,8 @@ class _Request:
         return memory
 
 
-def described(description: Any, length: int) -> tuple[StorageKind, str, str, int]:
-    """Kind, key, location and number of elements of a storage.
-
-    Raises:
-        UnpicklingError: it describes none.
-    """
-    if type(description) is tuple and len(description) >= length and description[0] == "storage":
-        _, kind, key, location, numel = description[:5]
-        right = type(kind) is StorageKind and type(location) is str and type(numel) is int
-        if right and isinstance(key, (str, int)) and 0 <= numel < 1 << 62:
-            return kind, str(key), location, numel
-    raise UnpicklingError("the pickle refers to something that is no storage")
-
-
 def _is_foreign(archive: ArchiveReader) -> bool:
     """Was the file written with the bytes of numbers the other way round?"""
-    import sys
-
     if "byteorder" not in archive:
         return False
     order = archive.read("byteorder")
@@ -250,7 +234,7 @@ def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
     if not is_archive(source.read(0, min(source.size, 4))):
         raise ValueError("Expected input to be a checkpoint in the zip format.")
     pickled = ArchiveReader(source).read("data.pkl")
-    kinds = dict(STORAGE_KINDS)
-    outline = Outline(Bounded(io.BytesIO(pickled), len(pickled)), lambda _: None, kinds)
+    whole = Bounded(io.BytesIO(pickled), len(pickled))
+    outline = Outline(whole, lambda _: None, STORAGE_KINDS)
     outline.load()
     return sorted(outline.names - allowed.names(Rebuilder()).keys() - allowed.added_names().keys())

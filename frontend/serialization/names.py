@@ -6,6 +6,7 @@ reading the way back; neither imports PyTorch.
 
 from __future__ import annotations
 
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 from braze.ir import dtypes
@@ -36,6 +37,20 @@ class StorageKind(NamedTuple):
     def itemsize(self) -> int:
         """Bytes of one number."""
         return 1 if self.dtype is None else self.dtype.itemsize
+
+
+def described(description: Any, length: int) -> tuple[StorageKind, str, str, int]:
+    """Kind, key, location and number of elements of a storage.
+
+    Raises:
+        UnpicklingError: it describes none.
+    """
+    if type(description) is tuple and len(description) >= length and description[0] == "storage":
+        _, kind, key, location, numel = description[:5]
+        right = type(kind) is StorageKind and type(location) is str and type(numel) is int
+        if right and isinstance(key, (str, int)) and 0 <= numel < 1 << 62:
+            return kind, str(key), location, numel
+    raise UnpicklingError("the pickle refers to something that is no storage")
 
 
 class TorchName:

@@ -23,6 +23,7 @@ from braze.engine import Storage
 from braze.handle import INFERENCE, PARAM, Handle, concrete
 from braze.ir.dtypes import DType, u8
 from braze.ir.op import op_named
+from braze.ir.ops.strided import last_place
 from braze.ir.types import tensor_type
 from braze.layouts import sparse_coo, strided
 from braze.nn.parameter import Parameter
@@ -107,8 +108,8 @@ def check_place(
             f"sizes {sizes}, strides {strides} and offset {offset} must not be negative, and must "
             "fit in 64 bits"
         )
-    last = offset + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True))
-    if 0 not in sizes and last >= room:
+    last = last_place(sizes, strides, offset)
+    if last >= room:
         raise RuntimeError(
             f"setStorage: sizes {list(sizes)}, strides {list(strides)}, storage offset {offset}: "
             f"element {last} is out of bounds for storage of {room} elements"

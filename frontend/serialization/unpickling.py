@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import codecs
 import struct
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Callable
 from pickle import UnpicklingError
@@ -397,8 +398,6 @@ class SafeUnpickler(Machine):
 
 def full_name(module: str, name: str) -> str:
     """A global's name in Python 3, whichever Python wrote it."""
-    from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-
     module, name = NAME_MAPPING.get((module, name), (module, name))
     return f"{IMPORT_MAPPING.get(module, module)}.{name}"
 

@@ -15,6 +15,7 @@ import numpy as np
 from braze.devices import check_device
 from braze.engine import replacing
 from braze.ir import dtypes
+from braze.ir.ops.strided import last_place
 from braze.serialization.sources import real_path
 from braze.tensors import Tensor, from_array
 from braze.views import is_contiguous, layout_of, root_of
@@ -174,9 +175,8 @@ def _arrays(tensors: Any) -> dict[str, np.ndarray]:
 def _span(tensor: Tensor) -> tuple[int, int]:
     """Where a tensor's bytes begin and end in its root's."""
     strides, offset = layout_of(tensor)
-    last = sum((n - 1) * s for n, s in zip(tensor.shape, strides, strict=True))
     size = tensor.dtype.itemsize
-    return offset * size, (offset + last + 1) * size
+    return offset * size, (last_place(tensor.shape, strides, offset) + 1) * size
 
 
 def _groups(tensors: dict[str, Tensor]) -> list[list[str]]:

@@ -28,6 +28,7 @@ from braze.copying import retype
 from braze.handle import BUFFER, PARAM, concrete
 from braze.ir.dtypes import dtype_named
 from braze.ir.types import tensor_type
+from braze.sharing import check_sendable
 from braze.tensors import Tensor, wrap
 from braze.wrapped_errors import ExceptionWrapper
 
@@ -50,13 +51,7 @@ class _BatchPickler(ForkingPickler):
     def reducer_override(self, obj: Any) -> Any:
         if not isinstance(obj, Tensor) or obj.is_sparse:
             return NotImplemented
-        if obj.requires_grad and not obj.is_leaf:
-            raise RuntimeError(
-                "Cowardly refusing to serialize non-leaf tensor which requires_grad, since "
-                "autograd does not support crossing process boundaries.  If you just want to "
-                "transfer the data, call detach() on the tensor before serializing (e.g., putting "
-                "it on the queue)."
-            )
+        check_sendable(obj)
         array = np.ascontiguousarray(obj._numpy())
         handle = obj._handle
         described = (handle.type.dtype.name, tuple(handle.type.shape), handle.flags)
@@ -122,9 +117,10 @@ class Outbox:
         file = io.BytesIO()
         _BatchPickler(file, buffers).dump(data)
         parts: list[Any] = [buffer.raw() for buffer in buffers]
-        inline: bytes | None = file.getvalue()
-        if inline is not None and len(inline) > LARGEST_MESSAGE:
-            parts.append(memoryview(inline))
+        pickled = file.getvalue()
+        inline: bytes | None = pickled
+        if len(pickled) > LARGEST_MESSAGE:
+            parts.append(memoryview(pickled))
             inline = None
         spans, total = _placed([part.nbytes for part in parts])
         number, block, dropped = self._slot(total)

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 import braze
+from braze.ir.ops.strided import last_place
 from braze.legacy import nn
 from braze.tensors import Size, Tensor
 
@@ -276,7 +277,7 @@ class T7Reader:
 
 def _strided(storage: Any, size: list[int], stride: list[int], offset: int) -> Tensor:
     """A view of a storage, which must lie in it."""
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    last = last_place(tuple(size), tuple(stride), offset)
     inside = isinstance(storage, Tensor) and 0 <= offset and last < storage.numel()
     if not inside or any(n < 1 for n in size) or any(step < 0 for step in stride):
         raise T7ReaderException(

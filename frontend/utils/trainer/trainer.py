@@ -30,6 +30,10 @@ class _Function(Plugin):
         pass
 
 
+def _interval(plugin: Plugin, event: str) -> int:
+    return next(every for every, name in plugin.trigger_interval if name == event)
+
+
 class Trainer:
     """Trains a model; the first four arguments, and the plugins, are PyTorch 0.4's.
 
@@ -125,20 +129,16 @@ class Trainer:
         while queue and queue[0][0] <= time:
             _, order, plugin = queue[0]
             getattr(plugin, queue_name)(time, *args)
-            interval = next(
-                every for every, event in plugin.trigger_interval if event == queue_name
-            )
-            heapq.heapreplace(queue, (time + interval, order, plugin))
+            heapq.heapreplace(queue, (time + _interval(plugin, queue_name), order, plugin))
 
-    def _align_plugins(self) -> None:
-        """Let each plugin be called next when it would have been without the interruption."""
-        now = {"epoch": self.epoch}
-        for event, queue in self.plugin_queues.items():
-            time = now.get(event, self.iterations)
-            for i, (_, order, plugin) in enumerate(queue):
-                every = next(every for every, name in plugin.trigger_interval if name == event)
-                queue[i] = ((time // every + 1) * every, order, plugin)
-            heapq.heapify(queue)
+    def _align_plugins(self, event: str, time: int) -> None:
+        """Let each plugin of an event be called next when it would have been, had it been there
+        from time 0 on."""
+        queue = self.plugin_queues[event]
+        for i, (_, order, plugin) in enumerate(queue):
+            every = _interval(plugin, event)
+            queue[i] = ((time // every + 1) * every, order, plugin)
+        heapq.heapify(queue)
 
     # Running --------------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ class Trainer:
         if resume:
             self.resume()
         if self.epoch == 0:
-            self._restart_epoch_plugins()
+            self._align_plugins("epoch", 0)
         with engine.config.using(tier=self._tier()):
             for i in range(self.epoch + 1, epochs + 1):
                 self.train()
@@ -166,13 +166,6 @@ class Trainer:
     def _tier(self) -> engine.Tier:
         tier: engine.Tier = engine.config.tier
         return "compile" if tier == "auto" and self.checkpoints is not None else tier
-
-    def _restart_epoch_plugins(self) -> None:
-        queue = self.plugin_queues["epoch"]
-        for i, (_, order, plugin) in enumerate(queue):
-            every = next(every for every, name in plugin.trigger_interval if name == "epoch")
-            queue[i] = (every, order, plugin)
-        heapq.heapify(queue)
 
     def train(self) -> None:
         """Train for one epoch, or what is left of an interrupted one."""
@@ -315,7 +308,8 @@ class Trainer:
         self._set_random(state_dict["random"])
         middle = self.batches > 0
         self._resumed = {k: state_dict[k] for k in ("start", "random")} if middle else None
-        self._align_plugins()
+        for event in self.plugin_queues:
+            self._align_plugins(event, self.epoch if event == "epoch" else self.iterations)
 
     def resume(self) -> bool:
         """Go on from the newest checkpoint that is sound; warns of those that are not.
