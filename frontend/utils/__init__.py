@@ -13,7 +13,10 @@ from braze.utils import checkpoint, data, dlpack, hooks
 
 __all__ = ["checkpoint", "data", "dlpack", "hooks"]
 
-_LATER = ("model_zoo", "safetensors", "tensorboard", "trainer")
+_LATER = (
+    *("backcompat", "bottleneck", "collect_env", "model_zoo", "safetensors", "serialization"),
+    *("tensorboard", "trainer"),
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -176,3 +177,11 @@ def test_errors():
             call()
     with pytest.warns(UserWarning, match="align_corners=False since 1.3.0"):
         F.grid_sample(x, grid)
+
+
+def test_warnings_name_the_user_s_line():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        F.grid_sample(braze.zeros(1, 1, 2, 2), braze.zeros(1, 1, 1, 2))
+        F.affine_grid(braze.zeros(1, 2, 3), (1, 1, 2, 2))
+    assert [warning.filename for warning in seen] == [__file__] * 2

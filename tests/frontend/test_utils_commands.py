@@ -51,3 +51,8 @@ def test_switches():
     backcompat.keepdim_warning.set_enabled(False)
     assert not backcompat.keepdim_warning.enabled
     assert not backcompat.broadcast_warning.enabled
+
+
+def test_they_are_names_of_the_package():
+    for name in ("backcompat", "bottleneck", "collect_env", "serialization"):
+        assert getattr(braze.utils, name).__name__ == f"braze.utils.{name}"

@@ -10,6 +10,7 @@ from braze.functions.creation import arange
 from braze.functions.movement import expand, stack
 from braze.functions.promotion import cast
 from braze.ir.dtypes import DType, f32
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor
 
 ALIGNMENT_WARNING = (
@@ -31,7 +32,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     """
     require_tensors("affine_grid", theta=theta)
     if align_corners is None:
-        warnings.warn(ALIGNMENT_WARNING, stacklevel=2)
+        warnings.warn(ALIGNMENT_WARNING, stacklevel=user_stacklevel())
     if not theta.dtype.is_floating_point:
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype!r}")
     if len(size) not in (4, 5):
@@ -50,7 +51,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
             "Since version 1.3.0, affine_grid behavior has changed for unit-size grids when "
             "align_corners=True. This is not an intended use case of affine_grid. See the "
             "documentation of affine_grid for details.",
-            stacklevel=2,
+            stacklevel=user_stacklevel(),
         )
     elif min(size) <= 0:
         raise ValueError(f"Expected non-zero, positive output size. Got {size}")

@@ -31,6 +31,7 @@ from braze.ir.dtypes import DType, f32, i32, i64
 from braze.ir.op import op_named
 from braze.nn.functional.affine_grids import ALIGNMENT_WARNING
 from braze.nn.functional.resampling_tables import CUBIC
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor, apply, from_array
 
 MODES = ("bilinear", "nearest", "bicubic")
@@ -70,7 +71,7 @@ def grid_sample(
             f"'reflection', but got: '{padding_mode}'"
         )
     if align_corners is None:
-        warnings.warn(ALIGNMENT_WARNING, stacklevel=2)
+        warnings.warn(ALIGNMENT_WARNING, stacklevel=user_stacklevel())
     return _sample("grid_sampler", input, grid, mode, padding_mode, bool(align_corners))
 
 

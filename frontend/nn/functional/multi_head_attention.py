@@ -28,6 +28,7 @@ from braze.nn.functional.attention import HIDDEN, scaled_dot_product_attention
 from braze.nn.functional.dropout import dropout
 from braze.nn.functional.linear import linear
 from braze.nn.functional.padding import pad
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor
 
 
@@ -51,7 +52,7 @@ def additive_mask(
         warnings.warn(
             f"Support for mismatched {name} and {other_name} is deprecated. Use same type for both "
             "instead.",
-            stacklevel=4,
+            stacklevel=user_stacklevel(),
         )
     if mask.dtype is not bool_:
         return mask
