@@ -122,7 +122,7 @@ class Tensor:
         self.factors: list[float] = []  # of a leaf's hooks
         self.retained: np.ndarray | None = None
         self.vague_grad = False  # not to be compared
-        self.vague_place = False  # a gradient that may be on the tape as a constant
+        self.vague_place = False  # a gradient that may be on the tape as a constant, or be missing
         self.token = 0  # a leaf's place in the past of what is made from it
 
     @property
@@ -292,6 +292,9 @@ class Replay:
             if value.requires_grad or family.requires_grad:
                 tensor.ids[...] = value.ids
                 family.past |= value.past  # also of what was overwritten: its gradient is zero
+                # Writing may keep where it wrote, until a backward pass frees it.
+                family.past |= {len(self.saved)}
+                self.saved.append(Saved([]))
                 family.requires_grad = True
                 self._keep(value, tensor.memory)
         for other in self.tensors.values():
@@ -401,7 +404,10 @@ class Replay:
             old = None if leaf.grad is None else leaf.grad.read()
             if old is None:
                 leaf.grad = self.unnamed(value)
-                leaf.grad.vague_place = record and not value.requires_grad
+                # Zeros may also be known to be zeros, and then there is no gradient.
+                leaf.grad.vague_place = (
+                    record and not value.requires_grad or not value.values.any()
+                )
                 continue
             bound = old.bound + value.bound
             assert leaf.grad is not None

@@ -129,12 +129,16 @@ class Tape:
         count, steps = self.count, list(self.steps)
         before, self.recording = self.recording, record
         found = constants(np.zeros(count)).moved(np.array)
+        reached = np.zeros(count, bool)
         try:
             self._arrive(found, root.ids, seed)
+            reached[root.ids] = True
             for step in reversed(steps):
                 upstream = found.moved(lambda a, step=step: a[step.out])  # type: ignore[misc]
-                if upstream.values.any() or upstream.ids.any():
+                # Zeros bring nothing, but what they are multiplied by may depend on something.
+                if upstream.values.any() or record and reached[step.out].any():
                     self._arrive(found, step.inputs, step.pull(upstream))
+                    reached[step.inputs] = True
         finally:
             self.recording = before
         found.values[0] = found.ids[0] = 0
