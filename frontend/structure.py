@@ -3,6 +3,7 @@ places."""
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -28,7 +29,10 @@ def rebuild(value: Any, replace: Callable[[Tensor], Any]) -> Any:
     if isinstance(value, Tensor):
         return replace(value)
     if isinstance(value, dict):
-        return type(value)((key, rebuild(item, replace)) for key, item in value.items())
+        result = copy.copy(value)  # with what else it has, as a defaultdict's factory
+        for key, item in value.items():
+            result[key] = rebuild(item, replace)
+        return result
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(rebuild(item, replace) for item in value))
     if isinstance(value, (tuple, list)):

@@ -21,13 +21,15 @@ class ExceptionWrapper:
     """The exception that is being handled, without its frames.
 
     Attributes:
-        exc_type: its type. exc_msg: its traceback as text. where: where it was caught.
+        exc_type: its type, and type_name what that is called where it was raised.
+        exc_msg: its traceback as text. where: where it was caught.
     """
 
     def __init__(self, exc_info: Any = None, where: str = "in background") -> None:
         kind, error, trace = sys.exc_info() if exc_info is None else exc_info
         assert kind is not None
         self.exc_type: type[BaseException] = kind
+        self.type_name = kind.__name__
         self.exc_msg = "".join(traceback.format_exception(kind, error, trace))
         self.where = where
 
@@ -41,7 +43,7 @@ class ExceptionWrapper:
 
     def reraise(self) -> NoReturn:
         """Raise it here, with the place and the original traceback as its message."""
-        text: str = f"Caught {self.exc_type.__name__} {self.where}.\nOriginal {self.exc_msg}"
+        text: str = f"Caught {self.type_name} {self.where}.\nOriginal {self.exc_msg}"
         if self.exc_type is KeyError:
             text = _Text(text)
         try:

@@ -50,7 +50,13 @@ def new_file_block(nbytes: int) -> SharedBlock:
     name = f"braze-{os.getpid()}-{secrets.token_hex(8)}"
     _cleaner.watch(name)
     fd = os.open(SHM_FOLDER / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    os.ftruncate(fd, _count_offset(nbytes) + _COUNT_BYTES)
+    try:
+        os.ftruncate(fd, _count_offset(nbytes) + _COUNT_BYTES)
+    except OSError:
+        os.close(fd)
+        os.unlink(SHM_FOLDER / name)
+        _cleaner.forget(name)
+        raise
     block = block_from_file(fd, nbytes, name)
     _count_from_now(block)
     return block

@@ -51,7 +51,11 @@ def set_autocast_enabled(device_type: str | bool, enabled: bool | None = None) -
     """Switch the casts on or off; with one argument, PyTorch's older form, for "cuda"."""
     if enabled is None:
         device_type, enabled = "cuda", bool(device_type)
-    assert isinstance(device_type, str)
+    if not isinstance(device_type, str):
+        raise TypeError(
+            "set_autocast_enabled(): argument 'device_type' (position 1) must be str, not "
+            f"{type(device_type).__name__}"
+        )
     enable(_check(device_type), enabled)
 
 

@@ -23,6 +23,7 @@ from braze.functions.reductions import all as all_of
 from braze.handle import BUFFER
 from braze.ir.dtypes import bf16, f16, f32, f64
 from braze.optim.optimizer import Optimizer, has_global_hooks
+from braze.sites import user_stacklevel
 from braze.tensors import Tensor, from_array
 
 _isfinite, _not = UNARY["isfinite"], UNARY["logical_not"]
@@ -96,7 +97,8 @@ class GradScaler:
         self._enabled = enabled
         if device == "cuda" and enabled:
             warnings.warn(
-                "GradScaler is enabled, but CUDA is not available.  Disabling.", stacklevel=2
+                "GradScaler is enabled, but CUDA is not available.  Disabling.",
+                stacklevel=user_stacklevel(),
             )
             self._enabled = False
         if not self._enabled:

@@ -276,8 +276,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
                 f"zero-dimensional tensor (at position {place}) cannot be concatenated"
             )
     dtype = result_type(*tensors)
-    # PyTorch lets empty one-dimensional tensors join anything.
-    parts = [cast(x, dtype) for x in tensors if x._handle.type.shape != (0,)] or list(tensors)
+    parts = [cast(x, dtype) for x in tensors]
+    if any(x.ndim != 1 for x in parts):  # PyTorch lets empty vectors join anything
+        parts = [x for x in parts if x._handle.type.shape != (0,)]
     d = normalise_dimension("cat", dim, parts[0].ndim)
     return apply(call_of(_CONCAT, dim=d), *parts)  # type: ignore[no-any-return]
 

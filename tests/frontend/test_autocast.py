@@ -313,3 +313,15 @@ def test_without_a_gpu_the_scaler_of_one_is_off():
     scaler.unscale_(optimizer)
     scaler.step(optimizer)
     scaler.update()
+
+
+def test_the_device_is_a_string():
+    with pytest.raises(TypeError, match=r"'device_type' \(position 1\) must be str, not bool"):
+        braze.set_autocast_enabled(True, True)
+
+
+@pytest.mark.parametrize("scaler", [amp.GradScaler, braze.cuda.amp.GradScaler])
+def test_a_scaler_without_a_device_warns_at_the_users_line(scaler):
+    with pytest.warns(UserWarning, match="CUDA is not available") as caught:
+        scaler()
+    assert caught[0].filename == __file__

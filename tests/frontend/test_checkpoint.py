@@ -1,5 +1,6 @@
 """Checkpointing: the same gradients, fewer bytes kept, and its errors."""
 
+import collections
 import contextlib
 import gc
 
@@ -247,3 +248,16 @@ def test_errors():
         checkpoint(braze.exp, x, use_reentrant=True, scale=1.0)
     with pytest.raises(ValueError, match="determinism_check"):
         checkpoint(braze.exp, x, determinism_check="all")
+
+
+def test_results_keep_the_factory_of_a_defaultdict():
+    def grouped(x):
+        found = collections.defaultdict(list)
+        found["doubled"].append(x * 2)
+        return found
+
+    x = braze.ones(3, requires_grad=True)
+    found = checkpoint(grouped, x, use_reentrant=True)
+    found["new"].append(0)
+    found["doubled"][0].sum().backward()
+    assert x.grad.tolist() == [2, 2, 2]

@@ -16,7 +16,14 @@ import pytest
 from left_over import shared_files
 
 import braze
-from braze.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
+from braze.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    default_collate,
+    get_worker_info,
+    transport,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +78,23 @@ class Applied(Numbers):
 
 
 # Memory -------------------------------------------------------------------------------------------
+
+
+def test_a_worker_without_memory_keeps_the_slots_that_it_has(monkeypatch):
+    ours, theirs = multiprocessing.Pipe()
+    outbox = transport.Outbox(ours, os.getpid())
+    outbox.slots, outbox.free = {1: np.zeros(8, np.uint8)}, [1]
+
+    def full(nbytes):
+        raise OSError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transport.engine, "new_block", full)
+        with pytest.raises(OSError, match="no memory"):
+            outbox.send(0, np.zeros(100, np.uint8))
+    assert outbox.free == [1] and list(outbox.slots) == [1]
+    ours.close()
+    theirs.close()
 
 
 def test_slots_are_used_again_and_never_while_something_lies_in_them():
@@ -210,8 +234,20 @@ def fail(kind):
         raise Custom(1, 2)
     if kind == 2:
         return lambda: None  # cannot be pickled
+    if kind == 4:
+
+        class Inner(ValueError):
+            """No other process can know it."""
+
+        raise Inner
     w = braze.ones(2, requires_grad=True)
     return w * 2
+
+
+def test_an_exception_that_only_the_worker_knows_keeps_its_name():
+    batches = iter(DataLoader(Applied(5, fail), batch_size=None, sampler=[4], num_workers=1))
+    with pytest.raises(RuntimeError, match="Caught Inner in DataLoader worker process 0"):
+        next(batches)
 
 
 def test_exceptions_keep_their_type_and_traceback():

@@ -468,3 +468,21 @@ def test_repr_is_pytorchs():
     assert repr(nn.BatchNorm2d(3)) == (
         "BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)"
     )
+
+
+def test_a_list_registers_a_module_once():
+    """Also where others get new numbers by an insertion or a removal."""
+    seen = []
+    hook = nn.modules.module.register_module_module_registration_hook(
+        lambda parent, name, child: seen.append(child)
+    )
+    first, second, third = nn.ReLU(), nn.Tanh(), nn.Sigmoid()
+    try:
+        modules = nn.ModuleList([first, second])
+        modules.insert(0, third)
+        del modules[1]
+    finally:
+        hook.remove()
+    assert seen == [first, second, third]
+    assert list(modules) == [third, second]
+    assert [name for name, _ in modules.named_children()] == ["0", "1"]

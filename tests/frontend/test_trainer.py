@@ -101,6 +101,22 @@ def test_plugins_are_called_at_their_intervals():
         made(schedule="daily")
 
 
+def test_an_interval_may_be_a_single_one():
+    trainer = made()
+    single = Recorder([])
+    single.trigger_interval = (2, "iteration")
+    trainer.register_plugin(single)
+    trainer.run(1)
+    assert [s[:2] for s in single.seen] == [("iteration", 2)]
+
+
+def test_progress_can_be_shown_before_the_first_batch_is_used():
+    trainer = made()
+    trainer.register_plugin(plugins.ProgressMonitor())
+    stats = trainer.stats["progress"]
+    assert stats["log_iter_fields"][0].format(**stats) == "0/3 (0.00%)"
+
+
 def test_monitors_keep_what_the_log_shows(capsys):
     data = [(braze.ones(2, 3), braze.tensor([0, 1])), (braze.zeros(2, 3), braze.tensor([0, 0]))]
     model = nn.Linear(3, 2)

@@ -214,6 +214,14 @@ def test_splits():
 # Tensors that change in place ---------------------------------------------------------------------
 
 
+def test_an_empty_vector_that_is_joined_has_a_gradient():
+    empty, full = braze.zeros(0, requires_grad=True), braze.ones(2, requires_grad=True)
+    braze.cat([empty, full]).sum().backward()
+    assert empty.grad.shape == (0,) and full.grad.tolist() == [1, 1]
+    assert braze.cat([braze.ones(2), empty]).requires_grad
+    assert braze.cat([braze.ones(1, 2), empty]).shape == (1, 2)
+
+
 def test_movement_in_place():
     x = ramp(2, 3)
     row = x[1]

@@ -172,8 +172,12 @@ class ModuleList(Module):
     def __delitem__(self, index: int | slice) -> None:
         modules = list(self)
         del modules[index]
+        self._renumber(modules)
+
+    def _renumber(self, modules: list[Module]) -> None:
+        """Hold these, which are registered already."""
         self._modules.clear()
-        self.extend(modules)
+        self._modules.update({str(n): module for n, module in enumerate(modules)})
 
     def __add__(self, other: Iterable[Module]) -> ModuleList:
         return ModuleList([*self, *other])
@@ -220,9 +224,9 @@ class ModuleList(Module):
     def insert(self, index: int, module: Module) -> None:
         """Add one before a position."""
         modules = list(self)
+        self.append(module)
         modules.insert(index, module)
-        self._modules.clear()
-        self.extend(modules)
+        self._renumber(modules)
 
     def pop(self, key: int | slice) -> Any:
         """Remove one (or, by a slice, several) and return it."""

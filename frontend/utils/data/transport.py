@@ -142,10 +142,10 @@ class Outbox:
             if len(self.slots[number]) >= nbytes:
                 del self.free[place]
                 return number, None, []
+        block = engine.new_block(nbytes + nbytes // 8)  # the next may be a little larger
         dropped, self.free = self.free, []
         for number in dropped:
             del self.slots[number]
-        block = engine.new_block(nbytes + nbytes // 8)  # the next may be a little larger
         self._made += 1
         self.slots[self._made] = np.asarray(block)
         return self._made, block, dropped

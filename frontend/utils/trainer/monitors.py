@@ -156,7 +156,7 @@ class ProgressMonitor(Plugin):
     def register(self, trainer: Any) -> None:
         self.trainer = trainer
         stats = trainer.stats.setdefault(self.stat_name, {})
-        stats["samples_used"] = 0
+        stats["samples_used"], stats["percent"] = 0, 0.0
         stats["epoch_size"] = len(trainer.dataset)
         stats["log_iter_fields"] = ["{samples_used}/{epoch_size} ({percent:.2f}%)"]
 

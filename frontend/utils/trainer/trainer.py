@@ -14,7 +14,7 @@ from typing import Any
 from braze import engine
 from braze.utils.data.resumable import ResumableSampler
 from braze.utils.trainer.checkpoints import Checkpoints, random_state, set_random_state
-from braze.utils.trainer.monitors import Plugin
+from braze.utils.trainer.monitors import Plugin, Trigger
 
 EVENTS = ("iteration", "epoch", "batch", "update")
 
@@ -31,7 +31,13 @@ class _Function(Plugin):
 
 
 def _interval(plugin: Plugin, event: str) -> int:
-    return next(every for every, name in plugin.trigger_interval if name == event)
+    return next(every for every, name in _triggers(plugin) if name == event)
+
+
+def _triggers(plugin: Plugin) -> list[Trigger]:
+    """As a list also where a plugin has only one."""
+    intervals = plugin.trigger_interval
+    return intervals if isinstance(intervals, list) else [intervals]
 
 
 class Trainer:
@@ -103,8 +109,7 @@ class Trainer:
     def register_plugin(self, plugin: Plugin) -> None:
         """Add a plugin; it is called at its intervals from now on."""
         plugin.register(self)
-        intervals = plugin.trigger_interval
-        for duration, event in intervals if isinstance(intervals, list) else [intervals]:
+        for duration, event in _triggers(plugin):
             if event not in self.plugin_queues:
                 raise ValueError(f"no event {event!r}; there are: {', '.join(EVENTS)}")
             queue = self.plugin_queues[event]
