@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.programs import Array, Call, Library, Loop, integers, normal
+from benchmarks.programs import Array, Call, Library, Loop, distinct, integers, normal
 from benchmarks.suite import Cost, Workload
 
 Inputs = Callable[[], list[Array]]
@@ -227,7 +227,11 @@ WORKLOADS = [
         "[4096,1024] @ [1024,1024] + bias, GELU",
         _linear_gelu,
         lambda: [normal(4096, 1024), normal(1024, 1024, seed=1), normal(1024, seed=2)],
-        Cost(2.0 * 4096 * 1024 * 1024, "f32", _bytes((4096, 1024), (1024, 1024)), 4.0 * 4096 * 1024),
+        Cost(
+            flops=2.0 * 4096 * 1024 * 1024,
+            read=_bytes((4096, 1024), (1024, 1024)),
+            written=_bytes((4096, 1024)),
+        ),
     ),
     kernel(
         "elementwise.chain",
@@ -380,14 +384,14 @@ WORKLOADS = [
         "sort.long",
         "1 M numbers, values and places",
         _sort,
-        lambda: [normal(1 << 20)],
+        lambda: [distinct(1 << 20)],
         Cost(read=4.0 * (1 << 20), written=12.0 * (1 << 20)),
     ),
     kernel(
         "sort.rows",
         "[4096,256] along rows, values and places",
         _sort,
-        lambda: [normal(4096, 256)],
+        lambda: [distinct(4096, 256)],
         Cost(read=4.0 * (1 << 20), written=12.0 * (1 << 20)),
     ),
     kernel(

@@ -23,6 +23,7 @@ UNITS = {
 }  # fmt: skip
 # More independent chains than any core's latency times its FMA units, less than its registers.
 CHAINS = {16: 12, 32: 20}
+TURNS = 2_000_000  # some ten milliseconds: starting the threads must not count
 UNROLL = 8  # vectors in one turn of a memory loop
 
 
@@ -167,13 +168,12 @@ def measure(threads: int, seconds: float, mebibytes: int) -> dict[str, float]:
         text = fma_text(element, lanes, chains)
         function = native(text, "fma", ctypes.c_void_p, ctypes.c_int64)
         starts = [aligned(4096, 0.0) for _ in range(threads)]
-        turns = 2_000_000  # some ten milliseconds: starting the threads must not count
 
         def run(thread: int, function: Any = function, starts: Any = starts) -> None:
-            function(starts[thread].ctypes.data, turns)
+            function(starts[thread].ctypes.data, TURNS)
 
         for label, used in (("1", 1), ("all", threads)):
-            flops = 2.0 * lanes * chains * turns * used
+            flops = 2.0 * lanes * chains * TURNS * used
             figures[f"fma_{dtype}_{label}"] = flops / best(run, used, clock, seconds) / 1e9
     lanes = target.vector_lanes(4)
     turn = UNROLL * 4 * lanes

@@ -216,7 +216,7 @@ def difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
 
 
 def _compare(workload: Workload, results: dict[str, Any]) -> int:
-    base = next((p for p in ("torch", *results) if isinstance(results.get(p), list)), None)
+    base = next((p for p in ("torch", *results) if isinstance(results.get(p), list)), "")
     status, words = 0, []
     for peer, result in results.items():
         if isinstance(result, str):

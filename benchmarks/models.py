@@ -60,8 +60,8 @@ def language_model(T: Any, vocabulary: int, size: int, layers: int, dropout: flo
 def resnet(T: Any, depths: tuple[int, ...], bottleneck: bool, classes: int = 1000) -> Any:
     """ResNet of blocks of two convolutions, or of three with a bottleneck.
 
-    Source: He et al., "Deep residual learning for image recognition", 2015, table 1; the stride of a
-    bottleneck is in its 3 x 3 convolution.
+    Source: He et al., "Deep residual learning for image recognition", 2015, table 1; the stride
+    of a bottleneck is in its 3 x 3 convolution.
     """
     nn = T.nn
     expansion = 4 if bottleneck else 1

@@ -53,7 +53,7 @@ def _differentiated(library: Library) -> Loop:
 def _hundred(library: Library) -> Call:
     nn = library.T.nn
 
-    class Hundred(nn.Module):  # type: ignore[misc, name-defined]
+    class Hundred(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             ones = [nn.Parameter(library.tensor(normal(8, seed=i))) for i in range(100)]

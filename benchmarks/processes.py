@@ -60,8 +60,7 @@ class Setting:
         done = subprocess.run(
             [sys.executable, *command],
             env=environment(self.threads, cache or self.cache),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             preexec_fn=lambda: os.sched_setaffinity(0, cpus),
         )

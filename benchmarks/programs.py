@@ -110,3 +110,9 @@ def normal(*shape: int, dtype: Any = np.float32, seed: int = 0) -> Array:
 def integers(below: int, *shape: int, seed: int = 0) -> Array:
     """Indices from 0 to `below`, 64 bits."""
     return np.random.default_rng([seed, below, *shape]).integers(0, below, shape)
+
+
+def distinct(*shape: int) -> Array:
+    """Different whole numbers in mixed order: sorting them has one answer."""
+    count = int(np.prod(shape))
+    return np.random.default_rng(count).permutation(count).astype(np.float32).reshape(shape)

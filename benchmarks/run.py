@@ -75,7 +75,7 @@ def main(command: list[str] | None = None) -> int:
         else:
             peers.append(name)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        log = open(options.log or Path(folder) / "log", "w")  # noqa: SIM115
+        log = open(options.log or Path(folder) / "log", "w")
         setting = Setting(
             threads=options.threads,
             seconds=options.seconds or (0.1 if options.quick else 0.5),

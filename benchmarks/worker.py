@@ -73,7 +73,7 @@ class Session:
             self.step = self.adapter.prepare(self.suite[command["prepare"]], options)
             return {"first_steps": warm_up(self.step)}
         if "run" in command:
-            step, times = self.step, []
+            step, times = self.step, list[float]()
             until = time.perf_counter() + command["run"]
             while not times or time.perf_counter() < until:
                 at = time.perf_counter()

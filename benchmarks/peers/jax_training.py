@@ -1,8 +1,8 @@
 """Training steps and forward passes in JAX.
 
 TRAINING: name -> a function of "random?" that gives ``update(state, *inputs) -> (state, results)``
-and the first state; results of None stand for the state's first part, the parameters. INFERENCE: name -> a function that gives ``run(parameters, *inputs)`` and the
-parameters.
+and the first state; results of None stand for the state's first part, the parameters.
+INFERENCE: name -> a function that gives ``run(parameters, *inputs)`` and the parameters.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _vae(p: Parameters, key: Any, x: Any) -> Any:
 
 
 def _upscale_shapes() -> models.Shapes:
-    shapes = {}
+    shapes: models.Shapes = {}
     for name, outside, inside, size in (
         ("conv1", 64, 1, 5), ("conv2", 64, 64, 3), ("conv3", 32, 64, 3), ("conv4", 9, 32, 3)
     ):  # fmt: skip
@@ -173,7 +173,9 @@ class _Batch(dict):  # type: ignore[type-arg]
 
 
 def _dcgan(random: bool) -> Made:
-    sizes, makes, judges = (100, 512, 256, 128, 64, 3), {}, {}
+    sizes = (100, 512, 256, 128, 64, 3)
+    makes: models.Shapes = {}
+    judges: models.Shapes = {}
     for i, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
         makes[f"{3 * i}.weight"] = (before, after, 4, 4)
         makes |= layers.norm_shapes(str(3 * i + 1), after) if after != 3 else {}

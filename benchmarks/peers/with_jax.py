@@ -12,7 +12,7 @@ from benchmarks.suite import Workload
 
 
 class Jax:
-    """Kernels from `jax_kernels`, models and training steps from `jax_models`."""
+    """Kernels from `jax_kernels`, models from `jax_training`, the rest from `jax_programs`."""
 
     def __init__(self, threads: int) -> None:
         import jax
@@ -22,11 +22,14 @@ class Jax:
 
     def prepare(self, workload: Workload, options: Options) -> Callable[[], Any]:
         """A jitted function on arrays that lie ready; training gives its old state away."""
-        from benchmarks.peers import jax_kernels, jax_training
+        from benchmarks.peers import jax_kernels, jax_programs, jax_training
 
         jax = self.jax
         self._back = ()
         jax.config.update("jax_enable_x64", workload.cost.arithmetic == "f64")
+        if workload.name in jax_programs.PROGRAMS:
+            step: Callable[[], Any] = jax_programs.PROGRAMS[workload.name](options.random)
+            return step
         if workload.name in jax_kernels.KERNELS and workload.inputs is not None:
             function = jax.jit(jax_kernels.KERNELS[workload.name])
             there, self._back = jax_kernels.layout(workload.name)

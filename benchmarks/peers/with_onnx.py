@@ -37,13 +37,13 @@ class OnnxRuntime:
         if not isinstance(program, Call):
             raise Unsupported("programs with a state")
 
-        class Module(torch.nn.Module):  # type: ignore[misc, name-defined]
-            def forward(self, *arguments: Any) -> Any:
-                return program.function(*arguments)
+        function = program.function
 
-        module = program.function
-        if not isinstance(module, torch.nn.Module):
-            module = Module()
+        class Module(torch.nn.Module):
+            def forward(self, *arguments: Any) -> Any:
+                return function(*arguments)
+
+        module = function if isinstance(function, torch.nn.Module) else Module()
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             path = str(Path(folder) / "model.onnx")
