@@ -97,7 +97,9 @@ class Run:
         workers = {run: self._worker(run, workload) for run in runs}
         figures_of: dict[tuple[str, str], dict[str, Any]] = {}
         for run, worker in workers.items():
-            figures_of[run] = worker.ask(prepare=workload.name, layout=run[1])
+            figures_of[run] = worker.ask(
+                prepare=workload.name, layout=run[1], patience=self.setting.seconds
+            )
         able = [run for run in runs if "first_steps" in figures_of[run]]
         self._rounds(workload, {run: workers[run] for run in able}, figures_of)
         if workload.group == "training":

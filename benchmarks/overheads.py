@@ -99,7 +99,8 @@ FIRST = {
     "braze": "import braze as T; print((T.ones(3) * 2 + 1).sum().item())",
     "torch": "import torch as T; print((T.ones(3) * 2 + 1).sum().item())",
     "jax": "import jax.numpy as T; print(float((T.ones(3) * 2 + 1).sum()))",
-    "tinygrad": "from tinygrad import Tensor as T; print((T.ones(3) * 2 + 1).sum().item())",
+    "tinygrad": "from benchmarks.peers import zig_clang; zig_clang.provide();"
+    "from tinygrad import Tensor as T; print((T.ones(3) * 2 + 1).sum().item())",
 }
 
 
@@ -138,7 +139,7 @@ def _compile(name: str) -> Callable[[Setting, str], dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             for key in ("value", "warm"):
                 worker = Worker(peer, setting, Path(folder))
-                answer = worker.ask(prepare=name)
+                answer = worker.ask(prepare=name, patience=0.2 if setting.quick else 2.0)
                 worker.close()
                 if "first_steps" not in answer:
                     return answer

@@ -39,8 +39,12 @@ def some_cpus(threads: int) -> set[int]:
 class Setting:
     """How a run is made.
 
-    threads: of every peer. seconds: of each turn. rounds: of turns. cache: the compilers' caches.
+    threads: of every peer.
+    seconds: of each turn, and how long a warm-up waits for faster steps.
+    rounds: of turns.
+    cache: folder of the compilers' caches.
     log: where the peers' messages go.
+    quick: less of everything.
     """
 
     threads: int

@@ -2,8 +2,9 @@
 
 Commands are JSON lines on standard input, answers JSON lines on standard output:
 
-    {"prepare": workload, "layout": "channels_last" | "", "random": bool} -> {"first_steps": [...]}
-    {"run": seconds}                                                      -> {"times": [...]}
+    {"prepare": workload, "layout": "channels_last" | "", "patience": seconds}
+                                                     -> {"first_steps": [...]}
+    {"run": seconds}                                 -> {"times": [...]}
     {"outputs": path, "name": workload, "steps": n}  -> {}; the last of n steps' results, written by
                                                 numpy.savez, without randomness
     {"memory": null}                                 -> {"peak_bytes": ..., "loaded_bytes": ...}
@@ -27,25 +28,31 @@ import numpy as np
 from benchmarks.peers import PEERS, Options, Unsupported
 from benchmarks.suite import workloads
 
-STEPS_AT_MOST, STEPS_AT_LEAST, SECONDS_AT_MOST = 12, 4, 10.0
+STEPS_AT_LEAST, SECONDS_AT_MOST = 4, 20.0
 
 
-def warm_up(step: Callable[[], Any]) -> list[float]:
-    """Seconds of each of the first steps, until they no longer get faster.
+def warm_up(step: Callable[[], Any], patience: float) -> list[float]:
+    """Seconds of each of the first steps, until for `patience` seconds no step was clearly faster
+    than all before it; what came after the last such step is cut to three steps.
 
-    Compilers see a program once, twice or more before they have compiled it.
+    Compilers see a program once, twice or more before they have compiled it, and may do so while
+    the program goes on.
     """
     seconds: list[float] = []
-    begin = time.perf_counter()
-    while len(seconds) < STEPS_AT_MOST:
+    begin = gained = time.perf_counter()
+    gain, best = 0, float("inf")
+    while True:
         at = time.perf_counter()
         step()
-        seconds.append(time.perf_counter() - at)
-        settled = len(seconds) >= STEPS_AT_LEAST and seconds[-1] > 0.8 * min(seconds[:-1])
-        late = len(seconds) >= STEPS_AT_LEAST and time.perf_counter() - begin > SECONDS_AT_MOST
-        if settled or late:
-            break
-    return seconds
+        now = time.perf_counter()
+        seconds.append(now - at)
+        if now - at < 0.8 * best:
+            gain, gained = len(seconds), now
+        best = min(best, now - at)
+        if len(seconds) >= STEPS_AT_LEAST:
+            settled = len(seconds) > gain and now - gained >= patience
+            if settled or now - begin > SECONDS_AT_MOST + patience:
+                return seconds[: gain + 3]
 
 
 def resident(field: str) -> int:
@@ -69,9 +76,9 @@ class Session:
         """Carry out one command."""
         if "prepare" in command:
             self.step = lambda: None  # lets go of the program before
-            options = Options(command.get("layout") == "channels_last", command.get("random", True))
+            options = Options(command.get("layout") == "channels_last")
             self.step = self.adapter.prepare(self.suite[command["prepare"]], options)
-            return {"first_steps": warm_up(self.step)}
+            return {"first_steps": warm_up(self.step, command.get("patience", 0.0))}
         if "run" in command:
             step, times = self.step, list[float]()
             until = time.perf_counter() + command["run"]

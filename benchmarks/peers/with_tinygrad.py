@@ -6,19 +6,13 @@ Its compiler is clang; without one on the path, the package `ziglang` serves.
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import stat
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.kernels_convolution import CONVOLUTIONS, Convolution
-from benchmarks.peers import Options, Unsupported, leaves
+from benchmarks.peers import Options, Unsupported, leaves, zig_clang
 from benchmarks.programs import weight
 from benchmarks.suite import Workload, workloads
 
@@ -155,14 +149,10 @@ class Tinygrad:
     """Lazy tensors and `TinyJit`, which replays a captured program."""
 
     def __init__(self, threads: int) -> None:
-        if "CC" not in os.environ and not shutil.which("clang"):
-            self._folder = tempfile.TemporaryDirectory()
-            script = Path(self._folder.name) / "clang"
-            zig = Path(__file__).with_name("zig_clang.py")
-            script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{zig}" "$@"\n')
-            script.chmod(script.stat().st_mode | stat.S_IXUSR)
-            os.environ["CC"] = str(script)
+        zig_clang.provide()
         import tinygrad
+        import tinygrad.helpers
+        import tinygrad.nn.optim
 
         self.tinygrad = tinygrad
         self.device = tinygrad.Device[tinygrad.Device.DEFAULT]
@@ -193,7 +183,7 @@ class Tinygrad:
         return tensors
 
     def _training(self, name: str, arrays: list[Any], random: bool) -> Callable[[], Any]:
-        Tensor = self.tinygrad.Tensor
+        Tensor, Context = self.tinygrad.Tensor, self.tinygrad.helpers.Context
         shapes, network = NETWORKS[name]
         p = {}
         for layer, shape in shapes.items():
@@ -203,7 +193,7 @@ class Tinygrad:
         x, y = arrays
 
         def step() -> Any:
-            with Tensor.train():
+            with Context(TRAINING=1):
                 optimizer.zero_grad()
                 loss = network(p, x, random).sparse_categorical_crossentropy(y).backward()
                 return loss.realize(*optimizer.schedule_step())

@@ -17,10 +17,12 @@ import braze
 from benchmarks.kernels_convolution import CONVOLUTIONS
 from benchmarks.limits import UNITS, aligned, fma_text, measure, memory_text, native
 from benchmarks.measuring import difference
+from benchmarks.overheads import beyond
 from benchmarks.parallel_region import measure as parallel_region
 from benchmarks.peers import PEERS
 from benchmarks.programs import Library
 from benchmarks.suite import GROUPS, chosen, workloads
+from benchmarks.worker import warm_up
 
 ROOT = Path(__file__).resolve().parents[2]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -137,6 +139,25 @@ def test_distances_between_results():
     assert difference([a[0] + [0, 0.5], a[1]], a) == 0.25
     assert difference(a[:1], a) == difference([a[0][:1], a[1]], a) == float("inf")
     assert difference([a[0] * np.nan, a[1]], a) == float("inf")
+
+
+@pytest.mark.parametrize(("slow", "patience"), [(2, 0.0), (9, 0.4), (30, 0.4)])
+def test_warming_up_waits_for_the_compiler(slow, patience, monkeypatch):
+    """Some steps of 20 ms, as a background compiler needs, then steps of 1 ms."""
+    now, left = [0.0], [slow]
+
+    def step():
+        left[0] -= 1
+        now[0] += 0.02 if left[0] >= 0 else 0.001
+
+    monkeypatch.setattr("benchmarks.worker.time.perf_counter", lambda: now[0])
+    seconds = warm_up(step, patience)
+    if 0.02 * slow > patience + 0.04:  # later than it is waited for
+        assert [round(t, 3) for t in seconds] == [0.02] * 4
+        return
+    assert [round(t, 3) for t in seconds] == [0.02] * slow + [0.001] * (len(seconds) - slow)
+    assert 2 <= len(seconds) - slow <= 4
+    assert beyond(seconds) == pytest.approx(0.019 * slow)
 
 
 def run(*arguments):
