@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.bars import judge
 from benchmarks.peers import PEERS
 from benchmarks.processes import Setting, Worker
-from benchmarks.suite import Workload
+from benchmarks.suite import Workload, workloads
 
 SCALE = {"ms": 1e3, "us": 1e6, "s": 1.0}
 PAUSE = 0.02  # between turns: another peer's threads may spin for as long
@@ -68,6 +68,12 @@ class Run:
         self._kept: dict[tuple[str, str], Worker] = {}
         self._limits: dict[str, float] = {}
         self._figures: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def restore(self, results: dict[str, Any]) -> None:
+        """Take over the figures of an earlier run; the better limits count."""
+        for name, value in results["limits"].items():
+            self._limits[name] = max(value, self._limits.get(name, 0.0))
+        self._figures |= {name: row["peers"] for name, row in results["workloads"].items()}
 
     def limits(self) -> None:
         """Measure the machine; the best figures so far count."""
@@ -150,10 +156,17 @@ class Run:
             worker.close()
         self._kept.clear()
 
-    def results(self, selected: list[Workload]) -> dict[str, Any]:
-        """What the JSON holds besides the conditions of the run."""
+    @property
+    def measured(self) -> set[str]:
+        """Names of the workloads that have figures."""
+        return set(self._figures)
+
+    def results(self) -> dict[str, Any]:
+        """What the JSON holds: conditions, limits, figures, bars."""
         rows: dict[str, Any] = {}
-        for workload in selected:
+        for workload in workloads().values():
+            if workload.name not in self._figures:
+                continue
             least = workload.cost.seconds(self._limits)
             rows[workload.name] = {
                 "group": workload.group,
@@ -163,7 +176,17 @@ class Run:
                 "limit": None if least is None else least * SCALE[workload.unit],
                 "peers": self._figures[workload.name],
             }
-        found = {"limits": self._limits, "workloads": rows}
+        setting = self.setting
+        found = {
+            "version": 1,
+            "machine": machine(),
+            "threads": setting.threads,
+            "rounds": setting.rounds,
+            "seconds": setting.seconds,
+            "quick": setting.quick,
+            "limits": dict(self._limits),
+            "workloads": rows,
+        }
         return {**found, "bars": [bar.facts() for bar in judge(found)]}
 
     def check(self, selected: list[Workload]) -> int:

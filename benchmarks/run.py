@@ -17,7 +17,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.measuring import Run, machine
+from benchmarks.measuring import Run
 from benchmarks.peers import PEERS
 from benchmarks.processes import Setting
 from benchmarks.report import report
@@ -49,9 +49,22 @@ def arguments(command: list[str] | None) -> argparse.Namespace:
         "--check", action="store_true", help="compare results with torch's instead of timing"
     )
     parser.add_argument("--list", action="store_true", help="name the workloads and end")
+    parser.add_argument(
+        "--resume", action="store_true", help="measure only what the file of --json lacks"
+    )
     options = parser.parse_args(command)
+    if options.resume and not options.json:
+        parser.error("--resume needs --json")
     options.parser = parser
     return options
+
+
+def write(path: Path | None, run: Run) -> None:
+    """Put the figures so far into the file, if there is one, at once."""
+    if path is not None:
+        beside = path.with_name(f"{path.name}.new")
+        beside.write_text(json.dumps(run.results(), indent=1))
+        beside.replace(path)
 
 
 def main(command: list[str] | None = None) -> int:
@@ -88,24 +101,19 @@ def main(command: list[str] | None = None) -> int:
         with log:
             if options.check:
                 return run.check(selected)
+            if options.resume and options.json.exists():
+                run.restore(json.loads(options.json.read_text()))
+                selected = [w for w in selected if w.name not in run.measured]
             run.limits()
             for number, workload in enumerate(selected, start=1):
                 print(f"[{number}/{len(selected)}] {workload.name}", file=sys.stderr, flush=True)
                 run.measure(workload)
+                write(options.json, run)  # now, in case that a long run is broken off
             run.limits()  # again: the machine's best counts
             run.close()
-        results = {
-            "version": 1,
-            "machine": machine(),
-            "threads": setting.threads,
-            "rounds": setting.rounds,
-            "seconds": setting.seconds,
-            "quick": setting.quick,
-            **run.results(selected),
-        }
+        write(options.json, run)
+        results = run.results()
     print(report(results))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
     if options.markdown:
         options.markdown.write_text(report(results, markdown=True))
     return 0

@@ -185,7 +185,7 @@ def test_the_command_measures_and_writes(tmp_path):
     assert results["version"] == 1 and results["quick"] and results["threads"] == 1
     assert set(results["limits"]) == set(UNITS)
     assert set(results["machine"]) >= {"processor", "cpus", "python", "packages"}
-    assert list(results["workloads"]) == names
+    assert set(results["workloads"]) == set(names)
     for name, row in results["workloads"].items():
         assert set(row) == {"group", "about", "unit", "bars", "limit", "peers"}
         taking_part = {p for p in peers if PEERS[p].takes(workloads()[name])}
@@ -203,6 +203,11 @@ def test_the_command_measures_and_writes(tmp_path):
         assert set(bar) == {"workload", "what", "value", "bound", "least", "state"}
     assert "eager / torch eager" in done.stdout and "unknown" in done.stdout
     assert "| gemm.256 |" in page.read_text()
+
+    again = run(*names, "--resume", "--json", str(file), "--quick", "--peers", "braze")
+    assert again.returncode == 0 and "[1/" not in again.stderr
+    assert json.loads(file.read_text())["workloads"].keys() == results["workloads"].keys()
+    assert "train.mlp_one" in again.stdout
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason="the results are compared with torch's")
