@@ -1,164 +1,123 @@
-"""Measure Braze and its peers side by side: ``python benchmarks/run.py``.
+"""Measure Braze and its peers side by side: ``python benchmarks/run.py [names or groups]``.
 
 Every peer runs in a process of its own with the same number of threads. They take turns in short
-rounds, so that what else the machine does hits all alike; the figure of a peer is the minimum over
-the rounds' medians, and what is compared are ratios. Peers that are not installed are left out and
-named.
+rounds, so that what else the machine does hits all alike; a peer's figure is the minimum over the
+rounds' medians, and what is compared are ratios. Peers that are not installed are left out and
+named. `docs/performance.md` says how to read the tables.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).resolve().parent
-PEERS = ("braze", "braze.compile", "torch", "torch.compile")
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from benchmarks.measuring import Run
+from benchmarks.peers import PEERS
+from benchmarks.processes import Setting
+from benchmarks.report import report
+from benchmarks.suite import GROUPS, chosen
 
-class Worker:
-    """A peer's process."""
-
-    def __init__(self, peer: str, threads: int) -> None:
-        self.peer = peer
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(HERE)}
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), peer, str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def ask(self, **command: Any) -> dict[str, Any]:
-        """Send a command and wait for the answer."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.peer} ended with status {self.process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+QUICK_PEERS = ("braze", "braze.compile", "braze.aot", "torch")
 
 
-def installed(peer: str) -> bool:
-    """Whether the peer's package can be imported here."""
-    return importlib.util.find_spec(peer.split(".")[0]) is not None
-
-
-def measure(
-    workload: str, peers: list[str], threads: int, rounds: int, seconds: float
-) -> dict[str, Any]:
-    """Milliseconds a step of each peer, and of its first steps."""
-    workers = {peer: Worker(peer, threads) for peer in peers}
-    try:
-        first = {peer: worker.ask(prepare=workload) for peer, worker in workers.items()}
-        medians: dict[str, list[float]] = {peer: [] for peer in peers}
-        for _ in range(rounds):
-            for peer, worker in workers.items():
-                times = worker.ask(run=workload, seconds=seconds)["times"]
-                medians[peer].append(statistics.median(times) * 1e3)
-    finally:
-        for worker in workers.values():
-            worker.close()
-    return {
-        peer: {
-            "milliseconds": min(medians[peer]),
-            "rounds": medians[peer],
-            "first_steps_seconds": first[peer]["first_steps"],
-        }
-        for peer in peers
-    }
-
-
-def train(cache: str, threads: int, steps: int) -> float:
-    """Seconds from starting Python to the last of `steps` training steps, with this disk cache."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import braze, workloads;"
-        "braze.set_num_threads(int(sys.argv[2]));"
-        "step = workloads.mnist_train(braze, lambda model: model);"
-        "[step() for _ in range(int(sys.argv[3]))]"
+def arguments(command: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    command = [sys.executable, "-c", code, str(HERE), str(threads), str(steps)]
-    begin = time.perf_counter()
-    subprocess.run(command, env={**os.environ, "BRAZE_CACHE_DIR": cache}, check=True)
-    return time.perf_counter() - begin
-
-
-def start_up(threads: int) -> dict[str, float]:
-    """Time to the first training step: cold (nothing cached), warm (after another process)."""
-    cold, warm = [], []
-    for _ in range(3):
-        with tempfile.TemporaryDirectory() as cache:
-            cold.append(train(cache, threads, 1))
-            train(cache, threads, 3)
-            warm.append(train(cache, threads, 1))
-    return {"cold_seconds": min(cold), "warm_seconds": min(warm)}
-
-
-def report(results: dict[str, Any]) -> str:
-    """The figures as a table: milliseconds, and how many times Braze's time each peer takes."""
-    lines = []
-    for workload, peers in results["workloads"].items():
-        base = peers["braze"]["milliseconds"]
-        lines.append(workload)
-        for peer, figures in peers.items():
-            first = ", ".join(f"{s:.2f}" for s in figures["first_steps_seconds"])
-            ratio = base / figures["milliseconds"]
-            lines.append(
-                f"  {peer:14} {figures['milliseconds']:9.3f} ms   braze / {peer} = {ratio:5.2f}"
-                f"   first steps {first} s"
-            )
-    times = results["start_up"]
-    lines.append("time to the first finished training step, from starting Python")
-    lines.append(f"  cold {times['cold_seconds']:.2f} s, warm {times['warm_seconds']:.2f} s")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Parse the command line, measure, print the table and write the JSON."""
-    from workloads import WORKLOADS
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workloads", nargs="*", help=f"of {', '.join(WORKLOADS)}; default all")
-    parser.add_argument("--peers", nargs="+", default=PEERS, choices=PEERS)
+    groups = "; ".join(f"{name}: {about}" for name, about in GROUPS.items())
+    parser.add_argument(
+        "names", nargs="*", help=f"workloads, families (conv3x3_64) or groups ({groups}); all"
+    )
+    parser.add_argument("--peers", nargs="+", choices=PEERS, help="default: all that are installed")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each peer's turn in a round")
+    parser.add_argument("--rounds", type=int, help="default 7; 2 with --quick")
+    parser.add_argument("--seconds", type=float, help="of each turn; default 0.5, quick 0.1")
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    options = parser.parse_args()
-    unknown = set(options.workloads) - set(WORKLOADS)
-    if unknown:
-        parser.error(f"unknown workloads: {', '.join(sorted(unknown))}")
-    peers = [peer for peer in options.peers if installed(peer)]
-    for peer in options.peers:
-        if peer not in peers:
-            print(f"{peer} is not installed, left out", file=sys.stderr)
-    results: dict[str, Any] = {"threads": options.threads, "workloads": {}}
-    for workload in options.workloads or WORKLOADS:
-        results["workloads"][workload] = measure(
-            workload, peers, options.threads, options.rounds, options.seconds
+    parser.add_argument("--markdown", type=Path, help="where to write the tables as Markdown")
+    parser.add_argument("--log", type=Path, help="where to write what the peers print")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few seconds a workload; no slow compilers"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="compare results with torch's instead of timing"
+    )
+    parser.add_argument("--list", action="store_true", help="name the workloads and end")
+    parser.add_argument(
+        "--resume", action="store_true", help="measure only what the file of --json lacks"
+    )
+    options = parser.parse_args(command)
+    if options.resume and not options.json:
+        parser.error("--resume needs --json")
+    options.parser = parser
+    return options
+
+
+def write(path: Path | None, run: Run) -> None:
+    """Put the figures so far into the file, if there is one, at once."""
+    if path is not None:
+        beside = path.with_name(f"{path.name}.new")
+        beside.write_text(json.dumps(run.results(), indent=1))
+        beside.replace(path)
+
+
+def main(command: list[str] | None = None) -> int:
+    """Parse the command line, measure, print the tables, write the files."""
+    options = arguments(command)
+    try:
+        selected = chosen(options.names)
+    except ValueError as error:
+        options.parser.error(str(error))
+    if set(options.names) == {"limits"}:
+        selected = []
+    if options.list:
+        for workload in selected:
+            print(f"{workload.name:28}{workload.about}")
+        return 0
+    peers = []
+    for name in options.peers or (QUICK_PEERS if options.quick else PEERS):
+        missing = PEERS[name].missing()
+        if missing:
+            print(f"{name} is left out: {missing}", file=sys.stderr)
+        else:
+            peers.append(name)
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        log = open(options.log or Path(folder) / "log", "w")
+        setting = Setting(
+            threads=options.threads,
+            seconds=options.seconds or (0.1 if options.quick else 0.5),
+            rounds=options.rounds or (2 if options.quick else 7),
+            cache=Path(folder),
+            log=log,
+            quick=options.quick,
         )
-    results["start_up"] = start_up(options.threads)
+        run = Run(setting, peers)
+        with log:
+            if options.check:
+                return run.check(selected)
+            if options.resume and options.json.exists():
+                run.restore(json.loads(options.json.read_text()))
+                selected = [w for w in selected if w.name not in run.measured]
+            run.limits()
+            for number, workload in enumerate(selected, start=1):
+                print(f"[{number}/{len(selected)}] {workload.name}", file=sys.stderr, flush=True)
+                run.measure(workload)
+                write(options.json, run)  # now, in case that a long run is broken off
+            run.limits()  # again: the machine's best counts
+            run.close()
+        write(options.json, run)
+        results = run.results()
     print(report(results))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    if options.markdown:
+        options.markdown.write_text(report(results, markdown=True))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Braze and its peers measured side by side; see `docs/performance.md`."""
