@@ -46,6 +46,7 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
+from braze.ir.loops_attention import Attention, StridedArray
 from braze.ir.loops_recurrence import Recurrence, StepArray, slot_sizes
 from braze.ir.loops_text import print_statement
 from braze.ir.op import op_named
@@ -276,6 +277,8 @@ class _Runner:
                 self.host(self.kernel)
             elif isinstance(self.kernel, Recurrence):
                 self.recurrence(self.kernel)
+            elif isinstance(self.kernel, Attention):
+                self.attention(self.kernel)
             else:
                 self.contraction(self.kernel)
         return self.failure
@@ -501,6 +504,31 @@ class _Runner:
             for index in range(result.buffer.numel):
                 self.note(result.buffer, memory, index, written=True)
             memory.array[:] = array.reshape(-1)
+
+    # Attention ------------------------------------------------------------------------------------
+
+    def attention(self, kernel: Attention) -> None:
+        assert kernel.op.evaluate is not None
+        operands = [self.strided(x) for x in kernel.operands]
+        found = kernel.op.evaluate(*operands, **kernel.attributes)
+        for array, result in zip(found, kernel.results, strict=True):
+            if result.buffer is not None:
+                memory = self.memories[result.buffer.name]
+                for index in range(result.buffer.numel):
+                    self.note(result.buffer, memory, index, written=True)
+                memory.array[:] = array.reshape(-1)
+
+    def strided(self, array: StridedArray) -> Array:
+        """A copy of an operand's elements."""
+        places = np.full(array.type.shape, array.offset)
+        for axis, (stride, size) in enumerate(zip(array.strides, array.type.shape, strict=True)):
+            shape = [-1 if a == axis else 1 for a in range(array.type.rank)]
+            places = places + stride * np.arange(size).reshape(shape)
+        for index in np.unique(places).tolist():
+            memory = self.memory(array.buffer, index, "load of")
+            self.note(array.buffer, memory, index, written=False)
+        found: Array = self.memories[array.buffer.name].array[places]
+        return found
 
     # Recurrences ----------------------------------------------------------------------------------
 

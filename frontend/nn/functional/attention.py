@@ -15,6 +15,7 @@ from braze.functions.pointwise import add, bitwise_or, eq, ge, logical_not, mul,
 from braze.functions.promotion import cast
 from braze.functions.reductions import amax, any, softmax
 from braze.ir.dtypes import bool_, f32
+from braze.nn.functional.attention_kernel import by_kernel, leading_sizes
 from braze.nn.functional.dropout import dropout
 from braze.tensors import Tensor
 
@@ -54,6 +55,9 @@ def scaled_dot_product_attention(
     if scale is None:
         size = query.shape[-1]
         scale = 1 / math.sqrt(size) if size else math.inf
+    lead = leading_sizes(query, key, value, attn_mask, dropout_p)
+    if lead is not None:
+        return by_kernel(query, key, value, attn_mask, dropout_p, is_causal, float(scale), lead)
     scores = matmul(mul(query, float(scale)), transpose(key, -2, -1))
     seen = None  # which queries see a key at all, if some may not
     if is_causal:

@@ -1,0 +1,101 @@
+"""Attention as one operation, which has no matrix of scores in memory.
+
+In: tensors as `scaled_dot_product_attention` takes them.  Out: operands of the table's `attention`:
+equal leading dimensions, f32 or f64, and a mask that is added, with the queries last.
+"""
+
+from __future__ import annotations
+
+import math
+
+from braze.capture import call_of
+from braze.functions.creation import zeros
+from braze.functions.movement import expand, reshape, transpose
+from braze.functions.pointwise import where
+from braze.functions.promotion import cast, scalar
+from braze.functions.random_numbers import default_generator
+from braze.ir.dtypes import DType, bool_, f32, f64, i64
+from braze.ir.errors import ShapeError
+from braze.ir.op import op_named
+from braze.ir.ops.attention import counters, lanes_for
+from braze.ir.types import broadcast_shapes, tensor_type
+from braze.nn.functional.padding import pad
+from braze.tensors import Tensor, apply
+
+# With fewer queries most lanes of the kernel's vectors would be empty.
+FEWEST_QUERIES = 8
+
+
+def leading_sizes(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float
+) -> tuple[int, ...] | None:
+    """The leading dimensions that the operands have in common; None if the kernel is not for them:
+    if there is little or nothing to compute, or if shapes do not fit together."""
+    q, k, v = query.shape, key.shape, value.shape
+    if q[-1] != k[-1] or k[-2] != v[-2] or q[-2] < FEWEST_QUERIES or dropout_p == 1.0:
+        return None
+    if not all(math.prod(shape) for shape in (q, k, v)):
+        return None
+    shapes = [shape[:-2] for shape in (q, k, v)]
+    if mask is not None:
+        pairs = zip(reversed(mask.shape), (k[-2], q[-2]), strict=False)
+        if not all(size in (1, wanted) for size, wanted in pairs):
+            return None
+        shapes.append(mask.shape[:-2])
+    try:
+        return broadcast_shapes("attention", *(tensor_type(f32, tuple(s)) for s in shapes))
+    except ShapeError:
+        return None
+
+
+def by_kernel(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float,
+    lead: tuple[int, ...],
+) -> Tensor:
+    """softmax(query @ key.T * scale + mask) @ value, for what has these `leading_sizes`."""
+    dtype = query.dtype
+    wide = f64 if dtype is f64 else f32
+    operands = [
+        cast(x if x.shape[:-2] == lead else expand(x, (*lead, *x.shape[-2:])), wide)
+        for x in (query, key, value)
+    ]
+    name, attributes = "attention", {"scale": scale, "causal": is_causal}
+    if mask is not None:
+        name += "_masked"
+        operands.append(_lanes_last(_added(mask, wide), lead, query.shape[-2], key.shape[-2]))
+    if dropout_p > 0.0:
+        name += "_dropout"
+        attributes["p"] = float(dropout_p)
+        used = counters(math.prod(lead), query.shape[-2], key.shape[-2])
+        operands += [scalar(number, i64) for number in default_generator.advance(used)]
+    out: Tensor = apply(call_of(op_named(name), **attributes), *operands)[0]
+    return cast(out, dtype)
+
+
+def _added(mask: Tensor, dtype: DType) -> Tensor:
+    """A mask as what is added to the scores: a bool one hides where it is False."""
+    if mask.dtype is bool_:
+        return where(mask, zeros((), dtype=dtype), -math.inf)
+    return cast(mask, dtype)
+
+
+def _lanes_last(mask: Tensor, lead: tuple[int, ...], queries: int, keys: int) -> Tensor:
+    """[..., queries, keys] as [*lead, keys, lanes]."""
+    rank = len(lead) + 2
+    mask = transpose(reshape(mask, ((1,) * (rank - mask.ndim) + tuple(mask.shape))), -2, -1)
+    lanes = lanes_for(queries)
+    if mask.shape[-1] != 1 and lanes != queries:
+        mask = pad(mask, (0, lanes - queries))
+    return expand(mask, (*lead, keys, lanes))
+
+
+def _broadcasts(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Does a shape broadcast to one of the same rank or a higher one?"""
+    pairs = zip(reversed(shape), reversed(wanted), strict=False)
+    return all(size in (1, other) for size, other in pairs)
