@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from braze.ir.op import AttributeValue, Op
 from braze.ir.types import TensorType
@@ -25,6 +27,14 @@ class StridedArray:
     type: TensorType
     strides: tuple[int, ...]
     offset: int = 0
+
+    def places(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The number of each element in the buffer."""
+        found = np.full(self.type.shape, self.offset, np.int64)
+        for axis, stride in enumerate(self.strides):
+            size = self.type.shape[axis]
+            found += stride * np.arange(size).reshape(size, *(1,) * (self.type.rank - axis - 1))
+        return found
 
     @property
     def span(self) -> tuple[int, int]:

@@ -38,8 +38,8 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
-from braze.ir.loops_expressions_parser import LET, ExpressionParser, buffer_name
 from braze.ir.loops_attention import Attention, StridedArray
+from braze.ir.loops_expressions_parser import LET, ExpressionParser, buffer_name
 from braze.ir.loops_recurrence import Recurrence, StepArray
 from braze.ir.op import Op, op_named
 from braze.ir.parser import (

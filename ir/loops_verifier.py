@@ -414,7 +414,8 @@ class _Verifier:
         for name, array in zip(kernel.op.operands, kernel.operands, strict=True):
             self.buffer(array.buffer, ("in", "inout"), "read")
             if array.buffer.dtype is not array.type.dtype:
-                self.fail(f"%{array.buffer.name} is {array.buffer.dtype.name}, used as {array.type}")
+                given = array.buffer.dtype.name
+                self.fail(f"%{array.buffer.name} is {given}, used as {array.type}")
             if len(array.strides) != array.type.rank:
                 self.fail(f"{len(array.strides)} strides for {array.type}")
             if name == "mask" and array.strides[-1] not in (0, 1):

@@ -47,8 +47,8 @@ def place_of(value: Value, stop: Value) -> tuple[tuple[int, ...], int]:
 
 def strides_of(index: Index, variables: tuple[LoopVar, ...]) -> tuple[int, ...]:
     """The factors of the variables in an affine index."""
-    factors = {atom: factor for atom, factor in index.terms}
-    return tuple(factors.get(variable, 0) for variable in variables)
+    factors = {str(atom): factor for atom, factor in index.terms}
+    return tuple(factors.get(variable.name, 0) for variable in variables)
 
 
 def _one_below(value: Value, point: Point) -> Point | None:

@@ -56,7 +56,8 @@ def lower_attention(
             (stop,) = stop.node.operands
         strides, offset = place_of(value, stop)
         operands.append(StridedArray(buffers[stop], value.type, strides, offset))
-    used = [array.buffer for array in (*operands, *results) if array.buffer is not None]
+    used = [array.buffer for array in operands]
+    used += [array.buffer for array in results if array.buffer is not None]
     shapes = dict(zip(node.op.operands, (x.type.shape for x in operands), strict=True))
     *lead, queries, width = shapes["query"]
     keys, columns = shapes["value"][-2:]

@@ -30,7 +30,6 @@ from braze.codegen.llvm.control import (
     counted_loop,
     decode,
     element_pointer,
-    multiply,
     share,
     weighted_sum,
 )
@@ -52,7 +51,8 @@ from braze.codegen.llvm.types import (
 from braze.codegen.llvm.vector_math import call_math
 from braze.ir.loops import Placement, Program
 from braze.ir.loops_attention import Attention
-from braze.ir.ops.attention import BLOCK, row_for, threshold
+from braze.ir.ops.attention import row_for, threshold
+from braze.ir.ops.creation import BLOCK
 from braze.ir.target import Target
 
 # Counters of a block of random words.

@@ -14,7 +14,8 @@ from functools import lru_cache
 from braze.ir.dtypes import DType
 from braze.ir.loops_attention import Attention
 from braze.ir.op import AttributeValue
-from braze.ir.ops.attention import BLOCK, QUERIES, columns_for
+from braze.ir.ops.attention import QUERIES, columns_for
+from braze.ir.ops.creation import BLOCK
 from braze.ir.target import Target
 
 # Scores of one block of keys and queries: they are written and read again while in the cache.

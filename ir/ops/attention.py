@@ -1,4 +1,4 @@
-"""Primitive attention, softmax(scale q k' + mask) v, and its gradient: no matrix of scores in memory.
+"""Primitive attention, softmax(scale q k' + mask) v, and its gradient, as one kernel each.
 
 Dao et al., "FlashAttention: fast and memory-efficient exact attention with IO-awareness", 2022. The
 leading dimensions of all operands are the same. What a kernel keeps of the scores is the logarithm
@@ -57,7 +57,7 @@ def row_for(keys: int) -> int:
 
 def threshold(p: float) -> int:
     """Words below it drop a weight."""
-    return round(p * 2**WORD)
+    return round(p * (1 << WORD))
 
 
 def counters(lead: int, queries: int, keys: int) -> int:
@@ -91,7 +91,7 @@ def _check(
     for state in extra:
         if state.dtype.name != "i64" or state.shape != ():
             raise DTypeError(f"[{name}] seed and offset must be i64[], given {state}")
-    if not 0 <= threshold(p) < 2**WORD:
+    if not 0 <= threshold(p) < 1 << WORD:
         raise AttributeTypeError(f"[{name}] the probability must be in [0, 1), given {p}")
 
 
