@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from braze.ir.index import Index, LoopVar
 from braze.ir.op import AttributeValue, Op
 from braze.ir.types import TensorType
 
@@ -37,14 +38,10 @@ class StridedArray:
         return found
 
     @property
-    def span(self) -> tuple[int, int]:
-        """The first and the last element of the buffer that it has; (0, -1) if none."""
-        if self.type.numel == 0:
-            return 0, -1
-        ends = [s * (n - 1) for s, n in zip(self.strides, self.type.shape, strict=True)]
-        return self.offset + sum(min(e, 0) for e in ends), self.offset + sum(
-            max(e, 0) for e in ends
-        )
+    def index(self) -> Index:
+        """The number of an element in the buffer, over a variable for each dimension."""
+        variables = (LoopVar(f"i{axis}", size) for axis, size in enumerate(self.type.shape))
+        return Index(tuple(zip(variables, self.strides, strict=True)), self.offset)
 
 
 @dataclass(eq=False, slots=True)

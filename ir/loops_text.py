@@ -462,14 +462,17 @@ class _Printer:
         return [*lines, *(f"{x}," for x in operands[:-1]), f"{operands[-1]};", f"  {attributes})"]
 
     def strided(self, array: StridedArray) -> str:
-        strides = ", ".join(map(str, array.strides))
-        place = f"from {array.offset} by ({strides})"
-        return f"{_buffer_name(array.buffer.name)}: {array.type} {place}"
+        name, strides = self.buffer(array.buffer), ", ".join(map(str, array.strides))
+        self.used.setdefault(name, []).append(array.index if array.type.numel else None)
+        start, _ = self.extents.get(name, (0, 0))
+        return f"{_buffer_name(name)}: {array.type} from {array.offset - start} by ({strides})"
 
     def array(self, array: HostArray) -> str:
         if array.buffer is None:
             return f"({array.type})"
-        return f"{_buffer_name(array.buffer.name)}: {array.type}"
+        name = self.buffer(array.buffer)
+        self.used.setdefault(name, []).append(None)
+        return f"{_buffer_name(name)}: {array.type}"
 
     def contraction(self, kernel: Contraction, indent: str) -> list[str]:
         outer = len(kernel.dims) - kernel.inner

@@ -421,7 +421,7 @@ class _Verifier:
             if name == "mask" and array.strides[-1] not in (0, 1):
                 self.fail(f"a mask is read along the queries, not by {array.strides[-1]}")
             if array.type.numel:
-                self.span(array.buffer, array.span)
+                self.span(array.buffer, array.index.span)
 
     # Recurrences ----------------------------------------------------------------------------------
 

@@ -252,33 +252,41 @@ class Blocks:
         Args:
             begin: number of the block's first tile.
         """
-        builder, plan = self.builder, self.plan
-        if not self.state:
-            with counted_loop(builder, 0, count, "weight") as row:
-                for j in range(plan.vectors):
-                    body(row, j, None)
-            return
-        groups = builder.udiv(builder.add(count, as_i64(BLOCK - 1)), as_i64(BLOCK))
-        first_key = as_i64(self.tiles.times(begin, plan.rows))
-        with counted_loop(builder, 0, groups, "words") as group:
-            start = as_i64(self.tiles.times(group, BLOCK))
-            key = builder.add(first_key, start)
-            with counted_loop(builder, 0, _COUNTERS, "counter") as number:
-                words = [self._words(key, number, j) for j in range(plan.vectors)]
-                for word in range(4):
-                    row = builder.add(builder.add(start, as_i64(word * _COUNTERS)), number)
-                    with builder.if_then(builder.icmp_signed("<", row, count)):
-                        for j in range(plan.vectors):
-                            body(row, j, self._factor(words[j][word]))
+        builder, plan, tiles = self.builder, self.plan, self.tiles
+        if self.state:
+            self._draw(begin, count)
+        with counted_loop(builder, 0, count, "weight") as row:
+            for j in range(plan.vectors):
+                factor = None
+                if self.state:
+                    place = tiles.at(self.area("factors"), tiles.times(row, plan.block))
+                    factor = tiles.load(place, j * plan.lanes)
+                body(row, j, factor)
 
-    def _words(self, key: ir.Value, number: ir.Value, j: int) -> list[ir.Value]:
+    def _draw(self, begin: ir.Value, count: ir.Value) -> None:
+        """Write dropout's factors for a block of scores, by whole blocks of keys."""
+        builder, plan, tiles = self.builder, self.plan, self.tiles
+        groups = builder.udiv(builder.add(count, as_i64(BLOCK - 1)), as_i64(BLOCK))
+        first_key = as_i64(tiles.times(begin, plan.rows))
+        with counted_loop(builder, 0, groups, "words") as group:
+            start = as_i64(tiles.times(group, BLOCK))
+            with counted_loop(builder, 0, _COUNTERS, "counter") as number:
+                row = builder.add(start, number)
+                with counted_loop(builder, 0, plan.vectors, "vector") as j:
+                    lane = tiles.times(j, plan.lanes)
+                    place = tiles.at(self.area("factors"), tiles.times(row, plan.block), lane)
+                    words = self._words(builder.add(first_key, start), number, lane)
+                    for i, word in enumerate(words):
+                        tiles.store(self._factor(word), place, i * _COUNTERS * plan.block)
+
+    def _words(self, key: ir.Value, number: ir.Value, lane: Number) -> list[ir.Value]:
         """The random words of a vector of queries: for keys `number`, `number` + 8, ... of the 32
         from `key` on."""
         builder, plan = self.builder, self.plan
         seed, offset = self.state
         pitch = row_for(plan.keys) // 4
         query = add(builder, self.tiles.times(self.number_of_head(), plan.queries), self.first)
-        query = add(builder, query, j * plan.lanes)
+        query = add(builder, query, lane)
         counter = builder.add(offset, as_i64(self.tiles.times(query, pitch)))
         counter = builder.add(counter, builder.udiv(key, as_i64(4)))
         counter = splat(builder, builder.add(counter, number), plan.lanes)

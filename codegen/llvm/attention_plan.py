@@ -106,7 +106,7 @@ def _plan(
     block = lanes * vectors
     step = math.lcm(rows, BLOCK) if random else rows
     keys_per_block = max(SCORE_BYTES // (block * dtype.itemsize) // step, 1) * step
-    keys_per_block = min(keys_per_block, -(-keys // step) * step) or step
+    keys_per_block = min(keys_per_block, max(-(-keys // step), 1) * step)
     sizes = {"queries": width * block, "scores": keys_per_block * block, "sums": columns * block}
     sizes["lse"] = block
     if parts:
@@ -118,6 +118,8 @@ def _plan(
             "back_rows": columns_for(columns) * block,
             "delta": block,
         }
+    if random:
+        sizes["factors"] = keys_per_block * block
     sizes["turned"] = max(width, columns) * block
     areas, elements, line = {}, 0, _LINE // dtype.itemsize
     for name, size in sizes.items():
