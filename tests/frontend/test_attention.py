@@ -68,6 +68,13 @@ def test_heads_that_share_keys():
     ours = F.scaled_dot_product_attention(*tensors(q, k, v), enable_gqa=True)
     expected = attention(q, np.repeat(k, 3, 1), np.repeat(v, 3, 1))
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-12)
+    mask = draw(6, 3, 5, seed=3)
+    for given in (mask, mask[:1], mask[0], draw(2, 1, 1, 5, seed=4)):
+        ours = F.scaled_dot_product_attention(
+            *tensors(q, k, v), braze.tensor(given), enable_gqa=True
+        )
+        expected = attention(q, np.repeat(k, 3, 1), np.repeat(v, 3, 1), given)
+        np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-12)
     with pytest.raises(RuntimeError, match="must divide the number of heads in query, but got 4"):
         F.scaled_dot_product_attention(*tensors(q, draw(2, 4, 5, 4), v), enable_gqa=True)
 

@@ -10,7 +10,7 @@ import math
 
 from braze.capture import call_of
 from braze.functions.creation import zeros
-from braze.functions.movement import expand, reshape, transpose
+from braze.functions.movement import expand, reshape, transpose, unsqueeze
 from braze.functions.pointwise import where
 from braze.functions.promotion import cast, scalar
 from braze.functions.random_numbers import default_generator
@@ -76,6 +76,29 @@ def by_kernel(
         operands += [scalar(number, i64) for number in default_generator.advance(used)]
     out: Tensor = apply(call_of(op_named(name), **attributes), *operands)[0]
     return cast(out, dtype)
+
+
+def shares_heads(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Does each key with its value serve several heads, in operands of equal ranks?"""
+    given = key.shape[-3]
+    equal = query.ndim == key.ndim == value.ndim and given == value.shape[-3]
+    return equal and given != query.shape[-3]
+
+
+def by_shared_heads(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The operands with dimensions -4, the heads of the key, and -3, those of the query for it."""
+    given = key.shape[-3]
+    group = query.shape[-3] // given
+    query = reshape(query, (*query.shape[:-3], given, group, *query.shape[-2:]))
+    key, value = (
+        expand(unsqueeze(x, -3), (*x.shape[:-2], group, *x.shape[-2:])) for x in (key, value)
+    )
+    if mask is not None and mask.ndim > 2:
+        heads = (given, group) if mask.shape[-3] != 1 else (1, 1)
+        mask = reshape(mask, (*mask.shape[:-3], *heads, *mask.shape[-2:]))
+    return query, key, value, mask
 
 
 def _added(mask: Tensor, dtype: DType) -> Tensor:
