@@ -1,8 +1,7 @@
 """Where the operands of attention lie in memory: at places that are sums of strides.
 
 Its kernel steps through an operand by one stride for each dimension. So the movements above it fold
-into strides where they can, as those that a layer cuts its heads with do; a mask must lie in order
-along the queries, or be the same for all of them.
+into strides where they can, as those that a layer cuts its heads with do.
 """
 
 from __future__ import annotations
@@ -19,15 +18,12 @@ def deepest_in_memory(node: Node, position: int, is_base: Callable[[Value], bool
     found = value = node.operands[position]
     variables = loop_variables("i", value.shape)
     point: Point | None = point_of(variables)
-    in_order = node.op.operands[position] == "mask"
     while not is_base(value) and point is not None:
         point = _one_below(value, point)
         if point is not None:
             assert value.node is not None
             (value,) = value.node.operands
-            index = flat_index(point, value.shape)
-            strides = strides_of(index, variables) if index.is_affine else ()
-            if index.is_affine and not (in_order and strides[-1] not in (0, 1)):
+            if flat_index(point, value.shape).is_affine:
                 found = value
     return found
 

@@ -5,7 +5,7 @@ In: an `Attention`, where its buffers lie, and a `Target`.  Out: an `EmittedKern
     for each head and block of queries in the chunk's share
       turn the queries, so that they lie in lanes
       for each block of keys
-        scores = keys x queries + mask, in register tiles        (written to the workspace)
+        scores = keys x queries + turned mask, in register tiles (written to the workspace)
         top = the largest so far, by lanes; weights = exp(scores - top); total += weights
         sums = sums * exp(old top - top) + values x weights
       out = sums / total, turned back
@@ -198,7 +198,7 @@ class Blocks:
         tile = tiles.product(
             k, across, along, self.area("queries"), plan.block, plan.width, rows, plan.vectors
         )
-        self._add_mask(tile, key)
+        self._add_mask(tile, key, row)
         if self.causal:
             self._hide_later(tile, key)
         tiles.store_tile(tile, tiles.at(self.area("scores"), tiles.times(row, plan.block)),
@@ -210,18 +210,30 @@ class Blocks:
                 largest = builder.select(above, line[j], largest)
             builder.store(largest, slot)
 
-    def _add_mask(self, tile: list[list[ir.Value]], key: ir.Value) -> None:
+    def turn_mask(self, begin: ir.Value, count: ir.Value) -> None:
+        """Turn the mask of a block of keys, unless it is the same for all queries."""
+        if self.kernel.operand("mask") is None:
+            return
+        mask, (across, along) = self.operand("mask", self.first)
+        if across:
+            first = self.tiles.times(self.tiles.times(begin, self.plan.rows), along)
+            self.tiles.turn_in(
+                self.tiles.at(mask, first), (across, along), self.present, count, self.area("mask")
+            )
+
+    def _add_mask(self, tile: list[list[ir.Value]], key: ir.Value, row: ir.Value) -> None:
         if self.kernel.operand("mask") is None:
             return
         builder, plan, tiles = self.builder, self.plan, self.tiles
-        mask, (across, along) = self.operand("mask", key)
-        place = tiles.at(mask, tiles.times(self.first, along))
+        mask, (across, along) = self.operand("mask")
+        turned = tiles.at(self.area("mask"), tiles.times(row, plan.block))
+        same = tiles.at(mask, tiles.times(key, along))
         for i, line in enumerate(tile):
-            same = None
-            if along == 0:
-                same = splat(builder, tiles.load_item(place, i * across), plan.lanes)
             for j, value in enumerate(line):
-                added = same or tiles.load(place, i * across + j * plan.lanes)
+                if across:
+                    added = tiles.load(turned, i * plan.block + j * plan.lanes)
+                else:
+                    added = splat(builder, tiles.load_item(same, i * along), plan.lanes)
                 line[j] = builder.fadd(value, added)
 
     def _hide_later(self, tile: list[list[ir.Value]], key: ir.Value) -> None:
@@ -353,6 +365,7 @@ class AttentionEmitter(Blocks):
         plan, builder, tiles = self.plan, self.builder, self.tiles
         for top, old in zip(self.top, self.old, strict=True):
             builder.store(builder.load(top, typ=tiles.vector), old)
+        self.turn_mask(begin, count)
         self.each_tile(begin, end, lambda key, row, rows: self.scores(key, row, rows, self.top))
         # Nothing seen so far leaves -inf, from which nothing can be subtracted.
         tops = [self._finite(builder.load(top, typ=tiles.vector)) for top in self.top]

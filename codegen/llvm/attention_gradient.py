@@ -110,6 +110,7 @@ class GradientEmitter(Blocks):
 
     def _keys(self, begin: ir.Value, end: ir.Value, count: ir.Value) -> None:
         plan, tiles = self.plan, self.tiles
+        self.turn_mask(begin, count)
         self.each_tile(begin, end, self._tile)
         self._weights(begin, count)
         first = tiles.times(begin, plan.rows)

@@ -78,8 +78,9 @@ def attention_plan(kernel: Attention, target: Target) -> AttentionPlan:
     """The plan of a kernel."""
     types = dict(zip(kernel.op.operands, (x.type for x in kernel.operands), strict=True))
     q, v = types["query"], types["value"]
-    parts = kernel.attributes.get("parts", 0)
-    return _plan(q.dtype, q.shape, v.shape, _number(parts), "seed" in types, target)
+    parts = _number(kernel.attributes.get("parts", 0))
+    masked, random = "mask" in types, "seed" in types
+    return _plan(q.dtype, q.shape, v.shape, parts, masked, random, target)
 
 
 def _number(value: AttributeValue) -> int:
@@ -93,6 +94,7 @@ def _plan(
     q: tuple[int, ...],
     v: tuple[int, ...],
     parts: int,
+    masked: bool,
     random: bool,
     target: Target,
 ) -> AttentionPlan:
@@ -118,6 +120,8 @@ def _plan(
             "back_rows": columns_for(columns) * block,
             "delta": block,
         }
+    if masked:
+        sizes["mask"] = keys_per_block * block
     if random:
         sizes["factors"] = keys_per_block * block
     sizes["turned"] = max(width, columns) * block

@@ -159,7 +159,7 @@ class Tiles:
         source: ir.Value,
         strides: tuple[int, int],
         present: ir.Value,
-        width: int,
+        width: Number,
         target: ir.Value,
         factor: ir.Value | None = None,
     ) -> None:
@@ -181,16 +181,20 @@ class Tiles:
                 inside = builder.icmp_signed("<", number, last)
                 number = builder.select(inside, number, last)
                 begins.append(self.at(source, self.times(number, across)))
-            whole = width // lanes if along == 1 else 0
-            if whole:
+            whole: Number = 0
+            if along == 1:
+                known = isinstance(width, int)
+                whole = width // lanes if known else builder.udiv(width, as_i64(lanes))
+            if whole != 0:
                 with counted_loop(builder, 0, whole, "square") as square:
                     first = self.times(square, lanes)
                     rows = [self.load(begin, first) for begin in begins]
                     place = self.at(target, self.times(first, block), first_lane)
                     for i, value in enumerate(transposed(builder, rows)):
                         self.store(self._scaled(value, factor), place, i * block)
-            if width > whole * lanes:
-                with counted_loop(builder, whole * lanes, width, "column") as column:
+            rest = self.times(whole, lanes)
+            if not isinstance(width, int) or width != rest:
+                with counted_loop(builder, rest, width, "column") as column:
                     place = self.at(target, self.times(column, block), first_lane)
                     shift = self.times(column, along)
                     for lane, begin in enumerate(begins):

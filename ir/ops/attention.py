@@ -6,10 +6,9 @@ of the sum of their exponentials, `lse`: the gradient makes the weights again fr
 
 Each is declared four times: with a mask or without, with dropout or without.
 
-A mask is added to the scores. It is given with the queries last, [..., keys, lanes], where there
-are `lanes_for(queries)` of them, so that it can be read along the queries. Dropout draws the word
-of query q and key k where `random_bits` of shape [..., queries, row_for(keys)] has it, so that a
-row begins a block of its own. Dropped are weights whose word is below p * 2 ** 32.
+A mask is added to the scores, [..., queries, keys]. Dropout draws the word of query q and key k
+where `random_bits` of shape [..., queries, row_for(keys)] has it, so that a row begins a block of
+its own. Dropped are weights whose word is below p * 2 ** 32.
 """
 
 from __future__ import annotations
@@ -38,11 +37,6 @@ QUERIES = 64
 # Rows of the gradients of keys and values are a multiple of this long.
 COLUMNS = 16
 WORD = 32
-
-
-def lanes_for(queries: int) -> int:
-    """How long the last dimension of a mask is: whole blocks of queries."""
-    return -(-queries // QUERIES) * QUERIES
 
 
 def columns_for(width: int) -> int:
@@ -85,7 +79,7 @@ def _check(
         )
     if "masked" in name:
         mask, *extra = extra
-        wanted = (*lead, k.shape[-2], lanes_for(q.shape[-2]))
+        wanted = (*lead, q.shape[-2], k.shape[-2])
         if mask.dtype is not dtype or mask.shape != wanted:
             raise ShapeError(f"[{name}] the mask must be {tensor_type(dtype, wanted)}, not {mask}")
     for state in extra:
@@ -144,7 +138,7 @@ class _Heads:
         """[queries, keys]."""
         scores: Array = (self.q[head] * self.q.dtype.type(self.scale)) @ self.k[head].T
         if self.mask is not None:
-            scores = scores + self.mask[head].T[: self.rows]
+            scores = scores + self.mask[head]
         if self.causal:
             below = np.tri(self.rows, self.keys, dtype=bool)
             scores = np.where(below, scores, -np.inf).astype(scores.dtype)
@@ -258,7 +252,7 @@ def _back(b: Any, x: dict[str, Any], operand: str, masked: bool, random: bool) -
     extra = [x[name] for name in _extra(masked, random)]
     operands = (g, q, x["key"], x["value"], x["lse"], delta, *extra)
     if operand == "mask":
-        return _lanes_last(b, _plain(b, *operands, **_settings(x), parts=1)[3])
+        return _plain(b, *operands, **_settings(x), parts=1)[3]
     emit = getattr(b, f"{_name(masked, random)}_grad")
     parts = parts_for(math.prod(q.type.shape[:-2]), q.type.shape[-2])
     results = emit(*operands, **_settings(x), parts=parts)
@@ -303,7 +297,7 @@ def _plain(
     scores = b.mul(_product(b, q, k, "le,se->ls"), scale)
     if len(extra) % 2:
         mask, *extra = extra  # type: ignore[assignment]
-        scores = b.add(scores, _begin(b, _turned(b, mask), shape))
+        scores = b.add(scores, mask)
     if causal:
         rank = len(shape)
         row, column = (b.iota(shape=shape, dim=d, dtype=i64) for d in (rank - 2, rank - 1))
@@ -361,12 +355,6 @@ def _product(b: Any, x: Any, y: Any, equation: str) -> Any:
     return b.contract(x, y, equation=f"{heads}{left},{heads}{right}->{heads}{result}")
 
 
-def _turned(b: Any, x: Any) -> Any:
-    """With the last two dimensions exchanged."""
-    rank = x.type.rank
-    return b.permute(x, dims=(*range(rank - 2), rank - 1, rank - 2))
-
-
 def _begin(b: Any, x: Any, shape: Shape) -> Any:
     """The first elements of each dimension."""
     if x.type.shape == shape:
@@ -380,12 +368,6 @@ def _padded(b: Any, x: Any, more: int) -> Any:
         return x
     none = (0,) * x.type.rank
     return b.pad(x, low=none, high=(*none[1:], more), interior=none, value=0.0)
-
-
-def _lanes_last(b: Any, scores: Any) -> Any:
-    """[..., queries, keys] in the form of a mask."""
-    queries = scores.type.shape[-2]
-    return _padded(b, _turned(b, scores), lanes_for(queries) - queries)
 
 
 # Declarations -------------------------------------------------------------------------------------

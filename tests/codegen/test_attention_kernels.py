@@ -13,7 +13,7 @@ from braze.ir.loops_attention import Attention
 from braze.ir.loops_interpreter import run_kernel, run_program
 from braze.ir.loops_parser import parse_kernel, parse_program
 from braze.ir.loops_verifier import verify_kernel, verify_program
-from braze.ir.ops.attention import _plain, lanes_for
+from braze.ir.ops.attention import _plain
 from braze.passes import compile_graph
 from braze.runtime.cpu import host_target
 
@@ -25,7 +25,7 @@ attention @heads(%x: f32[48] in, %m: f32[3] in, %o: f32[12] out, %l: f32[4] out)
     %x: f32[2,2,4] from 0 by (4, 8, 1),
     %x: f32[2,3,4] from 16 by (4, 8, 1),
     %x: f32[2,3,3] from 40 by (-12, -8, 1),
-    %m: f32[2,3,64] from 0 by (0, 1, 0);
+    %m: f32[2,2,3] from 0 by (0, 0, 1);
     scale=0.5, causal=true)
 }"""
 
@@ -51,7 +51,7 @@ def test_the_meaning():
     run_kernel(kernel, {"x": x, "m": m, "o": o, "l": lse})
     q, k = rows(x, 0, (2, 2, 4), (4, 8, 1)), rows(x, 16, (2, 3, 4), (4, 8, 1))
     v = rows(x, 40, (2, 3, 3), (-12, -8, 1))
-    mask = np.broadcast_to(m[:, None], (2, 3, 64))
+    mask = np.broadcast_to(m, (2, 2, 3))
     expected = ORACLES["attention_masked"](q, k, v, mask, scale=0.5, causal=True)
     np.testing.assert_allclose(o, expected[0].reshape(-1), rtol=1e-5)
     np.testing.assert_allclose(lse, expected[1].reshape(-1), rtol=1e-5)
@@ -63,10 +63,10 @@ def test_the_meaning():
         ("chunks 2", "chunks 0", "it cannot be cut into 0 chunks"),
         ("from 16 by", "from 32 by", "%x"),
         ("(4, 8, 1),\n    %x: f32[2,3,4]", "(4),\n    %x: f32[2,3,4]", "1 strides for f32[2,2,4]"),
-        ("by (0, 1, 0)", "by (0, 0, 3)", "a mask is read along the queries, not by 3"),
+        ("by (0, 0, 1)", "by (0, 0, 2)", "%m"),
         ("%l: f32[2,2] =", "%l: f32[4] =", "the results of attention_masked are"),
         ("%o: f32[12] out", "%o: f32[13] out", "%o is f32[13], used as f32[2,2,3]"),
-        ("%m: f32[3] in", "%m: f64[3] in", "%m is f64, used as f32[2,3,64]"),
+        ("%m: f32[3] in", "%m: f64[3] in", "%m is f64, used as f32[2,2,3]"),
         ("[2,3,3] from", "[2,2,3] from", "does not take these operands"),
         ("%m: f32[3] in", "%m: f32[3] out", "must not be read"),
     ],
@@ -80,7 +80,7 @@ def test_broken_rules(old, new, message):
 # From graphs --------------------------------------------------------------------------------------
 
 
-def by_heads(dtype, batch=2, queries=19, keys=21, heads=3, size=8, masked=False):
+def by_heads(dtype, batch=2, queries=19, keys=21, heads=3, size=8, masked=""):
     """Attention of a layer: heads lie side by side in one row, as do keys and values."""
     b = ir.Builder("layer")
 
@@ -99,9 +99,15 @@ def by_heads(dtype, batch=2, queries=19, keys=21, heads=3, size=8, masked=False)
     both = given(keys, batch, 2 * heads * size)
     operands = [q, cut(both, 0), cut(both, heads * size)]
     if masked:
-        shape = (batch, heads, keys, lanes_for(queries))
-        column = b.reshape(given(batch, keys), shape=(batch, 1, keys, 1))
-        operands.append(b.expand(column, shape=shape))
+        shape = (batch, heads, queries, keys)
+        if masked == "padding":
+            mask = b.reshape(given(batch, keys), shape=(batch, 1, 1, keys))
+        elif masked == "matrix":
+            mask = b.reshape(given(queries, keys), shape=(1, 1, queries, keys))
+        else:
+            turned = b.permute(given(keys, queries), dims=(1, 0))
+            mask = b.reshape(turned, shape=(1, 1, queries, keys))
+        operands.append(b.expand(mask, shape=shape))
     emit = b.attention_masked if masked else b.attention
     out, _ = emit(*operands, scale=0.4, causal=False)
     back = b.permute(out, dims=(2, 0, 1, 3))
@@ -114,7 +120,7 @@ def arrays_for(graph):
 
 
 @pytest.mark.parametrize("dtype", [ir.f32, ir.f64], ids=str)
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", ["", "padding", "matrix", "turned"])
 def test_heads_are_read_where_they_lie(dtype, masked):
     graph = by_heads(dtype, masked=masked)
     inputs = arrays_for(graph)
@@ -126,7 +132,8 @@ def test_heads_are_read_where_they_lie(dtype, masked):
     }
     assert kernel.operands[1].strides == (48, 8, 96, 1)
     if masked:
-        assert kernel.operands[3].strides == (21, 0, 1, 0)
+        strides = {"padding": (21, 0, 0, 1), "matrix": (0, 0, 21, 1), "turned": (0, 0, 1, 19)}
+        assert kernel.operands[3].strides == strides[masked]
     assert str(parse_program(str(program))) == str(program)
     (expected,) = interpret(graph, inputs)
     tolerance = 1e-5 if dtype is ir.f32 else 1e-12
@@ -168,7 +175,7 @@ def call(name, lead, queries, keys, width, columns, dtype, parts=0, causal=False
     if parts:
         sizes = [(queries, columns), *sizes, (queries,), (queries,)]
     if "masked" in name:
-        sizes.append((keys, lanes_for(queries)))
+        sizes.append((queries, keys))
     values = [b.input(ir.tensor_type(dtype, (*lead, *size))) for size in sizes]
     inputs = arrays_for(b.graph)
     if parts:
@@ -213,10 +220,10 @@ def test_results_that_nobody_wants(kept):
 def test_infinities_and_nans_stay_in_their_rows():
     graph, inputs = call("attention_masked", (2,), 21, 40, 4, 5, ir.f32)
     q, _, _, mask = inputs
-    mask[0, 3:, 2] = np.nan
-    mask[1, :, 5] = -np.inf
-    mask[1, :39, 6] = -np.inf
-    mask[1, 8, 7] = np.inf
+    mask[0, 2, 3:] = np.nan
+    mask[1, 5] = -np.inf
+    mask[1, 6, :39] = -np.inf
+    mask[1, 7, 8] = np.inf
     q[0, 9] = np.nan
     with np.errstate(all="ignore"):
         expected = interpret(graph, inputs)

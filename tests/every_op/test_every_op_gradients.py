@@ -51,10 +51,7 @@ def smooth(op: Op, dtype: ir.DType):
     for sample in accepted(op, dtype) or ():
         results = op.result_types(sample.types, sample.attributes)
         kinds = [t.dtype for t in results if t.dtype.is_differentiable]
-        # A mask has whole blocks of queries, of which most do not exist.
-        sizes = [np.asarray(a).size for a in sample.operands]
-        sizes = [n for i, n in enumerate(sizes) if op.operand_name(i) != "mask"]
-        numbers = sum(sizes) * (1 + dtype.is_complex)
+        numbers = sum(np.asarray(a).size for a in sample.operands) * (1 + dtype.is_complex)
         fits = kinds and kinds[0].to_real() is dtype.to_real()
         if sample.gradients and numbers <= LARGEST and fits:
             found.append(sample)

@@ -9,6 +9,8 @@ import braze
 import braze.nn.functional as F
 from braze import engine, nn
 from braze.autograd import gradcheck, gradgradcheck
+from braze.passes import compile_graph
+from braze.runtime.cpu import host_target
 from braze.tracing import trace
 
 pytestmark = pytest.mark.usefixtures("interpret")
@@ -172,6 +174,21 @@ def test_layers_use_the_kernel():
     nodes = trace(gradients, [braze.zeros(2, 12, 8)]).graph.nodes
     names = [node.op.name for node in nodes if node.op.is_attention]
     assert names == ["attention_dropout", "attention_dropout_grad"]
+
+
+def test_a_layer_needs_memory_for_its_length_only():
+    length, heads = 512, 8
+    layer = nn.MultiheadAttention(32, heads, dropout=0.1, batch_first=True)
+    mask = nn.Transformer.generate_square_subsequent_mask(length)
+
+    def gradients(x):
+        with braze.enable_grad():
+            result, _ = layer(x, x, x, need_weights=False, attn_mask=mask)
+            return braze.autograd.grad(result.sin().sum(), list(layer.parameters()))
+
+    graph = trace(gradients, [braze.zeros(1, length, 32)]).graph
+    program, _ = compile_graph(graph, host_target())
+    assert program.arena_bytes < length * length * heads * 4 / 8
 
 
 def test_errors_of_scaled_dot_products():

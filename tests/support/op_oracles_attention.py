@@ -15,7 +15,7 @@ Array = np.ndarray
 def _scores(q: Array, k: Array, mask: Array | None, scale: float, causal: bool) -> Array:
     scores = np.einsum("...le,...se->...ls", q, k) * scale
     if mask is not None:
-        scores = scores + np.swapaxes(mask, -1, -2)[..., : q.shape[-2], :]
+        scores = scores + mask
     if causal:
         rows, columns = np.indices(scores.shape[-2:])
         scores = np.where(rows >= columns, scores, -np.inf)

@@ -8,7 +8,6 @@ import numpy as np
 from op_samples import Draw, Sample, sampler
 
 import braze.ir as ir
-from braze.ir.ops.attention import lanes_for
 
 # Leading sizes, queries, keys, width of queries and keys, of values. Derivatives are checked of the
 # first one, which is small.
@@ -29,7 +28,7 @@ NAMES = [f"attention{m}{d}" for m in ("", "_masked") for d in ("", "_dropout")]
 def _extra(draw: Draw, lead: tuple[int, ...], queries: int, keys: int) -> list[np.ndarray]:
     found = []
     if "masked" in draw.op.name:
-        found.append(draw(*lead, keys, lanes_for(queries)))
+        found.append(draw(*lead, queries, keys))
     if "dropout" in draw.op.name:
         found += [np.asarray(np.int64(number)) for number in (2**40 + 7, 13)]
     return found
@@ -53,8 +52,8 @@ def _attention(draw: Draw) -> Iterator[Sample]:
         q, k, v, mask, *state = operands = [
             draw(2, 20, 3), draw(2, 6, 3), draw(2, 6, 3), *_extra(draw, (2,), 20, 6),
         ]  # fmt: skip
-        mask[0, :4] = -np.inf
-        mask[1, :, 7] = -np.inf  # a query that sees nothing
+        mask[0, :, :4] = -np.inf
+        mask[1, 7] = -np.inf  # a query that sees nothing
         yield Sample(operands, settings, gradients=False)
 
 

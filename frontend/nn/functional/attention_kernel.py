@@ -1,7 +1,7 @@
 """Attention as one operation, which has no matrix of scores in memory.
 
 In: tensors as `scaled_dot_product_attention` takes them.  Out: operands of the table's `attention`:
-equal leading dimensions, f32 or f64, and a mask that is added, with the queries last.
+equal leading dimensions, f32 or f64, and a mask that is added.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ import math
 
 from braze.capture import call_of
 from braze.functions.creation import zeros
-from braze.functions.movement import expand, reshape, transpose, unsqueeze
+from braze.functions.movement import expand, reshape, unsqueeze
 from braze.functions.pointwise import where
 from braze.functions.promotion import cast, scalar
 from braze.functions.random_numbers import default_generator
 from braze.ir.dtypes import DType, bool_, f32, f64, i64
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
-from braze.ir.ops.attention import counters, lanes_for
+from braze.ir.ops.attention import counters
 from braze.ir.types import broadcast_shapes, tensor_type
-from braze.nn.functional.padding import pad
 from braze.tensors import Tensor, apply
 
 # With fewer queries most lanes of the kernel's vectors would be empty.
@@ -68,7 +67,7 @@ def by_kernel(
     name, attributes = "attention", {"scale": scale, "causal": is_causal}
     if mask is not None:
         name += "_masked"
-        operands.append(_lanes_last(_added(mask, wide), lead, query.shape[-2], key.shape[-2]))
+        operands.append(expand(_added(mask, wide), (*lead, query.shape[-2], key.shape[-2])))
     if dropout_p > 0.0:
         name += "_dropout"
         attributes["p"] = float(dropout_p)
@@ -106,19 +105,3 @@ def _added(mask: Tensor, dtype: DType) -> Tensor:
     if mask.dtype is bool_:
         return where(mask, zeros((), dtype=dtype), -math.inf)
     return cast(mask, dtype)
-
-
-def _lanes_last(mask: Tensor, lead: tuple[int, ...], queries: int, keys: int) -> Tensor:
-    """[..., queries, keys] as [*lead, keys, lanes]."""
-    rank = len(lead) + 2
-    mask = transpose(reshape(mask, ((1,) * (rank - mask.ndim) + tuple(mask.shape))), -2, -1)
-    lanes = lanes_for(queries)
-    if mask.shape[-1] != 1 and lanes != queries:
-        mask = pad(mask, (0, lanes - queries))
-    return expand(mask, (*lead, keys, lanes))
-
-
-def _broadcasts(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Does a shape broadcast to one of the same rank or a higher one?"""
-    pairs = zip(reversed(shape), reversed(wanted), strict=False)
-    return all(size in (1, other) for size, other in pairs)
