@@ -20,6 +20,8 @@ from braze.ir.target import Target
 
 # Scores of one block of keys and queries: they are written and read again while in the cache.
 SCORE_BYTES = 16 << 10
+# Enough to hide the latency of multiply-adds; more are no faster and take longer to compile.
+ACCUMULATORS = 16
 _LINE = 64
 _PAGE = 4096
 
@@ -146,7 +148,7 @@ def tile_rows(vectors: int, target: Target) -> int:
     if target.architecture == "x86_64" and "fma" not in target.features:
         spare = 3
     most = (target.vector_registers - vectors - 1 - spare) // vectors
-    return min(most, 12)
+    return min(most, ACCUMULATORS // vectors, 12)
 
 
 def piece_of(extent: int, most: int) -> int:
