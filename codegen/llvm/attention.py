@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from llvmlite import ir
 
 from braze.codegen.llvm.attention_plan import attention_plan, piece_of
-from braze.codegen.llvm.attention_tiles import Tiles
+from braze.codegen.llvm.attention_tiles import Tile, Tiles
 from braze.codegen.llvm.control import (
     Number,
     add,
@@ -42,10 +42,10 @@ from braze.codegen.llvm.types import (
     I32,
     I64,
     constant,
+    constants,
     intrinsic,
     lane_numbers,
     splat,
-    vector,
     zero,
 )
 from braze.codegen.llvm.vector_math import call_math
@@ -57,6 +57,8 @@ from braze.ir.target import Target
 
 # Counters of a block of random words.
 _COUNTERS = BLOCK // 4
+# Item size -> where exponentials are still normal numbers.
+_LOWEST = {4: -87.0, 8: -708.0}
 
 
 def emit_attention(
@@ -199,10 +201,20 @@ class Blocks:
             k, across, along, self.area("queries"), plan.block, plan.width, rows, plan.vectors
         )
         self._add_mask(tile, key, row)
-        if self.causal:
-            self._hide_later(tile, key)
-        tiles.store_tile(tile, tiles.at(self.area("scores"), tiles.times(row, plan.block)),
-                         plan.block)  # fmt: skip
+        place = tiles.at(self.area("scores"), tiles.times(row, plan.block))
+        if not self.causal:
+            self._keep(tile, place, top)
+            return
+        last = builder.add(key, as_i64(rows - 1))
+        with builder.if_else(builder.icmp_signed("<", self.first, last)) as (some, none):
+            with some:
+                self._keep(self._without_later(tile, key), place, top)
+            with none:
+                self._keep(tile, place, top)
+
+    def _keep(self, tile: Tile, place: ir.Value, top: list[ir.Value] | None) -> None:
+        builder, tiles = self.builder, self.tiles
+        tiles.store_tile(tile, place, self.plan.block)
         for j, slot in enumerate(top or ()):
             largest = builder.load(slot, typ=tiles.vector)
             for line in tile:
@@ -221,7 +233,7 @@ class Blocks:
                 self.tiles.at(mask, first), (across, along), self.present, count, self.area("mask")
             )
 
-    def _add_mask(self, tile: list[list[ir.Value]], key: ir.Value, row: ir.Value) -> None:
+    def _add_mask(self, tile: Tile, key: ir.Value, row: ir.Value) -> None:
         if self.kernel.operand("mask") is None:
             return
         builder, plan, tiles = self.builder, self.plan, self.tiles
@@ -236,20 +248,20 @@ class Blocks:
                     added = splat(builder, tiles.load_item(same, i * along), plan.lanes)
                 line[j] = builder.fadd(value, added)
 
-    def _hide_later(self, tile: list[list[ir.Value]], key: ir.Value) -> None:
+    def _without_later(self, tile: Tile, key: ir.Value) -> Tile:
         """-inf where the key comes after the query."""
         builder, plan = self.builder, self.plan
         ahead = splat(builder, builder.trunc(builder.sub(self.first, key), I32), plan.lanes)
         hidden = constant(self.tiles.vector, -math.inf)
-        for j in range(plan.vectors):
-            lanes = lane_numbers(I32, plan.lanes)
-            first = constant(vector(I32, plan.lanes), j * plan.lanes)
-            query = builder.add(builder.add(ahead, lanes), first)
-            for i, line in enumerate(tile):
-                number = constant(vector(I32, plan.lanes), i)
-                line[j] = builder.select(
-                    builder.icmp_signed(">=", query, number), line[j], hidden
-                )
+        found = []
+        for i, line in enumerate(tile):
+            found.append(list(line))
+            for j, value in enumerate(line):
+                numbers = [j * plan.lanes + lane - i for lane in range(plan.lanes)]
+                distance = builder.add(ahead, constants(I32, numbers))
+                seen = builder.icmp_signed(">=", distance, zero(distance.type))
+                found[i][j] = builder.select(seen, value, hidden)
+        return found
 
     # Weights --------------------------------------------------------------------------------------
 
@@ -274,6 +286,13 @@ class Blocks:
                     place = tiles.at(self.area("factors"), tiles.times(row, plan.block))
                     factor = tiles.load(place, j * plan.lanes)
                 body(row, j, factor)
+
+    def power(self, x: ir.Value) -> ir.Value:
+        """e^x, or zero where that would be a subnormal number, which take processors long."""
+        builder, lowest = self.builder, constant(x.type, _LOWEST[self.plan.dtype.itemsize])
+        is_low = builder.fcmp_ordered("<", x, lowest)
+        power = call_math(builder, self.target, "exp", builder.select(is_low, lowest, x))
+        return builder.select(is_low, zero(x.type), power)
 
     def _draw(self, begin: ir.Value, count: ir.Value) -> None:
         """Write dropout's factors for a block of scores, by whole blocks of keys."""
@@ -372,7 +391,7 @@ class AttentionEmitter(Blocks):
         shrink = []
         for old, top, total in zip(self.old, tops, self.total, strict=True):
             before = builder.load(old, typ=tiles.vector)
-            factor = call_math(builder, self.target, "exp", builder.fsub(before, top))
+            factor = self.power(builder.fsub(before, top))
             shrink.append(factor)
             builder.store(builder.fmul(builder.load(total, typ=tiles.vector), factor), total)
         scores = self.area("scores")
@@ -380,7 +399,7 @@ class AttentionEmitter(Blocks):
         def weight(row: ir.Value, j: int, factor: ir.Value | None) -> None:
             place = tiles.at(scores, tiles.times(row, plan.block), j * plan.lanes)
             difference = builder.fsub(tiles.load(place), tops[j])
-            power = call_math(builder, self.target, "exp", difference)
+            power = self.power(difference)
             total = builder.load(self.total[j], typ=tiles.vector)
             builder.store(builder.fadd(total, power), self.total[j])
             tiles.store(power if factor is None else builder.fmul(power, factor), place)

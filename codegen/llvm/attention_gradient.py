@@ -21,7 +21,6 @@ from braze.codegen.llvm.attention import Blocks
 from braze.codegen.llvm.attention_plan import piece_of
 from braze.codegen.llvm.control import add, as_i64, counted_loop, decode, share
 from braze.codegen.llvm.types import I1, I8, I64, constant, intrinsic
-from braze.codegen.llvm.vector_math import call_math
 from braze.ir.ops.attention import QUERIES, columns_for
 
 
@@ -154,7 +153,7 @@ class GradientEmitter(Blocks):
             place = tiles.at(self.area("scores"), offset)
             place_back = tiles.at(self.area("scores_back"), offset)
             difference = builder.fsub(tiles.load(place), lse[j])
-            power = call_math(builder, self.target, "exp", difference)
+            power = self.power(difference)
             arriving = tiles.load(place_back)
             kept = power
             if factor is not None:
