@@ -3,7 +3,8 @@
 A `Program` is what one graph becomes: waves of kernels in order, each kernel a `Nest` (statements
 under loops), a `Contraction` (a sum of products with an epilogue, for the micro-kernel
 generators), a `Sort` (rows put in order), a `HostCall` (an operation that the runtime evaluates
-with NumPy) or a `Recurrence` (a program of its own, run once for each step). Both code generators
+with NumPy), a `Recurrence` (a program of its own, run once for each step) or an `Attention`. Both
+code generators
 read this and nothing else. Addresses are `Index` element offsets
 into row-major buffers; movement operations are already folded in.
 
@@ -29,6 +30,7 @@ from typing import Literal
 from braze.ir.dtypes import DType, bool_, i64, u32
 from braze.ir.graph import Location
 from braze.ir.index import DataIndex, FloorDiv, Index, LoopVar, Mod
+from braze.ir.loops_attention import Attention
 from braze.ir.loops_recurrence import Recurrence
 from braze.ir.op import AttributeValue, Op
 from braze.ir.types import TensorType
@@ -506,7 +508,7 @@ class HostCall:
         return print_kernel(self)
 
 
-Kernel = Nest | Contraction | Sort | HostCall | Recurrence
+Kernel = Nest | Contraction | Sort | HostCall | Recurrence | Attention
 
 # Programs -----------------------------------------------------------------------------------------
 

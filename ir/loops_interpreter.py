@@ -24,7 +24,6 @@ from braze.ir.loops import (
     Apply,
     Bound,
     Buffer,
-    Carried,
     Check,
     CheckSite,
     Const,
@@ -46,9 +45,10 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
+from braze.ir.loops_attention import Attention, StridedArray
 from braze.ir.loops_recurrence import Recurrence, StepArray, slot_sizes
 from braze.ir.loops_text import print_statement
-from braze.ir.op import op_named
+from braze.ir.loops_values import combine_values, first_state, step_values
 from braze.ir.ops.creation import philox
 from braze.ir.ops.sorting import positions_in_order
 
@@ -276,6 +276,8 @@ class _Runner:
                 self.host(self.kernel)
             elif isinstance(self.kernel, Recurrence):
                 self.recurrence(self.kernel)
+            elif isinstance(self.kernel, Attention):
+                self.attention(self.kernel)
             else:
                 self.contraction(self.kernel)
         return self.failure
@@ -346,7 +348,7 @@ class _Runner:
         self.values = outer
         for number, accumulator in enumerate(reduce.accumulators):
             found = np.array(values[number], dtype=accumulator.value.dtype.numpy)
-            combined = _combine(accumulator.combine, found)
+            combined = combine_values(accumulator.combine, found)
             if accumulator.position is not None:
                 combined = np.int64(positions[number][int(combined)])
             self.refs[accumulator.name] = combined
@@ -354,7 +356,7 @@ class _Runner:
     def scan(self, scan: Scan) -> None:
         outer = self.values
         starts = [[self.evaluate(start) for start in c.starts] for c in scan.carried]
-        states = [_state(c, s) for c, s in zip(scan.carried, starts, strict=True)]
+        states = [first_state(c, s) for c, s in zip(scan.carried, starts, strict=True)]
         for point in itertools.product(*(range(var.extent) for var, _ in scan.loops)):
             for (var, _), value in zip(scan.loops, point, strict=True):
                 self.variables[var] = value
@@ -362,7 +364,7 @@ class _Runner:
             for number, carried in enumerate(scan.carried):
                 values = [self.evaluate(value) for value in carried.values]
                 place = 0 if carried.position is None else self.index(carried.position)
-                states[number] = _step(carried.combine, states[number], values, place)
+                states[number] = step_values(carried.combine, states[number], values, place)
             self._name_carried(scan, states)
             for store in scan.stores:
                 self.store(store)
@@ -502,18 +504,39 @@ class _Runner:
                 self.note(result.buffer, memory, index, written=True)
             memory.array[:] = array.reshape(-1)
 
+    # Attention ------------------------------------------------------------------------------------
+
+    def attention(self, kernel: Attention) -> None:
+        assert kernel.op.evaluate is not None
+        found = kernel.op.evaluate(*map(self.strided, kernel.operands), **kernel.attributes)
+        for array, result in zip(found, kernel.results, strict=True):
+            if result.buffer is not None:
+                memory = self.memories[result.buffer.name]
+                for index in range(result.buffer.numel):
+                    self.note(result.buffer, memory, index, written=True)
+                memory.array[:] = array.reshape(-1)
+
+    def strided(self, array: StridedArray) -> Array:
+        """A copy of an operand's elements."""
+        places = array.places()
+        for index in np.unique(places).tolist():
+            memory = self.memory(array.buffer, index, "load of")
+            self.note(array.buffer, memory, index, written=False)
+        found: Array = self.memories[array.buffer.name].array[places]
+        return found
+
     # Recurrences ----------------------------------------------------------------------------------
 
     def recurrence(self, kernel: Recurrence) -> None:
         sizes, inputs = slot_sizes(kernel.program), kernel.program.inputs
         for step in range(kernel.count):
             places = [
-                self.at_step(array, step, sizes.get(slot, 0), written=slot >= inputs)
+                self.atstep_values(array, step, sizes.get(slot, 0), written=slot >= inputs)
                 for slot, array in enumerate(kernel.arrays)
             ]
             run_program(kernel.program, [x.copy() for x in places[:inputs]], places[inputs:])
 
-    def at_step(self, array: StepArray, step: int, size: int, *, written: bool) -> Array:
+    def atstep_values(self, array: StepArray, step: int, size: int, *, written: bool) -> Array:
         """What the program of a recurrence gets at a step, for an input or an output."""
         buffer, start = array.buffer, array.offset + step * array.stride
         if array.edge is not None and array.edge[0] == step:
@@ -551,48 +574,3 @@ class _Runner:
             memory = self.memory(access.buffer, index, "load of")
             self.note(access.buffer, memory, index, written=False)
             yield memory.array[index]
-
-
-def _combine(name: str, values: Array) -> Scalar:
-    """By the reduction op of that name; float sums and products exactly enough for any order."""
-    op = op_named(name)
-    if op.evaluate is None:
-        raise TypeError(f"op {name} is not a primitive")
-    wide = values
-    if values.dtype.kind not in "iub" and name in ("sum", "prod"):
-        wide = values.astype(np.float64)
-    result = np.asarray(op.evaluate(wide, dims=(0,), keepdim=False))
-    return (result if wide is values else result.astype(values.dtype))[()]
-
-
-def _state(carried: Carried, starts: list[Scalar]) -> tuple[Scalar, int]:
-    """What is carried before the first point: a value and, for lastmax and lastmin, its place."""
-    dtype = carried.values[0].dtype
-    if starts:
-        return starts[0], int(starts[-1]) if carried.position is not None else 0
-    if carried.combine in ("sum", "linear", "prod"):
-        return dtype.numpy.type(carried.combine == "prod"), 0
-    largest = carried.combine in ("amax", "lastmax")
-    if dtype.is_floating_point:
-        return dtype.numpy.type(-np.inf if largest else np.inf), 0
-    limits = np.iinfo(dtype.numpy)
-    return dtype.numpy.type(limits.min if largest else limits.max), 0
-
-
-def _step(
-    combine: str, state: tuple[Scalar, int], values: list[Scalar], place: int
-) -> tuple[Scalar, int]:
-    """The state after one more point; float sums and products exactly enough for any order."""
-    before, at = state
-    value = values[-1]
-    if combine in ("sum", "prod", "linear"):
-        if value.dtype.kind not in "iub":
-            before, *values = (np.float64(number) for number in (before, *values))
-        if combine == "sum":
-            return before + values[0], 0
-        return (before * values[0] if combine == "prod" else values[0] * before + values[1]), 0
-    largest = combine in ("amax", "lastmax")
-    if combine in ("amax", "amin"):
-        return (np.maximum if largest else np.minimum)(before, value), 0
-    takes = bool(value != value) or bool(value >= before if largest else value <= before)
-    return (value, place) if takes else (before, at)

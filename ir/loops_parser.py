@@ -38,9 +38,10 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
+from braze.ir.loops_attention import Attention, StridedArray
 from braze.ir.loops_expressions_parser import LET, ExpressionParser, buffer_name
 from braze.ir.loops_recurrence import Recurrence, StepArray
-from braze.ir.op import op_named
+from braze.ir.op import Op, op_named
 from braze.ir.parser import (
     VALUE,
     Scanner,
@@ -127,7 +128,7 @@ class _Parser(ExpressionParser):
 
     def kernel(self) -> Kernel:
         scanner = self.scanner
-        words = ("nest", "sort", "host", "recurrence")
+        words = ("nest", "sort", "host", "recurrence", "attention")
         word = next((w for w in words if scanner.accept(w)), "contraction")
         if word == "contraction":
             scanner.expect(word)
@@ -151,6 +152,8 @@ class _Parser(ExpressionParser):
             return self.host(name, buffers, "\n".join(comment))
         if word == "recurrence":
             return self.recurrence(name, buffers, "\n".join(comment))
+        if word == "attention":
+            return self.attention(name, buffers, "\n".join(comment))
         return self.contraction(name, buffers, "\n".join(comment))
 
     def buffer(self) -> None:
@@ -244,12 +247,7 @@ class _Parser(ExpressionParser):
         scanner.expect("call")
         number = scanner.integer()
         results = self.arrays("=")
-        start = scanner.position
-        word = scanner.take(NAME, "an operation")
-        try:
-            op = op_named(word)
-        except KeyError:
-            scanner.fail(f"no op is called {word!r}", start)
+        op = self.op()
         scanner.expect("(")
         operands = []
         while scanner.looking_at(VALUE):
@@ -283,6 +281,47 @@ class _Parser(ExpressionParser):
         program = _program(scanner)
         scanner.expect("}")
         return Recurrence(name, buffers, count, tuple(arrays), program, arena, comment)
+
+    def attention(self, name: str, buffers: tuple[Buffer, ...], comment: str) -> Attention:
+        scanner = self.scanner
+        scanner.expect("chunks")
+        chunks = scanner.integer()
+        results = self.arrays("=")
+        op = self.op()
+        scanner.expect("(")
+        operands: list[StridedArray] = []
+        while not scanner.accept(";"):
+            if operands:
+                scanner.expect(",")
+            operands.append(self.strided())
+        attributes = parse_attributes(scanner, op)
+        scanner.expect("}")
+        return Attention(name, buffers, op, attributes, tuple(operands), results, chunks, comment)
+
+    def strided(self) -> StridedArray:
+        scanner = self.scanner
+        buffer = self.buffer_used()
+        scanner.expect(":")
+        type = parse_type(scanner)
+        scanner.expect("from")
+        offset = scanner.integer()
+        scanner.expect("by")
+        scanner.expect("(")
+        strides: list[int] = []
+        while not scanner.accept(")"):
+            if strides:
+                scanner.expect(",")
+            strides.append(scanner.integer())
+        return StridedArray(buffer, type, tuple(strides), offset)
+
+    def op(self) -> Op:
+        """The operation of that name."""
+        start = self.scanner.position
+        word = self.scanner.take(NAME, "an operation")
+        try:
+            return op_named(word)
+        except KeyError:
+            self.scanner.fail(f"no op is called {word!r}", start)
 
     def arrays(self, end: str) -> tuple[HostArray, ...]:
         found: list[HostArray] = []

@@ -7,12 +7,15 @@ The grammar, which `braze.ir.loops_parser` reads back to an equal object:
                   "{" {placement} {site} {"wave" "{" {kernel} "}"} "}"
     placement   = "place" buffer ("input" slot | "output" slot | "arena" offset)
     site        = "site" string integer integer ["#" location]     the meaning of codes 1, 2, ...
-    kernel      = nest | contraction | sort | host | recurrence
+    kernel      = nest | contraction | sort | host | recurrence | attention
     recurrence  = "recurrence" "@" name "(" buffers ")" "{" {comment} "steps" integer
                   ["arena" buffer] {"at" buffer "from" integer "by" integer
                   ["except" integer buffer]} program "}"
     host        = "host" "@" name "(" buffers ")" "{" {comment} "call" integer array {"," array} "="
                   op "(" [array {"," array}] [";" attributes] ")" ["#" location] "}"
+    attention   = "attention" "@" name "(" buffers ")" "{" {comment} "chunks" integer
+                  array {"," array} "=" op "(" strided {"," strided} ";" attributes ")" "}"
+    strided     = buffer ":" type "from" integer "by" "(" integer {"," integer} ")"
     array       = buffer ":" type | "(" type ")"                   the second: not needed
     nest        = "nest" "@" name "(" buffers ")" "{" {comment} {statement} "}"
     contraction = "contraction" "@" name "(" buffers ")" "{" {comment} "for" [dims] "{"
@@ -81,6 +84,7 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
+from braze.ir.loops_attention import Attention, StridedArray
 from braze.ir.loops_recurrence import Recurrence, StepArray
 from braze.ir.printer import print_attribute, print_location, quote_name
 
@@ -90,6 +94,7 @@ _WORDS = {
     Sort: "sort",
     HostCall: "host",
     Recurrence: "recurrence",
+    Attention: "attention",
 }
 
 
@@ -418,6 +423,8 @@ class _Printer:
             lines.append(f"{indent}  {self.host(kernel)}")
         elif isinstance(kernel, Recurrence):
             lines += [f"{indent}  {line}" for line in self.recurrence(kernel)]
+        elif isinstance(kernel, Attention):
+            lines += [f"{indent}  {line}" for line in self.attention(kernel)]
         else:
             lines += self.contraction(kernel, f"{indent}  ")
         return [*lines, f"{indent}}}"]
@@ -447,10 +454,25 @@ class _Printer:
             return line
         return f"{line} except {array.edge[0]} {_buffer_name(array.edge[1].name)}"
 
+    def attention(self, kernel: Attention) -> list[str]:
+        results = ", ".join(map(self.array, kernel.results))
+        operands = [f"  {self.strided(x)}" for x in kernel.operands]
+        attributes = ", ".join(f"{n}={print_attribute(v)}" for n, v in kernel.attributes.items())
+        lines = [f"chunks {kernel.chunks}", f"{results} = {kernel.op.name}("]
+        return [*lines, *(f"{x}," for x in operands[:-1]), f"{operands[-1]};", f"  {attributes})"]
+
+    def strided(self, array: StridedArray) -> str:
+        name, strides = self.buffer(array.buffer), ", ".join(map(str, array.strides))
+        self.used.setdefault(name, []).append(array.index if array.type.numel else None)
+        start, _ = self.extents.get(name, (0, 0))
+        return f"{_buffer_name(name)}: {array.type} from {array.offset - start} by ({strides})"
+
     def array(self, array: HostArray) -> str:
         if array.buffer is None:
             return f"({array.type})"
-        return f"{_buffer_name(array.buffer.name)}: {array.type}"
+        name = self.buffer(array.buffer)
+        self.used.setdefault(name, []).append(None)
+        return f"{_buffer_name(name)}: {array.type}"
 
     def contraction(self, kernel: Contraction, indent: str) -> list[str]:
         outer = len(kernel.dims) - kernel.inner

@@ -24,6 +24,7 @@ from braze.ir.loops import (
     Check,
     Contraction,
     Expr,
+    HostArray,
     HostCall,
     InBounds,
     IndexValue,
@@ -41,6 +42,7 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
+from braze.ir.loops_attention import Attention
 from braze.ir.loops_recurrence import Recurrence, StepArray
 from braze.ir.loops_text import index_data, print_expr, print_statement
 from braze.ir.op import op_named
@@ -143,6 +145,8 @@ class _Verifier:
             self.host(kernel)
         elif isinstance(kernel, Recurrence):
             self.recurrence(kernel)
+        elif isinstance(kernel, Attention):
+            self.attention(kernel)
         else:
             self.contraction(kernel)
 
@@ -370,26 +374,52 @@ class _Verifier:
     def host(self, call: HostCall) -> None:
         if not call.op.is_host:
             self.fail(f"{call.op.name} is not an operation of the host")
+        self.types(call)
+        for operand in call.operands:
+            if operand.buffer is None:
+                self.fail("an operand has no buffer")
+        self.arrays(call.operands, ("in", "inout"), "read")
+        self.arrays(call.results, ("out", "inout"), "written")
+
+    def types(self, kernel: HostCall | Attention) -> None:
+        """Do the results have the types that the operation's rule gives?"""
+        op = kernel.op
         try:
-            types = call.op.result_types([a.type for a in call.operands], call.attributes)
+            types = op.result_types([a.type for a in kernel.operands], kernel.attributes)
         except (BrazeError, TypeError) as error:
-            self.fail(f"{call.op.name} does not take these operands: {error}")
-        if types != tuple(result.type for result in call.results):
-            self.fail(f"the results of {call.op.name} are {', '.join(map(str, types))}")
-        for arrays, access, verb in (
-            (call.operands, ("in", "inout"), "read"),
-            (call.results, ("out", "inout"), "written"),
-        ):
-            for array in arrays:
-                buffer = array.buffer
-                if buffer is None:
-                    if verb == "read":
-                        self.fail("an operand has no buffer")
-                    continue
-                self.buffer(buffer, access, verb)
-                if (buffer.dtype, buffer.numel) != (array.type.dtype, array.type.numel):
-                    self.fail(f"%{buffer.name} is {buffer.dtype.name}[{buffer.numel}], used as "
-                              f"{array.type}")
+            self.fail(f"{op.name} does not take these operands: {error}")
+        if types != tuple(result.type for result in kernel.results):
+            self.fail(f"the results of {op.name} are {', '.join(map(str, types))}")
+
+    def arrays(self, arrays: Sequence[HostArray], access: tuple[str, ...], verb: str) -> None:
+        for array in arrays:
+            buffer = array.buffer
+            if buffer is None:
+                continue
+            self.buffer(buffer, access, verb)
+            if (buffer.dtype, buffer.numel) != (array.type.dtype, array.type.numel):
+                self.fail(
+                    f"%{buffer.name} is {buffer.dtype.name}[{buffer.numel}], used as {array.type}"
+                )
+
+    # Attention ------------------------------------------------------------------------------------
+
+    def attention(self, kernel: Attention) -> None:
+        if not kernel.op.is_attention:
+            self.fail(f"{kernel.op.name} is not attention")
+        self.types(kernel)
+        self.arrays(kernel.results, ("out", "inout"), "written")
+        if kernel.chunks < 1:
+            self.fail(f"it cannot be cut into {kernel.chunks} chunks")
+        for array in kernel.operands:
+            self.buffer(array.buffer, ("in", "inout"), "read")
+            if array.buffer.dtype is not array.type.dtype:
+                given = array.buffer.dtype.name
+                self.fail(f"%{array.buffer.name} is {given}, used as {array.type}")
+            if len(array.strides) != array.type.rank:
+                self.fail(f"{len(array.strides)} strides for {array.type}")
+            if array.type.numel:
+                self.span(array.buffer, array.index.span)
 
     # Recurrences ----------------------------------------------------------------------------------
 

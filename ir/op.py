@@ -23,8 +23,8 @@ rule of a variadic operand serves all its positions and may ask for `position` a
 
     gradients={"x": lambda b, g, y: b.mul(g, y), "y": lambda b, g, x: b.mul(g, x)}
 
-Of several results' gradients, those where nothing flows back are None for a recurrence, and zeros
-for all others.
+Of several results' gradients, those where nothing flows back are None for a recurrence and for
+attention (`Op.shares_gradients`), and zeros for all others.
 
 For complex operands a rule is the linear map of the differentials: with dL = Re(g dout) it gives
 the c for which dL = Re(c dx), so that the rules of analytic functions are those of real ones. What
@@ -67,6 +67,7 @@ Category = Literal[
     "lattice",
     "host",
     "recurrence",
+    "attention",
     "fusion",
     "complex",
     "composite",
@@ -202,9 +203,20 @@ class Op:
         return self.category == "recurrence"
 
     @property
+    def is_attention(self) -> bool:
+        """Is it attention or its gradient?"""
+        return self.category == "attention"
+
+    @property
     def is_alone(self) -> bool:
         """Is it a kernel of its own, with nothing fused, whose operands lie in memory in order?"""
         return self.is_host or self.is_recurrence
+
+    @property
+    def shares_gradients(self) -> bool:
+        """Do the gradients of its operands have most in common, and does it matter to them whether
+        something flows back to a result?"""
+        return self.is_recurrence or self.is_attention
 
     @property
     def has_own_loops(self) -> bool:

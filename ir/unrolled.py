@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from braze.ir.builder import Builder
@@ -29,9 +29,29 @@ def unrolled_gradient(
     Args:
         upstream: the gradient of each result, None where nothing flows back.
     """
+
+    def make(builder: Builder, inputs: list[Value]) -> list[Value]:
+        return _unroll(builder, name, inputs, attributes)
+
+    return reverse_gradient(b, name, make, operands, upstream, position)
+
+
+def reverse_gradient(
+    b: Any,
+    name: str,
+    make: Callable[[Builder, list[Value]], Sequence[Value]],
+    operands: Sequence[Any],
+    upstream: Sequence[Any | None],
+    position: int,
+) -> Any:
+    """The gradient of an operand of what `make` computes, emitted on `b`.
+
+    Args:
+        upstream: the gradient of each result, None where nothing flows back.
+    """
     builder = Builder(name)
     inputs = [builder.input(x.type) for x in operands]
-    results = _unroll(builder, name, inputs, attributes)
+    results = make(builder, inputs)
     arriving = [None if g is None else builder.input(g.type) for g in upstream]
     pairs = zip(results, arriving, strict=True)
     gradients = {value: g for value, g in pairs if g is not None}

@@ -48,6 +48,7 @@ WITHOUT_CHECKS = ("contract", "lattice", "scan", "scatter", "sort")
 ALONE = {
     "host": "a host call is made between kernels",
     "recurrence": "the steps of a recurrence are kernels of their own",
+    "attention": "attention keeps its scores in blocks, at which nothing else is computed",
     "lattice": "a lattice's kernel reads what it has stored, and holds nothing else",
 }
 # Independent kernels are joined for a shared input of this size; below, a common wave does as well.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from braze.ir.graph import Graph, Node, Value
+from braze.passes.attention_operands import deepest_in_memory
 from braze.passes.contraction_operands import Obstacle, operand_addresses
 from braze.passes.space import Space, space_of
 
@@ -72,6 +73,8 @@ class Reads:
                 self._cut_operands(node)
             elif node.op.is_alone:
                 self._store_operands(node)
+            elif node.op.is_attention:
+                self._place_operands(node)
         # A padded value that others read the inside of (see `share_pads`) is read from memory by
         # all.
         sliced = {n.operands[0] for n in graph.nodes if n.op.name == "slice"}
@@ -142,6 +145,13 @@ class Reads:
                 operand = operand.node.operands[0]
             if not self.is_base(operand):
                 self.cuts[node, position] = operand
+
+    def _place_operands(self, node: Node) -> None:
+        """What attention reads must be in memory, by strides."""
+        for position in range(len(node.operands)):
+            stop = deepest_in_memory(node, position, self.is_base)
+            if not self.is_base(stop):
+                self.cuts[node, position] = stop
 
     def _chain(self, value: Value) -> list[Value]:
         """A value and what it is moved from, down to a base or to where several values meet."""

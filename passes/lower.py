@@ -29,6 +29,7 @@ from braze.ir.loops import Buffer, CheckSite, Kernel, Placement, Program
 from braze.ir.target import Target
 from braze.passes.fusion_rules import WITHOUT_CHECKS
 from braze.passes.in_place import store_order
+from braze.passes.lower_attention import lower_attention
 from braze.passes.lower_contraction import lower_contraction
 from braze.passes.lower_host import lower_host
 from braze.passes.lower_lattice import lower_lattice
@@ -126,6 +127,8 @@ class _ProgramLowering:
         elif kind == "host":
             kernel = lower_host(name, body, buffers, self.host_calls)
             self.host_calls += 1
+        elif kind == "attention":
+            kernel = lower_attention(name, body, buffers)
         elif kind == "recurrence":
             kernel = lower_recurrence(name, body, buffers, self.target, self.extra)
         elif kind == "copy":

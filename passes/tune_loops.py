@@ -6,6 +6,7 @@ from braze.ir.loops import Kernel, Loop, Nest
 from braze.ir.target import Target
 from braze.passes.merge_loops import merge_loops
 from braze.passes.parallelise import parallelise
+from braze.passes.reuse_rows import reuse_rows
 from braze.passes.vectorise import vectorise
 
 
@@ -22,4 +23,4 @@ def tune_loops(kernel: Kernel, target: Target) -> Kernel:
         return Nest(kernel.name, kernel.buffers, [parts], kernel.comment)
     # Merged first, so that the vector loop is as long as addresses allow; again, since it moved
     # inwards.
-    return parallelise(merge_loops(vectorise(merge_loops(kernel), target)))
+    return reuse_rows(parallelise(merge_loops(vectorise(merge_loops(kernel), target))))

@@ -21,7 +21,9 @@ EXTRA_BYTES = 1 << 20
 def _is_alone(node: Node) -> bool:
     """Is it what the thread that runs the program does by itself: a call of the runtime, or the
     time loop of a recurrence?"""
-    return node.body is not None and any(inner.op.is_alone for inner in node.body.nodes)
+    return node.body is not None and any(
+        inner.op.is_host or inner.op.is_recurrence for inner in node.body.nodes
+    )
 
 
 def waves_of(graph: Graph) -> list[list[Node]]:

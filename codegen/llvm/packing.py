@@ -164,7 +164,7 @@ class PackEmitter:
                 column = (j * width + lane) * self.schedule.lane.b
                 place = self._b_place(add(builder, offset, column))
                 rows[lane] = self.b.load(place, width)
-            for i, value in enumerate(_transposed(builder, rows)):
+            for i, value in enumerate(transposed(builder, rows)):
                 place = self._place(add(builder, step, i), self._lanes, j * width)
                 self._store(value, place)
 
@@ -188,7 +188,7 @@ class PackEmitter:
             copy(i, 1)
 
 
-def _transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+def transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     """A square of vectors turned over in log2(width) rounds of two-operand shuffles.
 
     Round r exchanges bit r of the row number with bit r of the lane number, as in Eklundh's

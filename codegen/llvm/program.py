@@ -36,6 +36,7 @@ from braze.codegen.llvm.recurrences import MAIN_TYPE, emit_steps
 from braze.codegen.llvm.shared_kernels import Shared, shared_kernels
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.loops import Contraction, HostCall, Kernel, Nest, Program, Sort
+from braze.ir.loops_attention import Attention
 from braze.ir.loops_recurrence import Recurrence
 from braze.ir.target import FINISHED, Target
 
@@ -141,6 +142,10 @@ def _scratch_stride(program: Program, target: Target) -> int:
             from braze.codegen.llvm.sort_plan import sort_plan
 
             most = max(most, sort_plan(kernel, target).scratch_bytes)
+        elif isinstance(kernel, Attention):
+            from braze.codegen.llvm.attention_plan import attention_plan
+
+            most = max(most, attention_plan(kernel, target).scratch_bytes)
         elif isinstance(kernel, Recurrence):
             most = max(most, _scratch_stride(kernel.program, target))
     return most
@@ -164,6 +169,10 @@ def emit_kernel(
         from braze.codegen.llvm.sorts import emit_sort
 
         return emit_sort(kernel, program.placements, program, target, stride)
+    if isinstance(kernel, Attention):
+        from braze.codegen.llvm.attention import emit_attention
+
+        return emit_attention(kernel, program.placements, program, target, stride)
     if isinstance(kernel, HostCall):
         return emit_host_call(kernel, program.placements, program, target)
     assert not isinstance(kernel, Recurrence), "a recurrence is a loop in `main`"

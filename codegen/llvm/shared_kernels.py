@@ -16,6 +16,7 @@ from itertools import combinations
 from braze.codegen.llvm.checks import has_check
 from braze.codegen.llvm.kernel import disjoint
 from braze.ir.loops import Buffer, Contraction, Kernel, Nest, Placement, Program
+from braze.ir.loops_attention import Attention
 from braze.ir.loops_parser import parse_kernel
 from braze.ir.loops_text import print_anywhere
 
@@ -54,7 +55,7 @@ def shared_kernels(program: Program) -> dict[Kernel, Shared]:
     for kernel in program.kernels():
         # A check's code is the number of the operation, no two have the same.
         plain = isinstance(kernel, Nest) and not has_check(kernel.body)
-        if plain or isinstance(kernel, Contraction):
+        if plain or isinstance(kernel, (Contraction, Attention)):
             roles = _roles(kernel, program.placements)
             if roles is not None:
                 text, places = _anywhere(kernel, roles)

@@ -106,10 +106,16 @@ def call_math(builder: ir.IRBuilder, target: Target, name: str, *operands: ir.Va
 
 def reduce_exp(m: Math, x: Num) -> tuple[Num, Num]:
     """x = n ln 2 + r with |r| <= ln(2) / 2: the integer n, and r."""
+    _, n, r = _reduced(m, x)
+    return n, r
+
+
+def _reduced(m: Math, x: Num) -> tuple[Num, Num, Num]:
+    """The same, n as a float and as an integer."""
     high, low = LN2[bits_of(x.type)]
     whole, n = m.nearest(x * LOG2_E)
     r = m.fma(-whole, x.of(high), x)
-    return n, m.fma(-whole, x.of(low), r)
+    return whole, n, m.fma(-whole, x.of(low), r)
 
 
 def expm1_reduced(m: Math, r: Num) -> Num:
@@ -121,8 +127,9 @@ def emit_exp(m: Math, x: Num) -> Num:
     """e^x = 2^n e^r. The bounds lie where the result has reached infinity and zero."""
     bits = bits_of(x.type)
     bounded = m.at_least(m.at_most(x, {32: 89.0, 64: 710.0}[bits]), {32: -104.0, 64: -746.0}[bits])
-    n, r = reduce_exp(m, bounded)
-    return m.scale(expm1_reduced(m, r) + 1.0, n)
+    whole, n, r = _reduced(m, bounded)
+    result = expm1_reduced(m, r) + 1.0
+    return m.scale_in_one(result, whole) if m.scales_in_one(x.type) else m.scale(result, n)
 
 
 def emit_expm1(m: Math, x: Num) -> Num:

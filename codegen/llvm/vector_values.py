@@ -245,6 +245,20 @@ class Math:
         half = exponent >> 1
         return x * self.power_of_two(half, x.type) * self.power_of_two(exponent - half, x.type)
 
+    def scales_in_one(self, type: ir.Type) -> bool:
+        """Has the target an instruction for x * 2^whole, and are these lanes a whole register?"""
+        wide = lanes_of(type) * bits_of(type) == 512
+        return wide and self.target.vector_bits == 512 and "avx512f" in self.target.features
+
+    def scale_in_one(self, x: Num, whole: Num) -> Num:
+        """x * 2^whole with one rounding, for a float without fraction."""
+        letter = "d" if bits_of(x.type) == 64 else "s"
+        mask = ir.IntType(lanes_of(x.type))
+        name = f"x86.avx512.mask.scalef.p{letter}.512"
+        current_rounding = ir.Constant(ir.IntType(32), 4)
+        arguments = [x.value, whole.value, x.value, constant(mask, -1), current_rounding]
+        return self.num(intrinsic(self.builder, name, x.type, arguments, ()))
+
     def power_of_two(self, exponent: Num, type: ir.Type) -> Num:
         """2^exponent, within the range of normal numbers."""
         bias, shift = (1023, 52) if bits_of(type) == 64 else (127, 23)

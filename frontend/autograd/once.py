@@ -1,7 +1,8 @@
 """Emit what several gradient rules have in common once.
 
 Each rule gives the gradient of one operand. Those of a recurrence all need what runs back through
-time: compiled code would compute it once anyway, the interpreter would not.
+time, those of attention the weights: compiled code would compute it once anyway, the interpreter
+would not.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ class TapeNode:
         """The gradients of the operands, as (position, gradient), from those of the results."""
         builder = sweep.builder
         call = self.state.call
-        if call is not None and call.op.is_recurrence:
+        if call is not None and call.op.shares_gradients:
             # Its rules do much, and more where something flows back to each result.
             builder = Once(builder)
         elif len(upstream) > 1:

@@ -1,13 +1,14 @@
 """The op table: importing this declares every operation.
 
-`pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing`, `sorting` and
-`number_theory` hold the primitives, which code is generated for; `factorizations`, `fourier`, `lu`,
-`matrix_functions`, `reflectors` and `solvers` those that NumPy runs. The other modules hold
-composites, which decompose into them.
+`pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing`, `sorting`,
+`number_theory`, `lattice`, `recurrent` and `attention` hold the primitives, which code is generated
+for; `factorizations`, `fourier`, `lu`, `matrix_functions`, `reflectors` and `solvers` those that
+NumPy runs. The other modules hold composites, which decompose into them.
 """
 
 from braze.ir.ops import (
     activations,
+    attention,
     average_pooling,
     bessel_functions,
     binomial,
@@ -66,6 +67,7 @@ from braze.ir.ops import (
 
 __all__ = [
     "activations",
+    "attention",
     "average_pooling",
     "bessel_functions",
     "binomial",

@@ -24,5 +24,6 @@ fusion = declare(
     differentiable=False,
     doc="""One kernel. `kind` is what decides the loops: "pointwise", "reduce", "row" (reductions
 and maps over rows that stay in cache), "contract" (a contraction with its epilogue), "scatter",
-"sort", "random", "lattice", "host" (a call of NumPy), "recurrence" or "copy".""",
+"sort", "random", "lattice", "host" (a call of NumPy), "recurrence",
+"attention" or "copy".""",
 )

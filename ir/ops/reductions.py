@@ -176,7 +176,9 @@ def _softmax(b: Any, x: Any, *, dim: int) -> Any:
     if x.type.numel == 0:
         return x
     powers = b.exp(_shifted(b, x, dim))
-    return as_dtype(b, b.div(powers, b.sum(powers, dims=(dim,), keepdim=True)), x.type.dtype)
+    # A division for each row, not for each element: it takes as long as the exponential.
+    share = b.div(1.0, b.sum(powers, dims=(dim,), keepdim=True))
+    return as_dtype(b, b.mul(powers, share), x.type.dtype)
 
 
 def _softmax_gradient(b: Any, g: Any, out: Any, dim: int) -> Any:

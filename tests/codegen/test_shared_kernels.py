@@ -9,6 +9,7 @@ from braze import ir
 from braze.codegen.llvm.program import generate
 from braze.codegen.llvm.shared_kernels import shared_kernels
 from braze.ir.interpreter import interpret
+from braze.ir.loops_attention import Attention
 from braze.ir.loops_parser import parse_kernel
 from braze.ir.loops_text import print_anywhere
 from braze.passes import compile_graph
@@ -131,3 +132,27 @@ def test_the_text_of_a_kernel_anywhere():
         "}",
     ]
     assert str(parse_kernel(text)) == text
+
+
+def attention_graph():
+    """Layers of heads that lie side by side in one row of queries, keys and values."""
+    b = ir.Builder("layers")
+    x = b.input(ir.tensor_type(ir.f32, (20, 2, 48)))
+    for _ in range(3):
+        heads = b.permute(b.reshape(x, shape=(20, 2, 6, 8)), dims=(1, 2, 0, 3))
+        parts = [
+            b.slice(heads, starts=(0, i, 0, 0), stops=(2, i + 2, 20, 8), steps=(1, 1, 1, 1))
+            for i in (0, 2, 4)
+        ]
+        out, _ = b.attention(*parts, scale=0.5, causal=True)
+        back = b.reshape(b.permute(out, dims=(2, 0, 1, 3)), shape=(20, 2, 16))
+        x = b.tanh(b.concat(back, back, back, dim=2))
+    return b.finish([x])
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=str)
+def test_attention_of_equal_layers_is_compiled_once(target):
+    program = check(attention_graph(), target)
+    kernels = [k for k in program.kernels() if isinstance(k, Attention)]
+    shared = shared_kernels(program)
+    assert len(kernels) == 3 and len({shared[k].program.name for k in kernels}) == 1

@@ -110,6 +110,15 @@ def test_exp_through_its_whole_range():
         assert result[0] == 0
 
 
+@pytest.mark.parametrize("target", TARGET_NAMES)
+def test_exponentials_are_scaled_by_one_instruction_where_there_is_one(target):
+    for dtype, letter in ((f32, "s"), (f64, "d")):
+        program = elementwise(op_named("exp"), [dtype], dtype, 64)
+        generated = generate(program, named_target(target))
+        text = assembly(generated.modules[0][1], named_target(target))
+        assert (f"vscalefp{letter}" in text) == (target == "x86-64-v4")
+
+
 def test_log_of_subnormal_numbers():
     for dtype, smallest in ((f32, 1e-45), (f64, 5e-324)):
         x = np.array([smallest, 3 * smallest, 1000 * smallest], dtype.numpy)

@@ -2,6 +2,7 @@
 interpreter computes and what compiled code computes are one."""
 
 import numpy as np
+import op_oracles_attention  # noqa: F401
 import op_oracles_complex  # noqa: F401  (fills the table of oracles)
 import op_oracles_networks  # noqa: F401
 import op_oracles_optimizers  # noqa: F401

@@ -8,7 +8,10 @@ import pytest
 import braze
 import braze.nn.functional as F
 from braze import engine, nn
-from braze.autograd import gradcheck
+from braze.autograd import gradcheck, gradgradcheck
+from braze.passes import compile_graph
+from braze.runtime.cpu import host_target
+from braze.tracing import trace
 
 pytestmark = pytest.mark.usefixtures("interpret")
 
@@ -67,6 +70,13 @@ def test_heads_that_share_keys():
     ours = F.scaled_dot_product_attention(*tensors(q, k, v), enable_gqa=True)
     expected = attention(q, np.repeat(k, 3, 1), np.repeat(v, 3, 1))
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-12)
+    mask = draw(6, 3, 5, seed=3)
+    for given in (mask, mask[:1], mask[0], draw(2, 1, 1, 5, seed=4)):
+        ours = F.scaled_dot_product_attention(
+            *tensors(q, k, v), braze.tensor(given), enable_gqa=True
+        )
+        expected = attention(q, np.repeat(k, 3, 1), np.repeat(v, 3, 1), given)
+        np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-12)
     with pytest.raises(RuntimeError, match="must divide the number of heads in query, but got 4"):
         F.scaled_dot_product_attention(*tensors(q, draw(2, 4, 5, 4), v), enable_gqa=True)
 
@@ -83,6 +93,102 @@ def test_gradients_with_rows_that_see_nothing():
     seen = braze.tensor([[True, False, True], [False, False, False], [True, True, True]])
     assert gradcheck(lambda *x: F.scaled_dot_product_attention(*x, seen), (q, k, v))
     assert gradcheck(lambda *x: F.scaled_dot_product_attention(*x, is_causal=True), (q, k, v))
+
+
+# By its kernel ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
+def test_masks_of_all_forms(dtype):
+    q, k, v = draw(2, 3, 10, 4), draw(2, 3, 7, 4, seed=1), draw(2, 3, 7, 6, seed=2)
+    rng = np.random.default_rng(3)
+    masks = [draw(10, 7, seed=4), draw(7, seed=5), draw(2, 1, 1, 7, seed=6), draw(10, 1, seed=7)]
+    masks += [draw(2, 3, 10, 7, seed=8), draw(4, 1, 1, 10, 7, seed=9)]
+    seen = [rng.random(shape) < 0.7 for shape in ((10, 7), (2, 1, 10, 7), (1, 7))]
+    wide = getattr(braze, dtype)
+    x = [braze.tensor(a).to(wide) for a in (q, k, v)]
+    exact = [t.double().numpy() for t in x]
+    tolerance = {"float64": 1e-12, "float32": 2e-6, "bfloat16": 2e-2, "float16": 2e-3}[dtype]
+    for mask in [*masks, *seen]:
+        given = braze.tensor(mask)
+        if mask.dtype != bool:
+            given = given.to(wide)
+            mask = given.double().numpy()
+        else:
+            mask = additive(~mask)
+        ours = F.scaled_dot_product_attention(*x, given)
+        assert ours.dtype is wide
+        expected = attention(*exact, mask)
+        np.testing.assert_allclose(ours.double().numpy(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_leading_sizes_broadcast():
+    q, k, v = draw(2, 1, 9, 4), draw(3, 5, 4, seed=1), draw(1, 3, 5, 6, seed=2)
+    ours = F.scaled_dot_product_attention(*tensors(q, k, v))
+    np.testing.assert_allclose(ours.numpy(), attention(q, k, v), rtol=1e-12)
+    with pytest.raises(RuntimeError, match="broadcast"):
+        F.scaled_dot_product_attention(*tensors(q, k, draw(4, 5, 6)))
+
+
+def test_gradients_by_the_kernel():
+    seen = np.random.default_rng(0).random((9, 5)) < 0.6
+    seen[3] = False
+    q, k, v = (
+        braze.tensor(draw(2, n, 2, seed=n), requires_grad=True) for n in (9, 5, 5)
+    )
+    shift = braze.tensor(draw(9, 5, seed=4), requires_grad=True)
+    function = F.scaled_dot_product_attention
+    assert gradcheck(lambda *x: function(*x, braze.tensor(seen)), (q, k, v))
+    assert gradcheck(lambda *x: function(*x, is_causal=True), (q, k, v))
+    assert gradcheck(function, (q, k, v, shift))
+
+    def dropped(*x):
+        braze.manual_seed(3)
+        return function(*x, dropout_p=0.3)
+
+    assert gradcheck(dropped, (q, k, v, shift))
+    small = [braze.tensor(draw(1, n, 1, seed=n), requires_grad=True) for n in (8, 2, 2)]
+    assert gradgradcheck(function, small)
+
+
+def test_dropout_by_the_kernel():
+    q, k, v = braze.zeros(3, 50, 2), braze.zeros(3, 40, 2), braze.eye(40).expand(3, 40, 40)
+    braze.manual_seed(1)
+    weights = F.scaled_dot_product_attention(q, k, v, None, 0.25)
+    again = F.scaled_dot_product_attention(q, k, v, None, 0.25)
+    kept = (weights != 0).double().mean().item()
+    assert abs(kept - 0.75) < 0.02 and not (weights == again).all().item()
+    values = sorted(set(weights.reshape(-1).tolist()))
+    assert len(values) == 2 and values[1] == pytest.approx(1 / 40 / 0.75)
+    braze.manual_seed(1)
+    assert (F.scaled_dot_product_attention(q, k, v, None, 0.25) == weights).all().item()
+
+
+def test_layers_use_the_kernel():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+
+    def gradients(x):
+        with braze.enable_grad():
+            return braze.autograd.grad(layer(x).sin().sum(), list(layer.parameters()))
+
+    nodes = trace(gradients, [braze.zeros(2, 12, 8)]).graph.nodes
+    names = [node.op.name for node in nodes if node.op.is_attention]
+    assert names == ["attention_dropout", "attention_dropout_grad"]
+
+
+def test_a_layer_needs_memory_for_its_length_only():
+    length, heads = 512, 8
+    layer = nn.MultiheadAttention(32, heads, dropout=0.1, batch_first=True)
+    mask = nn.Transformer.generate_square_subsequent_mask(length)
+
+    def gradients(x):
+        with braze.enable_grad():
+            result, _ = layer(x, x, x, need_weights=False, attn_mask=mask)
+            return braze.autograd.grad(result.sin().sum(), list(layer.parameters()))
+
+    graph = trace(gradients, [braze.zeros(1, length, 32)]).graph
+    program, _ = compile_graph(graph, host_target())
+    assert program.arena_bytes < length * length * heads * 4 / 8
 
 
 def test_errors_of_scaled_dot_products():

@@ -15,8 +15,8 @@ UNUSED = {"fusion", "bitcast"}
 UNUSED |= {op.name for op in ir.all_ops() if op.is_host} - {
     "inverse", "solve", "cholesky", "triangular_solve", "slogdet"
 }  # fmt: skip
-# Networks' layers, which `test_recurrences` and the front end's tests put into graphs.
-UNUSED |= {op.name for op in ir.all_ops() if op.is_recurrence or op.category == "lattice"}
+# Networks' layers, which tests of code generation and of the front end put into graphs.
+UNUSED |= {op.name for op in ir.all_ops() if op.shares_gradients or op.category == "lattice"}
 
 
 def test_every_primitive_comes_up():

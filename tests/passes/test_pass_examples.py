@@ -38,6 +38,7 @@ CALLS = {
     "vectorise": lambda nest: vectorise(nest, TARGET),
     "trim_stores": lambda nest: trim_stores(nest, {"y": "x"}),
     "lower": _lower,
+    "lower_attention": _lower,
     "lower_sort": _lower,
 }
 

@@ -43,6 +43,12 @@ UNNAMED = {
     "conv_weight_grad": "the gradient of conv",
     "cross_entropy_grad": "the gradient of cross_entropy",
     "cross_entropy_weighted_grad": "the gradient of cross_entropy",
+    **{
+        f"attention{mask}{dropout}{back}": "scaled_dot_product_attention"
+        for mask in ("", "_masked")
+        for dropout in ("", "_dropout")
+        for back in ("", "_grad")
+    },
     "rnn_sequence": "one layer and direction of rnn_tanh and rnn_relu",
     "rnn_sequence_grad": "the gradient of rnn_sequence",
     "lstm_sequence": "one layer and direction of lstm",

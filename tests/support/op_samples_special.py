@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+import op_samples_attention  # noqa: F401
 import op_samples_complex  # noqa: F401
 import op_samples_matrices  # noqa: F401  (fills the table of samplers)
 import op_samples_networks  # noqa: F401

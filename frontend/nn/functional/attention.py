@@ -15,6 +15,12 @@ from braze.functions.pointwise import add, bitwise_or, eq, ge, logical_not, mul,
 from braze.functions.promotion import cast
 from braze.functions.reductions import amax, any, softmax
 from braze.ir.dtypes import bool_, f32
+from braze.nn.functional.attention_kernel import (
+    by_kernel,
+    by_shared_heads,
+    leading_sizes,
+    shares_heads,
+)
 from braze.nn.functional.dropout import dropout
 from braze.tensors import Tensor
 
@@ -49,11 +55,21 @@ def scaled_dot_product_attention(
             `dropout_p` is no probability.
     """
     _check_operands(query, key, value, attn_mask, dropout_p, is_causal)
-    if enable_gqa:
-        key, value = _heads_for(query, key), _heads_for(query, value)
     if scale is None:
         size = query.shape[-1]
         scale = 1 / math.sqrt(size) if size else math.inf
+    if enable_gqa:
+        for tensor in (key, value):
+            _check_heads(query, tensor)
+        if shares_heads(query, key, value):
+            # Each key's queries side by side in a dimension of their own: no key is copied.
+            operands = by_shared_heads(query, key, value, attn_mask)
+            result = scaled_dot_product_attention(*operands, dropout_p, is_causal, scale=scale)
+            return reshape(result, (*query.shape[:-1], value.shape[-1]))
+        key, value = _heads_for(query, key), _heads_for(query, value)
+    lead = leading_sizes(query, key, value, attn_mask, dropout_p)
+    if lead is not None:
+        return by_kernel(query, key, value, attn_mask, dropout_p, is_causal, float(scale), lead)
     scores = matmul(mul(query, float(scale)), transpose(key, -2, -1))
     seen = None  # which queries see a key at all, if some may not
     if is_causal:
@@ -114,21 +130,26 @@ def _check_operands(
         )
 
 
-def _heads_for(query: Tensor, tensor: Tensor) -> Tensor:
-    """Each head of a key or value as often as there are heads of the query for it."""
+def _check_heads(query: Tensor, tensor: Tensor) -> None:
+    """Can the heads of the query share those of a key or value?"""
     if query.ndim < 3 or tensor.ndim < 3:
         raise IndexError(
             "scaled_dot_product_attention: enable_gqa needs a dimension of heads, -3, but got "
             f"query {list(query.shape)} and key or value {list(tensor.shape)}"
         )
     heads, given = query.shape[-3], tensor.shape[-3]
-    if heads == given:
-        return tensor
-    if given == 0 or heads % given:
+    if heads != given and (given == 0 or heads % given):
         raise RuntimeError(
             "scaled_dot_product_attention: Number of heads in key and value must divide the number "
             f"of heads in query, but got {given} and {heads}"
         )
+
+
+def _heads_for(query: Tensor, tensor: Tensor) -> Tensor:
+    """Each head of a key or value as often as there are heads of the query for it."""
+    heads, given = query.shape[-3], tensor.shape[-3]
+    if heads == given:
+        return tensor
     *lead, _, length, width = tensor.shape
     many = expand(unsqueeze(tensor, -3), (*lead, given, heads // given, length, width))
     return reshape(many, (*lead, heads, length, width))
