@@ -50,7 +50,8 @@ def is_in_shared_memory(tensor: Tensor) -> bool:
 @contextmanager
 def direct_if_shared(tensors: Iterable[Tensor]) -> Iterator[None]:
     """As `direct` if one of the tensors is in shared memory."""
-    if any(map(is_in_shared_memory, tensors)):
+    exposed = [t for t in tensors if t._base is not None or t._handle.flags & EXPOSED]
+    if any(map(is_in_shared_memory, exposed)):
         with direct():
             yield
     else:

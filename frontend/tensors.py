@@ -175,12 +175,7 @@ class Tensor(AttachedMethods):
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
                 new = forgotten(self, new)
             handle, old = new._handle, self._handle
-            if handle.storage is None and handle.state.may_fail:  # nothing else is ever undone
-                note_replacement(self, old, handle)
-            _take_memory(old, handle, silent)
-            self._handle = handle
-            if not silent:
-                self._writes = getattr(self, "_writes", 0) + 1
+            self._take(old, handle, silent)
         if tracked and new._node is not None:
             if self._node is not None and self._node.hooks is not None:
                 self._node.hooks.move_retained(self, new._node, new._index)
@@ -190,6 +185,18 @@ class Tensor(AttachedMethods):
             if not tracer().whole and is_exposed(old):
                 tracer().flush()  # others see the memory: the result must be there now
         return self
+
+    def _take(self, old: Handle, new: Handle, silent: bool = False) -> None:
+        """Let a value replace this tensor's own (`old`) in its memory; see `_replace`."""
+        if new.storage is None and new.state.may_fail:  # nothing else is ever undone
+            note_replacement(self, old, new)
+        _take_memory(old, new, silent)
+        self._handle = new
+        if not silent:
+            try:
+                self._writes += 1
+            except AttributeError:
+                self._writes = 1
 
     def _numpy(self) -> np.ndarray:
         """The elements as an array that shares this tensor's memory."""
@@ -480,7 +487,13 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     """
     if autocast_hook is not None:
         tensors = autocast_hook(call.op, tensors)
-    operands = [t._handle if t._base is None else t._current() for t in tensors]
+    operands = []
+    needs_gradient = False
+    for t in tensors:
+        # (Deriving a view again may put it on the tape.)
+        operands.append(t._handle if t._base is None else t._current())
+        if t._requires_grad:
+            needs_gradient = True
     try:
         results = capture(call, operands, 4)  # behind this, and a function of the front end
     except SparseOperand:
@@ -488,14 +501,12 @@ def apply(call: Call, *tensors: Tensor) -> Any:
 
         return sparse_form(call, tensors)
     node = None
-    for t in tensors:
-        if t._requires_grad:
-            state = tracer()
-            if state.grad_enabled and call.op.differentiable:
-                node = record(tensors, operands, results)
-                if state.watch is not None and node is not None:
-                    state.watch.append(node)
-            break
+    if needs_gradient:
+        state = tracer()
+        if state.grad_enabled and call.op.differentiable:
+            node = record(tensors, operands, results)
+            if state.watch is not None and node is not None:
+                state.watch.append(node)
     if results.__class__ is list:
         return tuple([wrap(handle, node, i) for i, handle in enumerate(results)])
     return wrap(results, node, 0)
@@ -567,7 +578,7 @@ def _take_memory(old: Handle, new: Handle, silent: bool) -> None:
         new.storage = target
     replace_in_place(old, new, silent)
     home, pending = new.home, new.pending
-    if home is not None and pending is not None and home.pending is not pending:
+    if home is not None and home.pending is not pending and pending is not None:
         # Also where its elements are not read: what overwrites an input waits for the checks.
         new.home = pending.register(home)
 

@@ -19,7 +19,7 @@ from braze.optim.numbers import (
     real,
 )
 from braze.optim.optimizer import Group, Optimizer
-from braze.tensors import Tensor, apply
+from braze.tensors import Tensor
 
 
 class Adam(Optimizer):
@@ -111,31 +111,35 @@ class Adam(Optimizer):
             numbers((place, "eps"), group["eps"]),
             numbers((place, "weight_decay"), group["weight_decay"]),
         ]
+        # Parameters that joined later have counted fewer steps.
+        by_step: dict[int, list[Tensor]] = {}
+        amsgrad = group["amsgrad"]
         for parameter in parameters:
             gradient = parameter.grad
             assert gradient is not None
-            state = self._state_of(parameter, group["amsgrad"])
+            state = self._state_of(parameter, amsgrad)
             step = state["step"] = state["step"] + 1
-            first, second = corrections(betas, step)
-            operands = [
-                *fixed,
-                # Parameters that joined later have counted fewer steps.
-                numbers((place, "correction1", step), first),
-                numbers((place, "correction2", step), second),
-            ]
+            operands = by_step.get(step)
+            if operands is None:
+                first, second = corrections(betas, step)
+                operands = by_step[step] = [
+                    *fixed,
+                    numbers((place, "correction1", step), first),
+                    numbers((place, "correction2", step), second),
+                ]
             p, m, v = parameter, state["exp_avg"], state["exp_avg_sq"]
-            if parameter._handle.type.dtype.is_complex:
+            if parameter._handle.type.dtype.kind == "complex":
                 p, gradient, m, v = map(real, (p, gradient, m, v))
-            if group["amsgrad"]:
+            if amsgrad:
                 gradient = neg(gradient) if maximize else gradient
                 largest = real(state["max_exp_avg_sq"])
                 new, *changes = _amsgrad_step(p, gradient, m, v, largest, operands, decoupled)
                 self._write(largest, changes.pop())
+                self._write(p, new)
+                self._write(m, changes[0])
+                self._write(v, changes[1])
             else:
-                new, *changes = apply(call, p, gradient, m, v, *operands)
-            self._write(p, new)
-            self._write(m, changes[0])
-            self._write(v, changes[1])
+                self._run(call, [p, gradient, m, v, *operands], (p, m, v))
 
 
 def _amsgrad_step(

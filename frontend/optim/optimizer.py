@@ -12,19 +12,20 @@ import copy
 import functools
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from braze.autograd.modes import enable_grad, no_grad
-from braze.capture import flush
+from braze.capture import Call, flush
 from braze.functions.methods import zero_gradient
 from braze.functions.pointwise import where
 from braze.optim.numbers import Numbers
 from braze.optim.state import loaded, saved
+from braze.optim.updates import update
 from braze.removable import HookTable
 from braze.removable import RemovableHandle as HookHandle
 from braze.shared_updates import direct_if_shared
-from braze.tensors import Tensor
+from braze.tensors import Tensor, apply
 
 Group = dict[str, Any]
 Closure = Callable[[], Any]
@@ -116,6 +117,15 @@ class Optimizer:
     def _write(self, tensor: Tensor, new: Tensor) -> None:
         """Replace a parameter or a state tensor in place."""
         tensor._replace(new if self._skip is None else where(self._skip, tensor, new))
+
+    def _run(self, call: Call, operands: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+        """Run an operation whose results replace a parameter and its state in place."""
+        if self._skip is None:
+            update(call, operands, targets)
+            return
+        results = apply(call, *operands)
+        for target, new in zip(targets, results if len(targets) > 1 else (results,), strict=True):
+            self._write(target, new)
 
     def _update(self, group: Group, parameters: list[Tensor], numbers: Numbers) -> None:
         """Update some parameters of a group in place. Gradients are not recorded here."""

@@ -16,7 +16,7 @@ from braze.optim.numbers import (
     real,
 )
 from braze.optim.optimizer import Group, Optimizer
-from braze.tensors import Tensor, apply
+from braze.tensors import Tensor
 
 
 class SGD(Optimizer):
@@ -87,7 +87,7 @@ class SGD(Optimizer):
             if group["maximize"]:
                 gradient = neg(gradient)
             if group["momentum"] == 0:
-                self._write(p, apply(call, p, gradient, lr, decay))
+                self._run(call, (p, gradient, lr, decay), (p,))
                 continue
             momentum = numbers((place, "momentum"), group["momentum"])
             state = self.state[parameter]
@@ -100,6 +100,5 @@ class SGD(Optimizer):
                 dampening = 0.0
             buffer = real(buffer)
             damping = numbers((place, "dampening", first), dampening)
-            new, moved = apply(call, p, gradient, buffer, lr, momentum, damping, decay)
-            self._write(p, new)
-            self._write(buffer, moved)
+            operands = (p, gradient, buffer, lr, momentum, damping, decay)
+            self._run(call, operands, (p, buffer))
