@@ -175,7 +175,12 @@ class Tensor(AttachedMethods):
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
                 new = forgotten(self, new)
             handle, old = new._handle, self._handle
-            self._take(old, handle, silent)
+            if handle.storage is None and handle.state.may_fail:  # nothing else is ever undone
+                note_replacement(self, old, handle)
+            _take_memory(old, handle, silent)
+            self._handle = handle
+            if not silent:
+                self._writes = getattr(self, "_writes", 0) + 1
         if tracked and new._node is not None:
             if self._node is not None and self._node.hooks is not None:
                 self._node.hooks.move_retained(self, new._node, new._index)
@@ -185,18 +190,6 @@ class Tensor(AttachedMethods):
             if not tracer().whole and is_exposed(old):
                 tracer().flush()  # others see the memory: the result must be there now
         return self
-
-    def _take(self, old: Handle, new: Handle, silent: bool = False) -> None:
-        """Let a value replace this tensor's own (`old`) in its memory; see `_replace`."""
-        if new.storage is None and new.state.may_fail:  # nothing else is ever undone
-            note_replacement(self, old, new)
-        _take_memory(old, new, silent)
-        self._handle = new
-        if not silent:
-            try:
-                self._writes += 1
-            except AttributeError:
-                self._writes = 1
 
     def _numpy(self) -> np.ndarray:
         """The elements as an array that shares this tensor's memory."""

@@ -19,6 +19,7 @@ from braze.optim.numbers import (
     real,
 )
 from braze.optim.optimizer import Group, Optimizer
+from braze.optim.updates import Row
 from braze.tensors import Tensor
 
 
@@ -111,35 +112,38 @@ class Adam(Optimizer):
             numbers((place, "eps"), group["eps"]),
             numbers((place, "weight_decay"), group["weight_decay"]),
         ]
-        # Parameters that joined later have counted fewer steps.
-        by_step: dict[int, list[Tensor]] = {}
+        # By their steps: parameters that joined later have counted fewer.
+        alike: dict[int, tuple[list[Tensor], list[Row]]] = {}
         amsgrad = group["amsgrad"]
         for parameter in parameters:
             gradient = parameter.grad
             assert gradient is not None
             state = self._state_of(parameter, amsgrad)
             step = state["step"] = state["step"] + 1
-            operands = by_step.get(step)
-            if operands is None:
+            found = alike.get(step)
+            if found is None:
                 first, second = corrections(betas, step)
-                operands = by_step[step] = [
+                operands = [
                     *fixed,
                     numbers((place, "correction1", step), first),
                     numbers((place, "correction2", step), second),
                 ]
+                found = alike[step] = operands, []
             p, m, v = parameter, state["exp_avg"], state["exp_avg_sq"]
             if parameter._handle.type.dtype.kind == "complex":
                 p, gradient, m, v = map(real, (p, gradient, m, v))
             if amsgrad:
                 gradient = neg(gradient) if maximize else gradient
                 largest = real(state["max_exp_avg_sq"])
-                new, *changes = _amsgrad_step(p, gradient, m, v, largest, operands, decoupled)
+                new, *changes = _amsgrad_step(p, gradient, m, v, largest, found[0], decoupled)
                 self._write(largest, changes.pop())
                 self._write(p, new)
                 self._write(m, changes[0])
                 self._write(v, changes[1])
             else:
-                self._run(call, [p, gradient, m, v, *operands], (p, m, v))
+                found[1].append((p, gradient, m, v))
+        for operands, rows in alike.values():
+            self._run(call, rows, operands, (0, 2, 3))
 
 
 def _amsgrad_step(

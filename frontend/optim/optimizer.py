@@ -21,7 +21,7 @@ from braze.functions.methods import zero_gradient
 from braze.functions.pointwise import where
 from braze.optim.numbers import Numbers
 from braze.optim.state import loaded, saved
-from braze.optim.updates import update
+from braze.optim.updates import Row, update
 from braze.removable import HookTable
 from braze.removable import RemovableHandle as HookHandle
 from braze.shared_updates import direct_if_shared
@@ -118,14 +118,17 @@ class Optimizer:
         """Replace a parameter or a state tensor in place."""
         tensor._replace(new if self._skip is None else where(self._skip, tensor, new))
 
-    def _run(self, call: Call, operands: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
-        """Run an operation whose results replace a parameter and its state in place."""
+    def _run(self, call: Call, rows: Sequence[Row], shared: Row, written: Sequence[int]) -> None:
+        """Run an operation for each parameter and let its results replace the parameter and its
+        state; see `braze.optim.updates`."""
         if self._skip is None:
-            update(call, operands, targets)
+            update(call, rows, shared, written)
             return
-        results = apply(call, *operands)
-        for target, new in zip(targets, results if len(targets) > 1 else (results,), strict=True):
-            self._write(target, new)
+        for row in rows:
+            results = apply(call, *row, *shared)
+            together = results if len(written) > 1 else (results,)
+            for at, new in zip(written, together, strict=True):
+                self._write(row[at], new)
 
     def _update(self, group: Group, parameters: list[Tensor], numbers: Numbers) -> None:
         """Update some parameters of a group in place. Gradients are not recorded here."""

@@ -214,7 +214,11 @@ class Module(ModuleTree, ModuleHooks, ModuleState):
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
-        for table in ("_parameters", "_buffers", "_modules"):
+        try:  # by far the most common
+            return own["_parameters"][name]
+        except KeyError:
+            pass
+        for table in ("_buffers", "_modules"):
             entries = own.get(table)
             if entries is not None and name in entries:
                 return entries[name]
