@@ -3,6 +3,7 @@ splitting."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from operator import index
@@ -46,7 +47,7 @@ def resolve_sizes(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
     return shape
 
 
-@settled
+@functools.partial(settled, layout=True)
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements in row-major order under another shape; one size may be -1. A view where
     strides allow it (always for a contiguous tensor), else a copy.
@@ -61,7 +62,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     return apply(call, input)  # type: ignore[no-any-return]
 
 
-@settled
+@functools.partial(settled, layout=True)
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Join the dimensions start_dim .. end_dim into one."""
     rank = input.ndim

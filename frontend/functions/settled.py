@@ -29,8 +29,13 @@ _MOST = 4096  # combinations of arguments that a function remembers
 Function = Callable[..., Any]
 
 
-def settled(function: Function) -> Function:
-    """Decorate a function whose first parameter is a tensor."""
+def settled(function: Function, layout: bool = False) -> Function:
+    """Decorate a function whose first tensor is its subject.
+
+    Args:
+        layout: how the elements of a view lie in memory matters too; nothing is remembered of
+            views.
+    """
     # By arguments: the operation, or None where there is more to do.
     known: dict[tuple[Any, ...], Call | None] = {}
     views: dict[tuple[Any, ...], Call] = {}  # the movement, where the result is a view
@@ -56,6 +61,8 @@ def settled(function: Function) -> Function:
                 key += (kinds, _plain(item) if nested else item)
             else:
                 key += (kind, _plain(item) if kind is slice else item)
+        if layout and operands and operands[0]._base is not None:
+            return function(*args, **kwargs)
         whole = tuple(key)
         try:
             if whole in known:
@@ -68,8 +75,7 @@ def settled(function: Function) -> Function:
         except TypeError:  # lists and the like
             return function(*args, **kwargs)
         if call is not None:
-            base = operands[0]
-            return view_of(call, base) if base._base is None else function(*args, **kwargs)
+            return view_of(call, operands[0])
         pending = tracer().pending
         before, warned = len(pending.handles), Warned.count
         result = function(*args, **kwargs)
@@ -77,9 +83,10 @@ def settled(function: Function) -> Function:
             call = None
             if result.__class__ is Tensor and operands:
                 call = _only_operation(result, operands, pending, before)
-                if result._base is not None:
-                    if call is not None:
-                        views[whole] = call
+                if result._base is not None and result._base is not operands[0]:
+                    return result  # as of what has a history while none is recorded
+                if result._base is not None and call is not None:
+                    views[whole] = call
                     return result
             if len(known) >= _MOST:
                 known.clear()
@@ -116,8 +123,6 @@ def _only_operation(
             return None
         if step.operands != tuple([v.slot for v in values]):
             return None
-    if result._base is not None:
-        base = operands[0]
-        if result._base is not base or result._view is not step.call or base._base is not None:
-            return None
+    if result._base is not None and result._view is not step.call:
+        return None
     return step.call
