@@ -25,12 +25,10 @@ if TYPE_CHECKING:
     from braze.tensors import Tensor
 
 
-# A tensor's value that was replaced in place: the slot of the new value in its trace, that of the old
-# one (-1 if it was none of the trace), whose value it is, and its place on the tape before (node,
-# result, whether it required a gradient). A plain tuple: an optimizer's step makes many.
-Replacement = tuple[
-    int, int, "weakref.ref[Tensor]", "weakref.ref[TapeNode] | None", int, bool
-]
+# A tensor's value that was replaced in place: the slot of the new value in its trace, that of the
+# old one (-1 if it was none of the trace), whose value it is, and its place on the tape before
+# (node, result, whether it required a gradient). A plain tuple: an optimizer's step makes many.
+Replacement = tuple[int, int, "weakref.ref[Tensor]", "weakref.ref[TapeNode] | None", int, bool]
 
 
 def note_replacement(tensor: Tensor, old: Handle, new: Handle) -> None:

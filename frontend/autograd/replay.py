@@ -127,7 +127,7 @@ def survey(output: Tensor) -> Survey | None:
             if edge is None:
                 continue
             target, index = edge
-            place = places.get(target)  # type: ignore[call-overload]
+            place = places.get(target)  # type: ignore[arg-type]
             if place is not None:
                 parts += (place, index)
                 continue

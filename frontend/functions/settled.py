@@ -5,8 +5,8 @@ In: a function that checks its arguments, brings them into form and then applies
 tensors. Out: one that, given such arguments again, applies that operation at once. That it does
 nothing else is not declared but seen: of the call in which a combination of arguments first
 appears, exactly one operation must have been captured, on the tensors given in their order, and its
-result (the first of several) or a view by it be what the function gave back. Whatever else a function does (casts,
-broadcasts, errors, warnings beside a second operation) it goes on doing.
+result (the first of several), or a view by it, be what the function gave back. Whatever else a
+function does (casts, broadcasts, errors, warnings) it goes on doing.
 
 What a decorated function does must not depend on anything but these arguments: not on values,
 strides, gradients or settings. Within `autocast`, and of sparse tensors, nothing is remembered.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from braze import tensors
 from braze.capture import Call, Pending, tracer
@@ -26,7 +26,7 @@ from braze.tensors import Tensor, apply, view_of
 
 _MOST = 4096  # combinations of arguments that a function remembers
 
-Function = Callable[..., Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def settled(function: Function, layout: bool = False) -> Function:
@@ -94,7 +94,7 @@ def settled(function: Function, layout: bool = False) -> Function:
             known[whole] = call
         return result
 
-    return wrapped
+    return wrapped  # type: ignore[return-value]
 
 
 def _plain(item: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Operations whose results replace the values of tensors in place: what an optimizer's step consists
+"""Operations whose results replace the values of tensors in place: what an optimizer's step is made
 of, one for each parameter.
 
 The same as `apply` and then `Tensor._replace` for each result, without the tensors in between; and
-where an iteration repeats itself, without asking again about the operands that all parameters share.
+where an iteration repeats itself, without asking again about the operands that all rows share.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def update(call: Call, rows: Sequence[Row], shared: Row, written: Sequence[int])
     state = tracer()
     plain = tensors.autocast_hook is None
     quick = plain and not (state.inference or engine.config.eager or state.whole)
-    pending, tail = state.pending, ()
+    pending = state.pending
+    tail: tuple[int, ...] = ()
     site = state.site or user_site(3)
     for row in rows:
         if quick:

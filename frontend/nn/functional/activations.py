@@ -16,7 +16,6 @@ from braze.ir.ops.rules import normalise_dimension
 from braze.nn.functional.support import call_named, in_place
 from braze.tensors import Tensor, apply
 
-
 _RELU = call_named("relu")
 
 

@@ -16,7 +16,6 @@ from braze.ir.op import op_named
 from braze.nn.functional.support import call_named
 from braze.tensors import Tensor, apply
 
-
 _LINEAR, _LINEAR_NO_BIAS = call_named("linear"), call_named("linear_no_bias")
 
 
