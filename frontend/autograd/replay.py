@@ -96,13 +96,15 @@ def survey(output: Tensor) -> Survey | None:
     state = tracer()
     root = output._node
     if (
-        root is None
+        root.__class__ is not TapeNode
+        or output._handle.__class__ is not Handle
         or state.inference
         or engine.config.eager
         or anomaly.is_anomaly_enabled()
         or output._handle.type.numel != 1
     ):
         return None
+    assert root is not None
     pending = state.pending
     found = {root}
     stack = [root]
