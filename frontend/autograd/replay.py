@@ -137,7 +137,9 @@ def survey(output: Tensor) -> Survey | None:
                 return None  # a function of the user's own
             place = leaves.get(target)
             if place is None:
-                if target._grad is not None or _has_hooks(target):
+                if target._grad is not None or hasattr(target, "_hooks"):
+                    return None
+                if hasattr(target, "_post_hooks"):
                     return None
                 place = leaves[target] = len(leaves)
             parts.append(~place)
@@ -155,10 +157,6 @@ def survey(output: Tensor) -> Survey | None:
                 parts += (handle.type, handle.flags & _ROLE)
             parts.append(~place)
     return Survey(state, nodes, list(leaves), tuple(parts))
-
-
-def _has_hooks(leaf: Tensor) -> bool:
-    return bool(getattr(leaf, "_hooks", None) or getattr(leaf, "_post_hooks", None))
 
 
 def replay(plan: Survey, retain: bool) -> bool:

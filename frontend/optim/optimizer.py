@@ -15,8 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from braze.autograd.modes import enable_grad, no_grad
-from braze.capture import Call, flush
+from braze.autograd.modes import enable_grad
+from braze.capture import Call, flush, tracer
 from braze.functions.methods import zero_gradient
 from braze.functions.pointwise import where
 from braze.optim.numbers import Numbers
@@ -107,11 +107,15 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        numbers = Numbers()
-        every = (p for group in self.param_groups for p in group["params"])
-        with no_grad(), direct_if_shared(every):
-            for group in self.param_groups:
-                self._update(group, [p for p in group["params"] if p.grad is not None], numbers)
+        state = tracer()
+        before, state.grad_enabled = state.grad_enabled, False
+        try:
+            with direct_if_shared([p for group in self.param_groups for p in group["params"]]):
+                numbers = Numbers()
+                for group in self.param_groups:
+                    self._update(group, [p for p in group["params"] if p.grad is not None], numbers)
+        finally:
+            state.grad_enabled = before
         return loss
 
     def _write(self, tensor: Tensor, new: Tensor) -> None:
