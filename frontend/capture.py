@@ -328,7 +328,8 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
         for handle in handles[slot:]:
             handle.flags |= INFERENCE
         del handle
-    if at_once or slot >= engine.config.trace_limit or engine.config.eager:
+    config = engine.config
+    if at_once or slot >= config.trace_limit or config.eager:
         tracer.flush()
     return results
 
