@@ -112,7 +112,7 @@ def _only_operation(
         return None
     step = handle.state
     made = [h for h in pending.handles[before:] if h.state.call is not None]
-    if made[0] is not handle or any(h.state is not step for h in made):
+    if not made or made[0] is not handle or any(h.state is not step for h in made):
         return None
     types = tuple([operand._handle.type for operand in operands])
     if step.operand_types != types:

@@ -238,6 +238,13 @@ def test_views_copy_where_their_layout_asks_for_it():
         assert x[0, 0].item() == 100.0
 
 
+def test_an_operand_may_be_the_result():
+    for _ in range(3):
+        x = braze.ones(2) * 2.0  # captured, and not yet in memory
+        assert x.flatten() is x
+        assert x.flatten(0, 0).tolist() == [2.0, 2.0]
+
+
 def test_warnings_are_given_each_time():
     x, y = braze.ones(2), braze.zeros(2)
     for _ in range(3):
