@@ -32,7 +32,6 @@ from braze.functions import (
     fourier,
     indexing,
     interchange_creation,
-    layers,
     linalg,
     low_rank,
     movement,
@@ -61,6 +60,7 @@ from braze.functions import (
 from braze.functions.arguments import require_tensors
 from braze.functions.out import add_out
 from braze.functions.promotion import get_default_dtype, result_type, set_default_dtype
+from braze.functions.spellings import with_spellings
 from braze.functions.tensor_questions import is_inference
 from braze.inspection import inspect
 from braze.ir import dtypes
@@ -93,7 +93,7 @@ for _module in _MODULES:
         if callable(_value) and not _name.startswith("_") and not _name.endswith("_"):
             if getattr(_value, "__module__", "") == _module.__name__:
                 _FUNCTIONS[_name] = _value
-_FUNCTIONS |= pointwise.UNARY | elementwise.functions() | layers.FUNCTIONS
+_FUNCTIONS |= pointwise.UNARY | elementwise.functions()
 _FUNCTIONS |= top_level.functions() | view_copies.FUNCTIONS | settings.FUNCTIONS
 _FUNCTIONS |= {f"{name}_": getattr(Tensor, f"{name}_") for name in pointwise.IN_PLACE}
 _FUNCTIONS = {name: _FUNCTIONS[name] for name in _FUNCTIONS.keys() - _INTERNAL}
@@ -124,8 +124,23 @@ short = dtypes.i16
 cfloat = dtypes.c64
 cdouble = dtypes.c128
 
-# Loaded when they are first used.
+# Loaded when they are first used: saving, and the functions of layers, which need all of `nn`.
 _LATER = {"load": "braze.serialization", "save": "braze.serialization"}
+_OF_LAYERS = frozenset(
+    """
+adaptive_avg_pool1d adaptive_max_pool1d affine_grid_generator alpha_dropout alpha_dropout_
+avg_pool1d batch_norm bilinear binary_cross_entropy_with_logits celu celu_ channel_shuffle
+constant_pad_nd conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d
+convolution cosine_embedding_loss cosine_similarity ctc_loss dropout dropout_ embedding
+embedding_bag embedding_renorm_ feature_alpha_dropout feature_alpha_dropout_ feature_dropout
+feature_dropout_ grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gru_cell hardshrink
+hinge_embedding_loss instance_norm kl_div layer_norm lstm lstm_cell margin_ranking_loss
+max_pool1d max_pool1d_with_indices max_pool2d max_pool3d native_batch_norm
+native_channel_shuffle native_dropout native_group_norm native_layer_norm pairwise_distance
+pdist pixel_shuffle pixel_unshuffle poisson_nll_loss prelu rms_norm rnn_relu rnn_relu_cell
+rnn_tanh rnn_tanh_cell rrelu rrelu_ selu selu_ threshold threshold_ triplet_margin_loss
+""".split()
+)
 
 __all__ = [
     "Size",
@@ -165,7 +180,7 @@ __all__ = [
     "sync",
     *CONSTANTS,
     *_LATER,
-    *sorted(_FUNCTIONS),
+    *sorted(_FUNCTIONS.keys() | _OF_LAYERS),
     *sorted(d.public_name for d in dtypes.ALL),
 ]
 
@@ -173,6 +188,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return getattr(importlib.import_module(_LATER[name]), name)
+    if name in _OF_LAYERS:
+        layers = importlib.import_module("braze.functions.layers")
+        spoken = {key: with_spellings(function) for key, function in layers.FUNCTIONS.items()}
+        globals().update(add_out(spoken))
+        return globals()[name]
     raise AttributeError(f"module 'braze.api' has no attribute {name!r}")
 
 

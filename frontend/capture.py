@@ -69,7 +69,7 @@ class Pending:
         self.inputs: list[Handle] = []
         self.constants: dict[tuple[Any, ...], Handle] = {}
         self.error: BaseException | None = None
-        self.replaced: list[Any] = []
+        self.replaced: list[tuple[Any, ...]] = []
         self.over = False
         self.doubles: dict[Handle, Handle] = {}
 
@@ -103,26 +103,19 @@ class Pending:
         return double
 
     def _enter(self, handle: Handle) -> None:
-        flags = handle.flags
-        role: Role = "data"
-        if flags:
-            if flags & NUMBER:
-                role = "scalar"
-            elif flags & PARAM:
-                role = "param"
-            elif flags & BUFFER:
-                role = "buffer"
+        role = _ROLES[handle.flags & (NUMBER | PARAM | BUFFER)]
+        handles = self.handles
         key = (handle.type, role)
-        before = self.state
+        before = handles[-1].state if handles else TRIE.root
         state = before.next.get(key)
         if state is None:
             state = TRIE.grow(before, key, (handle.type,))
             state.role = role
         handle.pending = self
-        handle.slot = len(self.handles)
+        handle.slot = len(handles)
         handle.state = state
         self.inputs.append(handle)
-        self.handles.append(handle)
+        handles.append(handle)
 
     def extend(
         self,
@@ -224,6 +217,11 @@ class _Local(threading.local):
 # Mark the plans of a forced tier among those of one state; no slot has such a number.
 _TIER_KEYS = {"interpret": 1 << 40, "compile": 1 << 41, "auto": 1 << 42}
 _NOTHING = tensor_type(f32)  # type of the place that an operation without results takes
+# The role of an input by its flags: numbers come first, then parameters, then buffers.
+_ROLES: list[Role] = [
+    "scalar" if flags & NUMBER else "param" if flags & PARAM else "buffer" if flags else "data"
+    for flags in range(NUMBER * 2)
+]
 
 
 _LOCAL = _Local()
@@ -293,8 +291,11 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
                         operands, at_once = _shield(operands, pending)
                     break
         key: Any
-        if len(operands) == 2:
+        count = len(operands)
+        if count == 2:
             key = (call, operands[0].slot, operands[1].slot)
+        elif count == 1:
+            key = (call, operands[0].slot)
         else:
             key = (call, *[handle.slot for handle in operands])
         handles = pending.handles
@@ -309,16 +310,12 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
             state = pending.extend(before, key, call, operands, site, scope)
         types = state.types
         slot = len(handles)
+        results: Any
         if len(types) == 1:
-            result = Handle(types[0], pending, slot)
-            result.state = state
-            result.site = site
-            handles.append(result)
-            results: Any = result
+            results = Handle(types[0], pending, slot, state, site)
+            handles.append(results)
         else:
-            new = [Handle(t, pending, slot + i) for i, t in enumerate(types or (_NOTHING,))]
-            for handle in new:
-                handle.state = state
+            new = [Handle(t, pending, slot + i, state) for i, t in enumerate(types or (_NOTHING,))]
             new[0].site = site
             handles.extend(new)
             results = new
@@ -331,7 +328,8 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
         for handle in handles[slot:]:
             handle.flags |= INFERENCE
         del handle
-    if at_once or slot >= engine.config.trace_limit or engine.config.eager:
+    config = engine.config
+    if at_once or slot >= config.trace_limit or config.eager:
         tracer.flush()
     return results
 
@@ -378,7 +376,7 @@ def constant(value: float | int | bool, like: TensorType) -> Handle:
 
 
 def _reference_counts(handles: list[Handle]) -> list[int]:
-    return [getrefcount(handle) for handle in handles]
+    return list(map(getrefcount, handles))
 
 
 # What `_reference_counts` says of a handle that only the trace's own list refers to.
@@ -392,8 +390,9 @@ def _run(pending: Pending) -> None:
     handles = pending.handles
     live: list[Handle] = []
     key: list[int] = []
+    least = _UNREFERENCED
     for slot, count in enumerate(_reference_counts(handles)):
-        if count > _UNREFERENCED:
+        if count > least:
             handle = handles[slot]
             if handle.storage is None:
                 live.append(handle)

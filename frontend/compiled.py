@@ -10,7 +10,7 @@ at their first run instead of interpreted.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from braze import engine
@@ -18,6 +18,7 @@ from braze.capture import flush, materialise, tracer
 from braze.casting import settings_now
 from braze.handle import Handle, SparseHandle, concrete
 from braze.ir.types import TensorType
+from braze.module_changes import Changes
 from braze.structure import rebuild, tensors_in
 from braze.tensors import Tensor, wrap
 from braze.tracing import Traced, trace
@@ -31,18 +32,37 @@ class Replay:
         self.arguments = traced.arguments
         self.captured = traced.captured
         self.types = [value.type for value in traced.graph.outputs]
+        self.sizes = [type.nbytes for type in self.types]
         self.structure = rebuild(traced.result, lambda tensor: _Slot)
+        self.inputs = traced.graph.inputs[traced.arguments :]
+        # No views and no numbers: where the memory is what it was, nothing else is to be asked.
+        self.plain = all(isinstance(s, Tensor) and s._base is None for s in self.captured)
+        self.known: list[Any] = []
 
-    def run(self, arguments: list[Tensor]) -> Any:
-        """Results for new arguments of the same types, with the captured tensors as they are
-        now."""
-        sources = [*arguments, *self.captured]
-        inputs = [
-            materialise(source._current()) if isinstance(source, Tensor) else source
-            for source in sources
-        ]
-        outputs = [engine.Storage(type.nbytes) for type in self.types]
+    def fits(self) -> bool:
+        """Whether the captured tensors are of the types that they were traced with."""
+        return all(
+            source._handle.type is value.type
+            for source, value in zip(self.captured, self.inputs, strict=True)
+            if isinstance(source, Tensor)
+        )
+
+    def run(self, arguments: Sequence[Tensor]) -> Any:
+        """Results for new arguments of the same types, with the captured tensors as they are now;
+        NotImplemented if they are of other types now."""
+        own: list[Any] | None = None
+        if self.plain:
+            own = [s._handle.storage for s in self.captured]  # type: ignore[union-attr]
+        if own is None or own != self.known:
+            if not self.fits():
+                return NotImplemented
+            own = [_memory(s) if isinstance(s, Tensor) else s for s in self.captured]
+            self.known = own
+        inputs = [*[_memory(argument) for argument in arguments], *own]
+        outputs = [engine.Storage(size) for size in self.sizes]
         self.entry.run(inputs, outputs)
+        if self.structure is _Slot:
+            return wrap(concrete(self.types[0], outputs[0]), None, 0)
         results = iter(
             [
                 wrap(concrete(type, storage), None, 0)
@@ -50,6 +70,10 @@ class Replay:
             ]
         )
         return _fill(self.structure, results)
+
+
+def _memory(tensor: Tensor) -> engine.Storage:
+    return materialise(tensor._current())
 
 
 class _Slot:
@@ -76,18 +100,56 @@ def _handles(tensor: Tensor) -> list[Handle]:
     return [handle]
 
 
+class _Latest:
+    """The replay that the last call used, and for which calls it is the one without further
+    questions: dense tensors of the same types, and no module has changed since."""
+
+    __slots__ = ("changes", "parameters", "replay", "settings", "types")
+
+    def __init__(self, replay: Replay, args: Sequence[Tensor], parameters: list[Tensor]) -> None:
+        self.replay = replay
+        self.types = [argument._handle.type for argument in args]
+        self.parameters = parameters
+        self.changes = Changes.count
+        self.settings = settings_now()
+
+    def serves(self, args: Sequence[Any]) -> bool:
+        """Whether a call with these arguments may use the replay."""
+        types = self.types
+        if self.changes != Changes.count or len(args) != len(types):
+            return False
+        for argument, type in zip(args, types, strict=True):
+            if not isinstance(argument, Tensor):
+                return False
+            handle = argument._handle
+            if handle.type is not type or handle.__class__ is not Handle:
+                return False
+        state = tracer()
+        if state.autocast is not None and settings_now() != self.settings:
+            return False
+        if state.grad_enabled:
+            return not any(t.requires_grad for t in (*args, *self.parameters))
+        return True
+
+
 class CompiledModule:
     """A module (or function) that `braze.compile` wrapped. Attributes are the wrapped object's."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._orig_mod: Any = function
         self._replays: dict[Any, Replay | None] = {}
+        self._latest: _Latest | None = None
         functools.update_wrapper(self, function, updated=())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._orig_mod, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        latest = self._latest
+        if latest is not None and not kwargs and latest.serves(args):
+            result = latest.replay.run(args)
+            if result is not NotImplemented:
+                return result
         function = self._orig_mod
         arguments = list(tensors_in((list(args), kwargs)))
         if not hasattr(function, "named_parameters") or self._needs_tape(arguments):
@@ -96,7 +158,11 @@ class CompiledModule:
         if key not in self._replays:
             self._replays[key] = self._trace(args, kwargs)
         replay = self._replays[key]
-        return self._eagerly(args, kwargs) if replay is None else replay.run(arguments)
+        if replay is None:
+            return self._eagerly(args, kwargs)
+        if not kwargs and len(arguments) == len(args):  # all are tensors, and no structures of them
+            self._latest = _Latest(replay, args, [*function.parameters()])
+        return replay.run(arguments)
 
     def _needs_tape(self, arguments: list[Tensor]) -> bool:
         if not tracer().grad_enabled:
@@ -108,8 +174,12 @@ class CompiledModule:
         types: list[TensorType] = [t._handle.type for t in arguments]
         layouts = tuple(t.layout for t in arguments)
         plain = rebuild((list(args), kwargs), lambda tensor: None)
-        modes = tuple(module.training for module in self._orig_mod.modules())
-        return (tuple(types), layouts, repr(plain), modes, settings_now())
+        module = self._orig_mod
+        modes = tuple([m.training for m in module.modules()])
+        # Their replay keeps the tensors alive, so that no others have these numbers.
+        members = (*module.parameters(), *module.buffers())
+        known = tuple([(id(tensor), tensor._handle.type) for tensor in members])
+        return (tuple(types), layouts, repr(plain), modes, known, settings_now())
 
     def _trace(self, args: Any, kwargs: Any) -> Replay | None:
         """The signature's replay; None where the module does more than compute a result from its

@@ -61,14 +61,21 @@ class Handle:
     successor: Handle
     site: Site | None
 
-    def __init__(self, type: TensorType, pending: Pending | None, slot: int) -> None:
+    def __init__(
+        self,
+        type: TensorType,
+        pending: Pending | None,
+        slot: int,
+        state: State | None = None,
+        site: Site | None = None,
+    ) -> None:
         self.type = type
         self.pending = pending
         self.slot = slot
-        self.storage = None
-        self.home = None
+        self.storage = self.home = None
         self.flags = 0
-        self.site = None
+        self.state = state  # type: ignore[assignment]
+        self.site = site
 
 
 class SparseOperand(NotImplementedError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from braze.capture import flush, tracer
@@ -26,6 +26,9 @@ _NO_UPDATES = frozenset(
     squeeze_ swapaxes_ swapdims_ t_ transpose_ unsqueeze_
     """.split()
 )
+
+
+_NOTHING = nullcontext()
 
 
 @contextmanager
@@ -47,14 +50,10 @@ def is_in_shared_memory(tensor: Tensor) -> bool:
     return bool(handle.flags & EXPOSED) and not tracer().whole and block_of(handle) is not None
 
 
-@contextmanager
-def direct_if_shared(tensors: Iterable[Tensor]) -> Iterator[None]:
+def direct_if_shared(tensors: Iterable[Tensor]) -> AbstractContextManager[None]:
     """As `direct` if one of the tensors is in shared memory."""
-    if any(map(is_in_shared_memory, tensors)):
-        with direct():
-            yield
-    else:
-        yield
+    exposed = [t for t in tensors if t._base is not None or t._handle.flags & EXPOSED]
+    return direct() if any(map(is_in_shared_memory, exposed)) else _NOTHING
 
 
 def updating(method: Callable[..., Any]) -> Callable[..., Any]:

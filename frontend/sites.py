@@ -65,8 +65,15 @@ def user_site(depth: int = 2) -> Site:
     return code, frame.f_lasti
 
 
+class Warned:
+    """How many warnings have been about to be given; to see whether a function gives one."""
+
+    count = 0
+
+
 def user_stacklevel() -> int:
     """The `stacklevel` with which the caller's `warnings.warn` names the user's line."""
+    Warned.count += 1
     level, frame = 1, sys._getframe(1)
     while _is_library[frame.f_code.co_filename] and frame.f_back is not None:
         level, frame = level + 1, frame.f_back

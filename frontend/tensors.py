@@ -480,7 +480,13 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     """
     if autocast_hook is not None:
         tensors = autocast_hook(call.op, tensors)
-    operands = [t._handle if t._base is None else t._current() for t in tensors]
+    operands = []
+    needs_gradient = False
+    for t in tensors:
+        # (Deriving a view again may put it on the tape.)
+        operands.append(t._handle if t._base is None else t._current())
+        if t._requires_grad:
+            needs_gradient = True
     try:
         results = capture(call, operands, 4)  # behind this, and a function of the front end
     except SparseOperand:
@@ -488,14 +494,12 @@ def apply(call: Call, *tensors: Tensor) -> Any:
 
         return sparse_form(call, tensors)
     node = None
-    for t in tensors:
-        if t._requires_grad:
-            state = tracer()
-            if state.grad_enabled and call.op.differentiable:
-                node = record(tensors, operands, results)
-                if state.watch is not None and node is not None:
-                    state.watch.append(node)
-            break
+    if needs_gradient:
+        state = tracer()
+        if state.grad_enabled and call.op.differentiable:
+            node = record(tensors, operands, results)
+            if state.watch is not None and node is not None:
+                state.watch.append(node)
     if results.__class__ is list:
         return tuple([wrap(handle, node, i) for i, handle in enumerate(results)])
     return wrap(results, node, 0)
@@ -567,7 +571,7 @@ def _take_memory(old: Handle, new: Handle, silent: bool) -> None:
         new.storage = target
     replace_in_place(old, new, silent)
     home, pending = new.home, new.pending
-    if home is not None and pending is not None and home.pending is not pending:
+    if home is not None and home.pending is not pending and pending is not None:
         # Also where its elements are not read: what overwrites an input waits for the checks.
         new.home = pending.register(home)
 

@@ -56,8 +56,10 @@ class State:
         operations: how many of the steps are operations.
         may_fail: whether one of the operations can fail at run time.
         next: (call, operand slots...) or (type, role) -> the state after that step.
-        savings: what the tape keeps for this operation; see `braze.autograd.tape`.
+        savings: what the tape keeps for this operation, by the operands that need gradients (a bit
+            for each); see `braze.autograd.tape`.
         plans: live values -> what to run.
+        passes: the backward passes that began here; see `braze.autograd.replay`.
     """
 
     __slots__ = (
@@ -69,6 +71,7 @@ class State:
         "operands",
         "operations",
         "parent",
+        "passes",
         "plans",
         "role",
         "savings",
@@ -85,7 +88,8 @@ class State:
         self.operand_types: tuple[TensorType, ...] = ()
         self.operations: int = 0 if parent is None else parent.operations
         self.may_fail: bool = False if parent is None else parent.may_fail
-        self.savings: dict[Any, Any] = {}
+        self.savings: dict[int, Any] = {}
+        self.passes: dict[Any, Any] | None = None
         self.role: Role = "data"
         self.location: Location | None = None
 

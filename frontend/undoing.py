@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import weakref
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from braze import engine
 from braze.capture import Pending, hand_out, make_plan, memory_for
@@ -25,21 +25,10 @@ if TYPE_CHECKING:
     from braze.tensors import Tensor
 
 
-class Replacement(NamedTuple):
-    """A tensor's value that was replaced in place.
-
-    Attributes:
-        slot: of the new value in its trace. old: of the old value, -1 if it was none of the trace.
-        tensor: whose value it is.
-        node, result, requires_grad: its place on the tape before.
-    """
-
-    slot: int
-    old: int
-    tensor: weakref.ref[Tensor]
-    node: weakref.ref[TapeNode] | None
-    result: int
-    requires_grad: bool
+# A tensor's value that was replaced in place: the slot of the new value in its trace, that of the
+# old one (-1 if it was none of the trace), whose value it is, and its place on the tape before
+# (node, result, whether it required a gradient). A plain tuple: an optimizer's step makes many.
+Replacement = tuple[int, int, "weakref.ref[Tensor]", "weakref.ref[TapeNode] | None", int, bool]
 
 
 def note_replacement(tensor: Tensor, old: Handle, new: Handle) -> None:
@@ -50,16 +39,15 @@ def note_replacement(tensor: Tensor, old: Handle, new: Handle) -> None:
     """
     pending, node = new.pending, tensor._node
     assert pending is not None
-    pending.replaced.append(
-        Replacement(
-            new.slot,
-            old.slot if old.pending is pending else -1,
-            weakref.ref(tensor),
-            None if node is None else weakref.ref(node),
-            tensor._index,
-            tensor._requires_grad,
-        )
+    entry: Replacement = (
+        new.slot,
+        old.slot if old.pending is pending else -1,
+        weakref.ref(tensor),
+        None if node is None else weakref.ref(node),
+        tensor._index,
+        tensor._requires_grad,
     )
+    pending.replaced.append(entry)
 
 
 def salvage(pending: Pending, live: list[Handle], state: State) -> None:
@@ -128,11 +116,11 @@ def _take_back(pending: Pending, first: int) -> list[Handle]:
     """
     handles: list[Any] = pending.handles
     found: list[Handle] = []
-    for entry in reversed(pending.replaced):
-        if entry.slot < first:
+    for slot, before, whose, recorded, result, requires_grad in reversed(pending.replaced):
+        if slot < first:
             break
-        tensor, new = entry.tensor(), handles[entry.slot]
-        old = handles[entry.old] if entry.old >= 0 else new.home
+        tensor, new = whose(), handles[slot]
+        old = handles[before] if before >= 0 else new.home
         if tensor is None or tensor._handle is not new or old is None:
             continue
         if old.storage is None:
@@ -143,10 +131,10 @@ def _take_back(pending: Pending, first: int) -> list[Handle]:
             tensor._writes -= 1
         old.flags &= ~(STALE | FOLLOWED)
         tensor._handle = old
-        node = None if entry.node is None else entry.node()
-        if entry.node is None or node is not None:
+        node = None if recorded is None else recorded()
+        if recorded is None or node is not None:
             if tensor._node is not None and tensor._node.hooks is not None and node is not None:
-                tensor._node.hooks.move_retained(tensor, node, entry.result)
-            tensor._node, tensor._index = node, entry.result
-            tensor._requires_grad = entry.requires_grad
+                tensor._node.hooks.move_retained(tensor, node, result)
+            tensor._node, tensor._index = node, result
+            tensor._requires_grad = requires_grad
     return [handle for handle in found if handle.slot < first]

@@ -76,6 +76,8 @@ Category = Literal[
 # What `autocast` does to 16-bit and f32 operands: casts all of them to its dtype, or to f32.
 Autocast = Literal["lower", "f32"]
 
+_ANY_ARGUMENTS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
 # Of these, every operation moves elements as they are.
 _MOVES = ("movement", "gather")
 
@@ -371,6 +373,14 @@ def _without_complex(
     return rule
 
 
+def _parameters(rule: Rule) -> tuple[str, ...]:
+    """The names of a rule's parameters; plain functions, of which there are hundreds, know them."""
+    code = getattr(rule, "__code__", None)
+    if code is None or hasattr(rule, "__wrapped__") or code.co_flags & _ANY_ARGUMENTS:
+        return tuple(inspect.signature(rule).parameters)
+    return tuple(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+
+
 def _gradient(
     op: str,
     rule: Rule,
@@ -379,7 +389,7 @@ def _gradient(
     attributes: Mapping[str, AttributeKind],
 ) -> Gradient:
     """Read off a gradient rule's signature what it needs."""
-    names = tuple(inspect.signature(rule).parameters)[1:]
+    names = _parameters(rule)[1:]
     upstream = {"g"} if len(results) == 1 else {"g", *(f"g_{r}" for r in results)}
     known = upstream | set(operands) | set(results) | set(attributes)
     known |= {f"{operand}_type" for operand in operands} | {"position", "operand_types"}

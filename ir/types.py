@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from weakref import WeakValueDictionary
 
 from braze.ir.dtypes import DType
 from braze.ir.errors import ShapeError
@@ -12,9 +15,13 @@ from braze.ir.errors import ShapeError
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=True)
+@dataclass(frozen=True, eq=False)
 class TensorType:
-    """Dtype, shape and device of a value. Make one with `tensor_type`, which shares equal types."""
+    """Dtype, shape and device of a value.
+
+    Made by `tensor_type` alone, which shares equal types: so two are equal only if they are the
+    same object, and as keys they cost as little as any object.
+    """
 
     dtype: DType
     shape: Shape
@@ -40,6 +47,9 @@ class TensorType:
     def with_dtype(self, dtype: DType) -> TensorType:
         return tensor_type(dtype, self.shape, self.device)
 
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return tensor_type, (self.dtype, self.shape, self.device)
+
     def __str__(self) -> str:
         device = "" if self.device == "cpu" else f"@{self.device}"
         return f"{self.dtype.name}[{','.join(map(str, self.shape))}]{device}"
@@ -48,7 +58,29 @@ class TensorType:
 @lru_cache(maxsize=65536)
 def tensor_type(dtype: DType, shape: Shape = (), device: str = "cpu") -> TensorType:
     """The shared `TensorType` of these three; equal arguments give the same object."""
-    return TensorType(dtype, shape, device)
+    key = (dtype, shape, device)
+    with _Sharing.lock:
+        known = _types.get(key)
+        if known is None:
+            known = _types[key] = TensorType(dtype, shape, device)
+    return known
+
+
+# Every type that somebody holds; the cache above may have forgotten it.
+_types: WeakValueDictionary[tuple[DType, Shape, str], TensorType] = WeakValueDictionary()
+
+
+class _Sharing:
+    """Who may add a type; a forked child starts anew, as another thread may have been about to."""
+
+    lock = threading.RLock()
+
+    @classmethod
+    def after_fork(cls) -> None:
+        cls.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_Sharing.after_fork)
 
 
 def broadcast_shapes(name: str, *types: TensorType) -> Shape:

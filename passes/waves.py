@@ -3,12 +3,16 @@ them all.
 
 In: a scheduled graph. Out: lists of its nodes. Entering a parallel region costs microseconds, which
 is much for the many small kernels of an optimizer step. A kernel joins the wave before it only if
-that raises the peak of live bytes by little.
+that raises the peak of live bytes by little. Where all of a wave together is less work than a
+parallel region costs, its kernels are waves of their own, which are called one after the other.
 """
 
 from __future__ import annotations
 
+import math
+
 from braze.ir.graph import Graph, Node
+from braze.passes.parallelise import BYTES_PER_MICROSECOND, SHORTEST_MICROSECONDS
 from braze.passes.schedule import dependences
 
 # Kernels up to this many bytes are worth joining; larger ones fill a region alone.
@@ -16,6 +20,12 @@ LARGE_BYTES = 1 << 22
 MOST_KERNELS = 64
 # A wave may keep this share of the arena's lower bound alive beyond what an ordered run would.
 EXTRA_BYTES = 1 << 20
+# One core's products and sums in a microsecond.
+FLOPS_PER_MICROSECOND = 50_000.0
+# Of these an estimate by bytes, or by products and sums, is about right.
+_SIMPLE = frozenset(
+    ("pointwise", "reduce", "movement", "gather", "creation", "check", "contract", "random")
+)
 
 
 def _is_alone(node: Node) -> bool:
@@ -24,6 +34,25 @@ def _is_alone(node: Node) -> bool:
     return node.body is not None and any(
         inner.op.is_host or inner.op.is_recurrence for inner in node.body.nodes
     )
+
+
+def _microseconds(node: Node) -> float:
+    """About how long one core takes for a kernel; infinity where that is hard to say."""
+    inner = node.body.nodes if node.body is not None else [node]
+    time = sum(v.type.nbytes for v in {*node.operands, *node.results}) / BYTES_PER_MICROSECOND
+    for part in inner:
+        if part.op.category not in _SIMPLE:
+            return math.inf
+        if part.op.category == "contract":
+            # The square root of mk * kn * mn is the number of products.
+            sizes = [v.type.numel for v in (*part.operands[:2], part.results[0])]
+            time += 2 * math.sqrt(math.prod(sizes)) / FLOPS_PER_MICROSECOND
+    return time
+
+
+def _is_worth_it(wave: list[Node]) -> bool:
+    """Is it enough work for a parallel region?"""
+    return len(wave) == 1 or sum(map(_microseconds, wave)) >= SHORTEST_MICROSECONDS
 
 
 def waves_of(graph: Graph) -> list[list[Node]]:
@@ -53,4 +82,8 @@ def waves_of(graph: Graph) -> list[list[Node]]:
             waves.append([node])
             extra.append(0)
             when[node] = len(waves) - 1
-    return waves
+    return [part for wave in waves for part in ([wave] if _is_worth_it(wave) else _single(wave))]
+
+
+def _single(wave: list[Node]) -> list[list[Node]]:
+    return [[node] for node in wave]

@@ -97,7 +97,8 @@ class Executable:
                 *[storage.address for storage in outputs],
             )
             pool = get_pool() if place is None else place.pool()
-            call.reserve(pool.threads)
+            if call.generation != workspace.generation or call.threads != pool.threads:
+                call.reserve(pool.threads)
             # Here and not after a failure: an interrupt may come before that is looked at.
             status = workspace.status
             status[FAILED] = status[FINISHED] = 0
@@ -167,15 +168,17 @@ class _Call:
         self._needs = artifact.arena_bytes, artifact.scratch_bytes
         self._pack_memory = struct.Struct("@3N").pack_into
         self._memory_offset = 8 * buffers
-        self._generation = -1
+        # The workspace's generation and the threads that the last `reserve` was for.
+        self.generation = self.threads = -1
 
     def reserve(self, threads: int) -> None:
-        """Have the workspace large enough."""
+        """Have the workspace large enough, for as long as its generation is what it is then."""
         workspace, (arena, scratch) = self.workspace, self._needs
         workspace.reserve(arena, scratch * threads)
-        if workspace.generation != self._generation:
+        if workspace.generation != self.generation:
             self._pack_memory(self.pointers, self._memory_offset, *workspace.addresses)
-            self._generation = workspace.generation
+            self.generation = workspace.generation
+        self.threads = threads
 
 
 def site_of(sites: Sites, node: int) -> Location | None:
@@ -201,20 +204,21 @@ class _Scalars:
         self._format = struct.Struct("<" + "".join(_SCALAR_FORMATS[d.name] for d in self._dtypes))
         self._words = (ctypes.c_uint64 * max(1, len(self.positions)))()
         start = ctypes.addressof(self._words)
-        self._holders = [_Word(start + _SCALAR_BYTES * i) for i in range(len(self.positions))]
+        words = [_Word(start + _SCALAR_BYTES * i) for i in range(len(self.positions))]
+        self._places = tuple(zip(self.positions, words, strict=True))
 
     def fill(self, inputs: Sequence[Input]) -> list[Input]:
         """Write the numbers; the inputs with words in their places."""
         filled: list[Input] = list(inputs)
         numbers = [filled[position] for position in self.positions]
-        for position, holder in zip(self.positions, self._holders, strict=True):
-            filled[position] = holder  # type: ignore[call-overload]
+        for position, word in self._places:
+            filled[position] = word  # type: ignore[call-overload]
         try:
             self._format.pack_into(self._words, 0, *numbers)
         except (struct.error, OverflowError, TypeError):
             converted = map(_converted, numbers, self._dtypes)
-            for i, word in enumerate(converted):
-                self._words[i] = int.from_bytes(word, "little")
+            for i, number in enumerate(converted):
+                self._words[i] = int.from_bytes(number, "little")
         return filled
 
 

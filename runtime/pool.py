@@ -139,6 +139,7 @@ class _State:
         self.others: list[Pool] = []
         self.code: PoolCode | None = None
         self.threads: int | None = None
+        self.usual: Pool | None = None  # of `threads` threads, once it was asked for
 
     def loaded(self, compile: Callable[[], bytes]) -> PoolCode:
         """The code of all pools; the caller has the lock."""
@@ -152,6 +153,7 @@ class _State:
             pool.forget_workers()
         self.pools = {}
         self.others = []
+        self.usual = None
 
     def stop_all(self, keep: int | None = None) -> None:
         with self.lock:
@@ -185,6 +187,7 @@ def set_num_threads(threads: int) -> None:
         raise RuntimeError(f"[set_num_threads] {threads}: expected 1 to {_MOST_THREADS}")
     with _state.lock:
         _state.threads = threads
+        _state.usual = None
         _state.stop_all(keep=threads)
 
 
@@ -194,9 +197,12 @@ def get_pool(threads: int | None = None, compile: Callable[[], bytes] | None = N
     compile: makes the pool's object code, called at most once in a process: from a package, from a
     cache.  Without it the code generator is loaded and used.
     """
+    usual = threads is None
+    if usual and (pool := _state.usual) is not None and pool.running:
+        return pool
     threads = get_num_threads() if threads is None else threads
     pool = _state.pools.get(threads)
-    if pool is not None and pool.running:
+    if pool is not None and pool.running and not usual:
         return pool
     with _state.lock:
         code = _state.loaded(compile or _compile)
@@ -204,6 +210,8 @@ def get_pool(threads: int | None = None, compile: Callable[[], bytes] | None = N
         if pool is None:
             pool = _state.pools[threads] = Pool(threads, code)
         pool.start()
+        if usual and threads == _state.threads:
+            _state.usual = pool
         return pool
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from braze.autograd import anomaly
 from braze.autograd.builders import HandleBuilder, Tracked, TrackedBuilder
+from braze.autograd.replay import remember, replay, survey
 from braze.autograd.tape import Edge, NodeHooks, TapeNode
 from braze.capture import Tracer, tracer
 from braze.handle import SparseHandle, SparseOperand
@@ -392,12 +393,20 @@ def backward(
                 "`backward()`. Please only use `grad_tensors`."
             )
         grad_tensors = grad_variables
+    retain = create_graph if retain_graph is None else retain_graph
     outputs = as_tuple(tensors)
+    plan = None
+    if grad_tensors is None and inputs is None and not create_graph and len(outputs) == 1:
+        outputs[0]._current()
+        plan = survey(outputs[0])
+        if plan is not None and replay(plan, retain):
+            return
     gradients = _initial(grad_tensors, outputs)
     targets = None if inputs is None else _targets(as_tuple(inputs))
     if targets is not None and not targets:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     with _recording(create_graph):
+        base = 0 if plan is None else len(plan.pending.handles)
         sweep = Sweep(create_graph, targets)
         roots = _start(sweep, outputs, gradients)
         given = {id(g._handle) for g in gradients if g is not None}
@@ -406,7 +415,9 @@ def backward(
             if sweep.targets is None or id(leaf) in sweep.targets:
                 _accumulate_leaf(sweep, leaf, gradient, given)
 
-        sweep.run(roots, create_graph if retain_graph is None else retain_graph, arrived)
+        sweep.run(roots, retain, arrived)
+        if plan is not None:
+            remember(plan, base)
         for target in {id(t): t for t in targets or ()}.values():
             key = _key(target)
             if key in sweep.reached and not target.retains_grad:

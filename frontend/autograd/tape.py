@@ -402,17 +402,28 @@ def record(tensors: Sequence[Tensor], operands: Sequence[Handle], results: Any) 
     several = results.__class__ is list
     first = results[0] if several else results
     state = first.state
-    needs = tuple([tensor._requires_grad for tensor in tensors])
+    edges: list[Edge | None] = []
+    needs = 0  # a bit for each operand
+    bit = 1
+    for tensor in tensors:
+        if tensor._requires_grad:
+            needs |= bit
+            node = tensor._node
+            edges.append((tensor, 0) if node is None else (node, tensor._index))
+        else:
+            edges.append(None)
+        bit <<= 1
     saving = state.savings.get(needs)
     if saving is None:
-        saving = state.savings[needs] = Saving(state, needs)
+        wanted = [edge is not None for edge in edges]
+        saving = state.savings[needs] = Saving(state, wanted)
     if not saving.steps:
         return None
-    edges = [edge_of(tensor) for tensor in tensors]
     values = []
     for kind, position in saving.kept:
         if kind == "operand":
-            values.append(check_savable(operands[position]))
+            handle = operands[position]
         else:
-            values.append(results[position] if several else results)
+            handle = results[position] if several else results
+        values.append(check_savable(handle) if handle.flags & INFERENCE else handle)
     return TapeNode(state, saving, tuple(edges), values, first.site)

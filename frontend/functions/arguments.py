@@ -28,7 +28,13 @@ def require_tensors(name: str, *operands: Any, **named: Any) -> None:
     Args:
         named: operands whose parameters are to be named, behind the others.
     """
-    for position, operand in enumerate((*operands, *named.values())):
+    given = (*operands, *named.values())
+    for operand in given:
+        if not isinstance(operand, Tensor):
+            break
+    else:
+        return
+    for position, operand in enumerate(given):
         if not isinstance(operand, Tensor):
             word = [*[""] * len(operands), *(f"'{parameter}' " for parameter in named)][position]
             raise TypeError(

@@ -16,8 +16,9 @@ import numpy as np
 
 from braze.capture import call_of
 from braze.functions.movement import clone, expand, permute, reshape, slice_dimension
-from braze.functions.pointwise import where
+from braze.functions.pointwise import add, lt, where
 from braze.functions.promotion import cast, scalar, single
+from braze.functions.settled import settled
 from braze.ir.dtypes import bool_, i32, i64, u8
 from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
@@ -26,7 +27,7 @@ from braze.tensors import Tensor, apply, from_array, view_of
 from braze.views import check_writable, instead, shows_repeats
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
-_SELECT = op_named("select")
+_SELECT, _WHERE = op_named("select"), call_of(op_named("where"))
 _PAD, _PUT, _ADD = op_named("pad"), op_named("index_put"), op_named("index_add")
 
 # Index tensors by the dimension of the view that they address.
@@ -50,7 +51,7 @@ def wrapped_index(name: str, index: Tensor, size: int) -> Tensor:
     """An i64 index whose negative elements count from the end; checked."""
     wide = cast(index, i64)
     check_index(name, wide, size, -size)
-    return where(wide < 0, wide + size, wide)
+    return apply(_WHERE, lt(wide, 0), add(wide, size), wide)  # type: ignore[no-any-return]
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -284,6 +285,7 @@ def _place_of_result(dims: list[int], shapes: list[tuple[int, ...]], rank: int) 
 # Reading ------------------------------------------------------------------------------------------
 
 
+@settled
 def getitem(input: Tensor, key: Any) -> Tensor:
     """`input[key]`: integers, slices, None, Ellipsis (views), integer tensors or lists, boolean
     masks (copies).
@@ -296,6 +298,10 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     """
     result, advanced = _split(input, key)
     if advanced:
+        if len(advanced) == 1:  # the view itself is the table
+            dim, index = advanced[0]
+            if result._handle.type.numel and index._handle.type.numel:
+                return apply(call_of(_TAKE, dim=dim), result, index)  # type: ignore[no-any-return]
         table = _Table(result, advanced)
         if math.prod(table.shape) == 0:
             return nothing_of(input, table.shape)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from braze.capture import Call, call_of
 from braze.functions import (
     comparison,
     complex_numbers,
@@ -48,9 +49,10 @@ from braze.functions.promotion import cast, single
 from braze.functions.spellings import with_spellings
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
+from braze.ir.op import op_named
 from braze.shared_updates import is_update, updating
 from braze.sparse import methods as sparse_methods
-from braze.tensors import Tensor
+from braze.tensors import Tensor, apply
 from braze.views import fill_repeated, instead, shows_repeats
 
 BINARY = (
@@ -106,6 +108,8 @@ ARITHMETIC = {
     "or": "bitwise_or",
     "xor": "bitwise_xor",
 }
+# Of these, the operations of the same names.
+PLAIN = ("add", "sub", "mul", "div")
 CASTS = {
     "float": dtypes.f32,
     "double": dtypes.f64,
@@ -146,10 +150,18 @@ def _reflected(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda self, other: function(other, self)
 
 
-def _operator(function: Callable[..., Tensor]) -> Callable[..., Any]:
-    """Operators give other types a chance to handle what a tensor cannot."""
+def _operator(function: Callable[..., Tensor], plain: Call | None = None) -> Callable[..., Any]:
+    """Operators give other types a chance to handle what a tensor cannot.
+
+    Args:
+        plain: what the function comes to for two tensors of one dtype that has gradients.
+    """
 
     def method(self: Tensor, other: Any) -> Any:
+        if plain is not None and isinstance(other, Tensor):
+            dtype = self._handle.type.dtype
+            if dtype is other._handle.type.dtype and dtype.is_differentiable:
+                return apply(plain, self, other)
         if not isinstance(other, (Tensor, int, float, complex)):
             if not isinstance(other, (np.ndarray, np.generic)):
                 return NotImplemented
@@ -307,7 +319,8 @@ def _operators() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for symbol, name in ARITHMETIC.items():
         function = getattr(pointwise, name)
-        found[f"__{symbol}__"] = _operator(function)
+        plain = call_of(op_named(name)) if name in PLAIN else None
+        found[f"__{symbol}__"] = _operator(function, plain)
         found[f"__r{symbol}__"] = _operator(_reflected(function))
         found[f"__i{symbol}__"] = _operator(_inplace(function))
     for symbol in ("eq", "ne", "lt", "le", "gt", "ge"):

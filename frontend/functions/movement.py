@@ -3,6 +3,7 @@ splitting."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from operator import index
@@ -10,6 +11,7 @@ from typing import Any
 
 from braze.capture import call_of
 from braze.functions.promotion import cast, result_type
+from braze.functions.settled import settled
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
@@ -45,6 +47,7 @@ def resolve_sizes(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
     return shape
 
 
+@functools.partial(settled, layout=True)
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements in row-major order under another shape; one size may be -1. A view where
     strides allow it (always for a contiguous tensor), else a copy.
@@ -59,6 +62,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     return apply(call, input)  # type: ignore[no-any-return]
 
 
+@functools.partial(settled, layout=True)
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Join the dimensions start_dim .. end_dim into one."""
     rank = input.ndim
@@ -80,12 +84,14 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(input, (*shape[:d], *resolve_sizes(tuple(sizes), shape[d]), *shape[d + 1 :]))
 
 
+@settled
 def permute(input: Tensor, *dims: Any) -> Tensor:
     """Reorder the dimensions: result dimension i is input dimension dims[i]. A view."""
     order = tuple(normalise_dimension("permute", d, input.ndim) for d in sizes_of(dims))
     return view_of(call_of(_PERMUTE, dims=order), input)
 
 
+@settled
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Swap two dimensions. A view."""
     order = list(range(input.ndim))
@@ -96,6 +102,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     return permute(input, order)
 
 
+@settled
 def t(input: Tensor) -> Tensor:
     """The transposed matrix (vectors stay as they are)."""
     if input.ndim > 2:
@@ -129,6 +136,7 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     return permute(input, [placed[d] if d in placed else next(rest) for d in range(rank)])
 
 
+@settled
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Drop dimensions of size 1: all of them, or those named. A view."""
     shape = input._handle.type.shape
@@ -143,6 +151,7 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     return reshape(input, kept)
 
 
+@settled
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """Insert a dimension of size 1. A view."""
     d = normalise_dimension("unsqueeze", dim, input.ndim + 1)
@@ -150,6 +159,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     return reshape(input, (*shape[:d], 1, *shape[d:]))
 
 
+@settled
 def expand(input: Tensor, *sizes: Any) -> Tensor:
     """Repeat dimensions of size 1 without copying; -1 keeps a size. A view.
 
@@ -232,6 +242,7 @@ def slice_dimension(input: Tensor, dim: int, start: int, stop: int, step: int) -
     return view_of(call, input)
 
 
+@settled
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """One index of a dimension, which disappears. A view.
 

@@ -45,6 +45,14 @@ def _pair(call: Call, floating: bool = False) -> Callable[[Any, Any], Tensor]:
             direct = False
         if direct:
             return apply(call, input, other)  # type: ignore[no-any-return]
+        if other.__class__ is float or other.__class__ is int:  # the next: a real number
+            try:
+                dtype = input._handle.type.dtype
+                whole = other.__class__ is int and not floating and dtype.is_integer
+                if whole or dtype.is_floating_point:
+                    return apply(call, input, scalar(other, dtype))  # type: ignore[no-any-return]
+            except AttributeError:
+                pass
         return apply(call, *as_operands(name, input, other, floating=floating))  # type: ignore[no-any-return]
 
     function.__name__ = name
@@ -53,6 +61,7 @@ def _pair(call: Call, floating: bool = False) -> Callable[[Any, Any], Tensor]:
 
 
 _add, _sub, mul = _pair(_ADD), _pair(_SUB), _pair(_MUL)
+_div = _pair(_DIV, floating=True)
 
 
 def _division(name: str, call: Call) -> Callable[[Any, Any], Tensor]:
@@ -136,7 +145,8 @@ def sub(input: Operand, other: Operand, last: Any = None, *, alpha: float = 1) -
     if last is not None:
         other, alpha = last, other  # type: ignore[assignment]
     for operand in (input, other):
-        if isinstance(operand, bool) or isinstance(operand, Tensor) and operand.dtype is bool_:
+        kind = operand._handle.type.dtype if isinstance(operand, Tensor) else operand.__class__
+        if kind is bool_ or kind is bool:
             raise RuntimeError(
                 "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
                 "trying to invert a "
@@ -158,7 +168,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
         RuntimeError: any other rounding mode.
     """
     if rounding_mode is None:
-        return apply(_DIV, *as_operands("div", input, other, floating=True))  # type: ignore[no-any-return]
+        return _div(input, other)
     if rounding_mode not in ("trunc", "floor"):
         raise RuntimeError(
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
@@ -208,8 +218,9 @@ def neg(input: Tensor) -> Tensor:
         TypeError: no tensor is given.
         RuntimeError: for bool tensors.
     """
-    require_tensors("neg", input=input)
-    if input.dtype is bool_:
+    if not isinstance(input, Tensor):
+        require_tensors("neg", input=input)
+    if input._handle.type.dtype is bool_:
         raise RuntimeError(
             "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
             "invert a mask, "

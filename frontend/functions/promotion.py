@@ -117,12 +117,13 @@ def cast(tensor: Tensor, dtype: DType) -> Tensor:
 
 def scalar(value: Number, dtype: DType) -> Tensor:
     """A Python number as a 0-d operand; it may differ in every call without a recompile."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if dtype.is_complex:
-        return _complex_scalar(value, dtype)
-    if isinstance(value, complex):
-        value = _real_number(value)
+    if value.__class__ is not float or dtype.kind == "complex":
+        if isinstance(value, np.generic):
+            value = value.item()
+        if dtype.is_complex:
+            return _complex_scalar(value, dtype)
+        if isinstance(value, complex):
+            value = _real_number(value)
     return wrap(number(tensor_type(dtype), value), None, 0)
 
 

@@ -15,6 +15,7 @@ from braze.functions.creation import zeros
 from braze.functions.movement import clone
 from braze.functions.pointwise import maximum, minimum
 from braze.functions.promotion import cast, get_default_dtype
+from braze.functions.settled import settled
 from braze.ir.dtypes import DType, bool_, i64, u8
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
@@ -59,6 +60,7 @@ def _widened(input: Tensor, dtype: DType | None) -> Tensor:
     return cast(input, dtype)
 
 
+@settled
 def sum(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
@@ -74,6 +76,7 @@ def prod(
     return _reduce("prod", _widened(input, dtype), dim, keepdim)
 
 
+@settled
 def mean(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
@@ -131,11 +134,13 @@ def _statistic(name: str) -> Callable[..., Tensor]:
 var, std = _statistic("var"), _statistic("std")
 
 
+@settled
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Maximum over dimensions; equal maxima share the gradient."""
     return _reduce("amax", input, dim, keepdim)
 
 
+@settled
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Minimum over dimensions; equal minima share the gradient."""
     return _reduce("amin", input, dim, keepdim)
@@ -276,7 +281,7 @@ def _along(name: str) -> Callable[..., Tensor]:
 
     function.__name__ = name
     function.__doc__ = op_named(name).doc
-    return function
+    return settled(function)
 
 
 softmax, log_softmax = _along("softmax"), _along("log_softmax")

@@ -19,7 +19,8 @@ from braze.optim.numbers import (
     real,
 )
 from braze.optim.optimizer import Group, Optimizer
-from braze.tensors import Tensor, apply
+from braze.optim.updates import Row
+from braze.tensors import Tensor
 
 
 class Adam(Optimizer):
@@ -111,31 +112,38 @@ class Adam(Optimizer):
             numbers((place, "eps"), group["eps"]),
             numbers((place, "weight_decay"), group["weight_decay"]),
         ]
+        # By their steps: parameters that joined later have counted fewer.
+        alike: dict[int, tuple[list[Tensor], list[Row]]] = {}
+        amsgrad = group["amsgrad"]
         for parameter in parameters:
             gradient = parameter.grad
             assert gradient is not None
-            state = self._state_of(parameter, group["amsgrad"])
+            state = self._state_of(parameter, amsgrad)
             step = state["step"] = state["step"] + 1
-            first, second = corrections(betas, step)
-            operands = [
-                *fixed,
-                # Parameters that joined later have counted fewer steps.
-                numbers((place, "correction1", step), first),
-                numbers((place, "correction2", step), second),
-            ]
+            found = alike.get(step)
+            if found is None:
+                first, second = corrections(betas, step)
+                operands = [
+                    *fixed,
+                    numbers((place, "correction1", step), first),
+                    numbers((place, "correction2", step), second),
+                ]
+                found = alike[step] = operands, []
             p, m, v = parameter, state["exp_avg"], state["exp_avg_sq"]
-            if parameter._handle.type.dtype.is_complex:
+            if parameter._handle.type.dtype.kind == "complex":
                 p, gradient, m, v = map(real, (p, gradient, m, v))
-            if group["amsgrad"]:
+            if amsgrad:
                 gradient = neg(gradient) if maximize else gradient
                 largest = real(state["max_exp_avg_sq"])
-                new, *changes = _amsgrad_step(p, gradient, m, v, largest, operands, decoupled)
+                new, *changes = _amsgrad_step(p, gradient, m, v, largest, found[0], decoupled)
                 self._write(largest, changes.pop())
+                self._write(p, new)
+                self._write(m, changes[0])
+                self._write(v, changes[1])
             else:
-                new, *changes = apply(call, p, gradient, m, v, *operands)
-            self._write(p, new)
-            self._write(m, changes[0])
-            self._write(v, changes[1])
+                found[1].append((p, gradient, m, v))
+        for operands, rows in alike.values():
+            self._run(call, rows, operands, (0, 2, 3))
 
 
 def _amsgrad_step(

@@ -32,9 +32,10 @@ class Numbers:
         """The operand for a number (or 0-d tensor) in some role."""
         if isinstance(value, Tensor):
             return cast(value, dtype)
-        made = self._made.get((role, dtype))
+        key = (role, dtype)
+        made = self._made.get(key)
         if made is None:
-            made = self._made[role, dtype] = scalar(float(value), dtype)
+            made = self._made[key] = scalar(float(value), dtype)
         return made
 
 

@@ -12,19 +12,20 @@ import copy
 import functools
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from braze.autograd.modes import enable_grad, no_grad
-from braze.capture import flush
+from braze.autograd.modes import enable_grad
+from braze.capture import Call, flush, tracer
 from braze.functions.methods import zero_gradient
 from braze.functions.pointwise import where
 from braze.optim.numbers import Numbers
 from braze.optim.state import loaded, saved
+from braze.optim.updates import Row, update
 from braze.removable import HookTable
 from braze.removable import RemovableHandle as HookHandle
 from braze.shared_updates import direct_if_shared
-from braze.tensors import Tensor
+from braze.tensors import Tensor, apply
 
 Group = dict[str, Any]
 Closure = Callable[[], Any]
@@ -106,16 +107,32 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        numbers = Numbers()
-        every = (p for group in self.param_groups for p in group["params"])
-        with no_grad(), direct_if_shared(every):
-            for group in self.param_groups:
-                self._update(group, [p for p in group["params"] if p.grad is not None], numbers)
+        state = tracer()
+        before, state.grad_enabled = state.grad_enabled, False
+        try:
+            with direct_if_shared([p for group in self.param_groups for p in group["params"]]):
+                numbers = Numbers()
+                for group in self.param_groups:
+                    self._update(group, [p for p in group["params"] if p.grad is not None], numbers)
+        finally:
+            state.grad_enabled = before
         return loss
 
     def _write(self, tensor: Tensor, new: Tensor) -> None:
         """Replace a parameter or a state tensor in place."""
         tensor._replace(new if self._skip is None else where(self._skip, tensor, new))
+
+    def _run(self, call: Call, rows: Sequence[Row], shared: Row, written: Sequence[int]) -> None:
+        """Run an operation for each parameter and let its results replace the parameter and its
+        state; see `braze.optim.updates`."""
+        if self._skip is None:
+            update(call, rows, shared, written)
+            return
+        for row in rows:
+            results = apply(call, *row, *shared)
+            together = results if len(written) > 1 else (results,)
+            for at, new in zip(written, together, strict=True):
+                self._write(row[at], new)
 
     def _update(self, group: Group, parameters: list[Tensor], numbers: Numbers) -> None:
         """Update some parameters of a group in place. Gradients are not recorded here."""

@@ -16,7 +16,8 @@ from braze.optim.numbers import (
     real,
 )
 from braze.optim.optimizer import Group, Optimizer
-from braze.tensors import Tensor, apply
+from braze.optim.updates import Row
+from braze.tensors import Tensor
 
 
 class SGD(Optimizer):
@@ -78,28 +79,36 @@ class SGD(Optimizer):
         place = id(group)
         lr = numbers((place, "lr"), group["lr"])
         decay = numbers((place, "weight_decay"), group["weight_decay"])
+        momentum = group["momentum"]
+        starting: list[Row] = []  # with momentum: those that have no buffer yet, and the others
+        rows: list[Row] = []
         for parameter in parameters:
             gradient = parameter.grad
             assert gradient is not None
             p = parameter
-            if parameter._handle.type.dtype.is_complex:
+            complex = parameter._handle.type.dtype.kind == "complex"
+            if complex:
                 p, gradient = real(parameter), real(gradient)
             if group["maximize"]:
                 gradient = neg(gradient)
-            if group["momentum"] == 0:
-                self._write(p, apply(call, p, gradient, lr, decay))
+            if momentum == 0:
+                rows.append((p, gradient))
                 continue
-            momentum = numbers((place, "momentum"), group["momentum"])
             state = self.state[parameter]
             buffer: Tensor | None = state.get("momentum_buffer")
-            dampening = group["dampening"]
-            first = buffer is None
+            members = rows
             if buffer is None:
-                # From zeros and without dampening, the first buffer is the gradient itself.
                 buffer = state["momentum_buffer"] = in_memory(parameter)
-                dampening = 0.0
-            buffer = real(buffer)
-            damping = numbers((place, "dampening", first), dampening)
-            new, moved = apply(call, p, gradient, buffer, lr, momentum, damping, decay)
-            self._write(p, new)
-            self._write(buffer, moved)
+                members = starting
+            members.append((p, gradient, real(buffer) if complex else buffer))
+        if momentum == 0:
+            self._run(call, rows, (lr, decay), (0,))
+            return
+        mass = numbers((place, "momentum"), momentum)
+        # From zeros and without dampening, the first buffer is the gradient itself.
+        for first, members in ((True, starting), (False, rows)):
+            if members:
+                damping = numbers(
+                    (place, "dampening", first), 0.0 if first else group["dampening"]
+                )
+                self._run(call, members, (lr, mass, damping, decay), (0, 2))

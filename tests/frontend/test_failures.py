@@ -7,7 +7,7 @@ import pytest
 import braze
 import braze.nn.functional as F
 from braze import nn
-from braze.runtime.executable import Executable, _Call
+from braze.runtime.executable import Executable
 
 TIERS = ["interpret", "compile"]
 
@@ -106,7 +106,7 @@ def test_an_interrupt_before_the_run_changes_nothing(monkeypatch):
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(_Call, "reserve", interrupted)
+            patch.setattr("braze.runtime.executable.get_pool", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 step(net, optimizer, [0, 1, 2])
         for now, then in zip(everything(net, optimizer), before, strict=True):

@@ -16,11 +16,15 @@ from braze.ir.ops.rules import normalise_dimension
 from braze.nn.functional.support import call_named, in_place
 from braze.tensors import Tensor, apply
 
+_RELU = call_named("relu")
+
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0)."""
-    require_tensors("relu", input=input)
-    return in_place(input, apply(call_named("relu"), input), inplace)
+    if not isinstance(input, Tensor):
+        require_tensors("relu", input=input)
+    result: Tensor = apply(_RELU, input)
+    return in_place(input, result, True) if inplace else result
 
 
 def relu_(input: Tensor) -> Tensor:

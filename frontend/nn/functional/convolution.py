@@ -8,6 +8,7 @@ from typing import Any
 from braze.capture import Call, call_of
 from braze.functions.movement import permute, reshape
 from braze.functions.pointwise import add
+from braze.functions.settled import settled
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
 from braze.nn.functional.padding import pad
@@ -33,6 +34,7 @@ def same_padding(kernel: Ints, stride: Ints, dilation: Ints) -> list[tuple[int, 
     return [(total // 2, total - total // 2) for total in totals]
 
 
+@settled
 def convolve(
     name: str,
     spatial: int,

@@ -8,6 +8,7 @@ from braze.functions import pointwise
 from braze.functions.arguments import require_tensors
 from braze.functions.movement import broadcast_tensors
 from braze.functions.promotion import as_operands, cast
+from braze.functions.settled import settled
 from braze.ir.errors import DTypeError, UnsupportedDTypeError
 from braze.nn.functional.support import (
     call_named,
@@ -52,6 +53,7 @@ def _check_weight(input: Tensor, weight: Tensor | None) -> None:
         raise ValueError("Weights and input must have the same size.")
 
 
+@settled
 def mse_loss(
     input: Tensor,
     target: Tensor,
@@ -78,6 +80,7 @@ def mse_loss(
     return _of_difference("mse_loss", pointwise.UNARY["square"], x, y, weight, kind)
 
 
+@settled
 def l1_loss(
     input: Tensor,
     target: Tensor,
@@ -103,6 +106,7 @@ def l1_loss(
     return _of_difference("l1_loss", pointwise.UNARY["abs"], x, y, weight, kind)
 
 
+@settled
 def smooth_l1_loss(
     input: Tensor,
     target: Tensor,
@@ -129,6 +133,7 @@ def smooth_l1_loss(
     return apply(call_named("smooth_l1_loss", reduction=kind, beta=float(beta)), x, y)  # type: ignore[no-any-return]
 
 
+@settled
 def huber_loss(
     input: Tensor,
     target: Tensor,

@@ -16,6 +16,8 @@ from braze.ir.op import op_named
 from braze.nn.functional.support import call_named
 from braze.tensors import Tensor, apply
 
+_LINEAR, _LINEAR_NO_BIAS = call_named("linear"), call_named("linear_no_bias")
+
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias.
@@ -27,16 +29,17 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ShapeError: sizes do not fit, or a bias beside a vector of weights. DTypeError: dtypes
             differ.
     """
-    require_tensors("linear", input=input)
-    if weight.ndim == 1:
+    if not isinstance(input, Tensor):
+        require_tensors("linear", input=input)
+    if len(weight._handle.type.shape) == 1:
         if bias is not None:
             raise ShapeError(
                 f"[linear] the weight must be a matrix beside a bias, given {weight._handle.type}"
             )
         return matmul(input, weight)
     if bias is None:
-        return apply(call_named("linear_no_bias"), input, weight)  # type: ignore[no-any-return]
-    return apply(call_named("linear"), input, weight, bias)  # type: ignore[no-any-return]
+        return apply(_LINEAR_NO_BIAS, input, weight)  # type: ignore[no-any-return]
+    return apply(_LINEAR, input, weight, bias)  # type: ignore[no-any-return]
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

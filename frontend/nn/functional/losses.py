@@ -10,6 +10,7 @@ from braze.functions.arguments import require_tensors
 from braze.functions.indexing import check_values
 from braze.functions.movement import reshape
 from braze.functions.promotion import as_operands, cast
+from braze.functions.settled import settled
 from braze.ir.dtypes import i64, u8
 from braze.ir.errors import DTypeError, ShapeError
 from braze.nn.functional.linear import linear
@@ -57,6 +58,7 @@ def _of_classes(
     return reshape(result, ()) if single else result
 
 
+@settled
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -122,6 +124,7 @@ def _soft_cross_entropy(
     return reduced(losses, reduction)
 
 
+@settled
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -189,6 +192,7 @@ def binary_cross_entropy(
     return reduced(_same_shape(input, pointwise.mul(losses, weight)), kind)
 
 
+@settled
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,

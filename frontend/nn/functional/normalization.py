@@ -15,6 +15,7 @@ from braze.functions.pointwise import UNARY, add, div, mul, pow, sub
 from braze.functions.promotion import cast
 from braze.functions.reductions import mean as average
 from braze.functions.reductions import sum as total
+from braze.functions.settled import settled
 from braze.functions.statistics import var_mean
 from braze.ir.dtypes import f32
 from braze.ir.errors import ShapeError
@@ -107,6 +108,7 @@ def _last_sizes(input: Tensor, normalized_shape: Any) -> tuple[int, ...]:
     return shape
 
 
+@settled
 def layer_norm(
     input: Tensor,
     normalized_shape: Any,

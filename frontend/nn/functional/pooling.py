@@ -10,6 +10,7 @@ from typing import Any
 from braze.capture import Call, call_of
 from braze.functions.arguments import require_tensors
 from braze.functions.pointwise import mul
+from braze.functions.settled import settled
 from braze.ir.errors import DimensionError, ShapeError
 from braze.ir.op import op_named
 from braze.ir.ops.pooling_windows import pooled_size, reach
@@ -50,6 +51,7 @@ def max_call(kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mod
     )
 
 
+@settled
 def _max_pool(
     spatial: int,
     input: Tensor,
@@ -170,6 +172,7 @@ def _average_call(
     )
 
 
+@settled
 def _average_pool(
     spatial: int,
     input: Tensor,

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from braze.module_changes import Changes
 from braze.nn.modules.module import Module, indented
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Sequential(Module):
         self._renumber(list(self._modules.values()))
 
     def _renumber(self, modules: list[Module | None]) -> None:
+        Changes.count += 1
         self._modules.clear()
         self._modules.update((str(i), module) for i, module in enumerate(modules))
 
@@ -176,6 +178,7 @@ class ModuleList(Module):
 
     def _renumber(self, modules: list[Module]) -> None:
         """Hold these, which are registered already."""
+        Changes.count += 1
         self._modules.clear()
         self._modules.update({str(n): module for n, module in enumerate(modules)})
 
@@ -252,6 +255,7 @@ class ModuleDict(Module):
         self.add_module(key, module)
 
     def __delitem__(self, key: str) -> None:
+        Changes.count += 1
         del self._modules[key]
 
     def __len__(self) -> int:
@@ -265,6 +269,7 @@ class ModuleDict(Module):
 
     def clear(self) -> None:
         """Remove all."""
+        Changes.count += 1
         self._modules.clear()
 
     def pop(self, key: str) -> Module:

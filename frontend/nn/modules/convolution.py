@@ -11,7 +11,7 @@ from braze.nn import functional as F
 from braze.nn import init
 from braze.nn.functional.convolution import convolve, convolve_transposed, same_padding
 from braze.nn.functional.support import IntOrInts, ints
-from braze.nn.modules.linear import placed
+from braze.nn.modules.linear import placed, weight_and_bias
 from braze.nn.modules.module import Module
 from braze.nn.parameter import Parameter
 from braze.tensors import Tensor
@@ -155,7 +155,8 @@ class _Conv(_ConvNd):
         super().__init__(*ends, 0, groups, bias, padding_mode, device, dtype)
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.weight, self.bias)
+        weight, bias = weight_and_bias(self)
+        return self._conv_forward(input, weight, bias)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The convolution with other weights than the layer's own, for subclasses."""

@@ -20,6 +20,16 @@ def placed(device: Any, dtype: Any) -> dict[str, Any]:
     return {"device": device, "dtype": dtype}
 
 
+def weight_and_bias(module: Any) -> tuple[Tensor, Tensor | None]:
+    """A layer's two parameters: mostly in its table, which is quicker than asking for attributes;
+    parametrizations, replicas and the like keep them elsewhere."""
+    try:
+        own = module._parameters
+        return own["weight"], own["bias"]
+    except KeyError:
+        return module.weight, module.bias
+
+
 class Identity(Module):
     """Gives its input back; takes and ignores any settings."""
 
@@ -64,7 +74,8 @@ class Linear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight, self.bias)
+        weight, bias = weight_and_bias(self)
+        return F.linear(input, weight, bias)
 
     def extra_repr(self) -> str:
         return (

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from braze.module_changes import Changes
 from braze.nn.modules import global_hooks
 from braze.nn.modules.global_hooks import (
     CALL_HOOKS,
@@ -144,6 +145,7 @@ class Module(ModuleTree, ModuleHooks, ModuleState):
             TypeError: it is not a parameter.
             ValueError: it was computed, and so is no leaf.
         """
+        Changes.count += 1
         if "_parameters" not in self.__dict__:
             raise AttributeError("cannot assign parameter before Module.__init__() call")
         self._check_name("parameter", name, self._parameters)
@@ -171,6 +173,7 @@ class Module(ModuleTree, ModuleHooks, ModuleState):
         Raises:
             KeyError: as `register_parameter`. TypeError: it is not a tensor.
         """
+        Changes.count += 1
         if "_buffers" not in self.__dict__:
             raise AttributeError("cannot assign buffer before Module.__init__() call")
         self._check_name("buffer", name, self._buffers)
@@ -193,6 +196,7 @@ class Module(ModuleTree, ModuleHooks, ModuleState):
         Raises:
             TypeError: it is not a module. KeyError: as `register_parameter`.
         """
+        Changes.count += 1
         if not isinstance(module, Module) and module is not None:
             raise TypeError(f"{type_name(module)} is not a Module subclass")
         self._check_name("module", name, self._modules)
@@ -214,13 +218,18 @@ class Module(ModuleTree, ModuleHooks, ModuleState):
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
-        for table in ("_parameters", "_buffers", "_modules"):
+        try:  # by far the most common
+            return own["_parameters"][name]
+        except KeyError:
+            pass
+        for table in ("_buffers", "_modules"):
             entries = own.get(table)
             if entries is not None and name in entries:
                 return entries[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
+        Changes.count += 1
         own = self.__dict__
         if isinstance(value, Parameter):
             if "_parameters" not in own:
@@ -270,6 +279,7 @@ class Module(ModuleTree, ModuleHooks, ModuleState):
             raise TypeError(f"cannot assign '{type_name(value)}' as {what}")
 
     def __delattr__(self, name: str) -> None:
+        Changes.count += 1
         if name in self._parameters:
             del self._parameters[name]
         elif name in self._buffers:

@@ -11,6 +11,7 @@ from braze.functions.methods import zero_gradient
 from braze.functions.promotion import cast
 from braze.functions.tensor_types import dtype_of
 from braze.ir.dtypes import DType, bf16, f16, f32, f64
+from braze.module_changes import Changes
 from braze.nn.parameter import Parameter, mark_buffer, set_value
 from braze.tensors import Tensor
 
@@ -218,6 +219,7 @@ class ModuleTree:
 
     def _apply(self: Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Give each parameter and gradient the value `fn` of it, and replace each buffer by it."""
+        Changes.count += 1
         if recurse:
             for child in self.children():
                 child._apply(fn)

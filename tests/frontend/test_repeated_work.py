@@ -1,0 +1,513 @@
+"""What repeats itself is not worked out again, and comes out the same: backward passes, functions
+that are one operation, optimizer steps, calls of compiled modules. The costs are counted in calls
+of Python functions, not in seconds."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import braze
+import braze.nn.functional as F
+from braze import nn
+from braze.autograd import engine as backward_engine
+from braze.autograd import replay
+from braze.functions.settled import settled
+from braze.optim import updates
+
+
+@pytest.fixture(autouse=True)
+def interpret():
+    braze.sync()
+    before = braze.config.tier
+    braze.config.tier = "interpret"
+    yield
+    braze.sync()
+    braze.config.tier = before
+
+
+@pytest.fixture
+def replays(monkeypatch):
+    """Whether each backward pass was replayed."""
+    seen = []
+    original = replay.replay
+
+    def watched(*arguments):
+        seen.append(original(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(backward_engine, "replay", watched)
+    return seen
+
+
+def parameters(*shapes):
+    random = np.random.default_rng(0)
+    made = [braze.tensor(random.standard_normal(s).astype(np.float32)) for s in shapes]
+    return [tensor.requires_grad_() for tensor in made]
+
+
+def gradients_of(loss, leaves):
+    """The gradients of a few iterations, each as lists."""
+    found = []
+    for _ in range(4):
+        for leaf in leaves:
+            leaf.grad = None
+        loss(*leaves).backward()
+        found.append([None if leaf.grad is None else leaf.grad.tolist() for leaf in leaves])
+    return found
+
+
+def _shared(a, b):
+    h = a * b
+    return (h * h + a).sum()
+
+
+def _read_in_between(a, b):
+    h = (a * b).exp()
+    assert h.sum().item() > 0
+    return (h * b).sum()
+
+
+def _same_gradient_twice(a, b):
+    return (a + b).sum()
+
+
+def _unused(a, b):
+    return (a * 2.0).sum()
+
+
+def _row(a, b):
+    return (a + b[0]).relu().sum() + b.mean()
+
+
+def _several_results(a, b):
+    values, _ = (a * b).max(1)
+    return values.sum()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [_shared, _read_in_between, _same_gradient_twice, _unused, _row, _several_results],
+    ids=lambda f: f.__name__,
+)
+def test_a_replayed_backward_pass_gives_the_same_gradients(loss, replays, monkeypatch):
+    leaves = parameters((3, 4), (3, 4))
+    quick = gradients_of(loss, leaves)
+    assert replays[-1]
+    monkeypatch.setattr(backward_engine, "survey", lambda output: None)
+    assert gradients_of(loss, leaves) == quick
+
+
+def test_where_gradients_go_belongs_to_what_is_replayed(replays):
+    """The same operations on the same values, but other leaves."""
+    (a,) = parameters((3,))
+    b = a.detach().requires_grad_()
+    for _ in range(3):
+        for x, y in ((a, b), (b, a), (a, a)):
+            a.grad = b.grad = None
+            (x * x + y * 3.0).sum().backward()
+            doubled = [2.0 * v for v in a.tolist()]
+            if x is y:
+                assert a.grad.tolist() == pytest.approx([d + 3.0 for d in doubled])
+                assert b.grad is None
+            else:
+                assert x.grad.tolist() == pytest.approx(doubled)
+                assert y.grad.tolist() == [3.0] * 3
+    assert replays[-1]
+
+
+def test_gradients_that_are_there_are_added_to(replays):
+    (a,) = parameters((3,))
+    for count in range(1, 4):
+        (a * 2.0).sum().backward()
+        assert a.grad.tolist() == [2.0 * count] * 3
+
+
+def test_hooks_are_called_each_time(replays):
+    (a,) = parameters((3,))
+    calls = []
+    a.register_hook(lambda gradient: calls.append(gradient.tolist()))
+    for _ in range(4):
+        a.grad = None
+        h = a * 2.0
+        h.register_hook(lambda gradient: gradient * 10.0)
+        h.sum().backward()
+        assert a.grad.tolist() == [20.0] * 3
+    assert calls == [[20.0] * 3] * 4
+    assert not any(replays)
+
+
+def test_the_tape_is_freed_and_checked_by_replays_too(replays):
+    (a,) = parameters((3,))
+    for _ in range(3):
+        braze.sync()
+        a.grad = None
+        loss = (a * a).sum()
+        loss.backward()
+        with pytest.raises(RuntimeError, match="a second time"):
+            loss.backward()
+    assert replays[-1]
+    for _ in range(3):
+        a.grad = None
+        loss = (a * a).sum()
+        loss.backward(retain_graph=True)
+        loss.backward()
+        assert a.grad.tolist() == pytest.approx([4.0 * v for v in a.tolist()])
+    for _ in range(3):
+        h = a * 1.0
+        product = (h * h).sum()
+        h += 1.0
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            product.backward()
+
+
+def test_replayed_gradients_name_the_users_line_of_this_pass(replays):
+    table = parameters((4, 2))[0]
+
+    def step(index):
+        table.grad = None
+        F.embedding(braze.tensor(index), table).sum().backward()
+
+    for _ in range(4):
+        step([0, 3])
+        braze.sync()
+    step([9, 0])  # fails at the sync
+    with pytest.raises(IndexError, match=r"test_repeated_work\.py:\d+: F\.embedding"):
+        braze.sync()
+
+
+def test_functions_of_the_users_own_are_run(replays):
+    class Tripled(braze.autograd.Function):
+        ran = 0
+
+        @staticmethod
+        def forward(ctx, x):
+            return x * 3.0
+
+        @staticmethod
+        def backward(ctx, g):
+            Tripled.ran += 1
+            return g * 3.0
+
+    (a,) = parameters((3,))
+    for i in range(1, 4):
+        a.grad = None
+        (Tripled.apply(a) * 2.0).sum().backward()
+        assert a.grad.tolist() == [6.0] * 3
+        a.grad = None
+        Tripled.apply(a).sum().backward()
+        assert Tripled.ran == 2 * i
+
+
+# Functions that are one operation -----------------------------------------------------------------
+
+
+def test_equal_arguments_of_other_classes_are_other_arguments():
+    x = braze.arange(6.0).reshape(2, 3)
+    for _ in range(2):
+        assert x[1].shape == (3,)
+        assert x[True].shape == (1, 2, 3)
+        assert x[1, 1].shape == ()
+        assert x[1, True].shape == (1, 3)
+        assert x[0:1].shape == (1, 3)
+        assert x.sum(0).tolist() == [3.0, 5.0, 7.0]
+        with pytest.raises(TypeError):
+            x.reshape(3.0, 2.0)
+        assert x.reshape(3, 2).shape == (3, 2)
+
+
+def test_remembered_views_are_views():
+    for _ in range(3):
+        x = braze.zeros(2, 3)
+        x[1].fill_(5.0)
+        x.t()[0, 0] = 7.0
+        x[:, 1:].unsqueeze(0)[0, 0, 1] = 9.0
+        assert x.tolist() == [[7.0, 0.0, 9.0], [5.0, 5.0, 5.0]]
+
+
+def test_views_copy_where_their_layout_asks_for_it():
+    for _ in range(3):
+        x = braze.arange(6.0).reshape(2, 3)
+        copied = x.t().reshape(6)
+        copied[0] = 100.0
+        assert x[0, 0].item() == 0.0
+        seen = x.reshape(6)
+        seen[0] = 100.0
+        assert x[0, 0].item() == 100.0
+
+
+def test_an_operand_may_be_the_result():
+    for _ in range(3):
+        x = braze.ones(2) * 2.0  # captured, and not yet in memory
+        assert x.flatten() is x
+        assert x.flatten(0, 0).tolist() == [2.0, 2.0]
+
+
+def test_warnings_are_given_each_time():
+    x, y = braze.ones(2), braze.zeros(2)
+    for _ in range(3):
+        with pytest.warns(UserWarning, match="size_average"):
+            F.mse_loss(x, y, size_average=False)
+        with pytest.warns(UserWarning, match="target size"):
+            F.mse_loss(x, braze.zeros(1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert F.mse_loss(x, y).item() == 1.0
+
+
+def test_autocast_still_casts():
+    x, w = braze.ones(2, 3), braze.ones(3, 3)
+    for _ in range(2):
+        assert F.softmax(x @ w, 1).dtype is braze.float32
+        with braze.autocast("cpu"):
+            assert (x @ w).dtype is braze.bfloat16
+            assert F.mse_loss((x @ w), x).dtype is braze.float32
+
+
+def test_gradients_flow_through_what_is_remembered():
+    a, t = parameters((2, 3))[0], braze.tensor([0, 2])
+    for _ in range(3):
+        with braze.no_grad():
+            assert a[0].grad_fn is None
+        assert a[0].grad_fn is not None
+        a.grad = None
+        F.cross_entropy(a, t).backward()
+        expected = np.exp(a.detach().numpy())
+        expected /= expected.sum(1, keepdims=True)
+        expected[[0, 1], [0, 2]] -= 1.0
+        np.testing.assert_allclose(a.grad.numpy(), expected / 2, rtol=1e-5)
+
+
+def test_only_a_single_operation_on_the_operands_is_remembered():
+    calls = []
+
+    @settled
+    def swapped(x, y):
+        calls.append("swapped")
+        return y - x
+
+    @settled
+    def plain(x, y):
+        calls.append("plain")
+        return x - y
+
+    @settled
+    def twice(x, y):
+        calls.append("twice")
+        return x - y - y
+
+    x, y = braze.tensor([5.0]), braze.tensor([3.0])
+    for _ in range(3):
+        assert [f(x, y).item() for f in (swapped, plain, twice)] == [-2.0, 2.0, -1.0]
+    assert calls.count("plain") == 1
+    assert calls.count("swapped") == calls.count("twice") == 3
+
+
+# Optimizers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: braze.optim.Adam(p, lr=0.1),
+        lambda p: braze.optim.AdamW(p, lr=0.1, amsgrad=True),
+        lambda p: braze.optim.SGD(p, lr=0.1),
+        lambda p: braze.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.5, weight_decay=0.1),
+    ],
+)
+def test_rows_of_updates_give_what_single_ones_give(make, monkeypatch):
+    def train():
+        leaves = parameters((3,), (2, 3), (1,))
+        view = leaves[1]
+        optimizer = make(leaves)
+        for i in range(5):
+            optimizer.zero_grad()
+            unused = 0.0 if i == 2 else leaves[2].sum()  # whose step count falls behind
+            ((leaves[0] * view).sum() ** 2 + unused).backward()
+            optimizer.step()
+        versions = [leaf._version for leaf in leaves]
+        return [leaf.tolist() for leaf in leaves], versions, optimizer.state_dict()["state"]
+
+    values, versions, state = train()
+    monkeypatch.setattr(updates, "_repeated", lambda *arguments: None)
+    others, other_versions, other_state = train()
+    assert values == others and versions == other_versions
+    assert str(state) == str(other_state)
+
+
+# Compiled modules ---------------------------------------------------------------------------------
+
+
+def test_a_compiled_module_notices_what_has_changed():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).eval()
+    compiled = braze.compile(model)
+    x = braze.ones(1, 2)
+
+    def check():
+        with braze.no_grad():
+            for _ in range(3):
+                assert compiled(x).tolist() == model(x).tolist()
+
+    check()
+    with braze.no_grad():
+        model[0].weight.mul_(2.0)
+    check()
+    model[0].weight = nn.Parameter(braze.zeros(2, 2))
+    check()
+    model[0].bias.data = braze.ones(2) * 7.0
+    check()
+    model.append(nn.ReLU())
+    check()
+    del model[1]
+    check()
+    model[0] = nn.Linear(2, 3)
+    check()
+    model.double()
+    x = x.double()
+    check()
+    assert compiled(x).requires_grad  # and then it runs eagerly
+    model.requires_grad_(False)
+    assert not compiled(x).requires_grad
+
+
+def test_a_compiled_module_leaves_training_mode_alone():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(1.0)).eval()
+    compiled = braze.compile(model)
+    x = braze.ones(1, 2)
+    with braze.no_grad():
+        for _ in range(3):
+            assert compiled(x).tolist() == model(x).tolist()
+        model.train()
+        assert compiled(x).tolist() == [[0.0, 0.0]]
+        model.eval()
+        assert compiled(x).tolist() == model(x).tolist()
+
+
+# Costs --------------------------------------------------------------------------------------------
+
+
+def calls_in(step, warm=4):
+    """How many Python functions a call of `step` calls in steady state."""
+    for _ in range(warm):
+        step()
+    count = 0
+
+    def profile(frame, event, argument):
+        nonlocal count
+        count += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        step()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+OPERATIONS = {
+    "mul": (lambda x, y: x * y, 12),
+    "add": (lambda x, y: x + y, 13),
+    "number": (lambda x, y: x * 2.0, 19),
+    "divide": (lambda x, y: x / y, 13),
+    "relu": (lambda x, y: F.relu(x), 11),
+    "matmul": (lambda x, y: x @ y, 12),
+    "item of a dimension": (lambda x, y: x[1], 14),
+    "transpose": (lambda x, y: x.t(), 15),
+    "sum": (lambda x, y: x.sum(), 13),
+    "softmax": (lambda x, y: F.softmax(x, 1), 14),
+    "mse_loss": (lambda x, y: F.mse_loss(x, y), 12),
+    "cross_entropy": (lambda x, y: F.cross_entropy(x, braze.tensor([0, 1, 2, 3])), 60),
+}
+
+
+def capture_cost(operation):
+    """How many Python functions capturing an operation calls, its operands being in the trace."""
+    for _ in range(4):
+        held = operation(), operation()
+        braze.sync()
+    held = operation()
+    count = calls_in(operation, warm=0)
+    del held
+    braze.sync()
+    return count
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_captured_operation_costs_few_calls(name):
+    operation, most = OPERATIONS[name]
+    x, y = parameters((4, 4), (4, 4))
+    assert capture_cost(lambda: operation(x, y)) <= most
+
+
+def test_layers_cost_few_calls():
+    linear, convolution = nn.Linear(4, 4), nn.Conv2d(3, 4, 3)
+    x, image = braze.ones(2, 4), braze.ones(1, 3, 8, 8)
+    assert capture_cost(lambda: linear(x)) <= 18
+    assert capture_cost(lambda: convolution(image)) <= 22
+
+
+def test_a_cached_step_costs_few_calls():
+    with braze.config.using(tier="compile"):
+        model = nn.Sequential(
+            nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)
+        )
+        optimizer = braze.optim.Adam(model.parameters())
+        x, target = braze.ones(1, 8), braze.tensor([3])
+
+        def step():
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), target)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        assert calls_in(step) <= 700
+
+
+def test_a_sync_costs_few_calls_and_few_for_an_input():
+    with braze.config.using(tier="compile"):
+        x = [braze.ones(8) for _ in range(20)]
+        braze.sync()
+
+        def added(count):
+            def step():
+                total = x[0] * x[0]
+                for i in range(1, count):
+                    total = total * x[i]
+                total.data_ptr()
+
+            return calls_in(step)
+
+        assert added(1) <= 45
+        assert (added(20) - added(1)) / 19 <= 16
+
+
+def test_a_compiled_call_costs_few_calls_however_many_parameters():
+    x = braze.ones(1, 4)
+
+    def calls(depth):
+        compiled = braze.compile(nn.Sequential(*[nn.Linear(4, 4) for _ in range(depth)]))
+        with braze.no_grad():
+            return calls_in(lambda: compiled(x).data_ptr())
+
+    assert calls(50) <= 40
+    assert calls(50) - calls(2) <= 2
+
+
+def test_a_first_tensor_needs_no_layers():
+    script = "import sys, braze; braze.ones(1); print('braze.nn' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_the_functions_of_layers_are_those_that_load_later():
+    from braze import api
+    from braze.functions import layers
+
+    assert layers.FUNCTIONS.keys() == api._OF_LAYERS
+    assert not api._FUNCTIONS.keys() & api._OF_LAYERS
