@@ -4,7 +4,9 @@ In: a captured graph.  Out: an `Entry`, whose `run` fills storages.  Graphs of e
 share everything, whatever their names and source lines.
 
 Tiers: with "auto" a graph is interpreted at its first run, unless the disk has its code, and
-compiled at its second; "compile" compiles at the first; "interpret" never.
+compiled when it comes again: at once if that is soon done, else in another process
+(`braze.runtime.background`), and until its code is there the graph is interpreted; "compile"
+compiles at the first run and waits; "interpret" never.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import sha256
@@ -27,15 +30,20 @@ from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Node
 from braze.ir.interpreter import Trace, interpret
 from braze.ir.target import Target
+from braze.runtime import background
 from braze.runtime.artifact import Artifact
+from braze.runtime.background import Job
+from braze.runtime.background_process import Reply
 from braze.runtime.config import TIERS, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.disk_cache import DiskCache
 from braze.runtime.executable import Executable, Input, Sites, site_of
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
-from braze.runtime.pool import get_pool
+from braze.runtime.pool import get_pool, is_pool_loaded
+from braze.runtime.prediction import compile_seconds, is_worth_waiting
 from braze.runtime.recompiles import log
+from braze.runtime.recorder import Recorder
 from braze.runtime.shared_blocks import block_under
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
@@ -44,7 +52,18 @@ from braze.runtime.storage import Storage
 class _Known:
     """What is known of one fingerprint on one target; shared by its entries."""
 
-    __slots__ = ("__weakref__", "executable", "fingerprint", "lock", "looked", "runs", "target")
+    __slots__ = (
+        "__weakref__",
+        "beside",
+        "executable",
+        "fingerprint",
+        "job",
+        "lock",
+        "looked",
+        "runs",
+        "seconds",
+        "target",
+    )
 
     def __init__(self, fingerprint: str, target: Target) -> None:
         self.fingerprint = fingerprint
@@ -52,6 +71,9 @@ class _Known:
         self.executable: Executable | None = None
         self.runs = 0  # without machine code
         self.looked = False  # on disk
+        self.seconds = 0.0  # what the latest run took without machine code
+        self.beside = True  # it may be compiled in the background: that has not failed yet
+        self.job: Job | None = None  # it is being compiled there
         self.lock = threading.Lock()
 
     @property
@@ -143,7 +165,7 @@ class Entry:
         return executable
 
     def _obtain(self, tier: Tier) -> Executable | None:
-        """Machine code, or None if the tier wants the graph interpreted this time."""
+        """Machine code, or None if the graph is to be interpreted this time."""
         known = self._known
         with known.lock:
             if known.executable is None and not known.looked:
@@ -153,12 +175,57 @@ class Entry:
                 known.runs += 1
                 if tier == "auto" and known.runs == 1:
                     log.note(self.graph, known.fingerprint, "interpreted once")
+                    if self._is_left_to_another(first_run=True):
+                        background.start_early()
                     return None
-                known.executable = self._from_compiler()
+                if known.job is None and tier == "auto" and self._is_left_to_another():
+                    self._submit()
+                if known.job is None:
+                    known.executable = self._from_compiler()
+                    return known.executable
+                reply = known.job.wait() if tier == "compile" else known.job.poll()
+                if reply is None:
+                    return None
+                known.executable = self._from_background(known.job, reply)
             return known.executable
 
+    def _is_left_to_another(self, *, first_run: bool = False) -> bool:
+        """Whether another process is to compile the graph while it is interpreted here."""
+        known, wanted = self._known, config.background
+        if wanted == "never" or not known.beside or Recorder.is_wanted():
+            return False
+        # How long the first run takes is not known yet.
+        ours = float("inf") if first_run else known.seconds
+        return wanted == "always" or not is_worth_waiting(compile_seconds(self.graph), ours)
+
+    def _submit(self) -> None:
+        known = self._known
+        wants_pool = not is_pool_loaded()
+        known.job = background.submit(self.graph, known.target, known.disk_key, wants_pool)
+        if known.job is not None:
+            log.note(self.graph, known.fingerprint, "underway")
+            known.runs = 1  # from now on, those beside it
+
+    def _from_background(self, job: Job, reply: Reply) -> Executable:
+        """The code that came.  Raises: what compiling raised."""
+        known = self._known
+        known.job = None
+        for warning in reply.warnings:
+            warnings.warn(warning, stacklevel=2)
+        if reply.facts is None:
+            known.beside = False  # an error is raised here, each time, from now on
+            log.drop(known.fingerprint)
+            if reply.error is not None:
+                raise reply.error
+            return self._from_compiler()
+        artifact = Artifact.from_facts(reply.facts, reply.objects)
+        get_pool(compile=lambda: reply.pool or pool_object())
+        executable = Executable(artifact)
+        self._count(artifact, reply.seconds, job.started, time.perf_counter(), beside=known.runs)
+        return executable
+
     def _from_disk(self) -> Executable | None:
-        disk, known = _disk(), self._known
+        disk, known = disk_cache(), self._known
         if disk is None:
             return None
         start = time.perf_counter()
@@ -187,17 +254,22 @@ class Entry:
         artifact = compile_artifact(self.graph, known.target)
         executable = _load(artifact)
         end = time.perf_counter()
-        seconds = end - start
+        disk = disk_cache()
+        if disk is not None:
+            disk.store(known.disk_key, artifact.facts(), artifact.objects)
+        self._count(artifact, end - start, start, end)
+        return executable
+
+    def _count(
+        self, artifact: Artifact, seconds: float, start: float, end: float, beside: int = 0
+    ) -> None:
+        """Note that the graph was compiled, beside so many interpreted runs."""
         if observing.observer is not None:
             observing.observer.worked("compile", self.graph, None, start, end)
         stats.compiles += 1
         stats.compile_seconds += seconds
         stats.kernels += artifact.figures.kernels_after
-        disk = _disk()
-        if disk is not None:
-            disk.store(known.disk_key, artifact.facts(), artifact.objects)
-        log.note(self.graph, known.fingerprint, "compiled", seconds, artifact)
-        return executable
+        log.note(self.graph, self._known.fingerprint, "compiled", seconds, artifact, beside)
 
     def _interpret(
         self,
@@ -206,7 +278,7 @@ class Entry:
         sites: Sites | None,
         observer: Observer | None = None,
     ) -> None:
-        graph = self.graph
+        graph, start = self.graph, time.perf_counter()
         given = [
             item.array(value.dtype.numpy, value.shape) if isinstance(item, Storage) else item
             for value, item in zip(graph.inputs, inputs, strict=True)
@@ -229,6 +301,7 @@ class Entry:
         for at, (storage, result) in enumerate(zip(outputs, results, strict=True)):
             target = storage.array(result.dtype, result.shape)
             np.copyto(target, result, where=_changed(read[at], result) if at in read else True)
+        self._known.seconds = time.perf_counter() - start
 
 
 def _changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -278,6 +351,7 @@ class _Memory:
         self.lock = threading.Lock()
         for known in list(self.alive.values()):
             known.lock = threading.Lock()
+            known.job = None  # of the parent's
 
     def find(self, key: tuple[str, Target]) -> tuple[_Known, bool]:
         """What is known of a fingerprint and target, and whether anything was."""
@@ -322,7 +396,7 @@ def clear_memory() -> None:
     _memory.clear()
 
 
-def _disk() -> DiskCache | None:
+def disk_cache() -> DiskCache | None:
     if not config.cache_dir or not config.cache_bytes:
         return None
     return DiskCache(Path(config.cache_dir), config.cache_bytes)
@@ -330,22 +404,22 @@ def _disk() -> DiskCache | None:
 
 def _load(artifact: Artifact) -> Executable:
     # The pool's code first, from the disk as well, so that a warm start needs no compiler.
-    get_pool(compile=_pool_object)
+    get_pool(compile=pool_object)
     return Executable(artifact)
 
 
-def _pool_object() -> bytes:
+def pool_object() -> bytes:
     """The thread pool's object code, from the disk or the compiler."""
-    target, disk = host_target(), _disk()
+    target, disk = host_target(), disk_cache()
     key = f"pool {target.to_text()}"
     found = disk.load(key) if disk is not None else None
     if found is not None:
         facts, (data,) = found
         if facts == {"sha256": sha256(data).hexdigest()}:
             return data
-    from braze.codegen.llvm.pool import pool_object
+    from braze.codegen.llvm import pool
 
-    data = pool_object(target)
+    data = pool.pool_object(target)
     if disk is not None:
         disk.store(key, {"sha256": sha256(data).hexdigest()}, [data])
     return data
