@@ -31,7 +31,7 @@ from braze.codegen.llvm.kernel import (
     new_module,
 )
 from braze.codegen.llvm.nests import emit_nest
-from braze.codegen.llvm.places import Places
+from braze.codegen.llvm.places import Places, PlaceTable, Row
 from braze.codegen.llvm.recurrences import MAIN_TYPE, emit_steps
 from braze.codegen.llvm.shared_kernels import Shared, shared_kernels
 from braze.codegen.llvm.types import I64, POINTER, constant
@@ -191,16 +191,18 @@ def _main_module(
     places = Places(builder, program)
     size = max((_table_size(wave) for wave in waves), default=0)
     table = places.array(size, "table") if size else None
+    rows = PlaceTable(module, name)
     for number, wave in enumerate(waves):
         for kernel in program.waves[number]:
             if isinstance(kernel, Recurrence):
                 _call_steps(builder, kernel, program)
         if wave:
-            _call_wave(places, wave, table, pool, f"{name}_wave{number}")
+            _call_wave(places, rows, wave, table, pool, f"{name}_wave{number}")
         if any(_may_fail(kernel) for kernel in program.waves[number]):
             code = builder.load(status, typ=I64, align=8)
             with builder.if_then(builder.icmp_signed("!=", code, constant(I64, 0)), likely=False):
                 builder.ret(code)
+    rows.finish()
     if is_step:
         builder.ret(constant(I64, 0))
         return module_text(module)
@@ -226,7 +228,12 @@ def _table_size(wave: Sequence[Called]) -> int:
 
 
 def _call_wave(
-    places: Places, wave: Sequence[Called], table: ir.Value | None, pool: ir.Value, name: str
+    places: Places,
+    rows: PlaceTable,
+    wave: Sequence[Called],
+    table: ir.Value | None,
+    pool: ir.Value,
+    name: str,
 ) -> None:
     """Run a wave's kernels: one chunk here, more on the pool."""
     builder = places.builder
@@ -234,7 +241,7 @@ def _call_wave(
     chunks = sum(called.kernel.chunks for called in wave)
     if chunks == 0:
         return
-    arrays = _write_table(places, wave, table)
+    arrays = _write_table(places, rows, wave, table)
     region = _function(builder.module, wave[0].kernel.symbol)
     if len(wave) > 1:
         region = _wave_function(builder.module, name, wave, listed=arrays is not None)
@@ -248,23 +255,27 @@ def _call_wave(
     builder._insert(IndirectCall(builder.block, signature, parallel, arguments))
 
 
-def _write_table(places: Places, wave: Sequence[Called], table: ir.Value | None) -> ir.Value | None:
+def _write_table(
+    places: Places, rows: PlaceTable, wave: Sequence[Called], table: ir.Value | None
+) -> ir.Value | None:
     """The array of a single call of what is shared, or the list of the arrays of several kernels;
     None if nothing in the wave is shared."""
     if table is None or not _table_size(wave):
         return None
     builder = places.builder
     start = len(wave) if len(wave) > 1 else 0
+    pointers: list[Row] = []
     for number, called in enumerate(wave):
         array = builder.function.args[0]
         if called.shared is not None:
-            array = builder.gep(table, [constant(I64, start)], source_etype=POINTER)
-            for number_of_place, (buffer, first) in enumerate(called.shared.places):
-                places.put(array, number_of_place, places.address(buffer, first))
-            places.put_rest(array, len(called.shared.places))
-            start += called.shared.pointers
+            at = constant(I64, start + len(pointers))
+            array = builder.gep(table, [at], source_etype=POINTER)
+            pointers += [places.row(buffer, first) for buffer, first in called.shared.places]
+            pointers += places.rest()
         if len(wave) > 1:
             places.put(table, number, array)
+    first = builder.gep(table, [constant(I64, start)], source_etype=POINTER)
+    rows.fill(builder, first, pointers)
     return table
 
 
