@@ -134,22 +134,31 @@ class _Compiler:
                 if (found := self._jobs.get(reply.number)) is not None:
                     found.reply = reply
         except (EOFError, OSError):
-            self._end(self._how_it_ended())
+            self._end("it has ended")
+            self._report()
         except BaseException:  # an interrupt, in the middle of a reply
             self._end("a reply of it was interrupted")
             raise
         finally:
             self._lock.release()
 
-    def _how_it_ended(self) -> str:
+    def _report(self) -> None:
+        """Warn of an end that should not have come; there will be no further process then."""
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            return "it has closed its connection"
-        return "" if code == 0 else f"it has ended with {code}"
+            return
+        if code:
+            _background.refused = True
+            warnings.warn(
+                f"the process that compiles graphs has ended with {code}; from now on they are "
+                "compiled in the foreground",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _end(self, why: str) -> None:
-        self.ended = why or "it has ended"
+        self.ended = why
         self._connection.close()
 
     def leave(self) -> None:
@@ -189,25 +198,29 @@ def _paths() -> list[str]:
 
 
 class _Background:
-    """This process's compiler, if it has one."""
+    """This process's compiler, if it has one.
+
+    Attributes:
+        refused: no process can be started, or one has failed.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._compiler: _Compiler | None = None
-        self._refused = not _can_start_python()
+        self.refused = not _can_start_python()
         os.register_at_fork(after_in_child=self._after_fork)
         atexit.register(self._leave)
 
     def compiler(self) -> _Compiler | None:
-        """The process, started if need be; None if there can be none."""
+        """The process, started if need be; None if there is to be none."""
         with self._lock:
-            if self._refused:
+            if self.refused:
                 return None
             if self._compiler is None or self._compiler.ended:
                 try:
                     self._compiler = _Compiler()
                 except OSError as error:
-                    self._refused = True
+                    self.refused = True
                     warnings.warn(
                         f"graphs are compiled in the foreground: no process starts ({error})",
                         RuntimeWarning,

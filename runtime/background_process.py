@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ class _Server:
         if not caught:
             return reply
         given = tuple(w.message for w in caught if isinstance(w.message, Warning))
-        return Reply(**{name: getattr(reply, name) for name in reply.__slots__}, warnings=given)
+        return replace(reply, warnings=given)
 
     def _compiled(self, request: Request) -> Reply:
         from braze.ir.errors import ParseError

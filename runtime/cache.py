@@ -221,7 +221,7 @@ class Entry:
         artifact = Artifact.from_facts(reply.facts, reply.objects)
         get_pool(compile=lambda: reply.pool or pool_object())
         executable = Executable(artifact)
-        self._count(artifact, reply.seconds, job.started, time.perf_counter(), beside=known.runs)
+        self._count(artifact, reply.seconds, job.started, time.perf_counter(), known.runs - 1)
         return executable
 
     def _from_disk(self) -> Executable | None:

@@ -22,7 +22,8 @@ _RUNS = 4
 def compile_seconds(graph: Graph) -> float:
     """A guess at how long compiling takes. What counts are operations that differ, since equal
     kernels are compiled once; among these, those that are more than arithmetic on elements."""
-    simple, other = set(), set()
+    simple: set[tuple[object, ...]] = set()
+    other: set[tuple[object, ...]] = set()
     for node in graph.nodes:
         op = node.op
         key = (op, *node.attributes.values(), *[operand.type for operand in node.operands])

@@ -15,7 +15,7 @@ word: ``parallel(pool, wave, buffers, chunks)``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -38,6 +38,8 @@ from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.loops import Contraction, HostCall, Kernel, Nest, Program, Sort
 from braze.ir.loops_recurrence import Recurrence
 from braze.ir.target import FINISHED, Target
+
+Made = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +68,42 @@ class Called:
     shared: Shared | None
 
 
-def generate(program: Program, target: Target) -> Generated:
+def generate(program: Program, target: Target, made: Made | None = None) -> Generated:
     """Generate code for every kernel and for the program's `main`.
+
+    Args:
+        made: called with each module's name and text as soon as it is there.
 
     Raises:
         CodegenError: the program breaks a rule of the loop IR.
     """
     stride = _scratch_stride(program, target)
     name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
-    modules: dict[str, str] = {}
+    modules = _Modules(made)
     _add_modules(modules, name, program, target, stride)
     return Generated(
-        modules=list(modules.items()),
+        modules=list(modules.texts.items()),
         main=name,
         scratch_bytes=stride,
         pointers=program.inputs + program.outputs + 3,
     )
 
 
+class _Modules:
+    """The modules so far, in the order of their making."""
+
+    def __init__(self, made: Made | None) -> None:
+        self.texts: dict[str, str] = {}
+        self._made = made
+
+    def add(self, name: str, text: str) -> None:
+        self.texts[name] = text
+        if self._made is not None:
+            self._made(name, text)
+
+
 def _add_modules(
-    modules: dict[str, str],
+    modules: _Modules,
     name: str,
     program: Program,
     target: Target,
@@ -105,7 +123,7 @@ def _add_modules(
         for kernel in wave:
             if isinstance(kernel, Recurrence):
                 step = _step_symbol(kernel)
-                if step not in modules:
+                if step not in modules.texts:
                     own = _scratch_stride(kernel.program, target)
                     _add_modules(modules, step, kernel.program, target, own, is_step=True)
                 continue
@@ -115,12 +133,12 @@ def _add_modules(
             if emitted is None:
                 within = program if common is None else common.program
                 emitted = functions[source] = emit_kernel(source, within, target, stride)
-                if emitted.symbol in modules:
+                if emitted.symbol in modules.texts:
                     symbol = emitted.symbol
                     raise CodegenError(f"[{program.name}] two kernels share the symbol {symbol}")
-                modules[emitted.symbol] = emitted.ir_text
+                modules.add(emitted.symbol, emitted.ir_text)
             called.append(Called(emitted, common))
-    modules[name] = _main_module(name, program, waves, target, is_step=is_step)
+    modules.add(name, _main_module(name, program, waves, target, is_step=is_step))
 
 
 def _step_symbol(kernel: Recurrence) -> str:

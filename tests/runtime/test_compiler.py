@@ -49,7 +49,7 @@ def toy_passes(graph, target, record=None):
     return program, report
 
 
-def toy_generate(program, target):
+def toy_generate(program, target, made=None):
     graph = toy_passes.graph
     return types.SimpleNamespace(
         modules=[("helper", HELPER), ("main", toy_source(graph))],
@@ -200,7 +200,7 @@ def test_modules_are_compiled_in_parallel(monkeypatch):
 
 
 def test_a_failure_says_which_graph(toy):
-    def broken(program, target):
+    def broken(program, target, made):
         generated = toy_generate(program, target)
         generated.modules = [("m", "nonsense")]
         return generated
@@ -213,7 +213,7 @@ def test_a_failure_says_which_graph(toy):
 
 
 def test_a_wrong_number_of_pointers_is_caught(toy):
-    def short(program, target):
+    def short(program, target, made):
         generated = toy_generate(program, target)
         generated.pointers -= 1
         return generated
