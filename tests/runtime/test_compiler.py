@@ -15,7 +15,7 @@ from braze.ir.builder import Builder, Rewriter
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Location
 from braze.ir.loops import CheckSite, Program
-from braze.runtime.compiler import compile_artifact, compile_modules, stages
+from braze.runtime.compiler import ModuleCompiler, compile_artifact, compile_modules, stages
 from braze.runtime.config import config
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import Executable
@@ -197,6 +197,35 @@ def test_modules_are_compiled_in_parallel(monkeypatch):
             b"short",
             b"longer",
         ]
+
+
+def test_modules_are_compiled_while_others_are_generated(monkeypatch):
+    """The first is done before there is a second; the interpreter's pace is set back in the end."""
+    usual, seen = sys.getswitchinterval(), []
+    first = threading.Event()
+
+    def compile_object(text, target):
+        seen.append(sys.getswitchinterval())
+        first.set()
+        return text.encode()
+
+    monkeypatch.setattr("braze.codegen.llvm.compile.compile_object", compile_object)
+    with config.using(num_threads=2), ModuleCompiler(host_target()) as compiler:
+        compiler.start("a", "one")
+        assert first.wait(20)
+        assert compiler.objects([("a", "one"), ("b", "two")]) == [b"one", b"two"]
+    assert max(seen) < usual == sys.getswitchinterval()
+
+
+def test_no_module_is_begun_after_a_failure():
+    begun = threading.Event()
+    with config.using(num_threads=2), pytest.raises(ZeroDivisionError):
+        with ModuleCompiler(host_target()) as compiler:
+            compiler._compile = lambda name, text: begun.wait(0.2)
+            for number in range(100):
+                compiler.start(str(number), "")
+            raise ZeroDivisionError
+    assert sum(not future.cancelled() for future in compiler._futures.values()) <= 4
 
 
 def test_a_failure_says_which_graph(toy):
