@@ -23,6 +23,7 @@ import weakref
 from importlib.util import find_spec
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from typing import overload
 
 from braze.ir.graph import Graph
 from braze.ir.target import Target
@@ -48,27 +49,41 @@ class Job:
     """A graph that is being compiled.
 
     Attributes:
-        started: when it was handed over, by `time.perf_counter`.
+        was_awaited: somebody has waited for it already.
     """
 
-    __slots__ = ("__weakref__", "_compiler", "number", "reply", "started")
+    __slots__ = ("__weakref__", "_compiler", "_end", "number", "reply", "was_awaited")
 
-    def __init__(self, compiler: _Compiler, number: int) -> None:
+    def __init__(self, compiler: _Compiler, number: int, seconds: float) -> None:
         self._compiler = compiler
+        self._end = time.perf_counter() + seconds
         self.number = number
         self.reply: Reply | None = None
-        self.started = time.perf_counter()
+        self.was_awaited = False
+
+    def remaining(self) -> float:
+        """Seconds that it should still take, by the guess that it was given."""
+        return self._end - time.perf_counter()
 
     def poll(self) -> Reply | None:
         """The reply, if it is there."""
         if self.reply is None:
-            self._compiler.receive(self, wait=False)
+            self._compiler.receive(self, 0)
         return self.reply
 
-    def wait(self) -> Reply:
-        """The reply, as soon as it is there."""
+    @overload
+    def wait(self) -> Reply: ...
+    @overload
+    def wait(self, timeout: float) -> Reply | None: ...
+    def wait(self, timeout: float | None = None) -> Reply | None:
+        """The reply, as soon as it is there; None if that takes more than so many seconds."""
+        self.was_awaited = True
+        end = None if timeout is None else time.perf_counter() + timeout
         while self.reply is None:
-            self._compiler.receive(self, wait=True)
+            left = None if end is None else end - time.perf_counter()
+            if left is not None and left <= 0:
+                return self.poll()
+            self._compiler.receive(self, left)
         return self.reply
 
 
@@ -90,14 +105,16 @@ class _Compiler:
         finally:
             theirs.close()
 
-    def submit(self, graph: Graph, target: Target, key: str, wants_pool: bool) -> Job | None:
+    def submit(
+        self, graph: Graph, target: Target, key: str, wants_pool: bool, seconds: float
+    ) -> Job | None:
         """Hand over a graph; None if the process has ended."""
         self._look(None)
         with self._sending:
             if self.ended:
                 return None
             self._made += 1
-            job = self._jobs[self._made] = Job(self, self._made)
+            job = self._jobs[self._made] = Job(self, self._made, seconds)
             settings = {name: getattr(config, name) for name in _SENT_SETTINGS}
             text, facts = str(graph), (target.to_text(), key, settings, environment(), wants_pool)
             try:
@@ -110,16 +127,14 @@ class _Compiler:
                 raise
             return job
 
-    def receive(self, job: Job, *, wait: bool) -> None:
-        """Take what has come in, and while nothing is known of `job`, wait."""
-        if not wait:
-            self._look(job)
-        elif not self.ended:
+    def receive(self, job: Job, timeout: float | None) -> None:
+        """Take what has come in, after waiting for something for at most so many seconds."""
+        if timeout != 0 and not self.ended:
             try:
-                self._connection.poll(None)
+                self._connection.poll(timeout)
             except OSError:
                 pass  # ended by another thread
-            self._look(job)
+        self._look(job)
         if self.ended and job.reply is None:
             job.reply = Reply(job.number, lost=self.ended)
 
@@ -253,18 +268,21 @@ def start_early() -> None:
     _background.compiler()
 
 
-def submit(graph: Graph, target: Target, key: str, wants_pool: bool) -> Job | None:
+def submit(
+    graph: Graph, target: Target, key: str, wants_pool: bool, seconds: float
+) -> Job | None:
     """Have a graph compiled beside the program; None if it must compile the graph itself.
 
     Args:
         key: of the disk cache's entry.
         wants_pool: the thread pool's code is wanted, too.
+        seconds: what it may take.
     """
     for _ in range(2):  # the process may just be ending, for it had nothing to do
         compiler = _background.compiler()
         if compiler is None:
             return None
-        job = compiler.submit(graph, target, key, wants_pool)
+        job = compiler.submit(graph, target, key, wants_pool, seconds)
         if job is not None:
             return job
     return None

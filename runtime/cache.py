@@ -41,7 +41,7 @@ from braze.runtime.executable import Executable, Input, Sites, site_of
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
 from braze.runtime.pool import get_pool, is_pool_loaded
-from braze.runtime.prediction import compile_seconds, is_worth_waiting
+from braze.runtime.prediction import SLOW_RUN, compile_seconds, is_worth_waiting
 from braze.runtime.recompiles import log
 from braze.runtime.recorder import Recorder
 from braze.runtime.shared_blocks import block_under
@@ -183,11 +183,21 @@ class Entry:
                 if known.job is None:
                     known.executable = self._from_compiler()
                     return known.executable
-                reply = known.job.wait() if tier == "compile" else known.job.poll()
+                reply = self._ask(known.job, tier)
                 if reply is None:
                     return None
-                known.executable = self._from_background(known.job, reply)
+                known.executable = self._from_background(reply)
             return known.executable
+
+    def _ask(self, job: Job, tier: Tier) -> Reply | None:
+        """What came of compiling, or None if the graph is to be interpreted this time."""
+        if tier == "compile" or config.background == "never":
+            return job.wait()
+        known = self._known
+        # Once, when the code seems to come before a run without it would be over.
+        if not job.was_awaited and job.remaining() <= known.seconds / 2:
+            return job.wait(known.seconds)
+        return job.poll()
 
     def _is_left_to_another(self, *, first_run: bool = False) -> bool:
         """Whether another process is to compile the graph while it is interpreted here."""
@@ -195,18 +205,20 @@ class Entry:
         if wanted == "never" or not known.beside or Recorder.is_wanted():
             return False
         # How long the first run takes is not known yet.
-        ours = float("inf") if first_run else known.seconds
+        ours = SLOW_RUN if first_run else known.seconds
         return wanted == "always" or not is_worth_waiting(compile_seconds(self.graph), ours)
 
     def _submit(self) -> None:
         known = self._known
         wants_pool = not is_pool_loaded()
-        known.job = background.submit(self.graph, known.target, known.disk_key, wants_pool)
+        known.job = background.submit(
+            self.graph, known.target, known.disk_key, wants_pool, compile_seconds(self.graph)
+        )
         if known.job is not None:
             log.note(self.graph, known.fingerprint, "underway")
             known.runs = 1  # from now on, those beside it
 
-    def _from_background(self, job: Job, reply: Reply) -> Executable:
+    def _from_background(self, reply: Reply) -> Executable:
         """The code that came.  Raises: what compiling raised."""
         known = self._known
         known.job = None
@@ -221,7 +233,8 @@ class Entry:
         artifact = Artifact.from_facts(reply.facts, reply.objects)
         get_pool(compile=lambda: reply.pool or pool_object())
         executable = Executable(artifact)
-        self._count(artifact, reply.seconds, job.started, time.perf_counter(), known.runs - 1)
+        now = time.perf_counter()  # this thread has spent no time on it
+        self._count(artifact, reply.seconds, now, now, known.runs - 1)
         return executable
 
     def _from_disk(self) -> Executable | None:

@@ -22,6 +22,8 @@ _SHORT = 0.5
 # The longest pause that nobody is to see, however slow the interpreter is.
 _LONG = 2.0
 _RUNS = 4
+# From where that limit counts.
+SLOW_RUN = _LONG / _RUNS
 
 
 def compile_seconds(graph: Graph) -> float:
@@ -55,7 +57,8 @@ def _pace() -> float:
 def is_worth_waiting(seconds: float, run_seconds: float) -> bool:
     """Whether to compile in the foreground what takes so long, and is interpreted in so long.
 
-    Compiling beside the program pays from where it takes longer than starting a process. Up to two
-    seconds it does not while the interpreter would only come a few runs further in that time.
+    Compiling beside the program pays from where it takes longer than starting a process. It does
+    not while a run of the interpreter takes as long, nor, up to two seconds, where the interpreter
+    would only come a few runs further in that time.
     """
-    return seconds <= _SHORT or seconds <= min(_LONG, _RUNS * run_seconds)
+    return seconds <= max(_SHORT, run_seconds, min(_LONG, _RUNS * run_seconds))

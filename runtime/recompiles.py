@@ -121,6 +121,7 @@ class RecompileLog:
     def _after_fork(self) -> None:
         # Another thread of the parent may have held it.
         self._lock = threading.RLock()
+        self._underway.clear()
 
     def clear(self) -> None:
         """Forget everything."""

@@ -39,7 +39,11 @@ def fresh(tmp_path, monkeypatch):
     directory = str(tmp_path / "cache")
     with config.using(tier="auto", background="always", cache_dir=directory, debug=0, dump_dir=""):
         yield
-    background._background._leave()
+    compiler = background._background._compiler
+    if compiler is not None:
+        if compiler._process.returncode is None:
+            compiler._process.kill()  # also one that a failed test has stopped
+        compiler.leave()
     clear_memory()
 
 
@@ -71,7 +75,8 @@ def run_until_compiled(entry, seconds=60):
 
 
 def submit(graph=None, target=None, key="key", wants_pool=False):
-    return background.submit(graph or square_plus(), target or host_target(), key, wants_pool)
+    target = target or host_target()
+    return background.submit(graph or square_plus(), target, key, wants_pool, 1.0)
 
 
 def process():
@@ -130,6 +135,41 @@ def test_the_foreground(settings, capsys):
         run(entry)
         run(entry)
     assert entry.is_compiled and background._background._compiler is None
+
+
+def test_a_graph_under_way_is_waited_for_when_no_time_may_be_taken():
+    entry = prepare(square_plus())
+    run(entry)
+    run(entry)
+    with config.using(background="never"):
+        run(entry)
+    assert entry.is_compiled and stats.compiles == 1
+
+
+def test_the_last_bit_is_waited_for_once(monkeypatch):
+    """Where a run without the code takes longer than what compiling should still take."""
+    monkeypatch.setattr(cache, "compile_seconds", lambda graph: 0.3)
+    background.start_early()
+    os.kill(process().pid, signal.SIGSTOP)
+    entry = prepare(square_plus())
+    run(entry)
+    run(entry)
+    time.sleep(0.3)
+    for seconds, waits in ((0.3, True), (0.3, False)):
+        entry._known.seconds = seconds
+        start = time.perf_counter()
+        run(entry)
+        assert (time.perf_counter() - start > 0.29) == waits and not entry.is_compiled
+    os.kill(process().pid, signal.SIGCONT)
+    run_until_compiled(entry)
+
+    entry = prepare(square_plus(last="maximum"))
+    values, out = Storage.from_numpy(np.ones(4, np.float32)), Storage(16)
+    for _ in range(2):
+        entry.run([values, 1.0], [out])
+    entry._known.seconds = 60.0
+    entry.run([values, 1.0], [out])
+    assert entry.is_compiled
 
 
 def test_small_graphs_are_compiled_in_the_foreground():
@@ -402,7 +442,8 @@ def test_the_guess_counts_what_differs(monkeypatch):
         (0.9, 0.5, True),
         (1.9, 0.2, False),
         (5.0, 0.001, False),
-        (5.0, 100.0, False),
+        (5.0, 1.3, False),
+        (5.0, 6.0, True),
     ],
 )
 def test_when_to_wait(seconds, run_seconds, waits):
