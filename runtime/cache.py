@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -30,10 +30,7 @@ from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Node
 from braze.ir.interpreter import Trace, interpret
 from braze.ir.target import Target
-from braze.runtime import background
 from braze.runtime.artifact import Artifact
-from braze.runtime.background import Job
-from braze.runtime.background_process import Reply
 from braze.runtime.config import TIERS, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.disk_cache import DiskCache
@@ -47,6 +44,10 @@ from braze.runtime.recorder import Recorder
 from braze.runtime.shared_blocks import block_under
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
+
+if TYPE_CHECKING:
+    from braze.runtime.background import Job
+    from braze.runtime.background_process import Reply
 
 
 class _Known:
@@ -176,6 +177,8 @@ class Entry:
                 if tier == "auto" and known.runs == 1:
                     log.note(self.graph, known.fingerprint, "interpreted once")
                     if self._is_left_to_another(first_run=True):
+                        from braze.runtime import background
+
                         background.start_early()
                     return None
                 if known.job is None and tier == "auto" and self._is_left_to_another():
@@ -209,6 +212,8 @@ class Entry:
         return wanted == "always" or not is_worth_waiting(compile_seconds(self.graph), ours)
 
     def _submit(self) -> None:
+        from braze.runtime import background
+
         known = self._known
         wants_pool = not is_pool_loaded()
         known.job = background.submit(
