@@ -1,6 +1,6 @@
 """Compiling in another process while the program goes on.
 
-In: a graph.  Out: a `Job`, whose reply comes when it is ready; asking costs a microsecond or two.
+In: a graph.  Out: a `Job`, whose reply comes when it is ready; asking costs microseconds.
 
 Another process, since most of compiling is Python: a thread would share the interpreter's lock with
 the program, which lets go of it at every NumPy call and would wait for it to come back each time.

@@ -187,7 +187,6 @@ def _pickled(reply: Reply) -> bytes:
 
 
 def serve(descriptor: int) -> None:
-    os.nice(int(os.environ.get("HOT_NICE", "0")))
     """Answer the requests that come on a socket, until the program ends or asks no more."""
     with Connection(descriptor) as connection:
         _Server(connection).run()
