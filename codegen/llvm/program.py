@@ -15,7 +15,7 @@ word: ``parallel(pool, wave, buffers, chunks)``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -77,10 +77,11 @@ def generate(program: Program, target: Target, made: Made | None = None) -> Gene
     Raises:
         CodegenError: the program breaks a rule of the loop IR.
     """
-    stride = _scratch_stride(program, target)
+    shared = shared_kernels(program)
+    stride = _scratch_stride(program, target, shared)
     name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
     modules = _Modules(made)
-    _add_modules(modules, name, program, target, stride)
+    _add_modules(modules, name, program, shared, target, stride)
     return Generated(
         modules=list(modules.texts.items()),
         main=name,
@@ -106,6 +107,7 @@ def _add_modules(
     modules: _Modules,
     name: str,
     program: Program,
+    shared: Mapping[Kernel, Shared],
     target: Target,
     stride: int,
     *,
@@ -116,7 +118,6 @@ def _add_modules(
     Equal steps have one program, so it is there once. Nothing runs beside it, so its threads' work-
     spaces are as far apart as it likes, and its code does not depend on the rest.
     """
-    shared = shared_kernels(program)
     waves: list[list[Called]] = [[] for _ in program.waves]
     functions: dict[Kernel, EmittedKernel] = {}
     for wave, called in zip(program.waves, waves, strict=True):
@@ -124,8 +125,9 @@ def _add_modules(
             if isinstance(kernel, Recurrence):
                 step = _step_symbol(kernel)
                 if step not in modules.texts:
-                    own = _scratch_stride(kernel.program, target)
-                    _add_modules(modules, step, kernel.program, target, own, is_step=True)
+                    inner = shared_kernels(kernel.program)
+                    own = _scratch_stride(kernel.program, target, inner)
+                    _add_modules(modules, step, kernel.program, inner, target, own, is_step=True)
                 continue
             common = shared.get(kernel)
             source = kernel if common is None else common.kernel
@@ -146,11 +148,12 @@ def _step_symbol(kernel: Recurrence) -> str:
     return "braze_" + re.sub(r"\W", "_", kernel.program.name, flags=re.ASCII)
 
 
-def _scratch_stride(program: Program, target: Target) -> int:
+def _scratch_stride(program: Program, target: Target, shared: Mapping[Kernel, Shared]) -> int:
     """The most workspace that a kernel needs: threads' workspaces are this far apart in all of
     them, since kernels of one wave run side by side."""
     most = 0
-    for kernel in program.kernels():
+    different = dict.fromkeys(shared[k].kernel if k in shared else k for k in program.kernels())
+    for kernel in different:
         if isinstance(kernel, Contraction):
             from braze.codegen.llvm.contractions import scratch_bytes
 
@@ -160,7 +163,8 @@ def _scratch_stride(program: Program, target: Target) -> int:
 
             most = max(most, sort_plan(kernel, target).scratch_bytes)
         elif isinstance(kernel, Recurrence):
-            most = max(most, _scratch_stride(kernel.program, target))
+            inner = shared_kernels(kernel.program)
+            most = max(most, _scratch_stride(kernel.program, target, inner))
     return most
 
 
@@ -173,7 +177,9 @@ def emit_kernel(
         scratch_stride: bytes between the workspaces of two threads, the same for all kernels of the
             program. None: found out again.
     """
-    stride = _scratch_stride(program, target) if scratch_stride is None else scratch_stride
+    stride = scratch_stride
+    if stride is None:
+        stride = _scratch_stride(program, target, {})
     if isinstance(kernel, Contraction):
         from braze.codegen.llvm.contractions import emit_contraction
 
