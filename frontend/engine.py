@@ -7,7 +7,7 @@ from types import ModuleType
 from braze.ir.graph import Graph
 from braze.runtime import compiler
 from braze.runtime.cache import Entry, prepare
-from braze.runtime.config import Tier, config
+from braze.runtime.config import Background, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.files import replacing
 from braze.runtime.libc import die_with_parent
@@ -28,6 +28,7 @@ from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
 
 __all__ = [
+    "Background",
     "Entry",
     "SharedBlock",
     "Storage",

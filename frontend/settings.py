@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import warnings
 
+from braze import engine
+
 
 class _Settings:
+    background: engine.Background | None = None
     precision = "highest"
     deterministic = "default"
     interop_threads = 1
@@ -35,8 +38,18 @@ def set_float32_matmul_precision(precision: str) -> None:
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Ask for results that repeat themselves. They always do: there are no other algorithms."""
+    """Ask for results that repeat themselves.
+
+    The algorithms always do. What is interpreted until compiled code is there rounds otherwise, so
+    the program waits for the compiler from now on: `braze.config.background` becomes "never".
+    """
     _Settings.deterministic = "default" if not mode else "warn" if warn_only else "error"
+    if mode and _Settings.background is None:
+        _Settings.background = engine.config.background
+        engine.config.background = "never"
+    elif not mode and _Settings.background is not None:
+        engine.config.background = _Settings.background
+        _Settings.background = None
 
 
 def are_deterministic_algorithms_enabled() -> bool:
@@ -65,7 +78,7 @@ def set_deterministic_debug_mode(debug_mode: int | str) -> None:
             "invalid value of debug_mode, expected one of `default`, `warn`, `error` or 0, 1, 2, "
             f"but got {debug_mode}"
         )
-    _Settings.deterministic = str(debug_mode)
+    use_deterministic_algorithms(debug_mode != "default", warn_only=debug_mode == "warn")
 
 
 def get_deterministic_debug_mode() -> int:

@@ -64,12 +64,14 @@ class _Fuser:
         self.reads = reads
         self.of: dict[Node, Group] = {}
         self.rules = Rules(reads, self.of, target)
-        self.refused: dict[tuple[int, int, str], str] = {}
+        self.refused: dict[tuple[int, int, str], tuple[Group, Group, str]] = {}
+        self.order = _Order()
         self.count = 0
         for node in reads.anchors:
             levels: dict[Node, Level] = {node: "kept"}
             group = Group(self._number(), _kind(node), space_of(node), [node], levels)
             self.of[node] = group
+            self.order.append(group)
             for read in reads.of[node]:
                 if read.base.node is not None:
                     self._link(self.of[read.base.node], group)
@@ -107,7 +109,9 @@ class _Fuser:
         while again:
             again = False
             group = self.of[node]
-            producers = sorted(group.before, key=lambda p: (-self._traffic(p, group), p.number))
+            number, refused = group.number, self.refused
+            producers = [p for p in group.before if (p.number, number, "after") not in refused]
+            producers.sort(key=lambda p: (-self._traffic(p, group), p.number))
             for p in producers:
                 if self._try(p, group, self.rules.vertical, "after"):
                     joined = again = True
@@ -136,10 +140,10 @@ class _Fuser:
         if (p.number, c.number, relation) in self.refused:
             return False
         verdict = judge(p, c)
-        if isinstance(verdict, Joined) and self._would_cycle(p, c):
+        if isinstance(verdict, Joined) and not self.order.can_join(p, c):
             verdict = "a third kernel needs the one and is needed by the other"
         if isinstance(verdict, str):
-            self.refused[p.number, c.number, relation] = f"{c.name} {relation} {p.name}: {verdict}"
+            self.refused[p.number, c.number, relation] = p, c, verdict
             return False
         self._merge(p, c, verdict)
         return True
@@ -148,15 +152,11 @@ class _Fuser:
         """Why groups that are left as neighbours stay apart."""
         final = {group.number for group in self.groups()}
         sentences = [
-            sentence
-            for (p, c, relation), sentence in self.refused.items()
-            if p in final and c in final and relation != "into"
+            f"{c.name} {relation} {p.name}: {verdict}"
+            for (_, _, relation), (p, c, verdict) in self.refused.items()
+            if p.number in final and c.number in final and relation != "into"
         ]
         return list(dict.fromkeys(sentences))[:MOST_REFUSALS]
-
-    def _would_cycle(self, p: Group, c: Group) -> bool:
-        """Is there a path between the two through a third group?"""
-        return _reaches(p, c) or _reaches(c, p)
 
     def _merge(self, p: Group, c: Group, joined: Joined) -> None:
         members = sorted({*p.members, *c.members}, key=self.reads.order.__getitem__)
@@ -170,6 +170,7 @@ class _Fuser:
                 after.before.discard(group)
                 if after is not p and after is not c:
                     self._link(merged, after)
+        self.order.join(p, c, merged)
         for node in members:
             self.of[node] = merged
 
@@ -190,19 +191,63 @@ class _Fuser:
         return order
 
 
-def _reaches(start: Group, goal: Group) -> bool:
-    """Is there a path of at least two edges?"""
-    seen: set[Group] = {start}
-    stack = [group for group in start.after if group is not goal]
-    while stack:
-        group = stack.pop()
-        if group in seen:
-            continue
-        seen.add(group)
-        if goal in group.after:
-            return True
-        stack += group.after
-    return False
+class _Order:
+    """The groups' ranks: each is above those of what the group reads.
+
+    Two groups become one only if no path leads from one to the other through a third. Such a path
+    lies between their ranks, so that only what is there is looked at; a merge moves no more than
+    that (D. J. Pearce and P. H. J. Kelly, A dynamic topological sort algorithm, 2007).
+    """
+
+    def __init__(self) -> None:
+        self._rank: dict[Group, int] = {}
+
+    def append(self, group: Group) -> None:
+        """A new group, which nobody reads."""
+        self._rank[group] = len(self._rank)
+
+    def can_join(self, a: Group, b: Group) -> bool:
+        """Is there no path of at least two edges between them?"""
+        low, high = self._sorted(a, b)
+        rank, most = self._rank, self._rank[high]
+        seen: set[Group] = {low}
+        stack = [group for group in low.after if group is not high]
+        while stack:
+            group = stack.pop()
+            if group in seen or rank[group] > most:
+                continue
+            seen.add(group)
+            if high in group.after:
+                return False
+            stack += group.after
+        return True
+
+    def join(self, a: Group, b: Group, merged: Group) -> None:
+        """`merged` stands for both from now on; they may be joined, and it is linked already."""
+        low, high = self._sorted(a, b)
+        rank = self._rank
+        least, most = rank.pop(low), rank.pop(high)
+        behind = self._between(merged, least, most, forwards=True)
+        before = self._between(merged, least, most, forwards=False)
+        ranks = sorted([least, *(rank[group] for group in (*before, *behind))])
+        for group, number in zip((*before, merged, *behind), ranks, strict=True):
+            rank[group] = number
+
+    def _sorted(self, a: Group, b: Group) -> tuple[Group, Group]:
+        return (a, b) if self._rank[a] < self._rank[b] else (b, a)
+
+    def _between(self, start: Group, least: int, most: int, *, forwards: bool) -> list[Group]:
+        """What can be reached from a group within some ranks, in the order of the ranks."""
+        rank = self._rank
+        seen: set[Group] = set()
+        stack = [start]
+        while stack:
+            group = stack.pop()
+            for other in group.after if forwards else group.before:
+                if other not in seen and least <= rank[other] <= most:
+                    seen.add(other)
+                    stack.append(other)
+        return sorted(seen, key=rank.__getitem__)
 
 
 def _kind(node: Node) -> str:

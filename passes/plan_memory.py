@@ -180,23 +180,26 @@ def _peak(blocks: list[Block]) -> int:
 def _place(blocks: list[Block]) -> tuple[dict[int, int], int]:
     """Put each block into the smallest gap that it fits among those already placed beside it in
     time."""
-    placed: list[tuple[int, Block]] = []
+    placed: list[tuple[int, int, int, int]] = []
     offsets: dict[int, int] = {}
     size = 0
     for block in blocks:
-        neighbours = sorted(
-            (offset, other.size)
-            for offset, other in placed
-            if other.start <= block.end and block.start <= other.end
-        )
-        best, best_gap, end = -1, -1, 0
-        for offset, length in neighbours:
-            gap = offset - end
-            if gap >= block.size and (best < 0 or gap < best_gap):
-                best, best_gap = end, gap
-            end = max(end, offset + length)
-        offset = end if best < 0 else best
+        first, last, needed = block.start, block.end, block.size
+        neighbours = [
+            (offset, end)
+            for start, stop, offset, end in placed
+            if start <= last and first <= stop
+        ]
+        neighbours.sort()
+        best, best_gap, free = -1, -1, 0
+        for offset, end in neighbours:
+            gap = offset - free
+            if gap >= needed and (best < 0 or gap < best_gap):
+                best, best_gap = free, gap
+            if end > free:
+                free = end
+        offset = free if best < 0 else best
         offsets[id(block)] = offset
-        placed.append((offset, block))
-        size = max(size, offset + block.size)
+        placed.append((first, last, offset, offset + needed))
+        size = max(size, offset + needed)
     return offsets, size

@@ -4,7 +4,9 @@ In: a captured graph.  Out: an `Entry`, whose `run` fills storages.  Graphs of e
 share everything, whatever their names and source lines.
 
 Tiers: with "auto" a graph is interpreted at its first run, unless the disk has its code, and
-compiled at its second; "compile" compiles at the first; "interpret" never.
+compiled when it comes again: at once if that is soon done, else in another process
+(`braze.runtime.background`), and until its code is there the graph is interpreted; "compile"
+compiles at the first run and waits; "interpret" never.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -34,17 +37,34 @@ from braze.runtime.disk_cache import DiskCache
 from braze.runtime.executable import Executable, Input, Sites, site_of
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
-from braze.runtime.pool import get_pool
+from braze.runtime.pool import get_pool, is_pool_loaded
+from braze.runtime.prediction import SLOW_RUN, compile_seconds, is_worth_waiting
 from braze.runtime.recompiles import log
+from braze.runtime.recorder import Recorder
 from braze.runtime.shared_blocks import block_under
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
+
+if TYPE_CHECKING:
+    from braze.runtime.background import Job
+    from braze.runtime.background_process import Reply
 
 
 class _Known:
     """What is known of one fingerprint on one target; shared by its entries."""
 
-    __slots__ = ("__weakref__", "executable", "fingerprint", "lock", "looked", "runs", "target")
+    __slots__ = (
+        "__weakref__",
+        "beside",
+        "executable",
+        "fingerprint",
+        "job",
+        "lock",
+        "looked",
+        "runs",
+        "seconds",
+        "target",
+    )
 
     def __init__(self, fingerprint: str, target: Target) -> None:
         self.fingerprint = fingerprint
@@ -52,6 +72,9 @@ class _Known:
         self.executable: Executable | None = None
         self.runs = 0  # without machine code
         self.looked = False  # on disk
+        self.seconds = 0.0  # what the latest run took without machine code
+        self.beside = True  # it may be compiled in the background: that has not failed yet
+        self.job: Job | None = None  # it is being compiled there
         self.lock = threading.Lock()
 
     @property
@@ -143,7 +166,7 @@ class Entry:
         return executable
 
     def _obtain(self, tier: Tier) -> Executable | None:
-        """Machine code, or None if the tier wants the graph interpreted this time."""
+        """Machine code, or None if the graph is to be interpreted this time."""
         known = self._known
         with known.lock:
             if known.executable is None and not known.looked:
@@ -153,12 +176,74 @@ class Entry:
                 known.runs += 1
                 if tier == "auto" and known.runs == 1:
                     log.note(self.graph, known.fingerprint, "interpreted once")
+                    if self._is_left_to_another(first_run=True):
+                        from braze.runtime import background
+
+                        background.start_early()
                     return None
-                known.executable = self._from_compiler()
+                if known.job is None and tier == "auto" and self._is_left_to_another():
+                    self._submit()
+                if known.job is None:
+                    known.executable = self._from_compiler()
+                    return known.executable
+                reply = self._ask(known.job, tier)
+                if reply is None:
+                    return None
+                known.executable = self._from_background(reply)
             return known.executable
 
+    def _ask(self, job: Job, tier: Tier) -> Reply | None:
+        """What came of compiling, or None if the graph is to be interpreted this time."""
+        if tier == "compile" or config.background == "never":
+            return job.wait()
+        known = self._known
+        # Once, when the code seems to come before a run without it would be over.
+        if not job.was_awaited and job.remaining() <= known.seconds / 2:
+            return job.wait(known.seconds)
+        return job.poll()
+
+    def _is_left_to_another(self, *, first_run: bool = False) -> bool:
+        """Whether another process is to compile the graph while it is interpreted here."""
+        known, wanted = self._known, config.background
+        if wanted == "never" or not known.beside or Recorder.is_wanted():
+            return False
+        # How long the first run takes is not known yet.
+        ours = SLOW_RUN if first_run else known.seconds
+        return wanted == "always" or not is_worth_waiting(compile_seconds(self.graph), ours)
+
+    def _submit(self) -> None:
+        from braze.runtime import background
+
+        known = self._known
+        wants_pool = not is_pool_loaded()
+        known.job = background.submit(
+            self.graph, known.target, known.disk_key, wants_pool, compile_seconds(self.graph)
+        )
+        if known.job is not None:
+            log.note(self.graph, known.fingerprint, "underway")
+            known.runs = 1  # from now on, those beside it
+
+    def _from_background(self, reply: Reply) -> Executable:
+        """The code that came.  Raises: what compiling raised."""
+        known = self._known
+        known.job = None
+        for warning in reply.warnings:
+            warnings.warn(warning, stacklevel=2)
+        if reply.facts is None:
+            known.beside = False  # an error is raised here, each time, from now on
+            log.drop(known.fingerprint)
+            if reply.error is not None:
+                raise reply.error
+            return self._from_compiler()
+        artifact = Artifact.from_facts(reply.facts, reply.objects)
+        get_pool(compile=lambda: reply.pool or pool_object())
+        executable = Executable(artifact)
+        now = time.perf_counter()  # this thread has spent no time on it
+        self._count(artifact, reply.seconds, now, now, known.runs - 1)
+        return executable
+
     def _from_disk(self) -> Executable | None:
-        disk, known = _disk(), self._known
+        disk, known = disk_cache(), self._known
         if disk is None:
             return None
         start = time.perf_counter()
@@ -187,17 +272,22 @@ class Entry:
         artifact = compile_artifact(self.graph, known.target)
         executable = _load(artifact)
         end = time.perf_counter()
-        seconds = end - start
+        disk = disk_cache()
+        if disk is not None:
+            disk.store(known.disk_key, artifact.facts(), artifact.objects)
+        self._count(artifact, end - start, start, end)
+        return executable
+
+    def _count(
+        self, artifact: Artifact, seconds: float, start: float, end: float, beside: int = 0
+    ) -> None:
+        """Note that the graph was compiled, beside so many interpreted runs."""
         if observing.observer is not None:
             observing.observer.worked("compile", self.graph, None, start, end)
         stats.compiles += 1
         stats.compile_seconds += seconds
         stats.kernels += artifact.figures.kernels_after
-        disk = _disk()
-        if disk is not None:
-            disk.store(known.disk_key, artifact.facts(), artifact.objects)
-        log.note(self.graph, known.fingerprint, "compiled", seconds, artifact)
-        return executable
+        log.note(self.graph, self._known.fingerprint, "compiled", seconds, artifact, beside)
 
     def _interpret(
         self,
@@ -206,7 +296,7 @@ class Entry:
         sites: Sites | None,
         observer: Observer | None = None,
     ) -> None:
-        graph = self.graph
+        graph, start = self.graph, time.perf_counter()
         given = [
             item.array(value.dtype.numpy, value.shape) if isinstance(item, Storage) else item
             for value, item in zip(graph.inputs, inputs, strict=True)
@@ -229,6 +319,7 @@ class Entry:
         for at, (storage, result) in enumerate(zip(outputs, results, strict=True)):
             target = storage.array(result.dtype, result.shape)
             np.copyto(target, result, where=_changed(read[at], result) if at in read else True)
+        self._known.seconds = time.perf_counter() - start
 
 
 def _changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -278,6 +369,7 @@ class _Memory:
         self.lock = threading.Lock()
         for known in list(self.alive.values()):
             known.lock = threading.Lock()
+            known.job = None  # of the parent's
 
     def find(self, key: tuple[str, Target]) -> tuple[_Known, bool]:
         """What is known of a fingerprint and target, and whether anything was."""
@@ -322,7 +414,7 @@ def clear_memory() -> None:
     _memory.clear()
 
 
-def _disk() -> DiskCache | None:
+def disk_cache() -> DiskCache | None:
     if not config.cache_dir or not config.cache_bytes:
         return None
     return DiskCache(Path(config.cache_dir), config.cache_bytes)
@@ -330,22 +422,22 @@ def _disk() -> DiskCache | None:
 
 def _load(artifact: Artifact) -> Executable:
     # The pool's code first, from the disk as well, so that a warm start needs no compiler.
-    get_pool(compile=_pool_object)
+    get_pool(compile=pool_object)
     return Executable(artifact)
 
 
-def _pool_object() -> bytes:
+def pool_object() -> bytes:
     """The thread pool's object code, from the disk or the compiler."""
-    target, disk = host_target(), _disk()
+    target, disk = host_target(), disk_cache()
     key = f"pool {target.to_text()}"
     found = disk.load(key) if disk is not None else None
     if found is not None:
         facts, (data,) = found
         if facts == {"sha256": sha256(data).hexdigest()}:
             return data
-    from braze.codegen.llvm.pool import pool_object
+    from braze.codegen.llvm import pool
 
-    data = pool_object(target)
+    data = pool.pool_object(target)
     if disk is not None:
         disk.store(key, {"sha256": sha256(data).hexdigest()}, [data])
     return data

@@ -6,9 +6,12 @@ The passes and the code generators are imported when something has to be compile
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 Modules = Sequence[tuple[str, str]]
 
 STEP_OBJECTS_KEPT = 256
+SWITCH_SECONDS = 0.0005
 
 
 def compile_artifact(graph: Graph, target: Target, record: Recorder | None = None) -> Artifact:
@@ -43,8 +47,9 @@ def compile_artifact(graph: Graph, target: Target, record: Recorder | None = Non
     start = time.perf_counter()
     try:
         own, positions = _with_own_locations(graph)
-        program, report, generated = _to_llvm(own, target, record)
-        objects = compile_modules(generated.modules, target)
+        with ModuleCompiler(target) as compiler:
+            program, report, generated = _to_llvm(own, target, record, compiler.start)
+            objects = compiler.objects(generated.modules)
         if record is not None:
             sizes = zip(generated.modules, objects, strict=True)
             record("objects", "\n".join(f"{len(o)} bytes of {name}" for (name, _), o in sizes))
@@ -88,13 +93,16 @@ def stages(graph: Graph, target: Target) -> list[Stage]:
     """Every step of compiling a graph: the captured graph, the graph after each pass, the loops,
     the LLVM IR and the assembly of each module. Nothing is cached or loaded."""
     record = Recorder(graph, fingerprint(graph))
-    _, _, generated = _to_llvm(graph, target, record)
+    _, _, generated = _to_llvm(graph, target, record, None)
     _record_assembly(generated.modules, target, record)
     return record.stages
 
 
-def _to_llvm(graph: Graph, target: Target, record: Recorder | None) -> tuple[Program, Any, Any]:
-    """The loop program, the passes' report, and the generated modules."""
+def _to_llvm(
+    graph: Graph, target: Target, record: Recorder | None, made: Callable[[str, str], None] | None
+) -> tuple[Program, Any, Any]:
+    """The loop program, the passes' report, and the generated modules; `made` is called with each
+    as it comes."""
     from braze.codegen.llvm.program import generate
     from braze.passes import compile_graph
 
@@ -103,7 +111,7 @@ def _to_llvm(graph: Graph, target: Target, record: Recorder | None) -> tuple[Pro
     program, report = compile_graph(graph, target, record)
     if record is not None and record.stages[-1].kind != "loops":
         record("loops", program)
-    generated = generate(program, target)
+    generated = generate(program, target, made)
     pointers = len(graph.inputs) + len(graph.outputs) + 3
     if generated.pointers != pointers:
         raise RuntimeError(f"[compiler] {generated.pointers} pointers where {pointers} are passed")
@@ -122,18 +130,88 @@ def _record_assembly(modules: Modules, target: Target, record: Recorder) -> None
         record(name, assembly(text, target), "assembly")
 
 
-def compile_modules(modules: Modules, target: Target) -> list[bytes]:
-    """The object of each module, several compiled at a time.
+class ModuleCompiler:
+    """Makes the objects of a graph's modules: several at a time, while further ones are generated.
 
     The steps of recurrences are the same modules for any number of steps; those compiled last are
     kept.
     """
 
-    def compile_one(module: tuple[str, str]) -> bytes:
-        return (_step_object if is_of_step(module[0]) else _object)(module[1], target)
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._futures: dict[str, Future[bytes]] = {}
+        self._executor: ThreadPoolExecutor | None = None
 
-    threads = min(config.num_threads, len(modules))
-    return _parallel_map(compile_one, modules, threads)
+    def __enter__(self) -> ModuleCompiler:
+        if config.num_threads > 1:
+            self._executor = ThreadPoolExecutor(config.num_threads, "braze-compile")
+            _switching.begin()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._executor is not None:
+            _switching.end()
+            self._executor.shutdown(cancel_futures=True)
+
+    def start(self, name: str, text: str) -> None:
+        """Have a module compiled, if there are threads for that."""
+        if self._executor is not None:
+            self._futures[name] = self._executor.submit(self._compile, name, text)
+
+    def objects(self, modules: Modules) -> list[bytes]:
+        """The object of each module, in their order.  Raises: CompileError."""
+        late = [(name, text) for name, text in modules if name not in self._futures]
+        # The longest first: the one that starts last must not be the one that takes longest.
+        for name, text in sorted(late, key=lambda module: -len(module[1])):
+            self.start(name, text)
+        if self._executor is None:
+            return [self._compile(name, text) for name, text in modules]
+        return [self._futures[name].result() for name, _ in modules]
+
+    def _compile(self, name: str, text: str) -> bytes:
+        return (_step_object if is_of_step(name) else _object)(text, self._target)
+
+
+def compile_modules(modules: Modules, target: Target) -> list[bytes]:
+    """The object of each module, several compiled at a time.  Raises: CompileError."""
+    with ModuleCompiler(target) as compiler:
+        return compiler.objects(modules)
+
+
+class _Switching:
+    """Has the interpreter switch threads sooner while a module compiler is at work.
+
+    Its threads need the interpreter for microseconds between calls of LLVM, and one that generates
+    code keeps it for as long as it is let.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._usual = 0.0
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def begin(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._usual = sys.getswitchinterval()
+                sys.setswitchinterval(min(SWITCH_SECONDS, self._usual))
+            self._users += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                sys.setswitchinterval(self._usual)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        if self._users:  # by threads that only the parent has
+            self._users = 0
+            sys.setswitchinterval(self._usual)
+
+
+_switching = _Switching()
 
 
 def _object(text: str, target: Target) -> bytes:
@@ -143,18 +221,6 @@ def _object(text: str, target: Target) -> bytes:
 
 
 _step_object = lru_cache(STEP_OBJECTS_KEPT)(_object)
-
-
-def _parallel_map(
-    function: Callable[[tuple[str, str]], bytes], modules: Modules, threads: int
-) -> list[bytes]:
-    if threads <= 1:
-        return [function(module) for module in modules]
-    # The longest first: the one that starts last must not be the one that takes longest.
-    order = sorted(range(len(modules)), key=lambda i: -len(modules[i][1]))
-    with ThreadPoolExecutor(threads, thread_name_prefix="braze-compile") as executor:
-        futures = {i: executor.submit(function, modules[i]) for i in order}
-        return [futures[i].result() for i in range(len(modules))]
 
 
 def _with_own_locations(graph: Graph) -> tuple[Graph, dict[int, int]]:

@@ -5,6 +5,9 @@ valid; a wrong name or value raises and says what is allowed.
 
     tier             BRAZE_TIER             "auto": a graph is interpreted at first and compiled
                                             when it comes back; "compile"; "interpret"
+    background       BRAZE_BACKGROUND       with tier "auto": "auto": what takes long is compiled in
+                                            another process while the graph is interpreted;
+                                            "always"; "never": the program waits for the compiler
     eager            BRAZE_EAGER            run each operation at once, for debugging
     num_threads      BRAZE_NUM_THREADS      threads of compiled graphs and of the compiler
     cache_dir        BRAZE_CACHE_DIR        where compiled graphs are kept; "" keeps none
@@ -28,6 +31,7 @@ from typing import Literal
 
 Tier = Literal["auto", "compile", "interpret"]
 TIERS: tuple[Tier, ...] = ("auto", "compile", "interpret")
+Background = Literal["auto", "always", "never"]
 
 SettingValue = str | int | bool
 
@@ -96,6 +100,9 @@ def _cache_home() -> str:
 
 _SETTINGS: dict[str, _Setting] = {
     "tier": _Setting("BRAZE_TIER", lambda: "auto", str, choices=TIERS),
+    "background": _Setting(
+        "BRAZE_BACKGROUND", lambda: "auto", str, choices=("auto", "always", "never")
+    ),
     "eager": _Setting("BRAZE_EAGER", lambda: False, bool),
     "num_threads": _Setting("BRAZE_NUM_THREADS", _processors, int, least=1, most=4096),
     "cache_dir": _Setting("BRAZE_CACHE_DIR", _cache_home, str),
@@ -125,6 +132,7 @@ class Config:
     __slots__ = tuple(name for name in _SETTINGS if name != "num_threads")
 
     tier: Tier
+    background: Background
     eager: bool
     cache_dir: str
     cache_entries: int

@@ -215,6 +215,11 @@ def get_pool(threads: int | None = None, compile: Callable[[], bytes] | None = N
         return pool
 
 
+def is_pool_loaded() -> bool:
+    """Whether the pool's object code is there."""
+    return _state.code is not None
+
+
 def new_pool(threads: int) -> Pool:
     """A pool beside those of `get_pool`, stopped."""
     with _state.lock:

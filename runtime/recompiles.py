@@ -18,12 +18,14 @@ from braze.runtime.artifact import Artifact, Figures
 from braze.runtime.config import config
 from braze.runtime.differences import Signature, difference, nearest, place_of, signature_of
 
-Source = Literal["compiled", "disk", "interpreted once"]
+Source = Literal["compiled", "disk", "interpreted once", "underway"]
 _SOURCES: dict[Source, str] = {
     "compiled": "compiled",
     "disk": "loaded from disk",
     "interpreted once": "interpreted once",
+    "underway": "interpreted while it is compiled in the background",
 }
+_INSTANT: tuple[Source, ...] = ("interpreted once", "underway")
 
 _EVENTS_KEPT = 1000
 _GRAPHS_KEPT = 64
@@ -46,6 +48,7 @@ class Event:
         difference: what is new compared with the nearest graph known before.
         seconds: what it took.
         figures, arena_bytes: the compiler's, unless interpreted.
+        beside: how many runs were interpreted while it was compiled in the background.
     """
 
     number: int
@@ -58,10 +61,14 @@ class Event:
     seconds: float
     figures: Figures | None = None
     arena_bytes: int = 0
+    beside: int = 0
 
     def __str__(self) -> str:
         lines = " to ".join(dict.fromkeys(filter(None, (self.first, self.last)))) or "unknown lines"
-        seconds = "" if self.source == "interpreted once" else f" in {self.seconds:.3f} s"
+        seconds = "" if self.source in _INSTANT else f" in {self.seconds:.3f} s"
+        if self.beside:
+            runs = "run was" if self.beside == 1 else "runs were"
+            seconds += f", in the background, while {self.beside} {runs} interpreted"
         count = f"{self.operations} operation" + ("" if self.operations == 1 else "s")
         text = f"#{self.number} {_SOURCES[self.source]}{seconds}: {count}, {lines}\n"
         text += f"    new: {self.difference}"
@@ -84,6 +91,7 @@ class Explanation:
     recompiled: tuple[tuple[str, int], ...]
     events: tuple[Event, ...]
     left_out: int
+    underway: int = 0
 
     def __str__(self) -> str:
         compiled = f"{self.totals['compiled']} compiled in {self.compile_seconds:.3f} s"
@@ -91,6 +99,8 @@ class Explanation:
             f"Graphs: {compiled}, {self.totals['disk']} loaded from disk, "
             f"{self.totals['interpreted once']} interpreted once."
         ]
+        if self.underway:
+            text.append(f"Being compiled in the background: {self.underway}.")
         text += [f"Compiled {count} times: {line}" for line, count in self.recompiled]
         if self.left_out:
             text.append(f"({self.left_out} earlier events are left out.)")
@@ -111,6 +121,7 @@ class RecompileLog:
     def _after_fork(self) -> None:
         # Another thread of the parent may have held it.
         self._lock = threading.RLock()
+        self._underway.clear()
 
     def clear(self) -> None:
         """Forget everything."""
@@ -121,6 +132,7 @@ class RecompileLog:
             self._seconds = 0.0
             self._compiles: Counter[str] = Counter()
             self._warned: set[str] = set()
+            self._underway: set[str] = set()
 
     def note(
         self,
@@ -129,6 +141,7 @@ class RecompileLog:
         source: Source,
         seconds: float = 0.0,
         artifact: Artifact | None = None,
+        beside: int = 0,
     ) -> Event:
         """Enter an event, and warn if the line is compiled too often."""
         with self._lock:
@@ -145,9 +158,14 @@ class RecompileLog:
                 seconds=seconds,
                 figures=None if artifact is None else artifact.figures,
                 arena_bytes=0 if artifact is None else artifact.arena_bytes,
+                beside=beside,
             )
             self._events.append(event)
             warning = ""
+            if source == "underway":
+                self._underway.add(fingerprint)
+            else:
+                self._underway.discard(fingerprint)
             if source == "compiled":
                 self._seconds += seconds
                 self._compiles[event.last] += 1
@@ -155,6 +173,11 @@ class RecompileLog:
         if warning:
             warnings.warn(warning, RecompileWarning, stacklevel=2)
         return event
+
+    def drop(self, fingerprint: str) -> None:
+        """A graph is no longer being compiled in the background: that has failed."""
+        with self._lock:
+            self._underway.discard(fingerprint)
 
     def _difference(self, graph: Graph, fingerprint: str) -> str:
         """In what the graph differs from the nearest of the others, as they were at first sight."""
@@ -198,6 +221,7 @@ class RecompileLog:
                 tuple(repeated),
                 events,
                 sum(self._totals.values()) - len(events),
+                len(self._underway),
             )
 
 

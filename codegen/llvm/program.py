@@ -15,7 +15,7 @@ word: ``parallel(pool, wave, buffers, chunks)``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -31,7 +31,7 @@ from braze.codegen.llvm.kernel import (
     new_module,
 )
 from braze.codegen.llvm.nests import emit_nest
-from braze.codegen.llvm.places import Places
+from braze.codegen.llvm.places import Places, PlaceTable, Row
 from braze.codegen.llvm.recurrences import MAIN_TYPE, emit_steps
 from braze.codegen.llvm.shared_kernels import Shared, shared_kernels
 from braze.codegen.llvm.types import I64, POINTER, constant
@@ -39,6 +39,8 @@ from braze.ir.loops import Contraction, HostCall, Kernel, Nest, Program, Sort
 from braze.ir.loops_attention import Attention
 from braze.ir.loops_recurrence import Recurrence
 from braze.ir.target import FINISHED, Target
+
+Made = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +69,46 @@ class Called:
     shared: Shared | None
 
 
-def generate(program: Program, target: Target) -> Generated:
+def generate(program: Program, target: Target, made: Made | None = None) -> Generated:
     """Generate code for every kernel and for the program's `main`.
+
+    Args:
+        made: called with each module's name and text as soon as it is there.
 
     Raises:
         CodegenError: the program breaks a rule of the loop IR.
     """
-    stride = _scratch_stride(program, target)
+    shared = shared_kernels(program)
+    stride = _scratch_stride(program, target, shared)
     name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
-    modules: dict[str, str] = {}
-    _add_modules(modules, name, program, target, stride)
+    modules = _Modules(made)
+    _add_modules(modules, name, program, shared, target, stride)
     return Generated(
-        modules=list(modules.items()),
+        modules=list(modules.texts.items()),
         main=name,
         scratch_bytes=stride,
         pointers=program.inputs + program.outputs + 3,
     )
 
 
+class _Modules:
+    """The modules so far, in the order of their making."""
+
+    def __init__(self, made: Made | None) -> None:
+        self.texts: dict[str, str] = {}
+        self._made = made
+
+    def add(self, name: str, text: str) -> None:
+        self.texts[name] = text
+        if self._made is not None:
+            self._made(name, text)
+
+
 def _add_modules(
-    modules: dict[str, str],
+    modules: _Modules,
     name: str,
     program: Program,
+    shared: Mapping[Kernel, Shared],
     target: Target,
     stride: int,
     *,
@@ -99,16 +119,16 @@ def _add_modules(
     Equal steps have one program, so it is there once. Nothing runs beside it, so its threads' work-
     spaces are as far apart as it likes, and its code does not depend on the rest.
     """
-    shared = shared_kernels(program)
     waves: list[list[Called]] = [[] for _ in program.waves]
     functions: dict[Kernel, EmittedKernel] = {}
     for wave, called in zip(program.waves, waves, strict=True):
         for kernel in wave:
             if isinstance(kernel, Recurrence):
                 step = _step_symbol(kernel)
-                if step not in modules:
-                    own = _scratch_stride(kernel.program, target)
-                    _add_modules(modules, step, kernel.program, target, own, is_step=True)
+                if step not in modules.texts:
+                    inner = shared_kernels(kernel.program)
+                    own = _scratch_stride(kernel.program, target, inner)
+                    _add_modules(modules, step, kernel.program, inner, target, own, is_step=True)
                 continue
             common = shared.get(kernel)
             source = kernel if common is None else common.kernel
@@ -116,12 +136,12 @@ def _add_modules(
             if emitted is None:
                 within = program if common is None else common.program
                 emitted = functions[source] = emit_kernel(source, within, target, stride)
-                if emitted.symbol in modules:
+                if emitted.symbol in modules.texts:
                     symbol = emitted.symbol
                     raise CodegenError(f"[{program.name}] two kernels share the symbol {symbol}")
-                modules[emitted.symbol] = emitted.ir_text
+                modules.add(emitted.symbol, emitted.ir_text)
             called.append(Called(emitted, common))
-    modules[name] = _main_module(name, program, waves, target, is_step=is_step)
+    modules.add(name, _main_module(name, program, waves, target, is_step=is_step))
 
 
 def _step_symbol(kernel: Recurrence) -> str:
@@ -129,11 +149,12 @@ def _step_symbol(kernel: Recurrence) -> str:
     return "braze_" + re.sub(r"\W", "_", kernel.program.name, flags=re.ASCII)
 
 
-def _scratch_stride(program: Program, target: Target) -> int:
+def _scratch_stride(program: Program, target: Target, shared: Mapping[Kernel, Shared]) -> int:
     """The most workspace that a kernel needs: threads' workspaces are this far apart in all of
     them, since kernels of one wave run side by side."""
     most = 0
-    for kernel in program.kernels():
+    different = dict.fromkeys(shared[k].kernel if k in shared else k for k in program.kernels())
+    for kernel in different:
         if isinstance(kernel, Contraction):
             from braze.codegen.llvm.contractions import scratch_bytes
 
@@ -147,7 +168,8 @@ def _scratch_stride(program: Program, target: Target) -> int:
 
             most = max(most, attention_plan(kernel, target).scratch_bytes)
         elif isinstance(kernel, Recurrence):
-            most = max(most, _scratch_stride(kernel.program, target))
+            inner = shared_kernels(kernel.program)
+            most = max(most, _scratch_stride(kernel.program, target, inner))
     return most
 
 
@@ -160,7 +182,9 @@ def emit_kernel(
         scratch_stride: bytes between the workspaces of two threads, the same for all kernels of the
             program. None: found out again.
     """
-    stride = _scratch_stride(program, target) if scratch_stride is None else scratch_stride
+    stride = scratch_stride
+    if stride is None:
+        stride = _scratch_stride(program, target, {})
     if isinstance(kernel, Contraction):
         from braze.codegen.llvm.contractions import emit_contraction
 
@@ -200,16 +224,18 @@ def _main_module(
     places = Places(builder, program)
     size = max((_table_size(wave) for wave in waves), default=0)
     table = places.array(size, "table") if size else None
+    rows = PlaceTable(module, name)
     for number, wave in enumerate(waves):
         for kernel in program.waves[number]:
             if isinstance(kernel, Recurrence):
                 _call_steps(builder, kernel, program)
         if wave:
-            _call_wave(places, wave, table, pool, f"{name}_wave{number}")
+            _call_wave(places, rows, wave, table, pool, f"{name}_wave{number}")
         if any(_may_fail(kernel) for kernel in program.waves[number]):
             code = builder.load(status, typ=I64, align=8)
             with builder.if_then(builder.icmp_signed("!=", code, constant(I64, 0)), likely=False):
                 builder.ret(code)
+    rows.finish()
     if is_step:
         builder.ret(constant(I64, 0))
         return module_text(module)
@@ -235,7 +261,12 @@ def _table_size(wave: Sequence[Called]) -> int:
 
 
 def _call_wave(
-    places: Places, wave: Sequence[Called], table: ir.Value | None, pool: ir.Value, name: str
+    places: Places,
+    rows: PlaceTable,
+    wave: Sequence[Called],
+    table: ir.Value | None,
+    pool: ir.Value,
+    name: str,
 ) -> None:
     """Run a wave's kernels: one chunk here, more on the pool."""
     builder = places.builder
@@ -243,7 +274,7 @@ def _call_wave(
     chunks = sum(called.kernel.chunks for called in wave)
     if chunks == 0:
         return
-    arrays = _write_table(places, wave, table)
+    arrays = _write_table(places, rows, wave, table)
     region = _function(builder.module, wave[0].kernel.symbol)
     if len(wave) > 1:
         region = _wave_function(builder.module, name, wave, listed=arrays is not None)
@@ -257,23 +288,27 @@ def _call_wave(
     builder._insert(IndirectCall(builder.block, signature, parallel, arguments))
 
 
-def _write_table(places: Places, wave: Sequence[Called], table: ir.Value | None) -> ir.Value | None:
+def _write_table(
+    places: Places, rows: PlaceTable, wave: Sequence[Called], table: ir.Value | None
+) -> ir.Value | None:
     """The array of a single call of what is shared, or the list of the arrays of several kernels;
     None if nothing in the wave is shared."""
     if table is None or not _table_size(wave):
         return None
     builder = places.builder
     start = len(wave) if len(wave) > 1 else 0
+    pointers: list[Row] = []
     for number, called in enumerate(wave):
         array = builder.function.args[0]
         if called.shared is not None:
-            array = builder.gep(table, [constant(I64, start)], source_etype=POINTER)
-            for number_of_place, (buffer, first) in enumerate(called.shared.places):
-                places.put(array, number_of_place, places.address(buffer, first))
-            places.put_rest(array, len(called.shared.places))
-            start += called.shared.pointers
+            at = constant(I64, start + len(pointers))
+            array = builder.gep(table, [at], source_etype=POINTER)
+            pointers += [places.row(buffer, first) for buffer, first in called.shared.places]
+            pointers += places.rest()
         if len(wave) > 1:
             places.put(table, number, array)
+    first = builder.gep(table, [constant(I64, start)], source_etype=POINTER)
+    rows.fill(builder, first, pointers)
     return table
 
 

@@ -156,3 +156,21 @@ def test_attention_of_equal_layers_is_compiled_once(target):
     kernels = [k for k in program.kernels() if isinstance(k, Attention)]
     shared = shared_kernels(program)
     assert len(kernels) == 3 and len({shared[k].program.name for k in kernels}) == 1
+
+
+def test_places_are_a_table():
+    """What `main` says of a call does not grow with the pointers that it passes."""
+    program, _ = compile_graph(steps_graph(), host_target())
+    pointers = sum(own.pointers for own in shared_kernels(program).values())
+    text = dict(generate(program, host_target()).modules)["braze_program_steps"]
+    (table,) = (line for line in text.split("\n") if "_rows" in line and "constant" in line)
+    assert table.count("i64") >= 2 * pointers > 40
+    lists = sum(len(wave) for wave in program.waves if len(wave) > 1)
+    assert text.count("store ptr") <= lists + 1  # the one in the loop over the table
+
+
+def test_modules_are_told_as_they_are_made():
+    program, _ = compile_graph(steps_graph(), host_target())
+    told = []
+    generated = generate(program, host_target(), lambda name, text: told.append((name, text)))
+    assert told == generated.modules

@@ -307,6 +307,20 @@ def test_settings():
     assert braze.compiled_with_cxx11_abi() is True and not braze.is_warn_always_enabled()
 
 
+def test_deterministic_programs_wait_for_the_compiler():
+    with braze.config.using(background="auto"):
+        braze.use_deterministic_algorithms(True)
+        braze.use_deterministic_algorithms(True, warn_only=True)
+        assert braze.config.background == "never"
+        braze.use_deterministic_algorithms(False)
+        assert braze.config.background == "auto"
+        braze.set_deterministic_debug_mode("warn")
+        assert braze.config.background == "never"
+        assert braze.is_deterministic_algorithms_warn_only_enabled()
+        braze.set_deterministic_debug_mode(0)
+        assert braze.config.background == "auto"
+
+
 def test_numbers_of_sizes():
     assert braze.sym_int(-3.7) == -3 and braze.sym_float(2) == 2.0
     assert braze.sym_max(1, 2.0) == 2.0 and braze.sym_min(1, 2) == 1

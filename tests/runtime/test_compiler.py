@@ -15,7 +15,7 @@ from braze.ir.builder import Builder, Rewriter
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Location
 from braze.ir.loops import CheckSite, Program
-from braze.runtime.compiler import compile_artifact, compile_modules, stages
+from braze.runtime.compiler import ModuleCompiler, compile_artifact, compile_modules, stages
 from braze.runtime.config import config
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import Executable
@@ -49,7 +49,7 @@ def toy_passes(graph, target, record=None):
     return program, report
 
 
-def toy_generate(program, target):
+def toy_generate(program, target, made=None):
     graph = toy_passes.graph
     return types.SimpleNamespace(
         modules=[("helper", HELPER), ("main", toy_source(graph))],
@@ -199,8 +199,37 @@ def test_modules_are_compiled_in_parallel(monkeypatch):
         ]
 
 
+def test_modules_are_compiled_while_others_are_generated(monkeypatch):
+    """The first is done before there is a second; the interpreter's pace is set back in the end."""
+    usual, seen = sys.getswitchinterval(), []
+    first = threading.Event()
+
+    def compile_object(text, target):
+        seen.append(sys.getswitchinterval())
+        first.set()
+        return text.encode()
+
+    monkeypatch.setattr("braze.codegen.llvm.compile.compile_object", compile_object)
+    with config.using(num_threads=2), ModuleCompiler(host_target()) as compiler:
+        compiler.start("a", "one")
+        assert first.wait(20)
+        assert compiler.objects([("a", "one"), ("b", "two")]) == [b"one", b"two"]
+    assert max(seen) < usual == sys.getswitchinterval()
+
+
+def test_no_module_is_begun_after_a_failure():
+    begun = threading.Event()
+    with config.using(num_threads=2), pytest.raises(ZeroDivisionError):
+        with ModuleCompiler(host_target()) as compiler:
+            compiler._compile = lambda name, text: begun.wait(0.2)
+            for number in range(100):
+                compiler.start(str(number), "")
+            raise ZeroDivisionError
+    assert sum(not future.cancelled() for future in compiler._futures.values()) <= 4
+
+
 def test_a_failure_says_which_graph(toy):
-    def broken(program, target):
+    def broken(program, target, made):
         generated = toy_generate(program, target)
         generated.modules = [("m", "nonsense")]
         return generated
@@ -213,7 +242,7 @@ def test_a_failure_says_which_graph(toy):
 
 
 def test_a_wrong_number_of_pointers_is_caught(toy):
-    def short(program, target):
+    def short(program, target, made):
         generated = toy_generate(program, target)
         generated.pointers -= 1
         return generated

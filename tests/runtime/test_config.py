@@ -20,7 +20,8 @@ def clean(monkeypatch):
 def test_defaults(clean):
     clean.delenv("XDG_CACHE_HOME", raising=False)
     config = Config()
-    assert (config.tier, config.eager, config.debug, config.dump_dir) == ("auto", False, 0, "")
+    assert (config.tier, config.background, config.eager) == ("auto", "auto", False)
+    assert (config.debug, config.dump_dir) == (0, "")
     assert config.cache_dir == os.path.expanduser("~/.cache/braze")
     assert config.recompile_limit == 8
     assert default_num_threads() == len(os.sched_getaffinity(0))
@@ -29,7 +30,8 @@ def test_defaults(clean):
 
 def test_every_setting_can_come_from_the_environment(clean):
     given = {
-        "tier": ("compile", "compile"), "eager": ("1", True), "cache_dir": ("", ""),
+        "tier": ("compile", "compile"), "background": ("never", "never"), "eager": ("1", True),
+        "cache_dir": ("", ""),
         "cache_entries": ("7", 7), "cache_bytes": ("0", 0), "dump_dir": ("out", "out"),
         "debug": ("5", 5), "trace_limit": ("100", 100), "recompile_limit": ("0", 0),
     }  # fmt: skip
@@ -70,6 +72,7 @@ def test_a_bad_number_of_threads_in_the_environment(clean):
     [
         ("tier", "fast", r"tier must be one of 'auto', 'compile', 'interpret', given 'fast'"),
         ("eager", 1, "eager must be True or False, given 1"),
+        ("background", "on", "background must be one of 'auto', 'always', 'never', given 'on'"),
         ("debug", True, "debug must be a whole number from 0 to 5, given True"),
         ("cache_dir", None, "cache_dir must be a path, or '' for none, given None"),
         ("num_threads", 0, "num_threads must be a whole number from 1 to 4096, given 0"),
@@ -86,9 +89,9 @@ def test_bad_values_are_refused(clean, name, value, message):
 
 def test_unknown_names_are_refused(clean):
     config = Config()
-    with pytest.raises(AttributeError, match="no setting 'treads'; known: tier, eager"):
+    with pytest.raises(AttributeError, match="no setting 'treads'; known: tier, background, eager"):
         config.treads = 4
-    with pytest.raises(AttributeError, match="no setting 'treads'; known: tier, eager"):
+    with pytest.raises(AttributeError, match="no setting 'treads'; known: tier, background, eager"):
         config.treads  # noqa: B018
 
 

@@ -226,7 +226,7 @@ def run_triple():
 
 
 def entry_file():
-    return cache._disk().path(prepare(triple())._known.disk_key)
+    return cache.disk_cache().path(prepare(triple())._known.disk_key)
 
 
 def test_a_second_start_compiles_nothing_and_interprets_nothing(toy):
@@ -253,8 +253,8 @@ def test_a_damaged_entry_is_compiled_anew(toy, damage):
         elif damage == "truncate":
             file.write_bytes(data[:-100])
         else:
-            found = cache._disk().load(prepare(triple())._known.disk_key)
-            cache._disk().store(prepare(triple())._known.disk_key, {"other": 1}, found[1])
+            found = cache.disk_cache().load(prepare(triple())._known.disk_key)
+            cache.disk_cache().store(prepare(triple())._known.disk_key, {"other": 1}, found[1])
         clear_memory()
         with pytest.warns(CacheWarning) as caught:
             run_triple()
@@ -269,8 +269,8 @@ def test_an_object_that_does_not_load_is_compiled_anew(toy):
     with config.using(tier="compile"):
         run_triple()
         key = prepare(triple())._known.disk_key
-        facts, (data,) = cache._disk().load(key)
-        cache._disk().store(key, facts, [data[:200]])
+        facts, (data,) = cache.disk_cache().load(key)
+        cache.disk_cache().store(key, facts, [data[:200]])
         clear_memory()
         with pytest.warns(CacheWarning, match="cannot be loaded"):
             run_triple()

@@ -347,4 +347,5 @@ if __name__ == "__main__":
     for _name in [name for name in os.environ if name.startswith("BRAZE_")]:
         del os.environ[_name]
     os.environ["BRAZE_CACHE_DIR"] = ""
+    os.environ["BRAZE_BACKGROUND"] = "never"  # however slow the machine is
     main()
