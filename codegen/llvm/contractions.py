@@ -4,9 +4,11 @@ In: a `Contraction`, where its buffers lie, and a `Target`.  Out: an `EmittedKer
 
     for each point of the batch dims in the chunk's share
       for each block of the inner dims
-        pack the chunk's panels of b, its tiles of a        (where the schedule says so)
-        for each row tile, for each panel
-          tile function
+        pack the chunk's panels of b                        (where the schedule says so)
+        for each group of row tiles
+          pack them                                         (likewise)
+          for each row tile of the group, for each panel
+            tile function
 """
 
 from __future__ import annotations
@@ -107,11 +109,13 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class _RowTile:
-    """A row tile: number of its size, place in the chunk, operand a, values of the row dims."""
+    """A row tile: number of its size, place in the chunk, operand a, the next tile's operand a if
+    that is to be fetched, values of the row dims."""
 
     size: int
     place: ir.Value
     a: ir.Value
+    ahead: ir.Value | None
     variables: list[Number]
 
 
@@ -159,8 +163,8 @@ class _KernelEmitter:
                 if plan.pack_b != "none" and size_number == 0:
                     pack = PackEmitter(module, tile, target, f"{symbol}_pack_b_{vectors}_{lanes}")
                     self.pack_b.append(pack.pack_b())
-                if plan.pack_a != "none" and not self.pack_a:
-                    pack = PackEmitter(module, tile, target, f"{symbol}_pack_a")
+                if plan.pack_a != "none" and kind == 0:
+                    pack = PackEmitter(module, tile, target, f"{symbol}_pack_a_{tile.rows}")
                     self.pack_a.append(pack.pack_a())
 
     # The loops ----------------------------------------------------------------------------------
@@ -170,9 +174,6 @@ class _KernelEmitter:
         batch, rows, columns = decode(builder, self.frame.chunk, plan.grid)
         points = share(builder, batch, plan.grid[0], plan.loop_count)
         self.tile_range = share(builder, rows, plan.grid[1], plan.tiles)
-        if plan.pack_a != "none":
-            # Then the split dimension is the only row dimension.
-            self.first_row, self.end_row = (self._piece_begin(tile) for tile in self.tile_range)
         self.panel_range = share(builder, columns, plan.grid[2], plan.panels.count)
         if plan.loop_count == 1:
             self._point([0] * len(plan.loops))
@@ -223,27 +224,53 @@ class _KernelEmitter:
         builder = self.builder
         if self.plan.pack_b != "none":
             self._pack_panels(block)
-        if self.plan.pack_a != "none":
-            self._pack_rows(block)
-        with counted_loop(builder, *self.tile_range, "tile") as tile:
+        if self.plan.pack_a == "none":
+            self._tiles(self.tile_range, self.tile_range[0], block, loops)
+            return
+        begin, end = self.tile_range
+        size = self.plan.packed_tiles
+        number = builder.sub(as_i64(end), as_i64(begin))
+        groups = builder.udiv(builder.add(number, as_i64(size - 1)), as_i64(size))
+        with counted_loop(builder, 0, groups, "group") as group:
+            first = builder.add(as_i64(begin), as_i64(multiply(builder, group, size)))
+            beyond = builder.add(first, as_i64(size))
+            fewer = builder.icmp_signed("<", beyond, as_i64(end))
+            tiles = first, builder.select(fewer, beyond, as_i64(end))
+            self._pack_rows(block, tiles)
+            self._tiles(tiles, first, block, loops)
+
+    def _tiles(
+        self, tiles: tuple[Number, Number], first: Number, block: _Block, loops: list[Number]
+    ) -> None:
+        """Some row tiles against all panels; the first one that is packed, if they are."""
+        with counted_loop(self.builder, *tiles, "tile") as tile:
             self._row_tile(
                 tile,
+                first,
                 block,
                 lambda row: self._each_panel(lambda *panel: self._call(block, loops, row, panel)),
             )
 
-    def _row_tile(self, tile: ir.Value, block: _Block, body: Callable[[_RowTile], None]) -> None:
+    def _row_tile(
+        self, tile: ir.Value, first: Number, block: _Block, body: Callable[[_RowTile], None]
+    ) -> None:
         builder = self.builder
         *outer, piece = decode(builder, tile, self._tile_extents())
         begin = self._piece_begin(piece)
         rows = (*self.plan.outer_rows, self.plan.split)
         a, _ = self._moved((block.a, block.b), rows, [*outer, begin])
+        ahead = None
+        if self.plan.fetched_rows:
+            *after, next_piece = decode(builder, builder.add(tile, as_i64(1)), self._tile_extents())
+            there = [*after, self._piece_begin(next_piece)]
+            ahead, _ = self._moved((block.a, block.b), rows, there)
         place = builder.sub(tile, as_i64(self.tile_range[0]))
         if self.plan.pack_a != "none":
-            offset = builder.sub(as_i64(begin), as_i64(self.first_row))
+            packed = builder.sub(tile, as_i64(first))
+            offset = multiply(builder, packed, self.plan.a_tile_elements)
             a = element_pointer(builder, self.a_packed, offset, self.item)
         variables = [*outer, begin]
-        self._by_piece(piece, lambda size: body(_RowTile(size, place, a, variables)))
+        self._by_piece(piece, lambda size: body(_RowTile(size, place, a, ahead, variables)))
 
     def _tile_extents(self) -> list[int]:
         return [*(dim.extent for dim in self.plan.outer_rows), self.plan.pieces.count]
@@ -258,36 +285,13 @@ class _KernelEmitter:
 
     def _each_panel(self, body: Callable[[Number, Number, int], None]) -> None:
         """`body(panel, its place in the chunk, its kind)` for the chunk's panels."""
-        builder = self.builder
-        begin, end = self.panel_range
-        full, total = self.plan.panels.full, self.plan.panels.count
-        kinds = len(self.plan.panels.variants)
-
-        def run(panel: Number, kind: int) -> None:
-            place = (
-                panel - begin
-                if isinstance(panel, int) and isinstance(begin, int)
-                else builder.sub(as_i64(panel), as_i64(begin))
-            )
-            body(panel, place, kind)
-
-        if full == total:
+        builder, first = self.builder, self.panel_range[0]
+        for begin, end, kind in self._panels_by_kind():
             with counted_loop(builder, begin, end, "panel") as panel:
-                run(panel, 0)
-            return
-        if full:
-            if isinstance(end, int):
-                limit: Number = min(end, full)
-            else:
-                fewer = builder.icmp_signed("<", end, as_i64(full))
-                limit = builder.select(fewer, end, as_i64(full))
-            with counted_loop(builder, begin, limit, "panel") as panel:
-                run(panel, 0)
-        if isinstance(end, int):
-            run(full, kinds - 1)
-            return
-        with builder.if_then(builder.icmp_signed(">", end, as_i64(full))):
-            run(full, kinds - 1)
+                body(panel, builder.sub(panel, as_i64(first)), kind)
+
+    def _panels_by_kind(self) -> list[tuple[Number, Number, int]]:
+        return _cut(self.builder, self.panel_range, self.plan.panels.full, self.plan.panels.count)
 
     def _call(
         self, block: _Block, loops: list[Number], row: _RowTile, panel: tuple[Number, Number, int]
@@ -298,6 +302,9 @@ class _KernelEmitter:
         lane = multiply(builder, number, plan.panels.lanes)
         a = element_pointer(builder, row.a, multiply(builder, lane, plan.lane.a), self.a_type)
         arguments = [a, self._b_panel(block, lane, at)]
+        if row.ahead is not None:
+            first = multiply(builder, at, plan.fetched_rows * plan.split.a)
+            arguments.append(element_pointer(builder, row.ahead, first, self.a_type))
         if plan.blocks > 1:
             tile_number = add(builder, multiply(builder, row.place, plan.chunk_panels), at)
             offset = multiply(builder, tile_number, plan.sums_tile_elements)
@@ -320,22 +327,43 @@ class _KernelEmitter:
 
     def _pack_panels(self, block: _Block) -> None:
         plan, builder = self.plan, self.builder
-
-        def pack(panel: Number, at: Number, kind: int) -> None:
-            lane = multiply(builder, panel, plan.panels.lanes)
-            source = element_pointer(
-                builder, block.b, multiply(builder, lane, plan.lane.b), self.b_type
+        for begin, end, kind in self._panels_by_kind():
+            offset = multiply(builder, begin, plan.panels.lanes * plan.lane.b)
+            source = element_pointer(builder, block.b, offset, self.b_type)
+            at = builder.sub(as_i64(begin), as_i64(self.panel_range[0]))
+            place = element_pointer(
+                builder, self.b_packed, multiply(builder, at, plan.b_panel_elements), self.item
             )
-            offset = multiply(builder, at, plan.b_panel_elements)
-            place = element_pointer(builder, self.b_packed, offset, self.item)
-            steps = as_i64(block.steps)
-            builder.call(self.pack_b[kind], [source, place, steps, as_i64(0)])
+            number = builder.sub(as_i64(end), as_i64(begin))
+            builder.call(self.pack_b[kind], [source, place, as_i64(block.steps), number])
 
-        self._each_panel(pack)
-
-    def _pack_rows(self, block: _Block) -> None:
+    def _pack_rows(self, block: _Block, tiles: tuple[ir.Value, ir.Value]) -> None:
         plan, builder = self.plan, self.builder
-        offset = multiply(builder, self.first_row, plan.split.a)
-        source = element_pointer(builder, block.a, offset, self.a_type)
-        rows = builder.sub(as_i64(self.end_row), as_i64(self.first_row))
-        builder.call(self.pack_a[0], [source, self.a_packed, as_i64(block.steps), rows])
+        # The split dimension is the only row dimension then, so a piece is a tile.
+        for begin, end, kind in _cut(builder, tiles, plan.pieces.large, plan.pieces.count):
+            offset = multiply(builder, self._piece_begin(begin), plan.split.a)
+            source = element_pointer(builder, block.a, offset, self.a_type)
+            at = builder.sub(as_i64(begin), tiles[0])
+            place = element_pointer(
+                builder, self.a_packed, multiply(builder, at, plan.a_tile_elements), self.item
+            )
+            number = builder.sub(as_i64(end), as_i64(begin))
+            builder.call(self.pack_a[kind], [source, place, as_i64(block.steps), number])
+
+
+def _cut(
+    builder: ir.IRBuilder, bounds: tuple[Number, Number], middle: int, total: int
+) -> list[tuple[Number, Number, int]]:
+    """A part of range(total) as (begin, end, number): what lies below `middle`, and the rest.
+
+    Numbers count from 0 and leave out what is empty in all of range(total).
+    """
+    begin, end = bounds
+    if middle in (0, total):
+        return [(begin, end, 0)]
+    if isinstance(begin, int) and isinstance(end, int):
+        return [(begin, min(end, middle), 0), (max(begin, middle), end, 1)]
+    begin, end, cut = as_i64(begin), as_i64(end), as_i64(middle)
+    low = builder.select(builder.icmp_signed("<", end, cut), end, cut)
+    high = builder.select(builder.icmp_signed(">", begin, cut), begin, cut)
+    return [(begin, low, 0), (high, end, 1)]

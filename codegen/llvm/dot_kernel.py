@@ -57,10 +57,15 @@ class DotKernelEmitter:
     def emit(self) -> None:
         plan, builder = self.plan, self.builder
         epilogue = [self.frame.pointer(buffer) for buffer in epilogue_buffers(plan.shape)]
-        extents = [*(dim.extent for dim in plan.loops), plan.rows.count, plan.columns.count]
+        pieces = [plan.rows.count, plan.columns.count]
+        if plan.columns_outside:
+            pieces.reverse()
+        extents = [*(dim.extent for dim in plan.loops), *pieces]
         bounds = share(builder, self.frame.chunk, plan.chunks, plan.tiles)
         with counted_loop(builder, *bounds, "tile") as tile:
             *loops, row_piece, column_piece = decode(builder, tile, extents)
+            if plan.columns_outside:
+                row_piece, column_piece = column_piece, row_piece
             row = piece_begin(builder, plan.rows, row_piece)
             column = piece_begin(builder, plan.columns, column_piece)
             places = [*loops, row, column]

@@ -6,12 +6,13 @@ b, broadcasts `rows` elements of a (or loads vectors of it, in the "lanes" form)
 vectors fused multiply-adds.  Strides are numbers, so every row is a constant displacement from one
 pointer.
 
-    void tile(ptr a, ptr b [, ptr sums, i64 steps, i64 state],
+    void tile(ptr a, ptr b [, ptr ahead] [, ptr sums, i64 steps, i64 state],
               ptr epilogue buffers..., i64 outer variables...)
 
-The arguments in brackets exist when the sum is made in several blocks: `sums` holds the partial
-sums, `steps` is how often the block's first dimension steps, `state` has bit 0 set in the first
-block and bit 1 in the last.
+`ahead` exists where the next tile's rows of a are to be fetched meanwhile, and points to those that
+this call sees to.  The last three exist when the sum is made in several blocks: `sums` holds the
+partial sums, `steps` is how often the block's first dimension steps, `state` has bit 0 set in the
+first block and bit 1 in the last.
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.operands import OperandLoader, multiply_add
 from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.types import (
+    FIRST_LEVEL,
     I1,
     I64,
     POINTER,
+    SECOND_LEVEL,
     constants,
+    prefetch,
     register_type,
     splat,
     zero,
@@ -111,9 +115,8 @@ class Tile:
         """The loops over a block, outermost first."""
         levels: list[Level] = []
         step = 1
-        a_step = self.schedule.a_row_elements
         for dim in reversed(self.schedule.inner):
-            a = step * a_step if self.a_is_packed else dim.a
+            a = step * self.rows if self.a_is_packed else dim.a
             b = step * self.vectors * self.schedule.width if self.b_is_packed else dim.b
             levels.append(Level(dim.extent, a, b))
             step *= dim.extent
@@ -136,7 +139,8 @@ class TileEmitter:
         self.item = register_type(self.dtype)
         self.blocked = tile.schedule.blocks > 1
         buffers, variables = epilogue_buffers(tile.schedule.shape), outer_variables(tile.schedule)
-        types = [POINTER, POINTER, *([POINTER, I64, I64] if self.blocked else [])]
+        types = [POINTER, POINTER, *([POINTER] if self.schedule.fetched_rows else [])]
+        types += [POINTER, I64, I64] if self.blocked else []
         types += [POINTER] * len(buffers) + [I64] * len(variables)
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
         self.function.linkage = "internal"
@@ -144,6 +148,7 @@ class TileEmitter:
         self.function.attributes.add("nounwind")
         arguments = iter(self.function.args)
         self.a, self.b = next(arguments), next(arguments)
+        self.ahead = next(arguments) if self.schedule.fetched_rows else None
         if self.blocked:
             self.sums, self.steps, self.state = (next(arguments) for _ in range(3))
         self.pointers = {buffer.name: next(arguments) for buffer in buffers}
@@ -236,6 +241,7 @@ class TileEmitter:
         wide = Level(None, level.a * unroll, level.b * unroll)
         offsets = [(level.a * step, level.b * step) for step in range(unroll)]
         with counted_loop(self.builder, 0, times, "inner") as i:
+            self._fetch(i, unroll, extent)
             self._straight(inside, offsets, *self._moved(a, b, wide, i), slots)
         if isinstance(extent, int):
             done = extent // unroll * unroll
@@ -246,6 +252,22 @@ class TileEmitter:
             begin = self.builder.mul(times, as_i64(unroll))
             with counted_loop(self.builder, begin, extent, "rest") as i:
                 self._straight(inside, [(0, 0)], *self._moved(a, b, level, i), slots)
+
+    def _fetch(self, i: ir.Value, unroll: int, extent: Number) -> None:
+        """Have fetched, one line at a time, what is needed soon: the next tile's rows of a, and the
+        partial sums that this tile is added to."""
+        builder, plan = self.builder, self.schedule
+        if self.ahead is not None:
+            for row in range(plan.fetched_rows):
+                at = add(builder, multiply(builder, i, unroll), row * plan.split.a)
+                place = element_pointer(builder, self.ahead, at, self.a_loader.element)
+                prefetch(builder, place, SECOND_LEVEL)
+        if self.blocked:
+            size = self.tile.rows * self.tile.vectors * self.width
+            steps = extent if isinstance(extent, int) else plan.block
+            rate = -(-size // max(1, steps // unroll))
+            place = element_pointer(builder, self.sums, multiply(builder, i, rate), self.item)
+            prefetch(builder, place, FIRST_LEVEL)
 
     def _extent(self, level: Level) -> Number:
         return self.steps if level.extent is None else level.extent

@@ -1,14 +1,18 @@
 """Copying a block of an operand into scratch memory, in the order the micro-kernel reads it.
 
-In: a `Tile`.  Out: LLVM functions `void pack(ptr from, ptr to, i64 steps, i64 rows)` that write
+In: a `Tile`.  Out: LLVM functions `void pack(ptr from, ptr to, i64 steps, i64 count)` that write
 
-    b: one panel, [step of the sum][lane], missing lanes as zeros (`rows` is ignored);
-    a: a chunk's rows, [step of the sum][row].
+    b: `count` neighbouring panels, [panel][step of the sum][lane], missing lanes as zeros;
+    a: `count` neighbouring row tiles, [tile][step of the sum][row].
+
+Loops are nested so that what is contiguous in the operand is read in one go: processors fetch ahead
+in long runs only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -32,6 +36,8 @@ from braze.codegen.llvm.types import (
 )
 from braze.ir.target import Target
 
+_GROUP = 8  # steps of packed rows that are copied at a time
+
 # (offset in the operand, step of the sum) -> code that packs one step
 Body = Callable[[Number, Number], None]
 
@@ -50,27 +56,25 @@ class PackEmitter:
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
-        self.source, self.packed, self.steps, self.rows = self.function.args
+        self.source, self.packed, self.steps, self.count = self.function.args
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.a = OperandLoader(self.builder, target, self.shape.a.dtype, self.dtype)
         self.b = OperandLoader(self.builder, target, self.shape.b.dtype, self.dtype)
 
     def pack_b(self) -> ir.Function:
-        """A panel of b."""
+        """Panels of b."""
         levels = self._levels([dim.b for dim in self.schedule.inner])
-        if self.schedule.pack_b == "transpose":
-            self._loops(levels[:-1], 0, 0, lambda at, step: self._transpose(levels[-1], at, step))
-        elif self.schedule.pack_b == "copy":
-            self._loops(levels, 0, 0, self._copy_b)
+        if self.schedule.pack_b == "copy":
+            self._loops(levels, 0, 0, self._copy_panels)
         else:
-            self._loops(levels, 0, 0, self._gather_b)
+            self._turn_panels(levels)
         self.builder.ret_void()
         return self.function
 
     def pack_a(self) -> ir.Function:
-        """The rows of a chunk; one more argument says how many."""
+        """Row tiles of a, whose rows are neighbours in memory."""
         levels = self._levels([dim.a for dim in self.schedule.inner])
-        self._loops(levels, 0, 0, self._copy_rows)
+        self._loops(levels[:-1], 0, 0, lambda at, step: self._copy_rows(levels[-1], at, step))
         self.builder.ret_void()
         return self.function
 
@@ -105,87 +109,149 @@ class PackEmitter:
         assert level.extent is not None
         return multiply(self.builder, step, level.extent)
 
-    def _place(self, step: Number, across: int, lane: int) -> ir.Value:
-        offset = add(self.builder, multiply(self.builder, step, across), lane)
-        return element_pointer(self.builder, self.packed, offset, self.item)
-
     # Panels of b --------------------------------------------------------------------------------
 
     @property
     def _lanes(self) -> int:
         return self.tile.vectors * self.width
 
-    def _present(self, vector: int) -> int:
-        return self.tile.lanes if vector == self.tile.vectors - 1 else self.width
-
-    def _b_place(self, offset: Number) -> ir.Value:
+    def _from_b(self, offset: Number) -> ir.Value:
         return element_pointer(self.builder, self.source, offset, self.b.element)
 
-    def _store(self, value: ir.Value, place: ir.Value) -> None:
+    def _store(self, value: ir.Value, offset: Number) -> None:
+        place = element_pointer(self.builder, self.packed, offset, self.item)
         self.builder.store(value, place, align=self.dtype.itemsize)
 
-    def _copy_b(self, offset: Number, step: Number) -> None:
-        for j in range(self.tile.vectors):
-            place = self._b_place(add(self.builder, offset, j * self.width))
-            value = self.b.load(place, self.width, self._present(j))
-            self._store(value, self._place(step, self._lanes, j * self.width))
+    def _panel_begin(self, panel: ir.Value) -> tuple[Number, Number]:
+        """Where a panel begins in b and in packed form."""
+        plan = self.schedule
+        return (
+            multiply(self.builder, panel, plan.panels.lanes * plan.lane.b),
+            multiply(self.builder, panel, plan.b_panel_elements),
+        )
 
-    def _gather_b(self, offset: Number, step: Number) -> None:
-        for j in range(self.tile.vectors):
-            value: ir.Value = zero(register_type(self.dtype, self.width))
-            for lane in range(self._present(j)):
-                stride = self.schedule.lane.b
-                place = self._b_place(add(self.builder, offset, (j * self.width + lane) * stride))
-                item = ir.Constant(I32, lane)
-                value = self.builder.insert_element(value, self.b.load(place), item)
-            self._store(value, self._place(step, self._lanes, j * self.width))
+    def _copy_panels(self, offset: Number, step: Number) -> None:
+        """One step's lanes, which are neighbours in memory."""
+        builder = self.builder
+        packed = multiply(builder, step, self._lanes)
+        with counted_loop(builder, 0, self.count, "panel") as panel:
+            source, begin = self._panel_begin(panel)
+            source, begin = add(builder, source, offset), add(builder, begin, packed)
+            for j in range(self.tile.vectors):
+                place = self._from_b(add(builder, source, j * self.width))
+                last = j == self.tile.vectors - 1
+                value = self.b.load(place, self.width, self.tile.lanes if last else self.width)
+                self._store(value, add(builder, begin, j * self.width))
+
+    def _turn_panels(self, levels: list[Level]) -> None:
+        """The lanes lie apart: a vector's lanes are read along the steps, if those are close."""
+        builder = self.builder
+        full = self.tile.vectors - (self.tile.lanes < self.width)
+        with counted_loop(builder, 0, self.count, "panel") as panel:
+            source, begin = self._panel_begin(panel)
+
+            def turn(vector: Number, present: int) -> None:
+                lane = multiply(builder, vector, self.width)
+                first = multiply(builder, lane, self.schedule.lane.b)
+                _Turning(self, add(builder, source, first), add(builder, begin, lane), present).run(
+                    levels
+                )
+
+            with counted_loop(builder, 0, full, "vector") as vector:
+                turn(vector, self.width)
+            if full < self.tile.vectors:
+                turn(full, self.tile.lanes)
+
+    # Rows of a ----------------------------------------------------------------------------------
+
+    def _copy_rows(self, level: Level, offset: Number, step: Number) -> None:
+        """Neighbouring rows of some steps at a time, so that a tile gets whole cache lines."""
+        builder, extent = self.builder, self._extent(level)
+        first = self._scaled(step, level)
+        group = min(_GROUP, extent) if isinstance(extent, int) else _GROUP
+        if isinstance(extent, int):
+            whole: Number = extent // group
+        else:
+            whole = builder.udiv(extent, as_i64(group))
+        with counted_loop(builder, 0, whole, "group") as number:
+            at = add(builder, offset, multiply(builder, number, group * level.a))
+            begin = add(builder, first, multiply(builder, number, group))
+            self._copy_steps(level.a, group, at, begin)
+        begin = multiply(builder, whole, group)
+        if not (isinstance(begin, int) and begin == extent):
+            with counted_loop(builder, begin, extent, "rest") as i:
+                at = add(builder, offset, multiply(builder, i, level.a))
+                self._copy_steps(level.a, 1, at, add(builder, first, i))
+
+    def _copy_steps(self, stride: int, steps: int, offset: Number, step: Number) -> None:
+        builder, rows = self.builder, self.tile.rows
+        packed = multiply(builder, step, rows)
+        with counted_loop(builder, 0, self.count, "tile") as tile:
+            source = add(builder, offset, multiply(builder, tile, rows * self.schedule.split.a))
+            begin = add(builder, multiply(builder, tile, self.schedule.a_tile_elements), packed)
+            for i in range(steps):
+                start = add(builder, source, i * stride)
+                place = element_pointer(builder, self.source, start, self.a.element)
+                self._store(self.a.load(place, rows), add(builder, begin, i * rows))
+
+
+@dataclass(frozen=True)
+class _Turning:
+    """One vector of a panel's lanes, which lie apart in b.
+
+    source, begin: where it begins in b and in packed form. present: how many lanes there are.
+    """
+
+    pack: PackEmitter
+    source: Number
+    begin: Number
+    present: int
+
+    def run(self, levels: list[Level]) -> None:
+        if self.pack.schedule.pack_b == "transpose":
+            last = levels[-1]
+            self.pack._loops(levels[:-1], 0, 0, lambda at, step: self._transpose(last, at, step))
+        else:
+            self.pack._loops(levels, 0, 0, self._gather)
+
+    def _from(self, offset: Number, lane: int) -> ir.Value:
+        builder, stride = self.pack.builder, self.pack.schedule.lane.b
+        return self.pack._from_b(add(builder, add(builder, self.source, offset), lane * stride))
+
+    def _store(self, value: ir.Value, step: Number) -> None:
+        builder = self.pack.builder
+        self.pack._store(value, add(builder, self.begin, multiply(builder, step, self.pack._lanes)))
+
+    def _gather(self, offset: Number, step: Number) -> None:
+        pack = self.pack
+        value: ir.Value = zero(register_type(pack.dtype, pack.width))
+        for lane in range(self.present):
+            item = pack.b.load(self._from(offset, lane))
+            value = pack.builder.insert_element(value, item, ir.Constant(I32, lane))
+        self._store(value, step)
 
     def _transpose(self, level: Level, offset: Number, step: Number) -> None:
         """The innermost dimension is contiguous: read vectors along it, turn squares of them."""
-        builder, width = self.builder, self.width
-        extent = self._extent(level)
-        first = self._scaled(step, level)
+        builder, width = self.pack.builder, self.pack.width
+        extent = self.pack._extent(level)
+        first = self.pack._scaled(step, level)
         whole = extent // width if isinstance(extent, int) else builder.udiv(extent, as_i64(width))
         if not isinstance(whole, int) or whole:
             with counted_loop(builder, 0, whole, "square") as square:
                 at = multiply(builder, square, width)
-                self._squares(add(builder, offset, at), add(builder, first, at))
+                self._square(add(builder, offset, at), add(builder, first, at))
         begin = multiply(builder, whole, width)
         if not (isinstance(begin, int) and begin == extent):
             with counted_loop(builder, begin, extent, "rest") as i:
-                self._gather_b(add(builder, offset, i), add(builder, first, i))
+                self._gather(add(builder, offset, i), add(builder, first, i))
 
-    def _squares(self, offset: Number, step: Number) -> None:
-        builder, width = self.builder, self.width
-        nothing = zero(register_type(self.dtype, width))
-        for j in range(self.tile.vectors):
-            rows: list[ir.Value] = [nothing] * width
-            for lane in range(self._present(j)):
-                column = (j * width + lane) * self.schedule.lane.b
-                place = self._b_place(add(builder, offset, column))
-                rows[lane] = self.b.load(place, width)
-            for i, value in enumerate(transposed(builder, rows)):
-                place = self._place(add(builder, step, i), self._lanes, j * width)
-                self._store(value, place)
-
-    # Rows of a ----------------------------------------------------------------------------------
-
-    def _copy_rows(self, offset: Number, step: Number) -> None:
-        """One step's rows, which are neighbours in memory."""
-        builder, width = self.builder, self.width
-        whole = builder.udiv(self.rows, as_i64(width))
-
-        def copy(row: ir.Value, lanes: int) -> None:
-            start = add(builder, offset, row)
-            place = element_pointer(builder, self.source, start, self.a.element)
-            at = add(builder, multiply(builder, step, self.schedule.a_row_elements), row)
-            packed = element_pointer(builder, self.packed, at, self.item)
-            self._store(self.a.load(place, lanes), packed)
-
-        with counted_loop(builder, 0, whole, "vector") as i:
-            copy(as_i64(multiply(builder, i, width)), width)
-        with counted_loop(builder, builder.mul(whole, as_i64(width)), self.rows, "row") as i:
-            copy(i, 1)
+    def _square(self, offset: Number, step: Number) -> None:
+        pack, builder = self.pack, self.pack.builder
+        rows: list[ir.Value] = [zero(register_type(pack.dtype, pack.width))] * pack.width
+        for lane in range(self.present):
+            rows[lane] = pack.b.load(self._from(offset, lane), pack.width)
+        for i, value in enumerate(transposed(builder, rows)):
+            self._store(value, add(builder, step, i))
 
 
 def transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:

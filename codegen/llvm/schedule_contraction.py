@@ -19,6 +19,8 @@ from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, Dims, co
 from braze.codegen.llvm.schedule_parts import Pieces
 
 ALIGNMENT = 64
+_MOST_FETCHED = 3
+_PACKED_LINES = 3
 
 Form = Literal["broadcast", "lanes"]
 PackA = Literal["none", "copy"]
@@ -151,16 +153,36 @@ class Schedule:
         return self.pieces.size * count(self.whole)
 
     @property
-    def a_row_elements(self) -> int:
-        """Rows of packed a, [step of the sum][row]: an odd number of cache lines, so that steps do
-        not collide.
-        """
-        line = ALIGNMENT // self.item_bytes
-        return (-(-self.chunk_tiles * self.pieces.size // line) | 1) * line
+    def packed_tiles(self) -> int:
+        """Row tiles that are packed at a time: some cache lines of neighbouring rows."""
+        lines = _PACKED_LINES * ALIGNMENT // self.item_bytes
+        return min(self.chunk_tiles, max(2, lines // self.pieces.size))
+
+    @property
+    def a_tile_elements(self) -> int:
+        """From one row tile of packed a, [step of the sum][row], to the next."""
+        return self._apart(self.pieces.size * self.steps)
+
+    @property
+    def fetched_rows(self) -> int:
+        """How many of the next tile's rows of a are fetched with a tile and a panel (0: none)."""
+        if self.form != "broadcast" or self.pack_a != "none" or self.whole:
+            return 0
+        if len(self.inner) != 1 or self.inner[0].a != 1 or self.chunk_tiles < 2:
+            return 0
+        # What would take more than a few instructions a step is left to the processor.
+        return min(_MOST_FETCHED, -(-self.pieces.size // self.chunk_panels))
 
     @property
     def b_panel_elements(self) -> int:
-        return self.panels.lanes * self.steps
+        """From one panel of packed b, [step of the sum][lane], to the next."""
+        return self._apart(self.panels.lanes * self.steps)
+
+    def _apart(self, elements: int) -> int:
+        """An odd number of cache lines: a step of all tiles or panels is written at a time, which
+        should not all want the same place in the cache."""
+        line = ALIGNMENT // self.item_bytes
+        return (-(-elements // line) | 1) * line
 
     @property
     def sums_tile_elements(self) -> int:
@@ -172,7 +194,7 @@ class Schedule:
 
     @property
     def a_scratch(self) -> int:
-        return self.a_row_elements * self.steps if self.pack_a != "none" else 0
+        return self.a_tile_elements * self.packed_tiles if self.pack_a != "none" else 0
 
     @property
     def sums_scratch(self) -> int:

@@ -20,6 +20,7 @@ from braze.codegen.llvm.schedule_parts import (
     Pieces,
     even_shares,
     fits_registers,
+    parallel_cost,
 )
 from braze.ir.index import LoopVar
 from braze.ir.target import Target
@@ -27,8 +28,10 @@ from braze.ir.target import Target
 _LATENCY = 4.0
 _TILE_OVERHEAD = 14.0
 _RESULT_CYCLES = 8.0
-_MOST = 4
-_L3_BYTES_PER_CYCLE = 8.0
+_MOST = 8
+_L2_BYTES_PER_CYCLE = 32.0
+_L3_BYTES_PER_CYCLE = 16.0
+_MEMORY_BYTES_PER_CYCLE = 7.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,32 +61,60 @@ class DotSchedule:
         return max(1, 8 // (self.rows.size * self.columns.size))
 
     @property
+    def columns_outside(self) -> bool:
+        """Whether a tile's columns meet all rows before the next ones: the larger operand is the
+        one that is read once."""
+        return self._bytes(self.column) >= self._bytes(self.row)
+
+    @property
     def tiles(self) -> int:
         return count(self.loops) * self.rows.count * self.columns.count
 
     @property
     def chunks(self) -> int:
-        wanted = min(MAX_CHUNKS, max(1.0, self.cost() / CHUNK_CYCLES))
-        return even_shares(self.tiles, wanted)[-1]
+        cycles = self.cost()
+        wanted = min(MAX_CHUNKS, max(1.0, cycles / CHUNK_CYCLES))
+        return min(even_shares(self.tiles, wanted), key=lambda n: parallel_cost(cycles, n))
 
     def cost(self) -> float:
         """Cycles of the whole contraction."""
+        compute = self._compute()
+        size = max(self._bytes(self.row), self._bytes(self.column))
+        if size <= self.target.l2_bytes // 2:
+            return compute + self._traffic()
+        # A tile of the larger operand comes from memory while it meets the first tile of the other.
+        times = self.rows.count if self.columns_outside else self.columns.count
+        first = compute / times
+        arrival = count(self.loops) * size / _MEMORY_BYTES_PER_CYCLE
+        return compute - first + max(first, arrival) + 0.1 * first + self._traffic()
+
+    def _compute(self) -> float:
         steps = count(self.inner[:-1]) * -(-self.inner[-1].extent // self.width)
+        line = count(self.inner) * self.shape.dtype.itemsize
+        near = (self.rows.size + self.columns.size) * line <= self.target.l1_bytes
+        vector = self.width * self.shape.dtype.itemsize
+        speed = 2.0 if near else min(2.0, _L2_BYTES_PER_CYCLE / vector)
         total = 0.0
         for rows in self.rows.sizes:
             for columns in self.columns.sizes:
                 sums = rows * columns
-                step = max(sums / 2, (rows + columns) / 2, _LATENCY / self.sets)
+                step = max(sums / 2, (rows + columns) / speed, _LATENCY / self.sets)
                 tile = steps * step + _RESULT_CYCLES * sums + _TILE_OVERHEAD
                 total += tile * self.rows.number_of(rows) * self.columns.number_of(columns)
-        return total * count(self.loops) + self._traffic()
+        return total * count(self.loops)
+
+    def _bytes(self, dim: Dim) -> int:
+        """Of the operand with this dimension, for one point of `loops`."""
+        return count(self.inner) * dim.extent * self.shape.dtype.itemsize
 
     def _traffic(self) -> float:
-        """Of streaming the column operand once for each row tile, if the caches cannot hold it."""
-        size = count(self.inner) * self.shape.b.dtype.itemsize * self.column.extent
+        """Of streaming the smaller operand once for each tile of the larger one, if the caches
+        cannot hold it."""
+        times = self.columns.count if self.columns_outside else self.rows.count
+        size = min(self._bytes(self.row), self._bytes(self.column))
         if size <= self.target.l2_bytes // 2:
             return 0.0
-        return size * (self.rows.count - 1) * count(self.loops) / _L3_BYTES_PER_CYCLE
+        return size * (times - 1) * count(self.loops) / _L3_BYTES_PER_CYCLE
 
     def __str__(self) -> str:
         names = f"{self.rows.size} {self.row.var.name} x {self.columns.size} {self.column.var.name}"

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from math import log
 
 from braze.ir.target import Target
 
-# Work for one chunk: long against the cost of handing it out, short enough to balance the threads.
-CHUNK_CYCLES = 30_000.0
+# Work for one chunk at least, and chunks at most.
+CHUNK_CYCLES = 10_000.0
 MAX_CHUNKS = 96
+# What a chunk costs beyond its work, and what a parallel region costs: while it begins and ends,
+# all threads but one wait.
+_HANDING_OUT = 300.0
+_REGION_CYCLES = 20_000.0
+# How much it matters that so many threads are used evenly.
+_THREADS = {2: 1.0, 4: 0.15, 8: 0.02, 16: 0.01, 32: 0.01}
 
 # Terms added one after another; longer sums are sums of such partial sums, whose rounding errors
 # grow with the square root of what a single chain's would (Higham, "The accuracy of floating point
@@ -64,3 +72,19 @@ def even_shares(size: int, wanted: float) -> list[int]:
     for parts in range(1, limit + 1):
         largest.setdefault(-(-size // parts), parts)
     return sorted(largest.values())
+
+
+def parallel_cost(cycles: float, chunks: int) -> float:
+    """What the work costs in so many chunks: a logarithm, to compare. The number of threads is not
+    known to the compiler.
+    """
+    cycles += _HANDING_OUT * chunks + (_REGION_CYCLES if chunks > 1 else 0.0)
+    return log(cycles) + _idle(chunks)
+
+
+@cache
+def _idle(chunks: int) -> float:
+    return sum(
+        weight * log(-(-chunks // threads) * threads / chunks)
+        for threads, weight in _THREADS.items()
+    )

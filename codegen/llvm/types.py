@@ -179,3 +179,12 @@ def intrinsic(
     full = f"llvm.{name}.{suffix}" if suffix else f"llvm.{name}"
     function = declare(builder.module, full, result, *(a.type for a in arguments))
     return builder.call(function, arguments)
+
+
+FIRST_LEVEL, SECOND_LEVEL = 3, 2  # caches, as LLVM's prefetch calls them
+
+
+def prefetch(builder: ir.IRBuilder, pointer: ir.Value, cache: int) -> None:
+    """Have a line fetched into a cache. An address of no memory does no harm."""
+    arguments = [pointer, *(constant(I32, value) for value in (0, cache, 1))]
+    intrinsic(builder, "prefetch", ir.VoidType(), arguments, (pointer.type,))

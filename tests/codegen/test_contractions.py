@@ -171,6 +171,49 @@ def test_small_batches_use_scalar_products() -> None:
     check(problem)
 
 
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_packed_rows_of_two_tile_sizes(name: str) -> None:
+    """Row tiles lie one after another, the smaller ones behind the larger ones."""
+    problem = product("TN", 235, 270, 601)
+    plan = schedule(problem.contraction, named_target(name))
+    assert isinstance(plan, Schedule)
+    assert plan.pack_a == "copy" and len(plan.pieces.sizes) == 2 and plan.grid[1] > 1
+    check(problem, named_target(name))
+
+
+@pytest.mark.parametrize("rows", [1, 5, 8])
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_few_rows_stream_the_other_operand(name: str, rows: int) -> None:
+    """A few rows of it at once, each in long runs, so that memory is read at its full speed."""
+    problem = product("NN", rows, 1009, 611)
+    plan = schedule(problem.contraction, named_target(name))
+    assert isinstance(plan, Schedule)
+    assert plan.pack_b == "none" and plan.steps <= 64 and plan.blocks > 1
+    assert 4 * plan.panels.lanes * plan.chunk_panels >= 1000
+    check(problem, named_target(name))
+
+
+@pytest.mark.parametrize("rows, columns", [(3, 700), (700, 3), (9, 1003), (1, 900), (900, 1)])
+def test_scalar_products_read_the_larger_operand_once(rows: int, columns: int) -> None:
+    problem = product("NT", rows, columns, 900)
+    plan = schedule(problem.contraction, HOST)
+    assert isinstance(plan, DotSchedule)
+    assert plan.columns_outside == (columns > rows)
+    check(problem)
+
+
+@pytest.mark.parametrize("kind", ["NN", "NT", "TN"])
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_panels_are_packed_with_a_narrower_last_one(kind: str, name: str) -> None:
+    """Its last vector is partly empty."""
+    problem = product(kind, 250, 1003, 350)
+    plan = schedule(problem.contraction, named_target(name))
+    assert isinstance(plan, Schedule)
+    assert plan.pack_b == ("transpose" if kind == "NT" else "copy")
+    assert plan.panels.tail_lanes not in (0, plan.width) and plan.chunks > 1
+    check(problem, named_target(name))
+
+
 # Convolutions -------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from braze.codegen.llvm.contraction_shape import contraction_shape
 from braze.codegen.llvm.schedule_contraction import Panels, Schedule
-from braze.codegen.llvm.schedule_parts import Pieces
+from braze.codegen.llvm.schedule_parts import Pieces, parallel_cost
 from braze.codegen.llvm.schedule_search import schedule
 from braze.ir.target import named_target
 
@@ -72,7 +72,8 @@ def gemm(m: int, n: int, k: int) -> Problem:
 
 
 @pytest.mark.parametrize(
-    "name, rows, lanes", [("x86-64-v2", 4, 8), ("x86-64-v3", 6, 16), ("aarch64", 12, 8)]
+    "name, rows, lanes",
+    [("x86-64-v2", 4, 8), ("x86-64-v3", 6, 16), ("x86-64-v4", 6, 64), ("aarch64", 8, 12)],
 )
 def test_tiles_fill_the_registers(name: str, rows: int, lanes: int) -> None:
     plan = schedule(gemm(768, 768, 768).contraction, named_target(name))
@@ -84,6 +85,46 @@ def test_small_work_is_one_chunk_and_large_work_many() -> None:
     assert schedule(gemm(16, 16, 16).contraction, V3).chunks == 1
     assert schedule(gemm(64, 10, 128).contraction, V3).chunks == 1
     assert 8 <= schedule(gemm(1024, 1024, 1024).contraction, V3).chunks <= 96
+
+
+def test_work_of_ten_microseconds_is_for_two_threads() -> None:
+    """The step of a recurrent network on a batch of 20."""
+    for kind in ("mk,kn->mn", "mk,nk->mn"):
+        right = (200, 800) if kind.startswith("mk,kn") else (800, 200)
+        problem = Problem(kind, random_array((20, 200)), random_array(right))
+        for name in ("x86-64-v3", "x86-64-v4"):
+            plan = schedule(problem.contraction, named_target(name))
+            assert plan.chunks > 1 and plan.chunks % 2 == 0
+
+
+@pytest.mark.parametrize("name", ["x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize("size", [1024, 2048])
+def test_large_products_pack_little_twice(name: str, size: int) -> None:
+    plan = schedule(gemm(size, size, size).contraction, named_target(name))
+    assert isinstance(plan, Schedule) and plan.pack_b == "copy"
+    assert plan.chunks >= 4 and plan.chunks % 4 == 0 and plan.grid[1] <= 3
+    assert plan.steps >= 128
+
+
+def test_what_stays_in_the_cache_is_not_packed() -> None:
+    plan = schedule(gemm(250, 250, 250).contraction, named_target("x86-64-v4"))
+    assert isinstance(plan, Schedule) and plan.pack_b == "none"
+    # Rows a page apart crowd a few places of the cache.
+    b = random_array((250, 1024))[:, :250]
+    plan = schedule(Problem("mk,kn->mn", random_array((250, 250)), b).contraction, V3)
+    assert isinstance(plan, Schedule) and plan.pack_b == "copy"
+
+
+@given(st.floats(1e3, 1e9), st.integers(1, 96))
+def test_even_numbers_of_chunks_are_better_than_odd_ones(cycles: float, chunks: int) -> None:
+    even = -(-chunks // 2) * 2
+    if even != chunks and cycles > 1e5:
+        assert parallel_cost(cycles, even) < parallel_cost(cycles, chunks)
+
+
+def test_a_parallel_region_must_be_worth_its_beginning() -> None:
+    assert parallel_cost(5e3, 1) < parallel_cost(5e3, 2)
+    assert parallel_cost(1e5, 2) < parallel_cost(1e5, 1)
 
 
 def test_scratch_memory_stays_near_the_cache() -> None:
