@@ -377,6 +377,8 @@ def _traffic_cycles(candidate: _Candidate, rows: int, columns: int) -> float:
     a_inner = _reach(shape.inner) - 1
     a_elements = 1 + a_inner + (_reach(shape.rows) - 1) // rows
     a_elements = min(a_elements, candidate.steps * count(shape.rows) // rows + 1)
+    if candidate.form == "lanes":
+        a_elements //= columns
     b_elements = candidate.steps * candidate.panels.extent // columns
     a_bytes = a_elements * shape.a.dtype.itemsize
     b_bytes = b_elements * shape.b.dtype.itemsize
