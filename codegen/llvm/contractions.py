@@ -234,7 +234,7 @@ class _KernelEmitter:
 
     def _row_tile(self, tile: ir.Value, block: _Block, body: Callable[[_RowTile], None]) -> None:
         builder = self.builder
-        *outer, piece = decode(builder, tile, self._tile_extents())
+        outer, piece = self._decoded(tile)
         begin = self._piece_begin(piece)
         rows = (*self.plan.outer_rows, self.plan.split)
         a, _ = self._moved((block.a, block.b), rows, [*outer, begin])
@@ -245,8 +245,14 @@ class _KernelEmitter:
         variables = [*outer, begin]
         self._by_piece(piece, lambda size: body(_RowTile(size, place, a, variables)))
 
-    def _tile_extents(self) -> list[int]:
-        return [*(dim.extent for dim in self.plan.outer_rows), self.plan.pieces.count]
+    def _decoded(self, tile: ir.Value) -> tuple[list[Number], Number]:
+        """A row tile's places in the outer row dimensions, and its piece of the split one."""
+        outer, count = [dim.extent for dim in self.plan.outer_rows], self.plan.pieces.count
+        if self.plan.pieces_outermost:
+            first, *rest = decode(self.builder, tile, [count, *outer])
+            return rest, first
+        *rest, last = decode(self.builder, tile, [*outer, count])
+        return rest, last
 
     def _piece_begin(self, piece: Number) -> Number:
         return piece_begin(self.builder, self.plan.pieces, piece)

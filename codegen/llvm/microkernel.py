@@ -17,6 +17,7 @@ block and bit 1 in the last.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 from llvmlite import ir
 
@@ -33,6 +34,7 @@ from braze.codegen.llvm.control import (
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.operands import OperandLoader, multiply_add
 from braze.codegen.llvm.schedule_contraction import Schedule
+from braze.codegen.llvm.turned_stores import is_turned, store_turned
 from braze.codegen.llvm.types import (
     I1,
     I64,
@@ -43,7 +45,7 @@ from braze.codegen.llvm.types import (
     zero,
 )
 from braze.ir.index import LoopVar
-from braze.ir.loops import Buffer, Load
+from braze.ir.loops import Buffer, Load, Store
 from braze.ir.target import Target
 
 FIRST_BLOCK, LAST_BLOCK = 1, 2
@@ -352,6 +354,10 @@ class TileEmitter:
 
     def _epilogue(self, slots: list[ir.Value]) -> None:
         """Straight-line stores; a row's values come before its stores, to share what they load."""
+        turned = [store for store in self.schedule.shape.stores if self._is_turned(store)]
+        if turned:
+            self._turned_epilogue(slots, turned)
+            return
         stores = self.schedule.shape.stores
         for row in range(self.tile.rows):
             emitters = []
@@ -365,6 +371,32 @@ class TileEmitter:
             for emitter in emitters:
                 for store in stores:
                     emitter.store(store)
+
+    def _is_turned(self, store: Store) -> bool:
+        plan = self.schedule
+        return self.width > 1 and is_turned(store, plan.lane, plan.split, self.tile.size)
+
+    def _turned_epilogue(self, slots: list[ir.Value], turned: list[Store]) -> None:
+        """All values come before all stores, those in `turned` as vectors along the tile's rows."""
+        tile = self.tile
+        emitters: dict[tuple[int, int], ExpressionEmitter] = {}
+        for row, j in product(range(tile.rows), range(tile.vectors)):
+            value = self.builder.load(slots[row * tile.vectors + j], typ=self.vector)
+            indices = list(tile.row_indices(row))
+            emitters[row, j] = self._emitter(indices, j, value, self._present(j))
+            for store in self.schedule.shape.stores:
+                emitters[row, j].value(store.value)
+        apart = count(self.schedule.whole)
+        for store in self.schedule.shape.stores:
+            if store not in turned:
+                for emitter in emitters.values():
+                    emitter.store(store)
+                continue
+            for whole, j in product(range(apart), range(tile.vectors)):
+                rows = range(whole, tile.rows, apart)
+                found = [emitters[row, j].in_memory(store, self._present(j)) for row in rows]
+                values = [value for value, _ in found]
+                store_turned(self.builder, values, found[0][1], store.buffer.dtype, self.target)
 
     def _staged_epilogue(self, slots: list[ir.Value], stage: ir.Value) -> None:
         """The tile goes through memory, so that a long epilogue is compiled only once or twice."""

@@ -22,11 +22,11 @@ from braze.codegen.llvm.control import (
 )
 from braze.codegen.llvm.microkernel import Level, Tile
 from braze.codegen.llvm.operands import OperandLoader
+from braze.codegen.llvm.turned_stores import transposed
 from braze.codegen.llvm.types import (
     I32,
     I64,
     POINTER,
-    constants,
     register_type,
     zero,
 )
@@ -164,7 +164,7 @@ class PackEmitter:
                 column = (j * width + lane) * self.schedule.lane.b
                 place = self._b_place(add(builder, offset, column))
                 rows[lane] = self.b.load(place, width)
-            for i, value in enumerate(_transposed(builder, rows)):
+            for i, value in enumerate(transposed(builder, rows)):
                 place = self._place(add(builder, step, i), self._lanes, j * width)
                 self._store(value, place)
 
@@ -186,26 +186,3 @@ class PackEmitter:
             copy(as_i64(multiply(builder, i, width)), width)
         with counted_loop(builder, builder.mul(whole, as_i64(width)), self.rows, "row") as i:
             copy(i, 1)
-
-
-def _transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """A square of vectors turned over in log2(width) rounds of two-operand shuffles.
-
-    Round r exchanges bit r of the row number with bit r of the lane number, as in Eklundh's
-    transposition.
-    """
-    width = len(rows)
-    distance = 1
-    while distance < width:
-        low = [i + width - distance if i & distance else i for i in range(width)]
-        high = [i + width if i & distance else i + distance for i in range(width)]
-        turned = list(rows)
-        for i in range(width):
-            if i & distance:
-                continue
-            x, y = rows[i], rows[i + distance]
-            turned[i] = builder.shuffle_vector(x, y, constants(I32, low))
-            turned[i + distance] = builder.shuffle_vector(x, y, constants(I32, high))
-        rows = turned
-        distance *= 2
-    return rows

@@ -212,3 +212,16 @@ def test_operands_of_depthwise_gradients_have_their_channels_innermost():
     channel = next(i for i, dim in enumerate(kernel.dims) if dim.extent == 32)
     assert kernel.lhs.strides[channel] == kernel.rhs.strides[channel] == 1
     check("conv_weight_grad", shapes, attributes)
+
+
+def test_long_sums_with_small_results_are_shared_out():
+    """A weight's gradient over many positions: parts of the sum run beside each other."""
+    geometry = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    shapes = ((8, 32, 40, 40), (8, 32, 40, 40))
+    attributes = {**geometry, "kernel": (3, 3)}
+    graph = graph_of("conv_weight_grad", shapes, attributes, ir.f32, True, False)
+    program, _ = compile_graph(graph, named_target("x86-64-v3"))
+    (kernel,) = [k for k in program.kernels() if isinstance(k, Contraction)]
+    inner = int(np.prod([dim.extent for dim in kernel.dims[-kernel.inner :]]))
+    assert 2048 <= inner < 8 * 40 * 40
+    check("conv_weight_grad", shapes, attributes, last=True)
