@@ -19,6 +19,8 @@ from braze.ir.types import Shape, TensorType, tensor_type
 
 SPATIAL = "hwd"
 TAPS = "ijl"
+# Vectors of fewer channels than this are worth less than vectors of positions.
+FEWEST_CHANNELS = 8
 GEOMETRY = {"stride": tuple, "padding": tuple, "dilation": tuple, "groups": int}
 
 
@@ -143,6 +145,19 @@ def pad_or_crop(
     return x
 
 
+def padded_last(
+    b: Any, x: Any, low: Ints, high: Ints, results: int, groups: int, gap: Ints | None = None
+) -> Any:
+    """[N, C, spatial...] padded or cropped, as [N, spatial..., C].
+
+    Groups with few of the `results` channels each fill vectors with positions, which lie side by
+    side where channels come second: that is then the order of the padded copy.
+    """
+    if groups > 1 and results // groups < FEWEST_CHANNELS:
+        return channels_last(b, pad_or_crop(b, x, low, high, gap=gap, first=2))
+    return pad_or_crop(b, channels_last(b, x), low, high, gap=gap)
+
+
 def grouped(b: Any, x: Any, groups: int) -> Any:
     """[N, spatial..., C] to [N, spatial..., groups, C / groups]; unchanged for one group."""
     if groups == 1:
@@ -197,7 +212,7 @@ def _conv(
         if bias is None:
             return out
         return b.add(out, b.reshape(bias, shape=(bias.type.numel, *(1,) * len(kernel))))
-    padded = pad_or_crop(b, channels_last(b, x), padding, padding)
+    padded = padded_last(b, x, padding, padding, weight.type.shape[0], groups)
     view = windows_of(b, padded, kernel, stride, dilation, groups)
     windows, taps, result = terms(len(kernel), groups)
     out = b.contract(view, taps_first(b, weight, groups), equation=f"{windows},{taps}->{result}")

@@ -33,6 +33,7 @@ from braze.ir.ops.convolution import (
     grouped,
     output_size,
     pad_or_crop,
+    padded_last,
     taps_first,
     terms,
     ungrouped,
@@ -147,7 +148,8 @@ def _stride_one(
     if is_depthwise(flipped.type.shape, groups):
         padded = pad_or_crop(b, out, low, high, gap=gap, first=2)
         return depthwise_back(b, padded, flipped, dilation, groups)
-    padded = pad_or_crop(b, channels_last(b, out), low, high, gap=gap)
+    channels = flipped.type.shape[1] * groups
+    padded = padded_last(b, out, low, high, channels, groups, gap)
     view = windows_of(b, padded, kernel, (1,) * len(kernel), dilation, groups)
     windows, taps, result = terms(len(kernel), groups)
     swap = str.maketrans("co", "oc")

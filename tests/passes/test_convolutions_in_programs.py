@@ -12,6 +12,7 @@ from native import run_native, runnable_targets
 from op_oracles_networks import ORACLES
 
 import braze.ir as ir
+from braze.codegen.llvm.schedule_search import schedule
 from braze.ir.loops import Contraction
 from braze.ir.loops_interpreter import run_program
 from braze.ir.target import named_target
@@ -199,6 +200,18 @@ def test_a_depthwise_convolution_is_one_kernel_in_the_order_of_its_input(name, l
     assert len(kernels) == 1
     text = str(kernels[0])
     assert f" in {32 if last else 20} vector {{" in text
+
+
+def test_narrow_groups_have_positions_in_vectors():
+    """Of an input that is stored channels first."""
+    geometry = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 8}
+    shapes = ((2, 32, 20, 20), (32, 4, 3, 3))
+    graph = graph_of("conv_no_bias", shapes, geometry, ir.f32, False, False)
+    target = named_target("x86-64-v3")
+    program, _ = compile_graph(graph, target)
+    (kernel,) = [k for k in program.kernels() if isinstance(k, Contraction)]
+    assert schedule(kernel, target).lane.extent == 20
+    check("conv_no_bias", shapes, geometry)
 
 
 def test_operands_of_depthwise_gradients_have_their_channels_innermost():
