@@ -34,7 +34,7 @@ from braze.codegen.llvm.control import (
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.operands import OperandLoader, multiply_add
 from braze.codegen.llvm.schedule_contraction import Schedule
-from braze.codegen.llvm.turned_stores import is_turned, store_turned
+from braze.codegen.llvm.turned_stores import runs_of_rows, store_turned
 from braze.codegen.llvm.types import (
     I1,
     I64,
@@ -354,8 +354,8 @@ class TileEmitter:
 
     def _epilogue(self, slots: list[ir.Value]) -> None:
         """Straight-line stores; a row's values come before its stores, to share what they load."""
-        turned = [store for store in self.schedule.shape.stores if self._is_turned(store)]
-        if turned:
+        turned = [self._runs(store) for store in self.schedule.shape.stores]
+        if any(turned):
             self._turned_epilogue(slots, turned)
             return
         stores = self.schedule.shape.stores
@@ -372,12 +372,19 @@ class TileEmitter:
                 for store in stores:
                     emitter.store(store)
 
-    def _is_turned(self, store: Store) -> bool:
-        plan = self.schedule
-        return self.width > 1 and is_turned(store, plan.lane, plan.split, self.tile.size)
+    def _runs(self, store: Store) -> list[list[int]]:
+        """The tile's rows in runs to store along; none for a store along the vectors."""
+        if self.width == 1:
+            return []
+        variables = [dim.var for dim in self.tile.row_dims()]
+        rows = [
+            dict(zip(variables, self.tile.row_indices(row), strict=True))
+            for row in range(self.tile.rows)
+        ]
+        return runs_of_rows(store, self.schedule.lane, rows)
 
-    def _turned_epilogue(self, slots: list[ir.Value], turned: list[Store]) -> None:
-        """All values come before all stores, those in `turned` as vectors along the tile's rows."""
+    def _turned_epilogue(self, slots: list[ir.Value], turned: list[list[list[int]]]) -> None:
+        """All values come before all stores, those with runs of rows as vectors along these."""
         tile = self.tile
         emitters: dict[tuple[int, int], ExpressionEmitter] = {}
         for row, j in product(range(tile.rows), range(tile.vectors)):
@@ -386,15 +393,12 @@ class TileEmitter:
             emitters[row, j] = self._emitter(indices, j, value, self._present(j))
             for store in self.schedule.shape.stores:
                 emitters[row, j].value(store.value)
-        apart = count(self.schedule.whole)
-        for store in self.schedule.shape.stores:
-            if store not in turned:
+        for store, runs in zip(self.schedule.shape.stores, turned, strict=True):
+            if not runs:
                 for emitter in emitters.values():
                     emitter.store(store)
-                continue
-            for whole, j in product(range(apart), range(tile.vectors)):
-                rows = range(whole, tile.rows, apart)
-                found = [emitters[row, j].in_memory(store, self._present(j)) for row in rows]
+            for run, j in product(runs, range(tile.vectors)):
+                found = [emitters[row, j].in_memory(store, self._present(j)) for row in run]
                 values = [value for value, _ in found]
                 store_turned(self.builder, values, found[0][1], store.buffer.dtype, self.target)
 

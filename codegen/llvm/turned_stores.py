@@ -16,19 +16,34 @@ from braze.codegen.llvm.contraction_shape import Dim
 from braze.codegen.llvm.control import element_pointer
 from braze.codegen.llvm.types import I1, I32, constant, constants, intrinsic, poison
 from braze.ir.dtypes import DType
+from braze.ir.index import LoopVar
 from braze.ir.loops import Store
 from braze.ir.target import Target
 
-# Fewer rows than this are not worth turning.
+# Runs of fewer rows than this, on average, are not worth turning.
 FEWEST_ROWS = 4
 
 
-def is_turned(store: Store, lane: Dim, split: Dim, rows: int) -> bool:
-    """Whether a store's vectors along `lane` are stored as vectors along `rows` rows of `split`."""
-    if store.guard or store.accumulate or not store.index.is_affine or rows < FEWEST_ROWS:
-        return False
+def runs_of_rows(store: Store, lane: Dim, rows: Sequence[dict[LoopVar, int]]) -> list[list[int]]:
+    """A tile's rows in runs that lie side by side in the result; none if its vectors are to be
+    stored as they are.
+
+    Args:
+        lane: the dimension that the vectors run along. rows: each one's place in the tile.
+    """
     across = store.index.coefficient(lane.var)
-    return across not in (0, 1) and store.index.coefficient(split.var) == 1
+    if store.guard or store.accumulate or not store.index.is_affine or across in (0, 1):
+        return []
+    offsets = [
+        sum(store.index.coefficient(var) * at for var, at in row.items()) for row in rows
+    ]
+    runs: list[list[int]] = []
+    for row in sorted(range(len(rows)), key=lambda row: offsets[row]):
+        if runs and offsets[row] == offsets[runs[-1][-1]] + 1:
+            runs[-1].append(row)
+        else:
+            runs.append([row])
+    return runs if len(rows) >= FEWEST_ROWS * len(runs) else []
 
 
 def store_turned(

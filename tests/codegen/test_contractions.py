@@ -154,6 +154,15 @@ def test_convolutions_stored_channels_first(width: int, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_gradients_stored_as_weights_are(size: int, target: str) -> None:
+    """The taps, innermost in the result, are rows of tiles: several dimensions in one run."""
+    x = window2d(random_array((4, size + 2, 6, 11)), size)
+    g = random_array((4, 3, 7 - size, 35), seed=1)
+    check(Problem("nhwklc,nhwo->klco", x, g, out_order="ockl"), named_target(target))
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
 @pytest.mark.parametrize("name", ["f64", "f16", "bf16", "i32", "i8"])
 def test_dtypes_stored_channels_first(name: str, target: str) -> None:
     dtype = dtype_named(name)
