@@ -14,6 +14,7 @@ from braze.passes.decompose import decompose
 from braze.passes.fuse import fuse
 from braze.passes.layout import layout
 from braze.passes.lower import lower_program
+from braze.passes.order_operands import order_operands
 from braze.passes.plan_memory import MemoryPlan, plan_memory
 from braze.passes.schedule import schedule
 from braze.passes.share_pads import share_pads
@@ -84,6 +85,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("simplify_again", lambda g, _: simplify(g), "what layout brought together cancels"),
     Pass("cse_again", lambda g, _: cse(g), "simplified nodes are often equal"),
     Pass("share_pads", lambda g, _: share_pads(g), "the layout of what is padded is known now"),
+    Pass("order_operands", lambda g, _: order_operands(g), "innermost dimensions are known now"),
     Pass(
         "split_reductions",
         lambda g, _: split_reductions(g),

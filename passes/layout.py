@@ -189,12 +189,19 @@ class _Layout(Rewriter):
         return self._renumbered(node, "starts", "stops", "steps")
 
     def _on_pad(self, node: Node) -> Stored | None:
-        # A padded copy of what the caller gives is made anyway: then in logical order, channels
-        # last.
+        # A padded copy of what the caller gives is made for a contraction anyway: then in logical
+        # order, channels last.
         value, _ = self.stored[node.operands[0]]
-        if value.node is None:
+        if value.node is None and self._feeds_contraction(node):
             return None
         return self._renumbered(node, "low", "high", "interior")
+
+    def _feeds_contraction(self, node: Node) -> bool:
+        """Is the result read by a contraction, through movements?"""
+        return any(
+            reader.op.is_contract or (reader.op.is_movement and self._feeds_contraction(reader))
+            for reader in self.readers[node.result]
+        )
 
     def _renumbered(self, node: Node, *names: str) -> Stored:
         """For attributes with one number for each dimension."""

@@ -45,6 +45,11 @@ COLUMNS = 32
 FEWEST_PRODUCTS = 1 << 20
 TILE_ROWS, TILE_COLUMNS = 8, 16
 ENOUGH_TILES = 24
+# With that many tiles but a result of no more elements than this, cores that share out the result
+# would all go through all of the operands; they share out sums of at least so many terms instead.
+SMALL_RESULT = 1 << 16
+LONG_PART = 2048
+MOST_LONG_PARTS = 16
 
 
 def split_reductions(graph: Graph) -> Graph:
@@ -132,9 +137,13 @@ def _split_contract(b: Rewriter, node: Node) -> Value | None:
     columns = math.prod(sizes[c] for c in out if c not in left)
     batch = math.prod(sizes[c] for c in out if c in left and c in right)
     tiles = batch * -(-rows // TILE_ROWS) * -(-columns // TILE_COLUMNS)
-    if tiles >= ENOUGH_TILES or not inner:
+    if not inner:
         return None
     limit = min(PIECES // tiles, length // SHORTEST_PART)
+    if tiles >= ENOUGH_TILES:
+        if node.result.type.numel > SMALL_RESULT:
+            return None
+        limit = min(MOST_LONG_PARTS, length // LONG_PART)
     letter, parts = max(((c, _divisor(sizes[c], limit)) for c in inner), key=lambda item: item[1])
     if parts < 2:
         return None

@@ -20,7 +20,7 @@ from braze.codegen.llvm.control import (
 )
 from braze.codegen.llvm.looping import carried_loop
 from braze.codegen.llvm.operands import multiply_add
-from braze.codegen.llvm.packing import transposed
+from braze.codegen.llvm.turned_stores import transposed
 from braze.codegen.llvm.types import register_type, splat, zero
 
 # Multiply-adds in a straight line.

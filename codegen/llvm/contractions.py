@@ -255,13 +255,13 @@ class _KernelEmitter:
         self, tile: ir.Value, first: Number, block: _Block, body: Callable[[_RowTile], None]
     ) -> None:
         builder = self.builder
-        *outer, piece = decode(builder, tile, self._tile_extents())
+        outer, piece = self._decoded(tile)
         begin = self._piece_begin(piece)
         rows = (*self.plan.outer_rows, self.plan.split)
         a, _ = self._moved((block.a, block.b), rows, [*outer, begin])
         ahead = None
         if self.plan.fetched_rows:
-            *after, next_piece = decode(builder, builder.add(tile, as_i64(1)), self._tile_extents())
+            after, next_piece = self._decoded(builder.add(tile, as_i64(1)))
             there = [*after, self._piece_begin(next_piece)]
             ahead, _ = self._moved((block.a, block.b), rows, there)
         place = builder.sub(tile, as_i64(self.tile_range[0]))
@@ -272,8 +272,14 @@ class _KernelEmitter:
         variables = [*outer, begin]
         self._by_piece(piece, lambda size: body(_RowTile(size, place, a, ahead, variables)))
 
-    def _tile_extents(self) -> list[int]:
-        return [*(dim.extent for dim in self.plan.outer_rows), self.plan.pieces.count]
+    def _decoded(self, tile: ir.Value) -> tuple[list[Number], Number]:
+        """A row tile's places in the outer row dimensions, and its piece of the split one."""
+        outer, count = [dim.extent for dim in self.plan.outer_rows], self.plan.pieces.count
+        if self.plan.pieces_outermost:
+            first, *rest = decode(self.builder, tile, [count, *outer])
+            return rest, first
+        *rest, last = decode(self.builder, tile, [*outer, count])
+        return rest, last
 
     def _piece_begin(self, piece: Number) -> Number:
         return piece_begin(self.builder, self.plan.pieces, piece)

@@ -321,6 +321,17 @@ class ExpressionEmitter:
         with self.builder.if_then(common):
             self.fork()._store(statement, mask)
 
+    def in_memory(self, statement: Store, lanes: int) -> tuple[ir.Value, list[ir.Value]]:
+        """What an affine store without a guard puts into memory, as it lies there, and the
+        addresses of the first `lanes` lanes."""
+        value = self.value(statement.value)
+        place = self.indices.place(statement.index)
+        assert place.offsets is None
+        memory = self._memory(statement.buffer, statement.index, stores=True)
+        raw = to_memory(self.builder, value, statement.buffer.dtype, self.target)
+        steps = [constant(I64, lane * place.step) for lane in range(lanes)]
+        return raw, [memory.address(self.builder.add(place.base, step)) for step in steps]
+
     def _store(self, statement: Store, mask: ir.Value | None) -> None:
         buffer = statement.buffer
         value = self.value(statement.value)

@@ -18,6 +18,7 @@ first block and bit 1 in the last.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 from llvmlite import ir
 
@@ -34,6 +35,7 @@ from braze.codegen.llvm.control import (
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.operands import OperandLoader, multiply_add
 from braze.codegen.llvm.schedule_contraction import Schedule
+from braze.codegen.llvm.turned_stores import runs_of_rows, store_turned
 from braze.codegen.llvm.types import (
     FIRST_LEVEL,
     I1,
@@ -47,7 +49,7 @@ from braze.codegen.llvm.types import (
     zero,
 )
 from braze.ir.index import LoopVar
-from braze.ir.loops import Buffer, Load
+from braze.ir.loops import Buffer, Load, Store
 from braze.ir.target import Target
 
 FIRST_BLOCK, LAST_BLOCK = 1, 2
@@ -374,6 +376,10 @@ class TileEmitter:
 
     def _epilogue(self, slots: list[ir.Value]) -> None:
         """Straight-line stores; a row's values come before its stores, to share what they load."""
+        turned = [self._runs(store) for store in self.schedule.shape.stores]
+        if any(turned):
+            self._turned_epilogue(slots, turned)
+            return
         stores = self.schedule.shape.stores
         for row in range(self.tile.rows):
             emitters = []
@@ -387,6 +393,36 @@ class TileEmitter:
             for emitter in emitters:
                 for store in stores:
                     emitter.store(store)
+
+    def _runs(self, store: Store) -> list[list[int]]:
+        """The tile's rows in runs to store along; none for a store along the vectors."""
+        if self.width == 1:
+            return []
+        variables = [dim.var for dim in self.tile.row_dims()]
+        rows = [
+            dict(zip(variables, self.tile.row_indices(row), strict=True))
+            for row in range(self.tile.rows)
+        ]
+        return runs_of_rows(store, self.schedule.lane, rows)
+
+    def _turned_epilogue(self, slots: list[ir.Value], turned: list[list[list[int]]]) -> None:
+        """All values come before all stores, those with runs of rows as vectors along these."""
+        tile = self.tile
+        emitters: dict[tuple[int, int], ExpressionEmitter] = {}
+        for row, j in product(range(tile.rows), range(tile.vectors)):
+            value = self.builder.load(slots[row * tile.vectors + j], typ=self.vector)
+            indices = list(tile.row_indices(row))
+            emitters[row, j] = self._emitter(indices, j, value, self._present(j))
+            for store in self.schedule.shape.stores:
+                emitters[row, j].value(store.value)
+        for store, runs in zip(self.schedule.shape.stores, turned, strict=True):
+            if not runs:
+                for emitter in emitters.values():
+                    emitter.store(store)
+            for run, j in product(runs, range(tile.vectors)):
+                found = [emitters[row, j].in_memory(store, self._present(j)) for row in run]
+                values = [value for value, _ in found]
+                store_turned(self.builder, values, found[0][1], store.buffer.dtype, self.target)
 
     def _staged_epilogue(self, slots: list[ir.Value], stage: ir.Value) -> None:
         """The tile goes through memory, so that a long epilogue is compiled only once or twice."""

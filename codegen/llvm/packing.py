@@ -26,11 +26,11 @@ from braze.codegen.llvm.control import (
 )
 from braze.codegen.llvm.microkernel import Level, Tile
 from braze.codegen.llvm.operands import OperandLoader
+from braze.codegen.llvm.turned_stores import transposed
 from braze.codegen.llvm.types import (
     I32,
     I64,
     POINTER,
-    constants,
     register_type,
     zero,
 )
@@ -252,26 +252,3 @@ class _Turning:
             rows[lane] = pack.b.load(self._from(offset, lane), pack.width)
         for i, value in enumerate(transposed(builder, rows)):
             self._store(value, add(builder, step, i))
-
-
-def transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """A square of vectors turned over in log2(width) rounds of two-operand shuffles.
-
-    Round r exchanges bit r of the row number with bit r of the lane number, as in Eklundh's
-    transposition.
-    """
-    width = len(rows)
-    distance = 1
-    while distance < width:
-        low = [i + width - distance if i & distance else i for i in range(width)]
-        high = [i + width if i & distance else i + distance for i in range(width)]
-        turned = list(rows)
-        for i in range(width):
-            if i & distance:
-                continue
-            x, y = rows[i], rows[i + distance]
-            turned[i] = builder.shuffle_vector(x, y, constants(I32, low))
-            turned[i + distance] = builder.shuffle_vector(x, y, constants(I32, high))
-        rows = turned
-        distance *= 2
-    return rows

@@ -103,12 +103,14 @@ def best_grid(candidate: Candidate) -> tuple[float, Grid]:
         for columns in even_shares(panels, wanted / batch):
             waste = _uneven(loops, batch) * _uneven(panels, columns)
             around = _traffic(candidate, columns) * loops + pack_a * columns
+            # With the columns in the lanes' place, chunks along them read a's elements apart.
+            times = 1 if candidate.form == "lanes" else columns
             most = max(1, int(wanted / (batch * columns)))
             for rows, (uneven, packing, a_bytes) in row_shares.items():
                 if rows > most:
                     break
                 work = compute * waste * uneven + packing + around
-                work += (a_bytes * columns + b_bytes * rows) / speed
+                work += (a_bytes * times + b_bytes * rows) / speed
                 cost = parallel_cost(work, batch * rows * columns)
                 best = min(best, (cost, (batch, rows, columns)))
     return best

@@ -232,7 +232,12 @@ class Candidate:
         stride = abs(self.shape.result_stride(self.lane))
         if stride == 1 or self.lane.extent == 1:
             return 0.0
-        return 1.5 * count(self.shape.outer)
+        # Elements that a tile stores side by side, across its vectors, share cache lines.
+        side_by_side = 1
+        for dim, size in ((self.split, self.pieces.size), *((d, d.extent) for d in self.whole)):
+            if abs(self.shape.result_stride(dim)) == side_by_side:
+                side_by_side *= size
+        return (1.2 + 4.0 / side_by_side) * count(self.shape.outer)
 
     def cost(self) -> float:
         packing = (self.pack_a_cycles() + self.pack_b_cycles()) * count(self.loops)

@@ -140,6 +140,18 @@ class Schedule:
         return bool(self.inner) and self.inner[0].extent % self.block != 0
 
     @property
+    def pieces_outermost(self) -> bool:
+        """Whether the tiles of one piece follow each other: what they read of a overlaps then.
+
+        So it is where the outer row dimensions are the taps of windows that the sum runs over, as
+        in the gradient for a convolution's weight.
+        """
+        walked = {abs(dim.a): dim.extent for dim in self.shape.inner}
+        return bool(self.outer_rows) and all(
+            walked.get(abs(dim.a), 0) > dim.extent for dim in self.outer_rows
+        )
+
+    @property
     def chunk_tiles(self) -> int:
         return -(-self.tiles // self.grid[1])
 

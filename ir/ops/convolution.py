@@ -12,12 +12,15 @@ from typing import Any
 from braze.ir.errors import ShapeError
 from braze.ir.op import declare
 from braze.ir.ops.composite import Ints, channels_last, channels_second, require_floating
+from braze.ir.ops.convolution_depthwise import depthwise, is_depthwise
 from braze.ir.ops.movement import window_count
 from braze.ir.ops.rules import common_device, common_dtype
 from braze.ir.types import Shape, TensorType, tensor_type
 
 SPATIAL = "hwd"
 TAPS = "ijl"
+# Vectors of fewer channels than this are worth less than vectors of positions.
+FEWEST_CHANNELS = 8
 GEOMETRY = {"stride": tuple, "padding": tuple, "dilation": tuple, "groups": int}
 
 
@@ -104,16 +107,32 @@ def _biased_types(
 # Steps of the decompositions ----------------------------------------------------------------------
 
 
-def pad_or_crop(b: Any, x: Any, low: Ints, high: Ints, value: float = 0.0, gap: Any = None) -> Any:
-    """Pad [N, spatial..., C] spatially; negative amounts crop. `gap` puts values between."""
-    interior = (0,) * len(low) if gap is None else gap
-    before, after = (0, *low, 0), (0, *high, 0)
+def pad_or_crop(
+    b: Any,
+    x: Any,
+    low: Ints,
+    high: Ints,
+    value: float = 0.0,
+    gap: Ints | None = None,
+    first: int = 1,
+) -> Any:
+    """Pad spatially; negative amounts crop. `gap` puts values between.
+
+    Args:
+        first: the first spatial dimension's number: 1 for [N, spatial..., C].
+    """
+
+    def around(amounts: Ints) -> Ints:
+        return (*(0,) * first, *amounts, *(0,) * (x.type.rank - first - len(amounts)))
+
+    interior = around((0,) * len(low) if gap is None else gap)
+    before, after = around(low), around(high)
     if max(*before, *after, *interior) > 0:
         x = b.pad(
             x,
             low=tuple(max(n, 0) for n in before),
             high=tuple(max(n, 0) for n in after),
-            interior=(0, *interior, 0),
+            interior=interior,
             value=value,
         )
     if min(*before, *after) < 0:
@@ -124,6 +143,19 @@ def pad_or_crop(b: Any, x: Any, low: Ints, high: Ints, value: float = 0.0, gap: 
             steps=(1,) * x.type.rank,
         )
     return x
+
+
+def padded_last(
+    b: Any, x: Any, low: Ints, high: Ints, results: int, groups: int, gap: Ints | None = None
+) -> Any:
+    """[N, C, spatial...] padded or cropped, as [N, spatial..., C].
+
+    Groups with few of the `results` channels each fill vectors with positions, which lie side by
+    side where channels come second: that is then the order of the padded copy.
+    """
+    if groups > 1 and results // groups < FEWEST_CHANNELS:
+        return channels_last(b, pad_or_crop(b, x, low, high, gap=gap, first=2))
+    return pad_or_crop(b, channels_last(b, x), low, high, gap=gap)
 
 
 def grouped(b: Any, x: Any, groups: int) -> Any:
@@ -162,16 +194,30 @@ def terms(spatial: int, groups: int) -> tuple[str, str, str]:
     return f"n{place}{group}c{taps}", f"{taps}{group}co", f"n{place}{group}o"
 
 
-def _conv_last(
-    b: Any, x: Any, weight: Any, stride: Ints, padding: Ints, dilation: Ints, groups: int
+def _conv(
+    b: Any,
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
 ) -> Any:
-    """The convolution with its result still [N, spatial..., C]."""
     kernel = weight.type.shape[2:]
-    padded = pad_or_crop(b, channels_last(b, x), padding, padding)
+    if is_depthwise(weight.type.shape, groups):
+        padded = pad_or_crop(b, x, padding, padding, first=2)
+        out = depthwise(b, padded, weight, stride, dilation, groups)
+        if bias is None:
+            return out
+        return b.add(out, b.reshape(bias, shape=(bias.type.numel, *(1,) * len(kernel))))
+    padded = padded_last(b, x, padding, padding, weight.type.shape[0], groups)
     view = windows_of(b, padded, kernel, stride, dilation, groups)
     windows, taps, result = terms(len(kernel), groups)
     out = b.contract(view, taps_first(b, weight, groups), equation=f"{windows},{taps}->{result}")
-    return ungrouped(b, out, groups)
+    out = ungrouped(b, out, groups)
+    return channels_second(b, out if bias is None else b.add(out, bias))
 
 
 # conv ---------------------------------------------------------------------------------------------
@@ -228,9 +274,7 @@ conv_no_bias = declare(
     "composite",
     "x weight",
     infer=_conv_types,
-    decompose=lambda b, x, weight, **geometry: channels_second(
-        b, _conv_last(b, x, weight, **geometry)
-    ),
+    decompose=_conv,
     attributes=GEOMETRY,
     gradients={"x": _input_gradient, "weight": _weight_gradient},
     autocast="lower",
@@ -242,9 +286,7 @@ conv = declare(
     "composite",
     "x weight bias",
     infer=_biased_types,
-    decompose=lambda b, x, weight, bias, **geometry: channels_second(
-        b, b.add(_conv_last(b, x, weight, **geometry), bias)
-    ),
+    decompose=_conv,
     attributes=GEOMETRY,
     gradients={"x": _input_gradient, "weight": _weight_gradient, "bias": _bias_gradient},
     autocast="lower",

@@ -16,21 +16,35 @@ from typing import Any
 
 from braze.ir.errors import ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.composite import Ints, channels_last, channels_second, require_floating, reshaped
+from braze.ir.ops.composite import (
+    Ints,
+    channels_last,
+    channels_second,
+    cut,
+    require_floating,
+    reshaped,
+)
 from braze.ir.ops.convolution import (
     GEOMETRY,
+    SPATIAL,
+    TAPS,
     check_geometry,
     check_weight,
     grouped,
     output_size,
     pad_or_crop,
+    padded_last,
     taps_first,
     terms,
     ungrouped,
     windows_of,
 )
+from braze.ir.ops.convolution_depthwise import depthwise_back, is_depthwise
+from braze.ir.ops.convolution_phases import Phase, are_few, are_uniform, interleaved, phases
 from braze.ir.ops.rules import common_device, common_dtype
 from braze.ir.types import TensorType, tensor_type
+
+PHASES = "rst"
 
 
 def _input_grad_types(
@@ -72,25 +86,147 @@ def _input_grad(
     dilation: Ints,
     groups: int,
 ) -> Any:
-    """x[i] is a window of `out`, spread by the stride, under the flipped weight."""
-    kernel, rank = weight.type.shape[2:], weight.type.rank
-    low, high = [], []
-    for size, n, k, s, p, d in zip(
-        input_size, out.type.shape[2:], kernel, stride, padding, dilation, strict=True
-    ):
-        low.append(d * (k - 1) - p)
-        # Rows of x that no window reaches are beyond the last window: more zeros.
-        high.append(size + p - (n - 1) * s - 1)
-    spread = pad_or_crop(
-        b, channels_last(b, out), tuple(low), tuple(high), gap=tuple(s - 1 for s in stride)
+    """x[i] is a window of `out` under the flipped weight, or under the taps of a stride's phase."""
+    kernel = weight.type.shape[2:]
+    if max(stride) == 1:
+        whole = [
+            Phase(0, 1, k, d, d * (k - 1) - p, size + p - n)
+            for size, n, k, p, d in zip(
+                input_size, out.type.shape[2:], kernel, padding, dilation, strict=True
+            )
+        ]
+        return _phase(b, out, weight, whole, groups)
+    single = is_depthwise(weight.type.shape, groups)
+    if not single and are_uniform(kernel, stride, dilation):
+        return _uniform(b, out, weight, input_size, stride, padding, dilation, groups)
+    each = [
+        phases(*numbers)
+        for numbers in zip(
+            input_size, out.type.shape[2:], kernel, stride, padding, dilation, strict=True
+        )
+    ]
+    if not are_few(each):
+        return _spread(b, out, weight, input_size, stride, padding, dilation, groups)
+    x = interleaved(
+        b, each, input_size, stride, 2, lambda chosen: _phase(b, out, weight, chosen, groups)
     )
-    view = windows_of(b, spread, kernel, (1,) * len(kernel), dilation, groups)
-    flipped = b.flip(weight, dims=tuple(range(2, rank))) if max(kernel) > 1 else weight
+    if x is not None:
+        return x
+    shape = (out.type.shape[0], weight.type.shape[1] * groups, *input_size)
+    return b.full(shape=shape, value=0.0, dtype=out.type.dtype)
+
+
+def _phase(b: Any, out: Any, weight: Any, chosen: list[Phase], groups: int) -> Any:
+    """One phase's positions of each dimension: [N, C, positions...]."""
+    rank = weight.type.rank
+    starts, stops, steps = [0, 0], list(weight.type.shape[:2]), [1, 1]
+    for phase in chosen:
+        starts.append(phase.first)
+        stops.append(phase.first + (phase.taps - 1) * phase.step + 1)
+        steps.append(phase.step)
+    if (tuple(stops), max(starts), max(steps)) != (weight.type.shape, 0, 1):
+        weight = b.slice(weight, starts=tuple(starts), stops=tuple(stops), steps=tuple(steps))
+    kernel = tuple(phase.taps for phase in chosen)
+    if max(kernel) > 1:
+        weight = b.flip(weight, dims=tuple(range(2, rank)))
+    low, high = tuple(phase.low for phase in chosen), tuple(phase.high for phase in chosen)
+    return _stride_one(b, out, weight, low, high, tuple(p.dilation for p in chosen), groups)
+
+
+def _stride_one(
+    b: Any,
+    out: Any,
+    flipped: Any,
+    low: Ints,
+    high: Ints,
+    dilation: Ints,
+    groups: int,
+    gap: Ints | None = None,
+) -> Any:
+    """Windows of [N, out, spatial...] with this border under the flipped weight."""
+    kernel = flipped.type.shape[2:]
+    if is_depthwise(flipped.type.shape, groups):
+        padded = pad_or_crop(b, out, low, high, gap=gap, first=2)
+        return depthwise_back(b, padded, flipped, dilation, groups)
+    channels = flipped.type.shape[1] * groups
+    padded = padded_last(b, out, low, high, channels, groups, gap)
+    view = windows_of(b, padded, kernel, (1,) * len(kernel), dilation, groups)
     windows, taps, result = terms(len(kernel), groups)
     swap = str.maketrans("co", "oc")
     equation = f"{windows.translate(swap)},{taps}->{result.translate(swap)}"
     x = b.contract(view, taps_first(b, flipped, groups), equation=equation)
     return channels_second(b, ungrouped(b, x, groups))
+
+
+def _spread(
+    b: Any,
+    out: Any,
+    weight: Any,
+    input_size: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
+) -> Any:
+    """All taps at every position, over `out` with zeros between its elements."""
+    low, high = [], []
+    for size, n, k, s, p, d in zip(
+        input_size, out.type.shape[2:], weight.type.shape[2:], stride, padding, dilation,
+        strict=True,
+    ):  # fmt: skip
+        low.append(d * (k - 1) - p)
+        # Rows of x that no window reaches are beyond the last window: more zeros.
+        high.append(size + p - (n - 1) * s - 1)
+    flipped = b.flip(weight, dims=tuple(range(2, weight.type.rank)))
+    gap = tuple(s - 1 for s in stride)
+    return _stride_one(b, out, flipped, tuple(low), tuple(high), dilation, groups, gap)
+
+
+def _uniform(
+    b: Any,
+    out: Any,
+    weight: Any,
+    input_size: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
+) -> Any:
+    """All phases as columns of one contraction, for phases of equally many taps.
+
+    Position t = i + p = q * s + r meets taps j * s + r and elements q - j * d of `out`: d is 1 in
+    dimensions with strides.
+    """
+    channels, each, *kernel = weight.type.shape
+    sizes = list(zip(input_size, out.type.shape[2:], kernel, stride, padding, strict=True))
+    taps = [-(-k // s) for _, _, k, s, _ in sizes]
+    first = [p // s for *_, s, p in sizes]
+    count = [-(-(size + p) // s) - p // s for size, _, _, s, p in sizes]
+    missing = [j * s - k for j, s, k in zip(taps, stride, kernel, strict=True)]
+    if max(missing) > 0:
+        zeros = (0,) * weight.type.rank
+        weight = b.pad(weight, low=zeros, high=(0, 0, *missing), interior=zeros, value=0.0)
+    # [groups, out / g, in / g, (taps, phases)...]
+    split = [number for pair in zip(taps, stride, strict=True) for number in pair]
+    lead = (channels, each) if groups == 1 else (groups, channels // groups, each)
+    weight = b.reshape(weight, shape=(*lead, *split))
+    weight = b.flip(weight, dims=tuple(range(len(lead), weight.type.rank, 2)))
+    low = tuple((j - 1) * d - q for j, q, d in zip(taps, first, dilation, strict=True))
+    high = tuple(q + c - row[1] for q, c, row in zip(first, count, sizes, strict=True))
+    padded = pad_or_crop(b, channels_last(b, out), low, high)
+    view = windows_of(b, padded, tuple(taps), (1,) * len(kernel), dilation, groups)
+    place, tap, phase = SPATIAL[: len(kernel)], TAPS[: len(kernel)], PHASES[: len(kernel)]
+    group = "" if groups == 1 else "g"
+    weights = f"{group}oc" + "".join(t + r for t, r in zip(tap, phase, strict=True))
+    result = "n" + "".join(q + r for q, r in zip(place, phase, strict=True)) + f"{group}c"
+    x = b.contract(view, weight, equation=f"n{place}{group}o{tap},{weights}->{result}")
+    whole = tuple(c * s for c, s in zip(count, stride, strict=True))
+    x = b.reshape(x, shape=(out.type.shape[0], *whole, each * groups))
+    for dim, (size, _, _, s, p) in enumerate(sizes):
+        start = p % s
+        if (start, size) != (0, whole[dim]):
+            x = cut(b, x, dim + 1, start, start + size)
+    return channels_second(b, x)
 
 
 conv_input_grad = declare(

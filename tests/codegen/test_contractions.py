@@ -143,6 +143,53 @@ def test_batched_products_stored_in_any_order(order: str) -> None:
     check(Problem("bhqd,bhkd->bhqk", q, k, out_order=order))
 
 
+# Results with rows innermost, whose tiles are turned over in registers: images stored channels
+# first. Widths leave tiles of every size; 1 and 3 are too few rows to turn.
+@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize("width", [1, 3, 4, 5, 7, 13, 14, 29])
+def test_convolutions_stored_channels_first(width: int, target: str) -> None:
+    x = window2d(random_array((2, 5, width + 2, 11)), 3)
+    w = random_array((3, 3, 11, 19), seed=1)
+    check(Problem("nhwklc,klco->nhwo", x, w, out_order="nohw"), named_target(target))
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_gradients_stored_as_weights_are(size: int, target: str) -> None:
+    """The taps, innermost in the result, are rows of tiles: several dimensions in one run."""
+    x = window2d(random_array((4, size + 2, 6, 11)), size)
+    g = random_array((4, 3, 7 - size, 35), seed=1)
+    check(Problem("nhwklc,nhwo->klco", x, g, out_order="ockl"), named_target(target))
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize("name", ["f64", "f16", "bf16", "i32", "i8"])
+def test_dtypes_stored_channels_first(name: str, target: str) -> None:
+    dtype = dtype_named(name)
+    x = window2d(random_array((2, 5, 17, 11), dtype), 3)
+    w = random_array((3, 3, 11, 19), dtype, seed=1)
+    check(Problem("nhwklc,klco->nhwo", x, w, out_order="nohw"), named_target(target))
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
+def test_several_results_stored_across_the_vectors(target: str) -> None:
+    """One of them reads what lies like it."""
+    x, w = random_array((3, 17, 40)), random_array((40, 21), seed=1)
+    other = random_array((3, 21, 17), seed=2)
+
+    def epilogue(p: Problem, acc: Expr) -> list[tuple[str, Expr]]:
+        added = Load(p.buffers["other"], p.index("nop"))
+        return [("out", Apply(op_named("add"), (acc, added), f32)), ("plain", acc)]
+
+    problem = Problem(
+        "npk,ko->npo", x, w, out_order="nop", extra={"other": other}, epilogue=epilogue
+    )
+    want = np.einsum("npk,ko->nop", x.astype(np.float64), w)
+    found = run_problem(problem, named_target(target))
+    np.testing.assert_allclose(found["out"], want + other, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(found["plain"], want, rtol=0, atol=2e-5)
+
+
 def test_an_operand_that_is_broadcast_over_the_batch() -> None:
     a = random_array((5, 13, 9))
     b = np.broadcast_to(random_array((9, 20), seed=1), (5, 9, 20))

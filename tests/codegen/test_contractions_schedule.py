@@ -139,3 +139,24 @@ def test_equal_contractions_have_equal_schedules() -> None:
     first, second = (str(schedule(gemm(100, 90, 80).contraction, V3)) for _ in range(2))
     assert first == second
     assert first.startswith("broadcast: 6 rows of m x 2x8 lanes of n")
+
+
+def test_rows_side_by_side_in_the_result_share_tiles() -> None:
+    """A tile of rows from different images would write one element of each cache line."""
+    x = window2d(random_array((8, 58, 58, 64)), 3)
+    w = random_array((3, 3, 64, 64))
+    problem = Problem("nhwklc,klco->nhwo", x, w, out_order="nohw")
+    plan = schedule(problem.contraction, named_target("x86-64-v4"))
+    assert isinstance(plan, Schedule)
+    assert plan.lane.var.name == "w" or (plan.split.var.name, plan.whole) == ("w", ())
+
+
+def test_a_weight_gradient_takes_all_taps_of_its_channels_in_turn() -> None:
+    x = window2d(random_array((2, 30, 30, 64)), 3)
+    gradient = Problem("nhwklc,nhwo->klco", x, random_array((2, 28, 28, 64)))
+    plan = schedule(gradient.contraction, V3)
+    assert isinstance(plan, Schedule)
+    assert plan.outer_rows and plan.pieces_outermost
+    forward = Problem("nhwklc,klco->nhwo", x, random_array((3, 3, 64, 64)))
+    plan = schedule(forward.contraction, V3)
+    assert isinstance(plan, Schedule) and not plan.pieces_outermost

@@ -1,0 +1,240 @@
+"""Convolutions and their gradients through the whole pipeline, natively and by the loops' meaning.
+
+Generated sizes, strides, paddings, dilations and groups, in either order of dimensions, against the
+defining sums of `op_oracles_networks`.
+"""
+
+import random
+
+import numpy as np
+import pytest
+from native import run_native, runnable_targets
+from op_oracles_networks import ORACLES
+
+import braze.ir as ir
+from braze.codegen.llvm.schedule_search import schedule
+from braze.ir.loops import Contraction
+from braze.ir.loops_interpreter import run_program
+from braze.ir.target import named_target
+from braze.passes import compile_graph
+
+NAMES = ("conv_no_bias", "conv_input_grad", "conv_weight_grad", "conv_transpose")
+
+
+def geometry_of(choice: random.Random, longest: int):
+    """Shapes of x and weight, and a geometry that fits them.
+
+    Args:
+        longest: how much larger than it must be a dimension can be.
+    """
+    spatial = choice.choice([1, 2, 2, 2, 3])
+    groups = choice.choice([1, 1, 2, 3, 5, 17])
+    each_in = choice.choice([1, 1, 2, 5]) if groups > 1 else choice.choice([1, 3, 18])
+    each_out = choice.choice([1, 1, 2, 3, 9]) if groups > 1 else choice.choice([1, 4, 21])
+    kernel = tuple(choice.choice([1, 2, 3, 4, 5]) for _ in range(spatial))
+    stride = tuple(choice.choice([1, 1, 2, 2, 3, 4]) for _ in range(spatial))
+    padding = tuple(choice.choice([0, 1, 2, 4]) for _ in range(spatial))
+    dilation = tuple(choice.choice([1, 1, 1, 2, 3]) for _ in range(spatial))
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    least = [max(1, s - 2 * p) for s, p in zip(spans, padding, strict=True)]
+    longest = longest if spatial < 3 else min(longest, 5)
+    size = tuple(n + choice.randrange(longest) for n in least)
+    x = (choice.choice([0, 1, 2, 3]), groups * each_in, *size)
+    weight = (groups * each_out, each_in, *kernel)
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return x, weight, geometry
+
+
+def places(x, weight, geometry):
+    return tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(
+            x[2:], weight[2:], geometry["stride"], geometry["padding"], geometry["dilation"],
+            strict=True,
+        )
+    )  # fmt: skip
+
+
+def problem(name: str, choice: random.Random, longest: int = 24):
+    """(shapes of the operands, attributes) of one call."""
+    x, weight, geometry = geometry_of(choice, longest)
+    out = (x[0], weight[0], *places(x, weight, geometry))
+    if name == "conv_no_bias":
+        return (x, weight), geometry
+    if name == "conv_input_grad":
+        return (out, weight), {**geometry, "input_size": x[2:]}
+    if name == "conv_weight_grad":
+        return (x, out), {**geometry, "kernel": weight[2:]}
+    extra = tuple(choice.randrange(s) for s in geometry["stride"])
+    attributes = {**geometry, "output_padding": extra}
+    grown = [
+        (n - 1) * s - 2 * p + d * (k - 1) + e + 1
+        for n, k, s, p, d, e in zip(
+            out[2:], weight[2:], *(geometry[w] for w in ("stride", "padding", "dilation")), extra,
+            strict=True,
+        )
+    ]  # fmt: skip
+    return ((out, weight), attributes) if min(grown) > 0 else problem(name, choice, longest)
+
+
+def is_image(name: str, position: int) -> bool:
+    return position == 0 or name == "conv_weight_grad"
+
+
+def graph_of(name, shapes, attributes, dtype, last: bool, around: bool):
+    """The call in a graph.
+
+    Args:
+        last: images lie in memory with channels innermost. around: elementwise operations before
+            and behind it.
+    """
+    b = ir.Builder("test")
+    inputs, operands = [], []
+    for position, shape in enumerate(shapes):
+        if last and is_image(name, position):
+            stored = b.input(ir.tensor_type(dtype, (shape[0], *shape[2:], shape[1])))
+            rank = len(shape)
+            operand = b.permute(stored, dims=(0, rank - 1, *range(1, rank - 1)))
+        else:
+            stored = operand = b.input(ir.tensor_type(dtype, shape))
+        inputs.append(stored)
+        operands.append(b.neg(operand) if around and position == 0 else operand)
+    result = getattr(b, name)(*operands, **attributes)
+    if around:
+        result = b.add(b.abs(result), result)
+    if last and name != "conv_weight_grad":
+        rank = result.type.rank
+        result = b.permute(result, dims=(0, *range(2, rank), 1))
+    return b.finish([result])
+
+
+def check(name, shapes, attributes, dtype=ir.f32, last=False, around=False, targets=None):
+    rng = np.random.default_rng(0)
+    plain = [rng.uniform(-1, 1, shape).astype(dtype.numpy) for shape in shapes]
+    graph = graph_of(name, shapes, attributes, dtype, last, around)
+    given = [
+        np.ascontiguousarray(np.moveaxis(x, 1, -1)) if last and is_image(name, position) else x
+        for position, x in enumerate(plain)
+    ]
+    wide = [array.astype(np.float64) for array in plain]
+    if around:
+        wide[0] = -wide[0]
+    expected = ORACLES[name](*wide, **attributes)
+    if around:
+        expected = np.abs(expected) + expected
+    if last and name != "conv_weight_grad":
+        expected = np.moveaxis(expected, 1, -1)
+    terms = max(1, int(np.prod(shapes[0]) * np.prod(shapes[1]) / max(1, expected.size)) ** 0.5)
+    tolerance = 8 * np.finfo(dtype.numpy).eps * max(4.0, terms) ** 0.75
+    for target in targets if targets is not None else runnable_targets():
+        program, _ = compile_graph(graph, target)
+        empty = np.full(graph.outputs[0].type.shape, np.nan, dtype.numpy)
+        (found,) = run_native(program, given, [empty], target=target)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    return program, given, expected
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("name", NAMES)
+def test_generated_convolutions(name, seed):
+    choice = random.Random(f"{name} {seed}")
+    shapes, attributes = problem(name, choice)
+    around, last = choice.random() < 0.5, choice.random() < 0.5
+    check(name, shapes, attributes, last=last, around=around)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("name", NAMES)
+def test_loops_of_generated_convolutions_mean_the_same(name, seed):
+    """By the interpreter of loops, which checks every address."""
+    choice = random.Random(f"loops {name} {seed}")
+    shapes, attributes = problem(name, choice, longest=3)
+    target = named_target("x86-64-v3")
+    last = seed % 2 == 1
+    program, given, expected = check(name, shapes, attributes, ir.f64, last, targets=[target])
+    found = np.full(expected.shape, np.nan)
+    run_program(program, given, [found])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def products(program) -> int:
+    """How many products the contractions of a program sum."""
+    total = 0
+    for kernel in program.kernels():
+        if isinstance(kernel, Contraction):
+            total += int(np.prod([dim.extent for dim in kernel.dims]))
+    return total
+
+
+STRIDED = [
+    # taps, stride, padding, size, the factor over the products that meet an element of `out`
+    ((4, 4), (2, 2), (1, 1), (16, 16), 1.3),
+    ((3, 3), (2, 2), (1, 1), (16, 16), 1.1),
+    ((1, 1), (2, 2), (0, 0), (16, 16), 1.1),
+    ((7, 7), (2, 2), (3, 3), (32, 32), 1.6),
+    ((2, 2), (2, 2), (0, 0), (16, 16), 1.1),
+]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "size", "factor"), STRIDED)
+def test_inserted_zeros_are_not_multiplied(kernel, stride, padding, size, factor):
+    x, weight = (2, 16, *size), (32, 16, *kernel)
+    geometry = {"stride": stride, "padding": padding, "dilation": (1, 1), "groups": 1}
+    out = (2, 32, *places(x, weight, geometry))
+    graph = graph_of(
+        "conv_input_grad", (out, weight), {**geometry, "input_size": size}, ir.f32, True, False
+    )
+    program, _ = compile_graph(graph, named_target("x86-64-v3"))
+    needed = int(np.prod(out)) * 16 * int(np.prod(kernel))
+    assert products(program) <= factor * needed
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("name", ["conv_no_bias", "conv_input_grad"])
+def test_a_depthwise_convolution_is_one_kernel_in_the_order_of_its_input(name, last):
+    geometry = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 32}
+    attributes = {**geometry, "input_size": (20, 20)} if name == "conv_input_grad" else geometry
+    graph = graph_of(name, ((2, 32, 20, 20), (32, 1, 3, 3)), attributes, ir.f32, last, True)
+    program, _ = compile_graph(graph, named_target("x86-64-v3"))
+    kernels = [k for k in program.kernels() if k.buffers[-1].numel > 32 * 9]
+    assert len(kernels) == 1
+    text = str(kernels[0])
+    assert f" in {32 if last else 20} vector {{" in text
+
+
+def test_narrow_groups_have_positions_in_vectors():
+    """Of an input that is stored channels first."""
+    geometry = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 8}
+    shapes = ((2, 32, 20, 20), (32, 4, 3, 3))
+    graph = graph_of("conv_no_bias", shapes, geometry, ir.f32, False, False)
+    target = named_target("x86-64-v3")
+    program, _ = compile_graph(graph, target)
+    (kernel,) = [k for k in program.kernels() if isinstance(k, Contraction)]
+    assert schedule(kernel, target).lane.extent == 20
+    check("conv_no_bias", shapes, geometry)
+
+
+def test_operands_of_depthwise_gradients_have_their_channels_innermost():
+    """Both are read as vectors of channels, where the caller's arrays have rows innermost."""
+    geometry = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 32}
+    shapes = ((2, 32, 20, 20), (2, 32, 20, 20))
+    attributes = {**geometry, "kernel": (3, 3)}
+    graph = graph_of("conv_weight_grad", shapes, attributes, ir.f32, False, False)
+    program, _ = compile_graph(graph, named_target("x86-64-v3"))
+    (kernel,) = [k for k in program.kernels() if isinstance(k, Contraction)]
+    channel = next(i for i, dim in enumerate(kernel.dims) if dim.extent == 32)
+    assert kernel.lhs.strides[channel] == kernel.rhs.strides[channel] == 1
+    check("conv_weight_grad", shapes, attributes)
+
+
+def test_long_sums_with_small_results_are_shared_out():
+    """A weight's gradient over many positions: parts of the sum run beside each other."""
+    geometry = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    shapes = ((8, 32, 40, 40), (8, 32, 40, 40))
+    attributes = {**geometry, "kernel": (3, 3)}
+    graph = graph_of("conv_weight_grad", shapes, attributes, ir.f32, True, False)
+    program, _ = compile_graph(graph, named_target("x86-64-v3"))
+    (kernel,) = [k for k in program.kernels() if isinstance(k, Contraction)]
+    inner = int(np.prod([dim.extent for dim in kernel.dims[-kernel.inner :]]))
+    assert 2048 <= inner < 8 * 40 * 40
+    check("conv_weight_grad", shapes, attributes, last=True)
