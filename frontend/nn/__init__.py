@@ -1,6 +1,6 @@
 """Neural networks: modules, layers, losses, their functional forms, initialisation."""
 
-from braze.nn import functional, init, parallel, utils
+from braze.nn import functional, grad, init, parallel, utils
 from braze.nn.modules.activations import (
     CELU,
     ELU,
@@ -332,6 +332,7 @@ __all__ = [
     "ZeroPad2d",
     "ZeroPad3d",
     "functional",
+    "grad",
     "init",
     "parallel",
     "utils",
