@@ -248,7 +248,9 @@ class Unsendable(Exception):
         super().__init__(one)
 
 
-@pytest.mark.parametrize("error", [Unsendable("this", 1), RuntimeError(lambda: 0)], ids=repr)
+@pytest.mark.parametrize(
+    "error", [Unsendable("this", 1), RuntimeError(lambda: 0)], ids=["unpickled", "unpicklable"]
+)
 def test_errors_that_cannot_be_sent_are_told(error):
     import pickle
 
