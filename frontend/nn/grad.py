@@ -29,40 +29,41 @@ def _geometry(
     }
 
 
+def _numbers(name: str, what: str, size: Sequence[int], spatial: int) -> tuple[int, ...]:
+    """A size that was given, with as many numbers as the tensor has dimensions."""
+    numbers = tuple(size)
+    if len(numbers) != spatial + 2:
+        raise RuntimeError(f"{name}: expected {what} of {spatial + 2} numbers, got {numbers}")
+    return numbers
+
+
+def _of_size(found: Tensor, size: tuple[int, ...], given: str, fitting: str) -> Tensor:
+    """A gradient, which must be of the size that was given."""
+    if tuple(found.shape) != size:
+        raise RuntimeError(f"{given} is {size}, but {fitting} of {tuple(found.shape)}")
+    return found
+
+
 def _input(
     spatial: int, input_size: Sequence[int], weight: Tensor, grad_output: Tensor, *geometry: Any
 ) -> Tensor:
-    size = tuple(input_size)
-    if len(size) != spatial + 2:
-        raise RuntimeError(
-            f"conv{spatial}d_input: expected an input_size of {spatial + 2} numbers, got {size}"
-        )
+    name = f"conv{spatial}d_input"
+    size = _numbers(name, "an input_size", input_size, spatial)
     call = call_of(_INPUT, input_size=size[2:], **_geometry(spatial, *geometry))
-    found: Tensor = apply(call, grad_output, weight)
-    if tuple(found.shape) != size:
-        raise RuntimeError(
-            f"conv{spatial}d_input: input_size is {size}, but grad_output and weight are those of "
-            f"an input of {tuple(found.shape)}"
-        )
-    return found
+    found = apply(call, grad_output, weight)
+    fitting = "grad_output and weight are those of an input"
+    return _of_size(found, size, f"{name}: input_size", fitting)
 
 
 def _weight(
     spatial: int, input: Tensor, weight_size: Sequence[int], grad_output: Tensor, *geometry: Any
 ) -> Tensor:
-    size = tuple(weight_size)
-    if len(size) != spatial + 2:
-        raise RuntimeError(
-            f"conv{spatial}d_weight: expected a weight_size of {spatial + 2} numbers, got {size}"
-        )
+    name = f"conv{spatial}d_weight"
+    size = _numbers(name, "a weight_size", weight_size, spatial)
     call = call_of(_WEIGHT, kernel=size[2:], **_geometry(spatial, *geometry))
-    found: Tensor = apply(call, input, grad_output)
-    if tuple(found.shape) != size:
-        raise RuntimeError(
-            f"conv{spatial}d_weight: weight_size is {size}, but input and grad_output are those of "
-            f"a weight of {tuple(found.shape)}"
-        )
-    return found
+    found = apply(call, input, grad_output)
+    fitting = "input and grad_output are those of a weight"
+    return _of_size(found, size, f"{name}: weight_size", fitting)
 
 
 def conv1d_input(
