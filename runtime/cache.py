@@ -58,6 +58,7 @@ class _Known:
         "beside",
         "executable",
         "fingerprint",
+        "guess",
         "job",
         "lock",
         "looked",
@@ -72,6 +73,7 @@ class _Known:
         self.executable: Executable | None = None
         self.runs = 0  # without machine code
         self.looked = False  # on disk
+        self.guess = -1.0  # how long compiling takes; below zero, nobody has asked
         self.seconds = 0.0  # what the latest run took without machine code
         self.beside = True  # it may be compiled in the background: that has not failed yet
         self.job: Job | None = None  # it is being compiled there
@@ -209,7 +211,14 @@ class Entry:
             return False
         # How long the first run takes is not known yet.
         ours = SLOW_RUN if first_run else known.seconds
-        return wanted == "always" or not is_worth_waiting(compile_seconds(self.graph), ours)
+        return wanted == "always" or not is_worth_waiting(self._guess(), ours)
+
+    def _guess(self) -> float:
+        """How many seconds compiling is likely to take."""
+        known = self._known
+        if known.guess < 0:
+            known.guess = compile_seconds(self.graph)
+        return known.guess
 
     def _submit(self) -> None:
         from braze.runtime import background
@@ -217,7 +226,7 @@ class Entry:
         known = self._known
         wants_pool = not is_pool_loaded()
         known.job = background.submit(
-            self.graph, known.target, known.disk_key, wants_pool, compile_seconds(self.graph)
+            self.graph, known.target, known.disk_key, wants_pool, self._guess()
         )
         if known.job is not None:
             log.note(self.graph, known.fingerprint, "underway")
