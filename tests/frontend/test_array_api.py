@@ -8,15 +8,7 @@ import pytest
 import braze
 from braze import array_api as xp
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    braze.sync()
-    before = braze.config.tier
-    braze.config.tier = "interpret"
-    yield
-    braze.sync()
-    braze.config.tier = before
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 A = np.array([[1.0, -2.5, 3.0, 0.0], [4.0, 5.5, -6.0, 2.0], [-1.0, 2.0, 0.5, 7.0]])

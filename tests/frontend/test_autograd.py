@@ -5,15 +5,7 @@ import pytest
 
 import braze
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    braze.sync()
-    before = braze.config.tier
-    braze.config.tier = "interpret"
-    yield
-    braze.sync()
-    braze.config.tier = before
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def leaf(*values):

@@ -11,15 +11,7 @@ import braze
 from braze import capture, engine
 from braze.ir import ShapeError
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    braze.sync()
-    before = braze.config.tier
-    braze.config.tier = "interpret"
-    yield
-    braze.sync()
-    braze.config.tier = before
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def pending():

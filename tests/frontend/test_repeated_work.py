@@ -17,15 +17,7 @@ from braze.autograd import replay
 from braze.functions.settled import settled
 from braze.optim import updates
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    braze.sync()
-    before = braze.config.tier
-    braze.config.tier = "interpret"
-    yield
-    braze.sync()
-    braze.config.tier = before
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 @pytest.fixture

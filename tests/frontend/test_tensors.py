@@ -10,15 +10,7 @@ import pytest
 import braze
 from braze.ir import DimensionError, DTypeError, ShapeError
 
-
-@pytest.fixture(autouse=True)
-def interpret():
-    braze.sync()
-    before = braze.config.tier
-    braze.config.tier = "interpret"
-    yield
-    braze.sync()
-    braze.config.tier = before
+pytestmark = pytest.mark.usefixtures("interpret")
 
 
 def same(tensor, array):
