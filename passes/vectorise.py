@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, log2
 
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Expr, Load, Loop, LoopKind, Nest, Reduce, Scan, Statement, Store
@@ -40,6 +40,10 @@ from braze.ir.target import Target
 # Cost of one access, relative to a contiguous vector access of one lane's share.
 SCATTERED = 1.5
 REVERSED = 1.25
+EVERY_OTHER = 2.5
+# Combining two halves of the lanes at a row's end, for a value and for a value and its place.
+COMBINED = 2
+COMBINED_PLACE = 8
 # Reductions over windows of this many elements, and no more, are unrolled inside a vector.
 LARGEST_UNROLLED = 32
 
@@ -53,6 +57,7 @@ class Touch:
     itemsize: int
     times: int
     own: frozenset[LoopVar]  # variables of the reduction or row loop that it stands in
+    guarded: frozenset[LoopVar] = frozenset()  # variables of the conditions for a load
     ordered: bool = False  # a store to what was stored before: lanes must not meet in one place
 
 
@@ -68,7 +73,7 @@ def vectorise(nest: Nest, target: Target) -> Nest:
     row_choice = {
         id(row): _best(row, [t for t in touches if t.own & set(row)], lanes) for row in rows
     }
-    if rows and _rows_are_better(best_kept, row_choice, rows, touches, lanes):
+    if rows and _rows_are_better(best_kept, row_choice, body, touches, lanes):
         chosen = {v for v in row_choice.values() if v is not None}
         inner = _with_rows(body, chosen, touches)
         ordered = kept
@@ -133,7 +138,7 @@ def _touches(
         elif isinstance(statement, Store):
             size = statement.buffer.dtype.itemsize
             ordered = statement.buffer.access == "inout"
-            found.append(Touch(statement.index, size, times, own, ordered))
+            found.append(Touch(statement.index, size, times, own, ordered=ordered))
             found += load_touches([statement.value], times, own)
         elif isinstance(statement, Reduce):
             inner = own | {v for v, _ in statement.loops}
@@ -159,7 +164,8 @@ def load_touches(values: Sequence[Expr], times: int, own: frozenset[LoopVar]) ->
     for value in values:
         for expr in value.walk():
             if isinstance(expr, Load):
-                found[id(expr)] = Touch(expr.index, expr.dtype.itemsize, times, own)
+                guarded = frozenset(v for bound in expr.guard for v in bound.index.variables())
+                found[id(expr)] = Touch(expr.index, expr.dtype.itemsize, times, own, guarded)
     return list(found.values())
 
 
@@ -174,7 +180,7 @@ def _cost(v: LoopVar, touches: list[Touch], lanes: int) -> float:
     for touch in touches:
         if touch.ordered and not _apart(touch.index, v):
             return inf
-        total += touch.times * _stride_cost(touch.index, v, max(lanes * filled, 1))
+        total += touch.times * _stride_cost(touch, v, max(lanes * filled, 1))
     return total
 
 
@@ -186,7 +192,8 @@ def _apart(index: Index, v: LoopVar) -> bool:
     )
 
 
-def _stride_cost(index: Index, v: LoopVar, lanes: float) -> float:
+def _stride_cost(touch: Touch, v: LoopVar, lanes: float) -> float:
+    index = touch.index
     direct = index.coefficient(v)
     hidden = any(
         v in Index.of(atom).variables()
@@ -199,13 +206,15 @@ def _stride_cost(index: Index, v: LoopVar, lanes: float) -> float:
         return 0.5 / lanes
     if direct == -1:
         return REVERSED / lanes
+    if direct == 2 and v not in touch.guarded:
+        return EVERY_OTHER / lanes
     return 1 / lanes if direct == 1 else SCATTERED
 
 
 def _rows_are_better(
     best_kept: LoopVar | None,
     choice: dict[int, LoopVar | None],
-    rows: list[list[LoopVar]],
+    body: list[Statement],
     touches: list[Touch],
     lanes: int,
 ) -> bool:
@@ -216,8 +225,14 @@ def _rows_are_better(
     for touch in touches:
         mine = [v for v in chosen if v in touch.own]
         by_rows += _cost(mine[0], [touch], lanes) if mine else touch.times
-    # Combining the lanes at a row's end costs a few instructions for each reduction.
-    by_rows += 4 * len(rows)
+    for statement in body:
+        if isinstance(statement, Reduce):
+            used = min(lanes, max((v.extent for v, _ in statement.loops if v in chosen), default=1))
+            places = sum(a.position is not None for a in statement.accumulators)
+            values = len(statement.accumulators) - places
+            by_rows += (COMBINED * values + COMBINED_PLACE * places) * log2(used)
+        elif isinstance(statement, Scan):
+            by_rows += COMBINED * log2(lanes)
     return by_rows < _cost(best_kept, touches, lanes)
 
 

@@ -32,7 +32,7 @@ from braze.codegen.llvm.types import (
 )
 from braze.codegen.llvm.vectorise import VectorPlan, instructions, plan_vectors
 from braze.ir.index import LoopVar
-from braze.ir.loops import LoopKind, Reduce
+from braze.ir.loops import Accumulator, LoopKind, Reduce
 from braze.ir.target import Target
 
 LONGEST_CHAIN = 512
@@ -102,7 +102,9 @@ class ReduceEmitter:
             ways = self._ways_in_lanes(var, reduce.loops[-1][1])
             self.plan = VectorPlan(1, ways, "scalar")
         lanes = self.plan.width if self.across else self.copies[0].width
-        self.reducers = [Reducer(builder, target, a, lanes) for a in reduce.accumulators]
+        self.found_with = _found_with(reduce.accumulators)
+        own = [a for a in reduce.accumulators if a.name not in self.found_with.values()]
+        self.reducers = [Reducer(builder, target, a, lanes) for a in own]
         self.lanes = lanes
         self.ways = ways
         sums = any(reducer.sums_floats for reducer in self.reducers)
@@ -137,7 +139,10 @@ class ReduceEmitter:
                     state = reducer.across_lanes(state)
                     if self.plan.tail == "scalar":
                         state = reducer.merge(state, slots[number][self.ways][place])
-                copy.define(reducer.accumulator.name, reducer.result(state, first))
+                name = reducer.accumulator.name
+                copy.define(name, reducer.result(state, first))
+                if name in self.found_with:
+                    copy.define(self.found_with[name], state[0])
 
     # Slots: for each copy, the states of each way (and one of scalars for the tail, where there is
     # one).
@@ -344,6 +349,15 @@ class ReduceEmitter:
                 for reducer, state in zip(self.reducers, slots[number][way], strict=True)
             ]
         return after
+
+
+def _found_with(accumulators: Sequence[Accumulator]) -> dict[str, str]:
+    """Where an extremum's place is looked for, its value is known: for such an accumulator, by
+    name, that of the same value."""
+    places = {(a.value, a.combine[3:]): a.name for a in accumulators if a.position is not None}
+    values = [a for a in accumulators if a.combine in ("amax", "amin")]
+    pairs = [(places.get((a.value, a.combine[1:])), a) for a in values]
+    return {name: a.name for name, a in pairs if name and a.value.dtype.kind != "bool"}
 
 
 # Emitters for nested code -------------------------------------------------------------------------

@@ -22,14 +22,16 @@ from braze.ir.ops.composite import (
 )
 from braze.ir.ops.convolution import pad_or_crop
 from braze.ir.ops.pooling_windows import (
+    all_are_taps,
     joined,
+    meetings,
+    of_blocks,
     overlapped,
     paired,
-    places_of_pairs,
     pooled_size,
     reach,
     spatial_dims,
-    tile,
+    taps_of_blocks,
 )
 from braze.ir.types import Shape, TensorType
 
@@ -158,16 +160,39 @@ def _avg_pool_grad(
     count_include_pad: bool,
 ) -> Any:
     ones = (1,) * len(kernel)
-    share = _divided(
-        b, channels_last(b, out), input_size, kernel, stride, padding, count_include_pad
-    )
-    shape = share.type.shape
-    if tile(kernel, stride, padding, ones):
-        wide = (shape[0], *paired(shape[1:-1], kernel), shape[-1])
-        spread = b.expand(places_of_pairs(b, share), shape=wide)
-        return channels_second(b, joined(b, spread, input_size))
-    spread = b.expand(b.reshape(share, shape=(*shape, *ones)), shape=(*shape, *kernel))
-    return channels_second(b, overlapped(b, spread, input_size, kernel, stride, padding, ones))
+    wide = widened(b, channels_last(b, out))
+    share = _divided(b, wide, input_size, kernel, stride, padding, count_include_pad)
+    met = meetings(kernel, stride, padding, ones)
+    if met is not None:
+        total = _of_met_windows(b, share, met, kernel, stride, padding, input_size)
+    else:
+        shape = share.type.shape
+        spread = b.expand(b.reshape(share, shape=(*shape, *ones)), shape=(*shape, *kernel))
+        total = overlapped(b, spread, input_size, kernel, stride, padding, ones)
+    return channels_second(b, as_dtype(b, total, out.type.dtype))
+
+
+def _of_met_windows(
+    b: Any,
+    share: Any,
+    met: list[Ints],
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    input_size: Ints,
+) -> Any:
+    """Each element takes the shares of the windows that it meets; channels last."""
+    total = None
+    for back in met:
+        part = of_blocks(b, share, back, stride, input_size)
+        if all_are_taps(back, kernel, stride, padding):
+            batch, *places, channels = part.type.shape
+            part = b.expand(part, shape=(batch, *paired(places[::2], stride), channels))
+        else:
+            own = taps_of_blocks(b, back, kernel, stride, padding)
+            part = b.where(b.ge(own, 0), part, 0.0)
+        total = part if total is None else b.add(total, part)
+    return joined(b, total, input_size)
 
 
 avg_pool_grad = declare(

@@ -19,19 +19,27 @@ import numpy as np
 from braze.ir.dtypes import DType, bool_, i32, i64, u8
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.composite import Ints, along, as_dtype, channels_last, channels_second
+from braze.ir.ops.composite import (
+    Ints,
+    along,
+    as_dtype,
+    channels_last,
+    channels_second,
+    widened,
+)
 from braze.ir.ops.convolution import pad_or_crop
 from braze.ir.ops.pooling_windows import (
     flat_place,
     joined,
+    meetings,
+    of_blocks,
     overlapped,
-    places_of_pairs,
     pooled_size,
     reach,
     spatial_dims,
+    tap_numbers,
     taps_along,
-    taps_of_pairs,
-    tile,
+    taps_of_blocks,
 )
 from braze.ir.types import TensorType, tensor_type
 
@@ -95,10 +103,16 @@ def _first_inside(
     input. (One in the padding behind it is never the first.)"""
     flat = b.full(shape=(1,) * len(shape), value=0.0, dtype=i64)
     for axis, (k, s, p, d) in enumerate(zip(kernel, stride, padding, dilation, strict=True), 1):
-        place = b.mul(b.iota(shape=along(shape, axis), dim=axis, dtype=i64), s)
-        missing = b.maximum(b.sub(p, place), 0)
-        own = b.floor_divide(b.add(missing, d - 1), d)
-        flat = b.add(b.mul(flat, k), own)
+        flat, windows = b.mul(flat, k), shape[axis]
+        begin_outside = min(-(-p // s), windows)
+        if begin_outside:
+            some = along((*shape[:axis], begin_outside, *shape[axis + 1 :]), axis)
+            place = b.mul(b.iota(shape=some, dim=axis, dtype=i64), -s)
+            own = b.floor_divide(b.add(place, p + d - 1), d)
+            high = tuple(windows - begin_outside if d == axis else 0 for d in range(len(shape)))
+            none = (0,) * len(shape)
+            own = b.pad(own, low=none, high=high, interior=none, value=0.0)
+            flat = b.add(flat, own)
     return b.expand(flat, shape=shape)
 
 
@@ -232,13 +246,6 @@ def _grad_types(
     return (out.with_shape((*out.shape[:2], *input_size)),)
 
 
-def _tap_numbers(b: Any, kernel: Ints) -> Any:
-    """The number of each tap, of shape `kernel`."""
-    dtype = tap_dtype(kernel)
-    ramp = b.iota(shape=(math.prod(kernel),), dim=0, dtype=dtype)
-    return b.reshape(ramp, shape=kernel)
-
-
 def _max_pool_grad(
     b: Any,
     out: Any,
@@ -251,17 +258,38 @@ def _max_pool_grad(
     dilation: Ints,
 ) -> Any:
     upstream, chosen = channels_last(b, out), channels_last(b, taps)
-    numbers = _tap_numbers(b, kernel)
-    if tile(kernel, stride, padding, dilation):
-        # Each element asks its one window: a map, nothing is summed.
-        mine = b.eq(places_of_pairs(b, chosen), taps_of_pairs(b, numbers))
-        spread = b.where(mine, places_of_pairs(b, upstream), 0.0)
-        return channels_second(b, joined(b, spread, input_size))
+    met = meetings(kernel, stride, padding, dilation)
+    if met is not None:
+        geometry = kernel, stride, padding
+        total = _of_met_windows(b, widened(b, upstream), chosen, met, *geometry, input_size)
+        return channels_second(b, as_dtype(b, total, out.type.dtype))
     shape = upstream.type.shape
     ones = (1,) * len(kernel)
+    numbers = tap_numbers(b, kernel, chosen.type.dtype)
     mine = b.eq(b.reshape(chosen, shape=(*shape, *ones)), numbers)
     spread = b.where(mine, b.reshape(upstream, shape=(*shape, *ones)), 0.0)
     return channels_second(b, overlapped(b, spread, input_size, kernel, stride, padding, dilation))
+
+
+def _of_met_windows(
+    b: Any,
+    upstream: Any,
+    chosen: Any,
+    met: list[Ints],
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    input_size: Ints,
+) -> Any:
+    """Each element asks the windows that it meets whether it is the chosen one; channels last."""
+    total = None
+    for back in met:
+        here = of_blocks(b, upstream, back, stride, input_size)
+        asked = of_blocks(b, chosen, back, stride, input_size)
+        own = taps_of_blocks(b, back, kernel, stride, padding)
+        part = b.where(b.eq(b.cast(asked, dtype=i32), own), here, 0.0)
+        total = part if total is None else b.add(total, part)
+    return joined(b, total, input_size)
 
 
 max_pool_grad = declare(
@@ -300,7 +328,8 @@ def _max_pool_pick(
     view = b.window(last, dims=spatial_dims(kernel), size=kernel, stride=stride, dilation=dilation)
     lead = view.type.shape[: -len(kernel)]
     chosen = b.reshape(channels_last(b, taps), shape=(*lead, *(1,) * len(kernel)))
-    picked = b.where(b.eq(chosen, _tap_numbers(b, kernel)), view, 0.0)
+    numbers = tap_numbers(b, kernel, taps.type.dtype)
+    picked = b.where(b.eq(chosen, numbers), view, 0.0)
     over = tuple(range(len(lead), len(lead) + len(kernel)))
     return channels_second(b, b.sum(picked, dims=over, keepdim=False))
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from braze.ir.dtypes import DType, i32
 from braze.ir.errors import ShapeError
 from braze.ir.ops.composite import Ints
 from braze.ir.ops.convolution import check_geometry, pad_or_crop
@@ -108,6 +109,65 @@ def flat_place(b: Any, places: Iterable[Any], size: Ints) -> Any:
     for place, n in zip(places, size, strict=True):
         flat = place if flat is None else b.add(b.mul(flat, n), place)
     return flat
+
+
+# Which windows an element meets -------------------------------------------------------------------
+
+# Elements that meet more windows than this add them up in a loop.
+MOST_MEETINGS = 32
+# Larger windows are not numbered with 32 bits.
+_LARGEST_WINDOW = 1 << 15
+
+
+def meetings(kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> list[Ints] | None:
+    """The windows that a block of `stride` elements meets; None where they are too many to write
+    each one down, or dilated.
+
+    Block a of a dimension is the elements s a, ..., s a + s - 1. It meets the windows a - back, for
+    each of the `back`s given, of which its element number i is tap i + p + s back. With windows
+    side by side that is window a alone.
+    """
+    if any(d > 1 and k > 1 for d, k in zip(dilation, kernel, strict=True)):
+        return None
+    along_each = [
+        range(-((p + s - 1) // s), (k - 1 - p) // s + 1)
+        for k, s, p in zip(kernel, stride, padding, strict=True)
+    ]
+    if math.prod(map(len, along_each)) > MOST_MEETINGS or math.prod(kernel) > _LARGEST_WINDOW:
+        return None
+    return list(itertools.product(*along_each))
+
+
+def of_blocks(b: Any, value: Any, back: Ints, stride: Ints, input_size: Ints) -> Any:
+    """[N, count..., C] to [N, a, 1, b, 1, .., C]: what window a - back holds, 0 where there is
+    none."""
+    count = value.type.shape[1:-1]
+    blocks = tuple(-(-n // s) for n, s in zip(input_size, stride, strict=True))
+    high = tuple(m - n - j for m, n, j in zip(blocks, count, back, strict=True))
+    return places_of_pairs(b, pad_or_crop(b, value, back, high))
+
+
+def tap_numbers(b: Any, kernel: Ints, dtype: DType) -> Any:
+    """The number of each tap, of shape `kernel`."""
+    return b.reshape(b.iota(shape=(math.prod(kernel),), dim=0, dtype=dtype), shape=kernel)
+
+
+def taps_of_blocks(b: Any, back: Ints, kernel: Ints, stride: Ints, padding: Ints) -> Any:
+    """[1, 1, s, 1, t, .., 1]: which tap of window a - back each element of a block is (i32), -1
+    where it is none."""
+    first = [p + s * j for j, s, p in zip(back, stride, padding, strict=True)]
+    low = tuple(-f for f in first)
+    high = tuple(f + s - k for f, k, s in zip(first, kernel, stride, strict=True))
+    numbers = tap_numbers(b, kernel, i32)
+    return taps_of_pairs(b, pad_or_crop(b, numbers, low, high, value=-1, first=0))
+
+
+def all_are_taps(back: Ints, kernel: Ints, stride: Ints, padding: Ints) -> bool:
+    """Whether every element of a block is in window a - back."""
+    return all(
+        p + s * j >= 0 and p + s * j + s <= k
+        for j, k, s, p in zip(back, kernel, stride, padding, strict=True)
+    )
 
 
 def joined(b: Any, value: Any, size: Ints) -> Any:
