@@ -448,7 +448,9 @@ def _accumulate(sweep: Sweep, tensor: Tensor, gradient: Any, given: set[int]) ->
     try:
         if sweep.create_graph:
             before = tensor.grad
-            tensor.grad = gradient.tensor if before is None else before + gradient.tensor
+            # A copy, as in PyTorch: other tensors may be given the same gradient, and a later
+            # backward pass adds to each in place.
+            tensor.grad = gradient.tensor.clone() if before is None else before + gradient.tensor
         elif tensor.grad is not None:
             tensor.grad._replace(wrap(_HANDLES.add(tensor.grad._current(), gradient), None, 0))
         else:

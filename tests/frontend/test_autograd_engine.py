@@ -429,3 +429,17 @@ def test_anomaly_leaves_a_sound_pass_alone():
         with braze.autograd.detect_anomaly():
             x.sqrt().sum().backward()
     assert x.grad.tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_tensors_that_are_given_the_same_gradient_do_not_share_it(create_graph):
+    """The gradient of a sum is the same for both terms, and the caller's own tensor."""
+    x, y = (braze.ones(3, requires_grad=True) for _ in range(2))
+    given = braze.tensor([1.0, 2.0, 3.0])
+    total = x + y
+    total.backward(given, create_graph=create_graph, retain_graph=True)
+    total.backward(given)
+    for leaf in (x, y):
+        assert leaf.grad.tolist() == [2, 4, 6]
+    x.grad.zero_()
+    assert y.grad.tolist() == [2, 4, 6] and given.tolist() == [1, 2, 3]
