@@ -9,7 +9,7 @@ from braze import engine
 
 
 class _Settings:
-    background: engine.Background | None = None
+    before: tuple[engine.Background, bool] | None = None  # what deterministic algorithms replace
     precision = "highest"
     deterministic = "default"
     interop_threads = 1
@@ -41,15 +41,17 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
     """Ask for results that repeat themselves.
 
     The algorithms always do. What is interpreted until compiled code is there rounds otherwise, so
-    the program waits for the compiler from now on: `braze.config.background` becomes "never".
+    the program waits for the compiler from now on: `braze.config.background` becomes "never". So
+    does code for one size and for many: `braze.config.dynamic_shapes` becomes False.
     """
     _Settings.deterministic = "default" if not mode else "warn" if warn_only else "error"
-    if mode and _Settings.background is None:
-        _Settings.background = engine.config.background
-        engine.config.background = "never"
-    elif not mode and _Settings.background is not None:
-        engine.config.background = _Settings.background
-        _Settings.background = None
+    config = engine.config
+    if mode and _Settings.before is None:
+        _Settings.before = config.background, config.dynamic_shapes
+        config.background, config.dynamic_shapes = "never", False
+    elif not mode and _Settings.before is not None:
+        config.background, config.dynamic_shapes = _Settings.before
+        _Settings.before = None
 
 
 def are_deterministic_algorithms_enabled() -> bool:

@@ -16,9 +16,14 @@ def fingerprint(graph: Graph) -> str:
 
     Equal fingerprints mean that one graph's compiled code serves the other.
     """
+    return sha256(description(graph).encode()).hexdigest()
+
+
+def description(graph: Graph) -> str:
+    """The canonical form: equal for graphs that are the same program."""
     pieces: list[str] = []
     _describe(graph, pieces)
-    return sha256("\n".join(pieces).encode()).hexdigest()
+    return "\n".join(pieces)
 
 
 def _describe(graph: Graph, pieces: list[str]) -> None:

@@ -542,6 +542,8 @@ class Program:
         inputs, outputs: how many pointers of each the caller passes.
         arena_bytes: size of the one block that holds every intermediate value.
         checks: meaning of the failure codes.
+        words: how many numbers the caller passes behind the pointers; a program whose integers are
+            functions of them (`braze.ir.symint`) is symbolic.
     """
 
     name: str
@@ -551,6 +553,7 @@ class Program:
     placements: dict[str, Placement]
     arena_bytes: int
     checks: list[CheckSite] = field(default_factory=list)
+    words: int = 0
 
     def kernels(self) -> Iterator[Kernel]:
         for wave in self.waves:

@@ -54,7 +54,7 @@ class ExpressionParser:
 
     Attributes:
         buffers, variables, names, lets: what may be referred to at this place.
-        loads: the loads of the statement being read, by their text.
+        loads: the loads of the statement being read, by their text and symbols.
     """
 
     def __init__(self, scanner: Scanner) -> None:
@@ -63,7 +63,7 @@ class ExpressionParser:
         self.variables: dict[str, LoopVar] = {}
         self.names: dict[str, DType] = {}
         self.lets: dict[str, Expr] = {}
-        self.loads: dict[str, Load] = {}
+        self.loads: dict[tuple[object, ...], Load] = {}
 
     def expressions(self) -> tuple[Expr, ...]:
         """Expressions up to and with the closing parenthesis."""
@@ -182,13 +182,15 @@ class ExpressionParser:
         buffer = self.buffer_used()
         index, guard = self.element()
         load = Load(buffer, index, guard)
-        return self.loads.setdefault(self.scanner.text[start : self.scanner.position], load)
+        # Equal text is an equal element, unless it is symbolic in other ways.
+        text = self.scanner.text[start : self.scanner.position]
+        return self.loads.setdefault((text, self.scanner.symbols_from(start)), load)
 
     def constant(self) -> Const:
         scanner = self.scanner
         text = scanner.take(NUMBER, "a number")
         is_integer = text.lstrip("+-").isdigit()
-        value = int(text) if is_integer else float(text)
+        value = scanner.number(text) if is_integer else scanner.float(text)
         if scanner.accept(":"):
             return Const(value, parse_dtype(scanner))
         return Const(value, i64 if is_integer else f32)

@@ -8,6 +8,7 @@ survives for what has a `$` name; a load that one statement repeats becomes one 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import get_args
 
 from braze.ir.dtypes import i64
@@ -52,6 +53,7 @@ from braze.ir.parser import (
     parse_type,
 )
 from braze.ir.printer import NAME
+from braze.ir.symint import SymInt
 
 COMMENT = re.compile(r"[ \t\r\n]*#[ ]?([^\n]*)")
 KINDS: tuple[LoopKind, ...] = get_args(LoopKind)
@@ -72,15 +74,21 @@ def parse_kernel(text: str) -> Kernel:
     return kernel
 
 
-def parse_program(text: str) -> Program:
+def parse_program(text: str, symbols: Mapping[int, SymInt] | None = None) -> Program:
     """The program that a text describes.
 
+    Args:
+        symbols: what to read for the integers at some positions of the text.
+
     Raises:
-        ParseError: as for `parse_kernel`.
+        ParseError: as for `parse_kernel`, and where there is no integer for a symbol.
     """
-    scanner = Scanner(text)
+    scanner = Scanner(text, symbols=symbols or {})
     program = _program(scanner)
     scanner.finish()
+    unread = scanner.symbols.keys() - scanner.used
+    if unread:
+        scanner.fail("there is no integer for a symbol", min(unread))
     return program
 
 

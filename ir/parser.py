@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from braze.ir.dtypes import DType, dtype_named
@@ -17,7 +18,8 @@ from braze.ir.errors import ParseError
 from braze.ir.graph import ROLES, Graph, Location, Node, Role, Value
 from braze.ir.op import AttributeKind, AttributeValue, Op, op_named
 from braze.ir.printer import LOCATION, NAME
-from braze.ir.types import TensorType, tensor_type
+from braze.ir.symint import SymInt, is_symbolic
+from braze.ir.types import TensorType, symbolic_type, tensor_type
 
 SPACE = re.compile(r"[ \t\r\n]*")
 STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
@@ -47,10 +49,17 @@ def parse_graph(text: str) -> Graph:
 
 @dataclass(slots=True)
 class Scanner:
-    """A position in a text. Blanks and line ends separate tokens and mean nothing else."""
+    """A position in a text. Blanks and line ends separate tokens and mean nothing else.
+
+    Attributes:
+        symbols: what to read for the integers that begin at some positions.
+        used: the positions of those read so far.
+    """
 
     text: str
     position: int = 0
+    symbols: Mapping[int, SymInt] = field(default_factory=dict)
+    used: set[int] = field(default_factory=set)
 
     def fail(self, message: str, position: int | None = None) -> NoReturn:
         """Raise a ParseError at a position (default: the next token)."""
@@ -102,7 +111,34 @@ class Scanner:
         return found[0]
 
     def integer(self) -> int:
-        return int(self.take(INTEGER, "an integer"))
+        return self.number(self.take(INTEGER, "an integer"))
+
+    def number(self, token: str) -> int:
+        """The integer that a token just taken is."""
+        if not self.symbols:
+            return int(token)
+        digits = token.lstrip("+-")
+        symbol = self.symbols.get(self.position - len(digits))
+        if symbol is None:
+            return int(token)
+        self.used.add(self.position - len(digits))
+        return -symbol if token[0] == "-" else symbol
+
+    def symbols_from(self, start: int) -> tuple[object, ...]:
+        """What was read for integers since a position, by the distance from it."""
+        if not self.symbols:
+            return ()
+        found = ((at - start, self.symbols.get(at)) for at in range(start, self.position))
+        return tuple((at, symbol.form) for at, symbol in found if symbol is not None)
+
+    def float(self, token: str) -> float:
+        """The number that a token just taken is; a whole one may be symbolic."""
+        if self.symbols and token.endswith(".0"):
+            symbol = self.symbols.get(self.position - len(token.lstrip("+-")))
+            if symbol is not None:
+                self.used.add(self.position - len(token.lstrip("+-")))
+                return -symbol if token[0] == "-" else symbol
+        return float(token)
 
     def string(self) -> str:
         self.skip()
@@ -141,7 +177,7 @@ def parse_type(scanner: Scanner) -> TensorType:
     if any(size < 0 for size in shape):
         scanner.fail("sizes must not be negative")
     device = scanner.take(DEVICE, "a device") if scanner.accept("@") else "cpu"
-    return tensor_type(dtype, shape, device)
+    return (symbolic_type if is_symbolic(*shape) else tensor_type)(dtype, shape, device)
 
 
 def parse_name(scanner: Scanner, sigil: str) -> str:
@@ -175,7 +211,7 @@ def _attribute(scanner: Scanner, kind: AttributeKind) -> AttributeValue:
     if kind is DType:
         return parse_dtype(scanner)
     number = scanner.take(NUMBER, "a value")
-    return int(number) if INTEGER.fullmatch(number) else float(number)
+    return scanner.number(number) if INTEGER.fullmatch(number) else float(number)
 
 
 def parse_attributes(scanner: Scanner, op: Op) -> dict[str, AttributeValue]:

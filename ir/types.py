@@ -19,8 +19,8 @@ Shape = tuple[int, ...]
 class TensorType:
     """Dtype, shape and device of a value.
 
-    Made by `tensor_type` alone, which shares equal types: so two are equal only if they are the
-    same object, and as keys they cost as little as any object.
+    Made by `tensor_type`, which shares equal types: so two are equal only if they are the same
+    object, and as keys they cost as little as any object.
     """
 
     dtype: DType
@@ -64,6 +64,12 @@ def tensor_type(dtype: DType, shape: Shape = (), device: str = "cpu") -> TensorT
         if known is None:
             known = _types[key] = TensorType(dtype, shape, device)
     return known
+
+
+def symbolic_type(dtype: DType, shape: Shape, device: str = "cpu") -> TensorType:
+    """A type with symbolic sizes (`braze.ir.symint`), equal to no other: as numbers these may be
+    what the sizes of a shared type are."""
+    return TensorType(dtype, shape, device)
 
 
 # Every type that somebody holds; the cache above may have forgotten it.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from braze.ir.graph import Graph
 from braze.ir.loops import Program
 from braze.ir.target import Target
+from braze.passes.choices import Choices
 from braze.passes.cse import cse
 from braze.passes.dce import dce
 from braze.passes.decompose import decompose
@@ -26,6 +27,7 @@ from braze.passes.waves import waves_of
 
 __all__ = [
     "PIPELINE",
+    "Choices",
     "MemoryPlan",
     "Pass",
     "Report",
@@ -40,9 +42,10 @@ Record = Callable[[str, object], None]
 
 @dataclass(slots=True)
 class Context:
-    """What passes may ask for, and where they leave their remarks."""
+    """What passes may ask for, and where they leave their remarks and choices."""
 
     target: Target
+    choices: Choices = field(default_factory=Choices)
     refusals: list[str] = field(default_factory=list)
 
 
@@ -88,7 +91,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("order_operands", lambda g, _: order_operands(g), "innermost dimensions are known now"),
     Pass(
         "split_reductions",
-        lambda g, _: split_reductions(g),
+        lambda g, c: split_reductions(g, c.choices),
         "what fuse joins with a reduction depends on whether it is in parts",
     ),
     Pass("split_scans", lambda g, _: split_scans(g), "as for reductions"),
@@ -116,14 +119,15 @@ def _optimise(graph: Graph, context: Context, record: Record | None) -> Graph:
 
 
 def compile_graph(
-    graph: Graph, target: Target, record: Record | None = None
+    graph: Graph, target: Target, record: Record | None = None, choices: Choices | None = None
 ) -> tuple[Program, Report]:
     """From a captured graph to loops.
 
     Args:
         record: called as ``record(stage, graph or program)`` after each stage.
+        choices: takes in what is chosen by sizes, or has what was chosen for others.
     """
-    context = Context(target)
+    context = Context(target, choices or Choices())
     counts: list[int] = []
 
     def watch(stage: str, made: object) -> None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from braze.ir.arena import aligned
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.loops import Buffer, CheckSite, Kernel, Placement, Program
 from braze.ir.target import Target
@@ -39,7 +40,7 @@ from braze.passes.lower_recurrence import Extra, lower_recurrence
 from braze.passes.lower_scan import lower_scan
 from braze.passes.lower_scatter import lower_scatter
 from braze.passes.lower_sort import lower_sort
-from braze.passes.plan_memory import MemoryPlan, aligned
+from braze.passes.plan_memory import MemoryPlan
 from braze.passes.trim_stores import trim_stores
 from braze.passes.tune_loops import tune_loops
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from braze.ir.arena import aligned
 from braze.ir.dtypes import DType, u8
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Value, types_of
@@ -20,7 +21,6 @@ from braze.ir.loops_recurrence import STEP, Recurrence, StepArray
 from braze.ir.steps import Part, StepGraph, step_graph
 from braze.ir.target import Target
 from braze.passes.lower_host import buffer_under
-from braze.passes.plan_memory import aligned
 
 
 @dataclass(slots=True)

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from braze.ir.arena import aligned
 from braze.ir.graph import Graph, Node, Value
 from braze.passes.in_place import writes_in_place
-
-ALIGNMENT = 64
 
 
 @dataclass(slots=True)
@@ -77,11 +76,6 @@ def plan_memory(graph: Graph, waves: list[list[Node]]) -> MemoryPlan:
         unplanned_bytes=sum(aligned(value.type.nbytes) for value in places),
         overwrites=overwrites,
     )
-
-
-def aligned(size: int) -> int:
-    """A size rounded up so that what follows is aligned."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 _ORDERS: tuple[Callable[[Block], tuple[int, ...]], ...] = (

@@ -26,10 +26,12 @@ from __future__ import annotations
 
 import math
 import string
+from collections.abc import Mapping
 
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.ops.contract import parse_equation
+from braze.passes.choices import Choices
 from braze.passes.space import gives_position, space_of
 
 # So many pieces of work occupy 16 cores evenly.
@@ -52,17 +54,22 @@ LONG_PART = 2048
 MOST_LONG_PARTS = 16
 
 
-def split_reductions(graph: Graph) -> Graph:
-    """The graph with its long reductions in two steps."""
+def split_reductions(graph: Graph, choices: Choices | None = None) -> Graph:
+    """The graph with its long reductions in two steps.
+
+    Args:
+        choices: into how many parts each of them was cut in the same graph of other sizes.
+    """
+    choices = choices or Choices()
     new = Rewriter(graph)
     changed = False
     for node in graph.nodes:
         with new.at(node.location):
             result: Value | None = None
             if node.op.is_reduce:
-                result = _split_reduce(new, node)
+                result = _split_reduce(new, node, choices)
             elif node.op.is_contract:
-                result = _split_contract(new, node)
+                result = _split_contract(new, node, choices)
             if result is None:
                 new.keep(node)
             else:
@@ -71,24 +78,23 @@ def split_reductions(graph: Graph) -> Graph:
     return new.done() if changed else graph
 
 
-def _split_reduce(b: Rewriter, node: Node) -> Value | None:
+def _split_reduce(b: Rewriter, node: Node, choices: Choices) -> Value | None:
     space = space_of(node)
     if gives_position(node.op) or node.attributes["keepdim"] or node.result.dtype.bits == 16:
         return None
-    if space.full < FEWEST_ELEMENTS or space.kept == 0:
+    run = _longest_run(space.dims, space.reduced)
+    if run is None or space.kept == 0:
         return None
     last_is_kept = not next(
         (r for size, r in zip(space.dims[::-1], space.reduced[::-1], strict=True) if size > 1),
         True,
     )
     pieces = -(-space.kept // COLUMNS) if last_is_kept else space.kept
-    run = _longest_run(space.dims, space.reduced)
-    if run is None:
-        return None
     start, stop = run
     length = math.prod(space.dims[start:stop])
-    row = space.full // space.kept
-    parts = _divisor(length, min(PIECES // pieces, row // SHORTEST_PART))
+    limit = min(PIECES // pieces, space.full // space.kept // SHORTEST_PART)
+    own = _divisor(length, limit) if space.full >= FEWEST_ELEMENTS else 1
+    parts = choices.choose(node.op.name, own, lambda n: length % n == 0)
     if parts < 2:
         return None
     before, after = space.dims[:start], space.dims[stop:]
@@ -125,26 +131,18 @@ def _divisor(number: int, limit: int) -> int:
     return next((d for d in range(min(limit, number), 1, -1) if number % d == 0), 1)
 
 
-def _split_contract(b: Rewriter, node: Node) -> Value | None:
+def _split_contract(b: Rewriter, node: Node, choices: Choices) -> Value | None:
     left, right, out = parse_equation(str(node.attributes["equation"]))
     x, y = node.operands
     sizes = dict(zip(left + right, x.shape + y.shape, strict=True))
     inner = [c for c in left if c in right and c not in out]
-    length = math.prod(sizes[c] for c in inner)
-    if node.result.type.numel * length < FEWEST_PRODUCTS or node.result.dtype.bits == 16:
+    if not inner or node.result.dtype.bits == 16:
         return None
-    rows = math.prod(sizes[c] for c in out if c not in right)
-    columns = math.prod(sizes[c] for c in out if c not in left)
-    batch = math.prod(sizes[c] for c in out if c in left and c in right)
-    tiles = batch * -(-rows // TILE_ROWS) * -(-columns // TILE_COLUMNS)
-    if not inner:
-        return None
-    limit = min(PIECES // tiles, length // SHORTEST_PART)
-    if tiles >= ENOUGH_TILES:
-        if node.result.type.numel > SMALL_RESULT:
-            return None
-        limit = min(MOST_LONG_PARTS, length // LONG_PART)
-    letter, parts = max(((c, _divisor(sizes[c], limit)) for c in inner), key=lambda item: item[1])
+    limit = _contract_limit(node, sizes, left, right, out)
+    own = max(((c, _divisor(sizes[c], limit)) for c in inner), key=lambda item: item[1])
+    letter, parts = choices.choose(
+        "contract", own, lambda choice: choice[0] in inner and sizes[choice[0]] % choice[1] == 0
+    )
     if parts < 2:
         return None
     fresh = next(c for c in string.ascii_letters if c not in sizes)
@@ -158,3 +156,21 @@ def _split_contract(b: Rewriter, node: Node) -> Value | None:
     partial = b.contract(*operands, equation=f"{terms[0]},{terms[1]}->{fresh}{out}")
     total: Value = b.sum(partial, dims=(0,), keepdim=False)
     return total
+
+
+def _contract_limit(
+    node: Node, sizes: Mapping[str, int], left: str, right: str, out: str
+) -> int:
+    """The most parts of a contraction's sum."""
+    length = math.prod(size for c, size in sizes.items() if c not in out)
+    if node.result.type.numel * length < FEWEST_PRODUCTS:
+        return 1
+    rows = math.prod(sizes[c] for c in out if c not in right)
+    columns = math.prod(sizes[c] for c in out if c not in left)
+    batch = math.prod(sizes[c] for c in out if c in left and c in right)
+    tiles = batch * -(-rows // TILE_ROWS) * -(-columns // TILE_COLUMNS)
+    if tiles < ENOUGH_TILES:
+        return min(PIECES // tiles, length // SHORTEST_PART)
+    if node.result.type.numel > SMALL_RESULT:
+        return 1
+    return min(MOST_LONG_PARTS, length // LONG_PART)

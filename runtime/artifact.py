@@ -67,6 +67,7 @@ class Artifact:
         arena_bytes: of the block of intermediate values; scratch_bytes: of each thread's workspace.
         failures: meaning of the failure codes 1, 2, ...
         calls: the calls of NumPy that the code makes, by their numbers.
+        words: numbers that the code is given behind its pointers: its size, if it serves several.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Artifact:
     failures: tuple[FailureSite, ...] = ()
     figures: Figures = Figures()
     calls: tuple[CallSite, ...] = ()
+    words: tuple[int, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Everything but the objects, as JSON values."""
@@ -105,6 +107,7 @@ class Artifact:
                 failures=tuple(_failure(site) for site in facts["failures"]),
                 figures=_figures(facts["figures"]),
                 calls=tuple(CallSite(**site) for site in facts.get("calls", ())),
+                words=tuple(map(int, facts.get("words", ()))),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"[artifact] facts of another form: {error!r}") from None

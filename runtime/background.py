@@ -30,6 +30,7 @@ from braze.ir.target import Target
 from braze.runtime.background_process import Reply, Request
 from braze.runtime.config import config
 from braze.runtime.environment import environment
+from braze.runtime.families import Fit
 
 # After the standard library, before whatever else is installed.
 _PROGRAM = """
@@ -106,7 +107,13 @@ class _Compiler:
             theirs.close()
 
     def submit(
-        self, graph: Graph, target: Target, key: str, wants_pool: bool, seconds: float
+        self,
+        graph: Graph,
+        target: Target,
+        key: str,
+        wants_pool: bool,
+        seconds: float,
+        family: tuple[Fit, int] | None,
     ) -> Job | None:
         """Hand over a graph; None if the process has ended."""
         self._look(None)
@@ -118,7 +125,7 @@ class _Compiler:
             settings = {name: getattr(config, name) for name in _SENT_SETTINGS}
             text, facts = str(graph), (target.to_text(), key, settings, environment(), wants_pool)
             try:
-                self._connection.send(Request(job.number, text, *facts))
+                self._connection.send(Request(job.number, text, *facts, family))
             except OSError:
                 self._end("it has ended")
                 return None
@@ -269,7 +276,12 @@ def start_early() -> None:
 
 
 def submit(
-    graph: Graph, target: Target, key: str, wants_pool: bool, seconds: float
+    graph: Graph,
+    target: Target,
+    key: str,
+    wants_pool: bool,
+    seconds: float,
+    family: tuple[Fit, int] | None = None,
 ) -> Job | None:
     """Have a graph compiled beside the program; None if it must compile the graph itself.
 
@@ -277,12 +289,13 @@ def submit(
         key: of the disk cache's entry.
         wants_pool: the thread pool's code is wanted, too.
         seconds: what it may take.
+        family: the graph's family and its size, if it is to be compiled for other sizes as well.
     """
     for _ in range(2):  # the process may just be ending, for it had nothing to do
         compiler = _background.compiler()
         if compiler is None:
             return None
-        job = compiler.submit(graph, target, key, wants_pool, seconds)
+        job = compiler.submit(graph, target, key, wants_pool, seconds, family)
         if job is not None:
             return job
     return None

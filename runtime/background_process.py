@@ -21,6 +21,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from braze.runtime.families import Fit
+from braze.runtime.symbolic_code import SymbolicCode
+
 IDLE_SECONDS = 20.0
 _NICENESS = 10  # of what nobody waits for
 
@@ -36,6 +39,7 @@ class Request:
         settings: the configuration that compiling depends on.
         environment: the compiler's, which must be this process's too.
         wants_pool: the pool's code is to come along.
+        family: the graph's family and its size, if it is to be compiled for other sizes as well.
     """
 
     number: int
@@ -45,6 +49,7 @@ class Request:
     settings: dict[str, Any]
     environment: dict[str, str]
     wants_pool: bool
+    family: tuple[Fit, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Reply:
     Attributes:
         number: the request's.
         facts, objects: of the `Artifact`.
+        code: for other sizes as well. refusal: why there is none.
         pool: the pool's object code, if it was asked for.
         seconds: what compiling took.
         warnings: to be given where the program sees them.
@@ -64,6 +70,8 @@ class Reply:
     number: int
     facts: dict[str, Any] | None = None
     objects: tuple[bytes, ...] = ()
+    code: SymbolicCode | None = None
+    refusal: str = ""
     pool: bytes | None = None
     seconds: float = 0.0
     warnings: tuple[Warning, ...] = ()
@@ -131,7 +139,7 @@ class _Server:
         from braze.ir.parser import parse_graph
         from braze.ir.target import Target
         from braze.runtime.cache import disk_cache, pool_object
-        from braze.runtime.compiler import compile_artifact
+        from braze.runtime.compiler import compile_member
         from braze.runtime.config import config
         from braze.runtime.environment import environment
 
@@ -148,14 +156,17 @@ class _Server:
         if disk is not None:
             _make(disk.directory)
         self._keep_on(disk is not None)
-        artifact = compile_artifact(graph, Target.from_text(request.target))
+        target = Target.from_text(request.target)
+        artifact, code, refusal = compile_member(graph, target, request.family)
         seconds = time.perf_counter() - start
         pool = pool_object() if request.wants_pool else None
         # The directory may have gone with the program, and is not to come back then.
         if disk is not None and (not self._orphaned or disk.directory.is_dir()):
             disk.store(request.key, artifact.facts(), artifact.objects)
         self._keep_on(False)
-        return Reply(request.number, artifact.facts(), artifact.objects, pool, seconds)
+        return Reply(
+            request.number, artifact.facts(), artifact.objects, code, refusal, pool, seconds
+        )
 
     def _keep_on(self, finishing: bool) -> None:
         """What is done from now on is worth finishing, or no longer."""

@@ -35,6 +35,7 @@ from braze.runtime.config import TIERS, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.disk_cache import DiskCache
 from braze.runtime.executable import Executable, Input, Sites, site_of
+from braze.runtime.families import Family, families
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
 from braze.runtime.pool import get_pool, is_pool_loaded
@@ -44,6 +45,7 @@ from braze.runtime.recorder import Recorder
 from braze.runtime.shared_blocks import block_under
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
+from braze.runtime.symbolic_code import SymbolicCode
 
 if TYPE_CHECKING:
     from braze.runtime.background import Job
@@ -174,6 +176,11 @@ class Entry:
             if known.executable is None and not known.looked:
                 known.looked = True
                 known.executable = self._from_disk()
+            if known.executable is None and config.dynamic_shapes and families.may_serve():
+                family = families.of(self.graph, known.target)
+                if tier == "auto" and known.job is None and self._waits_for(family):
+                    return None
+                known.executable = self._from_family(family)
             if known.executable is None:
                 known.runs += 1
                 if tier == "auto" and known.runs == 1:
@@ -193,6 +200,32 @@ class Entry:
                     return None
                 known.executable = self._from_background(reply)
             return known.executable
+
+    def _waits_for(self, family: Family) -> bool:
+        """Whether code for all sizes is still being compiled, for another one."""
+        if family.job is None:
+            return False
+        reply = family.job.poll()
+        if reply is None:
+            return True
+        if family.receive(reply) and reply.facts is not None:
+            artifact = Artifact.from_facts(reply.facts, reply.objects)
+            self._count_reply(reply, artifact, 0)
+        return False
+
+    def _from_family(self, family: Family) -> Executable | None:
+        """Code that serves other sizes of the same graph too."""
+        found = family.code_for(self.graph)
+        if found is None:
+            return None
+        start = time.perf_counter()
+        code, size = found
+        artifact = code.instance(self.graph, size)
+        executable = _load(artifact)
+        seconds = time.perf_counter() - start
+        sizes = f"one code serves sizes {code.lowest} to {code.highest}, here {size}"
+        log.note(self.graph, self._known.fingerprint, "dynamic", seconds, artifact, sizes=sizes)
+        return executable
 
     def _ask(self, job: Job, tier: Tier) -> Reply | None:
         """What came of compiling, or None if the graph is to be interpreted this time."""
@@ -225,10 +258,13 @@ class Entry:
 
         known = self._known
         wants_pool = not is_pool_loaded()
+        family = families.of(self.graph, known.target)
+        joined = family.join(self.graph)
         known.job = background.submit(
-            self.graph, known.target, known.disk_key, wants_pool, self._guess()
+            self.graph, known.target, known.disk_key, wants_pool, self._guess(), joined
         )
         if known.job is not None:
+            family.job = known.job if joined else family.job
             log.note(self.graph, known.fingerprint, "underway")
             known.runs = 1  # from now on, those beside it
 
@@ -236,6 +272,8 @@ class Entry:
         """The code that came.  Raises: what compiling raised."""
         known = self._known
         known.job = None
+        family = families.of(self.graph, known.target)
+        is_counted = reply.code is not None and not family.receive(reply)
         for warning in reply.warnings:
             warnings.warn(warning, stacklevel=2)
         if reply.facts is None:
@@ -247,9 +285,14 @@ class Entry:
         artifact = Artifact.from_facts(reply.facts, reply.objects)
         get_pool(compile=lambda: reply.pool or pool_object())
         executable = Executable(artifact)
-        now = time.perf_counter()  # this thread has spent no time on it
-        self._count(artifact, reply.seconds, now, now, known.runs - 1)
+        if not is_counted:
+            self._count_reply(reply, artifact, known.runs - 1)
         return executable
+
+    def _count_reply(self, reply: Reply, artifact: Artifact, beside: int) -> None:
+        now = time.perf_counter()  # this thread has spent no time on it
+        sizes = _sizes(reply.code, reply.refusal)
+        self._count(artifact, reply.seconds, now, now, beside, sizes)
 
     def _from_disk(self) -> Executable | None:
         disk, known = disk_cache(), self._known
@@ -274,21 +317,32 @@ class Entry:
         return executable
 
     def _from_compiler(self) -> Executable:
-        from braze.runtime.compiler import compile_artifact
+        from braze.runtime.compiler import compile_member
 
         known = self._known
         start = time.perf_counter()
-        artifact = compile_artifact(self.graph, known.target)
+        family = families.of(self.graph, known.target)
+        joined = family.join(self.graph)
+        artifact, code, refusal = compile_member(self.graph, known.target, joined)
+        if code is not None:
+            family.codes.insert(0, code)
+        family.refusal = family.refusal or refusal
         executable = _load(artifact)
         end = time.perf_counter()
         disk = disk_cache()
         if disk is not None:
             disk.store(known.disk_key, artifact.facts(), artifact.objects)
-        self._count(artifact, end - start, start, end)
+        self._count(artifact, end - start, start, end, sizes=_sizes(code, refusal))
         return executable
 
     def _count(
-        self, artifact: Artifact, seconds: float, start: float, end: float, beside: int = 0
+        self,
+        artifact: Artifact,
+        seconds: float,
+        start: float,
+        end: float,
+        beside: int = 0,
+        sizes: str = "",
     ) -> None:
         """Note that the graph was compiled, beside so many interpreted runs."""
         if observing.observer is not None:
@@ -296,7 +350,8 @@ class Entry:
         stats.compiles += 1
         stats.compile_seconds += seconds
         stats.kernels += artifact.figures.kernels_after
-        log.note(self.graph, self._known.fingerprint, "compiled", seconds, artifact, beside)
+        fingerprint = self._known.fingerprint
+        log.note(self.graph, fingerprint, "compiled", seconds, artifact, beside, sizes)
 
     def _interpret(
         self,
@@ -329,6 +384,16 @@ class Entry:
             target = storage.array(result.dtype, result.shape)
             np.copyto(target, result, where=_changed(read[at], result) if at in read else True)
         self._known.seconds = time.perf_counter() - start
+
+
+def _sizes(code: SymbolicCode | None, refusal: str) -> str:
+    """What is told of code for many sizes, or of why there is none."""
+    if code is not None:
+        return (
+            "this is the third size of one dimension, so the code serves all from "
+            f"{code.lowest} to {code.highest}"
+        )
+    return f"this is the third size of one dimension, but {refusal}" if refusal else ""
 
 
 def _changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -421,6 +486,7 @@ def prepare(graph: Graph, *, tier: Tier | None = None) -> Entry:
 def clear_memory() -> None:
     """Forget every graph; the disk and entries in use keep theirs."""
     _memory.clear()
+    families.clear()
 
 
 def disk_cache() -> DiskCache | None:

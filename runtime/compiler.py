@@ -21,11 +21,15 @@ from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Location
 from braze.ir.loops import CheckSite
 from braze.ir.loops_recurrence import is_of_step
+from braze.ir.parser import parse_graph
 from braze.ir.target import Target
+from braze.ir.verifier import verify
 from braze.runtime.artifact import Artifact, FailureSite, Figures, slots_of
 from braze.runtime.config import config
+from braze.runtime.families import Fit
 from braze.runtime.host_calls import CallSite
 from braze.runtime.recorder import Recorder, Stage
+from braze.runtime.symbolic_code import SymbolicCode
 
 if TYPE_CHECKING:
     from braze.ir.loops import Program
@@ -51,10 +55,7 @@ def compile_artifact(graph: Graph, target: Target, record: Recorder | None = Non
             program, report, generated = _to_llvm(own, target, record, compiler.start)
             objects = compiler.objects(generated.modules)
         if record is not None:
-            sizes = zip(generated.modules, objects, strict=True)
-            record("objects", "\n".join(f"{len(o)} bytes of {name}" for (name, _), o in sizes))
-        if record is not None and record.wants_assembly:
-            _record_assembly(generated.modules, target, record)
+            _record_objects(generated.modules, objects, target, record)
     except Exception as error:
         error.add_note(
             f"while compiling graph @{graph.name}; BRAZE_DUMP=<directory> writes what was made of "
@@ -63,6 +64,95 @@ def compile_artifact(graph: Graph, target: Target, record: Recorder | None = Non
         raise
     if record is not None:
         record.finish()
+    seconds = time.perf_counter() - start
+    return _artifact(graph, target, program, report, generated, objects, positions, seconds)
+
+
+def compile_member(
+    graph: Graph, target: Target, family: tuple[Fit, int] | None
+) -> tuple[Artifact, SymbolicCode | None, str]:
+    """Compile a graph, for other sizes as well if there is a family: the artifact, the code for
+    them, and why there is none."""
+    from braze.codegen.llvm.kernel import CodegenError
+    from braze.passes.symbolic_fit import NotSymbolic
+
+    refusal = ""
+    if family is not None:
+        fit, size = family
+        try:
+            code = compile_symbolic(fit, size, target)
+            return code.instance(graph, size), code, ""
+        except (NotSymbolic, CodegenError) as error:
+            refusal = str(error)
+    return compile_artifact(graph, target), None, refusal
+
+
+def compile_symbolic(fit: Fit, size: int, target: Target) -> SymbolicCode:
+    """Compile a family of graphs for many sizes.
+
+    Args:
+        size: near which chunks, tiles and the order of the kernels are chosen.
+
+    Raises:
+        NotSymbolic, CodegenError: there is no such code.
+    """
+    from braze.codegen.llvm.program import generate
+    from braze.codegen.llvm.symbolic_check import require_same_code
+    from braze.passes import Choices, compile_graph
+    from braze.passes.symbolic import sample_for, symbolic_program
+
+    start = time.perf_counter()
+
+    def graph_at(size_then: int) -> Graph:
+        graph = parse_graph(fit.text_at(size_then))
+        verify(graph)  # a size may be too small, or have been guessed wrongly
+        return graph
+
+    sample = sample_for(size)
+    graph, positions = _with_own_locations(graph_at(sample))
+    record = Recorder(graph, fingerprint(graph)) if Recorder.is_wanted() else None
+    choices = Choices()
+    sampled, report = compile_graph(graph, target, record, choices)
+
+    def program_of(size_then: int) -> Program:
+        if size_then == sample:
+            return sampled
+        return compile_graph(graph_at(size_then), target, choices=Choices(choices))[0]
+
+    found = symbolic_program(program_of, sample, fit.seen)
+    if record is not None:
+        record("symbolic", found.text, "loops")
+    others = [found.at(other) for other in (found.lowest, found.highest)]
+    require_same_code(found.program, others, target)
+    with ModuleCompiler(target) as compiler:
+        generated = generate(found.program, target, compiler.start)
+        objects = compiler.objects(generated.modules)
+    if record is not None:
+        _record_modules(generated.modules, record)
+        _record_objects(generated.modules, objects, target, record)
+        record.finish()
+    _require_pointers(generated.pointers, graph, found.program.words)
+    # Read back from text, the locations are others.
+    checks = [
+        replace(site, location=own.location)
+        for site, own in zip(found.program.checks, sampled.checks, strict=True)
+    ]
+    program = replace(found.program, checks=checks)
+    seconds = time.perf_counter() - start
+    artifact = _artifact(graph, target, program, report, generated, objects, positions, seconds)
+    return SymbolicCode(fit, artifact, found.layout, found.lowest, found.highest)
+
+
+def _artifact(
+    graph: Graph,
+    target: Target,
+    program: Program,
+    report: Any,
+    generated: Any,
+    objects: Sequence[bytes],
+    positions: dict[int, int],
+    seconds: float,
+) -> Artifact:
     inputs, outputs = slots_of(graph)
     return Artifact(
         name=graph.name,
@@ -80,7 +170,7 @@ def compile_artifact(graph: Graph, target: Target, record: Recorder | None = Non
             bytes_before=report.bytes_before,
             lower_bound=report.lower_bound,
             refusals=tuple(report.refusals),
-            seconds=time.perf_counter() - start,
+            seconds=seconds,
         ),
         calls=tuple(
             CallSite(str(call), positions.get(id(call.location), -1))
@@ -112,15 +202,32 @@ def _to_llvm(
     if record is not None and record.stages[-1].kind != "loops":
         record("loops", program)
     generated = generate(program, target, made)
-    pointers = len(graph.inputs) + len(graph.outputs) + 3
-    if generated.pointers != pointers:
-        raise RuntimeError(f"[compiler] {generated.pointers} pointers where {pointers} are passed")
+    _require_pointers(generated.pointers, graph, 0)
     if record is not None:
-        lines = (f"{text.count(chr(10))} lines of {name}" for name, text in generated.modules)
-        record("generate", "\n".join(lines))
-        for name, text in generated.modules:
-            record(name, text, "llvm")
+        _record_modules(generated.modules, record)
     return program, report, generated
+
+
+def _require_pointers(pointers: int, graph: Graph, words: int) -> None:
+    passed = len(graph.inputs) + len(graph.outputs) + 3 + words
+    if pointers != passed:
+        raise RuntimeError(f"[compiler] {pointers} pointers where {passed} are passed")
+
+
+def _record_modules(modules: Modules, record: Recorder) -> None:
+    lines = (f"{text.count(chr(10))} lines of {name}" for name, text in modules)
+    record("generate", "\n".join(lines))
+    for name, text in modules:
+        record(name, text, "llvm")
+
+
+def _record_objects(
+    modules: Modules, objects: Sequence[bytes], target: Target, record: Recorder
+) -> None:
+    sizes = zip(modules, objects, strict=True)
+    record("objects", "\n".join(f"{len(data)} bytes of {name}" for (name, _), data in sizes))
+    if record.wants_assembly:
+        _record_assembly(modules, target, record)
 
 
 def _record_assembly(modules: Modules, target: Target, record: Recorder) -> None:

@@ -18,6 +18,7 @@ valid; a wrong name or value raises and says what is allowed.
                                             4 LLVM source, 5 assembly, each with those before
     trace_limit      BRAZE_TRACE_LIMIT      operations captured before they run unasked
     recompile_limit  BRAZE_RECOMPILE_LIMIT  warn at this many recompiles of one line; 0 never
+    dynamic_shapes   BRAZE_DYNAMIC_SHAPES   the third size of a dimension is compiled for all others
 """
 
 from __future__ import annotations
@@ -112,6 +113,7 @@ _SETTINGS: dict[str, _Setting] = {
     "debug": _Setting("BRAZE_DEBUG", lambda: 0, int, most=5),
     "trace_limit": _Setting("BRAZE_TRACE_LIMIT", lambda: 20_000, int, least=1),
     "recompile_limit": _Setting("BRAZE_RECOMPILE_LIMIT", lambda: 8, int),
+    "dynamic_shapes": _Setting("BRAZE_DYNAMIC_SHAPES", lambda: True, bool),
 }
 
 
@@ -141,6 +143,7 @@ class Config:
     debug: int
     trace_limit: int
     recompile_limit: int
+    dynamic_shapes: bool
 
     def __init__(self) -> None:
         for name in self.__slots__:

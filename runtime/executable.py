@@ -12,6 +12,7 @@ import ctypes
 import linecache
 import struct
 from collections.abc import Callable, Sequence
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -56,9 +57,8 @@ class Executable:
 
     def __init__(self, artifact: Artifact, workspace: Workspace = cpu_workspace) -> None:
         self.artifact = artifact
-        # Kept, for the code's memory is theirs.
-        self._objects, address = link(artifact.objects, artifact.main)
-        self._main = _Main(address)
+        self._code = _code_of(artifact.objects, artifact.main)
+        self._main = self._code.main
         self._counts = len(artifact.inputs), len(artifact.outputs)
         self._pack = struct.Struct(f"@{sum(self._counts)}N").pack_into
         self._call = _Call(artifact, workspace)
@@ -155,13 +155,36 @@ class Executable:
         return type(error)(f"{error}{place(location)}")
 
 
+class _Code:
+    """Loaded objects, and their entry point. The code's memory is the objects'."""
+
+    __slots__ = ("__weakref__", "main", "objects")
+
+    def __init__(self, objects: Sequence[bytes], main: str) -> None:
+        self.objects, address = link(objects, main)
+        self.main = _Main(address)
+
+
+# Code for many sizes is loaded once.
+_codes: WeakValueDictionary[tuple[str, tuple[bytes, ...]], _Code] = WeakValueDictionary()
+
+
+def _code_of(objects: tuple[bytes, ...], main: str) -> _Code:
+    code = _codes.get((main, objects))
+    if code is None:
+        code = _codes[main, objects] = _Code(objects, main)
+    return code
+
+
 class _Call:
-    """What one call at a time fills in: the pointers and numbers that compiled code is given."""
+    """What one call at a time fills in: the pointers and numbers that compiled code is given; the
+    words behind the pointers are the same for all."""
 
     def __init__(self, artifact: Artifact, workspace: Workspace) -> None:
         buffers = len(artifact.inputs) + len(artifact.outputs)
         self.workspace = workspace
-        self.pointers = (ctypes.c_size_t * (buffers + 3))()
+        self.pointers = (ctypes.c_size_t * (buffers + 3 + len(artifact.words)))()
+        self.pointers[buffers + 3 :] = list(artifact.words)
         self.address = ctypes.addressof(self.pointers)
         self.scalars = _Scalars(artifact.inputs)
         self.host_calls = HostCalls(artifact.calls) if artifact.calls else None

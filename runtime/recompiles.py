@@ -18,10 +18,11 @@ from braze.runtime.artifact import Artifact, Figures
 from braze.runtime.config import config
 from braze.runtime.differences import Signature, difference, nearest, place_of, signature_of
 
-Source = Literal["compiled", "disk", "interpreted once", "underway"]
+Source = Literal["compiled", "disk", "dynamic", "interpreted once", "underway"]
 _SOURCES: dict[Source, str] = {
     "compiled": "compiled",
     "disk": "loaded from disk",
+    "dynamic": "served by code for many sizes",
     "interpreted once": "interpreted once",
     "underway": "interpreted while it is compiled in the background",
 }
@@ -49,6 +50,7 @@ class Event:
         seconds: what it took.
         figures, arena_bytes: the compiler's, unless interpreted.
         beside: how many runs were interpreted while it was compiled in the background.
+        sizes: which other sizes its code serves, or why it serves none.
     """
 
     number: int
@@ -62,6 +64,7 @@ class Event:
     figures: Figures | None = None
     arena_bytes: int = 0
     beside: int = 0
+    sizes: str = ""
 
     def __str__(self) -> str:
         lines = " to ".join(dict.fromkeys(filter(None, (self.first, self.last)))) or "unknown lines"
@@ -72,6 +75,8 @@ class Event:
         count = f"{self.operations} operation" + ("" if self.operations == 1 else "s")
         text = f"#{self.number} {_SOURCES[self.source]}{seconds}: {count}, {lines}\n"
         text += f"    new: {self.difference}"
+        if self.sizes:
+            text += f"\n    sizes: {self.sizes}"
         if self.figures is not None:
             text += (
                 f"\n    kernels: {self.figures.kernels_before} before fusion, "
@@ -95,8 +100,10 @@ class Explanation:
 
     def __str__(self) -> str:
         compiled = f"{self.totals['compiled']} compiled in {self.compile_seconds:.3f} s"
+        dynamic = self.totals["dynamic"]
+        served = f", {dynamic} served by code for many sizes" if dynamic else ""
         text = [
-            f"Graphs: {compiled}, {self.totals['disk']} loaded from disk, "
+            f"Graphs: {compiled}, {self.totals['disk']} loaded from disk{served}, "
             f"{self.totals['interpreted once']} interpreted once."
         ]
         if self.underway:
@@ -142,6 +149,7 @@ class RecompileLog:
         seconds: float = 0.0,
         artifact: Artifact | None = None,
         beside: int = 0,
+        sizes: str = "",
     ) -> Event:
         """Enter an event, and warn if the line is compiled too often."""
         with self._lock:
@@ -159,6 +167,7 @@ class RecompileLog:
                 figures=None if artifact is None else artifact.figures,
                 arena_bytes=0 if artifact is None else artifact.arena_bytes,
                 beside=beside,
+                sizes=sizes,
             )
             self._events.append(event)
             warning = ""

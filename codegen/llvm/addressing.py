@@ -28,8 +28,9 @@ from braze.codegen.llvm.types import (
 )
 from braze.ir.index import Atom, DataIndex, FloorDiv, Index, LoopVar, Mod
 from braze.ir.loops import Bound, Expr
+from braze.ir.symint import SymInt, is_symbolic
 
-_INT32 = range(-(1 << 31), 1 << 31)
+_INT32_END = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +52,27 @@ class Place:
         return self.offsets is None and self.step == 1
 
 
+def known_factor(number: int) -> int:
+    """A number that divides it, whatever the words are (0: it is 0)."""
+    return number.factor if isinstance(number, SymInt) else abs(number)
+
+
 def fits_int32(index: Index) -> bool:
     """True if the value, and everything it is computed from, fits 32 bits."""
     low, high = index.span
-    if low not in _INT32 or high not in _INT32:
+    if low < -_INT32_END or high >= _INT32_END:
         return False
     total = abs(index.constant)
     for atom, c in index.terms:
         if isinstance(atom, (FloorDiv, Mod)):
             # Negative dividends are shifted up by less than one divisor more.
-            if not fits_int32(atom.inner) or atom.divisor not in _INT32:
+            if not fits_int32(atom.inner) or atom.divisor >= _INT32_END:
                 return False
-            if atom.inner.span[1] - min(0, atom.inner.span[0]) + atom.divisor not in _INT32:
+            low, high = atom.inner.span
+            if high - min(0, low) + atom.divisor >= _INT32_END:
                 return False
         total += abs(c) * max(abs(bound) for bound in atom.span)
-    return total in _INT32
+    return total < _INT32_END
 
 
 class IndexEmitter:
@@ -134,15 +141,17 @@ class IndexEmitter:
 
     def _in_one_block(self, index: Index, step: int, divisor: int) -> bool:
         """True if no multiple of the divisor lies between two lanes' values."""
-        reach = abs(step) * self.width
-        return step > 0 and divisor % reach == 0 and self._known_factor(index) % reach == 0
+        if is_symbolic(step):
+            return False
+        reach = step * self.width
+        return step > 0 and known_factor(divisor) % reach == 0 == self._known_factor(index) % reach
 
     def _known_factor(self, index: Index) -> int:
         """A number that divides lane 0's value (0: the value is 0)."""
-        factor = abs(index.constant)
+        factor = known_factor(index.constant)
         for atom, c in index.terms:
             known = self.alignment if atom == self.lane_var else 1
-            factor = gcd(factor, abs(c) * known)
+            factor = gcd(factor, known_factor(c) * known)
         return factor
 
     # Values ---------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from braze.codegen.llvm.control import (
     counted_loop,
     decode,
     element_pointer,
+    is_known,
     share,
     weighted_sum,
 )
@@ -176,16 +177,22 @@ class Blocks:
         may have fewer rows."""
         plan, builder = self.plan, self.builder
         whole, rest = divmod(plan.keys, plan.rows)
-        if whole:
-            full = self.smaller(end, as_i64(whole)) if rest else end
+        known = is_known(plan.keys)
+        if whole or not known:
+            full = self.smaller(end, as_i64(whole)) if rest or not known else end
             with counted_loop(builder, begin, full, "tile") as tile:
                 at = builder.sub(tile, begin)
                 key, row = (as_i64(self.tiles.times(x, plan.rows)) for x in (tile, at))
                 body(key, row, plan.rows)
-        if rest:
+        if not known or rest:
             with builder.if_then(builder.icmp_signed("<", as_i64(whole), end)):
                 at = builder.sub(as_i64(whole), begin)
-                body(as_i64(whole * plan.rows), as_i64(self.tiles.times(at, plan.rows)), rest)
+                key, row = as_i64(whole * plan.rows), as_i64(self.tiles.times(at, plan.rows))
+                if known:
+                    body(key, row, rest)
+                    return
+                with counted_loop(builder, 0, rest, "rest") as i:
+                    body(builder.add(key, i), builder.add(row, i), 1)
 
     def scores(
         self, key: ir.Value, row: ir.Value, rows: int, top: list[ir.Value] | None = None
@@ -336,7 +343,7 @@ class Blocks:
     def write_rows(self, source: ir.Value, width: int, target: ir.Value) -> None:
         """Turn lanes back into the block's rows of a result, as many as there are."""
         builder, plan = self.builder, self.plan
-        if plan.queries % plan.block == 0:
+        if is_known(plan.queries) and plan.queries % plan.block == 0:
             self.tiles.turn_out(source, width, target)
             return
         whole = builder.icmp_signed("==", self.present, as_i64(plan.block))

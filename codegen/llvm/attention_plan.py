@@ -8,7 +8,7 @@ used as scalars, straight from memory.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from braze.ir.dtypes import DType
@@ -16,6 +16,7 @@ from braze.ir.loops_attention import Attention
 from braze.ir.op import AttributeValue
 from braze.ir.ops.attention import QUERIES, columns_for
 from braze.ir.ops.creation import BLOCK
+from braze.ir.symint import is_symbolic
 from braze.ir.target import Target
 
 # Scores of one block of keys and queries: they are written and read again while in the cache.
@@ -23,6 +24,7 @@ SCORE_BYTES = 16 << 10
 # Enough to hide the latency of multiply-adds; more are no faster and take longer to compile.
 ACCUMULATORS = 16
 _LINE = 64
+_MANY_KEYS = 1 << 20
 _PAGE = 4096
 
 
@@ -82,7 +84,15 @@ def attention_plan(kernel: Attention, target: Target) -> AttentionPlan:
     q, v = types["query"], types["value"]
     parts = _number(kernel.attributes.get("parts", 0))
     masked, random = "mask" in types, "seed" in types
-    return _plan(q.dtype, q.shape, v.shape, parts, masked, random, target)
+    *lead, queries, _ = q.shape
+    keys = v.shape[-2]
+    # Room for a whole block where it is not known that there are fewer keys.
+    room = _MANY_KEYS if is_symbolic(keys) else keys
+    q_shape, v_shape = tuple(map(int, q.shape)), (room, int(v.shape[-1]))
+    plan = _plan(q.dtype, q_shape, v_shape, parts, masked, random, target)
+    if not is_symbolic(*lead, queries, keys):
+        return plan
+    return replace(plan, lead=tuple(lead), queries=queries, keys=keys)
 
 
 def _number(value: AttributeValue) -> int:

@@ -13,8 +13,9 @@ In: a `Contraction`, where its buffers lie, and a `Target`.  Out: an `EmittedKer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from llvmlite import ir
 
@@ -26,6 +27,7 @@ from braze.codegen.llvm.control import (
     counted_loop,
     decode,
     element_pointer,
+    is_known,
     multiply,
     share,
     weighted_sum,
@@ -44,6 +46,7 @@ from braze.codegen.llvm.pieces import by_size, piece_begin
 from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule
 from braze.codegen.llvm.schedule_search import schedule
+from braze.codegen.llvm.symbolic import words
 from braze.codegen.llvm.types import I64, memory_type, register_type
 from braze.ir.dtypes import i8
 from braze.ir.loops import Contraction, Placement, Program
@@ -197,7 +200,7 @@ class _KernelEmitter:
         """All of one point of the batch dimensions."""
         plan = self.plan
         a, b = self._moved((self.a, self.b), plan.loops, loops)
-        if plan.blocks == 1:
+        if not plan.is_blocked:
             steps = plan.inner[0].extent if plan.inner else 1
             self._block(_Block(a, b, steps, FIRST_BLOCK | LAST_BLOCK), loops)
             return
@@ -297,7 +300,9 @@ class _KernelEmitter:
                 body(panel, builder.sub(panel, as_i64(first)), kind)
 
     def _panels_by_kind(self) -> list[tuple[Number, Number, int]]:
-        return _cut(self.builder, self.panel_range, self.plan.panels.full, self.plan.panels.count)
+        panels = self.plan.panels
+        ends = (panels.full,) if len(panels.variants) > 1 else ()
+        return _cut(self.builder, self.panel_range, ends)
 
     def _call(
         self, block: _Block, loops: list[Number], row: _RowTile, panel: tuple[Number, Number, int]
@@ -311,14 +316,21 @@ class _KernelEmitter:
         if row.ahead is not None:
             first = multiply(builder, at, plan.fetched_rows * plan.split.a)
             arguments.append(element_pointer(builder, row.ahead, first, self.a_type))
-        if plan.blocks > 1:
+        if plan.is_blocked:
             tile_number = add(builder, multiply(builder, row.place, plan.chunk_panels), at)
             offset = multiply(builder, tile_number, plan.sums_tile_elements)
             sums = element_pointer(builder, self.sums, offset, self.item)
             arguments += [sums, as_i64(block.steps), as_i64(block.state)]
         arguments += self.epilogue
         arguments += [as_i64(value) for value in (*loops, *row.variables, lane)]
+        arguments += self._words()
         builder.call(self.tiles[row.size, kind], arguments)
+
+    @staticmethod
+    def _words() -> list[ir.Value]:
+        """What a function of a symbolic program is told besides."""
+        word = words()
+        return [] if word is None else [word(0)]
 
     def _b_panel(self, block: _Block, lane: Number, at: Number) -> ir.Value:
         plan, builder = self.plan, self.builder
@@ -341,12 +353,13 @@ class _KernelEmitter:
                 builder, self.b_packed, multiply(builder, at, plan.b_panel_elements), self.item
             )
             number = builder.sub(as_i64(end), as_i64(begin))
-            builder.call(self.pack_b[kind], [source, place, as_i64(block.steps), number])
+            arguments = [source, place, as_i64(block.steps), number]
+            builder.call(self.pack_b[kind], arguments + self._words())
 
     def _pack_rows(self, block: _Block, tiles: tuple[ir.Value, ir.Value]) -> None:
         plan, builder = self.plan, self.builder
         # The split dimension is the only row dimension then, so a piece is a tile.
-        for begin, end, kind in _cut(builder, tiles, plan.pieces.large, plan.pieces.count):
+        for begin, end, kind in _cut(builder, tiles, plan.pieces.ends):
             offset = multiply(builder, self._piece_begin(begin), plan.split.a)
             source = element_pointer(builder, block.a, offset, self.a_type)
             at = builder.sub(as_i64(begin), tiles[0])
@@ -354,22 +367,25 @@ class _KernelEmitter:
                 builder, self.a_packed, multiply(builder, at, plan.a_tile_elements), self.item
             )
             number = builder.sub(as_i64(end), as_i64(begin))
-            builder.call(self.pack_a[kind], [source, place, as_i64(block.steps), number])
+            arguments = [source, place, as_i64(block.steps), number]
+            builder.call(self.pack_a[kind], arguments + self._words())
 
 
 def _cut(
-    builder: ir.IRBuilder, bounds: tuple[Number, Number], middle: int, total: int
+    builder: ir.IRBuilder, bounds: tuple[Number, Number], ends: Sequence[int]
 ) -> list[tuple[Number, Number, int]]:
-    """A part of range(total) as (begin, end, number): what lies below `middle`, and the rest.
-
-    Numbers count from 0 and leave out what is empty in all of range(total).
-    """
-    begin, end = bounds
-    if middle in (0, total):
-        return [(begin, end, 0)]
-    if isinstance(begin, int) and isinstance(end, int):
-        return [(begin, min(end, middle), 0), (max(begin, middle), end, 1)]
-    begin, end, cut = as_i64(begin), as_i64(end), as_i64(middle)
-    low = builder.select(builder.icmp_signed("<", end, cut), end, cut)
-    high = builder.select(builder.icmp_signed(">", begin, cut), begin, cut)
-    return [(begin, low, 0), (high, end, 1)]
+    """A range as (begin, end, number) of what lies below each of the ends, and the rest."""
+    if not ends:
+        return [(*bounds, 0)]
+    if is_known(*bounds, *ends):
+        begin, end = bounds
+        limits = [begin, *(min(max(begin, e), end) for e in ends), end]
+    else:
+        begin, end = map(as_i64, bounds)
+        limits = [begin]
+        for limit in map(as_i64, ends):
+            inside = builder.select(builder.icmp_signed(">", begin, limit), begin, limit)
+            below = builder.icmp_signed("<", end, inside)
+            limits.append(builder.select(below, end, inside))
+        limits.append(end)
+    return [(low, high, kind) for kind, (low, high) in enumerate(pairwise(limits))]

@@ -12,14 +12,20 @@ from typing import TypeAlias
 
 from llvmlite import ir
 
-from braze.codegen.llvm.types import I64
+from braze.codegen.llvm.looping import is_number
+from braze.codegen.llvm.types import I64, constant
 
 Number: TypeAlias = "int | ir.Value"
 
 
 def as_i64(value: Number) -> ir.Value:
     """A Python number as a constant; values pass through."""
-    return ir.Constant(I64, value) if isinstance(value, int) else value
+    return constant(I64, value) if isinstance(value, int) else value
+
+
+def is_known(*values: Number) -> bool:
+    """Whether all are numbers while code is generated."""
+    return all(map(is_number, values))
 
 
 @contextmanager
@@ -27,12 +33,11 @@ def counted_loop(
     builder: ir.IRBuilder, start: Number, end: Number, name: str
 ) -> Iterator[ir.Value]:
     """Run the body for start <= i < end, tested at the end where the first test is superfluous."""
-    known = isinstance(start, int) and isinstance(end, int)
     low, high = as_i64(start), as_i64(end)
     before = builder.block
     body = builder.append_basic_block(name)
     done = builder.append_basic_block(f"{name}_done")
-    if known and start < end:
+    if is_known(start, end) and start < end:
         builder.branch(body)
     else:
         builder.cbranch(builder.icmp_signed("<", low, high), body, done)
@@ -78,9 +83,9 @@ def decode(builder: ir.IRBuilder, flat: Number, extents: Sequence[int]) -> list[
     indices: list[Number] = []
     for axis in range(len(extents) - 1, -1, -1):
         size = extents[axis]
-        if size == 1:
+        if is_known(size) and size == 1:
             indices.append(0)
-        elif axis == 0 or all(extent == 1 for extent in extents[:axis]):
+        elif all(is_known(extent) and extent == 1 for extent in extents[:axis]):
             indices.append(flat)
             flat = 0
         elif isinstance(flat, int):
@@ -96,7 +101,7 @@ def share(builder: ir.IRBuilder, part: Number, parts: int, total: int) -> tuple[
     """Begin and end of one of `parts` nearly equal shares of range(total)."""
     if parts == 1:
         return 0, total
-    if total % parts == 0:
+    if is_known(total) and total % parts == 0:
         size = total // parts
         begin = multiply(builder, part, size)
         return begin, add(builder, begin, size)

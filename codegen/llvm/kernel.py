@@ -2,7 +2,7 @@
 
 A kernel is ``void symbol(ptr buffers, i64 chunk, i64 thread)``. `buffers` holds the addresses of
 the program's inputs, outputs, its arena, the threads' scratch memory and the status block, in this
-order.
+order; behind them are the words of a symbolic program.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from braze.codegen.llvm.symbolic import enter_function
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.errors import BrazeError
 from braze.ir.index import Index, LoopVar
@@ -107,6 +108,10 @@ class KernelFunction:
         self._inputs = program.inputs
         self._inputs_and_outputs = program.inputs + program.outputs
         self._slots: dict[int, ir.Value] = {}
+        self._words: dict[int, ir.Value] = {}
+        if program.words:
+            self._word(0)
+            enter_function(self.builder, self._word)
         self._placements = placements
         self._pointers = {buffer.name: self._locate(buffer) for buffer in buffers}
 
@@ -118,6 +123,15 @@ class KernelFunction:
             loaded.set_metadata("invariant.load", self.module.add_metadata([]))
             self._slots[slot] = loaded
         return self._slots[slot]
+
+    def _word(self, number: int) -> ir.Value:
+        """A word of the program; the first call for each is while the builder is in the entry
+        block."""
+        if number not in self._words:
+            place = self._inputs_and_outputs + 3 + number
+            at = self.builder.gep(self.buffers, [ir.Constant(I64, place)], source_etype=I64)
+            self._words[number] = self.builder.load(at, typ=I64, align=8)
+        return self._words[number]
 
     def _locate(self, buffer: Buffer) -> ir.Value:
         place = self._placements[buffer.name]

@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from llvmlite import ir
 
 from braze.codegen.llvm.types import I64, constant
+from braze.ir.symint import SymInt
 
 Count: TypeAlias = int | ir.Value
+
+
+def is_number(count: Count) -> TypeGuard[int]:
+    """Whether a count is known while code is generated."""
+    return isinstance(count, int) and not isinstance(count, SymInt)
 
 
 def as_value(count: Count) -> ir.Value:
@@ -46,8 +52,8 @@ def carried_loop(
     name: str = "loop",
 ) -> Iterator[CarriedLoop]:
     """Run the body for begin, begin + step, ... below end. With numbers for both, at least once."""
-    known = isinstance(begin, int) and isinstance(end, int)
-    if isinstance(begin, int) and isinstance(end, int) and begin >= end:
+    known = is_number(begin) and is_number(end)
+    if known and begin >= end:
         raise ValueError(f"[codegen] loop {name} never runs: {begin} to {end}")
     low, high = as_value(begin), as_value(end)
     before = builder.block

@@ -7,7 +7,7 @@ vectors fused multiply-adds.  Strides are numbers, so every row is a constant di
 pointer.
 
     void tile(ptr a, ptr b [, ptr ahead] [, ptr sums, i64 steps, i64 state],
-              ptr epilogue buffers..., i64 outer variables...)
+              ptr epilogue buffers..., i64 outer variables... [, i64 word 0])
 
 `ahead` exists where the next tile's rows of a are to be fetched meanwhile, and points to those that
 this call sees to.  The last three exist when the sum is made in several blocks: `sums` holds the
@@ -35,6 +35,7 @@ from braze.codegen.llvm.control import (
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.operands import OperandLoader, multiply_add
 from braze.codegen.llvm.schedule_contraction import Schedule
+from braze.codegen.llvm.symbolic import enter_function, symbolic_scope, words
 from braze.codegen.llvm.turned_stores import runs_of_rows, store_turned
 from braze.codegen.llvm.types import (
     FIRST_LEVEL,
@@ -139,11 +140,11 @@ class TileEmitter:
         self.width = tile.schedule.width
         self.vector = register_type(self.dtype, self.width)
         self.item = register_type(self.dtype)
-        self.blocked = tile.schedule.blocks > 1
+        self.blocked = tile.schedule.is_blocked
         buffers, variables = epilogue_buffers(tile.schedule.shape), outer_variables(tile.schedule)
         types = [POINTER, POINTER, *([POINTER] if self.schedule.fetched_rows else [])]
         types += [POINTER, I64, I64] if self.blocked else []
-        types += [POINTER] * len(buffers) + [I64] * len(variables)
+        types += [POINTER] * len(buffers) + [I64] * (len(variables) + (words() is not None))
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
@@ -156,6 +157,7 @@ class TileEmitter:
         self.pointers = {buffer.name: next(arguments) for buffer in buffers}
         self.variables = {variable: next(arguments) for variable in variables}
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.word = next(arguments, None)
         shape = tile.schedule.shape
         a_dtype = self.dtype if tile.a_is_packed else shape.a.dtype
         b_dtype = self.dtype if tile.b_is_packed else shape.b.dtype
@@ -163,6 +165,12 @@ class TileEmitter:
         self.b_loader = OperandLoader(self.builder, target, b_dtype, self.dtype)
 
     def emit(self) -> ir.Function:
+        with symbolic_scope():
+            if self.word is not None:
+                enter_function(self.builder, lambda number: self.word)
+            return self._emit()
+
+    def _emit(self) -> ir.Function:
         builder = self.builder
         tile = self.tile
         slots = [builder.alloca(self.vector) for _ in range(tile.rows * tile.vectors)]

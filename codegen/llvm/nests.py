@@ -18,12 +18,13 @@ from llvmlite import ir
 from braze.codegen.llvm.checks import emit_check, has_check
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import Aliasing, CodegenError, EmittedKernel, KernelFunction
-from braze.codegen.llvm.looping import Count, as_value, carried_loop
+from braze.codegen.llvm.looping import Count, as_value, carried_loop, is_number
 from braze.codegen.llvm.reduce_loops import ReduceEmitter, first_lanes, fork_all, lanes_over
 from braze.codegen.llvm.scan_loops import ScanEmitter
 from braze.codegen.llvm.types import I64, constant
 from braze.codegen.llvm.vectorise import VectorPlan, plan_vectors, stores
 from braze.ir.loops import Check, Loop, Nest, Placement, Program, Reduce, Scan, Statement, Store
+from braze.ir.symint import is_symbolic
 from braze.ir.target import Target
 
 
@@ -140,9 +141,9 @@ class NestEmitter:
     def _plain_loop(
         self, loop: Loop, copies: Sequence[ExpressionEmitter], begin: Count, end: Count
     ) -> None:
-        if isinstance(begin, int) and isinstance(end, int) and begin >= end:
+        if is_number(begin) and is_number(end) and begin >= end:
             return
-        if loop.kind == "unroll" and isinstance(begin, int) and isinstance(end, int):
+        if loop.kind == "unroll" and is_number(begin) and is_number(end):
             for value in range(begin, end):
                 self._statements(loop.body, fork_all(copies, {loop.var: constant(I64, value)}))
             return
@@ -156,7 +157,8 @@ class NestEmitter:
         if loop.kind != "vector":
             self._plain_loop(loop, [root], *self._share(loop.var.extent, 1))
             return
-        share = max(1, loop.var.extent // self.chunks)
+        extent = loop.var.extent
+        share = extent if is_symbolic(extent) else max(1, extent // self.chunks)
         plan = plan_vectors(loop.body, loop.var, share, self.target)
         begin, end = self._share(loop.var.extent, plan.step)
         self._vectors(loop, root, plan, begin, end)
@@ -170,14 +172,14 @@ class NestEmitter:
 
         def bound(number: ir.Value) -> ir.Value:
             b = self.builder
-            if grains % self.chunks == 0:
+            if is_number(grains) and grains % self.chunks == 0:
                 return b.mul(number, constant(I64, grains // self.chunks * grain))
             scaled = b.mul(number, constant(I64, grains))
             return b.mul(b.udiv(scaled, constant(I64, self.chunks)), constant(I64, grain))
 
         begin = bound(chunk)
         end = bound(self.builder.add(chunk, constant(I64, 1)))
-        if extent % grain:
+        if not is_number(extent) or extent % grain:
             last = self.builder.icmp_signed("<", end, constant(I64, extent))
             end = self.builder.select(last, end, constant(I64, extent))
         return begin, end
@@ -195,6 +197,9 @@ class NestEmitter:
         In a loop that is shared out, only the last chunk's end is not such a multiple.
         """
         extent, step, width = loop.var.extent, plan.step, plan.width
+        if not is_number(extent):
+            self._open_vectors(loop, outer, plan, as_value(begin), as_value(end))
+            return
         if extent % step == 0:
             self._vector_run(loop, outer, plan.width, plan.unroll, begin, end)
             return
@@ -208,9 +213,33 @@ class NestEmitter:
         if rest % width:
             self._tail(loop, outer, plan, main, end, rest % width)
 
+    def _open_vectors(
+        self,
+        loop: Loop,
+        outer: ExpressionEmitter,
+        plan: VectorPlan,
+        begin: ir.Value,
+        end: ir.Value,
+    ) -> None:
+        """The same where it is not known how many there are: whatever is left over."""
+        main = as_value(self._rounded(begin, end, plan.step))
+        self._vector_run(loop, outer, plan.width, plan.unroll, begin, main)
+        if plan.unroll > 1:
+            whole = as_value(self._rounded(main, end, plan.width))
+            self._vector_run(loop, outer, plan.width, 1, main, whole)
+            main = whole
+        if plan.width == 1:
+            return
+        if plan.tail == "scalar":
+            self._vector_run(loop, outer, 1, 1, main, end)
+            return
+        with self.builder.if_then(self.builder.icmp_signed("<", main, end)):
+            count = self.builder.sub(end, main)
+            self._masked(loop, outer.fork(), plan, main, count)
+
     def _rounded(self, begin: Count, end: Count, step: int) -> Count:
         """Where whole steps from `begin` stop, no further than `end`."""
-        if isinstance(begin, int) and isinstance(end, int):
+        if is_number(begin) and is_number(end):
             return begin + (end - begin) // step * step
         b = self.builder
         count = b.sub(as_value(end), as_value(begin))
@@ -229,7 +258,7 @@ class NestEmitter:
     ) -> None:
         """Whole iterations of `unroll` vectors each."""
         step = width * unroll
-        if isinstance(begin, int) and isinstance(end, int):
+        if is_number(begin) and is_number(end):
             if begin >= end:
                 return
             if end - begin == step:
@@ -259,19 +288,19 @@ class NestEmitter:
         count: int,
     ) -> None:
         """The last `count` elements (a chunk other than the last has none), fewer than a vector."""
-        known = isinstance(begin, int)
+        known = is_number(begin)
         if plan.tail == "mask" and count & (count - 1):
             if known:
-                self._masked(loop, outer, plan, constant(I64, begin), count)
+                self._masked(loop, outer, plan, as_value(begin), constant(I64, count))
                 return
             some = self.builder.icmp_signed("<", begin, as_value(end))
             with self.builder.if_then(some):
-                self._masked(loop, outer.fork(), plan, as_value(begin), count)
+                self._masked(loop, outer.fork(), plan, as_value(begin), constant(I64, count))
             return
         narrow = count & -count
         if count == narrow:
             if known:
-                self._iteration(loop, outer, count, 1, constant(I64, begin))
+                self._iteration(loop, outer, count, 1, as_value(begin))
                 return
             some = self.builder.icmp_signed("<", begin, as_value(end))
             with self.builder.if_then(some):
@@ -285,7 +314,7 @@ class NestEmitter:
         outer: ExpressionEmitter,
         plan: VectorPlan,
         begin: ir.Value,
-        count: int,
+        count: ir.Value,
     ) -> None:
-        mask = first_lanes(self.builder, plan.width, constant(I64, count))
+        mask = first_lanes(self.builder, plan.width, count)
         self._statements(loop.body, [lanes_over(outer, loop.var, begin, plan.width, mask)])

@@ -1,6 +1,10 @@
 """Copying a block of an operand into scratch memory, in the order the micro-kernel reads it.
 
-In: a `Tile`.  Out: LLVM functions `void pack(ptr from, ptr to, i64 steps, i64 count)` that write
+In: a `Tile`.  Out: LLVM functions
+
+    void pack(ptr from, ptr to, i64 steps, i64 count [, i64 word 0])
+
+that write
 
     b: `count` neighbouring panels, [panel][step of the sum][lane], missing lanes as zeros;
     a: `count` neighbouring row tiles, [tile][step of the sum][row].
@@ -11,7 +15,8 @@ in long runs only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -26,6 +31,7 @@ from braze.codegen.llvm.control import (
 )
 from braze.codegen.llvm.microkernel import Level, Tile
 from braze.codegen.llvm.operands import OperandLoader
+from braze.codegen.llvm.symbolic import enter_function, symbolic_scope, words
 from braze.codegen.llvm.turned_stores import transposed
 from braze.codegen.llvm.types import (
     I32,
@@ -52,17 +58,33 @@ class PackEmitter:
         self.dtype = self.shape.dtype
         self.width = tile.schedule.width
         self.item = register_type(self.dtype)
-        types = [POINTER, POINTER, I64, I64]
+        types = [POINTER, POINTER, I64, I64, *([I64] if words() is not None else [])]
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
-        self.source, self.packed, self.steps, self.count = self.function.args
+        self.source, self.packed, self.steps, self.count, *self.word = self.function.args
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.a = OperandLoader(self.builder, target, self.shape.a.dtype, self.dtype)
         self.b = OperandLoader(self.builder, target, self.shape.b.dtype, self.dtype)
 
     def pack_b(self) -> ir.Function:
         """Panels of b."""
+        with self._scope():
+            return self._pack_b()
+
+    def pack_a(self) -> ir.Function:
+        """Row tiles of a, whose rows are neighbours in memory."""
+        with self._scope():
+            return self._pack_a()
+
+    @contextmanager
+    def _scope(self) -> Iterator[None]:
+        with symbolic_scope():
+            if self.word:
+                enter_function(self.builder, lambda number: self.word[number])
+            yield
+
+    def _pack_b(self) -> ir.Function:
         levels = self._levels([dim.b for dim in self.schedule.inner])
         if self.schedule.pack_b == "copy":
             self._loops(levels, 0, 0, self._copy_panels)
@@ -71,8 +93,7 @@ class PackEmitter:
         self.builder.ret_void()
         return self.function
 
-    def pack_a(self) -> ir.Function:
-        """Row tiles of a, whose rows are neighbours in memory."""
+    def _pack_a(self) -> ir.Function:
         levels = self._levels([dim.a for dim in self.schedule.inner])
         self._loops(levels[:-1], 0, 0, lambda at, step: self._copy_rows(levels[-1], at, step))
         self.builder.ret_void()

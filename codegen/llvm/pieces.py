@@ -1,4 +1,4 @@
-"""An extent in pieces of two sizes, as LLVM code: where a piece begins, and code for each size."""
+"""An extent in pieces of a few sizes, as LLVM code: where one begins, and code for each size."""
 
 from __future__ import annotations
 
@@ -6,32 +6,39 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from braze.codegen.llvm.control import Number, as_i64, multiply
-from braze.codegen.llvm.schedule_parts import Pieces
+from braze.codegen.llvm.control import Number, as_i64, is_known, multiply
+from braze.codegen.llvm.schedule_parts import OpenPieces, Pieces
 
 
-def piece_begin(builder: ir.IRBuilder, pieces: Pieces, piece: Number) -> Number:
+def piece_begin(builder: ir.IRBuilder, pieces: Pieces | OpenPieces, piece: Number) -> Number:
     """The first element of a piece (for the number after the last one: the extent)."""
     begin = multiply(builder, piece, pieces.size)
-    if isinstance(piece, int) and isinstance(begin, int):
-        return begin - max(0, piece - pieces.large)
-    if len(pieces.sizes) == 1:
-        return begin
-    beyond = builder.sub(as_i64(piece), as_i64(pieces.large))
-    is_small = builder.icmp_signed(">", beyond, as_i64(0))
-    return builder.sub(as_i64(begin), builder.select(is_small, beyond, as_i64(0)))
+    sizes = pieces.sizes
+    for end, size, smaller in zip(pieces.ends, sizes, sizes[1:], strict=False):
+        if is_known(piece, end):
+            begin -= max(0, piece - end) * (size - smaller)
+            continue
+        beyond = builder.sub(as_i64(piece), as_i64(end))
+        is_small = builder.icmp_signed(">", beyond, as_i64(0))
+        missing = multiply(builder, builder.select(is_small, beyond, as_i64(0)), size - smaller)
+        begin = builder.sub(as_i64(begin), as_i64(missing))
+    return begin
 
 
 def by_size(
-    builder: ir.IRBuilder, pieces: Pieces, piece: Number, body: Callable[[int], object]
+    builder: ir.IRBuilder,
+    pieces: Pieces | OpenPieces,
+    piece: Number,
+    body: Callable[[int], object],
+    first: int = 0,
 ) -> None:
-    """`body(number of the piece's size)`, once for each size that there is."""
-    if len(pieces.sizes) == 1:
-        body(0)
+    """`body(number of the piece's size)`, once for each size from the first on."""
+    if first == len(pieces.sizes) - 1:
+        body(first)
         return
-    is_large = builder.icmp_signed("<", as_i64(piece), as_i64(pieces.large))
+    is_large = builder.icmp_signed("<", as_i64(piece), as_i64(pieces.ends[first]))
     with builder.if_else(is_large) as (large, small):
         with large:
-            body(0)
+            body(first)
         with small:
-            body(1)
+            by_size(builder, pieces, piece, body, first + 1)

@@ -41,6 +41,15 @@ class Places:
         place = self.builder.gep(buffers, [constant(I64, number)], source_etype=POINTER)
         return self.builder.load(place, typ=POINTER, align=8)
 
+    def word(self, number: int) -> ir.Value:
+        """A word of a symbolic program, behind the status."""
+        at = self.builder.gep(
+            self.builder.function.args[0],
+            [ir.Constant(I64, self.count + 3 + number)],
+            source_etype=I64,
+        )
+        return self.builder.load(at, typ=I64, align=8)
+
     def arena(self) -> ir.Value:
         return self.slot(self.count)
 

@@ -34,10 +34,12 @@ from braze.codegen.llvm.nests import emit_nest
 from braze.codegen.llvm.places import Places, PlaceTable, Row
 from braze.codegen.llvm.recurrences import MAIN_TYPE, emit_steps
 from braze.codegen.llvm.shared_kernels import Shared, shared_kernels
+from braze.codegen.llvm.symbolic import enter_function, symbolic_scope
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.loops import Contraction, HostCall, Kernel, Nest, Program, Sort
 from braze.ir.loops_attention import Attention
 from braze.ir.loops_recurrence import Recurrence
+from braze.ir.symint import is_symbolic
 from braze.ir.target import FINISHED, Target
 
 Made = Callable[[str, str], None]
@@ -52,7 +54,7 @@ class Generated:
         main: the symbol of the program's function.
         scratch_bytes: workspace of each thread, a multiple of 4096; thread t's begins at t times
             this.
-        pointers: length of the `buffers` array: inputs, outputs, arena, scratch, status.
+        pointers: length of the `buffers` array: inputs, outputs, arena, scratch, status, words.
     """
 
     modules: list[tuple[str, str]]
@@ -78,7 +80,8 @@ def generate(program: Program, target: Target, made: Made | None = None) -> Gene
     Raises:
         CodegenError: the program breaks a rule of the loop IR.
     """
-    shared = shared_kernels(program)
+    # Shared kernels are functions without the words.
+    shared = {} if program.words else shared_kernels(program)
     stride = _scratch_stride(program, target, shared)
     name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
     modules = _Modules(made)
@@ -87,7 +90,7 @@ def generate(program: Program, target: Target, made: Made | None = None) -> Gene
         modules=list(modules.texts.items()),
         main=name,
         scratch_bytes=stride,
-        pointers=program.inputs + program.outputs + 3,
+        pointers=program.inputs + program.outputs + 3 + program.words,
     )
 
 
@@ -158,7 +161,7 @@ def _scratch_stride(program: Program, target: Target, shared: Mapping[Kernel, Sh
         if isinstance(kernel, Contraction):
             from braze.codegen.llvm.contractions import scratch_bytes
 
-            most = max(most, scratch_bytes(kernel, target))
+            most = _at_least(most, scratch_bytes(kernel, target))
         elif isinstance(kernel, Sort):
             from braze.codegen.llvm.sort_plan import sort_plan
 
@@ -173,6 +176,11 @@ def _scratch_stride(program: Program, target: Target, shared: Mapping[Kernel, Sh
     return most
 
 
+def _at_least(most: int, bytes: int) -> int:
+    """The larger one; of symbolic numbers, which may be either, their sum."""
+    return most + bytes if is_symbolic(most, bytes) else max(most, bytes)
+
+
 def emit_kernel(
     kernel: Kernel, program: Program, target: Target, scratch_stride: int | None = None
 ) -> EmittedKernel:
@@ -185,6 +193,11 @@ def emit_kernel(
     stride = scratch_stride
     if stride is None:
         stride = _scratch_stride(program, target, {})
+    with symbolic_scope():
+        return _emitted(kernel, program, target, stride)
+
+
+def _emitted(kernel: Kernel, program: Program, target: Target, stride: int) -> EmittedKernel:
     if isinstance(kernel, Contraction):
         from braze.codegen.llvm.contractions import emit_contraction
 
@@ -213,6 +226,17 @@ def _main_module(
 ) -> str:
     """The function that runs the waves. Steps of a recurrence cannot fail and tell nobody that they
     are done."""
+    with symbolic_scope():
+        return _main_text(name, program, waves, target, is_step)
+
+
+def _main_text(
+    name: str,
+    program: Program,
+    waves: Sequence[Sequence[Called]],
+    target: Target,
+    is_step: bool,
+) -> str:
     module = new_module(name, target)
     main = ir.Function(module, MAIN_TYPE, name)
     main.attributes.add("nounwind")
@@ -222,6 +246,8 @@ def _main_module(
     place = builder.gep(buffers, [slot], source_etype=POINTER)
     status = builder.load(place, typ=POINTER, align=8)
     places = Places(builder, program)
+    if program.words:
+        enter_function(builder, places.word)
     size = max((_table_size(wave) for wave in waves), default=0)
     table = places.array(size, "table") if size else None
     rows = PlaceTable(module, name)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from braze.codegen.llvm.expressions import ExpressionEmitter
-from braze.codegen.llvm.looping import Count, carried_loop
+from braze.codegen.llvm.looping import Count, as_value, carried_loop, is_number
 from braze.codegen.llvm.reductions import Reducer, State, pairwise
 from braze.codegen.llvm.types import (
     I1,
@@ -33,6 +33,7 @@ from braze.codegen.llvm.types import (
 from braze.codegen.llvm.vectorise import VectorPlan, instructions, plan_vectors
 from braze.ir.index import LoopVar
 from braze.ir.loops import Accumulator, LoopKind, Reduce
+from braze.ir.symint import is_symbolic
 from braze.ir.target import Target
 
 LONGEST_CHAIN = 512
@@ -66,6 +67,8 @@ def plan_levels(reduce: Reduce, step: int, sums_floats: bool) -> list[Level]:
     chain = 1
     for number, (var, kind) in enumerate(reversed(reduce.loops)):
         turns = max(1, var.extent // step) if number == 0 else var.extent
+        if is_symbolic(var.extent):
+            turns = LONGEST_CHAIN * _BLOCK  # one level of blocks
         fresh, blocks = False, list[int]()
         if sums_floats and chain * turns > LONGEST_CHAIN and kind != "unroll":
             fresh, chain = chain > 1, 1
@@ -114,13 +117,13 @@ class ReduceEmitter:
         plan = plan_vectors([self.reduce], var, max(1, var.extent), self.target)
         length = instructions(a for acc in self.reduce.accumulators for a in acc.value.walk())
         ways = _WAYS if length <= 40 and len(self.reduce.accumulators) <= 2 else 2
-        while ways > 1 and plan.width * ways > var.extent:
+        while ways > 1 and not is_symbolic(var.extent) and plan.width * ways > var.extent:
             ways //= 2
         return VectorPlan(plan.width, ways, plan.tail)
 
     def _ways_in_lanes(self, var: LoopVar, kind: LoopKind) -> int:
         """Vectors side by side hide the latency as well as several accumulators for one do."""
-        if kind == "unroll" or var.extent < 2 * _WAYS:
+        if kind == "unroll" or (not is_symbolic(var.extent) and var.extent < 2 * _WAYS):
             return 1
         return max(1, _WAYS // (len(self.copies) * len(self.reduce.accumulators)))
 
@@ -190,7 +193,7 @@ class ReduceEmitter:
         if extent == 0:
             return slots
         last = depth == len(self.levels) - 1
-        if level.kind == "unroll":
+        if level.kind == "unroll" and is_number(extent):
             for value in range(extent):
                 inner = fork_all(emitters, {level.var: constant(I64, value)})
                 slots = (
@@ -245,22 +248,53 @@ class ReduceEmitter:
     ) -> list[list[States]]:
         """The main loop, with all ways, then what is left over."""
         extent, step, width = level.var.extent, self.plan.step, self.plan.width
+        if not is_number(extent):
+            return self._open_innermost(level, emitters, slots)
         main = extent - extent % step
         if main:
             slots = self._main(level, emitters, slots, level.blocks, 0, main)
         rest = extent - main
         whole = rest - rest % width
         if whole:
-            with carried_loop(
-                self.builder, main, main + whole, width, self._flatten(slots), "rest"
-            ) as loop:
-                inner = self._at(level, emitters, loop.index)
-                loop.update(self._flatten(self._take(inner, self._unflatten(loop.values), 0)))
-            slots = self._unflatten(loop.results)
+            slots = self._rest(level, emitters, slots, main, main + whole)
         left = rest % width
         if left:
-            slots = self._tail(level, emitters, slots, extent - left, left)
+            slots = self._tail(level, emitters, slots, extent - left, extent)
         return slots
+
+    def _open_innermost(
+        self, level: Level, emitters: Sequence[ExpressionEmitter], slots: list[list[States]]
+    ) -> list[list[States]]:
+        """The same where it is not known how often the loop runs."""
+        b, width = self.builder, self.plan.width
+        extent = as_value(level.var.extent)
+
+        def rounded(step: int) -> ir.Value:
+            return b.sub(extent, b.urem(extent, constant(I64, step)))
+
+        main = rounded(self.plan.step)
+        slots = self._main(level, emitters, slots, level.blocks, 0, main)
+        if self.ways > 1:
+            whole = rounded(width)
+            slots = self._rest(level, emitters, slots, main, whole)
+            main = whole
+        return self._tail(level, emitters, slots, main, extent) if width > 1 else slots
+
+    def _rest(
+        self,
+        level: Level,
+        emitters: Sequence[ExpressionEmitter],
+        slots: list[list[States]],
+        begin: Count,
+        end: Count,
+    ) -> list[list[States]]:
+        """Whole vectors that are too few for all ways."""
+        with carried_loop(
+            self.builder, begin, end, self.plan.width, self._flatten(slots), "rest"
+        ) as loop:
+            inner = self._at(level, emitters, loop.index)
+            loop.update(self._flatten(self._take(inner, self._unflatten(loop.values), 0)))
+        return self._unflatten(loop.results)
 
     def _main(
         self,
@@ -315,13 +349,17 @@ class ReduceEmitter:
         level: Level,
         emitters: Sequence[ExpressionEmitter],
         slots: list[list[States]],
-        begin: int,
-        count: int,
+        begin: Count,
+        end: Count,
     ) -> list[list[States]]:
         """The last elements, fewer than a vector."""
-        at = constant(I64, begin)
         if self.plan.tail == "mask":
-            mask = first_lanes(self.builder, self.plan.width, constant(I64, count))
+            at = as_value(begin)
+            if is_number(begin) and is_number(end):
+                count: ir.Value = constant(I64, end - begin)
+            else:
+                count = self.builder.sub(as_value(end), at)
+            mask = first_lanes(self.builder, self.plan.width, count)
             inner = self._at(level, emitters, at, mask)
             taken = self._take(inner, slots, 0)
             for number in range(len(slots)):
@@ -330,9 +368,7 @@ class ReduceEmitter:
                     r.keep(mask, n, o) for r, n, o in zip(self.reducers, new, old, strict=True)
                 ]
             return taken
-        with carried_loop(
-            self.builder, begin, begin + count, 1, self._flatten(slots), "tail"
-        ) as loop:
+        with carried_loop(self.builder, begin, end, 1, self._flatten(slots), "tail") as loop:
             inner = fork_all(emitters, {level.var: loop.index})
             after = self._take(inner, self._unflatten(loop.values), self.ways)
             loop.update(self._flatten(after))

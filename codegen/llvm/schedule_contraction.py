@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, Dims, count
-from braze.codegen.llvm.schedule_parts import Pieces
+from braze.codegen.llvm.schedule_parts import OpenPieces, Pieces
+from braze.ir.symint import is_symbolic
 
 ALIGNMENT = 64
 _MOST_FETCHED = 3
@@ -91,7 +92,7 @@ class Schedule:
     outer_rows: Dims
     split: Dim
     whole: Dims
-    pieces: Pieces
+    pieces: Pieces | OpenPieces
     panels: Panels
     outer_inner: Dims
     inner: Dims
@@ -135,9 +136,16 @@ class Schedule:
         return count(self.outer_inner) * -(-self.inner[0].extent // self.block)
 
     @property
+    def is_blocked(self) -> bool:
+        """Whether there are, or may be, several blocks."""
+        return is_symbolic(self.blocks) or self.blocks > 1
+
+    @property
     def uneven(self) -> bool:
-        """Whether the last block is shorter than the others."""
-        return bool(self.inner) and self.inner[0].extent % self.block != 0
+        """Whether the last block is, or may be, shorter than the others."""
+        if not self.inner:
+            return False
+        return is_symbolic(self.inner[0].extent) or self.inner[0].extent % self.block != 0
 
     @property
     def pieces_outermost(self) -> bool:
@@ -168,7 +176,8 @@ class Schedule:
     def packed_tiles(self) -> int:
         """Row tiles that are packed at a time: some cache lines of neighbouring rows."""
         lines = _PACKED_LINES * ALIGNMENT // self.item_bytes
-        return min(self.chunk_tiles, max(2, lines // self.pieces.size))
+        most = max(2, lines // self.pieces.size)
+        return most if is_symbolic(self.chunk_tiles) else min(self.chunk_tiles, most)
 
     @property
     def a_tile_elements(self) -> int:
@@ -211,7 +220,7 @@ class Schedule:
     @property
     def sums_scratch(self) -> int:
         return (
-            self.sums_tile_elements * self.chunk_tiles * self.chunk_panels if self.blocks > 1 else 0
+            self.sums_tile_elements * self.chunk_tiles * self.chunk_panels if self.is_blocked else 0
         )
 
     @property

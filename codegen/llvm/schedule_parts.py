@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from math import log
 
 from braze.ir.target import Target
@@ -51,6 +52,45 @@ class Pieces:
 
     def number_of(self, size: int) -> int:
         return self.large if size == self.size else self.count - self.large
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """For each size but the last, how many pieces have it or an earlier one."""
+        return (self.large,) if len(self.sizes) > 1 else ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPieces:
+    """A symbolic extent in as many pieces of `size` as it holds; a few smaller ones are the rest.
+
+    Of the rest, every remainder has its own size otherwise, and code of its own.
+    """
+
+    extent: int
+    size: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The different sizes, largest first."""
+        return (self.size, *(size for size in (4, 1) if size < self.size))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """How many pieces there are of each size."""
+        found, rest = [], self.extent
+        for size in self.sizes:
+            found.append(rest // size)
+            rest = rest % size
+        return tuple(found)
+
+    @property
+    def count(self) -> int:
+        return sum(self.numbers)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """As for `Pieces`."""
+        return tuple(accumulate(self.numbers[:-1]))
 
 
 def fits_registers(rows: int, columns: int, held: int | None, target: Target) -> bool:

@@ -22,9 +22,12 @@ from braze.codegen.llvm.schedule_candidate import WAYS, Candidate
 from braze.codegen.llvm.schedule_contraction import Form, Panels, Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule, dot_schedule
 from braze.codegen.llvm.schedule_parts import Pieces, fits_registers
+from braze.codegen.llvm.schedule_symbolic import is_symbolic_shape, symbolic_schedule
 from braze.ir.index import LoopVar
 from braze.ir.loops import Contraction
 from braze.ir.target import Target
+
+Costed = tuple[float, Candidate]
 
 _MAX_ROWS = 14
 _FINALISTS, _NEAR = 4, 1.06  # tiles to compare in chunks, within this much of the best
@@ -32,18 +35,38 @@ _FINALISTS, _NEAR = 4, 1.06  # tiles to compare in chunks, within this much of t
 
 @lru_cache(maxsize=512)
 def schedule(contraction: Contraction, target: Target) -> Schedule | DotSchedule:
-    """The cheapest schedule by the cost model; the same for equal contractions and targets."""
+    """The cheapest schedule by the cost model; the same for equal contractions and targets.
+
+    Raises:
+        CodegenError: a symbolic contraction has none.
+    """
     straight = contraction_shape(contraction)
+    if is_symbolic_shape(straight):
+        return symbolic_schedule(
+            straight,
+            lambda plain, fits: _best([pair for pair in _costed(plain, target) if fits(pair[1])]),
+        )
+    found = _costed(straight, target)
+    dot = dot_schedule(straight, target)
+    if dot is not None and dot.cost() < found[0][0]:
+        return dot
+    return _best(found)
+
+
+def _costed(straight: ContractionShape, target: Target) -> list[Costed]:
+    """The candidates for a shape and with its operands exchanged, the cheapest first."""
     found = [
         (candidate.cost(), candidate)
         for shape in (straight, straight.swapped())
         for candidate in _candidates(shape, target)
     ]
     found.sort(key=lambda pair: pair[0])  # stable: the first of equal ones
+    return found
+
+
+def _best(found: list[Costed]) -> Schedule:
+    """The schedule of one of the cheapest candidates."""
     least = found[0][0]
-    dot = dot_schedule(straight, target)
-    if dot is not None and dot.cost() < least:
-        return dot
     # What is nearly as cheap on one thread may be easier to cut into chunks.
     finalists: dict[tuple[int, int], Candidate] = {}
     for cost, candidate in found:

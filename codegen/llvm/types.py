@@ -14,7 +14,9 @@ from functools import cache, lru_cache
 import numpy as np
 from llvmlite import ir
 
+from braze.codegen.llvm.symbolic import emitted, writing
 from braze.ir.dtypes import DType, bf16, f16
+from braze.ir.symint import SymInt
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
@@ -96,8 +98,10 @@ class _Text(ir.Constant):
         return str(self.constant)
 
 
-def constant(type: ir.Type, value: float | int) -> ir.Constant:
+def constant(type: ir.Type, value: float | int) -> ir.Value:
     """The same number in every lane: floats are rounded, integers wrap."""
+    if isinstance(value, SymInt):
+        return _symbolic(type, value)
     # By text, since 0.0 and -0.0 are equal.
     return _constant(type, repr(value), value)
 
@@ -119,6 +123,16 @@ def _constant(type: ir.Type, _text: str, value: float | int) -> ir.Constant:
     return _Text(type, f"splat ({element} {scalar.get_reference()})")
 
 
+def _symbolic(type: ir.Type, value: SymInt) -> ir.Value:
+    """A number that the function computes."""
+    builder, element, number = writing(), element_of(type), emitted(value)
+    if is_float(type):
+        number = builder.sitofp(number, element)
+    elif element.width < 64:
+        number = builder.trunc(number, element)
+    return splat(builder, number, lanes_of(type))
+
+
 def constants(element: ir.Type, values: Sequence[int | float]) -> ir.Constant:
     """A vector of given numbers (a scalar for one)."""
     items = [constant(element, value) for value in values]
@@ -135,8 +149,11 @@ def poison(type: ir.Type) -> ir.Constant:
     return _Text(type, "poison")
 
 
-def lane_numbers(element: ir.IntType, lanes: int, stride: int = 1) -> ir.Constant:
+def lane_numbers(element: ir.IntType, lanes: int, stride: int = 1) -> ir.Value:
     """<0, stride, 2 * stride, ...>."""
+    if isinstance(stride, SymInt):
+        ramp = constants(element, list(range(lanes)))
+        return writing().mul(ramp, constant(vector(element, lanes), stride))
     return constants(element, [lane * stride for lane in range(lanes)])
 
 

@@ -26,6 +26,7 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
+from braze.ir.symint import is_symbolic
 from braze.ir.target import Target
 
 # Instructions of an op, where it is not about one.
@@ -106,10 +107,11 @@ def plan_vectors(
     """
     nodes = list(expressions(statements))
     width = _width(nodes, statements, target)
-    while width > 1 and width // 2 >= extent:
-        width //= 2
+    if not is_symbolic(extent):  # what is not known is taken to be long
+        while width > 1 and width // 2 >= extent:
+            width //= 2
     unroll = _unroll(nodes, statements, target, width)
-    while unroll > 1 and width * unroll > extent:
+    while unroll > 1 and not is_symbolic(extent) and width * unroll > extent:
         unroll //= 2
     masked = all(
         has_masked_access(target, buffer.dtype) for buffer in _varying(nodes, statements, var)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from native import Native, runnable_targets
 from networks import dense_step, mnist_step, network_inputs, residual_step
 
+from braze.ir.arena import aligned
 from braze.ir.builder import Builder
 from braze.ir.dtypes import f32
 from braze.ir.interpreter import interpret
@@ -18,7 +19,7 @@ from braze.ir.target import named_target
 from braze.ir.types import tensor_type
 from braze.ir.verifier import verify
 from braze.passes import PIPELINE, Context, compile_graph, optimise
-from braze.passes.plan_memory import aligned, lifetimes, plan_memory
+from braze.passes.plan_memory import lifetimes, plan_memory
 from braze.passes.waves import waves_of
 from braze.runtime.cpu import host_target
 

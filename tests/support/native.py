@@ -49,6 +49,7 @@ class Native:
     """A compiled program. `call` may be repeated; memory is kept between calls.
 
     status: the words of the status block after a call.
+    words: of a symbolic program; set them, and an arena and scratch of their size, before a call.
     """
 
     def __init__(self, program: Program, target: Target | None = None, threads: int = 2) -> None:
@@ -63,6 +64,9 @@ class Native:
         signature = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
         self._main = signature(address)
         self._pointers = generated.pointers
+        self.words = [0] * program.words
+        self.threads = threads
+        self.scratch_bytes = generated.scratch_bytes
         self._pool = get_pool(threads)
         self.arena = GuardedMemory(program.arena_bytes)
         self.scratch = GuardedMemory(generated.scratch_bytes * threads)
@@ -71,12 +75,16 @@ class Native:
 
     def call(self, addresses: Sequence[int]) -> int:
         """Run on the given input and output addresses; returns the status code."""
-        assert len(addresses) == self._pointers - 3
+        assert len(addresses) == self._pointers - 3 - len(self.words)
         self.status[:] = 0
         if self.host_calls.calls:
             self.status[HOST] = self.host_calls.address
         array = (ctypes.c_void_p * self._pointers)(
-            *addresses, self.arena.address, self.scratch.address, self.status.ctypes.data
+            *addresses,
+            self.arena.address,
+            self.scratch.address,
+            self.status.ctypes.data,
+            *self.words,
         )
         code = self._main(ctypes.addressof(array), self._pool.address)
         self.arena.check("arena")

@@ -57,9 +57,10 @@ class Trainer:
         batches: of the present epoch, those that are done.
         stats: what monitors keep.
 
-    With checkpoints and `braze.config.tier` "auto", the run compiles each graph at once: a graph
-    that is interpreted when first met rounds otherwise than compiled code, and a run that is
-    resumed meets it anew. What the program computes outside of `run`, its data for instance, is
+    With checkpoints and `braze.config.tier` "auto", the run compiles each graph at once, for its
+    own sizes: a graph that is interpreted when first met rounds otherwise than compiled code, one
+    for many sizes otherwise than one for a single size, and a run that is resumed meets it anew.
+    What the program computes outside of `run`, its data for instance, is
     its own affair: set the tier to "compile" for that, too, if it must be the same each time.
 
     Example:
@@ -158,7 +159,7 @@ class Trainer:
             self.resume()
         if self.epoch == 0:
             self._align_plugins("epoch", 0)
-        with engine.config.using(tier=self._tier()):
+        with engine.config.using(**self._settings()):
             for i in range(self.epoch + 1, epochs + 1):
                 self.train()
                 if self.scheduler is not None and self.schedule == "epoch":
@@ -168,9 +169,11 @@ class Trainer:
                 self._write(self.checkpoints is not None)
         self.epoch = 0
 
-    def _tier(self) -> engine.Tier:
-        tier: engine.Tier = engine.config.tier
-        return "compile" if tier == "auto" and self.checkpoints is not None else tier
+    def _settings(self) -> dict[str, Any]:
+        """What makes a resumed run compute the same bits."""
+        if self.checkpoints is None or engine.config.tier != "auto":
+            return {}
+        return {"tier": "compile", "dynamic_shapes": False}
 
     def train(self) -> None:
         """Train for one epoch, or what is left of an interrupted one."""

@@ -1,0 +1,32 @@
+"""What passes choose by the sizes of a graph, so that it can be chosen again for other sizes.
+
+Where one program is to serve many sizes, its form must be the same for all of them. So what was
+chosen for one size is kept, in order, and chosen again wherever that is possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+T = TypeVar("T", bound=Hashable)
+
+
+class Choices:
+    """Choices as they are made, or those of an earlier graph that differs in sizes alone."""
+
+    def __init__(self, earlier: Choices | None = None) -> None:
+        self._made: list[tuple[str, Hashable]] = []
+        self._earlier = earlier
+
+    def choose(self, what: str, own: T, is_possible: Callable[[T], bool]) -> T:
+        """The earlier choice at this point, if it is of the same thing and possible here, too; else
+        this pass's own."""
+        number = len(self._made)
+        chosen: T = own
+        if self._earlier is not None and number < len(self._earlier._made):
+            name, before = self._earlier._made[number]
+            if name == what and is_possible(before):  # type: ignore[arg-type]
+                chosen = before  # type: ignore[assignment]
+        self._made.append((what, chosen))
+        return chosen

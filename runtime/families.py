@@ -1,0 +1,189 @@
+"""Graphs that differ only in one size.
+
+In: graphs as they come to be compiled.  Out: the `Family` of each, and once it has enough members,
+its `Fit`: the graph for any size.
+
+Graphs of a family print alike but for integers. If these are polynomials of one of them, of degree
+two at most, that one is the family's size.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from braze.ir.fingerprint import description
+from braze.ir.graph import Graph
+from braze.ir.symint import through
+from braze.ir.target import Target
+from braze.runtime.config import config
+from braze.runtime.symbolic_code import SymbolicCode
+
+if TYPE_CHECKING:
+    from braze.runtime.background import Job
+    from braze.runtime.background_process import Reply
+
+_DIGITS = re.compile(r"\d+")
+_FAMILIES_KEPT = 64
+_MEMBERS_KEPT = 4
+# The third size is compiled for all others: that a size changes once may be chance.
+_MEMBERS_NEEDED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The integers of a family's graphs as functions of its size.
+
+    Attributes:
+        skeleton: the text between the integers.
+        unit: the number of the integer that is the size.
+        functions: the coefficients of each, a, b and c of a x^2 + b x + c.
+        seen: sizes of which there are graphs.
+    """
+
+    skeleton: tuple[str, ...]
+    unit: int
+    functions: tuple[tuple[int, int, int], ...]
+    seen: tuple[int, ...]
+
+    def numbers_at(self, size: int) -> list[int]:
+        """The integers for a size."""
+        return [(a * size + b) * size + c for a, b, c in self.functions]
+
+    def text_at(self, size: int) -> str:
+        """The graph for a size, as text."""
+        numbers = map(str, self.numbers_at(size))
+        pieces = [p for pair in zip(self.skeleton, numbers, strict=False) for p in pair]
+        return "".join([*pieces, self.skeleton[-1]])
+
+
+class Family:
+    """What is known of some graphs that print alike but for integers.
+
+    Attributes:
+        codes: code that serves many sizes, the latest first.
+        refusal: why there is none; "" while that is not known.
+        job: such code is being compiled in the background.
+    """
+
+    def __init__(self) -> None:
+        self.codes: list[SymbolicCode] = []
+        self.refusal = ""
+        self.job: Job | None = None
+        self.lock = threading.Lock()
+        self._members: OrderedDict[str, None] = OrderedDict()
+
+    def code_for(self, graph: Graph) -> tuple[SymbolicCode, int] | None:
+        """Code that serves a graph, and its size."""
+        if not self.codes:
+            return None
+        text = str(graph)
+        for code in self.codes:
+            size = _size_in(text, code.fit)
+            if size is not None and code.lowest <= size <= code.highest:
+                return code, size
+        return None
+
+    def receive(self, reply: Reply) -> bool:
+        """Take in what came of the job; whether it was not known before."""
+        if self.job is None or self.job.reply is not reply:
+            return False
+        self.job = None
+        self.refusal = reply.refusal
+        if reply.code is not None:
+            self.codes.insert(0, reply.code)
+        return True
+
+    def join(self, graph: Graph) -> tuple[Fit, int] | None:
+        """Enter a graph that is to be compiled; with enough members, the fit and its size."""
+        text = str(graph)
+        with self.lock:
+            self._members[text] = None
+            self._members.move_to_end(text)
+            while len(self._members) > _MEMBERS_KEPT:
+                self._members.popitem(last=False)
+            texts = list(self._members)
+        if len(texts) < _MEMBERS_NEEDED or self.refusal or not config.dynamic_shapes:
+            return None
+        fit = fitted(texts)
+        if fit is None:
+            return None
+        size = _size_in(text, fit)
+        return None if size is None else (fit, size)
+
+
+def fitted(texts: Sequence[str]) -> Fit | None:
+    """The fit of at least three graphs' texts; None if they do not differ in one size alone."""
+    skeleton = tuple(_DIGITS.split(texts[0]))
+    rows = [tuple(map(int, _DIGITS.findall(text))) for text in texts]
+    if any(tuple(_DIGITS.split(text)) != skeleton for text in texts[1:]):
+        return None
+    steps = [abs(b - a) for a, b in zip(*rows[:2], strict=True)]
+    unit = min((at for at, step in enumerate(steps) if step), key=steps.__getitem__, default=None)
+    if unit is None or len({row[unit] for row in rows[:3]}) < 3:
+        return None
+    functions = []
+    for at, value in enumerate(rows[0]):
+        found = (0, 0, value)
+        if any(row[at] != value for row in rows[1:]):
+            points = through([(row[unit], row[at]) for row in rows[:3]])
+            if points is None:
+                return None
+            found = points
+        functions.append(found)
+    fit = Fit(skeleton, unit, tuple(functions), tuple(row[unit] for row in rows))
+    holds = all(fit.numbers_at(row[unit]) == list(row) for row in rows)
+    return fit if holds else None
+
+
+def _size_in(text: str, fit: Fit) -> int | None:
+    """The size of a graph, if the fit describes it."""
+    if tuple(_DIGITS.split(text)) != fit.skeleton:
+        return None
+    numbers = [int(token) for token in _DIGITS.findall(text)]
+    size = numbers[fit.unit]
+    return size if fit.numbers_at(size) == numbers else None
+
+
+class _Families:
+    """The families that were met last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._families: OrderedDict[tuple[str, Target], Family] = OrderedDict()
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        for family in self._families.values():
+            family.lock = threading.Lock()
+            family.job = None  # of the parent's
+
+    def of(self, graph: Graph, target: Target) -> Family:
+        """The family of a graph."""
+        alike = _DIGITS.sub("#", description(graph))
+        key = sha256(alike.encode()).hexdigest(), target
+        with self._lock:
+            family = self._families.setdefault(key, Family())
+            self._families.move_to_end(key)
+            while len(self._families) > _FAMILIES_KEPT:
+                self._families.popitem(last=False)
+            return family
+
+    def may_serve(self) -> bool:
+        """Whether any family has code for many sizes, or will have."""
+        with self._lock:
+            return any(family.codes or family.job for family in self._families.values())
+
+    def clear(self) -> None:
+        with self._lock:
+            self._families.clear()
+
+
+families = _Families()

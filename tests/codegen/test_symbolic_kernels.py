@@ -1,0 +1,271 @@
+"""One kernel's code for many sizes, against the loops interpreter at each."""
+
+import numpy as np
+import pytest
+from kernels import program_of
+from native import Native
+from symbolic_kernels import check_symbolic
+
+from braze.codegen.llvm.contraction_shape import contraction_shape
+from braze.codegen.llvm.kernel import CodegenError
+from braze.codegen.llvm.program import generate
+from braze.codegen.llvm.schedule_search import schedule
+from braze.codegen.llvm.symbolic_check import require_same_code
+from braze.ir.loops_parser import parse_program
+from braze.ir.symint import SymInt
+from braze.passes.symbolic import symbolic_program
+from braze.runtime.cpu import host_target
+
+SIZES = (2, 3, 8, 17, 40)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64", "bf16", "i64", "u8"])
+@pytest.mark.parametrize("chunks", ["", " chunks 3"])
+def test_a_map(dtype, chunks):
+    check_symbolic(
+        lambda n: f"""nest @map(%x: {dtype}[{3 * n}] in, %y: {dtype}[{3 * n}] out) {{
+          for i in {3 * n} vector{chunks} {{
+            store %y[i] = add(%x[i], %x[i])
+          }}
+        }}""",
+        SIZES,
+    )
+
+
+def test_a_map_of_rows_and_of_columns():
+    check_symbolic(
+        lambda n: f"""nest @map(%x: f32[{5 * n}] in, %b: f32[{n}] in, %c: f32[5] in,
+            %y: f32[{5 * n}] out, %z: f32[{5 * n}] out) {{
+          for i in 5 chunks 2 {{
+            for j in {n} vector {{
+              store %y[{n}*i + j] = mul(add(%x[{n}*i + j], %b[j]), {n}.0)
+              store %z[i + 5*j] = sub(%x[{n}*i + j], %c[i])
+            }}
+          }}
+        }}""",
+        SIZES,
+    )
+
+
+@pytest.mark.parametrize("combine", ["sum", "amax", "argmax"])
+def test_a_reduction_of_rows(combine):
+    dtype, place = ("i64", " at j") if combine == "argmax" else ("f32", "")
+    check_symbolic(
+        lambda n: f"""nest @rows(%x: f32[{6 * n}] in, %y: {dtype}[6] out) {{
+          for i in 6 {{
+            reduce j in {n} vector {{
+              a = {combine}(%x[{n}*i + j]){place}
+            }}
+            store %y[i] = a
+          }}
+        }}""",
+        SIZES,
+    )
+
+
+@pytest.mark.parametrize("kind", ["", " unroll"])
+def test_a_reduction_of_columns(kind):
+    check_symbolic(
+        lambda n: f"""nest @columns(%x: f32[{37 * n}] in, %y: f32[37] out) {{
+          for j in 37 vector {{
+            reduce i in {n}{kind} {{
+              a = sum(%x[37*i + j])
+            }}
+            store %y[j] = a
+          }}
+        }}""",
+        SIZES,
+    )
+
+
+def test_long_sums_stay_accurate():
+    """Blocks are there for whatever the size turns out to be."""
+    found = check_symbolic(
+        lambda n: f"""nest @total(%x: f32[{1000 * n}] in, %y: f32[1] out) {{
+          reduce i in {1000 * n} vector {{
+            a = sum(%x[i])
+          }}
+          store %y[0] = a
+        }}""",
+        (2, 3, 100),
+        tolerance=1e-4,
+    )
+    assert found.highest >= 100
+
+
+def test_guards_divisions_and_data():
+    check_symbolic(
+        lambda n: f"""nest @mixed(%x: f32[{2 * n}] in, %k: i64[{n}] in, %y: f32[{3 * n}] out) {{
+          for i in 3 {{
+            for j in {n} vector {{
+              $0 = %x[2*j + i - 1 if 0 <= 2*j + i - 1 < {2 * n}]
+              store %y[{n}*i + j] = add($0, %x[[%k[j] < {2 * n}]])
+            }}
+          }}
+        }}""",
+        SIZES,
+    )
+    check_symbolic(
+        lambda n: f"""nest @divided(%x: f32[{6 * n}] in, %y: f32[{6 * n}] out) {{
+          for i in {6 * n} chunks 4 {{
+            store %y[6*(i)%{n} + (i)//{n}] = %x[i]
+          }}
+        }}""",
+        SIZES,
+    )
+
+
+def test_checks_compare_with_the_size():
+    """The bound of a check is a function of the size as well."""
+
+    def text_at(n):
+        return f"""program @test(1 inputs, 1 outputs, arena 0) {{
+          place %k input 0
+          place %y output 0
+          site "[take] index" 0 {n}
+          wave {{
+            nest @take(%k: i64[4] in, %y: i64[4] out) {{
+              for i in 4 {{
+                check 0 <= %k[i] < {n} code 1
+                store %y[i] = %k[i]
+              }}
+            }}
+          }}
+        }}"""
+
+    found = symbolic_program(lambda n: parse_program(text_at(n)), 20, [10, 30])
+    assert found.program.checks[0].high == 20 and found.program.checks[0].high.at([13]) == 13
+    native = Native(found.program)
+    for size in (10, 20, 30):
+        native.words = [size]
+        given = np.array([0, 5, size - 1, 1])
+        native.run([given], [np.zeros(4, np.int64)])
+        assert native.status[0] == 0
+        given[2] = size
+        native.run([given], [np.zeros(4, np.int64)])
+        assert native.status[0] == 1
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize(("columns", "inner"), [(24, 5), (40, 300), (3, 17)])
+def test_a_contraction_with_many_rows(dtype, columns, inner):
+    check_symbolic(
+        lambda n: f"""contraction @product(%a: {dtype}[{n * inner}] in,
+            %b: {dtype}[{inner * columns}] in, %c: {dtype}[{columns}] in,
+            %y: {dtype}[{n * columns}] out) {{
+          for m in {n}, j in {columns} {{
+            acc: {dtype} = sum k in {inner} of %a[{inner}*m + k] * %b[{columns}*k + j]
+            store %y[{columns}*m + j] = add(acc, %c[j])
+          }}
+        }}""",
+        SIZES,
+        tolerance=1e-4,
+    )
+
+
+def test_a_contraction_over_the_size():
+    for columns, like in ((24, 20), (40, 400)):
+        check_symbolic(
+            lambda n, columns=columns: f"""contraction @weights(%a: f32[{n * 20}] in,
+                %b: f32[{n * columns}] in, %y: f32[{20 * columns}] out) {{
+              for m in 20, j in {columns} {{
+                acc: f32 = sum k in {n} of %a[20*k + m] * %b[{columns}*k + j]
+                store %y[{columns}*m + j] = acc
+              }}
+            }}""",
+            [like // 10, like - 1, like, like + 3, 2 * like],
+            like=like,
+            tolerance=1e-4,
+        )
+
+
+def test_a_contraction_over_two_dimensions_of_which_one_has_the_size():
+    check_symbolic(
+        lambda n: f"""contraction @weights(%a: f32[{n * 36}] in, %b: f32[{n * 48}] in,
+            %y: f32[192] out) {{
+          for m in 12, j in 16 {{
+            acc: f32 = sum s in 3, t in {n} of
+                %a[{12 * n}*s + 12*t + m] * %b[{n}*s + {3 * n}*j + t]
+            store %y[16*m + j] = acc
+          }}
+        }}""",
+        SIZES,
+        tolerance=1e-4,
+    )
+
+
+def test_a_contraction_of_batches_with_symbolic_strides():
+    check_symbolic(
+        lambda n: f"""contraction @batch(%a: f32[{3 * n * 7}] in, %b: f32[{3 * 7 * 9}] in,
+            %y: f32[{3 * n * 9}] out) {{
+          for s in 3, m in {n}, j in 9 {{
+            acc: f32 = sum k in 7 of %a[{7 * n}*s + 7*m + k] * %b[63*s + 9*k + j]
+            store %y[{9 * n}*s + 9*m + j] = acc
+          }}
+        }}""",
+        SIZES,
+        tolerance=1e-4,
+    )
+
+
+def test_a_program_with_an_arena():
+    """Blocks move with the size, and never meet."""
+
+    def program_at(n):
+        return program_of(
+            f"""nest @one(%x: f32[{n}] in, %t: f32[{n}] out) {{
+              for i in {n} vector {{
+                store %t[i] = neg(%x[i])
+              }}
+            }}""",
+            f"""nest @two(%x: f32[{n}] in, %t: f32[{n}] in, %u: f32[{2 * n}] out) {{
+              for i in {n} vector {{
+                store %u[i] = add(%x[i], %t[i])
+                store %u[i + {n}] = %t[i]
+              }}
+            }}""",
+            f"""nest @three(%u: f32[{2 * n}] in, %t: f32[{n}] in, %y: f32[{n}] out) {{
+              for i in {n} vector {{
+                store %y[i] = add(mul(%u[i], %u[i + {n}]), %t[i])
+              }}
+            }}""",
+            arena={"t": 0, "u": -(-n * 4 // 64) * 64},
+        )
+
+    check_symbolic(program_at, SIZES)
+
+
+def test_a_symbolic_lane_has_no_schedule():
+    n = SymInt.word(0, 20)
+    text = "contraction @outer(%a: f32[20] in, %b: f32[20] in, %y: f32[400] out) {\n"
+    text += "  for m in 20, j in 20 {\n    acc: f32 = sum k in 1 of %a[m] * %b[j]\n"
+    text += "    store %y[20*m + j] = acc\n  }\n}"
+    program = program_of(text)
+    (kernel,) = program.kernels()
+    kernel.dims = tuple(type(d)(d.name, n if d.extent == 20 else d.extent) for d in kernel.dims)
+    assert contraction_shape(kernel).rows
+    with pytest.raises(CodegenError, match="every lane dimension is symbolic"):
+        schedule(kernel, host_target())
+
+
+def test_code_that_depends_on_the_sample_is_refused():
+    """A loop left out for the sample's number is found at another size."""
+
+    def program_at(value):
+        program = program_of("""nest @map(%x: f32[64] in, %y: f32[64] out) {
+          for i in 64 {
+            store %y[i] = where(inside(0 <= i < 60), %x[i], 0.0)
+          }
+        }""")
+        program.words = 1
+        n = SymInt.word(0, value)
+        (nest,) = program.kernels()
+        bound = nest.body[0].body[0].value.arguments[0].bounds[0]
+        object.__setattr__(bound, "high", n)
+        return program
+
+    target = host_target()
+    require_same_code(program_at(60), [program_at(50), program_at(62)], target)
+    with pytest.raises(CodegenError, match=r"\[map\] its code would be another"):
+        require_same_code(program_at(60), [program_at(64)], target)  # always inside: no condition
+    assert generate(program_at(60), target).pointers == 1 + 1 + 3 + 1
