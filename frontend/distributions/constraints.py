@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 import braze
+from braze.capture import call_of
 from braze.distributions.utils import NotKnown, Values, known
-from braze.tensors import Tensor
+from braze.functions.promotion import as_operands
+from braze.ir.op import op_named
+from braze.tensors import Tensor, apply
 
 __all__ = [
     "Constraint", "boolean", "cat", "corr_cholesky", "dependent", "dependent_property",
@@ -23,6 +26,8 @@ __all__ = [
     "positive_integer", "positive_semidefinite", "real", "real_vector", "simplex", "square",
     "stack", "symmetric", "unit_interval",
 ]  # fmt: skip
+
+_IN_INTERVAL, _IN_SIMPLEX = op_named("in_interval"), call_of(op_named("in_simplex"))
 
 
 class Constraint:
@@ -161,10 +166,7 @@ class _IntegerInterval(_Integers):
         self.lower_bound, self.upper_bound = lower_bound, upper_bound
 
     def check(self, value: Values) -> Values:
-        inside = (value >= _like(self.lower_bound, value)) & (
-            value <= _like(self.upper_bound, value)
-        )
-        return (value % 1 == 0) & inside
+        return _between(value, self.lower_bound, self.upper_bound, integer=True)
 
     def __repr__(self) -> str:
         return f"IntegerInterval(lower_bound={self.lower_bound}, upper_bound={self.upper_bound})"
@@ -221,7 +223,7 @@ class _Interval(Constraint):
         self.lower_bound, self.upper_bound = lower_bound, upper_bound
 
     def check(self, value: Values) -> Values:
-        return (value >= _like(self.lower_bound, value)) & (value <= _like(self.upper_bound, value))
+        return _between(value, self.lower_bound, self.upper_bound)
 
     def __repr__(self) -> str:
         return (
@@ -232,13 +234,15 @@ class _Interval(Constraint):
 
 class _HalfOpenInterval(_Interval):
     def check(self, value: Values) -> Values:
-        return (value >= _like(self.lower_bound, value)) & (value < _like(self.upper_bound, value))
+        return _between(value, self.lower_bound, self.upper_bound, half_open=True)
 
 
 class _Simplex(Constraint):
     event_dim = 1
 
     def check(self, value: Values) -> Values:
+        if isinstance(value, Tensor):
+            return apply(_IN_SIMPLEX, value)
         return (value >= 0).all(-1) & (abs(value.sum(-1) - 1) < 1e-6)
 
 
@@ -378,6 +382,17 @@ def _like(bound: Any, value: Values) -> Any:
     if found is None:
         raise NotKnown
     return found
+
+
+def _between(
+    value: Values, low: Any, high: Any, integer: bool = False, half_open: bool = False
+) -> Values:
+    if isinstance(value, Tensor):
+        call = call_of(_IN_INTERVAL, integer=integer, half_open=half_open)
+        return apply(call, *as_operands("in_interval", value, low, high))
+    low, high = _like(low, value), _like(high, value)
+    inside = (value >= low) & (value < high if half_open else value <= high)
+    return inside & (value % 1 == 0) if integer else inside
 
 
 def _library(value: Values) -> Any:

@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 
 import braze
+from braze.capture import call_of
 from braze.functions.indexing import check_values
+from braze.functions.promotion import cast
 from braze.handle import NUMBER
-from braze.tensors import Size, Tensor
+from braze.ir.dtypes import bool_
+from braze.ir.op import op_named
+from braze.tensors import Size, Tensor, apply
 from braze.views import layout_of, root_of
 
 # A tensor, or a number where one is broadcast. Methods of tensors are attached when the package is
 # loaded, which type checkers do not see.
 Values = Any
 
+_LOG_CLAMPED = op_named("log_clamped")
 euler_constant = 0.57721566490153286060
 # Tensors of so many elements that are in memory are checked at the call.
 MOST_CHECKED_AT_ONCE = 4096
@@ -72,8 +77,11 @@ def clamp_probs(probs: Values) -> Values:
 
 def probs_to_logits(probs: Values, is_binary: bool = False) -> Values:
     """Logits of probabilities, of two classes or of those in the last dimension."""
-    inside = clamp_probs(probs)
-    return inside.log() - (-inside).log1p() if is_binary else inside.log()
+    if is_binary:
+        inside = clamp_probs(probs)
+        return inside.log() - (-inside).log1p()
+    eps = braze.finfo(probs.dtype).eps
+    return apply(call_of(_LOG_CLAMPED, low=eps, high=1 - eps), probs)
 
 
 class lazy_property:
@@ -134,8 +142,8 @@ def require(constraint: Any, value: Values, text: str, name: str) -> None:
     except NotKnown:
         holds = None
     if holds is None:
-        failed = braze.logical_not(constraint.check(value))
-        check_values(name, failed, text.format(constraint.outline()), argument=True)
+        found = cast(constraint.check(value), bool_)
+        check_values(name, found, text.format(constraint.outline()), argument=True, wanted=True)
     elif not holds:
         raise ValueError(f"{text.format(constraint)}, but found invalid values:\n{value}")
 

@@ -27,6 +27,8 @@ from braze.tensors import Tensor, apply, from_array, view_of
 from braze.views import check_writable, instead, shows_repeats
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
+_CHECK_TRUTH = op_named("check_truth")
+_BETWEEN = call_of(op_named("in_interval"), integer=False, half_open=False)
 _SELECT, _WHERE = op_named("select"), call_of(op_named("where"))
 _PAD, _PUT, _ADD = op_named("pad"), op_named("index_put"), op_named("index_add")
 
@@ -39,12 +41,19 @@ def check_index(name: str, index: Tensor, size: int, low: int = 0) -> None:
     apply(call_of(_CHECK, low=low, high=size, message=name), index)
 
 
-def check_values(name: str, wrong: Tensor, text: str, argument: bool = False) -> None:
-    """Have the program raise RuntimeError with a text, at this line, if `wrong` holds anywhere;
-    for what is wrong with an argument, a ValueError."""
-    index = cast(wrong.detach(), i32)
+def check_values(
+    name: str, found: Tensor, text: str, argument: bool = False, wanted: bool = False
+) -> None:
+    """Have the program raise RuntimeError with a text, at this line, unless `found` is `wanted`
+    everywhere; for what is wrong with an argument, a ValueError."""
     message = f"{name}!!{text}" if argument else f"{name}!{text}"
-    apply(call_of(_CHECK, low=0, high=1, message=message), index)
+    apply(call_of(_CHECK_TRUTH, wanted=wanted, message=message), found)
+
+
+def check_probabilities(name: str, p: Tensor, text: str) -> None:
+    """Have the program raise RuntimeError at this line unless all elements are from 0 to 1."""
+    inside = apply(_BETWEEN, p, scalar(0, p.dtype), scalar(1, p.dtype))
+    check_values(name, inside, text, wanted=True)
 
 
 def wrapped_index(name: str, index: Tensor, size: int) -> Tensor:

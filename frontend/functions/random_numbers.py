@@ -397,19 +397,12 @@ def bernoulli(
     wide = f64 if input.dtype is f64 else f32
     shape = tuple(input.shape)
     if p is None:
-        check_probabilities("bernoulli", input)
+        from braze.functions.indexing import check_probabilities
+
+        check_probabilities("bernoulli", input, "expected probabilities p with p >= 0 and p <= 1")
     noise = draw("uniform", input.numel(), generator=generator, shape=shape, dtype=wide)
     result: Tensor = (noise < (input if p is None else p)).to(input.dtype)
     return result + 0 * input if input.requires_grad else result  # of which the gradient is zero
-
-
-def check_probabilities(name: str, p: Tensor) -> None:
-    """Have the program raise RuntimeError unless all elements are from 0 to 1."""
-    from braze.functions.indexing import check_values
-    from braze.functions.pointwise import UNARY, bitwise_and
-
-    outside = UNARY["logical_not"](bitwise_and(p >= 0, p <= 1))
-    check_values(name, outside, "expected probabilities p with p >= 0 and p <= 1")
 
 
 def normal(

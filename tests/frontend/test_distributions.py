@@ -244,6 +244,32 @@ def test_what_is_not_in_memory_yet_is_checked_by_its_program():
         d.sample().numpy()
 
 
+def test_checks_of_categories_name_the_users_line():
+    weights = b * 1.0  # pending
+    with pytest.raises(ValueError, match=r"(?s)parameter probs .*Simplex.*: D.Categorical"):
+        D.Categorical(weights * float("nan")).sample().numpy()
+    drawn = D.Categorical(weights)
+    with pytest.raises(ValueError, match=r"(?s)support .*upper_bound=2.*: drawn.log_prob"):
+        drawn.log_prob(t(1, 3, 0) * 1).numpy()
+    unchecked = D.Categorical(weights, validate_args=False)
+    with pytest.raises(RuntimeError, match=r"(?s)index 3 is out of range.*: unchecked.log_prob"):
+        unchecked.log_prob(t(1, 3, 0) * 1).numpy()
+    with pytest.raises(RuntimeError, match=r"(?s)element < 0.*: D.Categorical"):
+        D.Categorical(weights - 2, validate_args=False).sample().numpy()
+
+
+def test_a_choice_captures_few_operations():
+    """It is made for one state at a time, so what it costs is capturing it."""
+    logits = braze.zeros(4, requires_grad=True)
+    braze.sync()
+    before = braze.stats.captured_ops
+    choice = D.Categorical(logits.softmax(0))
+    action = choice.sample()
+    choice.log_prob(action).backward()
+    action.item()
+    assert braze.stats.captured_ops - before <= 10 + 8  # there and back
+
+
 def test_listed_values_and_expanded_batches():
     assert D.Bernoulli(p).enumerate_support().tolist() == [[0, 0, 0], [1, 1, 1]]
     assert D.Categorical(p / p.sum()).expand((2,)).sample((4,)).shape == (4, 2)

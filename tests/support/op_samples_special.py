@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import op_samples_attention  # noqa: F401
 import op_samples_complex  # noqa: F401
+import op_samples_distributions  # noqa: F401
 import op_samples_matrices  # noqa: F401  (fills the table of samplers)
 import op_samples_networks  # noqa: F401
 import op_samples_recurrent  # noqa: F401
@@ -242,7 +243,7 @@ def _random_bits(draw: Draw) -> Iterator[Sample]:
         yield Sample([draw(dtype=draw.dtype), STATE[1].astype(draw.dtype.numpy)], {"shape": shape})
 
 
-@sampler("uniform", "normal")
+@sampler("uniform", "normal", "exponential")
 def _random_floats(draw: Draw) -> Iterator[Sample]:
     for shape in MADE_SHAPES:
         yield Sample(STATE, {"shape": shape, "dtype": draw.dtype})
