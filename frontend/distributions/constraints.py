@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,12 @@ __all__ = [
     "stack", "symmetric", "unit_interval",
 ]  # fmt: skip
 
-_IN_INTERVAL, _IN_SIMPLEX = op_named("in_interval"), call_of(op_named("in_simplex"))
+_IN_SIMPLEX = call_of(op_named("in_simplex"))
+# By (integer, half_open).
+_INTERVALS = {
+    kind: call_of(op_named("in_interval"), integer=kind[0], half_open=kind[1])
+    for kind in itertools.product((False, True), repeat=2)
+}
 
 
 class Constraint:
@@ -48,8 +54,11 @@ class Constraint:
     def outline(self) -> Constraint:
         """The constraint with types in place of tensors: where its text is a part of a program, the
         tensors must not be read for it, nor make another program of other numbers."""
+        parts = vars(self)
+        if not any(isinstance(part, (Tensor, Constraint)) for part in parts.values()):
+            return self
         twin = copy.copy(self)
-        for name, part in vars(self).items():
+        for name, part in parts.items():
             if isinstance(part, Tensor):
                 setattr(twin, name, part._handle.type)
             elif isinstance(part, Constraint):
@@ -388,7 +397,7 @@ def _between(
     value: Values, low: Any, high: Any, integer: bool = False, half_open: bool = False
 ) -> Values:
     if isinstance(value, Tensor):
-        call = call_of(_IN_INTERVAL, integer=integer, half_open=half_open)
+        call = _INTERVALS[integer, half_open]
         return apply(call, *as_operands("in_interval", value, low, high))
     low, high = _like(low, value), _like(high, value)
     inside = (value >= low) & (value < high if half_open else value <= high)

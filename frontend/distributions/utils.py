@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import braze
-from braze.capture import call_of
+from braze.capture import Call, call_of
 from braze.functions.indexing import check_values
 from braze.functions.promotion import cast
 from braze.handle import NUMBER
@@ -23,7 +23,6 @@ from braze.views import layout_of, root_of
 # loaded, which type checkers do not see.
 Values = Any
 
-_LOG_CLAMPED = op_named("log_clamped")
 euler_constant = 0.57721566490153286060
 # Tensors of so many elements that are in memory are checked at the call.
 MOST_CHECKED_AT_ONCE = 4096
@@ -80,8 +79,14 @@ def probs_to_logits(probs: Values, is_binary: bool = False) -> Values:
     if is_binary:
         inside = clamp_probs(probs)
         return inside.log() - (-inside).log1p()
-    eps = braze.finfo(probs.dtype).eps
-    return apply(call_of(_LOG_CLAMPED, low=eps, high=1 - eps), probs)
+    return apply(_log_clamped(probs.dtype), probs)
+
+
+@functools.cache
+def _log_clamped(dtype: Any) -> Call:
+    """log(clamp_probs(x)) as one operation."""
+    eps = braze.finfo(dtype).eps
+    return call_of(op_named("log_clamped"), low=eps, high=1 - eps)
 
 
 class lazy_property:

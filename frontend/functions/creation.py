@@ -28,6 +28,8 @@ _FULL, _IOTA = op_named("full"), op_named("iota")
 
 def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     """A fresh row-major array; Python floats get the default dtype, ints int64."""
+    if dtype is None and data.__class__ is list and set(map(type, data)) == {float}:
+        return np.array(data, get_default_dtype().numpy)  # what is made most often
     if isinstance(data, Tensor):
         array = np.array(data.numpy(force=True))
     elif isinstance(data, (np.ndarray, np.generic)):

@@ -38,21 +38,15 @@ def _pair(call: Call, floating: bool = False) -> Callable[[Any, Any], Tensor]:
     name = call.op.name
 
     def function(input: Any, other: Any) -> Tensor:
-        try:  # by far the most common: two tensors of one floating-point dtype
-            dtype = input._handle.type.dtype
-            direct = dtype is other._handle.type.dtype and (dtype.is_differentiable or not floating)
-        except AttributeError:
-            direct = False
-        if direct:
-            return apply(call, input, other)  # type: ignore[no-any-return]
-        if other.__class__ is float or other.__class__ is int:  # the next: a real number
-            try:
-                dtype = input._handle.type.dtype
-                whole = other.__class__ is int and not floating and dtype.is_integer
+        if isinstance(input, Tensor):  # by far the most common, beside
+            dtype, kind = input._handle.type.dtype, other.__class__
+            if kind is float or kind is int:  # a real number
+                whole = kind is int and not floating and dtype.is_integer
                 if whole or dtype.is_floating_point:
                     return apply(call, input, scalar(other, dtype))  # type: ignore[no-any-return]
-            except AttributeError:
-                pass
+            elif isinstance(other, Tensor) and dtype is other._handle.type.dtype:
+                if dtype.is_differentiable or not floating:
+                    return apply(call, input, other)  # type: ignore[no-any-return]
         return apply(call, *as_operands(name, input, other, floating=floating))  # type: ignore[no-any-return]
 
     function.__name__ = name

@@ -21,6 +21,7 @@ from braze.ir.types import TensorType, tensor_type
 UNIFORM_BITS = {f16: 11, bf16: 8, f32: 24, f64: 53}
 WORD = 32
 SINGLE_DRAW_RANGE = 1 << 31  # randint: larger ranges take 63 bits
+_ONE_DRAW = {"bernoulli": 1, "dropout": 1, "random_bits": 1}
 
 
 def _check_state(name: str, seed: TensorType, offset: TensorType) -> None:
@@ -238,13 +239,12 @@ def counters(name: str, numel: int, dtype: DType = f32, span: int = 1) -> int:
         >>> counters("dropout", 100), counters("normal", 100), counters("uniform", 100, f64)
         (32, 64, 64)
     """
-    draws = {
-        "uniform": _uniform_draws(dtype),
-        "exponential": _uniform_draws(dtype),
-        "normal": 2 * _uniform_draws(f64 if dtype is f64 else f32),
-        "randint": 1 if span <= SINGLE_DRAW_RANGE else 2,
-        "bernoulli": 1,
-        "dropout": 1,
-        "random_bits": 1,
-    }[name]
+    if name in ("uniform", "exponential"):
+        draws = _uniform_draws(dtype)
+    elif name == "normal":
+        draws = 2 * _uniform_draws(f64 if dtype is f64 else f32)
+    elif name == "randint":
+        draws = 1 if span <= SINGLE_DRAW_RANGE else 2
+    else:
+        draws = _ONE_DRAW[name]
     return draws * counters_used(numel)
