@@ -86,7 +86,7 @@ UNNAMED = {
 }
 # Their public functions record the steps that they are made of instead.
 IN_STEPS = {
-    *("mm", "mv", "dot", "outer", "addmm", "stack", "masked_fill", "one_hot"),
+    *("mm", "mv", "dot", "outer", "addmm", "masked_fill", "one_hot"),
     *("real", "imag"),  # views of the parts
 }
 # Attributes of the table under PyTorch's names.
