@@ -12,7 +12,15 @@ from typing import Any
 from braze.ir.dtypes import i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.composite import Ints, along, as_dtype, require_floating, reshaped, widened
+from braze.ir.ops.composite import (
+    Ints,
+    along,
+    as_dtype,
+    require_floating,
+    reshaped,
+    summed_to,
+    widened,
+)
 from braze.ir.ops.rules import check_dimensions
 from braze.ir.types import Shape, TensorType, broadcast_shapes
 
@@ -171,7 +179,7 @@ def _pick_grad(b: Any, out: Any, index: Any, *, shape: Ints) -> Any:
     wide = (*rows, size)
     number = b.iota(shape=along(wide, len(rows)), dim=len(rows), dtype=i64)
     mine = b.eq(reshaped(b, _expanded(b, index, rows), (*rows, 1)), number)
-    return b.sum_to_shape(b.where(mine, reshaped(b, out, (*rows, 1)), 0.0), shape=shape)
+    return summed_to(b, b.where(mine, reshaped(b, out, (*rows, 1)), 0.0), shape)
 
 
 pick = declare(

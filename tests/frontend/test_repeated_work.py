@@ -441,6 +441,27 @@ def test_layers_cost_few_calls():
     assert capture_cost(lambda: convolution(image)) <= 22
 
 
+def captured_by(step):
+    braze.sync()
+    before = braze.stats.captured_ops
+    held = step()
+    braze.sync()
+    del held
+    return braze.stats.captured_ops - before
+
+
+def test_gradients_of_single_elements_take_few_operations():
+    linear, x, target = nn.Linear(4, 1), braze.ones(4), braze.ones(1)
+    assert captured_by(lambda: linear(x).backward()) == 1 + 2  # no sum for the bias
+    y = braze.zeros(1, requires_grad=True)
+    assert captured_by(lambda: F.smooth_l1_loss(y, target).backward()) == 1 + 6
+
+
+def test_a_stack_is_one_operation_and_its_gradient_one_for_each():
+    parts = parameters(*[()] * 8)
+    assert captured_by(lambda: braze.stack(parts).sum().backward()) == 2 + 3 + 8
+
+
 def test_a_cached_step_costs_few_calls():
     with braze.config.using(tier="compile"):
         model = nn.Sequential(
