@@ -230,6 +230,18 @@ def test_views_copy_where_their_layout_asks_for_it():
         assert x[0, 0].item() == 100.0
 
 
+def test_reshapes_of_views_are_remembered_by_their_layout():
+    for _ in range(3):
+        x = braze.zeros(4, 4)
+        for view, is_seen in ((x[:, ::2][:2], True), (x.t()[:2, ::2], False), (x[:2, :2], False)):
+            view.reshape(4).fill_(1.0)
+            assert (x.sum().item() == 4.0) == is_seen
+            x.zero_()
+    x, y = parameters((4, 4))[0].detach(), braze.zeros(2, 4)
+    part = x[:2]
+    assert capture_cost(lambda: part.reshape(8)) <= capture_cost(lambda: y.reshape(8)) + 10
+
+
 def test_an_operand_may_be_the_result():
     for _ in range(3):
         x = braze.ones(2) * 2.0  # captured, and not yet in memory
