@@ -55,7 +55,7 @@ class Categorical(Distribution):
 
     @property
     def _num_events(self) -> int:
-        return self._param.shape[-1]
+        return self._param._handle.type.shape[-1]
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:  # type: ignore[override]

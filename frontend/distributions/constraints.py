@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import braze
 from braze.capture import call_of
 from braze.distributions.utils import NotKnown, Values, known
-from braze.functions.promotion import as_operands
+from braze.functions.promotion import cast, keeps, result_type
 from braze.ir.op import op_named
 from braze.tensors import Tensor, apply
 
@@ -28,12 +27,7 @@ __all__ = [
     "stack", "symmetric", "unit_interval",
 ]  # fmt: skip
 
-_IN_SIMPLEX = call_of(op_named("in_simplex"))
-# By (integer, half_open).
-_INTERVALS = {
-    kind: call_of(op_named("in_interval"), integer=kind[0], half_open=kind[1])
-    for kind in itertools.product((False, True), repeat=2)
-}
+_IN_INTERVAL, _IN_SIMPLEX = op_named("in_interval"), call_of(op_named("in_simplex"))
 
 
 class Constraint:
@@ -54,15 +48,12 @@ class Constraint:
     def outline(self) -> Constraint:
         """The constraint with types in place of tensors: where its text is a part of a program, the
         tensors must not be read for it, nor make another program of other numbers."""
-        parts = vars(self)
-        if not any(isinstance(part, (Tensor, Constraint)) for part in parts.values()):
-            return self
-        twin = copy.copy(self)
-        for name, part in parts.items():
-            if isinstance(part, Tensor):
-                setattr(twin, name, part._handle.type)
-            elif isinstance(part, Constraint):
-                setattr(twin, name, part.outline())
+        twin = self
+        for name, part in vars(self).items():
+            if isinstance(part, (Tensor, Constraint)):
+                twin = copy.copy(self) if twin is self else twin
+                text = part._handle.type if isinstance(part, Tensor) else part.outline()
+                setattr(twin, name, text)
         return twin
 
     def __repr__(self) -> str:
@@ -396,9 +387,12 @@ def _like(bound: Any, value: Values) -> Any:
 def _between(
     value: Values, low: Any, high: Any, integer: bool = False, half_open: bool = False
 ) -> Values:
-    if isinstance(value, Tensor):
-        call = _INTERVALS[integer, half_open]
-        return apply(call, *as_operands("in_interval", value, low, high))
+    """Whether values are within bounds, as one operation where these are numbers."""
+    if isinstance(value, Tensor) and {type(low), type(high)} <= {int, float}:
+        if not keeps(value.dtype, (low, high)):
+            value = cast(value, result_type(value, low, high))
+        kind = {"integer": integer, "half_open": half_open}
+        return apply(call_of(_IN_INTERVAL, low=low, high=high, **kind), value)
     low, high = _like(low, value), _like(high, value)
     inside = (value >= low) & (value < high if half_open else value <= high)
     return inside & (value % 1 == 0) if integer else inside

@@ -167,19 +167,19 @@ class Distribution:
         """
         if not isinstance(value, Tensor):
             raise ValueError("The value argument to log_prob must be a Tensor")
-        start = value.ndim - len(self._event_shape)
-        if tuple(value.shape[start:]) != tuple(self._event_shape):
+        shape, expected = value.shape, self._batch_shape + self._event_shape
+        if shape[len(shape) - len(self._event_shape) :] != self._event_shape:
             raise ValueError(
                 "The right-most size of value must match event_shape: "
-                f"{value.shape} vs {self._event_shape}."
+                f"{shape} vs {self._event_shape}."
             )
-        expected = self._batch_shape + self._event_shape
-        for i, j in zip(reversed(value.shape), reversed(expected), strict=False):
-            if i != 1 and j != 1 and i != j:
-                raise ValueError(
-                    "Value is not broadcastable with batch_shape+event_shape: "
-                    f"{value.shape} vs {expected}."
-                )
+        if shape != expected:
+            for i, j in zip(reversed(shape), reversed(expected), strict=False):
+                if i != 1 and j != 1 and i != j:
+                    raise ValueError(
+                        "Value is not broadcastable with batch_shape+event_shape: "
+                        f"{shape} vs {expected}."
+                    )
         try:
             support = self.support
         except (AttributeError, NotImplementedError):

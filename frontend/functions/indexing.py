@@ -28,7 +28,9 @@ from braze.views import check_writable, instead, shows_repeats
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
 _CHECK_TRUTH = op_named("check_truth")
-_BETWEEN = call_of(op_named("in_interval"), integer=False, half_open=False)
+_IN_UNIT_INTERVAL = call_of(
+    op_named("in_interval"), low=0, high=1, integer=False, half_open=False
+)
 _SELECT, _WHERE = op_named("select"), call_of(op_named("where"))
 _PAD, _PUT, _ADD = op_named("pad"), op_named("index_put"), op_named("index_add")
 
@@ -52,7 +54,7 @@ def check_values(
 
 def check_probabilities(name: str, p: Tensor, text: str) -> None:
     """Have the program raise RuntimeError at this line unless all elements are from 0 to 1."""
-    inside = apply(_BETWEEN, p, scalar(0, p.dtype), scalar(1, p.dtype))
+    inside = apply(_IN_UNIT_INTERVAL, p)
     check_values(name, inside, text, wanted=True)
 
 

@@ -8,8 +8,7 @@ from braze.ir.dtypes import bool_, f64, i32
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
 from braze.ir.ops.composite import both
-from braze.ir.ops.rules import common_dtype
-from braze.ir.types import TensorType, broadcast_shapes
+from braze.ir.types import TensorType
 
 
 def _check_types(x: TensorType, *, wanted: bool, message: str) -> tuple[TensorType, ...]:
@@ -40,14 +39,16 @@ see `failed_check`.""",
 
 
 def _interval_types(
-    x: TensorType, low: TensorType, high: TensorType, *, integer: bool, half_open: bool
+    x: TensorType, *, low: float, high: float, integer: bool, half_open: bool
 ) -> tuple[TensorType, ...]:
-    common_dtype("in_interval", x, low, high)
-    shape = broadcast_shapes("in_interval", x, low, high)
-    return (x.with_shape(shape).with_dtype(bool_),)
+    if x.dtype is bool_:
+        raise DTypeError(f"[in_interval] the operand must be numbers, given {x}")
+    return (x.with_dtype(bool_),)
 
 
-def _in_interval(b: Any, x: Any, low: Any, high: Any, *, integer: bool, half_open: bool) -> Any:
+def _in_interval(
+    b: Any, x: Any, *, low: float, high: float, integer: bool, half_open: bool
+) -> Any:
     inside = both(b, b.ge(x, low), (b.lt if half_open else b.le)(x, high))
     if integer and x.type.dtype.is_floating_point:
         inside = both(b, b.eq(b.remainder(x, 1.0), 0.0), inside)
@@ -57,14 +58,13 @@ def _in_interval(b: Any, x: Any, low: Any, high: Any, *, integer: bool, half_ope
 in_interval = declare(
     "in_interval",
     "composite",
-    "x low high",
+    "x",
     infer=_interval_types,
     decompose=_in_interval,
-    attributes={"integer": bool, "half_open": bool},
+    attributes={"low": float, "high": float, "integer": bool, "half_open": bool},
     differentiable=False,
-    broadcasts=True,
     doc="""low <= x <= high, or x < high if `half_open`; of an `integer` interval, x must be a whole
-number too.""",
+number too. The bounds are numbers that x's dtype holds.""",
 )
 
 

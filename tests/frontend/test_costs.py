@@ -87,6 +87,16 @@ def test_layers_cost_few_calls():
     assert capture_cost(lambda: convolution(image)) <= 22
 
 
+def test_a_choice_costs_few_calls():
+    probabilities = parameters((3,))[0].softmax(0)
+
+    def choose():
+        choice = braze.distributions.Categorical(probabilities)
+        return choice.log_prob(choice.sample())
+
+    assert capture_cost(choose) <= 176
+
+
 def captured_by(step):
     braze.sync()
     before = braze.stats.captured_ops

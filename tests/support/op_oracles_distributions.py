@@ -18,7 +18,7 @@ def _check_truth(x: np.ndarray, *, wanted: bool, message: str) -> tuple[()]:
 
 @oracle("in_interval")
 def _in_interval(
-    x: np.ndarray, low: np.ndarray, high: np.ndarray, *, integer: bool, half_open: bool
+    x: np.ndarray, *, low: float, high: float, integer: bool, half_open: bool
 ) -> np.ndarray:
     below = x < high if half_open else x <= high
     whole = np.isfinite(x) & (x == np.trunc(x)) if integer and x.dtype.kind == "f" else True
