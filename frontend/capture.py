@@ -296,6 +296,8 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
             key = (call, operands[0].slot, operands[1].slot)
         elif count == 1:
             key = (call, operands[0].slot)
+        elif count == 3:
+            key = (call, operands[0].slot, operands[1].slot, operands[2].slot)
         else:
             key = (call, *[handle.slot for handle in operands])
         handles = pending.handles

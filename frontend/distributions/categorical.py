@@ -19,7 +19,8 @@ from braze.distributions.utils import (
 from braze.ir.op import op_named
 from braze.tensors import apply
 
-_PROPORTIONS, _PICK = op_named("proportions"), call_of(op_named("pick"))
+_PROPORTIONS, _RESHAPE = op_named("proportions"), op_named("reshape")
+_PICK = call_of(op_named("pick"))
 
 
 class Categorical(Distribution):
@@ -97,7 +98,8 @@ class Categorical(Distribution):
                 return braze.zeros(shape, dtype=braze.int64)
             rows = self.probs if self.probs.ndim < 3 else self.probs.flatten(0, -2)
             drawn = braze.multinomial(rows, count, True)
-            return (drawn.t() if drawn.ndim == 2 and count > 1 else drawn).reshape(shape)
+            drawn = drawn.t() if drawn.ndim == 2 and count > 1 else drawn
+            return apply(call_of(_RESHAPE, shape=tuple(shape)), drawn)
 
     def log_prob(self, value: Values) -> Values:
         if self._validate_args:

@@ -267,22 +267,20 @@ def multinomial(
         RuntimeError: the input has another dtype or rank, or fewer categories than are drawn; or,
             at the next sync, a weight is negative, infinite or nan, or all of a row are zero.
     """
-    if not input.dtype.is_floating_point:
+    dtype, shape = input._handle.type.dtype, input._handle.type.shape
+    if not dtype.is_floating_point:
         raise RuntimeError(
-            f"multinomial only supports floating-point dtypes for input, got: {input.dtype!r}"
+            f"multinomial only supports floating-point dtypes for input, got: {dtype!r}"
         )
-    if input.ndim not in (1, 2):
+    if len(shape) not in (1, 2):
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
-    count = input.shape[-1]
-    if not replacement and num_samples > count:
+    if not replacement and num_samples > shape[-1]:
         raise RuntimeError(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
-    shape = input._handle.type.shape
     source = random_numbers.default_generator if generator is None else generator
-    used = multinomial_counters(shape, input.dtype, num_samples, replacement)
-    key, offset = source.advance(used)
+    key, offset = source.advance(multinomial_counters(shape, dtype, num_samples, replacement))
     call = call_of(_MULTINOMIAL, count=num_samples, replacement=bool(replacement))
     return apply(call, input, scalar(key, i64), scalar(offset, i64))  # type: ignore[no-any-return]
