@@ -178,17 +178,21 @@ def replay(plan: Survey, retain: bool) -> bool:
     if base + known.slots >= engine.config.trace_limit:
         return False
     user = plan.tracer.site or user_site(2)
+    slot = base
     for state, source in known.steps:
         if state.call is None:
             handle = values[source[0]][source[1]]
             if pending.register(handle) is not handle or handle.state is not state:
                 return False  # another thread has it: what was captured so far nobody reads
+            slot += 1
             continue
         site = user if source == _USER else nodes[source].site
-        slot, types = len(handles), state.types
+        types = state.types
         handles.append(Handle(types[0], pending, slot, state, site))
-        for i in range(1, len(types)):
-            handles.append(Handle(types[i], pending, slot + i, state))
+        slot += 1
+        if len(types) > 1:
+            handles.extend([Handle(t, pending, slot + i, state) for i, t in enumerate(types[1:])])
+            slot += len(types) - 1
     if plan.tracer.pending is not pending:
         return False  # another thread has run it
     from braze.tensors import wrap

@@ -99,8 +99,11 @@ class lazy_property:
     def __get__(self, instance: Any, kind: Any = None) -> Any:
         if instance is None:
             return self
-        with braze.enable_grad():
+        if braze.is_grad_enabled():
             value = self.wrapped(instance)
+        else:
+            with braze.enable_grad():
+                value = self.wrapped(instance)
         setattr(instance, self.wrapped.__name__, value)
         return value
 
