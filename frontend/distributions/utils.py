@@ -136,24 +136,34 @@ def known(value: Values) -> np.ndarray | None:
     return np.lib.stride_tricks.as_strided(start, tuple(value.shape), steps)
 
 
-def require(constraint: Any, value: Values, text: str, name: str) -> None:
+def require(constraint: Any, value: Values, text: str, name: str, what: str = "") -> None:
     """Raise ValueError unless a constraint holds: now if the value is known, else at the next sync.
 
     Args:
-        text: what is wrong; `{!r}` stands for the constraint, which is written only for an error,
-            as bounds can be long.
-        name: of the distribution.
+        text: what is wrong, with {given} for the value's type, {constraint}, {name} and {what}.
+        name: of the distribution. what: of the parameter.
     """
     array = known(value)
     try:
         holds = None if array is None else np.all(constraint.check(array))
     except NotKnown:
         holds = None
+    if holds:
+        return
+    kind, shape = value.__class__.__name__, value._handle.type.shape
     if holds is None:
+        message = _written(text, name, what, kind, shape, repr(constraint.outline()))
         found = cast(constraint.check(value), bool_)
-        check_values(name, found, text.format(constraint.outline()), argument=True, wanted=True)
-    elif not holds:
-        raise ValueError(f"{text.format(constraint)}, but found invalid values:\n{value}")
+        check_values(name, found, message, argument=True, wanted=True)
+    else:
+        message = _written(text, name, what, kind, shape, repr(constraint))
+        raise ValueError(f"{message}, but found invalid values:\n{value}")
+
+
+@functools.lru_cache(maxsize=1024)  # it is part of a program, and asked for whenever one runs
+def _written(text: str, name: str, what: str, kind: str, shape: Any, constraint: str) -> str:
+    given = f"{kind} of shape {tuple(shape)}"
+    return text.format(name=name, what=what, given=given, constraint=constraint)
 
 
 def size(shape: Any) -> Size:
