@@ -107,6 +107,25 @@ def test_where_gradients_go_belongs_to_what_is_replayed(replays):
     assert replays[-1]
 
 
+def test_the_order_of_the_tape_belongs_to_what_is_replayed(replays):
+    """The same operations on the same values, recorded the other way round."""
+    (a,) = parameters((3,))
+
+    def step(*order):
+        a.grad = None
+        made = {}
+        for name in order:
+            made[name] = a * 2.0
+            braze.sync()
+        (made["left"] + made["right"]).sum().backward()
+        assert a.grad.tolist() == [4.0] * 3
+
+    for order in (("left", "right"), ("right", "left")):
+        for _ in range(3):
+            step(*order)
+    assert replays == [False, True, True] * 2
+
+
 def test_gradients_that_are_there_are_added_to(replays):
     (a,) = parameters((3,))
     for count in range(1, 4):
