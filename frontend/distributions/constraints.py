@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import copy
+import functools
+import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +17,8 @@ import numpy as np
 import braze
 from braze.capture import call_of
 from braze.distributions.utils import NotKnown, Values, known
-from braze.functions.promotion import cast, keeps, result_type
+from braze.functions.promotion import cast, keeps
+from braze.ir.dtypes import bool_
 from braze.ir.op import op_named
 from braze.tensors import Tensor, apply
 
@@ -27,7 +31,8 @@ __all__ = [
     "stack", "symmetric", "unit_interval",
 ]  # fmt: skip
 
-_IN_INTERVAL, _IN_SIMPLEX = op_named("in_interval"), call_of(op_named("in_simplex"))
+_CHECK_TRUTH, _CHECK_INTERVAL = op_named("check_truth"), op_named("check_interval")
+_CHECK_SIMPLEX = op_named("check_simplex")
 
 
 class Constraint:
@@ -44,6 +49,12 @@ class Constraint:
     def check(self, value: Values) -> Values:
         """Whether each event is inside, as bools."""
         raise NotImplementedError
+
+    def demand(self, value: Values, message: str) -> None:
+        """Have the program raise at this line unless each event is inside; see
+        `braze.ir.errors.failed_check` on the message."""
+        holds = cast(self.check(value), bool_)
+        apply(call_of(_CHECK_TRUTH, wanted=True, message=message), holds)
 
     def outline(self) -> Constraint:
         """The constraint with types in place of tensors: where its text is a part of a program, the
@@ -138,6 +149,12 @@ class _IndependentConstraint(Constraint):
             raise ValueError(f"Expected value.dim() >= {self.event_dim} but got {len(value.shape)}")
         return result.all(tuple(range(-dims, 0))) if dims else result
 
+    def demand(self, value: Values, message: str) -> None:
+        if len(value.shape) < self.event_dim:
+            super().demand(value, message)  # which is an error
+        else:
+            self.base_constraint.demand(value, message)  # what holds everywhere holds for all
+
     def __repr__(self) -> str:
         return f"IndependentConstraint({self.base_constraint!r}, {self.reinterpreted_batch_ndims})"
 
@@ -157,93 +174,90 @@ class _OneHot(Constraint):
         return ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == 1)
 
 
-class _Integers(Constraint):
+class _Between(Constraint):
+    """Numbers between two bounds, of which either may be missing."""
+
+    lower_bound: Any = None
+    upper_bound: Any = None
+    # Whether the bounds themselves are outside.
+    _open_low = _open_high = False
+
+    def check(self, value: Values) -> Values:
+        low, high = _like(self.lower_bound, value), _like(self.upper_bound, value)
+        conditions = [value % 1 == 0] if self.is_discrete else []
+        if low is not None:
+            conditions.append(low < value if self._open_low else low <= value)
+        if high is not None:
+            conditions.append(value < high if self._open_high else value <= high)
+        return functools.reduce(operator.and_, conditions) if conditions else value == value
+
+    def demand(self, value: Values, message: str) -> None:
+        low, high = self.lower_bound, self.upper_bound
+        bounds = [bound for bound in (low, high) if bound is not None]
+        if value.dtype.kind in ("bool", "complex") or not keeps(value.dtype, bounds):
+            super().demand(value, message)
+            return
+        call = call_of(
+            _CHECK_INTERVAL,
+            low=-math.inf if low is None else low,
+            high=math.inf if high is None else high,
+            open_low=self._open_low,
+            open_high=self._open_high,
+            integer=self.is_discrete,
+            message=message,
+        )
+        apply(call, value)
+
+    def __repr__(self) -> str:
+        bounds = [f"{name}={bound}" for name, bound in vars(self).items()]
+        return f"{self.__class__.__name__[1:]}({', '.join(bounds)})"
+
+
+class _Real(_Between):
+    """Everything but nan."""
+
+
+class _GreaterThanEq(_Between):
+    def __init__(self, lower_bound: Any) -> None:
+        self.lower_bound = lower_bound
+
+
+class _GreaterThan(_GreaterThanEq):
+    _open_low = True
+
+
+class _IntegerGreaterThan(_GreaterThanEq):
     is_discrete = True
 
 
-class _IntegerInterval(_Integers):
-    def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
-        self.lower_bound, self.upper_bound = lower_bound, upper_bound
+class _LessThan(_Between):
+    _open_high = True
 
-    def check(self, value: Values) -> Values:
-        return _between(value, self.lower_bound, self.upper_bound, integer=True)
-
-    def __repr__(self) -> str:
-        return f"IntegerInterval(lower_bound={self.lower_bound}, upper_bound={self.upper_bound})"
-
-
-class _IntegerGreaterThan(_Integers):
-    def __init__(self, lower_bound: Any) -> None:
-        self.lower_bound = lower_bound
-
-    def check(self, value: Values) -> Values:
-        return (value % 1 == 0) & (value >= _like(self.lower_bound, value))
-
-    def __repr__(self) -> str:
-        return f"IntegerGreaterThan(lower_bound={self.lower_bound})"
-
-
-class _Real(Constraint):
-    def check(self, value: Values) -> Values:
-        return value == value
-
-
-class _GreaterThan(Constraint):
-    def __init__(self, lower_bound: Any) -> None:
-        self.lower_bound = lower_bound
-
-    def check(self, value: Values) -> Values:
-        return _like(self.lower_bound, value) < value
-
-    def __repr__(self) -> str:
-        return f"GreaterThan(lower_bound={self.lower_bound})"
-
-
-class _GreaterThanEq(_GreaterThan):
-    def check(self, value: Values) -> Values:
-        return _like(self.lower_bound, value) <= value
-
-    def __repr__(self) -> str:
-        return f"GreaterThanEq(lower_bound={self.lower_bound})"
-
-
-class _LessThan(Constraint):
     def __init__(self, upper_bound: Any) -> None:
         self.upper_bound = upper_bound
 
-    def check(self, value: Values) -> Values:
-        return value < _like(self.upper_bound, value)
 
-    def __repr__(self) -> str:
-        return f"LessThan(upper_bound={self.upper_bound})"
-
-
-class _Interval(Constraint):
+class _Interval(_Between):
     def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
         self.lower_bound, self.upper_bound = lower_bound, upper_bound
 
-    def check(self, value: Values) -> Values:
-        return _between(value, self.lower_bound, self.upper_bound)
 
-    def __repr__(self) -> str:
-        return (
-            f"{self.__class__.__name__[1:]}(lower_bound={self.lower_bound}, "
-            f"upper_bound={self.upper_bound})"
-        )
+class _IntegerInterval(_Interval):
+    is_discrete = True
 
 
 class _HalfOpenInterval(_Interval):
-    def check(self, value: Values) -> Values:
-        return _between(value, self.lower_bound, self.upper_bound, half_open=True)
+    _open_high = True
 
 
 class _Simplex(Constraint):
     event_dim = 1
 
     def check(self, value: Values) -> Values:
-        if isinstance(value, Tensor):
-            return apply(_IN_SIMPLEX, value)
         return (value >= 0).all(-1) & (abs(value.sum(-1) - 1) < 1e-6)
+
+    def demand(self, value: Values, message: str) -> None:
+        apply(call_of(_CHECK_SIMPLEX, message=message), value)
 
 
 class _Multinomial(Constraint):
@@ -382,20 +396,6 @@ def _like(bound: Any, value: Values) -> Any:
     if found is None:
         raise NotKnown
     return found
-
-
-def _between(
-    value: Values, low: Any, high: Any, integer: bool = False, half_open: bool = False
-) -> Values:
-    """Whether values are within bounds, as one operation where these are numbers."""
-    if isinstance(value, Tensor) and {type(low), type(high)} <= {int, float}:
-        if not keeps(value.dtype, (low, high)):
-            value = cast(value, result_type(value, low, high))
-        kind = {"integer": integer, "half_open": half_open}
-        return apply(call_of(_IN_INTERVAL, low=low, high=high, **kind), value)
-    low, high = _like(low, value), _like(high, value)
-    inside = (value >= low) & (value < high if half_open else value <= high)
-    return inside & (value % 1 == 0) if integer else inside
 
 
 def _library(value: Values) -> Any:

@@ -11,10 +11,7 @@ import numpy as np
 
 import braze
 from braze.capture import Call, call_of
-from braze.functions.indexing import check_values
-from braze.functions.promotion import cast
 from braze.handle import NUMBER
-from braze.ir.dtypes import bool_
 from braze.ir.op import op_named
 from braze.tensors import Size, Tensor, apply
 from braze.views import layout_of, root_of
@@ -153,8 +150,7 @@ def require(constraint: Any, value: Values, text: str, name: str, what: str = ""
     kind, shape = value.__class__.__name__, value._handle.type.shape
     if holds is None:
         message = _written(text, name, what, kind, shape, repr(constraint.outline()))
-        found = cast(constraint.check(value), bool_)
-        check_values(name, found, message, argument=True, wanted=True)
+        constraint.demand(value, f"{name}!!{message}")
     else:
         message = _written(text, name, what, kind, shape, repr(constraint))
         raise ValueError(f"{message}, but found invalid values:\n{value}")

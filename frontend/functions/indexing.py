@@ -27,10 +27,7 @@ from braze.tensors import Tensor, apply, from_array, view_of
 from braze.views import check_writable, instead, shows_repeats
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
-_CHECK_TRUTH = op_named("check_truth")
-_IN_UNIT_INTERVAL = call_of(
-    op_named("in_interval"), low=0, high=1, integer=False, half_open=False
-)
+_CHECK_TRUTH, _CHECK_INTERVAL = op_named("check_truth"), op_named("check_interval")
 _SELECT, _WHERE = op_named("select"), call_of(op_named("where"))
 _PAD, _PUT, _ADD = op_named("pad"), op_named("index_put"), op_named("index_add")
 
@@ -54,8 +51,8 @@ def check_values(
 
 def check_probabilities(name: str, p: Tensor, text: str) -> None:
     """Have the program raise RuntimeError at this line unless all elements are from 0 to 1."""
-    inside = apply(_IN_UNIT_INTERVAL, p)
-    check_values(name, inside, text, wanted=True)
+    ends = {"low": 0, "high": 1, "open_low": False, "open_high": False, "integer": False}
+    apply(call_of(_CHECK_INTERVAL, **ends, message=f"{name}!{text}"), p)
 
 
 def wrapped_index(name: str, index: Tensor, size: int) -> Tensor:

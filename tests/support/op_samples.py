@@ -169,10 +169,6 @@ ATTRIBUTES: dict[str, list[dict[str, Any]]] = {
     "var": [{"correction": 1}, {"correction": 0}],
     "std": [{"correction": 1}, {"correction": 0}],
     "masked_fill": [{"value": 2.0}],
-    "in_interval": [
-        {"low": 0, "high": high, "integer": integer, "half_open": half_open}
-        for high, integer, half_open in itertools.product((1, 3), (False, True), (False, True))
-    ],
     "threshold": [{"limit": 0.3, "value": -1.0}, {"limit": -0.6, "value": 2.0}],
     "cast": [{"dtype": dtype} for dtype in ir.dtypes.ALL],
     "mse_loss": [{"reduction": word} for word in ("none", "sum", "mean")],

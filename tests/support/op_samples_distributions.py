@@ -16,16 +16,26 @@ def _check_truth(draw: Draw) -> Iterator[Sample]:
             yield Sample([kept], {"wanted": wanted, "message": "check"})
 
 
-@sampler("in_simplex")
-def _in_simplex(draw: Draw) -> Iterator[Sample]:
-    rows = [[0.25, 0.5, 0.25], [1, 0, 0], [0.5, 0.5, 0.5], [1.5, -0.5, 0], [np.nan, 0, 1]]
-    whole = [[0, 1, 0], [1, 1, 0], [0, 0, 0]]
-    given = np.array(rows if draw.dtype.is_differentiable else whole).astype(draw.dtype.numpy)
-    yield Sample([given])
-    yield Sample([given[0]])
-    yield Sample([given[:, None]])
-    yield Sample([given[:, :1]])
-    yield Sample([given[:0]])
+@sampler("check_interval")
+def _check_interval(draw: Draw) -> Iterator[Sample]:
+    inf = float("inf")
+    names = ("low", "high", "open_low", "open_high", "integer")
+    for values, *bounds in (
+        ((0, 1, 3), 0, 3, False, False, True), ((1, 2), 0, 3, True, True, False),
+        ((0, 2), 0, inf, False, True, False), ((0, 1), -inf, 1, True, False, True),
+        ((7, 0, 9), -inf, inf, False, False, False), ((), 0, 0, True, True, True),
+    ):  # fmt: skip
+        given = np.array(values).astype(draw.dtype.numpy)
+        yield Sample([given], {**dict(zip(names, bounds, strict=True)), "message": "check"})
+
+
+@sampler("check_simplex")
+def _check_simplex(draw: Draw) -> Iterator[Sample]:
+    whole = [[0, 1, 0], [1, 0, 0]]
+    parts = [[0.25, 0.5, 0.25], *whole] if draw.dtype.is_differentiable else whole
+    given = np.array(parts).astype(draw.dtype.numpy)
+    for array in (given, given[0], given[:, None], given[:0]):
+        yield Sample([array], {"message": "check"})
 
 
 @sampler("multinomial")
