@@ -87,6 +87,11 @@ def test_layers_cost_few_calls():
     assert capture_cost(lambda: convolution(image)) <= 22
 
 
+def test_going_through_parameters_costs_few_calls():
+    parameters = nn.ParameterList([nn.Parameter(braze.ones(2)) for _ in range(10)])
+    assert calls_in(lambda: list(parameters)) <= 2 * 10 + 5
+
+
 def test_a_choice_costs_few_calls():
     probabilities = parameters((3,))[0].softmax(0)
 
