@@ -42,7 +42,9 @@ def calls_in(step, warm=4):
 OPERATIONS = {
     "mul": (lambda x, y: x * y, 12),
     "add": (lambda x, y: x + y, 13),
-    "number": (lambda x, y: x * 2.0, 19),
+    "number": (lambda x, y: x * 2.0, 17),
+    "number added": (lambda x, y: x + 2, 18),
+    "number first": (lambda x, y: 1.0 - x, 21),
     "divide": (lambda x, y: x / y, 13),
     "relu": (lambda x, y: F.relu(x), 11),
     "matmul": (lambda x, y: x @ y, 12),
