@@ -16,7 +16,7 @@ import numpy as np
 
 from braze.capture import call_of
 from braze.functions.movement import clone, expand, permute, reshape, slice_dimension
-from braze.functions.pointwise import add, lt, where
+from braze.functions.pointwise import where
 from braze.functions.promotion import cast, scalar, single
 from braze.functions.settled import settled
 from braze.ir.dtypes import bool_, i32, i64, u8
@@ -27,6 +27,7 @@ from braze.tensors import Tensor, apply, from_array, view_of
 from braze.views import check_writable, instead, shows_repeats
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
+_WRAPPED = op_named("wrapped_index")
 _CHECK_TRUTH, _CHECK_INTERVAL = op_named("check_truth"), op_named("check_interval")
 _SELECT, _WHERE = op_named("select"), call_of(op_named("where"))
 _PAD, _PUT, _ADD = op_named("pad"), op_named("index_put"), op_named("index_add")
@@ -49,17 +50,20 @@ def check_values(
     apply(call_of(_CHECK_TRUTH, wanted=wanted, message=message), found)
 
 
-def check_probabilities(name: str, p: Tensor, text: str) -> None:
-    """Have the program raise RuntimeError at this line unless all elements are from 0 to 1."""
-    ends = {"low": 0, "high": 1, "open_low": False, "open_high": False, "integer": False}
-    apply(call_of(_CHECK_INTERVAL, **ends, message=f"{name}!{text}"), p)
+def check_bounds(
+    name: str, x: Tensor, text: str, low: float = -math.inf, high: float = math.inf
+) -> None:
+    """Have the program raise RuntimeError with a text, at this line, unless all elements are from
+    `low` to `high`, bounds that the dtype holds."""
+    kind = {"open_low": False, "open_high": False, "integer": False}
+    call = call_of(_CHECK_INTERVAL, low=low, high=high, **kind, message=f"{name}!{text}")
+    apply(call, x)
 
 
 def wrapped_index(name: str, index: Tensor, size: int) -> Tensor:
     """An i64 index whose negative elements count from the end; checked."""
-    wide = cast(index, i64)
-    check_index(name, wide, size, -size)
-    return apply(_WHERE, lt(wide, 0), add(wide, size), wide)  # type: ignore[no-any-return]
+    call = call_of(_WRAPPED, size=size, message=name)
+    return apply(call, index if index.dtype is i32 else cast(index, i64))  # type: ignore[no-any-return]
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:

@@ -113,6 +113,14 @@ def captured_by(step):
     return braze.stats.captured_ops - before
 
 
+def test_indices_and_ranges_take_few_operations():
+    table, index = braze.ones(4, 2), braze.tensor([0, -1])
+    assert captured_by(lambda: table[index]) == 2  # the index, checked and counted from the start
+    assert captured_by(lambda: braze.arange(4)) == 1
+    assert captured_by(lambda: braze.arange(1, 9, 2)) == 3
+    assert captured_by(lambda: F.one_hot(index + 1, 3)) == 1 + 6
+
+
 def test_gradients_of_single_elements_take_few_operations():
     linear, x, target = nn.Linear(4, 1), braze.ones(4), braze.ones(1)
     assert captured_by(lambda: linear(x).backward()) == 1 + 2  # no sum for the bias

@@ -61,6 +61,7 @@ UNNAMED = {
     "sum_to_shape": "gradients of what broadcasts",
     "contract": "made from matrix products",
     "check_range": "made by whatever takes indices",
+    "wrapped_index": "made by whatever takes indices",
     "random_bits": "made from random numbers",
     "strided_index": "made from views by strides",
     "as_strided": "takes its strides in the memory below a view",

@@ -387,6 +387,13 @@ def _check_range(draw: Draw) -> Iterator[Sample]:
         yield Sample([draw(*shape)], {"low": -5, "high": 11, "message": "a test"})
 
 
+@sampler("wrapped_index")
+def _wrapped_index(draw: Draw) -> Iterator[Sample]:
+    for shape, size in (((3,), 4), ((), 1), ((2, 0), 3), ((5, 7), 11)):
+        index = draw.whole(*shape, high=2 * size, dtype=draw.dtype) - size
+        yield Sample([np.asarray(index).astype(draw.dtype.numpy)], {"size": size, "message": "i"})
+
+
 @sampler("one_hot")
 def _one_hot(draw: Draw) -> Iterator[Sample]:
     for shape, classes in (((3,), 4), ((), 1), ((0, 2), 3), ((2, 3), 5)):
