@@ -74,7 +74,7 @@ from braze.tensors import Size, Tensor
 # What the function modules share with each other: no names of the package.
 _INTERNAL = frozenset(
     """
-as_value bin_edges bins_of check_dtype check_index check_probabilities check_values
+as_value bin_edges bins_of check_dtype check_index check_bounds check_values
 checked_rows draw expand expand_as Extremum getitem indexed legacy_tensor log_sigmoid normalise_dims
 nothing_of refuse_sparse repeat reshape_as resolve_sizes setitem shape_of silu
 sizes_of slice_dimension wrapped_index write_slice written

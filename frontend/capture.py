@@ -296,6 +296,8 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
             key = (call, operands[0].slot, operands[1].slot)
         elif count == 1:
             key = (call, operands[0].slot)
+        elif count == 3:
+            key = (call, operands[0].slot, operands[1].slot, operands[2].slot)
         else:
             key = (call, *[handle.slot for handle in operands])
         handles = pending.handles
@@ -314,14 +316,14 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
         if len(types) == 1:
             results = Handle(types[0], pending, slot, state, site)
             handles.append(results)
+        elif not types:
+            # Without a name: nobody may seem to hold the place of an operation without results.
+            handles.append(Handle(_NOTHING, pending, slot, state, site))
+            results = []
         else:
-            new = [Handle(t, pending, slot + i, state) for i, t in enumerate(types or (_NOTHING,))]
-            new[0].site = site
-            handles.extend(new)
-            results = new
-            if not types:  # nobody may seem to hold the place of an operation without results
-                results = []
-                del new, handle
+            results = [Handle(t, pending, slot + i, state) for i, t in enumerate(types)]
+            results[0].site = site
+            handles.extend(results)
         if tracer.pending is pending:
             break
     if tracer.inference:

@@ -38,6 +38,7 @@ class Replay:
         # No views and no numbers: where the memory is what it was, nothing else is to be asked.
         self.plain = all(isinstance(s, Tensor) and s._base is None for s in self.captured)
         self.known: list[Any] = []
+        self.resident: engine.Resident | None = None  # the known memory, if `plain`
 
     def fits(self) -> bool:
         """Whether the captured tensors are of the types that they were traced with."""
@@ -58,9 +59,12 @@ class Replay:
                 return NotImplemented
             own = [_memory(s) if isinstance(s, Tensor) else s for s in self.captured]
             self.known = own
-        inputs = [*[_memory(argument) for argument in arguments], *own]
+            self.resident = engine.Resident(own) if self.plain else None
+        inputs = [_memory(argument) for argument in arguments]
+        if self.resident is None:
+            inputs += own
         outputs = [engine.Storage(size) for size in self.sizes]
-        self.entry.run(inputs, outputs)
+        self.entry.run(inputs, outputs, None, self.resident)
         if self.structure is _Slot:
             return wrap(concrete(self.types[0], outputs[0]), None, 0)
         results = iter(

@@ -9,6 +9,7 @@ from braze.runtime import compiler
 from braze.runtime.cache import Entry, prepare
 from braze.runtime.config import Background, Tier, config
 from braze.runtime.cpu import host_target
+from braze.runtime.executable import Resident
 from braze.runtime.files import replacing
 from braze.runtime.libc import die_with_parent
 from braze.runtime.observing import Work, observing
@@ -30,6 +31,7 @@ from braze.runtime.storage import Storage
 __all__ = [
     "Background",
     "Entry",
+    "Resident",
     "SharedBlock",
     "Storage",
     "Tier",

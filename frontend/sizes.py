@@ -38,7 +38,8 @@ class Size(tuple[int, ...]):
     def __add__(self, other: Any) -> Any:
         if not isinstance(other, tuple):
             return NotImplemented
-        return Size(tuple.__add__(self, other))
+        joined = tuple.__add__(self, other)
+        return tuple.__new__(Size, joined) if isinstance(other, Size) else Size(joined)
 
     def __radd__(self, other: Any) -> Any:
         if not isinstance(other, tuple):
@@ -46,13 +47,13 @@ class Size(tuple[int, ...]):
         return Size(tuple.__add__(other, self))
 
     def __mul__(self, times: Any) -> Any:
-        return Size(tuple.__mul__(self, times))
+        return tuple.__new__(Size, tuple.__mul__(self, times))
 
     __rmul__ = __mul__
 
     def __getitem__(self, key: Any) -> Any:
         found = tuple.__getitem__(self, key)
-        return Size(found) if isinstance(key, slice) else found
+        return tuple.__new__(Size, found) if isinstance(key, slice) else found
 
     def __reduce__(self) -> Any:
         return Size, (tuple(self),)

@@ -240,8 +240,8 @@ class Tensor(AttachedMethods):
             raise RuntimeError(
                 f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
             )
-        array = self._numpy()
-        return (array.astype(np.float32) if self.dtype is bf16 else array).item()
+        handle = self._current()
+        return materialise(handle).number(handle.type.dtype)
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers. A sync point."""
@@ -255,7 +255,7 @@ class Tensor(AttachedMethods):
                 if self._handle.type.numel
                 else "Boolean value of Tensor with no values is ambiguous"
             )
-        return bool(self._numpy().reshape(-1)[0])
+        return bool(self.item())
 
     def __len__(self) -> int:
         if not self.shape:

@@ -6,6 +6,7 @@ operands, or the next input with its type and role.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from braze import engine
@@ -31,17 +32,10 @@ class Call:
         return f"<call {self.op.name} {self.attributes}>"
 
 
-_CALLS: dict[tuple[Any, ...], Call] = {}
-
-
+@functools.lru_cache(maxsize=None, typed=True)  # for 1, 1.0 and True are one key
 def call_of(op: Op, **attributes: AttributeValue) -> Call:
     """The shared `Call` of an operation and its attributes."""
-    # 1, 1.0 and True are one dictionary key, so the types belong to the key.
-    key = (op, *attributes.items(), *map(type, attributes.values()))
-    call = _CALLS.get(key)
-    if call is None:
-        call = _CALLS[key] = Call(op, attributes)
-    return call
+    return Call(op, attributes)
 
 
 class State:

@@ -119,7 +119,9 @@ def from_numpy(dtype: np.dtype) -> DType:
     Raises:
         TypeError: NumPy's dtype has no counterpart (strings, objects, ...).
     """
-    found = _BY_NUMPY.get(np.dtype(dtype).newbyteorder("="))
+    found = _BY_NUMPY.get(dtype)  # mostly it is one in native byte order
+    if found is None:
+        found = _BY_NUMPY.get(np.dtype(dtype).newbyteorder("="))
     if found is None:
         known = ", ".join(str(d.numpy) for d in ALL)
         raise TypeError(f"no tensor dtype for NumPy's {dtype}; the supported ones are: {known}")

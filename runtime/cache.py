@@ -34,7 +34,7 @@ from braze.runtime.artifact import Artifact
 from braze.runtime.config import TIERS, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.disk_cache import DiskCache
-from braze.runtime.executable import Executable, Input, Sites, site_of
+from braze.runtime.executable import Executable, Input, Resident, Sites, site_of
 from braze.runtime.families import Family, families
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
@@ -111,7 +111,11 @@ class Entry:
         return self._known.executable is not None
 
     def run(
-        self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None = None
+        self,
+        inputs: Sequence[Input],
+        outputs: Sequence[Storage],
+        sites: Sites | None = None,
+        resident: Resident | None = None,
     ) -> None:
         """Compute the outputs.
 
@@ -121,27 +125,28 @@ class Entry:
                 (`graph.aliases`), that input's storage.
             sites: the user's line of each of the graph's nodes in this call, as a list or a
                 function, for error messages; by default the lines in the graph.
+            resident: the inputs behind `inputs`, if these are not all.
 
         Raises:
             IndexError: an index was out of range.
             LinAlgError: a matrix has not the property that an operation needs.
             CompileError: the compiler failed.
         """
+        tier = self.tier or config.tier
+        executable = self._known.executable
+        if executable is not None and observing.observer is None and tier != "interpret":
+            executable.run(inputs, outputs, sites, resident)
+            return
+        if resident is not None:
+            inputs = [*inputs, *resident.storages]
         if observing.observer is not None:
             self._run_observed(observing.observer, inputs, outputs, sites)
             return
-        tier = self.tier or config.tier
-        known = self._known
-        executable = known.executable
-        if tier == "interpret":
-            self._interpret(inputs, outputs, sites)
-            return
+        executable = None if tier == "interpret" else self._obtain(tier)
         if executable is None:
-            executable = self._obtain(tier)
-            if executable is None:
-                self._interpret(inputs, outputs, sites)
-                return
-        executable.run(inputs, outputs, sites)
+            self._interpret(inputs, outputs, sites)
+        else:
+            executable.run(inputs, outputs, sites)
 
     def _run_observed(
         self,

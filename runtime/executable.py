@@ -9,6 +9,7 @@ numbers into another by one `pack_into`, and the native code does the rest in on
 from __future__ import annotations
 
 import ctypes
+import functools
 import linecache
 import struct
 from collections.abc import Callable, Sequence
@@ -44,6 +45,21 @@ _SCALAR_FORMATS = {
     "f16": "e6x", "f32": "f4x", "f64": "d", "bf16": "8s",
 }  # fmt: skip
 
+
+class Resident:
+    """The last inputs of a graph, where they stay in the same memory from call to call: their
+    addresses are put together once.
+
+    storages: of all inputs behind those that a call brings; none of them a number.
+    """
+
+    __slots__ = ("packed", "storages")
+
+    def __init__(self, storages: Sequence[Storage]) -> None:
+        self.storages = list(storages)
+        self.packed = struct.pack(f"@{len(storages)}N", *[s.address for s in storages])
+
+
 _Main = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
 
 
@@ -65,7 +81,11 @@ class Executable:
         self._calls: dict[Workspace, _Call] = {}  # of places
 
     def run(
-        self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None = None
+        self,
+        inputs: Sequence[Input],
+        outputs: Sequence[Storage],
+        sites: Sites | None = None,
+        resident: Resident | None = None,
     ) -> None:
         """Compute the outputs.
 
@@ -73,6 +93,7 @@ class Executable:
             inputs: a storage for each input, a Python number for those of role "scalar".
             outputs: a storage for each output; an aliased one is its input's storage.
             sites: the user's lines in this call, for an error's message.
+            resident: the inputs behind `inputs`, if these are not all.
 
         Raises:
             IndexError: an index was out of range. Outputs may be partly written then.
@@ -82,20 +103,22 @@ class Executable:
             What a signal's handler raises (KeyboardInterrupt) surfaces only after the native call;
             if that call wrote the outputs, the exception has an attribute `graph_finished`.
         """
-        if (len(inputs), len(outputs)) != self._counts:
-            raise ValueError(self._wrong_count(len(inputs), len(outputs)))
+        count = len(inputs) if resident is None else len(inputs) + len(resident.storages)
+        if (count, len(outputs)) != self._counts:
+            raise ValueError(self._wrong_count(count, len(outputs)))
         place = current_place()
         call = self._call if place is None else self._call_in(place.workspace)
         workspace, scalars = call.workspace, call.scalars
         with workspace.lock:
             if scalars.positions:
                 inputs = scalars.fill(inputs)
-            self._pack(
-                call.pointers,
-                0,
-                *[storage.address for storage in inputs],  # type: ignore[union-attr]
-                *[storage.address for storage in outputs],
-            )
+            given = [storage.address for storage in inputs]  # type: ignore[union-attr]
+            made = [storage.address for storage in outputs]
+            if resident is None:
+                self._pack(call.pointers, 0, *given, *made)
+            else:
+                pack = _packing(len(given), len(resident.packed), len(made))
+                pack(call.pointers, 0, *given, resident.packed, *made)
             pool = get_pool() if place is None else place.pool()
             if call.generation != workspace.generation or call.threads != pool.threads:
                 call.reserve(pool.threads)
@@ -174,6 +197,12 @@ def _code_of(objects: tuple[bytes, ...], main: str) -> _Code:
     if code is None:
         code = _codes[main, objects] = _Code(objects, main)
     return code
+
+
+@functools.cache
+def _packing(given: int, packed: int, made: int) -> Callable[..., None]:
+    """Writes addresses, bytes of addresses, and addresses."""
+    return struct.Struct(f"@{given}N{packed}s{made}N").pack_into
 
 
 class _Call:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from braze.capture import tracer
+from braze.capture import Tracer, tracer
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -19,17 +19,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class _GradMode:
     """Sets the mode inside a `with` block or a decorated function and restores it after."""
 
-    def __init__(self, mode: bool) -> None:
-        self.mode = mode
-        self._before: list[tuple[bool, bool]] = []
+    mode: bool
+    _before: list[tuple[bool, bool]]
 
     def __enter__(self) -> None:
         state = tracer()
         self._before.append((state.grad_enabled, state.inference))
-        self._set()
+        self._set(state)
 
-    def _set(self) -> None:
-        state = tracer()
+    def _set(self, state: Tracer) -> None:
         state.grad_enabled = self.mode and not state.inference
 
     def __exit__(
@@ -43,7 +41,7 @@ class _GradMode:
 
     def _again(self) -> _GradMode:
         """The same mode, for one call of a decorated function."""
-        return type(self)(self.mode)
+        return type(self)(self.mode)  # type: ignore[call-arg]
 
     def __call__(self, function: Function) -> Function:
         if inspect.isgeneratorfunction(function):
@@ -87,17 +85,10 @@ class _GradMode:
 class _PlainDecorator(_GradMode):
     """Also without parentheses: ``@no_grad``."""
 
-    _MODE: bool
-
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
-        mode = super().__new__(cls)
-        if function is None:
-            return mode
-        mode.__init__()  # type: ignore[misc]
-        return mode(function)
-
-    def __init__(self) -> None:
-        super().__init__(self._MODE)
+        self = super().__new__(cls)
+        self._before = []
+        return self if function is None else self(function)
 
     def _again(self) -> _GradMode:
         return type(self)()  # type: ignore[no-any-return]
@@ -106,13 +97,13 @@ class _PlainDecorator(_GradMode):
 class no_grad(_PlainDecorator):
     """Do not record gradients inside: ``with no_grad(): ...`` or ``@no_grad()``."""
 
-    _MODE = False
+    mode = False
 
 
 class enable_grad(_PlainDecorator):
     """Record gradients inside, also within `no_grad` (but not within `inference_mode`)."""
 
-    _MODE = True
+    mode = True
 
 
 class inference_mode(_GradMode):
@@ -127,10 +118,9 @@ class inference_mode(_GradMode):
         return self(mode)
 
     def __init__(self, mode: bool = True) -> None:
-        super().__init__(mode)
+        self.mode, self._before = mode, []
 
-    def _set(self) -> None:
-        state = tracer()
+    def _set(self, state: Tracer) -> None:
         state.inference, state.grad_enabled = self.mode, not self.mode
 
 
@@ -139,14 +129,14 @@ class set_grad_enabled(_GradMode):
     end, as a decorator it holds inside the function only."""
 
     def __init__(self, mode: bool) -> None:
-        super().__init__(bool(mode))
+        self.mode, self._before = bool(mode), []
         state = tracer()
         self._outer = (state.grad_enabled, state.inference)
-        self._set()
+        self._set(state)
 
     def __enter__(self) -> None:
         self._before.append(self._outer)
-        self._set()
+        self._set(tracer())
 
     def __call__(self, function: Function) -> Function:
         tracer().grad_enabled = self._outer[0]

@@ -15,7 +15,6 @@ there already, values that others can see or that were overwritten: none of thes
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from braze import engine
@@ -35,14 +34,12 @@ _STEPS = 8  # that a node's gradients may take, generously
 _MOST_PASSES = 16  # that are remembered of those that began at one state
 _USER = -1  # in place of a node's number: the operation is of the line that calls `backward`
 
-_number = attrgetter("number")
-
 
 class Survey:
     """The tape behind an output, as far as it decides what a backward pass captures.
 
     Attributes:
-        nodes: the tape nodes, the latest first, as the pass visits them.
+        nodes: the tape nodes, in the order in which they are reached from the output.
         leaves: where gradients end, in the order of the edges.
         values: what each node keeps.
         key: tells passes that capture different operations apart.
@@ -106,21 +103,12 @@ def survey(output: Tensor) -> Survey | None:
         return None
     assert root is not None
     pending = state.pending
-    found = {root}
-    stack = [root]
-    while stack:
-        for edge in stack.pop().edges:
-            if edge is not None and edge[0].__class__ is TapeNode and edge[0] not in found:
-                found.add(edge[0])
-                stack.append(edge[0])
-    if len(pending.handles) + _STEPS * len(found) > engine.config.trace_limit:
-        return None  # it may run in between
-    nodes = sorted(found, key=_number, reverse=True)
-    places = {node: place for place, node in enumerate(nodes)}
+    nodes = [root]
+    places: dict[Any, int] = {root: 0}
     leaves: dict[Tensor, int] = {}
     memory: dict[Handle, int] = {}
     parts: list[Any] = [output._index]
-    for node in nodes:
+    for node in nodes:  # which grow
         values = node.values
         if node.hooks is not None or values.__class__ is not list:
             return None
@@ -129,20 +117,24 @@ def survey(output: Tensor) -> Survey | None:
             if edge is None:
                 continue
             target, index = edge
-            place = places.get(target)  # type: ignore[arg-type]
+            place = places.get(target)
             if place is not None:
                 parts += (place, index)
-                continue
-            if isinstance(target, TapeNode):
+            elif target.__class__ is TapeNode:
+                place = places[target] = len(nodes)
+                nodes.append(target)
+                parts += (place, index)
+            elif isinstance(target, TapeNode):
                 return None  # a function of the user's own
-            place = leaves.get(target)
-            if place is None:
-                if target._grad is not None or hasattr(target, "_hooks"):
-                    return None
-                if hasattr(target, "_post_hooks"):
-                    return None
-                place = leaves[target] = len(leaves)
-            parts.append(~place)
+            else:
+                place = leaves.get(target)
+                if place is None:
+                    if target._grad is not None or hasattr(target, "_hooks"):
+                        return None
+                    if hasattr(target, "_post_hooks"):
+                        return None
+                    place = leaves[target] = len(leaves)
+                parts.append(~place)
         for handle in values:
             if handle.flags & _SPECIAL:
                 return None
@@ -156,6 +148,12 @@ def survey(output: Tensor) -> Survey | None:
                 place = memory[handle] = len(memory)
                 parts += (handle.type, handle.flags & _ROLE)
             parts.append(~place)
+    if len(pending.handles) + _STEPS * len(nodes) > engine.config.trace_limit:
+        return None  # it may run in between
+    # The pass visits the latest node first, which decides the order of its sums.
+    numbers = [node.number for node in nodes]
+    if numbers != sorted(numbers, reverse=True):
+        parts += sorted(range(len(nodes)), key=numbers.__getitem__)
     return Survey(state, nodes, list(leaves), tuple(parts))
 
 
@@ -178,17 +176,21 @@ def replay(plan: Survey, retain: bool) -> bool:
     if base + known.slots >= engine.config.trace_limit:
         return False
     user = plan.tracer.site or user_site(2)
+    slot = base
     for state, source in known.steps:
         if state.call is None:
             handle = values[source[0]][source[1]]
             if pending.register(handle) is not handle or handle.state is not state:
                 return False  # another thread has it: what was captured so far nobody reads
+            slot += 1
             continue
         site = user if source == _USER else nodes[source].site
-        slot, types = len(handles), state.types
+        types = state.types
         handles.append(Handle(types[0], pending, slot, state, site))
-        for i in range(1, len(types)):
-            handles.append(Handle(types[i], pending, slot + i, state))
+        slot += 1
+        if len(types) > 1:
+            handles.extend([Handle(t, pending, slot + i, state) for i, t in enumerate(types[1:])])
+            slot += len(types) - 1
     if plan.tracer.pending is not pending:
         return False  # another thread has run it
     from braze.tensors import wrap

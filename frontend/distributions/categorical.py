@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import braze
+from braze.capture import call_of
 from braze.distributions import constraints
 from braze.distributions.distribution import Distribution
 from braze.distributions.utils import (
@@ -15,6 +16,11 @@ from braze.distributions.utils import (
     probs_to_logits,
     size,
 )
+from braze.ir.op import op_named
+from braze.tensors import apply
+
+_PROPORTIONS, _RESHAPE = op_named("proportions"), op_named("reshape")
+_PICK = call_of(op_named("pick"))
 
 
 class Categorical(Distribution):
@@ -38,7 +44,9 @@ class Categorical(Distribution):
         if given.dim() < 1:
             raise ValueError(f"`{name}` parameter must be at least one-dimensional.")
         if name == "probs":
-            self._param = self.probs = given / given.sum(-1, keepdim=True)
+            if not given.is_floating_point():
+                given = given.to(braze.get_default_dtype())
+            self._param = self.probs = apply(call_of(_PROPORTIONS, dim=given.ndim - 1), given)
         else:
             self._param = self.logits = given - given.logsumexp(-1, keepdim=True)
         super().__init__(self._param.shape[:-1], validate_args=validate_args)
@@ -48,7 +56,7 @@ class Categorical(Distribution):
 
     @property
     def _num_events(self) -> int:
-        return int(self._param.shape[-1])
+        return self._param._handle.type.shape[-1]
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:  # type: ignore[override]
@@ -88,15 +96,15 @@ class Categorical(Distribution):
         with braze.no_grad():
             if not count or not self._batch_shape.numel():
                 return braze.zeros(shape, dtype=braze.int64)
-            rows = self.probs.reshape(-1, self._num_events)
-            return braze.multinomial(rows, count, True).t().reshape(shape)
+            rows = self.probs if self.probs.ndim < 3 else self.probs.flatten(0, -2)
+            drawn = braze.multinomial(rows, count, True)
+            drawn = drawn.t() if drawn.ndim == 2 and count > 1 else drawn
+            return apply(call_of(_RESHAPE, shape=tuple(shape)), drawn)
 
     def log_prob(self, value: Values) -> Values:
         if self._validate_args:
             self._validate_sample(value)
-        value = value.long().unsqueeze(-1)
-        value, logits = braze.broadcast_tensors(value, self.logits)
-        return logits.gather(-1, value[..., :1]).squeeze(-1)
+        return apply(_PICK, self.logits, value.long())
 
     def entropy(self) -> Values:
         lowest = braze.finfo(self.logits.dtype).min

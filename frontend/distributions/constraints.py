@@ -6,14 +6,21 @@
 from __future__ import annotations
 
 import copy
+import functools
+import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 import braze
+from braze.capture import call_of
 from braze.distributions.utils import NotKnown, Values, known
-from braze.tensors import Tensor
+from braze.functions.promotion import cast, keeps
+from braze.ir.dtypes import bool_
+from braze.ir.op import op_named
+from braze.tensors import Tensor, apply
 
 __all__ = [
     "Constraint", "boolean", "cat", "corr_cholesky", "dependent", "dependent_property",
@@ -23,6 +30,9 @@ __all__ = [
     "positive_integer", "positive_semidefinite", "real", "real_vector", "simplex", "square",
     "stack", "symmetric", "unit_interval",
 ]  # fmt: skip
+
+_CHECK_TRUTH, _CHECK_INTERVAL = op_named("check_truth"), op_named("check_interval")
+_CHECK_SIMPLEX = op_named("check_simplex")
 
 
 class Constraint:
@@ -40,15 +50,21 @@ class Constraint:
         """Whether each event is inside, as bools."""
         raise NotImplementedError
 
+    def demand(self, value: Values, message: str) -> None:
+        """Have the program raise at this line unless each event is inside; see
+        `braze.ir.errors.failed_check` on the message."""
+        holds = cast(self.check(value), bool_)
+        apply(call_of(_CHECK_TRUTH, wanted=True, message=message), holds)
+
     def outline(self) -> Constraint:
         """The constraint with types in place of tensors: where its text is a part of a program, the
         tensors must not be read for it, nor make another program of other numbers."""
-        twin = copy.copy(self)
+        twin = self
         for name, part in vars(self).items():
-            if isinstance(part, Tensor):
-                setattr(twin, name, part._handle.type)
-            elif isinstance(part, Constraint):
-                setattr(twin, name, part.outline())
+            if isinstance(part, (Tensor, Constraint)):
+                twin = copy.copy(self) if twin is self else twin
+                text = part._handle.type if isinstance(part, Tensor) else part.outline()
+                setattr(twin, name, text)
         return twin
 
     def __repr__(self) -> str:
@@ -133,6 +149,12 @@ class _IndependentConstraint(Constraint):
             raise ValueError(f"Expected value.dim() >= {self.event_dim} but got {len(value.shape)}")
         return result.all(tuple(range(-dims, 0))) if dims else result
 
+    def demand(self, value: Values, message: str) -> None:
+        if len(value.shape) < self.event_dim:
+            super().demand(value, message)  # which is an error
+        else:
+            self.base_constraint.demand(value, message)  # what holds everywhere holds for all
+
     def __repr__(self) -> str:
         return f"IndependentConstraint({self.base_constraint!r}, {self.reinterpreted_batch_ndims})"
 
@@ -152,87 +174,80 @@ class _OneHot(Constraint):
         return ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == 1)
 
 
-class _Integers(Constraint):
+class _Between(Constraint):
+    """Numbers between two bounds, of which either may be missing."""
+
+    lower_bound: Any = None
+    upper_bound: Any = None
+    # Whether the bounds themselves are outside.
+    _open_low = _open_high = False
+
+    def check(self, value: Values) -> Values:
+        low, high = _like(self.lower_bound, value), _like(self.upper_bound, value)
+        conditions = [value % 1 == 0] if self.is_discrete else []
+        if low is not None:
+            conditions.append(low < value if self._open_low else low <= value)
+        if high is not None:
+            conditions.append(value < high if self._open_high else value <= high)
+        return functools.reduce(operator.and_, conditions) if conditions else value == value
+
+    def demand(self, value: Values, message: str) -> None:
+        low, high = self.lower_bound, self.upper_bound
+        bounds = [bound for bound in (low, high) if bound is not None]
+        if value.dtype.kind in ("bool", "complex") or not keeps(value.dtype, bounds):
+            super().demand(value, message)
+            return
+        call = call_of(
+            _CHECK_INTERVAL,
+            low=-math.inf if low is None else low,
+            high=math.inf if high is None else high,
+            open_low=self._open_low,
+            open_high=self._open_high,
+            integer=self.is_discrete,
+            message=message,
+        )
+        apply(call, value)
+
+    def __repr__(self) -> str:
+        bounds = [f"{name}={bound}" for name, bound in vars(self).items()]
+        return f"{self.__class__.__name__[1:]}({', '.join(bounds)})"
+
+
+class _Real(_Between):
+    """Everything but nan."""
+
+
+class _GreaterThanEq(_Between):
+    def __init__(self, lower_bound: Any) -> None:
+        self.lower_bound = lower_bound
+
+
+class _GreaterThan(_GreaterThanEq):
+    _open_low = True
+
+
+class _IntegerGreaterThan(_GreaterThanEq):
     is_discrete = True
 
 
-class _IntegerInterval(_Integers):
-    def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
-        self.lower_bound, self.upper_bound = lower_bound, upper_bound
+class _LessThan(_Between):
+    _open_high = True
 
-    def check(self, value: Values) -> Values:
-        inside = (value >= _like(self.lower_bound, value)) & (
-            value <= _like(self.upper_bound, value)
-        )
-        return (value % 1 == 0) & inside
-
-    def __repr__(self) -> str:
-        return f"IntegerInterval(lower_bound={self.lower_bound}, upper_bound={self.upper_bound})"
-
-
-class _IntegerGreaterThan(_Integers):
-    def __init__(self, lower_bound: Any) -> None:
-        self.lower_bound = lower_bound
-
-    def check(self, value: Values) -> Values:
-        return (value % 1 == 0) & (value >= _like(self.lower_bound, value))
-
-    def __repr__(self) -> str:
-        return f"IntegerGreaterThan(lower_bound={self.lower_bound})"
-
-
-class _Real(Constraint):
-    def check(self, value: Values) -> Values:
-        return value == value
-
-
-class _GreaterThan(Constraint):
-    def __init__(self, lower_bound: Any) -> None:
-        self.lower_bound = lower_bound
-
-    def check(self, value: Values) -> Values:
-        return _like(self.lower_bound, value) < value
-
-    def __repr__(self) -> str:
-        return f"GreaterThan(lower_bound={self.lower_bound})"
-
-
-class _GreaterThanEq(_GreaterThan):
-    def check(self, value: Values) -> Values:
-        return _like(self.lower_bound, value) <= value
-
-    def __repr__(self) -> str:
-        return f"GreaterThanEq(lower_bound={self.lower_bound})"
-
-
-class _LessThan(Constraint):
     def __init__(self, upper_bound: Any) -> None:
         self.upper_bound = upper_bound
 
-    def check(self, value: Values) -> Values:
-        return value < _like(self.upper_bound, value)
 
-    def __repr__(self) -> str:
-        return f"LessThan(upper_bound={self.upper_bound})"
-
-
-class _Interval(Constraint):
+class _Interval(_Between):
     def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
         self.lower_bound, self.upper_bound = lower_bound, upper_bound
 
-    def check(self, value: Values) -> Values:
-        return (value >= _like(self.lower_bound, value)) & (value <= _like(self.upper_bound, value))
 
-    def __repr__(self) -> str:
-        return (
-            f"{self.__class__.__name__[1:]}(lower_bound={self.lower_bound}, "
-            f"upper_bound={self.upper_bound})"
-        )
+class _IntegerInterval(_Interval):
+    is_discrete = True
 
 
 class _HalfOpenInterval(_Interval):
-    def check(self, value: Values) -> Values:
-        return (value >= _like(self.lower_bound, value)) & (value < _like(self.upper_bound, value))
+    _open_high = True
 
 
 class _Simplex(Constraint):
@@ -240,6 +255,9 @@ class _Simplex(Constraint):
 
     def check(self, value: Values) -> Values:
         return (value >= 0).all(-1) & (abs(value.sum(-1) - 1) < 1e-6)
+
+    def demand(self, value: Values, message: str) -> None:
+        apply(call_of(_CHECK_SIMPLEX, message=message), value)
 
 
 class _Multinomial(Constraint):

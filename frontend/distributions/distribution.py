@@ -11,6 +11,15 @@ from braze.distributions.utils import Values, lazy_property, require, size
 from braze.sites import user_stacklevel
 from braze.tensors import Size, Tensor
 
+_PARAMETER = (
+    "Expected parameter {what} ({given}) of distribution {name} to satisfy the constraint "
+    "{constraint}"
+)
+_SAMPLE = (
+    "Expected value argument ({given}) to be within the support ({constraint}) of the distribution "
+    "{name}"
+)
+
 
 class Distribution:
     """A distribution, or a batch of them that differ in their parameters.
@@ -62,13 +71,7 @@ class Distribution:
             lazy = isinstance(getattr(type(self), name, None), lazy_property)
             if constraints.is_dependent(constraint) or (name not in self.__dict__ and lazy):
                 continue
-            value = getattr(self, name)
-            kind = type(self).__name__
-            text = (
-                f"Expected parameter {name} ({type(value).__name__} of shape "
-                f"{tuple(value.shape)}) of distribution {kind} to satisfy the constraint {{!r}}"
-            )
-            require(constraint, value, text, kind)
+            require(constraint, getattr(self, name), _PARAMETER, type(self).__name__, name)
 
     def _warn(self, what: str) -> None:
         warnings.warn(
@@ -167,30 +170,25 @@ class Distribution:
         """
         if not isinstance(value, Tensor):
             raise ValueError("The value argument to log_prob must be a Tensor")
-        start = value.ndim - len(self._event_shape)
-        if tuple(value.shape[start:]) != tuple(self._event_shape):
+        shape, expected = value.shape, self._batch_shape + self._event_shape
+        if shape[len(shape) - len(self._event_shape) :] != self._event_shape:
             raise ValueError(
                 "The right-most size of value must match event_shape: "
-                f"{value.shape} vs {self._event_shape}."
+                f"{shape} vs {self._event_shape}."
             )
-        expected = self._batch_shape + self._event_shape
-        for i, j in zip(reversed(value.shape), reversed(expected), strict=False):
-            if i != 1 and j != 1 and i != j:
-                raise ValueError(
-                    "Value is not broadcastable with batch_shape+event_shape: "
-                    f"{value.shape} vs {expected}."
-                )
+        if shape != expected:
+            for i, j in zip(reversed(shape), reversed(expected), strict=False):
+                if i != 1 and j != 1 and i != j:
+                    raise ValueError(
+                        "Value is not broadcastable with batch_shape+event_shape: "
+                        f"{shape} vs {expected}."
+                    )
         try:
             support = self.support
         except (AttributeError, NotImplementedError):
             self._warn("`support` to enable sample validation. Please do so")
             return
-        kind = type(self).__name__
-        text = (
-            f"Expected value argument ({type(value).__name__} of shape {tuple(value.shape)}) "
-            f"to be within the support ({{!r}}) of the distribution {kind}"
-        )
-        require(support, value, text, kind)
+        require(support, value, _SAMPLE, type(self).__name__)
 
     def _get_checked_instance(self, cls: Any, _instance: Any = None) -> Any:
         """An instance to fill in, in `expand`."""

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 import braze
-from braze.functions.indexing import check_values
+from braze.capture import Call, call_of
 from braze.handle import NUMBER
-from braze.tensors import Size, Tensor
+from braze.ir.op import op_named
+from braze.tensors import Size, Tensor, apply
 from braze.views import layout_of, root_of
 
 # A tensor, or a number where one is broadcast. Methods of tensors are attached when the package is
@@ -72,8 +73,17 @@ def clamp_probs(probs: Values) -> Values:
 
 def probs_to_logits(probs: Values, is_binary: bool = False) -> Values:
     """Logits of probabilities, of two classes or of those in the last dimension."""
-    inside = clamp_probs(probs)
-    return inside.log() - (-inside).log1p() if is_binary else inside.log()
+    if is_binary:
+        inside = clamp_probs(probs)
+        return inside.log() - (-inside).log1p()
+    return apply(_log_clamped(probs.dtype), probs)
+
+
+@functools.cache
+def _log_clamped(dtype: Any) -> Call:
+    """log(clamp_probs(x)) as one operation."""
+    eps = braze.finfo(dtype).eps
+    return call_of(op_named("log_clamped"), low=eps, high=1 - eps)
 
 
 class lazy_property:
@@ -86,8 +96,11 @@ class lazy_property:
     def __get__(self, instance: Any, kind: Any = None) -> Any:
         if instance is None:
             return self
-        with braze.enable_grad():
+        if braze.is_grad_enabled():
             value = self.wrapped(instance)
+        else:
+            with braze.enable_grad():
+                value = self.wrapped(instance)
         setattr(instance, self.wrapped.__name__, value)
         return value
 
@@ -120,24 +133,33 @@ def known(value: Values) -> np.ndarray | None:
     return np.lib.stride_tricks.as_strided(start, tuple(value.shape), steps)
 
 
-def require(constraint: Any, value: Values, text: str, name: str) -> None:
+def require(constraint: Any, value: Values, text: str, name: str, what: str = "") -> None:
     """Raise ValueError unless a constraint holds: now if the value is known, else at the next sync.
 
     Args:
-        text: what is wrong; `{!r}` stands for the constraint, which is written only for an error,
-            as bounds can be long.
-        name: of the distribution.
+        text: what is wrong, with {given} for the value's type, {constraint}, {name} and {what}.
+        name: of the distribution. what: of the parameter.
     """
     array = known(value)
     try:
         holds = None if array is None else np.all(constraint.check(array))
     except NotKnown:
         holds = None
+    if holds:
+        return
+    kind, shape = value.__class__.__name__, value._handle.type.shape
     if holds is None:
-        failed = braze.logical_not(constraint.check(value))
-        check_values(name, failed, text.format(constraint.outline()), argument=True)
-    elif not holds:
-        raise ValueError(f"{text.format(constraint)}, but found invalid values:\n{value}")
+        message = _written(text, name, what, kind, shape, repr(constraint.outline()))
+        constraint.demand(value, f"{name}!!{message}")
+    else:
+        message = _written(text, name, what, kind, shape, repr(constraint))
+        raise ValueError(f"{message}, but found invalid values:\n{value}")
+
+
+@functools.lru_cache(maxsize=1024)  # it is part of a program, and asked for whenever one runs
+def _written(text: str, name: str, what: str, kind: str, shape: Any, constraint: str) -> str:
+    given = f"{kind} of shape {tuple(shape)}"
+    return text.format(name=name, what=what, given=given, constraint=constraint)
 
 
 def size(shape: Any) -> Size:

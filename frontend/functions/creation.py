@@ -28,6 +28,8 @@ _FULL, _IOTA = op_named("full"), op_named("iota")
 
 def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     """A fresh row-major array; Python floats get the default dtype, ints int64."""
+    if dtype is None and data.__class__ is list and set(map(type, data)) == {float}:
+        return np.array(data, get_default_dtype().numpy)  # what is made most often
     if isinstance(data, Tensor):
         array = np.array(data.numpy(force=True))
     elif isinstance(data, (np.ndarray, np.generic)):
@@ -478,8 +480,11 @@ def arange(
     whole = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
     dtype = dtype or (i64 if whole else get_default_dtype())
     count = int(np.ceil((end - start) / step))
-    ramp = apply(call_of(_IOTA, shape=(count,), dim=0, dtype=i64 if whole else f64))
-    values = ramp * scalar(step, ramp.dtype) + scalar(start, ramp.dtype)
+    values = apply(call_of(_IOTA, shape=(count,), dim=0, dtype=i64 if whole else f64))
+    if step != 1:
+        values = values * step
+    if start != 0:
+        values = values + start
     return _finish(values.to(dtype), requires_grad)
 
 

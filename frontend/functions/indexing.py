@@ -16,7 +16,7 @@ import numpy as np
 
 from braze.capture import call_of
 from braze.functions.movement import clone, expand, permute, reshape, slice_dimension
-from braze.functions.pointwise import add, lt, where
+from braze.functions.pointwise import where
 from braze.functions.promotion import cast, scalar, single
 from braze.functions.settled import settled
 from braze.ir.dtypes import bool_, i32, i64, u8
@@ -27,6 +27,8 @@ from braze.tensors import Tensor, apply, from_array, view_of
 from braze.views import check_writable, instead, shows_repeats
 
 _TAKE, _ALONG, _CHECK = op_named("take"), op_named("take_along"), op_named("check_range")
+_WRAPPED = op_named("wrapped_index")
+_CHECK_TRUTH, _CHECK_INTERVAL = op_named("check_truth"), op_named("check_interval")
 _SELECT, _WHERE = op_named("select"), call_of(op_named("where"))
 _PAD, _PUT, _ADD = op_named("pad"), op_named("index_put"), op_named("index_add")
 
@@ -39,19 +41,29 @@ def check_index(name: str, index: Tensor, size: int, low: int = 0) -> None:
     apply(call_of(_CHECK, low=low, high=size, message=name), index)
 
 
-def check_values(name: str, wrong: Tensor, text: str, argument: bool = False) -> None:
-    """Have the program raise RuntimeError with a text, at this line, if `wrong` holds anywhere;
-    for what is wrong with an argument, a ValueError."""
-    index = cast(wrong.detach(), i32)
+def check_values(
+    name: str, found: Tensor, text: str, argument: bool = False, wanted: bool = False
+) -> None:
+    """Have the program raise RuntimeError with a text, at this line, unless `found` is `wanted`
+    everywhere; for what is wrong with an argument, a ValueError."""
     message = f"{name}!!{text}" if argument else f"{name}!{text}"
-    apply(call_of(_CHECK, low=0, high=1, message=message), index)
+    apply(call_of(_CHECK_TRUTH, wanted=wanted, message=message), found)
+
+
+def check_bounds(
+    name: str, x: Tensor, text: str, low: float = -math.inf, high: float = math.inf
+) -> None:
+    """Have the program raise RuntimeError with a text, at this line, unless all elements are from
+    `low` to `high`, bounds that the dtype holds."""
+    kind = {"open_low": False, "open_high": False, "integer": False}
+    call = call_of(_CHECK_INTERVAL, low=low, high=high, **kind, message=f"{name}!{text}")
+    apply(call, x)
 
 
 def wrapped_index(name: str, index: Tensor, size: int) -> Tensor:
     """An i64 index whose negative elements count from the end; checked."""
-    wide = cast(index, i64)
-    check_index(name, wide, size, -size)
-    return apply(_WHERE, lt(wide, 0), add(wide, size), wide)  # type: ignore[no-any-return]
+    call = call_of(_WRAPPED, size=size, message=name)
+    return apply(call, index if index.dtype is i32 else cast(index, i64))  # type: ignore[no-any-return]
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:

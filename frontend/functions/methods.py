@@ -45,7 +45,7 @@ from braze.functions import (
 from braze.functions.arguments import count_tensors, explained
 from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
 from braze.functions.inplace import inplace_form as _inplace
-from braze.functions.promotion import cast, single
+from braze.functions.promotion import cast, scalar, single
 from braze.functions.spellings import with_spellings
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
@@ -154,14 +154,19 @@ def _operator(function: Callable[..., Tensor], plain: Call | None = None) -> Cal
     """Operators give other types a chance to handle what a tensor cannot.
 
     Args:
-        plain: what the function comes to for two tensors of one dtype that has gradients.
+        plain: what the function comes to for two tensors of one dtype that has gradients, and for
+            a floating-point tensor and a real number.
     """
 
     def method(self: Tensor, other: Any) -> Any:
-        if plain is not None and isinstance(other, Tensor):
-            dtype = self._handle.type.dtype
-            if dtype is other._handle.type.dtype and dtype.is_differentiable:
-                return apply(plain, self, other)
+        if plain is not None:
+            dtype, kind = self._handle.type.dtype, other.__class__
+            if kind is float or kind is int:
+                if dtype.is_floating_point:
+                    return apply(plain, self, scalar(other, dtype))
+            elif isinstance(other, Tensor):
+                if dtype is other._handle.type.dtype and dtype.is_differentiable:
+                    return apply(plain, self, other)
         if not isinstance(other, (Tensor, int, float, complex)):
             if not isinstance(other, (np.ndarray, np.generic)):
                 return NotImplemented

@@ -21,7 +21,7 @@ from braze.views import can_reshape
 
 _RESHAPE, _PERMUTE, _EXPAND = op_named("reshape"), op_named("permute"), op_named("expand")
 _SLICE, _FLIP, _CONCAT = op_named("slice"), op_named("flip"), op_named("concat")
-_SELECT = op_named("select")
+_SELECT, _STACK = op_named("select"), op_named("stack")
 
 
 def sizes_of(arguments: tuple[Any, ...]) -> tuple[int, ...]:
@@ -286,8 +286,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             raise RuntimeError(
                 f"zero-dimensional tensor (at position {place}) cannot be concatenated"
             )
-    dtype = result_type(*tensors)
-    parts = [cast(x, dtype) for x in tensors]
+    parts = _of_one_dtype(tensors)
     if any(x.ndim != 1 for x in parts):  # PyTorch lets empty vectors join anything
         parts = [x for x in parts if x._handle.type.shape != (0,)]
     d = normalise_dimension("cat", dim, parts[0].ndim)
@@ -305,7 +304,15 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if len(tensors) == 0:
         raise RuntimeError("stack expects a non-empty TensorList")
     d = normalise_dimension("stack", dim, tensors[0].ndim + 1)
-    return cat([unsqueeze(x, d) for x in tensors], d)
+    return apply(call_of(_STACK, dim=d), *_of_one_dtype(tensors))  # type: ignore[no-any-return]
+
+
+def _of_one_dtype(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors in the dtype that all of them promote to."""
+    dtype = tensors[0].dtype
+    if any(x.dtype is not dtype for x in tensors):
+        dtype = result_type(*tensors)
+    return [cast(x, dtype) for x in tensors]
 
 
 def split(

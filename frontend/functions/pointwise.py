@@ -16,7 +16,7 @@ from braze.functions.promotion import (
     scalar,
     single,
 )
-from braze.ir.dtypes import bool_, i64, u8
+from braze.ir.dtypes import DType, bool_, i64, u8
 from braze.ir.errors import ZERO_DIVISION, DTypeError, ShapeError, failed_check
 from braze.ir.op import Op, all_ops, op_named
 from braze.ir.types import tensor_type
@@ -34,25 +34,28 @@ _WHERE = _call("where")
 _CHECK = op_named("check_range")
 
 
+def _stays(dtype: DType, number: type, floating: bool) -> bool:
+    """Whether a result has a tensor's dtype beside a number of this class."""
+    if number is float or number is int:
+        return dtype.is_floating_point or (number is int and dtype.is_integer and not floating)
+    return False
+
+
 def _pair(call: Call, floating: bool = False) -> Callable[[Any, Any], Tensor]:
     name = call.op.name
 
     def function(input: Any, other: Any) -> Tensor:
-        try:  # by far the most common: two tensors of one floating-point dtype
+        if isinstance(input, Tensor):
             dtype = input._handle.type.dtype
-            direct = dtype is other._handle.type.dtype and (dtype.is_differentiable or not floating)
-        except AttributeError:
-            direct = False
-        if direct:
-            return apply(call, input, other)  # type: ignore[no-any-return]
-        if other.__class__ is float or other.__class__ is int:  # the next: a real number
-            try:
-                dtype = input._handle.type.dtype
-                whole = other.__class__ is int and not floating and dtype.is_integer
-                if whole or dtype.is_floating_point:
-                    return apply(call, input, scalar(other, dtype))  # type: ignore[no-any-return]
-            except AttributeError:
-                pass
+            if isinstance(other, Tensor):
+                if dtype is other._handle.type.dtype and (dtype.is_differentiable or not floating):
+                    return apply(call, input, other)  # type: ignore[no-any-return]
+            elif _stays(dtype, other.__class__, floating):
+                return apply(call, input, scalar(other, dtype))  # type: ignore[no-any-return]
+        elif isinstance(other, Tensor):
+            dtype = other._handle.type.dtype
+            if _stays(dtype, input.__class__, floating):
+                return apply(call, scalar(input, dtype), other)  # type: ignore[no-any-return]
         return apply(call, *as_operands(name, input, other, floating=floating))  # type: ignore[no-any-return]
 
     function.__name__ = name

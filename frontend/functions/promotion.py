@@ -24,6 +24,12 @@ Number = float | int | bool | complex
 
 _CAST, _COMPLEX = op_named("cast"), op_named("complex")
 _CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2, "complex": 3}
+# The classes of numbers that do not change a tensor's dtype, by its kind.
+_PLAIN: dict[str, set[type]] = {
+    **dict.fromkeys(("uint", "int"), {int}),
+    **dict.fromkeys(("float", "complex"), {int, float}),
+    "bool": set(),
+}
 
 
 class _Default:
@@ -101,6 +107,11 @@ def result_type(*operands: Tensor | DType | Number) -> DType:
             result = _higher(result, candidate)
     assert result is not None
     return result
+
+
+def keeps(dtype: DType, others: Sequence[Any]) -> bool:
+    """Whether the other operands are numbers that leave a tensor's dtype as it is."""
+    return _PLAIN[dtype.kind].issuperset(map(type, others))
 
 
 def cast(tensor: Tensor, dtype: DType) -> Tensor:
@@ -190,6 +201,11 @@ def as_operands(name: str, *operands: Any, floating: bool = False) -> list[Tenso
     Raises:
         TypeError: an operand is neither a tensor nor a number.
     """
+    first, *rest = operands
+    if isinstance(first, Tensor):  # with numbers that leave its dtype as it is, as mostly
+        dtype = first._handle.type.dtype
+        if (dtype.is_differentiable or not floating) and keeps(dtype, rest):
+            return [first, *[scalar(operand, dtype) for operand in rest]]
     for operand in operands:
         if not isinstance(operand, (Tensor, float, int, complex, np.number, np.bool_)):
             raise TypeError(

@@ -192,10 +192,6 @@ def draw(
     return result
 
 
-def _numel(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=np.int64))
-
-
 def rand(
     *sizes: Any,
     size: Any = None,
@@ -238,7 +234,7 @@ def _floats(
     if dtype.is_complex:
         result = _complex_floats(op, shape, generator, dtype)
     else:
-        result = draw(op, _numel(shape), generator=generator, shape=shape, dtype=dtype)
+        result = draw(op, math.prod(shape), generator=generator, shape=shape, dtype=dtype)
     return result.requires_grad_(requires_grad) if requires_grad else result
 
 
@@ -246,7 +242,7 @@ def _complex_floats(
     op: str, shape: tuple[int, ...], generator: Generator | None, dtype: DType
 ) -> Tensor:
     pairs = (*shape, 2)
-    parts = draw(op, _numel(pairs), generator=generator, shape=pairs, dtype=dtype.to_real())
+    parts = draw(op, math.prod(pairs), generator=generator, shape=pairs, dtype=dtype.to_real())
     if op == "normal":
         parts = parts * math.sqrt(0.5)
     return apply(call_of(op_named("view_as_complex")), parts)  # type: ignore[no-any-return]
@@ -316,7 +312,7 @@ def randint(
     if isinstance(size, int):
         raise TypeError("randint(): argument 'size' must be tuple of ints, not int")
     shape = shape_of("randint", (size,))
-    drawn = draw("randint", _numel(shape), generator=generator, shape=shape, low=low, high=high)
+    drawn = draw("randint", math.prod(shape), generator=generator, shape=shape, low=low, high=high)
     result: Tensor = drawn.to(dtype or i64)
     return result.requires_grad_(requires_grad) if requires_grad else result
 
@@ -397,19 +393,12 @@ def bernoulli(
     wide = f64 if input.dtype is f64 else f32
     shape = tuple(input.shape)
     if p is None:
-        check_probabilities("bernoulli", input)
+        from braze.functions.indexing import check_bounds
+
+        check_bounds("bernoulli", input, "expected probabilities p with p >= 0 and p <= 1", 0, 1)
     noise = draw("uniform", input.numel(), generator=generator, shape=shape, dtype=wide)
     result: Tensor = (noise < (input if p is None else p)).to(input.dtype)
     return result + 0 * input if input.requires_grad else result  # of which the gradient is zero
-
-
-def check_probabilities(name: str, p: Tensor) -> None:
-    """Have the program raise RuntimeError unless all elements are from 0 to 1."""
-    from braze.functions.indexing import check_values
-    from braze.functions.pointwise import UNARY, bitwise_and
-
-    outside = UNARY["logical_not"](bitwise_and(p >= 0, p <= 1))
-    check_values(name, outside, "expected probabilities p with p >= 0 and p <= 1")
 
 
 def normal(

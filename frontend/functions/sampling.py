@@ -6,23 +6,21 @@ import math
 from typing import Any
 
 from braze.capture import call_of
-from braze.functions import pointwise, random_numbers, reductions
-from braze.functions.elementwise import nextafter
+from braze.functions import pointwise, random_numbers
 from braze.functions.indexing import check_values
-from braze.functions.movement import narrow
 from braze.functions.promotion import cast, scalar
 from braze.functions.random_numbers import Generator, rand, randn
-from braze.functions.scans import cumsum
-from braze.functions.sorting import topk
-from braze.functions.tables import places_in
 from braze.ir.dtypes import DType, f32, f64, i64
 from braze.ir.op import op_named
 from braze.ir.ops.binomial import binomial_counters
 from braze.ir.ops.dropout import UNIFORM_BITS
+from braze.ir.ops.multinomial import multinomial_counters
 from braze.ir.ops.poisson import poisson_counters
 from braze.ir.ops.standard_gamma import gamma_counters
 from braze.ir.types import broadcast_shapes
 from braze.tensors import Tensor, apply
+
+_MULTINOMIAL = op_named("multinomial")
 
 # In place -----------------------------------------------------------------------------------------
 
@@ -104,13 +102,13 @@ def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | Non
     _require_floating("exponential_", self)
     if lambd <= 0.0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
-    return _fill(self, _race(_fraction(self, generator)) / lambd)
+    return _fill(self, _waiting(self, _wide(self.dtype), generator) / lambd)
 
 
-def _race(u: Tensor) -> Tensor:
-    """Standard exponential numbers of uniform ones in [0, 1); 0 becomes half a step above it."""
-    least = 2.0 ** -(UNIFORM_BITS[u.dtype] + 1)
-    return pointwise.clamp(-pointwise.UNARY["log1p"](-u), min=least)
+def _waiting(self: Tensor, dtype: DType, generator: Generator | None) -> Tensor:
+    """Standard exponential numbers, one for each element."""
+    size = {"shape": self._handle.type.shape, "dtype": dtype}
+    return random_numbers.draw("exponential", self.numel(), generator=generator, **size)
 
 
 def cauchy_(
@@ -138,7 +136,7 @@ def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) ->
     if not 0.0 < p < 1.0:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
     wide = f64 if self.dtype.bits == 64 else f32
-    waiting = _race(rand(self.shape, dtype=wide, generator=generator))
+    waiting = _waiting(self, wide, generator)
     return _fill(self, pointwise.UNARY["ceil"](waiting / -math.log1p(-p)))
 
 
@@ -258,10 +256,6 @@ def multinomial(
 ) -> Tensor:
     """Indices of categories, drawn with probabilities in proportion to the input's rows.
 
-    With replacement uniform numbers are looked up in the running sum of the weights. Without, each
-    category waits for an exponential time with its weight as rate, and the first arrivals are the
-    sample (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006).
-
     Args:
         input: floating-point weights, [n] or [rows, n]; they need not sum to one.
         replacement: whether a category can be drawn again.
@@ -273,48 +267,20 @@ def multinomial(
         RuntimeError: the input has another dtype or rank, or fewer categories than are drawn; or,
             at the next sync, a weight is negative, infinite or nan, or all of a row are zero.
     """
-    if not input.dtype.is_floating_point:
+    dtype, shape = input._handle.type.dtype, input._handle.type.shape
+    if not dtype.is_floating_point:
         raise RuntimeError(
-            f"multinomial only supports floating-point dtypes for input, got: {input.dtype!r}"
+            f"multinomial only supports floating-point dtypes for input, got: {dtype!r}"
         )
-    if input.ndim not in (1, 2):
+    if len(shape) not in (1, 2):
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
-    count = input.shape[-1]
-    if not replacement and num_samples > count:
+    if not replacement and num_samples > shape[-1]:
         raise RuntimeError(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
-    weights = cast(input.detach(), _wide(input.dtype))
-    wrong = pointwise.bitwise_or(weights < 0, weights - weights != 0)
-    check_values(
-        "multinomial", wrong, "probability tensor contains either `inf`, `nan` or element < 0"
-    )
-    none = reductions.all(weights == 0, -1)
-    check_values("multinomial", none, "invalid distribution (sum of probabilities <= 0)")
-    if replacement:
-        return _looked_up(cast(input.detach(), f64), num_samples, generator)
-    weights = cast(input.detach(), _wide(input.dtype))
-    arrivals = _arrivals(weights, generator)
-    if num_samples == 1:
-        return reductions.argmin(arrivals, -1, True)
-    return topk(arrivals, num_samples, -1, False).indices
-
-
-def _looked_up(weights: Tensor, num_samples: int, generator: Generator | None) -> Tensor:
-    """Where uniform numbers fall among the running sums; f64 keeps rare categories apart."""
-    sums = cumsum(pointwise.where(weights > 0, weights, 0.0), -1)
-    total = narrow(sums, -1, weights.shape[-1] - 1, 1)
-    chosen = rand((*weights.shape[:-1], num_samples), dtype=f64, generator=generator) * total
-    # Rounded up to the total, a number would fall behind the last category that has a weight.
-    below = nextafter(total, scalar(0.0, f64))
-    found = places_in(sums, pointwise.minimum(chosen, below), True)
-    return pointwise.clamp(found, max=weights.shape[-1] - 1)  # where no category has a weight
-
-
-def _arrivals(weights: Tensor, generator: Generator | None) -> Tensor:
-    """Waiting times; categories without weight come after all others."""
-    waiting = _race(rand(weights.shape, dtype=weights.dtype, generator=generator))
-    last = 3e38 if weights.dtype is not f64 else 1e308
-    return pointwise.where(weights > 0, pointwise.clamp(waiting / weights, max=last), last)
+    source = random_numbers.default_generator if generator is None else generator
+    key, offset = source.advance(multinomial_counters(shape, dtype, num_samples, replacement))
+    call = call_of(_MULTINOMIAL, count=num_samples, replacement=bool(replacement))
+    return apply(call, input, scalar(key, i64), scalar(offset, i64))  # type: ignore[no-any-return]

@@ -23,6 +23,7 @@ from braze.capture import Call, Pending, tracer
 from braze.handle import Handle
 from braze.sites import Warned
 from braze.tensors import Tensor, apply, view_of
+from braze.views import layout_of
 
 _MOST = 4096  # combinations of arguments that a function remembers
 
@@ -33,8 +34,7 @@ def settled(function: Function, layout: bool = False) -> Function:
     """Decorate a function whose first tensor is its subject.
 
     Args:
-        layout: how the elements of a view lie in memory matters too; nothing is remembered of
-            views.
+        layout: how the elements of a view lie in memory matters too.
     """
     # By arguments: the operation, or None where there is more to do.
     known: dict[tuple[Any, ...], Call | None] = {}
@@ -62,7 +62,7 @@ def settled(function: Function, layout: bool = False) -> Function:
             else:
                 key += (kind, _plain(item) if kind is slice else item)
         if layout and operands and operands[0]._base is not None:
-            return function(*args, **kwargs)
+            key.append(layout_of(operands[0]).strides)
         whole = tuple(key)
         try:
             if whole in known:

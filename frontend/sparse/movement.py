@@ -10,7 +10,7 @@ from typing import Any
 
 from braze.capture import Call, call_of
 from braze.functions.creation import zeros
-from braze.functions.movement import cat, permute, reshape, select
+from braze.functions.movement import cat, permute, reshape, select, unsqueeze
 from braze.functions.pointwise import bitwise_and, eq, floor_divide, remainder
 from braze.functions.sorting import sort
 from braze.functions.tables import rows_at
@@ -213,6 +213,11 @@ def _expand(call: Call, x: SparseTensor) -> Tensor:
     )
 
 
+def _stack(call: Call, *parts: Tensor) -> Tensor:
+    dim: Any = call.attributes["dim"]
+    return cat([unsqueeze(part, dim) for part in parts], dim)
+
+
 FORMS: dict[str, Any] = {
     "permute": _permute,
     "select": _select,
@@ -220,5 +225,6 @@ FORMS: dict[str, Any] = {
     "take": _take,
     "reshape": _reshape,
     "concat": _concat,
+    "stack": _stack,
     "expand": _expand,
 }

@@ -40,6 +40,11 @@ def reshaped(b: Any, x: Any, shape: Shape) -> Any:
     return x if x.type.shape == tuple(shape) else b.reshape(x, shape=tuple(shape))
 
 
+def summed_to(b: Any, x: Any, shape: Shape) -> Any:
+    """A sum to a shape that broadcasts to x's, left out where it changes nothing."""
+    return x if x.type.shape == tuple(shape) else b.sum_to_shape(x, shape=tuple(shape))
+
+
 def keep_shape(shape: Shape, dims: Ints) -> Shape:
     """The shape after reducing `dims` with keepdim."""
     return tuple(1 if axis in dims else size for axis, size in enumerate(shape))

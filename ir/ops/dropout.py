@@ -1,4 +1,4 @@
-"""Composites over random bits: uniform, normal, randint, bernoulli and dropout.
+"""Composites over random bits: uniform, normal, exponential, randint, bernoulli and dropout.
 
 Each takes `seed` and `offset`, 0-d i64 values, and uses up `counters(name, numel, dtype)` counters
 of the generator: that is by how much the caller advances the offset. A composite that needs several
@@ -21,6 +21,7 @@ from braze.ir.types import TensorType, tensor_type
 UNIFORM_BITS = {f16: 11, bf16: 8, f32: 24, f64: 53}
 WORD = 32
 SINGLE_DRAW_RANGE = 1 << 31  # randint: larger ranges take 63 bits
+_ONE_DRAW = {"bernoulli": 1, "dropout": 1, "random_bits": 1}
 
 
 def _check_state(name: str, seed: TensorType, offset: TensorType) -> None:
@@ -106,6 +107,24 @@ normal = declare(
     differentiable=False,
     doc="""Standard normal numbers, sqrt(-2 ln u) cos(2 pi v) of two uniform ones. Box and Muller,
 "A note on the generation of random normal deviates", 1958.""",
+)
+
+
+def _exponential(b: Any, seed: Any, offset: Any, *, shape: Ints, dtype: DType) -> Any:
+    """0 becomes half a step above it, so that all numbers are above 0."""
+    u = b.uniform(seed, offset, shape=shape, dtype=dtype)
+    return b.maximum(b.neg(b.log1p(b.neg(u))), 2.0 ** -(UNIFORM_BITS[dtype] + 1))
+
+
+exponential = declare(
+    "exponential",
+    "composite",
+    "seed offset",
+    infer=_float_types("exponential"),
+    decompose=_exponential,
+    attributes={"shape": tuple, "dtype": DType},
+    differentiable=False,
+    doc="Numbers of the density e ** -x, -log(1 - u) of uniform ones, all above 0.",
 )
 
 # Integers and coin flips --------------------------------------------------------------------------
@@ -213,19 +232,19 @@ def counters(name: str, numel: int, dtype: DType = f32, span: int = 1) -> int:
 
     Args:
         name: "random_bits" or one of this module's operations.
-        dtype: of the result of `uniform` and `normal`.
+        dtype: of the result of `uniform`, `normal` and `exponential`.
         span: high - low of `randint`.
 
     Example:
         >>> counters("dropout", 100), counters("normal", 100), counters("uniform", 100, f64)
         (32, 64, 64)
     """
-    draws = {
-        "uniform": _uniform_draws(dtype),
-        "normal": 2 * _uniform_draws(f64 if dtype is f64 else f32),
-        "randint": 1 if span <= SINGLE_DRAW_RANGE else 2,
-        "bernoulli": 1,
-        "dropout": 1,
-        "random_bits": 1,
-    }[name]
+    if name in ("uniform", "exponential"):
+        draws = _uniform_draws(dtype)
+    elif name == "normal":
+        draws = 2 * _uniform_draws(f64 if dtype is f64 else f32)
+    elif name == "randint":
+        draws = 1 if span <= SINGLE_DRAW_RANGE else 2
+    else:
+        draws = _ONE_DRAW[name]
     return draws * counters_used(numel)

@@ -13,7 +13,7 @@ from typing import Any
 
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import Autocast, Op, declare
-from braze.ir.ops.composite import reshaped
+from braze.ir.ops.composite import reshaped, summed_to
 from braze.ir.ops.rules import common_device, common_dtype
 from braze.ir.types import Shape, TensorType, tensor_type
 
@@ -206,7 +206,7 @@ addmm = declare(
     infer=_addmm_types,
     decompose=lambda b, bias, x, y: b.add(multiply(b, x, y, "addmm"), bias),
     gradients={
-        "bias": lambda b, g, bias_type: b.sum_to_shape(g, shape=bias_type.shape),
+        "bias": lambda b, g, bias_type: summed_to(b, g, bias_type.shape),
         "x": lambda b, g, y, x_type: left_gradient(b, g, y, x_type, "addmm"),
         "y": lambda b, g, x, y_type: right_gradient(b, g, x, y_type, "addmm"),
     },
@@ -264,7 +264,7 @@ def _linear_weight_gradient(b: Any, g: Any, x: Any) -> Any:
 
 
 def _bias_gradient(b: Any, g: Any) -> Any:
-    return b.sum_to_shape(g, shape=(g.type.shape[-1],))
+    return summed_to(b, g, g.type.shape[-1:])
 
 
 linear_no_bias = declare(

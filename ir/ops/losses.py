@@ -39,8 +39,8 @@ def share(b: Any, g: Any, x_type: TensorType, target_type: TensorType, reduction
     upstream = widened(b, g)
     if reduction != "mean":
         return upstream
-    shape = broadcast_shapes("loss", x_type, target_type)
-    return b.div(upstream, float(x_type.with_shape(shape).numel))
+    count = x_type.with_shape(broadcast_shapes("loss", x_type, target_type)).numel
+    return upstream if count == 1 else b.div(upstream, float(count))
 
 
 def _declare_loss(
@@ -157,8 +157,7 @@ def _smooth_slope(b: Any, x: Any, target: Any, *, beta: float) -> Any:
     difference = b.sub(x, target)
     if beta == 0.0:
         return b.sign(difference)
-    near = b.mul(difference, 1.0 / beta)
-    return b.where(b.lt(b.abs(difference), beta), near, b.sign(difference))
+    return b.clamp(difference if beta == 1.0 else b.mul(difference, 1.0 / beta), -1.0, 1.0)
 
 
 smooth_l1_loss = _declare_loss(

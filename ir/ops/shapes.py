@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from braze.ir.dtypes import DType, bool_, i64
+from braze.ir.dtypes import DType, bool_, i32, i64
 from braze.ir.errors import DimensionError, DTypeError, ShapeError
 from braze.ir.op import declare
 from braze.ir.ops import reduce
@@ -249,4 +249,32 @@ one_hot = declare(
     attributes={"classes": int},
     differentiable=False,
     doc="1 at out[.., index[..]], else 0, as i64. IndexError: an index is outside 0..classes-1.",
+)
+
+# wrapped_index ------------------------------------------------------------------------------------
+
+
+def _wrapped_types(index: TensorType, *, size: int, message: str) -> tuple[TensorType, ...]:
+    if index.dtype not in (i32, i64):
+        raise DTypeError(f"[wrapped_index] the index must be int64 or int32, given {index}")
+    return (index.with_dtype(i64),)
+
+
+def _wrapped_index(b: Any, index: Any, *, size: int, message: str) -> Any:
+    wide = as_dtype(b, index, i64)
+    b.check_range(wide, low=-size, high=size, message=message)
+    return b.where(b.lt(wide, 0), b.add(wide, size), wide)
+
+
+wrapped_index = declare(
+    "wrapped_index",
+    "composite",
+    "index",
+    infer=_wrapped_types,
+    decompose=_wrapped_index,
+    effect=True,
+    attributes={"size": int, "message": str},
+    differentiable=False,
+    doc="""An index counted from the start, i64: size is added to negative ones. IndexError: one is
+outside -size..size-1.""",
 )

@@ -19,7 +19,7 @@ from braze.tracing import trace
 
 NAMED = [op for op in OPS if op.name not in UNNAMED]
 COMPILED = 8  # cases of an op
-RANDOM = {"bernoulli", "binomial", "dropout", "poisson"}
+RANDOM = {"bernoulli", "binomial", "dropout", "multinomial", "poisson"}
 
 # Layouts: the array that memory holds, and the view of it with the operand's values ---------------
 

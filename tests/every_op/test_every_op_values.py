@@ -4,6 +4,7 @@ interpreter computes and what compiled code computes are one."""
 import numpy as np
 import op_oracles_attention  # noqa: F401
 import op_oracles_complex  # noqa: F401  (fills the table of oracles)
+import op_oracles_distributions  # noqa: F401
 import op_oracles_networks  # noqa: F401
 import op_oracles_optimizers  # noqa: F401
 import op_oracles_random  # noqa: F401
@@ -16,7 +17,7 @@ from op_oracles import ORACLES, RAW, Check
 from op_samples import Sample, accepted
 
 import braze.ir as ir
-from braze.ir.errors import UnsupportedDTypeError
+from braze.ir.errors import UnsupportedDTypeError, ValueCheckError
 from braze.ir.interpreter import interpret
 from braze.ir.ops.host_rules import as_complex, as_pairs
 from braze.ir.verifier import verify
@@ -197,16 +198,17 @@ def thinned(op, taken):
 
 @pytest.mark.parametrize("op", [op for op in OPS if op.effect], ids=str)
 def test_bad_indices_are_reported(op):
-    """By the interpreter as IndexError, by compiled code as the number of the failed check."""
+    """By the interpreter as an error, by compiled code as the number of the failed check."""
     for dtype, sample in calls(op):
         operands = [np.array(a) for a in sample.operands]
-        indices = [a for a in operands if a.dtype == np.int64 and a.size]
+        named = zip(op.operands, operands, strict=True)
+        indices = [a for n, a in named if n in ("index", "target") and a.size]
         if dtype not in (ir.i64, ir.f32) or not indices:
             continue
         indices[-1].flat[-1] = 99
         sample.operands = operands
         graph, inputs = graph_of(op, [sample])
-        with pytest.raises(IndexError, match="99 is out of range"):
+        with pytest.raises((IndexError, ValueCheckError), match="99 is out of range"):
             interpret(graph, inputs)
         program, _ = compile_graph(graph, runnable_targets()[-1])
         native = Native(program)

@@ -244,6 +244,54 @@ def test_what_is_not_in_memory_yet_is_checked_by_its_program():
         d.sample().numpy()
 
 
+def test_checks_of_categories_name_the_users_line():
+    weights = b * 1.0  # pending
+    with pytest.raises(ValueError, match=r"(?s)parameter probs .*Simplex.*: D.Categorical"):
+        D.Categorical(weights * float("nan")).sample().numpy()
+    drawn = D.Categorical(weights)
+    with pytest.raises(ValueError, match=r"(?s)support .*upper_bound=2.*: drawn.log_prob"):
+        drawn.log_prob(t(1, 3, 0) * 1).numpy()
+    unchecked = D.Categorical(weights, validate_args=False)
+    with pytest.raises(RuntimeError, match=r"(?s)index 3 is out of range.*: unchecked.log_prob"):
+        unchecked.log_prob(t(1, 3, 0) * 1).numpy()
+    with pytest.raises(RuntimeError, match=r"(?s)element < 0.*: D.Categorical"):
+        D.Categorical(weights - 2, validate_args=False).sample().numpy()
+
+
+def test_a_choice_captures_few_operations():
+    """It is made for one state at a time, so what it costs is capturing it."""
+    logits = braze.zeros(4, requires_grad=True)
+    braze.sync()
+    before = braze.stats.captured_ops
+    choice = D.Categorical(logits.softmax(0))
+    action = choice.sample()
+    choice.log_prob(action).backward()
+    action.item()
+    assert braze.stats.captured_ops - before <= 8 + 8  # there and back
+
+
+def test_a_constraint_is_checked_by_one_operation():
+    given, whole = b * 1.0, b.long() * 1
+    braze.sync()
+    for constraint, value in [
+        (constraints.positive, given), (constraints.nonnegative, given),
+        (constraints.less_than(9.0), given), (constraints.interval(0.0, 9.0), given),
+        (constraints.half_open_interval(0, 9), given), (constraints.real_vector, given),
+        (constraints.simplex, given / given.sum()), (constraints.integer_interval(0, 9), whole),
+        (constraints.nonnegative_integer, whole), (constraints.real, whole > 0),
+    ]:  # fmt: skip
+        braze.sync()
+        assert constraint.check(value).all()
+        braze.sync()
+        before = braze.stats.captured_ops
+        constraint.demand(value, "demand!!the constraint does not hold")
+        braze.sync()
+        assert braze.stats.captured_ops - before <= 1 + 2 * (value.dtype is braze.bool)
+    with pytest.raises(ValueError, match="does not hold"):
+        constraints.greater_than(given).demand(given, "demand!!the constraint does not hold")
+        braze.sync()
+
+
 def test_listed_values_and_expanded_batches():
     assert D.Bernoulli(p).enumerate_support().tolist() == [[0, 0, 0], [1, 1, 1]]
     assert D.Categorical(p / p.sum()).expand((2,)).sample((4,)).shape == (4, 2)

@@ -15,7 +15,7 @@ from braze.runtime.cache import clear_memory, prepare
 from braze.runtime.compiler import compile_artifact, stages
 from braze.runtime.config import config
 from braze.runtime.cpu import host_target
-from braze.runtime.executable import Executable
+from braze.runtime.executable import Executable, Resident
 from braze.runtime.package import load
 from braze.runtime.package_writer import write_package
 from braze.runtime.recompiles import log
@@ -56,6 +56,24 @@ def training_step(batch=6, update=True):
         step = b.sum(y, dims=(0,), keepdim=False)
         new = b.sub(bias, b.mul(step, rate))
     return b.finish([loss, new, y], {1: 3} if update else {})
+
+
+@pytest.mark.parametrize("tier", ["interpret", "compile"])
+def test_inputs_may_stay_where_they_are(tier):
+    b = Builder("mix")
+    x, s, w, v = (b.input(f32(*n), r) for n, r in (((3,), "data"), ((), "scalar"), ((3,), "param"),
+                                                   ((3,), "param")))  # fmt: skip
+    entry = prepare(b.finish([b.add(b.mul(b.mul(x, s), w), v)]), tier=tier)
+    weights = [Storage.from_numpy(np.array(n, np.float32)) for n in ([1, 2, 3], [10, 20, 30])]
+    resident = Resident(weights)
+    for factor in (1.0, -2.0):
+        out, given = Storage(12), Storage.from_numpy(np.array([1, 1, 2], np.float32))
+        entry.run([given, factor], [out], resident=resident)
+        wanted = np.array([1, 2, 6]) * factor + [10, 20, 30]
+        assert out.array(np.float32, 3).tolist() == wanted.tolist()
+    if tier == "compile":
+        with pytest.raises(ValueError, match="takes 4 inputs and 1 outputs, given 3 and 1"):
+            entry.run([given], [out], resident=resident)
 
 
 def arrays(batch=6, seed=0):

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from braze.ir import dtypes
 from braze.runtime.config import default_storage_cache_bytes
 from braze.runtime.storage import (
     ALIGNMENT,
@@ -113,6 +114,23 @@ def test_views_by_dtype_shape_and_offset():
     for shape, offset in (((16,), 4), ((1,), 64), ((2,), -4), (-1, 0), ((-1, 2), 0)):
         with pytest.raises(ValueError):
             storage.array(np.int32, shape, offset)
+
+
+@pytest.mark.parametrize("dtype", dtypes.ALL, ids=str)
+def test_its_first_element_is_a_number(dtype):
+    for value in (0, 1, 100.5, -3.25, float("inf"), float("nan")):
+        with np.errstate(all="ignore"):
+            array = np.array([value, 7]).astype(dtype.numpy)
+        number = Storage.from_numpy(array).number(dtype)
+        wide = array.astype(np.float32) if dtype is dtypes.bf16 else array
+        assert type(number) is type(wide[0].item())
+        np.testing.assert_equal(number, wide[0].item())
+
+
+def test_reading_a_number_makes_no_array(monkeypatch):
+    storage = Storage.from_numpy(np.array([2.5], np.float32))
+    monkeypatch.setattr(Storage, "array", None)
+    assert storage.number(dtypes.f32) == 2.5
 
 
 def test_bad_sizes():

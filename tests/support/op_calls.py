@@ -61,6 +61,7 @@ UNNAMED = {
     "sum_to_shape": "gradients of what broadcasts",
     "contract": "made from matrix products",
     "check_range": "made by whatever takes indices",
+    "wrapped_index": "made by whatever takes indices",
     "random_bits": "made from random numbers",
     "strided_index": "made from views by strides",
     "as_strided": "takes its strides in the memory below a view",
@@ -72,14 +73,20 @@ UNNAMED = {
     "floor_divide": "a step of div_floor",
     "nan_to_num": "takes numbers, not tensors, for what it fills in",
     "isclose": "takes numbers, not tensors, for its tolerances",
-    **dict.fromkeys(("constant", "full", "iota", "uniform", "normal", "randint"), "no operands"),
+    **dict.fromkeys(("constant", "full", "iota"), "no operands"),
+    **dict.fromkeys(("uniform", "normal", "exponential", "randint"), "no operands"),
     "lu_permutation": "a step of lu",
     **dict.fromkeys(TWINS, "only compiled graphs hold it"),
     "checked": "made by what checks values",
+    **dict.fromkeys(("check_truth", "check_interval", "check_simplex"), "by what checks values"),
+    **dict.fromkeys(("proportions", "log_clamped", "pick"), "a step of Categorical"),
+    "proportions_grad": "the gradient of proportions",
+    "log_clamped_grad": "the gradient of log_clamped",
+    "pick_grad": "the gradient of pick",
 }
 # Their public functions record the steps that they are made of instead.
 IN_STEPS = {
-    *("mm", "mv", "dot", "outer", "addmm", "stack", "masked_fill", "one_hot"),
+    *("mm", "mv", "dot", "outer", "addmm", "masked_fill", "one_hot"),
     *("real", "imag"),  # views of the parts
 }
 # Attributes of the table under PyTorch's names.
@@ -272,6 +279,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     ),
     "batch_norm_eval": _batch_norm_eval,
     "dropout": lambda x, p: F.dropout(x, p),
+    "multinomial": lambda x, count, replacement: braze.multinomial(x, count, replacement),
     "div_floor": lambda x, y: braze.floor_divide(x, y),
     "div_trunc": lambda x, y: braze.div(x, y, rounding_mode="trunc"),
     "integer_pow": lambda x, y: braze.pow(x, y),

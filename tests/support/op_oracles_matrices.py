@@ -149,6 +149,7 @@ ORACLES |= {
     "scatter": _combine(False, lambda old, new: new),
     "scatter_reduce": _combine(False, None),
     "check_range": _check_range,
+    "wrapped_index": lambda index, *, size, message: np.where(index < 0, index + size, index),
     "one_hot": lambda index, *, classes: np.eye(classes, dtype=int)[index],
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import op_samples_attention  # noqa: F401
 import op_samples_complex  # noqa: F401
+import op_samples_distributions  # noqa: F401
 import op_samples_matrices  # noqa: F401  (fills the table of samplers)
 import op_samples_networks  # noqa: F401
 import op_samples_recurrent  # noqa: F401
@@ -242,7 +243,7 @@ def _random_bits(draw: Draw) -> Iterator[Sample]:
         yield Sample([draw(dtype=draw.dtype), STATE[1].astype(draw.dtype.numpy)], {"shape": shape})
 
 
-@sampler("uniform", "normal")
+@sampler("uniform", "normal", "exponential")
 def _random_floats(draw: Draw) -> Iterator[Sample]:
     for shape in MADE_SHAPES:
         yield Sample(STATE, {"shape": shape, "dtype": draw.dtype})
@@ -384,6 +385,13 @@ def _scatter_reduce(draw: Draw) -> Iterator[Sample]:
 def _check_range(draw: Draw) -> Iterator[Sample]:
     for shape in ((3,), (), (0,), (2, 40)):
         yield Sample([draw(*shape)], {"low": -5, "high": 11, "message": "a test"})
+
+
+@sampler("wrapped_index")
+def _wrapped_index(draw: Draw) -> Iterator[Sample]:
+    for shape, size in (((3,), 4), ((), 1), ((2, 0), 3), ((5, 7), 11)):
+        index = draw.whole(*shape, high=2 * size, dtype=draw.dtype) - size
+        yield Sample([np.asarray(index).astype(draw.dtype.numpy)], {"size": size, "message": "i"})
 
 
 @sampler("one_hot")

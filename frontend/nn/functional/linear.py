@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from braze.capture import call_of
 from braze.functions.arguments import require_tensors
-from braze.functions.indexing import check_values
+from braze.functions.indexing import check_bounds
 from braze.functions.linalg import matmul
 from braze.functions.movement import reshape, unsqueeze
-from braze.functions.pointwise import add, eq, ge, lt, mul
+from braze.functions.pointwise import add, eq, mul
 from braze.functions.promotion import cast
 from braze.functions.reductions import sum
 from braze.ir.dtypes import i64
@@ -70,15 +70,15 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError(
             f"one_hot is only applicable to index tensor of type LongTensor, given {tensor.dtype!r}"
         )
-    check_values("one_hot", lt(tensor, 0), "Class values must be non-negative.")
+    check_bounds("one_hot", tensor, "Class values must be non-negative.", low=0)
     if num_classes == -1:
         if not tensor.numel():
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         num_classes = int(tensor._numpy().max()) + 1
     if num_classes <= 0:
         raise RuntimeError("num_classes should be positive")
-    wrong = ge(tensor, num_classes)
-    check_values("one_hot", wrong, "Class values must be smaller than num_classes.")
+    text = "Class values must be smaller than num_classes."
+    check_bounds("one_hot", tensor, text, high=num_classes - 1)
     call = call_of(op_named("iota"), shape=(num_classes,), dim=0, dtype=i64)
     hits = eq(unsqueeze(tensor, -1), apply(call))
     return cast(hits, i64)

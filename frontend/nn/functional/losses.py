@@ -7,7 +7,7 @@ from typing import Any
 
 from braze.functions import pointwise, reductions
 from braze.functions.arguments import require_tensors
-from braze.functions.indexing import check_values
+from braze.functions.indexing import check_bounds
 from braze.functions.movement import reshape
 from braze.functions.promotion import as_operands, cast
 from braze.functions.settled import settled
@@ -184,9 +184,8 @@ def binary_cross_entropy(
         )
     own = kind if weight is None else "none"
     losses: Tensor = apply(call_named("binary_cross_entropy", reduction=own), input, target)
-    inside = pointwise.bitwise_and(pointwise.ge(input, 0), pointwise.le(input, 1))
     text = "all elements of input should be between 0 and 1"
-    check_values("binary_cross_entropy", pointwise.logical_not(inside), text)
+    check_bounds("binary_cross_entropy", input, text, 0, 1)
     if weight is None:
         return losses
     return reduced(_same_shape(input, pointwise.mul(losses, weight)), kind)

@@ -11,7 +11,7 @@ from braze.autograd.modes import no_grad
 from braze.functions.creation import zeros
 from braze.functions.indexing import check_values
 from braze.functions.movement import reshape, stack
-from braze.functions.pointwise import add, clamp, div, logical_not, lt, mul
+from braze.functions.pointwise import add, clamp, div, lt, mul
 from braze.functions.promotion import cast, result_type
 from braze.functions.reductions import norm
 from braze.tensors import Tensor
@@ -55,10 +55,11 @@ def get_total_norm(
             # Comparisons with nan are false.
             check_values(
                 "clip_grad_norm_",
-                logical_not(lt(total, math.inf)),
+                lt(total, math.inf),
                 f"The total norm of order {order} for gradients from `parameters` is non-finite, "
                 "so it cannot be clipped. To disable this error and scale the gradients by the "
                 "non-finite norm anyway, set `error_if_nonfinite=False`",
+                wanted=True,
             )
     return total
 
