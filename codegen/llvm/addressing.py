@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import gcd
+from typing import TypeGuard
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.types import (
     I1,
     I32,
     I64,
+    bits_of,
     constant,
-    element_of,
     intrinsic,
     lane_numbers,
     splat,
@@ -224,7 +224,7 @@ class IndexEmitter:
         range).
         """
         type = value.type
-        if element_of(type).width < 32:
+        if bits_of(type) < 32:
             value = self._resize(value, I32)
             type = value.type
         value = intrinsic(self.builder, "smax", type, [value, constant(type, 0)])
@@ -232,7 +232,7 @@ class IndexEmitter:
         return self._resize(value, element)
 
     def _resize(self, value: ir.Value, element: ir.IntType) -> ir.Value:
-        have = element_of(value.type).width
+        have = bits_of(value.type)
         if have == element.width:
             return value
         if isinstance(value, ir.Constant) and isinstance(value.constant, int):
@@ -305,7 +305,7 @@ class IndexEmitter:
         return self.builder.icmp_unsigned("<", value, constant(type, size))
 
 
-def _is_number(value: ir.Value, number: int | None = None) -> bool:
+def _is_number(value: ir.Value, number: int | None = None) -> TypeGuard[ir.Constant]:
     """True for a scalar integer constant (of this value)."""
     if not isinstance(value, ir.Constant) or not isinstance(value.constant, int):
         return False

@@ -19,8 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.attention_plan import attention_plan, piece_of
 from braze.codegen.llvm.attention_tiles import Tile, Tiles
 from braze.codegen.llvm.control import (
@@ -216,7 +215,7 @@ class Blocks:
         builder, tiles = self.builder, self.tiles
         tiles.store_tile(tile, place, self.plan.block)
         for j, slot in enumerate(top or ()):
-            largest = builder.load(slot, typ=tiles.vector)
+            largest: ir.Value = builder.load(slot, typ=tiles.vector)
             for line in tile:
                 above = builder.fcmp_ordered(">", line[j], largest)
                 largest = builder.select(above, line[j], largest)

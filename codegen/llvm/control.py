@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.types import I64
 
 Number: TypeAlias = "int | ir.Value"
@@ -27,12 +26,11 @@ def counted_loop(
     builder: ir.IRBuilder, start: Number, end: Number, name: str
 ) -> Iterator[ir.Value]:
     """Run the body for start <= i < end, tested at the end where the first test is superfluous."""
-    known = isinstance(start, int) and isinstance(end, int)
     low, high = as_i64(start), as_i64(end)
     before = builder.block
     body = builder.append_basic_block(name)
     done = builder.append_basic_block(f"{name}_done")
-    if known and start < end:
+    if isinstance(start, int) and isinstance(end, int) and start < end:
         builder.branch(body)
     else:
         builder.cbranch(builder.icmp_signed("<", low, high), body, done)
@@ -52,7 +50,9 @@ def add(builder: ir.IRBuilder, x: Number, y: Number) -> Number:
         return x + y
     if isinstance(x, int):
         x, y = y, x
-    return x if isinstance(y, int) and y == 0 else builder.add(x, as_i64(y), flags=("nsw",))
+    if isinstance(y, int) and y == 0:
+        return x
+    return builder.add(as_i64(x), as_i64(y), flags=("nsw",))
 
 
 def multiply(builder: ir.IRBuilder, x: Number, factor: int) -> Number:

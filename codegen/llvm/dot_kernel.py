@@ -8,8 +8,7 @@ size of tile,
 
 from __future__ import annotations
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.control import (
     Number,
     add,
@@ -253,7 +252,7 @@ class _TileEmitter:
         plus = self.builder.fadd if self.dtype.is_floating_point else self.builder.add
         while len(parts) > 1:
             parts = [
-                plus(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i]
+                plus(parts[i], parts[i + 1]) if i + 1 < len(parts) else parts[i]
                 for i in range(0, len(parts), 2)
             ]
         (value,) = parts

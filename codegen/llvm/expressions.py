@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.addressing import IndexEmitter, Place, fits_int32
 from braze.codegen.llvm.conversions import from_memory, round_narrow, to_memory
 from braze.codegen.llvm.kernel import Aliasing, CodegenError

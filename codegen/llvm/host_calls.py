@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llvmlite import ir
-
-from braze.codegen.llvm.kernel import EmittedKernel, IndirectCall, KernelFunction
+from braze.codegen.llvm import ir
+from braze.codegen.llvm.kernel import EmittedKernel, KernelFunction
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.loops import HostCall, Placement, Program
 from braze.ir.target import HOST, Target
@@ -38,8 +37,7 @@ def emit_host_call(
     host = builder.load(word, typ=POINTER, align=8)
     signature = ir.FunctionType(I64, [I64, POINTER])
     arguments = [constant(I64, call.number), addresses]
-    failed = IndirectCall(builder.block, signature, host, arguments)
-    builder._insert(failed)
+    failed = builder.call(host, arguments, signature)
     with builder.if_then(builder.icmp_signed("!=", failed, constant(I64, 0)), likely=False):
         builder.store(constant(I64, -1 - call.number), status, align=8)
     builder.ret_void()

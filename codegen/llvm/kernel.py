@@ -8,11 +8,10 @@ order.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.errors import BrazeError
 from braze.ir.index import Index, LoopVar
@@ -47,39 +46,6 @@ def symbol_of(name: str) -> str:
     return "braze_kernel_" + re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
-def new_module(name: str, target: Target) -> ir.Module:
-    module = ir.Module(name)
-    module.triple = target.triple
-    return module
-
-
-def module_text(module: ir.Module) -> str:
-    """The module as IR text, without triple and layout (the compiler adds them)."""
-    lines = str(module).split("\n")
-    return "\n".join(line for line in lines if line and not line.startswith(("target ", ";")))
-
-
-class IndirectCall(ir.instructions.Instruction):
-    """A call through an opaque pointer, which llvmlite's builder cannot write."""
-
-    def __init__(
-        self,
-        parent: ir.Block,
-        signature: ir.FunctionType,
-        function: ir.Value,
-        arguments: Sequence[ir.Value],
-    ) -> None:
-        super().__init__(parent, signature.return_type, "call", list(arguments))
-        self._function = function
-
-    def descr(self, buf: list[str]) -> None:
-        arguments = ", ".join(
-            f"{'ptr' if isinstance(a, ir.Function) else a.type} {a.get_reference()}"
-            for a in self.operands
-        )
-        buf.append(f"call {self.type} {self._function.get_reference()}({arguments})\n")
-
-
 class KernelFunction:
     """A kernel's function while it is written; `builder` stands at the end of the entry block.
 
@@ -97,12 +63,12 @@ class KernelFunction:
         target: Target,
     ) -> None:
         self.symbol = symbol_of(name)
-        self.module = new_module(self.symbol, target)
-        self.function = ir.Function(self.module, KERNEL_TYPE, self.symbol)
+        self.module = ir.Module()
+        self.function = ir.Function(
+            self.module, KERNEL_TYPE, self.symbol, ("buffers", "chunk", "thread")
+        )
         self.function.attributes.add("nounwind")
         self.buffers, self.chunk, self.thread = self.function.args
-        for argument, label in zip(self.function.args, ("buffers", "chunk", "thread"), strict=True):
-            argument.name = label
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self._inputs = program.inputs
         self._inputs_and_outputs = program.inputs + program.outputs
@@ -142,7 +108,7 @@ class KernelFunction:
         return self._slot(self._inputs_and_outputs + 2)
 
     def text(self) -> str:
-        return module_text(self.module)
+        return str(self.module)
 
 
 class Aliasing:
@@ -157,9 +123,9 @@ class Aliasing:
     def __init__(self, module: ir.Module, placements: Mapping[str, Placement]) -> None:
         self._module = module
         self._placements = placements
-        self._domain = None
-        self._stored: dict[str, tuple[Buffer, set[object], ir.MDValue]] = {}
-        self._lists: dict[tuple[str, ...], ir.MDValue] = {}
+        self._domain: ir.Metadata | None = None
+        self._stored: dict[str, tuple[Buffer, set[object], ir.Metadata]] = {}
+        self._lists: dict[tuple[str, ...], ir.Metadata] = {}
 
     def declare_store(self, buffer: Buffer, index: Index) -> None:
         """Announce a store. Every store must be announced before the first is emitted."""

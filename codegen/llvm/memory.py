@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.addressing import Place
 from braze.codegen.llvm.types import (
     I8,
     I32,
     I64,
     POINTER,
+    bits_of,
     constant,
     constants,
     declare,
@@ -64,7 +64,7 @@ def _narrows_wrongly(target: Target, dtype: DType) -> bool:
 
 def _hidden(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
     """The same mask, such that LLVM cannot know it for a constant."""
-    every = builder.asm(ir.FunctionType(I32, [I32]), "", "=r,0", [constant(I32, 1)], False)
+    every = builder.asm(ir.FunctionType(I32, [I32]), "", "=r,0", [constant(I32, 1)])
     known = splat(builder, builder.trunc(every, ir.IntType(1)), lanes_of(mask.type))
     return builder.and_(mask, known)
 
@@ -112,11 +112,7 @@ class Memory:
 
     def address(self, offset: ir.Value) -> ir.Value:
         """The address of an element (or of each lane's, for a vector of offsets)."""
-        address = self.builder.gep(self.base, [offset], source_etype=self.element)
-        if isinstance(offset.type, ir.VectorType):
-            # llvmlite does not know that offsets in lanes give addresses in lanes.
-            address.type = ir.VectorType(POINTER, offset.type.count)
-        return address
+        return self.builder.gep(self.base, [offset], source_etype=self.element)
 
     def address_or_zeros(self, offset: ir.Value, condition: ir.Value | None) -> ir.Value:
         """The address of an element, or of zeros where an i1 condition fails."""
@@ -269,11 +265,6 @@ class Memory:
                     action(item, self.address(offset))
 
 
-def _suffix(type: ir.VectorType) -> str:
-    element = type.element
-    name = (
-        f"i{element.width}"
-        if isinstance(element, ir.IntType)
-        else ("f64" if isinstance(element, ir.DoubleType) else "f32")
-    )
-    return f"v{type.count}{name}"
+def _suffix(type: ir.Type) -> str:
+    kind = "i" if isinstance(element_of(type), ir.IntType) else "f"
+    return f"v{lanes_of(type)}{kind}{bits_of(type)}"

@@ -20,8 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, count
 from braze.codegen.llvm.control import (
     Number,

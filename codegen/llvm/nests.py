@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.checks import emit_check, has_check
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import Aliasing, CodegenError, EmittedKernel, KernelFunction
@@ -259,21 +258,20 @@ class NestEmitter:
         count: int,
     ) -> None:
         """The last `count` elements (a chunk other than the last has none), fewer than a vector."""
-        known = isinstance(begin, int)
         if plan.tail == "mask" and count & (count - 1):
-            if known:
+            if isinstance(begin, int):
                 self._masked(loop, outer, plan, constant(I64, begin), count)
                 return
-            some = self.builder.icmp_signed("<", begin, as_value(end))
+            some = self.builder.icmp_signed("<", as_value(begin), as_value(end))
             with self.builder.if_then(some):
                 self._masked(loop, outer.fork(), plan, as_value(begin), count)
             return
         narrow = count & -count
         if count == narrow:
-            if known:
+            if isinstance(begin, int):
                 self._iteration(loop, outer, count, 1, constant(I64, begin))
                 return
-            some = self.builder.icmp_signed("<", begin, as_value(end))
+            some = self.builder.icmp_signed("<", as_value(begin), as_value(end))
             with self.builder.if_then(some):
                 self._iteration(loop, outer.fork(), count, 1, as_value(begin))
             return

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.control import Number, as_i64, multiply
 from braze.codegen.llvm.schedule_parts import Pieces
 

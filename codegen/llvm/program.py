@@ -18,17 +18,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.checks import has_check
 from braze.codegen.llvm.host_calls import emit_host_call
 from braze.codegen.llvm.kernel import (
     KERNEL_TYPE,
     CodegenError,
     EmittedKernel,
-    IndirectCall,
-    module_text,
-    new_module,
 )
 from braze.codegen.llvm.nests import emit_nest
 from braze.codegen.llvm.places import Places, PlaceTable, Row
@@ -213,7 +209,7 @@ def _main_module(
 ) -> str:
     """The function that runs the waves. Steps of a recurrence cannot fail and tell nobody that they
     are done."""
-    module = new_module(name, target)
+    module = ir.Module()
     main = ir.Function(module, MAIN_TYPE, name)
     main.attributes.add("nounwind")
     buffers, pool = main.args
@@ -238,13 +234,13 @@ def _main_module(
     rows.finish()
     if is_step:
         builder.ret(constant(I64, 0))
-        return module_text(module)
+        return str(module)
     code = builder.load(status, typ=I64, align=8)
     with builder.if_then(builder.icmp_signed("==", code, constant(I64, 0))):
         mark = builder.gep(status, [constant(I64, FINISHED)], source_etype=I64)
         builder.store(constant(I64, 1), mark, align=8)
     builder.ret(code)
-    return module_text(module)
+    return str(module)
 
 
 def _call_steps(builder: ir.IRBuilder, kernel: Recurrence, program: Program) -> None:
@@ -285,7 +281,7 @@ def _call_wave(
     signature = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
     parallel = builder.load(pool, typ=POINTER, align=8)
     arguments = [pool, region, given, constant(I64, chunks)]
-    builder._insert(IndirectCall(builder.block, signature, parallel, arguments))
+    builder.call(parallel, arguments, signature)
 
 
 def _write_table(

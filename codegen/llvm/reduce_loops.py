@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.looping import Count, carried_loop
 from braze.codegen.llvm.reductions import Reducer, State, pairwise

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.contraction_shape import Dim
 from braze.codegen.llvm.control import element_pointer
 from braze.codegen.llvm.types import I1, I32, constant, constants, intrinsic, poison

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 
 import numpy as np
-from llvmlite import ir
 
+from braze.codegen.llvm import ir
 from braze.ir.dtypes import DType, bf16, f16
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
@@ -79,23 +79,6 @@ def bits_of(type: ir.Type) -> int:
     return element.width if isinstance(element, ir.IntType) else 64 if element == F64 else 32
 
 
-class _Text(ir.Constant):
-    """A constant that prints as the text it was made with (llvmlite knows no splats)."""
-
-    def __init__(self, type: ir.Type, text: str) -> None:
-        self.type = type
-        self.constant = text
-
-    def _to_string(self) -> str:
-        return f"{self.type} {self.constant}"
-
-    def _get_reference(self) -> str:
-        return str(self.constant)
-
-    def get_reference(self) -> str:
-        return str(self.constant)
-
-
 def constant(type: ir.Type, value: float | int) -> ir.Constant:
     """The same number in every lane: floats are rounded, integers wrap."""
     # By text, since 0.0 and -0.0 are equal.
@@ -116,7 +99,7 @@ def _constant(type: ir.Type, _text: str, value: float | int) -> ir.Constant:
         scalar = ir.Constant(element, rounded)
     if element is type:
         return scalar
-    return _Text(type, f"splat ({element} {scalar.get_reference()})")
+    return ir.Constant(type, f"splat ({scalar.typed})")
 
 
 def constants(element: ir.Type, values: Sequence[int | float]) -> ir.Constant:
@@ -127,12 +110,12 @@ def constants(element: ir.Type, values: Sequence[int | float]) -> ir.Constant:
 
 def zero(type: ir.Type) -> ir.Constant:
     """Zero bits of any first-class type."""
-    return _Text(type, "zeroinitializer") if lanes_of(type) > 1 else constant(type, 0)
+    return ir.Constant(type, "zeroinitializer") if lanes_of(type) > 1 else constant(type, 0)
 
 
 def poison(type: ir.Type) -> ir.Constant:
     """No particular value."""
-    return _Text(type, "poison")
+    return ir.Constant(type, "poison")
 
 
 def lane_numbers(element: ir.IntType, lanes: int, stride: int = 1) -> ir.Constant:
@@ -146,7 +129,7 @@ def splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
         return value
     type = vector(value.type, lanes)
     if isinstance(value, ir.Constant):
-        return _Text(type, f"splat ({value.type} {value.get_reference()})")
+        return ir.Constant(type, f"splat ({value.typed})")
     single = builder.insert_element(poison(type), value, ir.Constant(I32, 0))
     return builder.shuffle_vector(single, poison(type), constants(I32, [0] * lanes))
 
