@@ -17,6 +17,7 @@ first block and bit 1 in the last.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -32,6 +33,7 @@ from braze.codegen.llvm.control import (
     multiply,
 )
 from braze.codegen.llvm.expressions import ExpressionEmitter
+from braze.codegen.llvm.looping import carried_loop
 from braze.codegen.llvm.operands import OperandLoader, multiply_add
 from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.turned_stores import runs_of_rows, store_turned
@@ -140,7 +142,8 @@ class TileEmitter:
         self.item = register_type(self.dtype)
         self.blocked = tile.schedule.blocks > 1
         buffers, variables = epilogue_buffers(tile.schedule.shape), outer_variables(tile.schedule)
-        types = [POINTER, POINTER, *([POINTER] if self.schedule.fetched_rows else [])]
+        types: list[ir.Type] = [POINTER, POINTER]
+        types += [POINTER] if self.schedule.fetched_rows else []
         types += [POINTER, I64, I64] if self.blocked else []
         types += [POINTER] * len(buffers) + [I64] * len(variables)
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
@@ -164,28 +167,26 @@ class TileEmitter:
     def emit(self) -> ir.Function:
         builder = self.builder
         tile = self.tile
-        slots = [builder.alloca(self.vector) for _ in range(tile.rows * tile.vectors)]
+        sums: list[ir.Value] = [zero(self.vector)] * (tile.rows * tile.vectors)
         staged = self._epilogue_operations() > _EPILOGUE_OPERATIONS
-        stage = builder.alloca(self.vector, size=as_i64(len(slots))) if staged else None
-        for slot in slots:
-            builder.store(zero(self.vector), slot)
+        stage = builder.alloca(self.vector, size=as_i64(len(sums))) if staged else None
         if not self.schedule.shape.empty:
-            self._nest(tile.levels(), self.a, self.b, slots)
+            sums = self._nest(tile.levels(), self.a, self.b, sums)
         if self.blocked:
-            self._add_earlier(slots)
+            sums = self._with_earlier(sums)
             done = builder.append_basic_block("last")
             partial = builder.append_basic_block("partial")
             is_last = builder.and_(self.state, as_i64(LAST_BLOCK))
             builder.cbranch(builder.icmp_signed("!=", is_last, as_i64(0)), done, partial)
             builder.position_at_end(partial)
-            for number, slot in enumerate(slots):
-                builder.store(builder.load(slot, typ=self.vector), self._sum(number), align=16)
+            for number, value in enumerate(sums):
+                builder.store(value, self._sum(number), align=16)
             builder.ret_void()
             builder.position_at_end(done)
         if stage is None:
-            self._epilogue(slots)
+            self._epilogue(sums)
         else:
-            self._staged_epilogue(slots, stage)
+            self._staged_epilogue(sums, stage)
         builder.ret_void()
         return self.function
 
@@ -194,23 +195,35 @@ class TileEmitter:
     def _sum(self, number: int) -> ir.Value:
         return element_pointer(self.builder, self.sums, number * self.width, self.item)
 
-    def _add_earlier(self, slots: list[ir.Value]) -> None:
-        """Add the earlier blocks' sums to this one's, which keeps long sums accurate."""
+    def _with_earlier(self, sums: list[ir.Value]) -> list[ir.Value]:
+        """The earlier blocks' sums added to this one's, which keeps long sums accurate."""
         builder = self.builder
         plus = builder.fadd if self.dtype.is_floating_point else builder.add
         again = builder.append_basic_block("again")
         summed = builder.append_basic_block("summed")
         is_first = builder.and_(self.state, as_i64(FIRST_BLOCK))
         builder.cbranch(builder.icmp_signed("!=", is_first, as_i64(0)), summed, again)
+        before = builder.block
         builder.position_at_end(again)
-        for number, slot in enumerate(slots):
+        more = []
+        for number, value in enumerate(sums):
             earlier = builder.load(self._sum(number), typ=self.vector, align=16)
-            builder.store(plus(earlier, builder.load(slot, typ=self.vector)), slot)
+            more.append(plus(earlier, value))
         builder.branch(summed)
         builder.position_at_end(summed)
+        both: list[ir.Value] = []
+        for value, total in zip(sums, more, strict=True):
+            phi = builder.phi(self.vector)
+            phi.add_incoming(value, before)
+            phi.add_incoming(total, again)
+            both.append(phi)
+        return both
 
-    def _nest(self, levels: list[Level], a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
-        """Loops over the outer levels; the inner ones become straight lines of several steps."""
+    def _nest(
+        self, levels: list[Level], a: ir.Value, b: ir.Value, sums: list[ir.Value]
+    ) -> list[ir.Value]:
+        """The sums with all terms: loops over the outer levels; the inner ones become straight
+        lines of several steps."""
         products = self.tile.rows * self.tile.vectors
         straight = 1
         for position in range(len(levels) - 1, -1, -1):
@@ -219,20 +232,20 @@ class TileEmitter:
                 break
             straight *= extent
         else:
-            self._straight(levels, [(0, 0)], a, b, slots)
-            return
+            return self._straight(levels, [(0, 0)], a, b, sums)
         unroll = max(1, _UNROLLED_PRODUCTS // (straight * products))
-        self._loops(levels[: position + 1], levels[position + 1 :], unroll, a, b, slots)
+        return self._loops(levels[: position + 1], levels[position + 1 :], unroll, a, b, sums)
 
     def _loops(
         self, loops: list[Level], inside: list[Level], unroll: int, a: ir.Value, b: ir.Value,
-        slots: list[ir.Value],
-    ) -> None:  # fmt: skip
+        sums: list[ir.Value],
+    ) -> list[ir.Value]:  # fmt: skip
         level, *rest = loops
         if rest:
-            with counted_loop(self.builder, 0, self._extent(level), "outer") as i:
-                self._loops(rest, inside, unroll, *self._moved(a, b, level, i), slots)
-            return
+            with carried_loop(self.builder, 0, self._extent(level), 1, sums, "outer") as outer:
+                moved = self._moved(a, b, level, outer.index)
+                outer.update(self._loops(rest, inside, unroll, *moved, outer.values))
+            return outer.results
         extent = self._extent(level)
         if isinstance(extent, int):
             unroll = _best_unroll(extent, unroll)
@@ -241,18 +254,22 @@ class TileEmitter:
             times = self.builder.udiv(extent, as_i64(unroll))
         wide = Level(None, level.a * unroll, level.b * unroll)
         offsets = [(level.a * step, level.b * step) for step in range(unroll)]
-        with counted_loop(self.builder, 0, times, "inner") as i:
-            self._fetch(i, unroll, extent)
-            self._straight(inside, offsets, *self._moved(a, b, wide, i), slots)
+        with carried_loop(self.builder, 0, times, 1, sums, "inner") as inner:
+            self._fetch(inner.index, unroll, extent)
+            moved = self._moved(a, b, wide, inner.index)
+            inner.update(self._straight(inside, offsets, *moved, inner.values))
+        sums = inner.results
         if isinstance(extent, int):
             done = extent // unroll * unroll
             left = [(level.a * step, level.b * step) for step in range(done, extent)]
-            if left:
-                self._straight(inside, left, a, b, slots)
-        elif unroll > 1:
-            begin = self.builder.mul(times, as_i64(unroll))
-            with counted_loop(self.builder, begin, extent, "rest") as i:
-                self._straight(inside, [(0, 0)], *self._moved(a, b, level, i), slots)
+            return self._straight(inside, left, a, b, sums) if left else sums
+        if unroll == 1:
+            return sums
+        begin = self.builder.mul(as_i64(times), as_i64(unroll))
+        with carried_loop(self.builder, begin, extent, 1, sums, "rest") as one:
+            moved = self._moved(a, b, level, one.index)
+            one.update(self._straight(inside, [(0, 0)], *moved, one.values))
+        return one.results
 
     def _fetch(self, i: ir.Value, unroll: int, extent: Number) -> None:
         """Have fetched, one line at a time, what is needed soon: the next tile's rows of a, and the
@@ -284,9 +301,9 @@ class TileEmitter:
 
     def _straight(
         self, levels: list[Level], starts: list[tuple[int, int]], a: ir.Value, b: ir.Value,
-        slots: list[ir.Value],
-    ) -> None:  # fmt: skip
-        """All steps of `levels` from each start, without a loop."""
+        sums: list[ir.Value],
+    ) -> list[ir.Value]:  # fmt: skip
+        """The sums after all steps of `levels` from each start, without a loop."""
         offsets = starts
         for level in levels:
             assert level.extent is not None
@@ -295,12 +312,10 @@ class TileEmitter:
                 for x, y in offsets
                 for step in range(level.extent)
             ]
-        builder = self.builder
-        sums = [builder.load(slot, typ=self.vector) for slot in slots]
+        sums = list(sums)
         for a_offset, b_offset in offsets:
             self._step(sums, a, a_offset, b, b_offset)
-        for value, slot in zip(sums, slots, strict=True):
-            builder.store(value, slot)
+        return sums
 
     def _step(
         self, sums: list[ir.Value], a: ir.Value, a_offset: int, b: ir.Value, b_offset: int
@@ -353,8 +368,9 @@ class TileEmitter:
         each = sum(sum(1 for _ in store.value.walk()) + 1 for store in self.schedule.shape.stores)
         return each * self.tile.rows * self.tile.vectors
 
-    def _emitter(self, indices: list[Number], vector: Number, value: ir.Value, present: int
-    ) -> ExpressionEmitter:  # fmt: skip
+    def _emitter(
+        self, indices: Sequence[Number], vector: Number, value: ir.Value, present: int
+    ) -> ExpressionEmitter:
         """For the row at these places of the tile's row dims, and a vector of it."""
         builder = self.builder
         variables = dict(self.variables)
@@ -373,19 +389,18 @@ class TileEmitter:
             pointer=lambda buffer: self.pointers[buffer.name], mask=mask,
         )  # fmt: skip
 
-    def _epilogue(self, slots: list[ir.Value]) -> None:
+    def _epilogue(self, sums: list[ir.Value]) -> None:
         """Straight-line stores; a row's values come before its stores, to share what they load."""
         turned = [self._runs(store) for store in self.schedule.shape.stores]
         if any(turned):
-            self._turned_epilogue(slots, turned)
+            self._turned_epilogue(sums, turned)
             return
         stores = self.schedule.shape.stores
         for row in range(self.tile.rows):
             emitters = []
             for j in range(self.tile.vectors):
-                value = self.builder.load(slots[row * self.tile.vectors + j], typ=self.vector)
-                indices = list(self.tile.row_indices(row))
-                emitter = self._emitter(indices, j, value, self._present(j))
+                value = sums[row * self.tile.vectors + j]
+                emitter = self._emitter(self.tile.row_indices(row), j, value, self._present(j))
                 emitters.append(emitter)
                 for store in stores:
                     emitter.value(store.value)
@@ -404,14 +419,13 @@ class TileEmitter:
         ]
         return runs_of_rows(store, self.schedule.lane, rows)
 
-    def _turned_epilogue(self, slots: list[ir.Value], turned: list[list[list[int]]]) -> None:
+    def _turned_epilogue(self, sums: list[ir.Value], turned: list[list[list[int]]]) -> None:
         """All values come before all stores, those with runs of rows as vectors along these."""
         tile = self.tile
         emitters: dict[tuple[int, int], ExpressionEmitter] = {}
         for row, j in product(range(tile.rows), range(tile.vectors)):
-            value = self.builder.load(slots[row * tile.vectors + j], typ=self.vector)
-            indices = list(tile.row_indices(row))
-            emitters[row, j] = self._emitter(indices, j, value, self._present(j))
+            value = sums[row * tile.vectors + j]
+            emitters[row, j] = self._emitter(tile.row_indices(row), j, value, self._present(j))
             for store in self.schedule.shape.stores:
                 emitters[row, j].value(store.value)
         for store, runs in zip(self.schedule.shape.stores, turned, strict=True):
@@ -423,32 +437,33 @@ class TileEmitter:
                 values = [value for value, _ in found]
                 store_turned(self.builder, values, found[0][1], store.buffer.dtype, self.target)
 
-    def _staged_epilogue(self, slots: list[ir.Value], stage: ir.Value) -> None:
-        """The tile goes through memory, so that a long epilogue is compiled only once or twice."""
-        builder = self.builder
-        for number, slot in enumerate(slots):
-            place = element_pointer(builder, stage, number * self.width, self.item)
-            builder.store(builder.load(slot, typ=self.vector), place)
-        extents = [self.tile.size, *(dim.extent for dim in self.schedule.whole)]
-        full = self.tile.vectors - (self.tile.lanes < self.width)
-        with counted_loop(builder, 0, self.tile.rows, "row") as row:
-            indices = decode(builder, row, extents)
-            if full:
-                with counted_loop(builder, 0, full, "vector") as j:
-                    self._staged_vector(stage, row, indices, j, self.width)
-            if full < self.tile.vectors:
-                self._staged_vector(stage, row, indices, full, self.tile.lanes)
+    def _staged_epilogue(self, sums: list[ir.Value], stage: ir.Value) -> None:
+        """The tile goes through memory, so that a long epilogue is compiled only once or twice.
 
-    def _staged_vector(
-        self, stage: ir.Value, row: ir.Value, indices: list[Number], vector: Number, present: int
-    ) -> None:
-        builder = self.builder
-        number = add(builder, multiply(builder, row, self.tile.vectors), vector)
-        place = element_pointer(builder, stage, multiply(builder, number, self.width), self.item)
-        value = builder.load(place, typ=self.vector)
-        emitter = self._emitter(indices, vector, value, present)
-        for store in self.schedule.shape.stores:
-            emitter.store(store)
+        One loop and not two: of a nest, LLVM's loop strength reduction tries so many ways to step
+        every address that it takes longer than all else.
+        """
+        builder, tile = self.builder, self.tile
+        whole = tile.vectors - (tile.lanes < self.width)
+        begin = 0
+        for first, end, present in ((0, whole, self.width), (whole, tile.vectors, tile.lanes)):
+            vectors = range(first, end)
+            places = [row * tile.vectors + j for row in range(tile.rows) for j in vectors]
+            if not places:
+                continue
+            for at, place in enumerate(places, begin):
+                there = element_pointer(builder, stage, at * self.width, self.item)
+                builder.store(sums[place], there)
+            extents = [tile.size, *(dim.extent for dim in self.schedule.whole), len(vectors)]
+            with counted_loop(builder, 0, len(places), "vector") as i:
+                *indices, j = decode(builder, i, extents)
+                number = multiply(builder, add(builder, i, begin), self.width)
+                there = element_pointer(builder, stage, number, self.item)
+                value = builder.load(there, typ=self.vector)
+                emitter = self._emitter(indices, add(builder, j, first), value, present)
+                for store in self.schedule.shape.stores:
+                    emitter.store(store)
+            begin += len(places)
 
 
 def outer_variables(schedule: Schedule) -> list[LoopVar]:
