@@ -34,13 +34,17 @@ _INT32 = range(-(1 << 31), 1 << 31)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An index in every lane: base + step * lane, or, where that does not hold, `offsets` (base is
-    unused then).
+    """An index in every lane: base + shift + step * lane, or, where that does not hold, `offsets`
+    (all else is unused then).
+
+    What differs by a number only has one base, so that all its addresses are displacements from
+    one pointer.
     """
 
     base: ir.Value
     step: int
     offsets: ir.Value | None = None
+    shift: int = 0
 
     @property
     def is_uniform(self) -> bool:
@@ -75,6 +79,7 @@ class IndexEmitter:
         width: number of lanes.
         lane_var: the loop variable that differs from lane to lane; lane l stands for its value + l.
         variables: the loop variables' i64 values (lane 0's for `lane_var`).
+        shifts: numbers that are to be added to some of them.
         alignment: a number that divides lane 0's value of `lane_var`.
         data: evaluates an integer expression (for `DataIndex`): a scalar or one value a lane.
         varies: tells whether an expression differs between lanes.
@@ -89,6 +94,7 @@ class IndexEmitter:
         alignment: int,
         data: Callable[[Expr], ir.Value],
         varies: Callable[[Expr], bool],
+        shifts: Mapping[LoopVar, int],
     ) -> None:
         self.builder = builder
         self.width = width
@@ -97,6 +103,7 @@ class IndexEmitter:
         self.alignment = alignment
         self._data = data
         self._expression_varies = varies
+        self._shifts = shifts
 
     # Which indices differ between lanes -----------------------------------------------------------
 
@@ -149,24 +156,33 @@ class IndexEmitter:
 
     def place(self, index: Index) -> Place:
         """How the index varies, with its scalar or vector value emitted."""
-        if not self.varies(index):
-            return Place(self.scalar(index), 0)
-        step = self._lane_step(index)
+        step = self._lane_step(index) if self.varies(index) else 0
         if step is not None:
-            return Place(self.scalar(index), step)
+            base, shift = self._apart(index)
+            return Place(base, step, None, shift)
         element = I32 if fits_int32(index) else I64
         return Place(constant(I64, 0), 0, self.vector(index, element))
 
     def scalar(self, index: Index) -> ir.Value:
         """Lane 0's value as i64."""
+        base, shift = self._apart(index)
+        return self._add(base, constant(I64, shift))
+
+    def _apart(self, index: Index) -> tuple[ir.Value, int]:
+        """Lane 0's value as a sum of an i64 and a number."""
         total: ir.Value = constant(I64, 0)
+        shift = index.constant
         for atom, c in index.terms:
+            if isinstance(atom, LoopVar):
+                shift += c * self._shifts.get(atom, 0)
             total = self._add(total, self._scale(self._scalar_atom(atom), c))
-        return self._add(total, constant(I64, index.constant))
+        if _is_number(total):
+            return constant(I64, 0), total.constant + shift
+        return total, shift
 
     def _scalar_atom(self, atom: Atom) -> ir.Value:
         if isinstance(atom, LoopVar):
-            return self.variables[atom]
+            return self.variables[atom]  # without its shift
         if isinstance(atom, DataIndex):
             return self._clamp(self._data(atom.value), atom.extent, I64)
         return self._divide(self.scalar(atom.inner), atom)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 
 from braze.codegen.llvm import ir
 from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, count
@@ -369,24 +369,34 @@ class TileEmitter:
         return each * self.tile.rows * self.tile.vectors
 
     def _emitter(
-        self, indices: Sequence[Number], vector: Number, value: ir.Value, present: int
-    ) -> ExpressionEmitter:
-        """For the row at these places of the tile's row dims, and a vector of it."""
+        self, indices: Sequence[Number], vector: Number, value: ir.Value, present: int,
+        scalar: ExpressionEmitter | None = None,
+    ) -> ExpressionEmitter:  # fmt: skip
+        """For the row at these places of the tile's row dims, and a vector of it.
+
+        Args:
+            scalar: of another vector of the row.
+        """
         builder = self.builder
-        variables = dict(self.variables)
-        for dim, index in zip(self.tile.row_dims(), indices, strict=True):
-            variables[dim.var] = as_i64(add(builder, variables.get(dim.var, 0), index))
+        variables: dict[LoopVar, ir.Value] = dict(self.variables)
         lane = self.schedule.lane.var
-        variables[lane] = as_i64(
-            add(builder, self.variables[lane], multiply(builder, vector, self.width))
-        )
+        shifts = {}
+        first_lane = multiply(builder, vector, self.width)
+        dims = [*(dim.var for dim in self.tile.row_dims()), lane]
+        for var, index in zip(dims, (*indices, first_lane), strict=True):
+            start = variables.get(var, as_i64(0))
+            if isinstance(index, int):
+                variables[var], shifts[var] = start, index
+            else:
+                variables[var] = as_i64(add(builder, start, index))
         mask = None
         if present < self.width:
             mask = constants(I1, [int(i < present) for i in range(self.width)])
         return ExpressionEmitter(
             builder, self.target, width=self.width, lane_var=lane if self.width > 1 else None,
             variables=variables, refs={"acc": value},
-            pointer=lambda buffer: self.pointers[buffer.name], mask=mask,
+            pointer=lambda buffer: self.pointers[buffer.name], mask=mask, shifts=shifts,
+            scalar=scalar,
         )  # fmt: skip
 
     def _epilogue(self, sums: list[ir.Value]) -> None:
@@ -397,16 +407,9 @@ class TileEmitter:
             return
         stores = self.schedule.shape.stores
         for row in range(self.tile.rows):
-            emitters = []
-            for j in range(self.tile.vectors):
-                value = sums[row * self.tile.vectors + j]
-                emitter = self._emitter(self.tile.row_indices(row), j, value, self._present(j))
-                emitters.append(emitter)
-                for store in stores:
-                    emitter.value(store.value)
-            for emitter in emitters:
-                for store in stores:
-                    emitter.store(store)
+            emitters = self._row_emitters(row, sums)
+            for emitter, store in product(emitters, stores):
+                emitter.store(store)
 
     def _runs(self, store: Store) -> list[list[int]]:
         """The tile's rows in runs to store along; none for a store along the vectors."""
@@ -422,20 +425,28 @@ class TileEmitter:
     def _turned_epilogue(self, sums: list[ir.Value], turned: list[list[list[int]]]) -> None:
         """All values come before all stores, those with runs of rows as vectors along these."""
         tile = self.tile
-        emitters: dict[tuple[int, int], ExpressionEmitter] = {}
-        for row, j in product(range(tile.rows), range(tile.vectors)):
-            value = sums[row * tile.vectors + j]
-            emitters[row, j] = self._emitter(tile.row_indices(row), j, value, self._present(j))
-            for store in self.schedule.shape.stores:
-                emitters[row, j].value(store.value)
+        emitters = [self._row_emitters(row, sums) for row in range(tile.rows)]
         for store, runs in zip(self.schedule.shape.stores, turned, strict=True):
             if not runs:
-                for emitter in emitters.values():
+                for emitter in chain.from_iterable(emitters):
                     emitter.store(store)
             for run, j in product(runs, range(tile.vectors)):
-                found = [emitters[row, j].in_memory(store, self._present(j)) for row in run]
-                values = [value for value, _ in found]
-                store_turned(self.builder, values, found[0][1], store.buffer.dtype, self.target)
+                values = [emitters[row][j].in_memory(store) for row in run]
+                addresses = emitters[run[0]][j].addresses(store)[: self._present(j)]
+                store_turned(self.builder, values, addresses, store.buffer.dtype, self.target)
+
+    def _row_emitters(self, row: int, sums: list[ir.Value]) -> list[ExpressionEmitter]:
+        """An emitter for each vector of a row, whose stores' values are there."""
+        emitters: list[ExpressionEmitter] = []
+        for j in range(self.tile.vectors):
+            value = sums[row * self.tile.vectors + j]
+            indices, present = self.tile.row_indices(row), self._present(j)
+            # With one lane there is nothing beside the vectors that could be shared.
+            shared = emitters[0].scalar if emitters and self.width > 1 else None
+            emitters.append(self._emitter(indices, j, value, present, shared))
+            for store in self.schedule.shape.stores:
+                emitters[-1].value(store.value)
+        return emitters
 
     def _staged_epilogue(self, sums: list[ir.Value], stage: ir.Value) -> None:
         """The tile goes through memory, so that a long epilogue is compiled only once or twice.
