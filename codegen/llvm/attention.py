@@ -65,21 +65,23 @@ def emit_attention(
     placements: Mapping[str, Placement],
     program: Program,
     target: Target,
-    scratch_stride: int | None = None,
+    scratch_stride: int,
+    module: ir.Module,
 ) -> EmittedKernel:
     """The kernel of attention or of its gradient.
 
     Args:
-        scratch_stride: bytes between the workspaces of two threads. None: what this kernel needs.
+        scratch_stride: bytes between the workspaces of two threads.
+        module: to write into.
     """
     from braze.codegen.llvm.attention_gradient import GradientEmitter
 
     plan = attention_plan(kernel, target)
-    frame = KernelFunction(kernel.name, kernel.buffers, placements, program, target)
+    frame = KernelFunction(kernel.name, kernel.buffers, placements, program, module)
     emitter = GradientEmitter if kernel.is_gradient else AttentionEmitter
-    emitter(frame, kernel, target, scratch_stride or plan.scratch_bytes).emit()
+    emitter(frame, kernel, target, scratch_stride).emit()
     frame.builder.ret_void()
-    return EmittedKernel(frame.symbol, frame.text(), kernel.chunks, plan.scratch_bytes)
+    return EmittedKernel(frame.symbol, frame.module, kernel.chunks, plan.scratch_bytes)
 
 
 class Blocks:

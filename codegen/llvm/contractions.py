@@ -70,6 +70,7 @@ def emit_contraction(
     program: Program,
     target: Target,
     scratch_stride: int | None = None,
+    module: ir.Module | None = None,
 ) -> EmittedKernel:
     """The kernel of one contraction.
 
@@ -77,21 +78,23 @@ def emit_contraction(
         scratch_stride: bytes between the scratch memories of two threads, at least the kernel's own
             `scratch_bytes`, the same for all kernels of a program. None: the most that a
             contraction of `program` needs.
+        module: to write into. None: one of its own.
     """
-    frame = KernelFunction(contraction.name, contraction.buffers, placements, program, target)
+    module = module or ir.Module()
+    frame = KernelFunction(contraction.name, contraction.buffers, placements, program, module)
     if any(dim.extent == 0 for dim in contraction_shape(contraction).outer):
         frame.builder.ret_void()
-        return EmittedKernel(frame.symbol, frame.text(), 1)
+        return EmittedKernel(frame.symbol, frame.module, 1)
     plan = schedule(contraction, target)
     if isinstance(plan, DotSchedule):
         DotKernelEmitter(frame, plan, target).emit()
-        return EmittedKernel(frame.symbol, frame.text(), plan.chunks)
+        return EmittedKernel(frame.symbol, frame.module, plan.chunks)
     own = _whole_pages(plan)
     if scratch_stride is None:
         others = (k for k in program.kernels() if isinstance(k, Contraction))
         scratch_stride = max([own, *(scratch_bytes(k, target) for k in others)])
     _KernelEmitter(frame, plan, target, scratch_stride).emit()
-    return EmittedKernel(frame.symbol, frame.text(), plan.chunks, own)
+    return EmittedKernel(frame.symbol, frame.module, plan.chunks, own)
 
 
 @dataclass(frozen=True, slots=True)

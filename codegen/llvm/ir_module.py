@@ -38,6 +38,11 @@ class Module:
         )
         return self._metadata.setdefault(text, Metadata(f"!{len(self._metadata)}"))
 
+    @property
+    def lines(self) -> int:
+        """How many instructions there are."""
+        return sum(g.lines for g in self.globals.values() if isinstance(g, Function))
+
     def __str__(self) -> str:
         parts = [str(item) for item in self.globals.values()]
         parts += [f"{node.ref} = !{{ {text} }}" for text, node in self._metadata.items()]
@@ -93,6 +98,11 @@ class Function(Value):
             for i, type in enumerate(signature.arguments)
         )
         module.globals[name] = self
+
+    @property
+    def lines(self) -> int:
+        """How many instructions there are."""
+        return sum(len(block.lines) for block in self.blocks)
 
     @property
     def entry_basic_block(self) -> Block:

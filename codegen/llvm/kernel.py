@@ -16,7 +16,6 @@ from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.errors import BrazeError
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Buffer, Placement, Program
-from braze.ir.target import Target
 
 KERNEL_TYPE = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
 
@@ -27,18 +26,23 @@ class CodegenError(BrazeError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EmittedKernel:
-    """A kernel as the text of an LLVM module.
+    """A kernel in an LLVM module.
 
     Attributes:
-        symbol: the function's name; everything else in the module is private to it.
+        symbol: the function's name; what it has to itself in the module begins with it.
         chunks: it must be called once with each chunk number below this.
         scratch_bytes: of memory that a thread needs while it runs.
     """
 
     symbol: str
-    ir_text: str
+    module: ir.Module
     chunks: int
     scratch_bytes: int = 0
+
+    @property
+    def ir_text(self) -> str:
+        """The module as it is now."""
+        return str(self.module)
 
 
 def symbol_of(name: str) -> str:
@@ -60,10 +64,10 @@ class KernelFunction:
         buffers: Iterable[Buffer],
         placements: Mapping[str, Placement],
         program: Program,
-        target: Target,
+        module: ir.Module,
     ) -> None:
         self.symbol = symbol_of(name)
-        self.module = ir.Module()
+        self.module = module
         self.function = ir.Function(
             self.module, KERNEL_TYPE, self.symbol, ("buffers", "chunk", "thread")
         )
@@ -106,9 +110,6 @@ class KernelFunction:
     def status(self) -> ir.Value:
         """The status block."""
         return self._slot(self._inputs_and_outputs + 2)
-
-    def text(self) -> str:
-        return str(self.module)
 
 
 class Aliasing:

@@ -27,14 +27,18 @@ from braze.ir.target import Target
 
 
 def emit_nest(
-    nest: Nest, placements: Mapping[str, Placement], program: Program, target: Target
+    nest: Nest,
+    placements: Mapping[str, Placement],
+    program: Program,
+    target: Target,
+    module: ir.Module,
 ) -> EmittedKernel:
-    """The kernel's LLVM module.
+    """Write the kernel into the module.
 
     Raises:
         CodegenError: a statement or expression that the loop IR does not allow.
     """
-    return NestEmitter(nest, placements, program, target).emit()
+    return NestEmitter(nest, placements, program, target, module).emit()
 
 
 class NestEmitter:
@@ -46,10 +50,11 @@ class NestEmitter:
         placements: Mapping[str, Placement],
         program: Program,
         target: Target,
+        module: ir.Module,
     ) -> None:
         self.nest = nest
         self.target = target
-        self.kernel = KernelFunction(nest.name, nest.buffers, placements, program, target)
+        self.kernel = KernelFunction(nest.name, nest.buffers, placements, program, module)
         self.builder = self.kernel.builder
         self.aliasing = Aliasing(self.kernel.module, placements)
         for store in stores(nest.body):
@@ -68,7 +73,7 @@ class NestEmitter:
         for statement in self.nest.body:
             self._outermost(statement, root)
         self.builder.ret_void()
-        return EmittedKernel(self.kernel.symbol, self.kernel.text(), self.chunks)
+        return EmittedKernel(self.kernel.symbol, self.kernel.module, self.chunks)
 
     def _outermost(self, statement: Statement, root: ExpressionEmitter) -> None:
         """What is not shared out is done by the first chunk; reductions that others read, by every

@@ -1,7 +1,7 @@
 """A whole program: its kernels, one function a wave, and `main`.
 
 In: a `Program` of the loop IR and a target.  Out: LLVM modules that can be compiled at the same
-time, of which one calls the others.
+time, of which one calls the others. Small kernels share a module.
 
     i64 main(ptr buffers, ptr pool)                     the status code: 0, or 1 + the number of the
     failed check void wave(ptr buffers, i64 chunk, i64 thread)       runs one chunk of one of the
@@ -25,6 +25,7 @@ from braze.codegen.llvm.kernel import (
     KERNEL_TYPE,
     CodegenError,
     EmittedKernel,
+    symbol_of,
 )
 from braze.codegen.llvm.nests import emit_nest
 from braze.codegen.llvm.places import Places, PlaceTable, Row
@@ -37,6 +38,10 @@ from braze.ir.loops_recurrence import Recurrence
 from braze.ir.target import FINISHED, Target
 
 Made = Callable[[str, str], None]
+
+# Instructions from which a module is full. LLVM takes two milliseconds for an empty one, and as
+# long for 60 instructions; but modules are compiled side by side.
+_MODULE_LINES = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +93,21 @@ def generate(program: Program, target: Target, made: Made | None = None) -> Gene
 
 
 class _Modules:
-    """The modules so far, in the order of their making."""
+    """The modules so far, in the order of their making, each with the name of a function in it."""
 
     def __init__(self, made: Made | None) -> None:
         self.texts: dict[str, str] = {}
+        self._symbols: set[str] = set()
         self._made = made
 
-    def add(self, name: str, text: str) -> None:
-        self.texts[name] = text
+    def claim(self, symbol: str, program: Program) -> None:
+        """Take a name for a kernel.  Raises: CodegenError if another one has it."""
+        if symbol in self._symbols:
+            raise CodegenError(f"[{program.name}] two kernels share the symbol {symbol}")
+        self._symbols.add(symbol)
+
+    def add(self, name: str, module: ir.Module) -> None:
+        self.texts[name] = text = str(module)
         if self._made is not None:
             self._made(name, text)
 
@@ -117,6 +129,7 @@ def _add_modules(
     """
     waves: list[list[Called]] = [[] for _ in program.waves]
     functions: dict[Kernel, EmittedKernel] = {}
+    module = ir.Module()
     for wave, called in zip(program.waves, waves, strict=True):
         for kernel in wave:
             if isinstance(kernel, Recurrence):
@@ -131,13 +144,15 @@ def _add_modules(
             emitted = functions.get(source)
             if emitted is None:
                 within = program if common is None else common.program
-                emitted = functions[source] = emit_kernel(source, within, target, stride)
-                if emitted.symbol in modules.texts:
-                    symbol = emitted.symbol
-                    raise CodegenError(f"[{program.name}] two kernels share the symbol {symbol}")
-                modules.add(emitted.symbol, emitted.ir_text)
+                modules.claim(symbol_of(source.name), program)
+                emitted = emit_kernel(source, within, target, stride, module)
+                functions[source] = emitted
+                if module.lines >= _MODULE_LINES:
+                    modules.add(emitted.symbol, module)
+                    module = ir.Module()
             called.append(Called(emitted, common))
-    modules.add(name, _main_module(name, program, waves, target, is_step=is_step))
+    _write_main(module, name, program, waves, is_step=is_step)
+    modules.add(name, module)
 
 
 def _step_symbol(kernel: Recurrence) -> str:
@@ -170,46 +185,51 @@ def _scratch_stride(program: Program, target: Target, shared: Mapping[Kernel, Sh
 
 
 def emit_kernel(
-    kernel: Kernel, program: Program, target: Target, scratch_stride: int | None = None
+    kernel: Kernel,
+    program: Program,
+    target: Target,
+    scratch_stride: int | None = None,
+    module: ir.Module | None = None,
 ) -> EmittedKernel:
-    """Generate one kernel's module.
+    """Generate one kernel.
 
     Args:
         scratch_stride: bytes between the workspaces of two threads, the same for all kernels of the
             program. None: found out again.
+        module: to write into. None: one of its own.
     """
+    module = module or ir.Module()
     stride = scratch_stride
     if stride is None:
         stride = _scratch_stride(program, target, {})
     if isinstance(kernel, Contraction):
         from braze.codegen.llvm.contractions import emit_contraction
 
-        return emit_contraction(kernel, program.placements, program, target, stride)
+        return emit_contraction(kernel, program.placements, program, target, stride, module)
     if isinstance(kernel, Sort):
         from braze.codegen.llvm.sorts import emit_sort
 
-        return emit_sort(kernel, program.placements, program, target, stride)
+        return emit_sort(kernel, program.placements, program, target, stride, module)
     if isinstance(kernel, Attention):
         from braze.codegen.llvm.attention import emit_attention
 
-        return emit_attention(kernel, program.placements, program, target, stride)
+        return emit_attention(kernel, program.placements, program, target, stride, module)
     if isinstance(kernel, HostCall):
-        return emit_host_call(kernel, program.placements, program, target)
+        return emit_host_call(kernel, program.placements, program, module)
     assert not isinstance(kernel, Recurrence), "a recurrence is a loop in `main`"
-    return emit_nest(kernel, program.placements, program, target)
+    return emit_nest(kernel, program.placements, program, target, module)
 
 
-def _main_module(
+def _write_main(
+    module: ir.Module,
     name: str,
     program: Program,
     waves: Sequence[Sequence[Called]],
-    target: Target,
     *,
     is_step: bool,
-) -> str:
+) -> None:
     """The function that runs the waves. Steps of a recurrence cannot fail and tell nobody that they
     are done."""
-    module = ir.Module()
     main = ir.Function(module, MAIN_TYPE, name)
     main.attributes.add("nounwind")
     buffers, pool = main.args
@@ -234,13 +254,12 @@ def _main_module(
     rows.finish()
     if is_step:
         builder.ret(constant(I64, 0))
-        return str(module)
+        return
     code = builder.load(status, typ=I64, align=8)
     with builder.if_then(builder.icmp_signed("==", code, constant(I64, 0))):
         mark = builder.gep(status, [constant(I64, FINISHED)], source_etype=I64)
         builder.store(constant(I64, 1), mark, align=8)
     builder.ret(code)
-    return str(module)
 
 
 def _call_steps(builder: ir.IRBuilder, kernel: Recurrence, program: Program) -> None:
