@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -261,7 +261,7 @@ class Entry:
             return None
         try:
             artifact = Artifact.from_facts(*found)
-            executable = _load(artifact)
+            executable = _load(artifact, pool_object)
         except (ValueError, ObjectError) as error:
             disk.discard(known.disk_key, f"it cannot be loaded: {error}")
             return None
@@ -274,12 +274,16 @@ class Entry:
         return executable
 
     def _from_compiler(self) -> Executable:
+        from concurrent.futures import ThreadPoolExecutor
+
         from braze.runtime.compiler import compile_artifact
 
         known = self._known
         start = time.perf_counter()
-        artifact = compile_artifact(self.graph, known.target)
-        executable = _load(artifact)
+        with ThreadPoolExecutor(1, "braze-pool") as beside:
+            code = None if is_pool_loaded() else beside.submit(pool_object)
+            artifact = compile_artifact(self.graph, known.target)
+        executable = _load(artifact, pool_object if code is None else code.result)
         end = time.perf_counter()
         disk = disk_cache()
         if disk is not None:
@@ -429,9 +433,9 @@ def disk_cache() -> DiskCache | None:
     return DiskCache(Path(config.cache_dir), config.cache_bytes)
 
 
-def _load(artifact: Artifact) -> Executable:
+def _load(artifact: Artifact, pool: Callable[[], bytes]) -> Executable:
     # The pool's code first, from the disk as well, so that a warm start needs no compiler.
-    get_pool(compile=pool_object)
+    get_pool(compile=pool)
     return Executable(artifact)
 
 
