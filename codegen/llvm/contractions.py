@@ -34,15 +34,14 @@ from braze.codegen.llvm.kernel import EmittedKernel, KernelFunction
 from braze.codegen.llvm.microkernel import (
     FIRST_BLOCK,
     LAST_BLOCK,
-    Tile,
     TileEmitter,
-    epilogue_buffers,
 )
 from braze.codegen.llvm.packing import PackEmitter
 from braze.codegen.llvm.pieces import by_size, piece_begin
 from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule
 from braze.codegen.llvm.schedule_search import schedule
+from braze.codegen.llvm.tile import Tile, epilogue_buffers
 from braze.codegen.llvm.types import I64, memory_type, register_type
 from braze.ir.dtypes import i8
 from braze.ir.loops import Contraction, Placement, Program

@@ -22,11 +22,11 @@ from braze.codegen.llvm.control import (
 )
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction
-from braze.codegen.llvm.microkernel import epilogue_buffers
 from braze.codegen.llvm.operands import OperandLoader, multiply_add
 from braze.codegen.llvm.pieces import by_size, piece_begin
 from braze.codegen.llvm.schedule_dot import DotSchedule
 from braze.codegen.llvm.schedule_parts import MOST_TERMS
+from braze.codegen.llvm.tile import epilogue_buffers
 from braze.codegen.llvm.types import (
     I32,
     I64,

@@ -17,116 +17,34 @@ first block and bit 1 in the last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain, product
-
 from braze.codegen.llvm import ir
-from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, count
 from braze.codegen.llvm.control import (
     Number,
     add,
     as_i64,
-    counted_loop,
-    decode,
     element_pointer,
     multiply,
 )
-from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.looping import carried_loop
 from braze.codegen.llvm.operands import OperandLoader, multiply_add
-from braze.codegen.llvm.schedule_contraction import Schedule
-from braze.codegen.llvm.turned_stores import runs_of_rows, store_turned
+from braze.codegen.llvm.tile import Level, Tile, epilogue_buffers, outer_variables
+from braze.codegen.llvm.tile_epilogue import TileEpilogue
 from braze.codegen.llvm.types import (
     FIRST_LEVEL,
-    I1,
     I64,
     POINTER,
     SECOND_LEVEL,
-    constants,
     prefetch,
     register_type,
     splat,
     zero,
 )
-from braze.ir.index import LoopVar
-from braze.ir.loops import Buffer, Load, Store
 from braze.ir.target import Target
 
 FIRST_BLOCK, LAST_BLOCK = 1, 2
 
 # Multiply-adds in a straight line: enough to hide the loop, few enough to compile fast.
 _UNROLLED_PRODUCTS = 40
-# Epilogues with more operations than this for a tile are emitted once, in a loop over rows.
-_EPILOGUE_OPERATIONS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """A loop of the sum: how often (None: the `steps` argument says), and the operands' strides."""
-
-    extent: int | None
-    a: int
-    b: int
-
-
-@dataclass(frozen=True, eq=False)
-class Tile:
-    """One kind of register tile.
-
-    size: of its piece of the split dimension. lanes: how many of its last vector exist.
-    """
-
-    schedule: Schedule
-    size: int
-    vectors: int
-    lanes: int
-
-    @property
-    def rows(self) -> int:
-        return self.size * count(self.schedule.whole)
-
-    @property
-    def a_is_packed(self) -> bool:
-        return self.schedule.pack_a != "none"
-
-    @property
-    def b_is_packed(self) -> bool:
-        return self.schedule.pack_b != "none"
-
-    def row_dims(self) -> tuple[Dim, ...]:
-        return (self.schedule.split, *self.schedule.whole)
-
-    def row_indices(self, row: int) -> tuple[int, ...]:
-        """The row's place in the split dimension's piece and in the whole ones."""
-        indices = []
-        for dim in reversed(self.schedule.whole):
-            row, index = divmod(row, dim.extent)
-            indices.append(index)
-        return (row, *reversed(indices))
-
-    def _a_row_source(self, row: int) -> int:
-        """Elements between the tile's first row and this one in operand a as it lies in memory."""
-        pairs = zip(self.row_indices(row), self.row_dims(), strict=True)
-        return sum(index * dim.a for index, dim in pairs)
-
-    def a_row(self, row: int) -> int:
-        """The same in operand a as the micro-kernel reads it."""
-        return row if self.a_is_packed else self._a_row_source(row)
-
-    def levels(self) -> list[Level]:
-        """The loops over a block, outermost first."""
-        levels: list[Level] = []
-        step = 1
-        for dim in reversed(self.schedule.inner):
-            a = step * self.rows if self.a_is_packed else dim.a
-            b = step * self.vectors * self.schedule.width if self.b_is_packed else dim.b
-            levels.append(Level(dim.extent, a, b))
-            step *= dim.extent
-        if levels:
-            steps = None if self.schedule.uneven else self.schedule.block
-            levels[-1] = Level(steps, levels[-1].a, levels[-1].b)
-        return levels[::-1]
 
 
 class TileEmitter:
@@ -168,8 +86,6 @@ class TileEmitter:
         builder = self.builder
         tile = self.tile
         sums: list[ir.Value] = [zero(self.vector)] * (tile.rows * tile.vectors)
-        staged = self._epilogue_operations() > _EPILOGUE_OPERATIONS
-        stage = builder.alloca(self.vector, size=as_i64(len(sums))) if staged else None
         if not self.schedule.shape.empty:
             sums = self._nest(tile.levels(), self.a, self.b, sums)
         if self.blocked:
@@ -183,10 +99,7 @@ class TileEmitter:
                 builder.store(value, self._sum(number), align=16)
             builder.ret_void()
             builder.position_at_end(done)
-        if stage is None:
-            self._epilogue(sums)
-        else:
-            self._staged_epilogue(sums, stage)
+        TileEpilogue(builder, tile, self.target, self.pointers, self.variables).emit(sums)
         builder.ret_void()
         return self.function
 
@@ -342,157 +255,22 @@ class TileEmitter:
             at = r * tile.vectors + j
             sums[at] = multiply_add(self.builder, x, y, sums[at], self.dtype)
 
-    def _present(self, vector: int) -> int:
-        return self.tile.lanes if vector == self.tile.vectors - 1 else self.width
-
     def _load_b(self, b: ir.Value, offset: int, vector: int) -> ir.Value:
         stride = self.schedule.lane.b if not self.tile.b_is_packed else 1
         offset += vector * self.width * stride
         place = element_pointer(self.builder, b, offset, self.b_loader.element)
-        present = self.width if self.tile.b_is_packed else self._present(vector)
+        present = self.width if self.tile.b_is_packed else self.tile.present(vector)
         return self.b_loader.load(place, self.width, present)
 
     def _load_a_vector(self, a: ir.Value, offset: int, row: int, vector: int) -> ir.Value:
         offset += self.tile.a_row(row) + vector * self.width
         place = element_pointer(self.builder, a, offset, self.a_loader.element)
-        return self.a_loader.load(place, self.width, self._present(vector))
+        return self.a_loader.load(place, self.width, self.tile.present(vector))
 
     def _spread_a(self, a: ir.Value, offset: int, row: int) -> ir.Value:
         offset += self.tile.a_row(row)
         place = element_pointer(self.builder, a, offset, self.a_loader.element)
         return splat(self.builder, self.a_loader.load(place), self.width)
-
-    # The epilogue -------------------------------------------------------------------------------
-
-    def _epilogue_operations(self) -> int:
-        each = sum(sum(1 for _ in store.value.walk()) + 1 for store in self.schedule.shape.stores)
-        return each * self.tile.rows * self.tile.vectors
-
-    def _emitter(
-        self, indices: Sequence[Number], vector: Number, value: ir.Value, present: int,
-        scalar: ExpressionEmitter | None = None,
-    ) -> ExpressionEmitter:  # fmt: skip
-        """For the row at these places of the tile's row dims, and a vector of it.
-
-        Args:
-            scalar: of another vector of the row.
-        """
-        builder = self.builder
-        variables: dict[LoopVar, ir.Value] = dict(self.variables)
-        lane = self.schedule.lane.var
-        shifts = {}
-        first_lane = multiply(builder, vector, self.width)
-        dims = [*(dim.var for dim in self.tile.row_dims()), lane]
-        for var, index in zip(dims, (*indices, first_lane), strict=True):
-            start = variables.get(var, as_i64(0))
-            if isinstance(index, int):
-                variables[var], shifts[var] = start, index
-            else:
-                variables[var] = as_i64(add(builder, start, index))
-        mask = None
-        if present < self.width:
-            mask = constants(I1, [int(i < present) for i in range(self.width)])
-        return ExpressionEmitter(
-            builder, self.target, width=self.width, lane_var=lane if self.width > 1 else None,
-            variables=variables, refs={"acc": value},
-            pointer=lambda buffer: self.pointers[buffer.name], mask=mask, shifts=shifts,
-            scalar=scalar,
-        )  # fmt: skip
-
-    def _epilogue(self, sums: list[ir.Value]) -> None:
-        """Straight-line stores; a row's values come before its stores, to share what they load."""
-        turned = [self._runs(store) for store in self.schedule.shape.stores]
-        if any(turned):
-            self._turned_epilogue(sums, turned)
-            return
-        stores = self.schedule.shape.stores
-        for row in range(self.tile.rows):
-            emitters = self._row_emitters(row, sums)
-            for emitter, store in product(emitters, stores):
-                emitter.store(store)
-
-    def _runs(self, store: Store) -> list[list[int]]:
-        """The tile's rows in runs to store along; none for a store along the vectors."""
-        if self.width == 1:
-            return []
-        variables = [dim.var for dim in self.tile.row_dims()]
-        rows = [
-            dict(zip(variables, self.tile.row_indices(row), strict=True))
-            for row in range(self.tile.rows)
-        ]
-        return runs_of_rows(store, self.schedule.lane, rows)
-
-    def _turned_epilogue(self, sums: list[ir.Value], turned: list[list[list[int]]]) -> None:
-        """All values come before all stores, those with runs of rows as vectors along these."""
-        tile = self.tile
-        emitters = [self._row_emitters(row, sums) for row in range(tile.rows)]
-        for store, runs in zip(self.schedule.shape.stores, turned, strict=True):
-            if not runs:
-                for emitter in chain.from_iterable(emitters):
-                    emitter.store(store)
-            for run, j in product(runs, range(tile.vectors)):
-                values = [emitters[row][j].in_memory(store) for row in run]
-                addresses = emitters[run[0]][j].addresses(store)[: self._present(j)]
-                store_turned(self.builder, values, addresses, store.buffer.dtype, self.target)
-
-    def _row_emitters(self, row: int, sums: list[ir.Value]) -> list[ExpressionEmitter]:
-        """An emitter for each vector of a row, whose stores' values are there."""
-        emitters: list[ExpressionEmitter] = []
-        for j in range(self.tile.vectors):
-            value = sums[row * self.tile.vectors + j]
-            indices, present = self.tile.row_indices(row), self._present(j)
-            # With one lane there is nothing beside the vectors that could be shared.
-            shared = emitters[0].scalar if emitters and self.width > 1 else None
-            emitters.append(self._emitter(indices, j, value, present, shared))
-            for store in self.schedule.shape.stores:
-                emitters[-1].value(store.value)
-        return emitters
-
-    def _staged_epilogue(self, sums: list[ir.Value], stage: ir.Value) -> None:
-        """The tile goes through memory, so that a long epilogue is compiled only once or twice.
-
-        One loop and not two: of a nest, LLVM's loop strength reduction tries so many ways to step
-        every address that it takes longer than all else.
-        """
-        builder, tile = self.builder, self.tile
-        whole = tile.vectors - (tile.lanes < self.width)
-        begin = 0
-        for first, end, present in ((0, whole, self.width), (whole, tile.vectors, tile.lanes)):
-            vectors = range(first, end)
-            places = [row * tile.vectors + j for row in range(tile.rows) for j in vectors]
-            if not places:
-                continue
-            for at, place in enumerate(places, begin):
-                there = element_pointer(builder, stage, at * self.width, self.item)
-                builder.store(sums[place], there)
-            extents = [tile.size, *(dim.extent for dim in self.schedule.whole), len(vectors)]
-            with counted_loop(builder, 0, len(places), "vector") as i:
-                *indices, j = decode(builder, i, extents)
-                number = multiply(builder, add(builder, i, begin), self.width)
-                there = element_pointer(builder, stage, number, self.item)
-                value = builder.load(there, typ=self.vector)
-                emitter = self._emitter(indices, add(builder, j, first), value, present)
-                for store in self.schedule.shape.stores:
-                    emitter.store(store)
-            begin += len(places)
-
-
-def outer_variables(schedule: Schedule) -> list[LoopVar]:
-    """The loop variables that a tile function is told the value of, in order."""
-    dims = (*schedule.loops, *schedule.outer_rows, schedule.split, schedule.lane)
-    return [dim.var for dim in dims]
-
-
-def epilogue_buffers(shape: ContractionShape) -> list[Buffer]:
-    """The buffers that the stores read and write, each once."""
-    found: dict[str, Buffer] = {}
-    for store in shape.stores:
-        found[store.buffer.name] = store.buffer
-        for root in (store.value, Load(store.buffer, store.index, store.guard)):
-            for expr in root.walk():
-                if isinstance(expr, Load):
-                    found[expr.buffer.name] = expr.buffer
-    return list(found.values())
 
 
 def _best_unroll(extent: int, most: int) -> int:

@@ -23,8 +23,8 @@ from braze.codegen.llvm.control import (
     element_pointer,
     multiply,
 )
-from braze.codegen.llvm.microkernel import Level, Tile
 from braze.codegen.llvm.operands import OperandLoader
+from braze.codegen.llvm.tile import Level, Tile
 from braze.codegen.llvm.turned_stores import transposed
 from braze.codegen.llvm.types import (
     I32,
