@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from braze.codegen.llvm import ir
-from braze.codegen.llvm.types import I64
+from braze.codegen.llvm.types import I64, constant
 
 Number: TypeAlias = "int | ir.Value"
 
 
 def as_i64(value: Number) -> ir.Value:
     """A Python number as a constant; values pass through."""
-    return ir.Constant(I64, value) if isinstance(value, int) else value
+    return constant(I64, value) if isinstance(value, int) else value
 
 
 @contextmanager

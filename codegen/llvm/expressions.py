@@ -126,6 +126,7 @@ class ExpressionEmitter:
         variables: Mapping[LoopVar, ir.Value] | None = None,
         refs: Mapping[str, ir.Value] | None = None,
         scalar: ExpressionEmitter | None = None,
+        shifts: Mapping[LoopVar, int] | None = None,
     ) -> ExpressionEmitter:
         """An emitter for code nested in this one's: it sees what was computed so far, not the
         reverse.
@@ -134,7 +135,13 @@ class ExpressionEmitter:
             variables: more loop variables.
             refs: more names.
             scalar: the nested code's scalar emitter (a fork of this one's by default).
+            shifts: numbers to be added to some of the variables given.
         """
+        kept = {var: n for var, n in self.shifts.items() if var not in (variables or {})}
+        shifts = {**kept, **(shifts or {})}
+        if scalar is None and self.width > 1:
+            scalars = {n: v for n, v in (refs or {}).items() if _is_scalar(v)}
+            scalar = self.scalar.fork(variables, scalars, shifts=shifts)
         inner = ExpressionEmitter(
             self.builder,
             self.target,
@@ -146,20 +153,13 @@ class ExpressionEmitter:
             mask=self.mask,
             lane_alignment=self.lane_alignment,
             aliasing=self.aliasing,
-            scalar=(scalar or self._fork_scalar(variables, refs)) if self.width > 1 else None,
-            shifts=self.shifts,
+            scalar=scalar,
+            shifts=shifts,
         )
         inner._values.update(self._values)
         inner._varying.update(self._varying)
         inner._words.update(self._words)
         return inner
-
-    def _fork_scalar(
-        self,
-        variables: Mapping[LoopVar, ir.Value] | None,
-        refs: Mapping[str, ir.Value] | None,
-    ) -> ExpressionEmitter:
-        return self.scalar.fork(variables, {n: v for n, v in (refs or {}).items() if _is_scalar(v)})
 
     def define(self, name: str, value: ir.Value) -> None:
         """Give a `Ref` its value from here on."""

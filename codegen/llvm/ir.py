@@ -39,6 +39,7 @@ from braze.codegen.llvm.ir_types import (
     Value,
     VectorType,
     VoidType,
+    vector,
 )
 
 __all__ = [
@@ -159,7 +160,7 @@ class IRBuilder:
 
     def _compare(self, name: str, x: Value, y: Value) -> Value:
         type = x.type
-        truth = VectorType(I1, type.count) if isinstance(type, VectorType) else I1
+        truth = vector(I1, type.count) if isinstance(type, VectorType) else I1
         return self._pure(truth, f"{name} {type.text} {x.ref}, {y.ref}")
 
     # Arithmetic ---------------------------------------------------------------------------------
@@ -285,7 +286,7 @@ class IRBuilder:
         return self._pure(vector.type, text)
 
     def shuffle_vector(self, x: Value, y: Value, lanes: Value) -> Value:
-        type = VectorType(x.type.element, lanes.type.count)
+        type = vector(x.type.element, lanes.type.count)
         return self._pure(type, f"shufflevector {x.typed}, {y.typed}, {lanes.typed}")
 
     def extract_value(self, structure: Value, number: int) -> Value:
@@ -331,7 +332,7 @@ class IRBuilder:
         within = " inbounds" if inbounds else ""
         type: Type = POINTER
         if isinstance(index.type, VectorType):
-            type = VectorType(POINTER, index.type.count)
+            type = vector(POINTER, index.type.count)
         text = f"getelementptr{within} {source_etype.text}, ptr {pointer.ref}, {index.typed}"
         return self._pure(type, text)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,12 @@ class VectorType(Type):
     def __init__(self, element: Type, count: int) -> None:
         super().__init__(f"<{count} x {element.text}>")
         self.element, self.count = element, count
+
+
+@cache
+def vector(element: Type, lanes: int) -> Type:
+    """`lanes` elements side by side; the element itself for one lane."""
+    return element if lanes == 1 else VectorType(element, lanes)
 
 
 class ArrayType(Type):

@@ -246,11 +246,10 @@ class NestEmitter:
         self, loop: Loop, outer: ExpressionEmitter, width: int, unroll: int, at: ir.Value
     ) -> None:
         shared = outer.fork()
-        copies = []
-        for number in range(unroll):
-            offset = constant(I64, number * width)
-            start = self.builder.add(at, offset, flags=("nsw",)) if number else at
-            copies.append(lanes_over(outer, loop.var, start, width, None, shared))
+        copies = [
+            lanes_over(outer, loop.var, at, width, None, shared, number * width)
+            for number in range(unroll)
+        ]
         self._statements(loop.body, copies)
 
     def _tail(

@@ -116,15 +116,15 @@ def transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     half = block // 2
     first = [lane for lane in range(width) if lane % block < half]
     lower = [of_both for lane in first for of_both in (lane, lane + width)]
-    upper = [lane + half for lane in lower]
+    low, high = constants(I32, lower), constants(I32, [lane + half for lane in lower])
     for _ in range(block.bit_length() - 1):
         turned = []
         for begin in range(0, width, block):
             for x, y in zip(rows[begin : begin + half], rows[begin + half :], strict=False):
-                turned += [_picked(builder, x, y, lower), _picked(builder, x, y, upper)]
+                turned += [_picked(builder, x, y, low), _picked(builder, x, y, high)]
         rows = turned
-    even = [lane for lane in range(2 * width) if lane // block % 2 == 0]
-    odd = [lane + block for lane in even]
+    firsts = [lane for lane in range(2 * width) if lane // block % 2 == 0]
+    even, odd = constants(I32, firsts), constants(I32, [lane + block for lane in firsts])
     blocks = width // block
     for _ in range(blocks.bit_length() - 1):
         turned = list(rows)
@@ -136,7 +136,7 @@ def transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     return rows
 
 
-def _picked(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: list[int]) -> ir.Value:
+def _picked(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: ir.Value) -> ir.Value:
     if x.ref == y.ref == "poison":
         return x
-    return builder.shuffle_vector(x, y, constants(I32, lanes))
+    return builder.shuffle_vector(x, y, lanes)

@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from braze.codegen.llvm import ir
+from braze.codegen.llvm.ir_types import vector
 from braze.ir.dtypes import DType, bf16, f16
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
@@ -31,12 +32,6 @@ _MEMORY = {**_SCALAR, "bool": I8, "f16": I16, "bf16": I16}
 def is_narrow_float(dtype: DType) -> bool:
     """True for the floats that are computed with in f32."""
     return dtype is f16 or dtype is bf16
-
-
-@cache
-def vector(element: ir.Type, lanes: int) -> ir.Type:
-    """`lanes` elements side by side; the element itself for one lane."""
-    return element if lanes == 1 else ir.VectorType(element, lanes)
 
 
 def register_type(dtype: DType, lanes: int = 1) -> ir.Type:
@@ -81,7 +76,14 @@ def bits_of(type: ir.Type) -> int:
 
 def constant(type: ir.Type, value: float | int) -> ir.Constant:
     """The same number in every lane: floats are rounded, integers wrap."""
+    if value.__class__ is int:
+        return _whole(type, value)
     # By text, since 0.0 and -0.0 are equal.
+    return _constant(type, repr(value), value)
+
+
+@lru_cache(maxsize=4096)
+def _whole(type: ir.Type, value: int) -> ir.Constant:
     return _constant(type, repr(value), value)
 
 
@@ -104,15 +106,28 @@ def _constant(type: ir.Type, _text: str, value: float | int) -> ir.Constant:
 
 def constants(element: ir.Type, values: Sequence[int | float]) -> ir.Constant:
     """A vector of given numbers (a scalar for one)."""
+    if isinstance(element, ir.IntType):
+        return _whole_numbers(element, tuple(values))
+    return _side_by_side(element, values)
+
+
+@lru_cache(maxsize=1024)
+def _whole_numbers(element: ir.Type, values: tuple[int | float, ...]) -> ir.Constant:
+    return _side_by_side(element, values)
+
+
+def _side_by_side(element: ir.Type, values: Sequence[int | float]) -> ir.Constant:
     items = [constant(element, value) for value in values]
-    return items[0] if len(items) == 1 else ir.Constant(ir.VectorType(element, len(items)), items)
+    return items[0] if len(items) == 1 else ir.Constant(vector(element, len(items)), items)
 
 
+@cache
 def zero(type: ir.Type) -> ir.Constant:
     """Zero bits of any first-class type."""
     return ir.Constant(type, "zeroinitializer") if lanes_of(type) > 1 else constant(type, 0)
 
 
+@cache
 def poison(type: ir.Type) -> ir.Constant:
     """No particular value."""
     return ir.Constant(type, "poison")
@@ -130,7 +145,7 @@ def splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     type = vector(value.type, lanes)
     if isinstance(value, ir.Constant):
         return ir.Constant(type, f"splat ({value.typed})")
-    single = builder.insert_element(poison(type), value, ir.Constant(I32, 0))
+    single = builder.insert_element(poison(type), value, constant(I32, 0))
     return builder.shuffle_vector(single, poison(type), constants(I32, [0] * lanes))
 
 
