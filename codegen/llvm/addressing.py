@@ -175,9 +175,11 @@ class IndexEmitter:
         for atom, c in index.terms:
             if isinstance(atom, LoopVar):
                 shift += c * self._shifts.get(atom, 0)
-            total = self._add(total, self._scale(self._scalar_atom(atom), c))
-        if _is_number(total):
-            return constant(I64, 0), total.constant + shift
+            value = self._scale(self._scalar_atom(atom), c)
+            if _is_number(value):
+                shift += value.constant
+            else:
+                total = self._add(total, value)
         return total, shift
 
     def _scalar_atom(self, atom: Atom) -> ir.Value:

@@ -116,10 +116,12 @@ class Memory:
 
     def _at(self, pointer: ir.Value, offset: ir.Value) -> ir.Value:
         """The address of an element (or of each lane's, for a vector of offsets)."""
+        if offset is constant(I64, 0):
+            return pointer
         return self.builder.gep(pointer, [offset], source_etype=self.element)
 
     def _behind(self, pointer: ir.Value, count: int) -> ir.Value:
-        return self._at(pointer, constant(I64, count)) if count else pointer
+        return self._at(pointer, constant(I64, count))
 
     def address_or_zeros(self, place: Place, condition: ir.Value | None) -> ir.Value:
         """The address of the first lane's element, or of zeros where an i1 condition fails."""
