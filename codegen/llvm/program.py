@@ -15,7 +15,7 @@ word: ``parallel(pool, wave, buffers, chunks)``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from braze.codegen.llvm import ir
@@ -79,11 +79,9 @@ def generate(program: Program, target: Target, made: Made | None = None) -> Gene
     Raises:
         CodegenError: the program breaks a rule of the loop IR.
     """
-    shared = shared_kernels(program)
-    stride = _scratch_stride(program, target, shared)
     name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
     modules = _Modules(made)
-    _add_modules(modules, name, program, shared, target, stride)
+    stride = _add_modules(modules, name, program, target)
     return Generated(
         modules=list(modules.texts.items()),
         main=name,
@@ -113,46 +111,47 @@ class _Modules:
 
 
 def _add_modules(
-    modules: _Modules,
-    name: str,
-    program: Program,
-    shared: Mapping[Kernel, Shared],
-    target: Target,
-    stride: int,
-    *,
-    is_step: bool = False,
-) -> None:
+    modules: _Modules, name: str, program: Program, target: Target, *, is_step: bool = False
+) -> int:
     """Add a program's kernels and its `main`, `name`, after the programs of its recurrences.
 
     Equal steps have one program, so it is there once. Nothing runs beside it, so its threads' work-
     spaces are as far apart as it likes, and its code does not depend on the rest.
+
+    Returns: how far apart they are.
     """
-    waves: list[list[Called]] = [[] for _ in program.waves]
+    for kernel in program.kernels():
+        if isinstance(kernel, Recurrence) and _step_symbol(kernel) not in modules.texts:
+            _add_modules(modules, _step_symbol(kernel), kernel.program, target, is_step=True)
+    shared = shared_kernels(program)
     functions: dict[Kernel, EmittedKernel] = {}
     module = ir.Module()
-    for wave, called in zip(program.waves, waves, strict=True):
-        for kernel in wave:
-            if isinstance(kernel, Recurrence):
-                step = _step_symbol(kernel)
-                if step not in modules.texts:
-                    inner = shared_kernels(kernel.program)
-                    own = _scratch_stride(kernel.program, target, inner)
-                    _add_modules(modules, step, kernel.program, inner, target, own, is_step=True)
-                continue
+
+    def add(kernels: Iterable[Kernel], stride: int) -> None:
+        nonlocal module
+        for kernel in kernels:
             common = shared.get(kernel)
             source = kernel if common is None else common.kernel
-            emitted = functions.get(source)
-            if emitted is None:
+            if source not in functions:
                 within = program if common is None else common.program
                 modules.claim(symbol_of(source.name), program)
-                emitted = emit_kernel(source, within, target, stride, module)
-                functions[source] = emitted
+                functions[source] = emit_kernel(source, within, target, stride, module)
                 if module.lines >= _MODULE_LINES:
-                    modules.add(emitted.symbol, module)
+                    modules.add(functions[source].symbol, module)
                     module = ir.Module()
-            called.append(Called(emitted, common))
+            functions[kernel] = functions[source]
+
+    # It takes a while to find out how all contractions are computed. LLVM has the nests by then.
+    add((k for k in program.kernels() if isinstance(k, Nest)), 0)
+    stride = _scratch_stride(program, target, shared)
+    add((k for k in program.kernels() if not isinstance(k, (Nest, Recurrence))), stride)
+    waves = [
+        [Called(functions[k], shared.get(k)) for k in wave if not isinstance(k, Recurrence)]
+        for wave in program.waves
+    ]
     _write_main(module, name, program, waves, is_step=is_step)
     modules.add(name, module)
+    return stride
 
 
 def _step_symbol(kernel: Recurrence) -> str:
