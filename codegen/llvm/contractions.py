@@ -30,7 +30,7 @@ from braze.codegen.llvm.control import (
     weighted_sum,
 )
 from braze.codegen.llvm.dot_kernel import DotKernelEmitter
-from braze.codegen.llvm.kernel import EmittedKernel, KernelFunction
+from braze.codegen.llvm.kernel import EmittedKernel, KernelFunction, disjoint
 from braze.codegen.llvm.microkernel import (
     FIRST_BLOCK,
     LAST_BLOCK,
@@ -44,7 +44,7 @@ from braze.codegen.llvm.schedule_search import schedule
 from braze.codegen.llvm.tile import Tile, epilogue_buffers
 from braze.codegen.llvm.types import I64, memory_type, register_type
 from braze.ir.dtypes import i8
-from braze.ir.loops import Contraction, Placement, Program
+from braze.ir.loops import Contraction, Load, Placement, Program
 from braze.ir.target import Target
 
 _PAGE = 4096
@@ -85,6 +85,8 @@ def emit_contraction(
         frame.builder.ret_void()
         return EmittedKernel(frame.symbol, frame.module, 1)
     plan = schedule(contraction, target)
+    if isinstance(plan, Schedule) and _may_be_repeated(contraction, placements):
+        plan = plan.with_one_tile()
     if isinstance(plan, DotSchedule):
         DotKernelEmitter(frame, plan, target).emit()
         return EmittedKernel(frame.symbol, frame.module, plan.chunks)
@@ -94,6 +96,21 @@ def emit_contraction(
         scratch_stride = max([own, *(scratch_bytes(k, target) for k in others)])
     _KernelEmitter(frame, plan, target, scratch_stride).emit()
     return EmittedKernel(frame.symbol, frame.module, plan.chunks, own)
+
+
+def _may_be_repeated(contraction: Contraction, placements: Mapping[str, Placement]) -> bool:
+    """Whether results may be computed and stored twice, by two threads even: if so, the same is
+    stored, since nothing that is read is overwritten."""
+    read = {access.buffer for access in (contraction.lhs, contraction.rhs)}
+    for store in contraction.stores:
+        for root in (store.value, *Load(store.buffer, store.index, store.guard).parts()):
+            read.update(expr.buffer for expr in root.walk() if isinstance(expr, Load))
+    written = {store.buffer for store in contraction.stores}
+    return not any(store.accumulate for store in contraction.stores) and all(
+        disjoint(one, other, placements)
+        for one in written
+        for other in (read | written) - {one}
+    ) and not read & written
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,16 @@ from braze.codegen.llvm.schedule_parts import Pieces
 
 
 def piece_begin(builder: ir.IRBuilder, pieces: Pieces, piece: Number) -> Number:
-    """The first element of a piece (for the number after the last one: the extent)."""
+    """The first element of a piece; for the number after the last one, the extent, or, where pieces
+    overlap, some element."""
     begin = multiply(builder, piece, pieces.size)
+    last = pieces.extent - pieces.size
     if isinstance(piece, int) and isinstance(begin, int):
-        return begin - max(0, piece - pieces.large)
+        shorter = begin - max(0, piece - pieces.large)
+        return min(begin, last) if pieces.overlap and piece < pieces.count else shorter
+    if pieces.overlap and pieces.repeated:
+        is_early = builder.icmp_signed("<", as_i64(begin), as_i64(last))
+        return builder.select(is_early, as_i64(begin), as_i64(last))
     if len(pieces.sizes) == 1:
         return begin
     beyond = builder.sub(as_i64(piece), as_i64(pieces.large))
