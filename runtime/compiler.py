@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Modules = Sequence[tuple[str, str]]
 
 STEP_OBJECTS_KEPT = 256
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0002
 NEW_OBJECTS = 50_000  # before garbage is looked for
 
 
