@@ -15,10 +15,14 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM_C
 
 
 def environment(threads: int, cache: Path) -> dict[str, str]:
-    """The same for all: number of threads, and the compilers' caches in one folder."""
+    """The same for all: number of threads, and the compilers' caches in one folder.
+
+    Bytecode is kept, as that of installed packages is: else Braze alone would compile its sources
+    in every process.
+    """
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
-        **os.environ,
+        **{name: v for name, v in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         **dict.fromkeys(_THREADS, str(threads)),
         "PYTHONPATH": os.pathsep.join(paths),
         "BRAZE_CACHE_DIR": str(cache / "braze"),

@@ -106,12 +106,15 @@ class Index:
     @staticmethod
     def _sum(coefficients: Mapping[Atom, int], constant: int) -> Index:
         kept = [(atom, c) for atom, c in coefficients.items() if c != 0]
-        kept.sort(key=lambda term: (-abs(term[1]), str(term[0])))
+        if len(kept) > 1:
+            kept.sort(key=lambda term: (-abs(term[1]), str(term[0])))
         return Index(tuple(kept), constant)
 
     def __add__(self, other: Index | int) -> Index:
         if isinstance(other, int):
             return Index(self.terms, self.constant + other)
+        if not self.terms or not other.terms:
+            return Index(self.terms or other.terms, self.constant + other.constant)
         coefficients = dict(self.terms)
         for atom, c in other.terms:
             coefficients[atom] = coefficients.get(atom, 0) + c
@@ -132,6 +135,8 @@ class Index:
     def __mul__(self, factor: int) -> Index:
         if factor == 0:
             return Index()
+        if factor == 1:
+            return self
         terms = tuple((atom, c * factor) for atom, c in self.terms)
         return Index(terms, self.constant * factor)
 

@@ -84,16 +84,20 @@ class Expr:
         """The index expressions that this node itself holds."""
         return ()
 
-    def parts(self) -> Iterator[Expr]:
+    def parts(self) -> tuple[Expr, ...]:
         """The children, after the data that this node's own indices read."""
-        waiting = list(reversed(self.indices()))
+        indices = self.indices()
+        if not indices:
+            return self.children()
+        data: list[Expr] = []
+        waiting = list(reversed(indices))
         while waiting:
             for atom, _ in waiting.pop().terms:
                 if isinstance(atom, DataIndex):
-                    yield atom.value
+                    data.append(atom.value)
                 elif isinstance(atom, (FloorDiv, Mod)):
                     waiting.append(atom.inner)
-        yield from self.children()
+        return (*data, *self.children())
 
     def walk(self) -> Iterator[Expr]:
         """Every distinct subexpression, children first. Index data (`DataIndex`) is included."""

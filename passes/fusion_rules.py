@@ -78,6 +78,7 @@ class Rules:
         self.reads = reads
         self.group_of = group_of
         self.target = target
+        self._places: dict[tuple[Node, Level, Space], list[tuple[Value, bool, bool]]] = {}
 
     # Facts about groups ---------------------------------------------------------------------------
 
@@ -263,33 +264,40 @@ class Rules:
         """Does a node at a level of p's space read p's values of the very point, or of its row?"""
         if level not in ("full", "kept"):
             return False
-        variables = loop_variables("s", p.space.dims)
+        key = node, "full" if node.op.is_reduce else level, p.space
+        if key not in self._places:  # it is asked for again as the groups grow
+            self._places[key] = self._read_places(*key)
+        for base, is_row, is_point in self._places[key]:
+            if base.node in p.levels:
+                own = p.levels[base.node]
+                if not (is_row if own == "kept" else own == "full" and is_point):
+                    return False
+        return True
+
+    def _read_places(
+        self, node: Node, level: Level, space: Space
+    ) -> list[tuple[Value, bool, bool]]:
+        """The bases that a node at a level of a space reads, and whether at the number of the row,
+        or of the point."""
+        variables = loop_variables("s", space.dims)
         point = point_of(variables)
-        kept = tuple(i for i, reduced in zip(point, p.space.reduced, strict=True) if not reduced)
-        own_row = flat_index(kept, p.space.kept_shape)
-        own_point = flat_index(point, p.space.dims)
+        kept = tuple(i for i, reduced in zip(point, space.reduced, strict=True) if not reduced)
+        own_row = flat_index(kept, space.kept_shape)
+        own_point = flat_index(point, space.dims)
         core = self._stored_as(node)
         shape = space_of(node).dims if core is None else core.shape
-        level = "full" if node.op.is_reduce else level
         start = (
-            reshape_point(point, p.space.dims, shape)
+            reshape_point(point, space.dims, shape)
             if level == "full"
-            else reshape_point(kept, p.space.kept_shape, shape)
+            else reshape_point(kept, space.kept_shape, shape)
         )
         places = (
             self._reading_points(node, start, set())
             if core is None
             else self._walk(core, start, set())
         )
-        for base, at in places:
-            if base.node not in p.levels:
-                continue
-            wanted = own_row if p.levels[base.node] == "kept" else own_point
-            if p.levels[base.node] not in ("kept", "full"):
-                return False
-            if flat_index(at, base.shape) != wanted:
-                return False
-        return True
+        flat = ((base, flat_index(at, base.shape)) for base, at in places)
+        return [(base, at == own_row, at == own_point) for base, at in flat]
 
     def _stored_as(self, node: Node) -> Value | None:
         """What a rearrangement rearranges: a kernel's loops follow that, not the order in which it

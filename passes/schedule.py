@@ -35,6 +35,8 @@ After:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.op import op_named
 from braze.passes.in_place import writes_in_place
@@ -100,9 +102,22 @@ def overwriters(graph: Graph) -> dict[Node, set[Node]]:
 
 def _with_copies(graph: Graph) -> Graph:
     """Let no output overwrite an input that its own kernel, or a later one, still reads."""
+    needed = _needed_by_checks(graph)
+    # An order that allows all writes allows each of them, and there mostly is one.
+    quick = _with_copies_where(graph, needed, lambda _: True)
+    return quick if _is_acyclic(quick) else _with_copies_where(graph, needed, _is_acyclic)
+
+
+def _with_copies_where(
+    graph: Graph, needed: set[Node], has_order: Callable[[Graph], bool]
+) -> Graph:
+    """The graph with copies for what may not be written in place.
+
+    Args:
+        has_order: asked for each output in turn, of the graph with the aliases decided by then.
+    """
     outputs = list(graph.outputs)
     nodes = list(graph.nodes)
-    needed = _needed_by_checks(graph)
     for output in graph.aliases:
         current = Graph(
             graph.name, graph.inputs, graph.roles, nodes, outputs, _decided(graph, output)
@@ -110,7 +125,7 @@ def _with_copies(graph: Graph) -> Graph:
         writer = outputs[output].node
         if writer is None:
             continue
-        if writer not in needed and _is_safe(current, output) and _is_acyclic(current):
+        if writer not in needed and _is_safe(current, output) and has_order(current):
             continue
         copy = _copy_node(outputs[output])
         nodes.append(copy)

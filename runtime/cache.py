@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,7 +226,7 @@ class Entry:
         start = time.perf_counter()
         code, size = found
         artifact = code.instance(self.graph, size)
-        executable = _load(artifact)
+        executable = _load(artifact, pool_object)
         seconds = time.perf_counter() - start
         sizes = f"one code serves sizes {code.lowest} to {code.highest}, here {size}"
         log.note(self.graph, self._known.fingerprint, "dynamic", seconds, artifact, sizes=sizes)
@@ -309,7 +309,7 @@ class Entry:
             return None
         try:
             artifact = Artifact.from_facts(*found)
-            executable = _load(artifact)
+            executable = _load(artifact, pool_object)
         except (ValueError, ObjectError) as error:
             disk.discard(known.disk_key, f"it cannot be loaded: {error}")
             return None
@@ -322,17 +322,21 @@ class Entry:
         return executable
 
     def _from_compiler(self) -> Executable:
+        from concurrent.futures import ThreadPoolExecutor
+
         from braze.runtime.compiler import compile_member
 
         known = self._known
         start = time.perf_counter()
         family = families.of(self.graph, known.target)
         joined = family.join(self.graph)
-        artifact, code, refusal = compile_member(self.graph, known.target, joined)
+        with ThreadPoolExecutor(1, "braze-pool") as beside:
+            pool = None if is_pool_loaded() else beside.submit(pool_object)
+            artifact, code, refusal = compile_member(self.graph, known.target, joined)
         if code is not None:
             family.codes.insert(0, code)
         family.refusal = family.refusal or refusal
-        executable = _load(artifact)
+        executable = _load(artifact, pool_object if pool is None else pool.result)
         end = time.perf_counter()
         disk = disk_cache()
         if disk is not None:
@@ -500,9 +504,9 @@ def disk_cache() -> DiskCache | None:
     return DiskCache(Path(config.cache_dir), config.cache_bytes)
 
 
-def _load(artifact: Artifact) -> Executable:
+def _load(artifact: Artifact, pool: Callable[[], bytes]) -> Executable:
     # The pool's code first, from the disk as well, so that a warm start needs no compiler.
-    get_pool(compile=pool_object)
+    get_pool(compile=pool)
     return Executable(artifact)
 
 

@@ -13,8 +13,8 @@ from braze.ir.graph import Graph
 # Fitted to compile times of graphs of 5 to 4,400 operations (training steps and inference), where
 # `_pace` takes `_USUAL_PACE`.
 _PER_OPERATION = 0.0004
-_PER_SIMPLE = 0.004
-_PER_OTHER = 0.03
+_PER_SIMPLE = 0.003
+_PER_OTHER = 0.02
 _USUAL_PACE = 0.0005
 
 # A process that compiles takes about this long to start.

@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import gcd
+from typing import TypeGuard
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.types import (
     I1,
     I32,
     I64,
+    bits_of,
     constant,
-    element_of,
     intrinsic,
     lane_numbers,
     splat,
@@ -35,13 +35,17 @@ _INT32_END = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An index in every lane: base + step * lane, or, where that does not hold, `offsets` (base is
-    unused then).
+    """An index in every lane: base + shift + step * lane, or, where that does not hold, `offsets`
+    (all else is unused then).
+
+    What differs by a number only has one base, so that all its addresses are displacements from
+    one pointer.
     """
 
     base: ir.Value
     step: int
     offsets: ir.Value | None = None
+    shift: int = 0
 
     @property
     def is_uniform(self) -> bool:
@@ -82,6 +86,7 @@ class IndexEmitter:
         width: number of lanes.
         lane_var: the loop variable that differs from lane to lane; lane l stands for its value + l.
         variables: the loop variables' i64 values (lane 0's for `lane_var`).
+        shifts: numbers that are to be added to some of them.
         alignment: a number that divides lane 0's value of `lane_var`.
         data: evaluates an integer expression (for `DataIndex`): a scalar or one value a lane.
         varies: tells whether an expression differs between lanes.
@@ -96,6 +101,7 @@ class IndexEmitter:
         alignment: int,
         data: Callable[[Expr], ir.Value],
         varies: Callable[[Expr], bool],
+        shifts: Mapping[LoopVar, int],
     ) -> None:
         self.builder = builder
         self.width = width
@@ -104,6 +110,7 @@ class IndexEmitter:
         self.alignment = alignment
         self._data = data
         self._expression_varies = varies
+        self._shifts = shifts
 
     # Which indices differ between lanes -----------------------------------------------------------
 
@@ -158,24 +165,35 @@ class IndexEmitter:
 
     def place(self, index: Index) -> Place:
         """How the index varies, with its scalar or vector value emitted."""
-        if not self.varies(index):
-            return Place(self.scalar(index), 0)
-        step = self._lane_step(index)
+        step = self._lane_step(index) if self.varies(index) else 0
         if step is not None:
-            return Place(self.scalar(index), step)
+            base, shift = self._apart(index)
+            return Place(base, step, None, shift)
         element = I32 if fits_int32(index) else I64
         return Place(constant(I64, 0), 0, self.vector(index, element))
 
     def scalar(self, index: Index) -> ir.Value:
         """Lane 0's value as i64."""
+        base, shift = self._apart(index)
+        return self._add(base, constant(I64, shift))
+
+    def _apart(self, index: Index) -> tuple[ir.Value, int]:
+        """Lane 0's value as a sum of an i64 and a number."""
         total: ir.Value = constant(I64, 0)
+        shift = index.constant
         for atom, c in index.terms:
-            total = self._add(total, self._scale(self._scalar_atom(atom), c))
-        return self._add(total, constant(I64, index.constant))
+            if isinstance(atom, LoopVar):
+                shift += c * self._shifts.get(atom, 0)
+            value = self._scale(self._scalar_atom(atom), c)
+            if _is_number(value):
+                shift += value.constant
+            else:
+                total = self._add(total, value)
+        return total, shift
 
     def _scalar_atom(self, atom: Atom) -> ir.Value:
         if isinstance(atom, LoopVar):
-            return self.variables[atom]
+            return self.variables[atom]  # without its shift
         if isinstance(atom, DataIndex):
             return self._clamp(self._data(atom.value), atom.extent, I64)
         return self._divide(self.scalar(atom.inner), atom)
@@ -233,7 +251,7 @@ class IndexEmitter:
         range).
         """
         type = value.type
-        if element_of(type).width < 32:
+        if bits_of(type) < 32:
             value = self._resize(value, I32)
             type = value.type
         value = intrinsic(self.builder, "smax", type, [value, constant(type, 0)])
@@ -241,7 +259,7 @@ class IndexEmitter:
         return self._resize(value, element)
 
     def _resize(self, value: ir.Value, element: ir.IntType) -> ir.Value:
-        have = element_of(value.type).width
+        have = bits_of(value.type)
         if have == element.width:
             return value
         if isinstance(value, ir.Constant) and isinstance(value.constant, int):
@@ -314,7 +332,7 @@ class IndexEmitter:
         return self.builder.icmp_unsigned("<", value, constant(type, size))
 
 
-def _is_number(value: ir.Value, number: int | None = None) -> bool:
+def _is_number(value: ir.Value, number: int | None = None) -> TypeGuard[ir.Constant]:
     """True for a scalar integer constant (of this value)."""
     if not isinstance(value, ir.Constant) or not isinstance(value.constant, int):
         return False

@@ -19,8 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.attention_plan import attention_plan, piece_of
 from braze.codegen.llvm.attention_tiles import Tile, Tiles
 from braze.codegen.llvm.control import (
@@ -67,21 +66,23 @@ def emit_attention(
     placements: Mapping[str, Placement],
     program: Program,
     target: Target,
-    scratch_stride: int | None = None,
+    scratch_stride: int,
+    module: ir.Module,
 ) -> EmittedKernel:
     """The kernel of attention or of its gradient.
 
     Args:
-        scratch_stride: bytes between the workspaces of two threads. None: what this kernel needs.
+        scratch_stride: bytes between the workspaces of two threads.
+        module: to write into.
     """
     from braze.codegen.llvm.attention_gradient import GradientEmitter
 
     plan = attention_plan(kernel, target)
-    frame = KernelFunction(kernel.name, kernel.buffers, placements, program, target)
+    frame = KernelFunction(kernel.name, kernel.buffers, placements, program, module)
     emitter = GradientEmitter if kernel.is_gradient else AttentionEmitter
-    emitter(frame, kernel, target, scratch_stride or plan.scratch_bytes).emit()
+    emitter(frame, kernel, target, scratch_stride).emit()
     frame.builder.ret_void()
-    return EmittedKernel(frame.symbol, frame.text(), kernel.chunks, plan.scratch_bytes)
+    return EmittedKernel(frame.symbol, frame.module, kernel.chunks, plan.scratch_bytes)
 
 
 class Blocks:
@@ -223,7 +224,7 @@ class Blocks:
         builder, tiles = self.builder, self.tiles
         tiles.store_tile(tile, place, self.plan.block)
         for j, slot in enumerate(top or ()):
-            largest = builder.load(slot, typ=tiles.vector)
+            largest: ir.Value = builder.load(slot, typ=tiles.vector)
             for line in tile:
                 above = builder.fcmp_ordered(">", line[j], largest)
                 largest = builder.select(above, line[j], largest)

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import math
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.attention import Blocks
 from braze.codegen.llvm.attention_plan import piece_of
 from braze.codegen.llvm.control import add, as_i64, counted_loop, decode, share

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.attention_plan import AttentionPlan
 from braze.codegen.llvm.control import (
     Number,
@@ -183,8 +182,10 @@ class Tiles:
                 begins.append(self.at(source, self.times(number, across)))
             whole: Number = 0
             if along == 1:
-                known = isinstance(width, int)
-                whole = width // lanes if known else builder.udiv(width, as_i64(lanes))
+                if isinstance(width, int):
+                    whole = width // lanes
+                else:
+                    whole = builder.udiv(width, as_i64(lanes))
             if whole != 0:
                 with counted_loop(builder, 0, whole, "square") as square:
                     first = self.times(square, lanes)

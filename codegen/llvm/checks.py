@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.types import I1, I64, POINTER, constant, intrinsic, like
 from braze.ir.loops import Check, Loop, Statement

@@ -17,8 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.contraction_shape import Dims, contraction_shape
 from braze.codegen.llvm.control import (
     Number,
@@ -33,13 +32,12 @@ from braze.codegen.llvm.control import (
     weighted_sum,
 )
 from braze.codegen.llvm.dot_kernel import DotKernelEmitter
-from braze.codegen.llvm.kernel import EmittedKernel, KernelFunction
+from braze.codegen.llvm.kernel import EmittedKernel, KernelFunction, disjoint
+from braze.codegen.llvm.looping import is_number
 from braze.codegen.llvm.microkernel import (
     FIRST_BLOCK,
     LAST_BLOCK,
-    Tile,
     TileEmitter,
-    epilogue_buffers,
 )
 from braze.codegen.llvm.packing import PackEmitter
 from braze.codegen.llvm.pieces import by_size, piece_begin
@@ -47,9 +45,10 @@ from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule
 from braze.codegen.llvm.schedule_search import schedule
 from braze.codegen.llvm.symbolic import words
+from braze.codegen.llvm.tile import Tile, epilogue_buffers
 from braze.codegen.llvm.types import I64, memory_type, register_type
 from braze.ir.dtypes import i8
-from braze.ir.loops import Contraction, Placement, Program
+from braze.ir.loops import Contraction, Load, Placement, Program
 from braze.ir.target import Target
 
 _PAGE = 4096
@@ -74,6 +73,7 @@ def emit_contraction(
     program: Program,
     target: Target,
     scratch_stride: int | None = None,
+    module: ir.Module | None = None,
 ) -> EmittedKernel:
     """The kernel of one contraction.
 
@@ -81,21 +81,40 @@ def emit_contraction(
         scratch_stride: bytes between the scratch memories of two threads, at least the kernel's own
             `scratch_bytes`, the same for all kernels of a program. None: the most that a
             contraction of `program` needs.
+        module: to write into. None: one of its own.
     """
-    frame = KernelFunction(contraction.name, contraction.buffers, placements, program, target)
+    module = module or ir.Module()
+    frame = KernelFunction(contraction.name, contraction.buffers, placements, program, module)
     if any(dim.extent == 0 for dim in contraction_shape(contraction).outer):
         frame.builder.ret_void()
-        return EmittedKernel(frame.symbol, frame.text(), 1)
+        return EmittedKernel(frame.symbol, frame.module, 1)
     plan = schedule(contraction, target)
+    if isinstance(plan, Schedule) and _may_be_repeated(contraction, placements):
+        plan = plan.with_one_tile()
     if isinstance(plan, DotSchedule):
         DotKernelEmitter(frame, plan, target).emit()
-        return EmittedKernel(frame.symbol, frame.text(), plan.chunks)
+        return EmittedKernel(frame.symbol, frame.module, plan.chunks)
     own = _whole_pages(plan)
     if scratch_stride is None:
         others = (k for k in program.kernels() if isinstance(k, Contraction))
         scratch_stride = max([own, *(scratch_bytes(k, target) for k in others)])
     _KernelEmitter(frame, plan, target, scratch_stride).emit()
-    return EmittedKernel(frame.symbol, frame.text(), plan.chunks, own)
+    return EmittedKernel(frame.symbol, frame.module, plan.chunks, own)
+
+
+def _may_be_repeated(contraction: Contraction, placements: Mapping[str, Placement]) -> bool:
+    """Whether results may be computed and stored twice, by two threads even: if so, the same is
+    stored, since nothing that is read is overwritten."""
+    read = {access.buffer for access in (contraction.lhs, contraction.rhs)}
+    for store in contraction.stores:
+        for root in (store.value, *Load(store.buffer, store.index, store.guard).parts()):
+            read.update(expr.buffer for expr in root.walk() if isinstance(expr, Load))
+    written = {store.buffer for store in contraction.stores}
+    return not any(store.accumulate for store in contraction.stores) and all(
+        disjoint(one, other, placements)
+        for one in written
+        for other in (read | written) - {one}
+    ) and not read & written
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,15 +396,15 @@ def _cut(
     """A range as (begin, end, number) of what lies below each of the ends, and the rest."""
     if not ends:
         return [(*bounds, 0)]
-    if is_known(*bounds, *ends):
-        begin, end = bounds
-        limits = [begin, *(min(max(begin, e), end) for e in ends), end]
+    begin, end = bounds
+    limits: list[Number] = [begin]
+    if is_number(begin) and is_number(end) and is_known(*ends):
+        limits += [min(max(begin, limit), end) for limit in ends]
     else:
-        begin, end = map(as_i64, bounds)
-        limits = [begin]
+        first, last = as_i64(begin), as_i64(end)
         for limit in map(as_i64, ends):
-            inside = builder.select(builder.icmp_signed(">", begin, limit), begin, limit)
-            below = builder.icmp_signed("<", end, inside)
-            limits.append(builder.select(below, end, inside))
-        limits.append(end)
+            inside = builder.select(builder.icmp_signed(">", first, limit), first, limit)
+            below = builder.icmp_signed("<", last, inside)
+            limits.append(builder.select(below, last, inside))
+    limits.append(end)
     return [(low, high, kind) for kind, (low, high) in enumerate(pairwise(limits))]

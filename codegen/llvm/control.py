@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.looping import is_number
 from braze.codegen.llvm.types import I64, constant
 
@@ -37,7 +36,7 @@ def counted_loop(
     before = builder.block
     body = builder.append_basic_block(name)
     done = builder.append_basic_block(f"{name}_done")
-    if is_known(start, end) and start < end:
+    if is_number(start) and is_number(end) and start < end:
         builder.branch(body)
     else:
         builder.cbranch(builder.icmp_signed("<", low, high), body, done)
@@ -57,7 +56,9 @@ def add(builder: ir.IRBuilder, x: Number, y: Number) -> Number:
         return x + y
     if isinstance(x, int):
         x, y = y, x
-    return x if isinstance(y, int) and y == 0 else builder.add(x, as_i64(y), flags=("nsw",))
+    if isinstance(y, int) and y == 0:
+        return x
+    return builder.add(as_i64(x), as_i64(y), flags=("nsw",))
 
 
 def multiply(builder: ir.IRBuilder, x: Number, factor: int) -> Number:

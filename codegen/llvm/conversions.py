@@ -8,8 +8,7 @@ is the addition of a rounding bias.
 
 from __future__ import annotations
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.types import (
     F32,
     I8,
@@ -18,7 +17,6 @@ from braze.codegen.llvm.types import (
     I64,
     bits_of,
     constant,
-    element_of,
     intrinsic,
     is_narrow_float,
     lanes_of,
@@ -178,33 +176,20 @@ def _float_to_integer(
     """Truncation; what does not fit gives an unspecified number, but the same in every use."""
     through = I64 if goal.bits == 64 or goal is u32 else I32
     wide = builder.fptosi(value, like(value.type, through))
-    wide = _freeze(builder, wide)
+    wide = builder.freeze(wide)
     if goal is u64:  # the upper half of the range, moved down and back up by its highest bit
         lower = builder.fsub(value, constant(value.type, 2.0**63))
-        upper = _freeze(builder, builder.fptosi(lower, like(value.type, through)))
+        upper = builder.freeze(builder.fptosi(lower, like(value.type, through)))
         upper = builder.xor(upper, constant(upper.type, 1 << 63))
         is_upper = builder.fcmp_ordered(">=", value, constant(value.type, 2.0**63))
         wide = builder.select(is_upper, upper, wide)
     return wide if wide.type == type else builder.trunc(wide, type)
 
 
-class _Freeze(ir.instructions.Instruction):
-    """LLVM's freeze, which llvmlite's builder lacks."""
-
-    def __init__(self, parent: ir.Block, value: ir.Value) -> None:
-        super().__init__(parent, value.type, "freeze", [value])
-
-
-def _freeze(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    instruction = _Freeze(builder.block, value)
-    builder._insert(instruction)
-    return instruction
-
-
 def _integer_to_integer(
     builder: ir.IRBuilder, value: ir.Value, source: DType, type: ir.Type
 ) -> ir.Value:
-    have, want = element_of(value.type).width, element_of(type).width
+    have, want = bits_of(value.type), bits_of(type)
     if have == want:
         return value
     if have > want:

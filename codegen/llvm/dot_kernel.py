@@ -8,8 +8,10 @@ size of tile,
 
 from __future__ import annotations
 
-from llvmlite import ir
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.control import (
     Number,
     add,
@@ -23,11 +25,12 @@ from braze.codegen.llvm.control import (
 )
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction
-from braze.codegen.llvm.microkernel import epilogue_buffers
+from braze.codegen.llvm.looping import CarriedLoop, carried_loop
 from braze.codegen.llvm.operands import OperandLoader, multiply_add
 from braze.codegen.llvm.pieces import by_size, piece_begin
 from braze.codegen.llvm.schedule_dot import DotSchedule
 from braze.codegen.llvm.schedule_parts import MOST_TERMS
+from braze.codegen.llvm.tile import epilogue_buffers
 from braze.codegen.llvm.types import (
     I32,
     I64,
@@ -39,6 +42,9 @@ from braze.codegen.llvm.types import (
     zero,
 )
 from braze.ir.target import Target
+
+# The partial sums of a block, and the sums of earlier blocks.
+_Sums = tuple[list[ir.Value], list[ir.Value]]
 
 
 class DotKernelEmitter:
@@ -127,83 +133,90 @@ class _TileEmitter:
     def emit(self) -> ir.Function:
         builder = self.builder
         results = self.rows * self.columns
-        slots = [builder.alloca(self.vector) for _ in range(results * self.plan.sets)]
-        self.totals = [builder.alloca(self.vector) for _ in slots]
-        for slot in (*slots, *self.totals):
-            builder.store(zero(self.vector), slot)
-        self._loops(0, self.a, self.b, slots)
-        self._commit(slots)
-        self._epilogue([self._total(self.totals, i) for i in range(results)])
+        nothing: list[ir.Value] = [zero(self.vector)] * (results * self.plan.sets)
+        sums, totals = self._loops(0, self.a, self.b, (nothing, nothing))
+        totals = self._committed(sums, totals)
+        self._epilogue([self._total(totals, i) for i in range(results)])
         builder.ret_void()
         return self.function
 
     # The sums -----------------------------------------------------------------------------------
 
-    def _loops(self, level: int, a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
+    def _loops(self, level: int, a: ir.Value, b: ir.Value, state: _Sums) -> _Sums:
+        """The sums after all terms of the dimensions from this one on."""
         dim = self.plan.inner[level]
         if level == len(self.plan.inner) - 1:
-            self._in_blocks(dim.extent, a, b, slots)
-            return
-        with counted_loop(self.builder, 0, dim.extent, "outer") as i:
+            return self._in_blocks(dim.extent, a, b, state)
+        with self._carried(dim.extent, state, "outer") as (loop, inside):
             a_type, b_type = self._types()
-            a_next = element_pointer(self.builder, a, multiply(self.builder, i, dim.a), a_type)
-            b_next = element_pointer(self.builder, b, multiply(self.builder, i, dim.b), b_type)
-            self._loops(level + 1, a_next, b_next, slots)
+            a_far, b_far = (multiply(self.builder, loop.index, step) for step in (dim.a, dim.b))
+            a_next = element_pointer(self.builder, a, a_far, a_type)
+            b_next = element_pointer(self.builder, b, b_far, b_type)
+            sums, totals = self._loops(level + 1, a_next, b_next, inside)
+            loop.update([*sums, *totals])
+        return self._apart(loop.results)
+
+    @contextmanager
+    def _carried(self, times: int, state: _Sums, name: str) -> Iterator[tuple[CarriedLoop, _Sums]]:
+        """A loop that carries all sums, and these within it."""
+        with carried_loop(self.builder, 0, times, 1, [*state[0], *state[1]], name) as loop:
+            yield loop, self._apart(loop.values)
+
+    def _apart(self, values: list[ir.Value]) -> _Sums:
+        half = len(values) // 2
+        return values[:half], values[half:]
 
     def _types(self) -> tuple[ir.Type, ir.Type]:
         return self.a_loader.element, self.b_loader.element
 
-    def _in_blocks(self, extent: int, a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
+    def _in_blocks(self, extent: int, a: ir.Value, b: ir.Value, state: _Sums) -> _Sums:
         """The innermost dimension, in partial sums of at most `MOST_TERMS` terms a lane."""
         block = MOST_TERMS * self.plan.width * self.plan.sets
         whole = extent // block
         a_type, b_type = self._types()
         if whole:
-            with counted_loop(self.builder, 0, whole, "block") as i:
-                at = multiply(self.builder, i, block)
+            with self._carried(whole, state, "block") as (loop, (sums, totals)):
+                at = multiply(self.builder, loop.index, block)
                 a_block = element_pointer(self.builder, a, at, a_type)
                 b_block = element_pointer(self.builder, b, at, b_type)
-                self._contiguous(block, a_block, b_block, slots)
-                self._commit(slots)
+                sums = self._contiguous(block, a_block, b_block, sums)
+                nothing = [zero(self.vector)] * len(sums)
+                loop.update([*nothing, *self._committed(sums, totals)])
+            state = self._apart(loop.results)
         if extent % block:
             a_rest = element_pointer(self.builder, a, whole * block, a_type)
             b_rest = element_pointer(self.builder, b, whole * block, b_type)
-            self._contiguous(extent % block, a_rest, b_rest, slots)
+            state = self._contiguous(extent % block, a_rest, b_rest, state[0]), state[1]
+        return state
 
-    def _commit(self, slots: list[ir.Value]) -> None:
-        """Add the partial sums to the totals and begin again at zero."""
+    def _committed(self, sums: list[ir.Value], totals: list[ir.Value]) -> list[ir.Value]:
+        """The totals with the partial sums."""
         plus = self.builder.fadd if self.dtype.is_floating_point else self.builder.add
-        for slot, total in zip(slots, self.totals, strict=True):
-            (partial, earlier) = self._loaded([slot, total])
-            self.builder.store(plus(earlier, partial), total)
-            self.builder.store(zero(self.vector), slot)
+        return [plus(total, partial) for total, partial in zip(totals, sums, strict=True)]
 
-    def _contiguous(self, extent: int, a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
+    def _contiguous(
+        self, extent: int, a: ir.Value, b: ir.Value, sums: list[ir.Value]
+    ) -> list[ir.Value]:
         """Whole vectors, `sets` of them in turn; then what is left, the last one masked."""
         width = self.plan.width
         stride = width * self.plan.sets
         rounds = extent // stride
         if rounds:
-            with counted_loop(self.builder, 0, rounds, "inner") as i:
-                at = multiply(self.builder, i, stride)
-                sums = self._loaded(slots)
+            with carried_loop(self.builder, 0, rounds, 1, sums, "inner") as loop:
+                at = multiply(self.builder, loop.index, stride)
+                inside = list(loop.values)
                 for number in range(self.plan.sets):
-                    self._products(sums, number, a, b, add(self.builder, at, number * width), width)
-                self._stored(sums, slots)
+                    start = add(self.builder, at, number * width)
+                    self._products(inside, number, a, b, start, width)
+                loop.update(inside)
+            sums = loop.results
         left = extent - rounds * stride
         if left:
-            sums = self._loaded(slots)
+            sums = list(sums)
             for number in range(-(-left // width)):
                 present = min(width, left - number * width)
                 self._products(sums, number, a, b, rounds * stride + number * width, present)
-            self._stored(sums, slots)
-
-    def _loaded(self, slots: list[ir.Value]) -> list[ir.Value]:
-        return [self.builder.load(slot, typ=self.vector) for slot in slots]
-
-    def _stored(self, sums: list[ir.Value], slots: list[ir.Value]) -> None:
-        for value, slot in zip(sums, slots, strict=True):
-            self.builder.store(value, slot)
+        return sums
 
     def _products(
         self,
@@ -246,14 +259,14 @@ class _TileEmitter:
                 for column in range(self.columns):
                     accumulate(row, column, value, held[column])
 
-    def _total(self, slots: list[ir.Value], result: int) -> ir.Value:
+    def _total(self, totals: list[ir.Value], result: int) -> ir.Value:
         """One result: its accumulators added up, then halves of the vector."""
         sets = self.plan.sets
-        parts = self._loaded(slots[result * sets : (result + 1) * sets])
+        parts = totals[result * sets : (result + 1) * sets]
         plus = self.builder.fadd if self.dtype.is_floating_point else self.builder.add
         while len(parts) > 1:
             parts = [
-                plus(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i]
+                plus(parts[i], parts[i + 1]) if i + 1 < len(parts) else parts[i]
                 for i in range(0, len(parts), 2)
             ]
         (value,) = parts

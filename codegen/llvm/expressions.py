@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.addressing import IndexEmitter, Place, fits_int32
 from braze.codegen.llvm.conversions import from_memory, round_narrow, to_memory
 from braze.codegen.llvm.kernel import Aliasing, CodegenError
@@ -66,6 +65,8 @@ class ExpressionEmitter:
         aliasing: attaches what is known about overlapping buffers to loads and stores.
         scalar: the emitter for what does not differ between lanes, to share it between several
             vectors.
+        shifts: numbers that are to be added to the values of some variables. Of several vectors of
+            a tile, all addresses are so found from the same pointers.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class ExpressionEmitter:
         lane_alignment: int = 1,
         aliasing: Aliasing | None = None,
         scalar: ExpressionEmitter | None = None,
+        shifts: Mapping[LoopVar, int] | None = None,
     ) -> None:
         self.builder = builder
         self.target = target
@@ -93,6 +95,7 @@ class ExpressionEmitter:
         self.pointer = pointer
         self.lane_alignment = lane_alignment
         self.aliasing = aliasing
+        self.shifts = dict(shifts or {})
         self._values: dict[int, ir.Value] = {}
         self._varying: dict[int, bool] = {}
         self._words: dict[tuple[int, int], list[ir.Value]] = {}
@@ -105,6 +108,7 @@ class ExpressionEmitter:
                 refs={n: v for n, v in self.refs.items() if _is_scalar(v)},
                 pointer=pointer,
                 aliasing=aliasing,
+                shifts=self.shifts,
             )
         self.indices = IndexEmitter(
             builder,
@@ -114,6 +118,7 @@ class ExpressionEmitter:
             lane_alignment,
             self._index_data,
             self.varies,
+            self.shifts,
         )
 
     def fork(
@@ -121,6 +126,7 @@ class ExpressionEmitter:
         variables: Mapping[LoopVar, ir.Value] | None = None,
         refs: Mapping[str, ir.Value] | None = None,
         scalar: ExpressionEmitter | None = None,
+        shifts: Mapping[LoopVar, int] | None = None,
     ) -> ExpressionEmitter:
         """An emitter for code nested in this one's: it sees what was computed so far, not the
         reverse.
@@ -129,7 +135,13 @@ class ExpressionEmitter:
             variables: more loop variables.
             refs: more names.
             scalar: the nested code's scalar emitter (a fork of this one's by default).
+            shifts: numbers to be added to some of the variables given.
         """
+        kept = {var: n for var, n in self.shifts.items() if var not in (variables or {})}
+        shifts = {**kept, **(shifts or {})}
+        if scalar is None and self.width > 1:
+            scalars = {n: v for n, v in (refs or {}).items() if _is_scalar(v)}
+            scalar = self.scalar.fork(variables, scalars, shifts=shifts)
         inner = ExpressionEmitter(
             self.builder,
             self.target,
@@ -141,19 +153,13 @@ class ExpressionEmitter:
             mask=self.mask,
             lane_alignment=self.lane_alignment,
             aliasing=self.aliasing,
-            scalar=(scalar or self._fork_scalar(variables, refs)) if self.width > 1 else None,
+            scalar=scalar,
+            shifts=shifts,
         )
         inner._values.update(self._values)
         inner._varying.update(self._varying)
         inner._words.update(self._words)
         return inner
-
-    def _fork_scalar(
-        self,
-        variables: Mapping[LoopVar, ir.Value] | None,
-        refs: Mapping[str, ir.Value] | None,
-    ) -> ExpressionEmitter:
-        return self.scalar.fork(variables, {n: v for n, v in (refs or {}).items() if _is_scalar(v)})
 
     def define(self, name: str, value: ir.Value) -> None:
         """Give a `Ref` its value from here on."""
@@ -285,7 +291,7 @@ class ExpressionEmitter:
         common, by_lane = self._conditions(expr.guard)
         place = self.indices.place(expr.index)
         if self.width == 1:
-            raw = memory.load_scalar(memory.address_or_zeros(place.base, common))
+            raw = memory.load_scalar(memory.address_or_zeros(place, common))
         elif place.is_uniform:
             raw = self._load_uniform(memory, place, common, by_lane)
         else:
@@ -303,7 +309,7 @@ class ExpressionEmitter:
             every = by_lane if self.mask is None else self.builder.and_(by_lane, self.mask)
             some = intrinsic(self.builder, "vector.reduce.or", I1, [every], [every.type])
             common = self.indices.both(common, some)
-        item = memory.load_scalar(memory.address_or_zeros(place.base, common))
+        item = memory.load_scalar(memory.address_or_zeros(place, common))
         spread = splat(self.builder, item, self.width)
         if by_lane is None:
             return spread
@@ -321,16 +327,16 @@ class ExpressionEmitter:
         with self.builder.if_then(common):
             self.fork()._store(statement, mask)
 
-    def in_memory(self, statement: Store, lanes: int) -> tuple[ir.Value, list[ir.Value]]:
-        """What an affine store without a guard puts into memory, as it lies there, and the
-        addresses of the first `lanes` lanes."""
+    def in_memory(self, statement: Store) -> ir.Value:
+        """What a store puts into memory, as it lies there."""
         value = self.value(statement.value)
+        return to_memory(self.builder, value, statement.buffer.dtype, self.target)
+
+    def addresses(self, statement: Store) -> list[ir.Value]:
+        """Where each lane of an affine store goes."""
         place = self.indices.place(statement.index)
         assert place.offsets is None
-        memory = self._memory(statement.buffer, statement.index, stores=True)
-        raw = to_memory(self.builder, value, statement.buffer.dtype, self.target)
-        steps = [constant(I64, lane * place.step) for lane in range(lanes)]
-        return raw, [memory.address(self.builder.add(place.base, step)) for step in steps]
+        return self._memory(statement.buffer, statement.index, stores=True).lane_addresses(place)
 
     def _store(self, statement: Store, mask: ir.Value | None) -> None:
         buffer = statement.buffer
@@ -342,7 +348,7 @@ class ExpressionEmitter:
             return
         raw = to_memory(self.builder, value, buffer.dtype, self.target)
         if self.width == 1:
-            memory.store_scalar(raw, memory.address(place.base))
+            memory.store_scalar(raw, memory.address(place))
         else:
             memory.store(raw, place, mask)
 
@@ -366,7 +372,7 @@ class ExpressionEmitter:
             memory.store_scalar(added(memory.load_scalar(address), item), address)
 
         if self.width == 1:
-            add_item(value, memory.address(place.base))
+            add_item(value, memory.address(place))
         elif place.is_contiguous:
             memory.store(added(memory.load(place, None, mask), value), place, mask)
         else:

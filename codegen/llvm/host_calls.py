@@ -1,6 +1,6 @@
 """Host calls as LLVM kernels: hand the addresses of the arrays to the runtime.
 
-In: a `HostCall`, where its buffers lie, and a target.  Out: an `EmittedKernel` of one chunk.
+In: a `HostCall`, where its buffers lie, and a module.  Out: an `EmittedKernel` of one chunk.
 
 The runtime's function is ``i64 host(i64 number, ptr addresses)``; its own address stands in word
 HOST of the status block. It gives 0, or 1 where the call raised an error, which the runtime
@@ -11,22 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llvmlite import ir
-
-from braze.codegen.llvm.kernel import EmittedKernel, IndirectCall, KernelFunction
+from braze.codegen.llvm import ir
+from braze.codegen.llvm.kernel import EmittedKernel, KernelFunction
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.loops import HostCall, Placement, Program
-from braze.ir.target import HOST, Target
+from braze.ir.target import HOST
 
 
 def emit_host_call(
-    call: HostCall, placements: Mapping[str, Placement], program: Program, target: Target
+    call: HostCall, placements: Mapping[str, Placement], program: Program, module: ir.Module
 ) -> EmittedKernel:
     """Generate the kernel of one call.
 
     The addresses are those of the operands and then of the results that somebody needs.
     """
-    kernel = KernelFunction(call.name, call.buffers, placements, program, target)
+    kernel = KernelFunction(call.name, call.buffers, placements, program, module)
     builder = kernel.builder
     buffers = [a.buffer for a in (*call.operands, *call.results) if a.buffer is not None]
     addresses = builder.alloca(POINTER, size=constant(I64, max(len(buffers), 1)))
@@ -38,9 +37,8 @@ def emit_host_call(
     host = builder.load(word, typ=POINTER, align=8)
     signature = ir.FunctionType(I64, [I64, POINTER])
     arguments = [constant(I64, call.number), addresses]
-    failed = IndirectCall(builder.block, signature, host, arguments)
-    builder._insert(failed)
+    failed = builder.call(host, arguments, signature)
     with builder.if_then(builder.icmp_signed("!=", failed, constant(I64, 0)), likely=False):
         builder.store(constant(I64, -1 - call.number), status, align=8)
     builder.ret_void()
-    return EmittedKernel(kernel.symbol, kernel.text(), 1)
+    return EmittedKernel(kernel.symbol, kernel.module, 1)

@@ -8,17 +8,15 @@ order; behind them are the words of a symbolic program.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.symbolic import enter_function
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.errors import BrazeError
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Buffer, Placement, Program
-from braze.ir.target import Target
 
 KERNEL_TYPE = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
 
@@ -29,56 +27,28 @@ class CodegenError(BrazeError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EmittedKernel:
-    """A kernel as the text of an LLVM module.
+    """A kernel in an LLVM module.
 
     Attributes:
-        symbol: the function's name; everything else in the module is private to it.
+        symbol: the function's name; what it has to itself in the module begins with it.
         chunks: it must be called once with each chunk number below this.
         scratch_bytes: of memory that a thread needs while it runs.
     """
 
     symbol: str
-    ir_text: str
+    module: ir.Module
     chunks: int
     scratch_bytes: int = 0
+
+    @property
+    def ir_text(self) -> str:
+        """The module as it is now."""
+        return str(self.module)
 
 
 def symbol_of(name: str) -> str:
     """The linker symbol for a kernel's name."""
     return "braze_kernel_" + re.sub(r"\W", "_", name, flags=re.ASCII)
-
-
-def new_module(name: str, target: Target) -> ir.Module:
-    module = ir.Module(name)
-    module.triple = target.triple
-    return module
-
-
-def module_text(module: ir.Module) -> str:
-    """The module as IR text, without triple and layout (the compiler adds them)."""
-    lines = str(module).split("\n")
-    return "\n".join(line for line in lines if line and not line.startswith(("target ", ";")))
-
-
-class IndirectCall(ir.instructions.Instruction):
-    """A call through an opaque pointer, which llvmlite's builder cannot write."""
-
-    def __init__(
-        self,
-        parent: ir.Block,
-        signature: ir.FunctionType,
-        function: ir.Value,
-        arguments: Sequence[ir.Value],
-    ) -> None:
-        super().__init__(parent, signature.return_type, "call", list(arguments))
-        self._function = function
-
-    def descr(self, buf: list[str]) -> None:
-        arguments = ", ".join(
-            f"{'ptr' if isinstance(a, ir.Function) else a.type} {a.get_reference()}"
-            for a in self.operands
-        )
-        buf.append(f"call {self.type} {self._function.get_reference()}({arguments})\n")
 
 
 class KernelFunction:
@@ -95,15 +65,15 @@ class KernelFunction:
         buffers: Iterable[Buffer],
         placements: Mapping[str, Placement],
         program: Program,
-        target: Target,
+        module: ir.Module,
     ) -> None:
         self.symbol = symbol_of(name)
-        self.module = new_module(self.symbol, target)
-        self.function = ir.Function(self.module, KERNEL_TYPE, self.symbol)
+        self.module = module
+        self.function = ir.Function(
+            self.module, KERNEL_TYPE, self.symbol, ("buffers", "chunk", "thread")
+        )
         self.function.attributes.add("nounwind")
         self.buffers, self.chunk, self.thread = self.function.args
-        for argument, label in zip(self.function.args, ("buffers", "chunk", "thread"), strict=True):
-            argument.name = label
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self._inputs = program.inputs
         self._inputs_and_outputs = program.inputs + program.outputs
@@ -155,9 +125,6 @@ class KernelFunction:
         """The status block."""
         return self._slot(self._inputs_and_outputs + 2)
 
-    def text(self) -> str:
-        return module_text(self.module)
-
 
 class Aliasing:
     """Tells LLVM which loads cannot see which stores, so that it may hoist and reorder them.
@@ -171,9 +138,9 @@ class Aliasing:
     def __init__(self, module: ir.Module, placements: Mapping[str, Placement]) -> None:
         self._module = module
         self._placements = placements
-        self._domain = None
-        self._stored: dict[str, tuple[Buffer, set[object], ir.MDValue]] = {}
-        self._lists: dict[tuple[str, ...], ir.MDValue] = {}
+        self._domain: ir.Metadata | None = None
+        self._stored: dict[str, tuple[Buffer, set[object], ir.Metadata]] = {}
+        self._lists: dict[tuple[str, ...], ir.Metadata] = {}
 
     def declare_store(self, buffer: Buffer, index: Index) -> None:
         """Announce a store. Every store must be announced before the first is emitted."""

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeGuard
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.types import I64, constant
 from braze.ir.symint import SymInt
 
@@ -52,9 +51,11 @@ def carried_loop(
     name: str = "loop",
 ) -> Iterator[CarriedLoop]:
     """Run the body for begin, begin + step, ... below end. With numbers for both, at least once."""
-    known = is_number(begin) and is_number(end)
-    if known and begin >= end:
-        raise ValueError(f"[codegen] loop {name} never runs: {begin} to {end}")
+    known = False
+    if is_number(begin) and is_number(end):
+        known = True
+        if begin >= end:
+            raise ValueError(f"[codegen] loop {name} never runs: {begin} to {end}")
     low, high = as_value(begin), as_value(end)
     before = builder.block
     body = builder.append_basic_block(name)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.addressing import Place
 from braze.codegen.llvm.types import (
     I8,
     I32,
     I64,
     POINTER,
+    bits_of,
     constant,
     constants,
     declare,
@@ -64,7 +64,7 @@ def _narrows_wrongly(target: Target, dtype: DType) -> bool:
 
 def _hidden(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
     """The same mask, such that LLVM cannot know it for a constant."""
-    every = builder.asm(ir.FunctionType(I32, [I32]), "", "=r,0", [constant(I32, 1)], False)
+    every = builder.asm(ir.FunctionType(I32, [I32]), "", "=r,0", [constant(I32, 1)])
     known = splat(builder, builder.trunc(every, ir.IntType(1)), lanes_of(mask.type))
     return builder.and_(mask, known)
 
@@ -110,41 +110,41 @@ class Memory:
 
     # Addresses ------------------------------------------------------------------------------------
 
-    def address(self, offset: ir.Value) -> ir.Value:
-        """The address of an element (or of each lane's, for a vector of offsets)."""
-        address = self.builder.gep(self.base, [offset], source_etype=self.element)
-        if isinstance(offset.type, ir.VectorType):
-            # llvmlite does not know that offsets in lanes give addresses in lanes.
-            address.type = ir.VectorType(POINTER, offset.type.count)
-        return address
+    def address(self, place: Place, more: int = 0) -> ir.Value:
+        """The address of the first lane's element, or of one so many elements further."""
+        return self._behind(self._at(self.base, place.base), place.shift + more)
 
-    def address_or_zeros(self, offset: ir.Value, condition: ir.Value | None) -> ir.Value:
-        """The address of an element, or of zeros where an i1 condition fails."""
-        address = self.address(offset)
+    def _at(self, pointer: ir.Value, offset: ir.Value) -> ir.Value:
+        """The address of an element (or of each lane's, for a vector of offsets)."""
+        if offset is constant(I64, 0):
+            return pointer
+        return self.builder.gep(pointer, [offset], source_etype=self.element)
+
+    def _behind(self, pointer: ir.Value, count: int) -> ir.Value:
+        return self._at(pointer, constant(I64, count))
+
+    def address_or_zeros(self, place: Place, condition: ir.Value | None) -> ir.Value:
+        """The address of the first lane's element, or of zeros where an i1 condition fails."""
+        address = self.address(place)
         if condition is None:
             return address
         return self.builder.select(condition, address, _zeros(self.builder.module))
 
-    def _lane_offsets(self, place: Place, mask: ir.Value | None) -> list[ir.Value]:
-        """Each lane's i64 offset; those of masked-out lanes are replaced by ones that are in
-        bounds.
+    def lane_addresses(self, place: Place, mask: ir.Value | None = None) -> list[ir.Value]:
+        """Each lane's address; those of masked-out lanes are replaced by ones that are in bounds.
         """
         if place.offsets is None and mask is None:
-            return [
-                self.builder.add(place.base, constant(I64, lane * place.step))
-                for lane in range(self.width)
-            ]
-        offsets = self.offsets(place, mask)
+            return [self.address(place, lane * place.step) for lane in range(self.width)]
+        offsets = self._offsets(place, mask)
         numbers = [constant(I32, lane) for lane in range(self.width)]
         lanes = [self.builder.extract_element(offsets, number) for number in numbers]
-        wide = element_of(offsets.type) == I64
-        return lanes if wide else [self.builder.sext(lane, I64) for lane in lanes]
+        return [self._at(self.base, self.builder.sext(lane, I64)) for lane in lanes]
 
-    def offsets(self, place: Place, mask: ir.Value | None) -> ir.Value:
+    def _offsets(self, place: Place, mask: ir.Value | None) -> ir.Value:
         """All lanes' offsets as a vector, zero where the mask excludes a lane."""
         offsets = place.offsets
         if offsets is None:
-            ramp = lane_numbers(I64, self.width, place.step)
+            ramp = constants(I64, [place.shift + place.step * n for n in range(self.width)])
             offsets = self.builder.add(splat(self.builder, place.base, self.width), ramp)
         if mask is not None:
             offsets = self.builder.select(mask, offsets, zero(offsets.type))
@@ -168,17 +168,17 @@ class Memory:
         """
         if place.is_contiguous:
             if mask is None:
-                return self._load(self.address_or_zeros(place.base, condition), self.type)
+                return self._load(self.address_or_zeros(place, condition), self.type)
             if has_masked_access(self.target, self.dtype):
-                address = self.address_or_zeros(place.base, condition)
+                address = self.address_or_zeros(place, condition)
                 return self._masked_load(address, mask)
         if condition is not None:
             common = splat(self.builder, condition, self.width)
             mask = common if mask is None else self.builder.and_(mask, common)
         if mask is None and place.offsets is None and place.step == 2:
-            return self._load_every_other(place.base)
+            return self._load_every_other(place)
         if mask is None and place.offsets is None and place.step == -1:
-            return self._load_reversed(place.base)
+            return self._load_reversed(place)
         gathered = self._gather(place, mask)
         return gathered if mask is None else self.builder.select(mask, gathered, zero(self.type))
 
@@ -190,18 +190,16 @@ class Memory:
         self._mark(loaded)
         return loaded
 
-    def _load_every_other(self, base: ir.Value) -> ir.Value:
+    def _load_every_other(self, place: Place) -> ir.Value:
         """Elements 0, 2, 4, ... from two loads that reach no further than the last one."""
         width = self.width
-        first = self._load(self.address(base), self.type)
-        last = self.builder.add(base, constant(I64, width - 1))
-        second = self._load(self.address(last), self.type)
+        first = self._load(self.address(place), self.type)
+        second = self._load(self.address(place, width - 1), self.type)
         picked = [p if p < width else width + p - (width - 1) for p in range(0, 2 * width, 2)]
         return self.builder.shuffle_vector(first, second, constants(I32, picked))
 
-    def _load_reversed(self, base: ir.Value) -> ir.Value:
-        start = self.builder.sub(base, constant(I64, self.width - 1))
-        return self._reversed(self._load(self.address(start), self.type))
+    def _load_reversed(self, place: Place) -> ir.Value:
+        return self._reversed(self._load(self.address(place, 1 - self.width), self.type))
 
     def _reversed(self, value: ir.Value) -> ir.Value:
         order = constants(I32, list(reversed(range(self.width))))
@@ -210,7 +208,11 @@ class Memory:
     def _gather(self, place: Place, mask: ir.Value | None) -> ir.Value:
         """Every lane's element from its own address; masked-out lanes read element 0."""
         if has_gather(self.target, self.dtype):
-            addresses = self.address(self.offsets(place, mask))
+            if place.offsets is None and mask is None:
+                ramp = lane_numbers(I64, self.width, place.step)
+                addresses = self._at(self.address(place), ramp)
+            else:
+                addresses = self._at(self.base, self._offsets(place, mask))
             every = constant(vector(ir.IntType(1), self.width), 1)
             pointers = ir.VectorType(POINTER, self.width)
             name = f"llvm.masked.gather.{_suffix(self.type)}.v{self.width}p0"
@@ -222,8 +224,8 @@ class Memory:
             self._mark(loaded)
             return loaded
         result: ir.Value = poison(self.type)
-        for lane, offset in enumerate(self._lane_offsets(place, mask)):
-            item = self.load_scalar(self.address(offset))
+        for lane, address in enumerate(self.lane_addresses(place, mask)):
+            item = self.load_scalar(address)
             result = self.builder.insert_element(result, item, constant(I32, lane))
         return result
 
@@ -235,12 +237,11 @@ class Memory:
     def store(self, value: ir.Value, place: Place, mask: ir.Value | None = None) -> None:
         """Store every lane that the mask includes. Lanes must not collide."""
         if mask is None and place.offsets is None and place.step == -1:
-            start = self.builder.sub(place.base, constant(I64, self.width - 1))
-            self.store_scalar(self._reversed(value), self.address(start))
+            self.store_scalar(self._reversed(value), self.address(place, 1 - self.width))
         elif not place.is_contiguous:
             self.each_lane(value, place, mask, self.store_scalar)
         elif mask is None:
-            self.store_scalar(value, self.address(place.base))
+            self.store_scalar(value, self.address(place))
         else:
             if _narrows_wrongly(self.target, self.dtype):
                 mask = _hidden(self.builder, mask)
@@ -248,7 +249,7 @@ class Memory:
             void = ir.VoidType()
             function = declare(self.builder.module, name, void, self.type, POINTER, I32, mask.type)
             align = constant(I32, self.dtype.itemsize)
-            arguments = [value, self.address(place.base), align, mask]
+            arguments = [value, self.address(place), align, mask]
             self._mark(self.builder.call(function, arguments))
 
     def each_lane(
@@ -259,21 +260,16 @@ class Memory:
         action: Callable[[ir.Value, ir.Value], None],
     ) -> None:
         """Run action(item, address) for each lane that the mask includes, in order."""
-        for lane, offset in enumerate(self._lane_offsets(place, mask)):
+        for lane, address in enumerate(self.lane_addresses(place, mask)):
             number = constant(I32, lane)
             item = self.builder.extract_element(value, number)
             if mask is None:
-                action(item, self.address(offset))
+                action(item, address)
             else:
                 with self.builder.if_then(self.builder.extract_element(mask, number)):
-                    action(item, self.address(offset))
+                    action(item, address)
 
 
-def _suffix(type: ir.VectorType) -> str:
-    element = type.element
-    name = (
-        f"i{element.width}"
-        if isinstance(element, ir.IntType)
-        else ("f64" if isinstance(element, ir.DoubleType) else "f32")
-    )
-    return f"v{type.count}{name}"
+def _suffix(type: ir.Type) -> str:
+    kind = "i" if isinstance(element_of(type), ir.IntType) else "f"
+    return f"v{lanes_of(type)}{kind}{bits_of(type)}"

@@ -17,116 +17,35 @@ first block and bit 1 in the last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import product
-
-from llvmlite import ir
-
-from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, count
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.control import (
     Number,
     add,
     as_i64,
-    counted_loop,
-    decode,
     element_pointer,
     multiply,
 )
-from braze.codegen.llvm.expressions import ExpressionEmitter
+from braze.codegen.llvm.looping import carried_loop
 from braze.codegen.llvm.operands import OperandLoader, multiply_add
-from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.symbolic import enter_function, symbolic_scope, words
-from braze.codegen.llvm.turned_stores import runs_of_rows, store_turned
+from braze.codegen.llvm.tile import Level, Tile, epilogue_buffers, outer_variables
+from braze.codegen.llvm.tile_epilogue import TileEpilogue
 from braze.codegen.llvm.types import (
     FIRST_LEVEL,
-    I1,
     I64,
     POINTER,
     SECOND_LEVEL,
-    constants,
     prefetch,
     register_type,
     splat,
     zero,
 )
-from braze.ir.index import LoopVar
-from braze.ir.loops import Buffer, Load, Store
 from braze.ir.target import Target
 
 FIRST_BLOCK, LAST_BLOCK = 1, 2
 
 # Multiply-adds in a straight line: enough to hide the loop, few enough to compile fast.
 _UNROLLED_PRODUCTS = 40
-# Epilogues with more operations than this for a tile are emitted once, in a loop over rows.
-_EPILOGUE_OPERATIONS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """A loop of the sum: how often (None: the `steps` argument says), and the operands' strides."""
-
-    extent: int | None
-    a: int
-    b: int
-
-
-@dataclass(frozen=True, eq=False)
-class Tile:
-    """One kind of register tile.
-
-    size: of its piece of the split dimension. lanes: how many of its last vector exist.
-    """
-
-    schedule: Schedule
-    size: int
-    vectors: int
-    lanes: int
-
-    @property
-    def rows(self) -> int:
-        return self.size * count(self.schedule.whole)
-
-    @property
-    def a_is_packed(self) -> bool:
-        return self.schedule.pack_a != "none"
-
-    @property
-    def b_is_packed(self) -> bool:
-        return self.schedule.pack_b != "none"
-
-    def row_dims(self) -> tuple[Dim, ...]:
-        return (self.schedule.split, *self.schedule.whole)
-
-    def row_indices(self, row: int) -> tuple[int, ...]:
-        """The row's place in the split dimension's piece and in the whole ones."""
-        indices = []
-        for dim in reversed(self.schedule.whole):
-            row, index = divmod(row, dim.extent)
-            indices.append(index)
-        return (row, *reversed(indices))
-
-    def _a_row_source(self, row: int) -> int:
-        """Elements between the tile's first row and this one in operand a as it lies in memory."""
-        pairs = zip(self.row_indices(row), self.row_dims(), strict=True)
-        return sum(index * dim.a for index, dim in pairs)
-
-    def a_row(self, row: int) -> int:
-        """The same in operand a as the micro-kernel reads it."""
-        return row if self.a_is_packed else self._a_row_source(row)
-
-    def levels(self) -> list[Level]:
-        """The loops over a block, outermost first."""
-        levels: list[Level] = []
-        step = 1
-        for dim in reversed(self.schedule.inner):
-            a = step * self.rows if self.a_is_packed else dim.a
-            b = step * self.vectors * self.schedule.width if self.b_is_packed else dim.b
-            levels.append(Level(dim.extent, a, b))
-            step *= dim.extent
-        if levels:
-            steps = None if self.schedule.uneven else self.schedule.block
-            levels[-1] = Level(steps, levels[-1].a, levels[-1].b)
-        return levels[::-1]
 
 
 class TileEmitter:
@@ -142,7 +61,8 @@ class TileEmitter:
         self.item = register_type(self.dtype)
         self.blocked = tile.schedule.is_blocked
         buffers, variables = epilogue_buffers(tile.schedule.shape), outer_variables(tile.schedule)
-        types = [POINTER, POINTER, *([POINTER] if self.schedule.fetched_rows else [])]
+        types: list[ir.Type] = [POINTER, POINTER]
+        types += [POINTER] if self.schedule.fetched_rows else []
         types += [POINTER, I64, I64] if self.blocked else []
         types += [POINTER] * len(buffers) + [I64] * (len(variables) + (words() is not None))
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
@@ -166,35 +86,29 @@ class TileEmitter:
 
     def emit(self) -> ir.Function:
         with symbolic_scope():
-            if self.word is not None:
-                enter_function(self.builder, lambda number: self.word)
+            word = self.word
+            if word is not None:
+                enter_function(self.builder, lambda number: word)
             return self._emit()
 
     def _emit(self) -> ir.Function:
         builder = self.builder
         tile = self.tile
-        slots = [builder.alloca(self.vector) for _ in range(tile.rows * tile.vectors)]
-        staged = self._epilogue_operations() > _EPILOGUE_OPERATIONS
-        stage = builder.alloca(self.vector, size=as_i64(len(slots))) if staged else None
-        for slot in slots:
-            builder.store(zero(self.vector), slot)
+        sums: list[ir.Value] = [zero(self.vector)] * (tile.rows * tile.vectors)
         if not self.schedule.shape.empty:
-            self._nest(tile.levels(), self.a, self.b, slots)
+            sums = self._nest(tile.levels(), self.a, self.b, sums)
         if self.blocked:
-            self._add_earlier(slots)
+            sums = self._with_earlier(sums)
             done = builder.append_basic_block("last")
             partial = builder.append_basic_block("partial")
             is_last = builder.and_(self.state, as_i64(LAST_BLOCK))
             builder.cbranch(builder.icmp_signed("!=", is_last, as_i64(0)), done, partial)
             builder.position_at_end(partial)
-            for number, slot in enumerate(slots):
-                builder.store(builder.load(slot, typ=self.vector), self._sum(number), align=16)
+            for number, value in enumerate(sums):
+                builder.store(value, self._sum(number), align=16)
             builder.ret_void()
             builder.position_at_end(done)
-        if stage is None:
-            self._epilogue(slots)
-        else:
-            self._staged_epilogue(slots, stage)
+        TileEpilogue(builder, tile, self.target, self.pointers, self.variables).emit(sums)
         builder.ret_void()
         return self.function
 
@@ -203,23 +117,35 @@ class TileEmitter:
     def _sum(self, number: int) -> ir.Value:
         return element_pointer(self.builder, self.sums, number * self.width, self.item)
 
-    def _add_earlier(self, slots: list[ir.Value]) -> None:
-        """Add the earlier blocks' sums to this one's, which keeps long sums accurate."""
+    def _with_earlier(self, sums: list[ir.Value]) -> list[ir.Value]:
+        """The earlier blocks' sums added to this one's, which keeps long sums accurate."""
         builder = self.builder
         plus = builder.fadd if self.dtype.is_floating_point else builder.add
         again = builder.append_basic_block("again")
         summed = builder.append_basic_block("summed")
         is_first = builder.and_(self.state, as_i64(FIRST_BLOCK))
         builder.cbranch(builder.icmp_signed("!=", is_first, as_i64(0)), summed, again)
+        before = builder.block
         builder.position_at_end(again)
-        for number, slot in enumerate(slots):
+        more = []
+        for number, value in enumerate(sums):
             earlier = builder.load(self._sum(number), typ=self.vector, align=16)
-            builder.store(plus(earlier, builder.load(slot, typ=self.vector)), slot)
+            more.append(plus(earlier, value))
         builder.branch(summed)
         builder.position_at_end(summed)
+        both: list[ir.Value] = []
+        for value, total in zip(sums, more, strict=True):
+            phi = builder.phi(self.vector)
+            phi.add_incoming(value, before)
+            phi.add_incoming(total, again)
+            both.append(phi)
+        return both
 
-    def _nest(self, levels: list[Level], a: ir.Value, b: ir.Value, slots: list[ir.Value]) -> None:
-        """Loops over the outer levels; the inner ones become straight lines of several steps."""
+    def _nest(
+        self, levels: list[Level], a: ir.Value, b: ir.Value, sums: list[ir.Value]
+    ) -> list[ir.Value]:
+        """The sums with all terms: loops over the outer levels; the inner ones become straight
+        lines of several steps."""
         products = self.tile.rows * self.tile.vectors
         straight = 1
         for position in range(len(levels) - 1, -1, -1):
@@ -228,20 +154,20 @@ class TileEmitter:
                 break
             straight *= extent
         else:
-            self._straight(levels, [(0, 0)], a, b, slots)
-            return
+            return self._straight(levels, [(0, 0)], a, b, sums)
         unroll = max(1, _UNROLLED_PRODUCTS // (straight * products))
-        self._loops(levels[: position + 1], levels[position + 1 :], unroll, a, b, slots)
+        return self._loops(levels[: position + 1], levels[position + 1 :], unroll, a, b, sums)
 
     def _loops(
         self, loops: list[Level], inside: list[Level], unroll: int, a: ir.Value, b: ir.Value,
-        slots: list[ir.Value],
-    ) -> None:  # fmt: skip
+        sums: list[ir.Value],
+    ) -> list[ir.Value]:  # fmt: skip
         level, *rest = loops
         if rest:
-            with counted_loop(self.builder, 0, self._extent(level), "outer") as i:
-                self._loops(rest, inside, unroll, *self._moved(a, b, level, i), slots)
-            return
+            with carried_loop(self.builder, 0, self._extent(level), 1, sums, "outer") as outer:
+                moved = self._moved(a, b, level, outer.index)
+                outer.update(self._loops(rest, inside, unroll, *moved, outer.values))
+            return outer.results
         extent = self._extent(level)
         if isinstance(extent, int):
             unroll = _best_unroll(extent, unroll)
@@ -250,18 +176,22 @@ class TileEmitter:
             times = self.builder.udiv(extent, as_i64(unroll))
         wide = Level(None, level.a * unroll, level.b * unroll)
         offsets = [(level.a * step, level.b * step) for step in range(unroll)]
-        with counted_loop(self.builder, 0, times, "inner") as i:
-            self._fetch(i, unroll, extent)
-            self._straight(inside, offsets, *self._moved(a, b, wide, i), slots)
+        with carried_loop(self.builder, 0, times, 1, sums, "inner") as inner:
+            self._fetch(inner.index, unroll, extent)
+            moved = self._moved(a, b, wide, inner.index)
+            inner.update(self._straight(inside, offsets, *moved, inner.values))
+        sums = inner.results
         if isinstance(extent, int):
             done = extent // unroll * unroll
             left = [(level.a * step, level.b * step) for step in range(done, extent)]
-            if left:
-                self._straight(inside, left, a, b, slots)
-        elif unroll > 1:
-            begin = self.builder.mul(times, as_i64(unroll))
-            with counted_loop(self.builder, begin, extent, "rest") as i:
-                self._straight(inside, [(0, 0)], *self._moved(a, b, level, i), slots)
+            return self._straight(inside, left, a, b, sums) if left else sums
+        if unroll == 1:
+            return sums
+        begin = self.builder.mul(as_i64(times), as_i64(unroll))
+        with carried_loop(self.builder, begin, extent, 1, sums, "rest") as one:
+            moved = self._moved(a, b, level, one.index)
+            one.update(self._straight(inside, [(0, 0)], *moved, one.values))
+        return one.results
 
     def _fetch(self, i: ir.Value, unroll: int, extent: Number) -> None:
         """Have fetched, one line at a time, what is needed soon: the next tile's rows of a, and the
@@ -293,9 +223,9 @@ class TileEmitter:
 
     def _straight(
         self, levels: list[Level], starts: list[tuple[int, int]], a: ir.Value, b: ir.Value,
-        slots: list[ir.Value],
-    ) -> None:  # fmt: skip
-        """All steps of `levels` from each start, without a loop."""
+        sums: list[ir.Value],
+    ) -> list[ir.Value]:  # fmt: skip
+        """The sums after all steps of `levels` from each start, without a loop."""
         offsets = starts
         for level in levels:
             assert level.extent is not None
@@ -304,12 +234,10 @@ class TileEmitter:
                 for x, y in offsets
                 for step in range(level.extent)
             ]
-        builder = self.builder
-        sums = [builder.load(slot, typ=self.vector) for slot in slots]
+        sums = list(sums)
         for a_offset, b_offset in offsets:
             self._step(sums, a, a_offset, b, b_offset)
-        for value, slot in zip(sums, slots, strict=True):
-            builder.store(value, slot)
+        return sums
 
     def _step(
         self, sums: list[ir.Value], a: ir.Value, a_offset: int, b: ir.Value, b_offset: int
@@ -336,146 +264,22 @@ class TileEmitter:
             at = r * tile.vectors + j
             sums[at] = multiply_add(self.builder, x, y, sums[at], self.dtype)
 
-    def _present(self, vector: int) -> int:
-        return self.tile.lanes if vector == self.tile.vectors - 1 else self.width
-
     def _load_b(self, b: ir.Value, offset: int, vector: int) -> ir.Value:
         stride = self.schedule.lane.b if not self.tile.b_is_packed else 1
         offset += vector * self.width * stride
         place = element_pointer(self.builder, b, offset, self.b_loader.element)
-        present = self.width if self.tile.b_is_packed else self._present(vector)
+        present = self.width if self.tile.b_is_packed else self.tile.present(vector)
         return self.b_loader.load(place, self.width, present)
 
     def _load_a_vector(self, a: ir.Value, offset: int, row: int, vector: int) -> ir.Value:
         offset += self.tile.a_row(row) + vector * self.width
         place = element_pointer(self.builder, a, offset, self.a_loader.element)
-        return self.a_loader.load(place, self.width, self._present(vector))
+        return self.a_loader.load(place, self.width, self.tile.present(vector))
 
     def _spread_a(self, a: ir.Value, offset: int, row: int) -> ir.Value:
         offset += self.tile.a_row(row)
         place = element_pointer(self.builder, a, offset, self.a_loader.element)
         return splat(self.builder, self.a_loader.load(place), self.width)
-
-    # The epilogue -------------------------------------------------------------------------------
-
-    def _epilogue_operations(self) -> int:
-        each = sum(sum(1 for _ in store.value.walk()) + 1 for store in self.schedule.shape.stores)
-        return each * self.tile.rows * self.tile.vectors
-
-    def _emitter(self, indices: list[Number], vector: Number, value: ir.Value, present: int
-    ) -> ExpressionEmitter:  # fmt: skip
-        """For the row at these places of the tile's row dims, and a vector of it."""
-        builder = self.builder
-        variables = dict(self.variables)
-        for dim, index in zip(self.tile.row_dims(), indices, strict=True):
-            variables[dim.var] = as_i64(add(builder, variables.get(dim.var, 0), index))
-        lane = self.schedule.lane.var
-        variables[lane] = as_i64(
-            add(builder, self.variables[lane], multiply(builder, vector, self.width))
-        )
-        mask = None
-        if present < self.width:
-            mask = constants(I1, [int(i < present) for i in range(self.width)])
-        return ExpressionEmitter(
-            builder, self.target, width=self.width, lane_var=lane if self.width > 1 else None,
-            variables=variables, refs={"acc": value},
-            pointer=lambda buffer: self.pointers[buffer.name], mask=mask,
-        )  # fmt: skip
-
-    def _epilogue(self, slots: list[ir.Value]) -> None:
-        """Straight-line stores; a row's values come before its stores, to share what they load."""
-        turned = [self._runs(store) for store in self.schedule.shape.stores]
-        if any(turned):
-            self._turned_epilogue(slots, turned)
-            return
-        stores = self.schedule.shape.stores
-        for row in range(self.tile.rows):
-            emitters = []
-            for j in range(self.tile.vectors):
-                value = self.builder.load(slots[row * self.tile.vectors + j], typ=self.vector)
-                indices = list(self.tile.row_indices(row))
-                emitter = self._emitter(indices, j, value, self._present(j))
-                emitters.append(emitter)
-                for store in stores:
-                    emitter.value(store.value)
-            for emitter in emitters:
-                for store in stores:
-                    emitter.store(store)
-
-    def _runs(self, store: Store) -> list[list[int]]:
-        """The tile's rows in runs to store along; none for a store along the vectors."""
-        if self.width == 1:
-            return []
-        variables = [dim.var for dim in self.tile.row_dims()]
-        rows = [
-            dict(zip(variables, self.tile.row_indices(row), strict=True))
-            for row in range(self.tile.rows)
-        ]
-        return runs_of_rows(store, self.schedule.lane, rows)
-
-    def _turned_epilogue(self, slots: list[ir.Value], turned: list[list[list[int]]]) -> None:
-        """All values come before all stores, those with runs of rows as vectors along these."""
-        tile = self.tile
-        emitters: dict[tuple[int, int], ExpressionEmitter] = {}
-        for row, j in product(range(tile.rows), range(tile.vectors)):
-            value = self.builder.load(slots[row * tile.vectors + j], typ=self.vector)
-            indices = list(tile.row_indices(row))
-            emitters[row, j] = self._emitter(indices, j, value, self._present(j))
-            for store in self.schedule.shape.stores:
-                emitters[row, j].value(store.value)
-        for store, runs in zip(self.schedule.shape.stores, turned, strict=True):
-            if not runs:
-                for emitter in emitters.values():
-                    emitter.store(store)
-            for run, j in product(runs, range(tile.vectors)):
-                found = [emitters[row, j].in_memory(store, self._present(j)) for row in run]
-                values = [value for value, _ in found]
-                store_turned(self.builder, values, found[0][1], store.buffer.dtype, self.target)
-
-    def _staged_epilogue(self, slots: list[ir.Value], stage: ir.Value) -> None:
-        """The tile goes through memory, so that a long epilogue is compiled only once or twice."""
-        builder = self.builder
-        for number, slot in enumerate(slots):
-            place = element_pointer(builder, stage, number * self.width, self.item)
-            builder.store(builder.load(slot, typ=self.vector), place)
-        extents = [self.tile.size, *(dim.extent for dim in self.schedule.whole)]
-        full = self.tile.vectors - (self.tile.lanes < self.width)
-        with counted_loop(builder, 0, self.tile.rows, "row") as row:
-            indices = decode(builder, row, extents)
-            if full:
-                with counted_loop(builder, 0, full, "vector") as j:
-                    self._staged_vector(stage, row, indices, j, self.width)
-            if full < self.tile.vectors:
-                self._staged_vector(stage, row, indices, full, self.tile.lanes)
-
-    def _staged_vector(
-        self, stage: ir.Value, row: ir.Value, indices: list[Number], vector: Number, present: int
-    ) -> None:
-        builder = self.builder
-        number = add(builder, multiply(builder, row, self.tile.vectors), vector)
-        place = element_pointer(builder, stage, multiply(builder, number, self.width), self.item)
-        value = builder.load(place, typ=self.vector)
-        emitter = self._emitter(indices, vector, value, present)
-        for store in self.schedule.shape.stores:
-            emitter.store(store)
-
-
-def outer_variables(schedule: Schedule) -> list[LoopVar]:
-    """The loop variables that a tile function is told the value of, in order."""
-    dims = (*schedule.loops, *schedule.outer_rows, schedule.split, schedule.lane)
-    return [dim.var for dim in dims]
-
-
-def epilogue_buffers(shape: ContractionShape) -> list[Buffer]:
-    """The buffers that the stores read and write, each once."""
-    found: dict[str, Buffer] = {}
-    for store in shape.stores:
-        found[store.buffer.name] = store.buffer
-        for root in (store.value, Load(store.buffer, store.index, store.guard)):
-            for expr in root.walk():
-                if isinstance(expr, Load):
-                    found[expr.buffer.name] = expr.buffer
-    return list(found.values())
 
 
 def _best_unroll(extent: int, most: int) -> int:

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.checks import emit_check, has_check
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import Aliasing, CodegenError, EmittedKernel, KernelFunction
@@ -29,14 +28,18 @@ from braze.ir.target import Target
 
 
 def emit_nest(
-    nest: Nest, placements: Mapping[str, Placement], program: Program, target: Target
+    nest: Nest,
+    placements: Mapping[str, Placement],
+    program: Program,
+    target: Target,
+    module: ir.Module,
 ) -> EmittedKernel:
-    """The kernel's LLVM module.
+    """Write the kernel into the module.
 
     Raises:
         CodegenError: a statement or expression that the loop IR does not allow.
     """
-    return NestEmitter(nest, placements, program, target).emit()
+    return NestEmitter(nest, placements, program, target, module).emit()
 
 
 class NestEmitter:
@@ -48,10 +51,11 @@ class NestEmitter:
         placements: Mapping[str, Placement],
         program: Program,
         target: Target,
+        module: ir.Module,
     ) -> None:
         self.nest = nest
         self.target = target
-        self.kernel = KernelFunction(nest.name, nest.buffers, placements, program, target)
+        self.kernel = KernelFunction(nest.name, nest.buffers, placements, program, module)
         self.builder = self.kernel.builder
         self.aliasing = Aliasing(self.kernel.module, placements)
         for store in stores(nest.body):
@@ -70,7 +74,7 @@ class NestEmitter:
         for statement in self.nest.body:
             self._outermost(statement, root)
         self.builder.ret_void()
-        return EmittedKernel(self.kernel.symbol, self.kernel.text(), self.chunks)
+        return EmittedKernel(self.kernel.symbol, self.kernel.module, self.chunks)
 
     def _outermost(self, statement: Statement, root: ExpressionEmitter) -> None:
         """What is not shared out is done by the first chunk; reductions that others read, by every
@@ -271,11 +275,10 @@ class NestEmitter:
         self, loop: Loop, outer: ExpressionEmitter, width: int, unroll: int, at: ir.Value
     ) -> None:
         shared = outer.fork()
-        copies = []
-        for number in range(unroll):
-            offset = constant(I64, number * width)
-            start = self.builder.add(at, offset, flags=("nsw",)) if number else at
-            copies.append(lanes_over(outer, loop.var, start, width, None, shared))
+        copies = [
+            lanes_over(outer, loop.var, at, width, None, shared, number * width)
+            for number in range(unroll)
+        ]
         self._statements(loop.body, copies)
 
     def _tail(
@@ -288,21 +291,20 @@ class NestEmitter:
         count: int,
     ) -> None:
         """The last `count` elements (a chunk other than the last has none), fewer than a vector."""
-        known = is_number(begin)
         if plan.tail == "mask" and count & (count - 1):
-            if known:
+            if is_number(begin):
                 self._masked(loop, outer, plan, as_value(begin), constant(I64, count))
                 return
-            some = self.builder.icmp_signed("<", begin, as_value(end))
+            some = self.builder.icmp_signed("<", as_value(begin), as_value(end))
             with self.builder.if_then(some):
                 self._masked(loop, outer.fork(), plan, as_value(begin), constant(I64, count))
             return
         narrow = count & -count
         if count == narrow:
-            if known:
+            if is_number(begin):
                 self._iteration(loop, outer, count, 1, as_value(begin))
                 return
-            some = self.builder.icmp_signed("<", begin, as_value(end))
+            some = self.builder.icmp_signed("<", as_value(begin), as_value(end))
             with self.builder.if_then(some):
                 self._iteration(loop, outer.fork(), count, 1, as_value(begin))
             return

@@ -5,8 +5,7 @@ In: a pointer and the dtypes in memory and in registers.  Out: an LLVM value.
 
 from __future__ import annotations
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.conversions import from_memory
 from braze.codegen.llvm.types import (
     I1,

@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from llvmlite import ir
-
-from braze.codegen.llvm import conversions
+from braze.codegen.llvm import conversions, ir
 from braze.codegen.llvm.kernel import CodegenError
 from braze.codegen.llvm.types import bits_of, constant, intrinsic, lanes_of, zero
 from braze.codegen.llvm.vector_math import call_math
@@ -238,7 +236,7 @@ def _write_gcd(c: Context, function: ir.Function) -> None:
 
 def _is_plain_number(value: ir.Value) -> bool:
     """True for a constant that is certainly no nan."""
-    return isinstance(value, ir.Constant) and "0x7ff8" not in value.get_reference()
+    return isinstance(value, ir.Constant) and "0x7ff8" not in value.ref
 
 
 def extremum(c: Context, x: ir.Value, y: ir.Value, largest: bool) -> ir.Value:

@@ -19,8 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.control import (
     Number,
     add,
@@ -29,9 +28,9 @@ from braze.codegen.llvm.control import (
     element_pointer,
     multiply,
 )
-from braze.codegen.llvm.microkernel import Level, Tile
 from braze.codegen.llvm.operands import OperandLoader
 from braze.codegen.llvm.symbolic import enter_function, symbolic_scope, words
+from braze.codegen.llvm.tile import Level, Tile
 from braze.codegen.llvm.turned_stores import transposed
 from braze.codegen.llvm.types import (
     I32,

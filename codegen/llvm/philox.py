@@ -9,8 +9,7 @@ bits), and both halves are there without shuffles.
 
 from __future__ import annotations
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.types import I32, constant, lanes_of, like, splat, zero
 from braze.ir.ops.creation import PHILOX_M, PHILOX_ROUNDS, PHILOX_W
 

@@ -1,7 +1,7 @@
 """A whole program: its kernels, one function a wave, and `main`.
 
 In: a `Program` of the loop IR and a target.  Out: LLVM modules that can be compiled at the same
-time, of which one calls the others.
+time, of which one calls the others. Small kernels share a module.
 
     i64 main(ptr buffers, ptr pool)                     the status code: 0, or 1 + the number of the
     failed check void wave(ptr buffers, i64 chunk, i64 thread)       runs one chunk of one of the
@@ -15,20 +15,17 @@ word: ``parallel(pool, wave, buffers, chunks)``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.checks import has_check
 from braze.codegen.llvm.host_calls import emit_host_call
 from braze.codegen.llvm.kernel import (
     KERNEL_TYPE,
     CodegenError,
     EmittedKernel,
-    IndirectCall,
-    module_text,
-    new_module,
+    symbol_of,
 )
 from braze.codegen.llvm.nests import emit_nest
 from braze.codegen.llvm.places import Places, PlaceTable, Row
@@ -43,6 +40,10 @@ from braze.ir.symint import is_symbolic
 from braze.ir.target import FINISHED, Target
 
 Made = Callable[[str, str], None]
+
+# Instructions from which a module is full. LLVM takes two milliseconds for an empty one, and as
+# long for 60 instructions; but modules are compiled side by side.
+_MODULE_LINES = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +81,9 @@ def generate(program: Program, target: Target, made: Made | None = None) -> Gene
     Raises:
         CodegenError: the program breaks a rule of the loop IR.
     """
-    # Shared kernels are functions without the words.
-    shared = {} if program.words else shared_kernels(program)
-    stride = _scratch_stride(program, target, shared)
     name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
     modules = _Modules(made)
-    _add_modules(modules, name, program, shared, target, stride)
+    stride = _add_modules(modules, name, program, target)
     return Generated(
         modules=list(modules.texts.items()),
         main=name,
@@ -95,56 +93,69 @@ def generate(program: Program, target: Target, made: Made | None = None) -> Gene
 
 
 class _Modules:
-    """The modules so far, in the order of their making."""
+    """The modules so far, in the order of their making, each with the name of a function in it."""
 
     def __init__(self, made: Made | None) -> None:
         self.texts: dict[str, str] = {}
+        self._symbols: set[str] = set()
         self._made = made
 
-    def add(self, name: str, text: str) -> None:
-        self.texts[name] = text
+    def claim(self, symbol: str, program: Program) -> None:
+        """Take a name for a kernel.  Raises: CodegenError if another one has it."""
+        if symbol in self._symbols:
+            raise CodegenError(f"[{program.name}] two kernels share the symbol {symbol}")
+        self._symbols.add(symbol)
+
+    def add(self, name: str, module: ir.Module) -> None:
+        self.texts[name] = text = str(module)
         if self._made is not None:
             self._made(name, text)
 
 
 def _add_modules(
-    modules: _Modules,
-    name: str,
-    program: Program,
-    shared: Mapping[Kernel, Shared],
-    target: Target,
-    stride: int,
-    *,
-    is_step: bool = False,
-) -> None:
+    modules: _Modules, name: str, program: Program, target: Target, *, is_step: bool = False
+) -> int:
     """Add a program's kernels and its `main`, `name`, after the programs of its recurrences.
 
     Equal steps have one program, so it is there once. Nothing runs beside it, so its threads' work-
     spaces are as far apart as it likes, and its code does not depend on the rest.
+
+    Returns: how far apart they are.
     """
-    waves: list[list[Called]] = [[] for _ in program.waves]
+    for kernel in program.kernels():
+        if isinstance(kernel, Recurrence) and _step_symbol(kernel) not in modules.texts:
+            _add_modules(modules, _step_symbol(kernel), kernel.program, target, is_step=True)
+    # Shared kernels are functions without the words.
+    shared = {} if program.words else shared_kernels(program)
     functions: dict[Kernel, EmittedKernel] = {}
-    for wave, called in zip(program.waves, waves, strict=True):
-        for kernel in wave:
-            if isinstance(kernel, Recurrence):
-                step = _step_symbol(kernel)
-                if step not in modules.texts:
-                    inner = shared_kernels(kernel.program)
-                    own = _scratch_stride(kernel.program, target, inner)
-                    _add_modules(modules, step, kernel.program, inner, target, own, is_step=True)
-                continue
+    module = ir.Module()
+
+    def add(kernels: Iterable[Kernel], stride: int) -> None:
+        nonlocal module
+        for kernel in kernels:
             common = shared.get(kernel)
             source = kernel if common is None else common.kernel
-            emitted = functions.get(source)
-            if emitted is None:
+            if source not in functions:
                 within = program if common is None else common.program
-                emitted = functions[source] = emit_kernel(source, within, target, stride)
-                if emitted.symbol in modules.texts:
-                    symbol = emitted.symbol
-                    raise CodegenError(f"[{program.name}] two kernels share the symbol {symbol}")
-                modules.add(emitted.symbol, emitted.ir_text)
-            called.append(Called(emitted, common))
-    modules.add(name, _main_module(name, program, waves, target, is_step=is_step))
+                modules.claim(symbol_of(source.name), program)
+                functions[source] = emit_kernel(source, within, target, stride, module)
+                if module.lines >= _MODULE_LINES:
+                    modules.add(functions[source].symbol, module)
+                    module = ir.Module()
+            functions[kernel] = functions[source]
+
+    # It takes a while to find out how all contractions are computed. LLVM has the nests by then.
+    add((k for k in program.kernels() if isinstance(k, Nest)), 0)
+    stride = _scratch_stride(program, target, shared)
+    add((k for k in program.kernels() if not isinstance(k, (Nest, Recurrence))), stride)
+    waves = [
+        [Called(functions[k], shared.get(k)) for k in wave if not isinstance(k, Recurrence)]
+        for wave in program.waves
+    ]
+    with symbolic_scope():
+        _write_main(module, name, program, waves, is_step=is_step)
+    modules.add(name, module)
+    return stride
 
 
 def _step_symbol(kernel: Recurrence) -> str:
@@ -182,62 +193,58 @@ def _at_least(most: int, bytes: int) -> int:
 
 
 def emit_kernel(
-    kernel: Kernel, program: Program, target: Target, scratch_stride: int | None = None
+    kernel: Kernel,
+    program: Program,
+    target: Target,
+    scratch_stride: int | None = None,
+    module: ir.Module | None = None,
 ) -> EmittedKernel:
-    """Generate one kernel's module.
+    """Generate one kernel.
 
     Args:
         scratch_stride: bytes between the workspaces of two threads, the same for all kernels of the
             program. None: found out again.
+        module: to write into. None: one of its own.
     """
+    module = module or ir.Module()
     stride = scratch_stride
     if stride is None:
         stride = _scratch_stride(program, target, {})
     with symbolic_scope():
-        return _emitted(kernel, program, target, stride)
+        return _emitted(kernel, program, target, stride, module)
 
 
-def _emitted(kernel: Kernel, program: Program, target: Target, stride: int) -> EmittedKernel:
+def _emitted(
+    kernel: Kernel, program: Program, target: Target, stride: int, module: ir.Module
+) -> EmittedKernel:
     if isinstance(kernel, Contraction):
         from braze.codegen.llvm.contractions import emit_contraction
 
-        return emit_contraction(kernel, program.placements, program, target, stride)
+        return emit_contraction(kernel, program.placements, program, target, stride, module)
     if isinstance(kernel, Sort):
         from braze.codegen.llvm.sorts import emit_sort
 
-        return emit_sort(kernel, program.placements, program, target, stride)
+        return emit_sort(kernel, program.placements, program, target, stride, module)
     if isinstance(kernel, Attention):
         from braze.codegen.llvm.attention import emit_attention
 
-        return emit_attention(kernel, program.placements, program, target, stride)
+        return emit_attention(kernel, program.placements, program, target, stride, module)
     if isinstance(kernel, HostCall):
-        return emit_host_call(kernel, program.placements, program, target)
+        return emit_host_call(kernel, program.placements, program, module)
     assert not isinstance(kernel, Recurrence), "a recurrence is a loop in `main`"
-    return emit_nest(kernel, program.placements, program, target)
+    return emit_nest(kernel, program.placements, program, target, module)
 
 
-def _main_module(
+def _write_main(
+    module: ir.Module,
     name: str,
     program: Program,
     waves: Sequence[Sequence[Called]],
-    target: Target,
     *,
     is_step: bool,
-) -> str:
+) -> None:
     """The function that runs the waves. Steps of a recurrence cannot fail and tell nobody that they
     are done."""
-    with symbolic_scope():
-        return _main_text(name, program, waves, target, is_step)
-
-
-def _main_text(
-    name: str,
-    program: Program,
-    waves: Sequence[Sequence[Called]],
-    target: Target,
-    is_step: bool,
-) -> str:
-    module = new_module(name, target)
     main = ir.Function(module, MAIN_TYPE, name)
     main.attributes.add("nounwind")
     buffers, pool = main.args
@@ -264,13 +271,12 @@ def _main_text(
     rows.finish()
     if is_step:
         builder.ret(constant(I64, 0))
-        return module_text(module)
+        return
     code = builder.load(status, typ=I64, align=8)
     with builder.if_then(builder.icmp_signed("==", code, constant(I64, 0))):
         mark = builder.gep(status, [constant(I64, FINISHED)], source_etype=I64)
         builder.store(constant(I64, 1), mark, align=8)
     builder.ret(code)
-    return module_text(module)
 
 
 def _call_steps(builder: ir.IRBuilder, kernel: Recurrence, program: Program) -> None:
@@ -311,7 +317,7 @@ def _call_wave(
     signature = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, POINTER, I64])
     parallel = builder.load(pool, typ=POINTER, align=8)
     arguments = [pool, region, given, constant(I64, chunks)]
-    builder._insert(IndirectCall(builder.block, signature, parallel, arguments))
+    builder.call(parallel, arguments, signature)
 
 
 def _write_table(

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.places import BYTE, Places
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.loops import Program

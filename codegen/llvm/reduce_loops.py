@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.looping import Count, as_value, carried_loop, is_number
 from braze.codegen.llvm.reductions import Reducer, State, pairwise
@@ -321,9 +320,9 @@ class ReduceEmitter:
             after = self._unflatten(loop.values)
             shared = [emitter.fork() for emitter in emitters] if self.across else None
             for way in range(self.ways):
-                offset = constant(I64, way * self.plan.width)
-                at = self.builder.add(loop.index, offset, flags=("nsw",)) if way else loop.index
-                after = self._take(self._at(level, emitters, at, None, shared), after, way)
+                shift = way * self.plan.width
+                inner = self._at(level, emitters, loop.index, None, shared, shift)
+                after = self._take(inner, after, way)
             loop.update(self._flatten(after))
         return self._unflatten(loop.results)
 
@@ -334,13 +333,15 @@ class ReduceEmitter:
         at: ir.Value,
         mask: ir.Value | None = None,
         shared: Sequence[ExpressionEmitter] | None = None,
+        shift: int = 0,
     ) -> list[ExpressionEmitter]:
-        """Emitters for the point (or vector of points) of the innermost loop that begins here."""
+        """Emitters for the point (or vector of points) of the innermost loop that begins so far
+        behind."""
         if not self.across:
-            return fork_all(emitters, {level.var: at})
+            return fork_all(emitters, {level.var: at}, {level.var: shift})
         common = shared or [emitter.fork() for emitter in emitters]
         return [
-            lanes_over(e, level.var, at, self.plan.width, mask, c)
+            lanes_over(e, level.var, at, self.plan.width, mask, c, shift)
             for e, c in zip(emitters, common, strict=True)
         ]
 
@@ -400,13 +401,15 @@ def _found_with(accumulators: Sequence[Accumulator]) -> dict[str, str]:
 
 
 def fork_all(
-    emitters: Sequence[ExpressionEmitter], variables: dict[LoopVar, ir.Value]
+    emitters: Sequence[ExpressionEmitter],
+    variables: dict[LoopVar, ir.Value],
+    shifts: dict[LoopVar, int] | None = None,
 ) -> list[ExpressionEmitter]:
     """Forks of vectors side by side, which share the emitter of what is the same in all of them."""
     if emitters[0].width == 1:
-        return [emitter.fork(variables) for emitter in emitters]
-    scalar = emitters[0].scalar.fork(variables)
-    return [emitter.fork(variables, scalar=scalar) for emitter in emitters]
+        return [emitter.fork(variables, shifts=shifts) for emitter in emitters]
+    scalar = emitters[0].scalar.fork(variables, shifts=shifts)
+    return [emitter.fork(variables, scalar=scalar, shifts=shifts) for emitter in emitters]
 
 
 def lanes_over(
@@ -416,6 +419,7 @@ def lanes_over(
     width: int,
     mask: ir.Value | None = None,
     shared: ExpressionEmitter | None = None,
+    shift: int = 0,
 ) -> ExpressionEmitter:
     """An emitter for `width` values of a loop variable, of which the first is a multiple of the
     width.
@@ -423,9 +427,10 @@ def lanes_over(
     Args:
         scalar: the emitter of the code around.
         shared: a fork of it to compute in what is the same for all lanes, shared between vectors.
+        shift: how far behind `begin` the first one is, another multiple.
     """
     if width == 1:
-        return scalar.fork({var: begin})
+        return scalar.fork({var: begin}, shifts={var: shift})
     return ExpressionEmitter(
         scalar.builder,
         scalar.target,
@@ -438,6 +443,7 @@ def lanes_over(
         lane_alignment=width,
         aliasing=scalar.aliasing,
         scalar=shared or scalar.fork(),
+        shifts={**scalar.shifts, var: shift},
     )
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.addressing import fits_int32
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.operations import CONTRACT, Context, extremum

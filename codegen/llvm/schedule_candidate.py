@@ -11,6 +11,7 @@ measurements on an AVX-512 machine, with its 512-bit and its 256-bit vectors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import log2
 
 from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, Dims, count
@@ -53,20 +54,20 @@ class Candidate:
     pieces: Pieces
     panels: Panels
 
-    @property
+    @cached_property
     def steps(self) -> int:
         return count(self.shape.inner)
 
-    @property
+    @cached_property
     def item_bytes(self) -> int:
         return self.shape.dtype.itemsize
 
-    @property
+    @cached_property
     def tiles(self) -> int:
         """Row tiles of one point of `loops`."""
         return count(self.outer_rows) * self.pieces.count
 
-    @property
+    @cached_property
     def streams_b(self) -> bool:
         """Whether b comes from memory for a few rows only: its speed is what counts."""
         if self.form == "lanes" or self.lane.b != 1 or self.pack_b_kind() != "none":
@@ -77,7 +78,7 @@ class Candidate:
             and self.b_bytes > self.target.l2_bytes // 2
         )
 
-    @property
+    @cached_property
     def b_bytes(self) -> int:
         return self.steps * self.panels.extent * self.item_bytes
 
@@ -110,7 +111,7 @@ class Candidate:
             step = max(step, b) + (0.2 if self._a_strides else 0.06) * b
         return step + rest
 
-    @property
+    @cached_property
     def _a_strides(self) -> bool:
         """Whether each step is in another cache line of a, which then share the way with b's."""
         inner = self.shape.inner
@@ -145,7 +146,7 @@ class Candidate:
             first = min(first, self.target.l1_bytes // (3 * ALIGNMENT))
         return min(MOST_TERMS, max(32, min(first, max(second, 128))))
 
-    @property
+    @cached_property
     def tile_rows(self) -> int:
         """Rows of the largest tile."""
         return self.pieces.size * count(self.whole)

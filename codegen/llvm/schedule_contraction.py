@@ -12,7 +12,7 @@ What is not laid out well for that is copied ("packed") into the thread's scratc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, Dims, count
@@ -22,6 +22,8 @@ from braze.ir.symint import is_symbolic
 ALIGNMENT = 64
 _MOST_FETCHED = 3
 _PACKED_LINES = 3
+# Part of the rows that may be computed twice to have tiles of one size.
+_MOST_REPEATED = 0.02
 
 Form = Literal["broadcast", "lanes"]
 PackA = Literal["none", "copy"]
@@ -100,6 +102,18 @@ class Schedule:
     pack_a: PackA
     pack_b: PackB
     grid: tuple[int, int, int]
+
+    def with_one_tile(self) -> Schedule:
+        """The same with row tiles of one size, where few rows would be in two of them then.
+
+        A second size is half of the kernel's code again.
+        """
+        pieces = self.pieces
+        if isinstance(pieces, OpenPieces) or self.pack_a != "none":
+            return self
+        if pieces.repeated > _MOST_REPEATED * pieces.extent:
+            return self
+        return replace(self, pieces=replace(pieces, overlap=True))
 
     @property
     def width(self) -> int:

@@ -30,18 +30,27 @@ class Pieces:
     """An extent cut into `count` nearly equal pieces: `large` ones of `size`, then smaller ones.
 
     Sizes differ by one at most.
+
+    Attributes:
+        overlap: all are of one size, and the last one begins so early that it ends with the extent.
     """
 
     extent: int
     count: int
+    overlap: bool = False
 
     @property
     def size(self) -> int:
         return -(-self.extent // self.count)
 
     @property
+    def repeated(self) -> int:
+        """How many elements would be in two pieces if they were all of one size."""
+        return self.count * self.size - self.extent
+
+    @property
     def large(self) -> int:
-        return self.extent - self.count * (self.size - 1)
+        return self.count if self.overlap else self.count - self.repeated
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 
 from braze.codegen.llvm.checks import has_check
 from braze.codegen.llvm.kernel import disjoint
-from braze.ir.loops import Buffer, Contraction, Kernel, Nest, Placement, Program
+from braze.ir.loops import Buffer, Contraction, Kernel, Loop, Nest, Placement, Program
 from braze.ir.loops_attention import Attention
 from braze.ir.loops_parser import parse_kernel
 from braze.ir.loops_text import print_anywhere
@@ -52,20 +52,40 @@ def shared_kernels(program: Program) -> dict[Kernel, Shared]:
     """What to call for each kernel that has its like: the first of them gives the function its
     name."""
     alike: dict[str, list[tuple[Kernel, list[Place]]]] = {}
+    outlines: dict[object, list[Kernel]] = {}
     for kernel in program.kernels():
         # A check's code is the number of the operation, no two have the same.
         plain = isinstance(kernel, Nest) and not has_check(kernel.body)
         if plain or isinstance(kernel, (Contraction, Attention)):
-            roles = _roles(kernel, program.placements)
-            if roles is not None:
-                text, places = _anywhere(kernel, roles)
-                alike.setdefault(text, []).append((kernel, places))
+            outlines.setdefault(_outline(kernel), []).append(kernel)
+    # Texts take long to write, and most kernels of a small program differ at a glance.
+    for kernel in chain.from_iterable(k for k in outlines.values() if len(k) >= FEWEST):
+        roles = _roles(kernel, program.placements)
+        if roles is not None:
+            text, places = _anywhere(kernel, roles)
+            alike.setdefault(text, []).append((kernel, places))
     found: dict[Kernel, Shared] = {}
     for text, kernels in alike.items():
         if len(kernels) >= FEWEST:
             own = _program(text, kernels[0][0].name)
             found.update((k, Shared(own, tuple(places))) for k, places in kernels)
     return found
+
+
+def _outline(kernel: Kernel) -> object:
+    """What kernels of equal texts have in common: some of what is in them."""
+    buffers = tuple((buffer.dtype, buffer.access) for buffer in kernel.buffers)
+    extents: list[int] = []
+    if isinstance(kernel, Contraction):
+        extents = [dim.extent for dim in kernel.dims]
+    elif isinstance(kernel, Nest):
+        waiting = list(kernel.body)
+        while waiting:
+            statement = waiting.pop()
+            if isinstance(statement, Loop):
+                extents.append(statement.var.extent)
+                waiting += statement.body
+    return type(kernel), buffers, tuple(extents)
 
 
 def _roles(kernel: Kernel, placements: Mapping[str, Placement]) -> str | None:

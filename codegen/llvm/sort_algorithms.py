@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.control import Number, as_i64, counted_loop, element_pointer
 from braze.codegen.llvm.looping import carried_loop
 from braze.codegen.llvm.sort_plan import SortPlan
@@ -32,8 +31,9 @@ def rank_sort(
     with counted_loop(builder, 0, length, "pack") as j:
         builder.store(record(j), element_pointer(builder, scratch, j, type), align=8)
     padded = -(-length // lanes) * lanes
-    for j in range(length, padded):  # nothing is above these
-        builder.store(constant(type, -1), element_pointer(builder, scratch, j, type), align=8)
+    for number in range(length, padded):  # nothing is above these
+        place = element_pointer(builder, scratch, number, type)
+        builder.store(constant(type, -1), place, align=8)
     with counted_loop(builder, 0, length, "compare") as i:
         own = builder.load(element_pointer(builder, scratch, i, type), typ=type, align=8)
         place = _count_below(builder, scratch, own, padded, lanes)

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.conversions import from_memory, to_memory
 from braze.codegen.llvm.types import I64, constant, like, memory_type
 from braze.ir.dtypes import DType

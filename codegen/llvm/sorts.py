@@ -16,8 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.control import (
     Number,
     as_i64,
@@ -42,21 +41,23 @@ def emit_sort(
     placements: Mapping[str, Placement],
     program: Program,
     target: Target,
-    scratch_stride: int | None = None,
+    scratch_stride: int,
+    module: ir.Module,
 ) -> EmittedKernel:
     """The kernel of one sort.
 
     Args:
         scratch_stride: bytes between the scratch memories of two threads, the same for all kernels
-            of a program. None: what this kernel needs.
+            of a program.
+        module: to write into.
     """
     plan = sort_plan(kernel, target)
-    frame = KernelFunction(kernel.name, kernel.buffers, placements, program, target)
+    frame = KernelFunction(kernel.name, kernel.buffers, placements, program, module)
     rows = math.prod(var.extent for var in kernel.rows)
     if rows and kernel.rank.extent:
-        _SortEmitter(frame, kernel, target, scratch_stride or plan.scratch_bytes).emit(rows)
+        _SortEmitter(frame, kernel, target, scratch_stride).emit(rows)
     frame.builder.ret_void()
-    return EmittedKernel(frame.symbol, frame.text(), kernel.chunks, plan.scratch_bytes)
+    return EmittedKernel(frame.symbol, frame.module, kernel.chunks, plan.scratch_bytes)
 
 
 class _SortEmitter:

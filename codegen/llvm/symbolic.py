@@ -10,8 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.ir.symint import SymInt, evaluate
 
 I64 = ir.IntType(64)

@@ -9,17 +9,18 @@ the rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.contraction_shape import Dim
 from braze.codegen.llvm.control import element_pointer
-from braze.codegen.llvm.types import I1, I32, constant, constants, intrinsic, poison
+from braze.codegen.llvm.types import I1, I32, bits_of, constant, constants, intrinsic, poison
 from braze.ir.dtypes import DType
 from braze.ir.index import LoopVar
 from braze.ir.loops import Store
 from braze.ir.target import Target
 
+_BLOCK_BITS = 128
 # Runs of fewer rows than this, on average, are not worth turning.
 FEWEST_ROWS = 4
 
@@ -106,21 +107,36 @@ def _store_part(
 def transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     """A square of vectors turned over in log2(width) rounds of two-operand shuffles.
 
-    Round r exchanges bit r of the row number with bit r of the lane number, as in Eklundh's
-    transposition.
+    Each shuffle is one instruction of x86 and ARM: first elements within blocks of 128 bits are
+    interleaved, which turns the squares within blocks, then blocks are picked, which turns the
+    square of blocks. What LLVM has to split up takes it longest of all.
     """
     width = len(rows)
-    distance = 1
-    while distance < width:
-        low = [i + width - distance if i & distance else i for i in range(width)]
-        high = [i + width if i & distance else i + distance for i in range(width)]
-        turned = list(rows)
-        for i in range(width):
-            if i & distance:
-                continue
-            x, y = rows[i], rows[i + distance]
-            turned[i] = builder.shuffle_vector(x, y, constants(I32, low))
-            turned[i + distance] = builder.shuffle_vector(x, y, constants(I32, high))
+    block = min(width, _BLOCK_BITS // bits_of(rows[0].type))
+    half = block // 2
+    first = [lane for lane in range(width) if lane % block < half]
+    lower = [of_both for lane in first for of_both in (lane, lane + width)]
+    low, high = constants(I32, lower), constants(I32, [lane + half for lane in lower])
+    for _ in range(block.bit_length() - 1):
+        turned = []
+        for begin in range(0, width, block):
+            for x, y in zip(rows[begin : begin + half], rows[begin + half :], strict=False):
+                turned += [_picked(builder, x, y, low), _picked(builder, x, y, high)]
         rows = turned
-        distance *= 2
+    firsts = [lane for lane in range(2 * width) if lane // block % 2 == 0]
+    even, odd = constants(I32, firsts), constants(I32, [lane + block for lane in firsts])
+    blocks = width // block
+    for _ in range(blocks.bit_length() - 1):
+        turned = list(rows)
+        for number, column in product(range(blocks // 2), range(block)):
+            x, y = (rows[(2 * number + way) * block + column] for way in range(2))
+            turned[number * block + column] = _picked(builder, x, y, even)
+            turned[(number + blocks // 2) * block + column] = _picked(builder, x, y, odd)
+        rows = turned
     return rows
+
+
+def _picked(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: ir.Value) -> ir.Value:
+    if x.ref == y.ref == "poison":
+        return x
+    return builder.shuffle_vector(x, y, lanes)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 
 import numpy as np
-from llvmlite import ir
 
+from braze.codegen.llvm import ir
+from braze.codegen.llvm.ir_types import vector
 from braze.codegen.llvm.symbolic import emitted, writing
 from braze.ir.dtypes import DType, bf16, f16
 from braze.ir.symint import SymInt
@@ -33,12 +34,6 @@ _MEMORY = {**_SCALAR, "bool": I8, "f16": I16, "bf16": I16}
 def is_narrow_float(dtype: DType) -> bool:
     """True for the floats that are computed with in f32."""
     return dtype is f16 or dtype is bf16
-
-
-@cache
-def vector(element: ir.Type, lanes: int) -> ir.Type:
-    """`lanes` elements side by side; the element itself for one lane."""
-    return element if lanes == 1 else ir.VectorType(element, lanes)
 
 
 def register_type(dtype: DType, lanes: int = 1) -> ir.Type:
@@ -81,28 +76,18 @@ def bits_of(type: ir.Type) -> int:
     return element.width if isinstance(element, ir.IntType) else 64 if element == F64 else 32
 
 
-class _Text(ir.Constant):
-    """A constant that prints as the text it was made with (llvmlite knows no splats)."""
-
-    def __init__(self, type: ir.Type, text: str) -> None:
-        self.type = type
-        self.constant = text
-
-    def _to_string(self) -> str:
-        return f"{self.type} {self.constant}"
-
-    def _get_reference(self) -> str:
-        return str(self.constant)
-
-    def get_reference(self) -> str:
-        return str(self.constant)
-
-
 def constant(type: ir.Type, value: float | int) -> ir.Value:
     """The same number in every lane: floats are rounded, integers wrap."""
+    if value.__class__ is int:
+        return _whole(type, value)
     if isinstance(value, SymInt):
         return _symbolic(type, value)
     # By text, since 0.0 and -0.0 are equal.
+    return _constant(type, repr(value), value)
+
+
+@lru_cache(maxsize=4096)
+def _whole(type: ir.Type, value: int) -> ir.Constant:
     return _constant(type, repr(value), value)
 
 
@@ -120,13 +105,13 @@ def _constant(type: ir.Type, _text: str, value: float | int) -> ir.Constant:
         scalar = ir.Constant(element, rounded)
     if element is type:
         return scalar
-    return _Text(type, f"splat ({element} {scalar.get_reference()})")
+    return ir.Constant(type, f"splat ({scalar.typed})")
 
 
 def _symbolic(type: ir.Type, value: SymInt) -> ir.Value:
     """A number that the function computes."""
     builder, element, number = writing(), element_of(type), emitted(value)
-    if is_float(type):
+    if not isinstance(element, ir.IntType):
         number = builder.sitofp(number, element)
     elif element.width < 64:
         number = builder.trunc(number, element)
@@ -135,18 +120,31 @@ def _symbolic(type: ir.Type, value: SymInt) -> ir.Value:
 
 def constants(element: ir.Type, values: Sequence[int | float]) -> ir.Constant:
     """A vector of given numbers (a scalar for one)."""
-    items = [constant(element, value) for value in values]
-    return items[0] if len(items) == 1 else ir.Constant(ir.VectorType(element, len(items)), items)
+    if isinstance(element, ir.IntType):
+        return _whole_numbers(element, tuple(values))
+    return _side_by_side(element, values)
 
 
+@lru_cache(maxsize=1024)
+def _whole_numbers(element: ir.Type, values: tuple[int | float, ...]) -> ir.Constant:
+    return _side_by_side(element, values)
+
+
+def _side_by_side(element: ir.Type, values: Sequence[int | float]) -> ir.Constant:
+    items = [_constant(element, repr(value), value) for value in values]
+    return items[0] if len(items) == 1 else ir.Constant(vector(element, len(items)), items)
+
+
+@cache
 def zero(type: ir.Type) -> ir.Constant:
     """Zero bits of any first-class type."""
-    return _Text(type, "zeroinitializer") if lanes_of(type) > 1 else constant(type, 0)
+    return ir.Constant(type, "zeroinitializer") if lanes_of(type) > 1 else _whole(type, 0)
 
 
+@cache
 def poison(type: ir.Type) -> ir.Constant:
     """No particular value."""
-    return _Text(type, "poison")
+    return ir.Constant(type, "poison")
 
 
 def lane_numbers(element: ir.IntType, lanes: int, stride: int = 1) -> ir.Value:
@@ -163,8 +161,8 @@ def splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
         return value
     type = vector(value.type, lanes)
     if isinstance(value, ir.Constant):
-        return _Text(type, f"splat ({value.type} {value.get_reference()})")
-    single = builder.insert_element(poison(type), value, ir.Constant(I32, 0))
+        return ir.Constant(type, f"splat ({value.typed})")
+    single = builder.insert_element(poison(type), value, constant(I32, 0))
     return builder.shuffle_vector(single, poison(type), constants(I32, [0] * lanes))
 
 

@@ -16,8 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import inf, nan
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.types import bits_of, lanes_of
 from braze.codegen.llvm.vector_power import emit_pow, emit_remainder
 from braze.codegen.llvm.vector_trig import emit_atan, emit_atan2, emit_cos, emit_sin

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from math import inf
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.types import (
     F64,
     I64,

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llvmlite import ir
-
+from braze.codegen.llvm import ir
 from braze.codegen.llvm.types import (
     F64,
     I1,
     bits_of,
     constant,
-    element_of,
     intrinsic,
     is_float,
     lanes_of,
@@ -217,7 +215,7 @@ class Math:
 
     def resize(self, x: Num, bits: int) -> Num:
         """An integer in another width, sign-extended."""
-        have = element_of(x.type).width
+        have = bits_of(x.type)
         type = vector(ir.IntType(bits), lanes_of(x.type))
         if have == bits:
             return x

@@ -20,6 +20,7 @@ from benchmarks.measuring import difference
 from benchmarks.overheads import beyond
 from benchmarks.parallel_region import measure as parallel_region
 from benchmarks.peers import PEERS
+from benchmarks.processes import environment
 from benchmarks.programs import Library
 from benchmarks.suite import GROUPS, chosen, workloads
 from benchmarks.worker import warm_up
@@ -131,6 +132,13 @@ def test_parallel_regions_are_timed(work):
         assert 0 < parallel_region(work, 2, rounds=1, times=20) < 1e6
     finally:
         braze.set_num_threads(before)
+
+
+def test_peers_keep_bytecode(monkeypatch, tmp_path):
+    """Installed packages have it; sources would be compiled anew in each process."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert "PYTHONDONTWRITEBYTECODE" not in environment(2, tmp_path)
+    assert environment(2, tmp_path)["PATH"] == os.environ["PATH"]
 
 
 def test_distances_between_results():

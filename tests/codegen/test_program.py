@@ -6,7 +6,7 @@ import ctypes
 import numpy as np
 import pytest
 from kernels import check, program_of
-from native import Native
+from native import Native, defined
 
 from braze.codegen.llvm.compile import compile_object
 from braze.codegen.llvm.kernel import CodegenError
@@ -142,14 +142,12 @@ def test_main_returns_the_first_failure():
 def test_one_chunk_needs_no_pool():
     """A wave with one chunk is a plain call: the pool is not even looked at."""
     generated = generate(program_of(scale("only", "x", "o", 2.0, 1)), host_target())
-    (_, kernel), (_, main) = generated.modules
-    first = LoadedObject(compile_object(kernel, host_target()))
-    symbol = generated.modules[0][0]
-    second = LoadedObject(compile_object(main, host_target()), {symbol: first.address(symbol)})
+    ((_, module),) = generated.modules
+    loaded = LoadedObject(compile_object(module, host_target()))
     x, o, status = np.ones(96, np.float32), np.zeros(96, np.float32), np.zeros(8, np.int64)
     table = (ctypes.c_void_p * 5)(x.ctypes.data, o.ctypes.data, 0, 0, status.ctypes.data)
     run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
-    assert run(second.address(generated.main))(ctypes.addressof(table), None) == 0
+    assert run(loaded.address(generated.main))(ctypes.addressof(table), None) == 0
     assert (o == 2).all()
 
 
@@ -161,13 +159,27 @@ def test_an_empty_program_runs():
 def test_what_is_generated():
     program = program_of(scale("a_b", "x", "o", 2.0, 4), scale("c.d", "x", "p", 3.0, 4))
     generated = generate(program, host_target())
-    names = [name for name, _ in generated.modules]
-    assert names == ["braze_kernel_a_b", "braze_kernel_c_d", "braze_program_test"]
+    ((name, text),) = generated.modules
+    assert name == "braze_program_test"
+    assert defined(text) == ["braze_kernel_a_b", "braze_kernel_c_d", name]
     assert generated.main == "braze_program_test"
     assert generated.pointers == 1 + 2 + 3
     assert generated.scratch_bytes == 0
     again = generate(program, host_target())
     assert again.modules == generated.modules
+
+
+def test_a_module_is_full_at_some_length():
+    """Others are compiled beside it; each kernel is in one of them."""
+    kernels = [scale(f"k{n}", "x", f"o{n}", float(n), 1) for n in range(200)]
+    generated = generate(program_of(*kernels), host_target())
+    assert 2 < len(generated.modules) < 20
+    found = [name for _, text in generated.modules for name in defined(text) if "kernel" in name]
+    assert found == [f"braze_kernel_k{number}" for number in range(200)]
+    native = Native(program_of(*kernels[:100]))
+    x, results = np.ones(96, np.float32), [np.zeros(96, np.float32) for _ in range(100)]
+    assert native.call([a.ctypes.data for a in (x, *results)]) == 0
+    assert all((o == number).all() for number, o in enumerate(results))
 
 
 def test_kernels_of_one_name_are_refused():

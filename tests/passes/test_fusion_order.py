@@ -3,8 +3,12 @@
 import random
 
 import pytest
+from networks import residual_step
 
+from braze.ir.target import named_target
+from braze.passes import optimise
 from braze.passes.fuse import _Order
+from braze.passes.fusion_rules import Rules
 from braze.passes.groups import Group
 from braze.passes.space import Space
 
@@ -73,3 +77,22 @@ def test_merges_of_any_graph(seed):
         assert set(ranks) == set(groups) and len(set(ranks.values())) == len(groups)
         assert all(ranks[g] < ranks[after] for g in groups for after in g.after)
     assert joined
+
+
+def test_what_a_node_reads_of_a_row_is_worked_out_once(monkeypatch):
+    """Groups ask again and again as they grow."""
+    asked, worked_out = [], []
+    judge, find = Rules._reads_own_row, Rules._read_places
+
+    def counting_judge(rules, node, level, group):
+        asked.append(node)
+        return judge(rules, node, level, group)
+
+    def counting_find(rules, *key):
+        worked_out.append(key)
+        return find(rules, *key)
+
+    monkeypatch.setattr(Rules, "_reads_own_row", counting_judge)
+    monkeypatch.setattr(Rules, "_read_places", counting_find)
+    optimise(residual_step(), named_target("x86-64-v3"))
+    assert len(set(worked_out)) == len(worked_out) < len(asked)

@@ -436,6 +436,21 @@ def test_the_guess_counts_what_differs(monkeypatch):
     assert compile_seconds(chain(100, distinct=False)) == pytest.approx(2 * once)
 
 
+def test_a_small_networks_step_is_waited_for(monkeypatch):
+    """Starting a process would take longer than compiling three dense layers."""
+    from networks import TrainingStep  # not where a program of these tests imports this file
+
+    monkeypatch.setattr(prediction, "_pace", lambda: prediction._USUAL_PACE)
+    step = TrainingStep("step")
+    y, target = step.data("x", 64, 784), step.data("target", 64, dtype=ir.i64)
+    for number in range(2):
+        y = step.b.relu(step.linear(f"hidden{number}", y, 512))
+    loss = step.b.cross_entropy(
+        step.linear("head", y, 10), target, reduction="mean", ignore_index=-100, label_smoothing=0.0
+    )
+    assert is_worth_waiting(compile_seconds(step.finish(loss, "adam")), run_seconds=0.02)
+
+
 @pytest.mark.parametrize(
     ("seconds", "run_seconds", "waits"),
     [

@@ -1,5 +1,6 @@
 """The way from graph to artifact with a pipeline of two toy passes: order, dumps, debug, sites."""
 
+import gc
 import re
 import sys
 import threading
@@ -200,12 +201,12 @@ def test_modules_are_compiled_in_parallel(monkeypatch):
 
 
 def test_modules_are_compiled_while_others_are_generated(monkeypatch):
-    """The first is done before there is a second; the interpreter's pace is set back in the end."""
-    usual, seen = sys.getswitchinterval(), []
+    """The first is done before there is a second; the interpreter is set back in the end."""
+    usual, seen = (sys.getswitchinterval(), gc.get_threshold()), []
     first = threading.Event()
 
     def compile_object(text, target):
-        seen.append(sys.getswitchinterval())
+        seen.append((sys.getswitchinterval(), gc.get_threshold()))
         first.set()
         return text.encode()
 
@@ -214,7 +215,20 @@ def test_modules_are_compiled_while_others_are_generated(monkeypatch):
         compiler.start("a", "one")
         assert first.wait(20)
         assert compiler.objects([("a", "one"), ("b", "two")]) == [b"one", b"two"]
-    assert max(seen) < usual == sys.getswitchinterval()
+    assert all(pace < usual[0] and rare > usual[1] for pace, rare in seen)
+    assert usual == (sys.getswitchinterval(), gc.get_threshold())
+
+
+@pytest.mark.parametrize("own", [(0, 10, 10), (10_000_000, 3, 3)])
+def test_a_program_that_wants_less_garbage_collection_has_it(own):
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(*own)
+        with config.using(num_threads=1), ModuleCompiler(host_target()):
+            assert gc.get_threshold() == own
+        assert gc.get_threshold() == own
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_no_module_is_begun_after_a_failure():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,6 +25,11 @@ from braze.runtime.pool import get_pool
 
 GUARD = 256
 GUARD_BYTE = 0xA5
+
+
+def defined(text: str) -> list[str]:
+    """The functions of a module's text that are not private to it, in its order."""
+    return re.findall(r"^define (?!internal)\S+ @(\w+)", text, re.M)
 
 
 class GuardedMemory:
