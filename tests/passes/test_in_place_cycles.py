@@ -1,13 +1,18 @@
 """Results that overwrite each other's operands share one kernel, without copies."""
 
+import sys
+
 import numpy as np
 from native import Native
+from networks import residual_step
 
 from braze import ir
 from braze.ir.interpreter import interpret
 from braze.ir.loops_interpreter import run_program
 from braze.ir.parser import parse_graph
-from braze.passes import compile_graph
+from braze.ir.target import named_target
+from braze.passes import compile_graph, optimise
+from braze.passes.schedule import dependences
 from braze.runtime.cpu import host_target
 
 # Each result reads what the other overwrites.
@@ -101,3 +106,17 @@ def test_an_optimizer_step_needs_no_copies():
     graph = b.finish(list(results), {0: 0, 1: 1, 2: 2})
     program, _ = compile_graph(graph, host_target())
     assert len(list(program.kernels())) == 1
+
+
+def test_dependences_are_found_for_all_writes_at_once(monkeypatch):
+    """A training step writes dozens of values in place; mostly there is an order for all."""
+    asked = []
+
+    def counting(graph):
+        asked.append(graph)
+        return dependences(graph)
+
+    monkeypatch.setattr(sys.modules[dependences.__module__], "dependences", counting)
+    graph = residual_step()
+    optimise(graph, named_target("x86-64-v3"))
+    assert len(graph.aliases) > 10 and len(asked) <= 2
