@@ -39,7 +39,12 @@ from braze.runtime.families import Family, families
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
 from braze.runtime.pool import get_pool, is_pool_loaded
-from braze.runtime.prediction import SLOW_RUN, compile_seconds, is_worth_waiting
+from braze.runtime.prediction import (
+    SLOW_RUN,
+    SYMBOLIC_TIMES,
+    compile_seconds,
+    is_worth_waiting,
+)
 from braze.runtime.recompiles import log
 from braze.runtime.recorder import Recorder
 from braze.runtime.shared_blocks import block_under
@@ -249,7 +254,12 @@ class Entry:
             return False
         # How long the first run takes is not known yet.
         ours = SLOW_RUN if first_run else known.seconds
-        return wanted == "always" or not is_worth_waiting(self._guess(), ours)
+        if wanted == "always":
+            return True
+        seconds = self._guess()
+        if not first_run and families.of(self.graph, known.target).is_due():
+            seconds *= SYMBOLIC_TIMES
+        return not is_worth_waiting(seconds, ours)
 
     def _guess(self) -> float:
         """How many seconds compiling is likely to take."""
@@ -278,7 +288,8 @@ class Entry:
         known = self._known
         known.job = None
         family = families.of(self.graph, known.target)
-        is_counted = reply.code is not None and not family.receive(reply)
+        is_news = family.receive(reply)
+        is_counted = not is_news and (reply.code is not None or reply.refusal != "")
         for warning in reply.warnings:
             warnings.warn(warning, stacklevel=2)
         if reply.facts is None:
@@ -374,12 +385,12 @@ class Entry:
             item.array(value.dtype.numpy, value.shape) if isinstance(item, Storage) else item
             for value, item in zip(graph.inputs, inputs, strict=True)
         ]
-        # Other processes may write to the rest of what is overwritten in part.
-        read = {
-            at: np.array(given[source])
-            for at, source in graph.aliases.items()
-            if block_under(outputs[at].owner) is not None
-        }
+        # Other processes may write to the rest of what is overwritten in part, at any moment: what
+        # is read and what is compared with it are one copy.
+        read: dict[int, np.ndarray] = {}
+        for at, source in graph.aliases.items():
+            if block_under(outputs[at].owner) is not None:
+                read[at] = given[source] = np.array(given[source])
         try:
             results = interpret(graph, given, _stopwatch(observer, sites) if observer else None)
         except (IndexError, ConstraintError, DivisorError, LinAlgError, ValueCheckError):

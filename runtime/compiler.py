@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from braze.ir.builder import Rewriter
+from braze.ir.errors import ParseError, VerifyError
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Location
 from braze.ir.loops import CheckSite
@@ -102,12 +103,17 @@ def compile_symbolic(fit: Fit, size: int, target: Target) -> SymbolicCode:
     from braze.codegen.llvm.symbolic_check import require_same_code
     from braze.passes import Choices, compile_graph
     from braze.passes.symbolic import sample_for, symbolic_program
+    from braze.passes.symbolic_fit import NotSymbolic
 
     start = time.perf_counter()
 
     def graph_at(size_then: int) -> Graph:
-        graph = parse_graph(fit.text_at(size_then))
-        verify(graph)  # a size may be too small, or have been guessed wrongly
+        try:
+            graph = parse_graph(fit.text_at(size_then))
+            verify(graph)
+        except (ParseError, VerifyError) as error:  # what differs is no size, or is out of range
+            first = str(error).splitlines()[0]
+            raise NotSymbolic(f"there is no such graph of size {size_then}: {first}") from None
         return graph
 
     sample = sample_for(size)

@@ -3,8 +3,8 @@
 In: graphs as they come to be compiled.  Out: the `Family` of each, and once it has enough members,
 its `Fit`: the graph for any size.
 
-Graphs of a family print alike but for integers. If these are polynomials of one of them, of degree
-two at most, that one is the family's size.
+Graphs of a family print alike but for integers and the user's lines. If the integers are
+polynomials of one of them, of degree two at most, that one is the family's size.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from braze.runtime.background import Job
     from braze.runtime.background_process import Reply
 
-_DIGITS = re.compile(r"\d+")
+# The user's line, of which every graph has its own; or an integer that is a word of its own.
+_WORD = re.compile(r"#[^\n]*|(?<![\w.%$])\d+")
 _FAMILIES_KEPT = 64
 _MEMBERS_KEPT = 4
 # The third size is compiled for all others: that a size changes once may be chance.
@@ -37,30 +38,72 @@ _MEMBERS_NEEDED = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """A graph's text, taken apart.
+
+    Attributes:
+        pieces: what is between the integers. form: the same without the user's lines.
+        numbers: the integers.
+    """
+
+    pieces: tuple[str, ...]
+    form: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+    @classmethod
+    def of(cls, graph: Graph | str) -> Text:
+        """The text of a graph."""
+        text = str(graph)
+        pieces, form, numbers = [""], [""], []
+        end = 0
+        for word in _WORD.finditer(text):
+            between = text[end : word.start()]
+            pieces[-1] += between
+            form[-1] += between
+            if word[0][0] == "#":
+                pieces[-1] += word[0]
+            else:
+                numbers.append(int(word[0]))
+                pieces.append("")
+                form.append("")
+            end = word.end()
+        pieces[-1] += text[end:]
+        form[-1] += text[end:]
+        return cls(tuple(pieces), tuple(form), tuple(numbers))
+
+
+@dataclass(frozen=True, slots=True)
 class Fit:
     """The integers of a family's graphs as functions of its size.
 
     Attributes:
-        skeleton: the text between the integers.
+        text: of the latest graph.
         unit: the number of the integer that is the size.
         functions: the coefficients of each, a, b and c of a x^2 + b x + c.
         seen: sizes of which there are graphs.
     """
 
-    skeleton: tuple[str, ...]
+    text: Text
     unit: int
     functions: tuple[tuple[int, int, int], ...]
     seen: tuple[int, ...]
 
-    def numbers_at(self, size: int) -> list[int]:
+    def numbers_at(self, size: int) -> tuple[int, ...]:
         """The integers for a size."""
-        return [(a * size + b) * size + c for a, b, c in self.functions]
+        return tuple((a * size + b) * size + c for a, b, c in self.functions)
 
     def text_at(self, size: int) -> str:
         """The graph for a size, as text."""
         numbers = map(str, self.numbers_at(size))
-        pieces = [p for pair in zip(self.skeleton, numbers, strict=False) for p in pair]
-        return "".join([*pieces, self.skeleton[-1]])
+        pairs = zip(self.text.pieces, numbers, strict=False)
+        return "".join([*(piece for pair in pairs for piece in pair), self.text.pieces[-1]])
+
+    def size_of(self, text: Text) -> int | None:
+        """The size of a graph, if the fit describes it."""
+        if text.form != self.text.form:
+            return None
+        size = text.numbers[self.unit]
+        return size if self.numbers_at(size) == text.numbers else None
 
 
 class Family:
@@ -77,15 +120,15 @@ class Family:
         self.refusal = ""
         self.job: Job | None = None
         self.lock = threading.Lock()
-        self._members: OrderedDict[str, None] = OrderedDict()
+        self._members: OrderedDict[tuple[int, ...], Text] = OrderedDict()
 
     def code_for(self, graph: Graph) -> tuple[SymbolicCode, int] | None:
         """Code that serves a graph, and its size."""
         if not self.codes:
             return None
-        text = str(graph)
+        text = Text.of(graph)
         for code in self.codes:
-            size = _size_in(text, code.fit)
+            size = code.fit.size_of(text)
             if size is not None and code.lowest <= size <= code.highest:
                 return code, size
         return None
@@ -100,29 +143,33 @@ class Family:
             self.codes.insert(0, reply.code)
         return True
 
+    def is_due(self) -> bool:
+        """Whether the next member may well be compiled for all sizes."""
+        open_yet = config.dynamic_shapes and not self.refusal and not self.codes
+        return open_yet and len(self._members) >= _MEMBERS_NEEDED - 1
+
     def join(self, graph: Graph) -> tuple[Fit, int] | None:
         """Enter a graph that is to be compiled; with enough members, the fit and its size."""
-        text = str(graph)
+        text = Text.of(graph)
         with self.lock:
-            self._members[text] = None
-            self._members.move_to_end(text)
+            self._members[text.numbers] = text
+            self._members.move_to_end(text.numbers)
             while len(self._members) > _MEMBERS_KEPT:
                 self._members.popitem(last=False)
-            texts = list(self._members)
+            texts = list(self._members.values())
         if len(texts) < _MEMBERS_NEEDED or self.refusal or not config.dynamic_shapes:
             return None
         fit = fitted(texts)
         if fit is None:
             return None
-        size = _size_in(text, fit)
+        size = fit.size_of(text)
         return None if size is None else (fit, size)
 
 
-def fitted(texts: Sequence[str]) -> Fit | None:
-    """The fit of at least three graphs' texts; None if they do not differ in one size alone."""
-    skeleton = tuple(_DIGITS.split(texts[0]))
-    rows = [tuple(map(int, _DIGITS.findall(text))) for text in texts]
-    if any(tuple(_DIGITS.split(text)) != skeleton for text in texts[1:]):
+def fitted(texts: Sequence[Text]) -> Fit | None:
+    """The fit of at least three graphs; None if they do not differ in one size alone."""
+    rows = [text.numbers for text in texts]
+    if any(text.form != texts[0].form for text in texts[1:]):
         return None
     steps = [abs(b - a) for a, b in zip(*rows[:2], strict=True)]
     unit = min((at for at, step in enumerate(steps) if step), key=steps.__getitem__, default=None)
@@ -137,18 +184,8 @@ def fitted(texts: Sequence[str]) -> Fit | None:
                 return None
             found = points
         functions.append(found)
-    fit = Fit(skeleton, unit, tuple(functions), tuple(row[unit] for row in rows))
-    holds = all(fit.numbers_at(row[unit]) == list(row) for row in rows)
-    return fit if holds else None
-
-
-def _size_in(text: str, fit: Fit) -> int | None:
-    """The size of a graph, if the fit describes it."""
-    if tuple(_DIGITS.split(text)) != fit.skeleton:
-        return None
-    numbers = [int(token) for token in _DIGITS.findall(text)]
-    size = numbers[fit.unit]
-    return size if fit.numbers_at(size) == numbers else None
+    fit = Fit(texts[-1], unit, tuple(functions), tuple(row[unit] for row in rows))
+    return fit if all(fit.numbers_at(row[unit]) == row for row in rows) else None
 
 
 class _Families:
@@ -167,7 +204,7 @@ class _Families:
 
     def of(self, graph: Graph, target: Target) -> Family:
         """The family of a graph."""
-        alike = _DIGITS.sub("#", description(graph))
+        alike = "#".join(Text.of(description(graph)).form)
         key = sha256(alike.encode()).hexdigest(), target
         with self._lock:
             family = self._families.setdefault(key, Family())

@@ -17,6 +17,9 @@ _PER_SIMPLE = 0.003
 _PER_OTHER = 0.02
 _USUAL_PACE = 0.0005
 
+# How much longer it takes to compile for all sizes of a dimension.
+SYMBOLIC_TIMES = 2.5
+
 # A process that compiles takes about this long to start.
 _SHORT = 0.5
 # The longest pause that nobody is to see, however slow the interpreter is.

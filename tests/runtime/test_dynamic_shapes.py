@@ -9,10 +9,11 @@ import pytest
 
 import braze
 from braze.nn import functional as F
-from braze.runtime import background
+from braze.runtime import background, cache
 from braze.runtime.cache import clear_memory
 from braze.runtime.config import config
-from braze.runtime.families import families, fitted
+from braze.runtime.families import Text, families, fitted
+from braze.runtime.prediction import SYMBOLIC_TIMES
 from braze.runtime.recompiles import log
 from braze.runtime.stats import stats
 
@@ -166,6 +167,17 @@ def test_errors_name_the_line_and_the_size_of_this_call():
     np.testing.assert_array_equal(program(26), np.arange(26) % 7)
 
 
+def test_what_differs_may_be_no_size_at_all():
+    """The number of elements to keep, of which there are not more than nine."""
+    x = np.random.default_rng(0).standard_normal((3, 9)).astype(np.float32)
+    given = braze.from_numpy(x)
+
+    def program(k):
+        np.testing.assert_array_equal(given.kthvalue(k).values.numpy(), np.sort(x, -1)[:, k - 1])
+
+    run(program, range(1, 10))
+
+
 # In the background ------------------------------------------------------------------------------
 
 
@@ -185,6 +197,39 @@ def test_the_background_compiles_it_while_all_sizes_are_interpreted(monkeypatch,
     compiler = background._background._compiler
     if compiler is not None:
         compiler.leave()
+
+
+def test_what_the_background_cannot_make_symbolic_is_compiled_one_by_one(monkeypatch):
+    monkeypatch.setattr(background, "_background", background._Background())
+
+    def program(size):
+        x = np.random.default_rng(size).standard_normal((4, size)).astype(np.float32)
+        np.testing.assert_array_equal(braze.from_numpy(x).sort(-1)[0].numpy(), np.sort(x, -1))
+
+    with config.using(background="always"):
+        end = time.monotonic() + 300
+        while stats.compiles < 5 and time.monotonic() < end:
+            run(program, [20, 30, 24, 28, 22], times=1)
+        before = stats.interpreted
+        run(program, [20, 30, 24, 28, 22], times=1)
+        assert stats.compiles == 5 and stats.interpreted == before, braze.explain()
+    compiler = background._background._compiler
+    if compiler is not None:
+        compiler.leave()
+
+
+def test_code_for_all_sizes_is_expected_to_take_longer(monkeypatch, scaled):
+    """What would be compiled at once for one size is left to the background for all."""
+    monkeypatch.setattr(background, "_background", background._Background())
+    taken = []
+    monkeypatch.setattr(cache, "is_worth_waiting", lambda s, run: taken.append(s) or True)
+    monkeypatch.setattr(cache, "compile_seconds", lambda graph: 1.0)
+    with config.using(background="auto"):
+        run(scaled, [20, 30, 24])
+    compiler = background._background._compiler
+    if compiler is not None:
+        compiler.leave()
+    assert taken[1::2] == [1.0, 1.0, SYMBOLIC_TIMES]
 
 
 def test_a_forked_child_leaves_the_job_to_its_parent(monkeypatch, scaled):
@@ -290,16 +335,27 @@ def test_attention_over_many_lengths(causal):
 
 
 def test_a_fit_finds_the_size_and_its_functions():
-    texts = [f"x: f32[{n},{4 * n + 3}] = reshape(shape=({n * n},7), i32)" for n in (5, 9, 6)]
-    fit = fitted(texts)
+    texts = [
+        f"%{3}: f32[{n},{4 * n + 3}] = reshape(%x0; shape=({n * n},7), i32)  # a.py:{n * 2}\n"
+        for n in (5, 9, 6)
+    ]
+    fit = fitted([*map(Text.of, texts)])
     assert fit.seen == (5, 9, 6)
-    assert fit.text_at(11) == "x: f32[11,47] = reshape(shape=(121,7), i32)"
+    eleven = "%3: f32[11,47] = reshape(%x0; shape=(121,7), i32)  # a.py:12\n"
+    assert fit.text_at(11) == eleven and fit.size_of(Text.of(eleven)) == 11
+    assert fit.size_of(Text.of(eleven.replace("a.py:12", "b.py:1"))) == 11
+    assert fit.size_of(Text.of(eleven.replace("121", "122"))) is None
+
+
+def test_dtypes_are_no_sizes():
+    """u8, u16, u24."""
+    assert fitted([Text.of(f"%x: u{n}[4]") for n in (8, 16, 32)]) is None
 
 
 def test_the_smallest_step_is_the_size():
     """The others are whole polynomials of it, or there is none."""
-    assert fitted([f"[{6 * n},{2 * n}]" for n in (4, 6, 10)]).seen == (8, 12, 20)
-    assert fitted([f"[{2 * n},{3 * n}]" for n in (4, 5, 7)]) is None
+    assert fitted([Text.of(f"[{6 * n},{2 * n}]") for n in (4, 6, 10)]).seen == (8, 12, 20)
+    assert fitted([Text.of(f"[{2 * n},{3 * n}]") for n in (4, 5, 7)]) is None
 
 
 @pytest.mark.parametrize(
@@ -313,4 +369,4 @@ def test_the_smallest_step_is_the_size():
     ],
 )
 def test_what_no_size_describes_has_no_fit(texts):
-    assert fitted(texts) is None
+    assert fitted([*map(Text.of, texts)]) is None

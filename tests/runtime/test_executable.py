@@ -271,7 +271,7 @@ def test_threads_share_an_executable(twice_plus):
 
 def test_dropped_executables_free_their_code():
     executable = Executable(artifact([NOTHING]))
-    (code,) = executable._objects
+    (code,) = executable._code.objects
     assert code.nbytes > 0
     finalised = []
     weakref.finalize(code, finalised.append, True)
