@@ -74,6 +74,7 @@ def emit_contraction(
     target: Target,
     scratch_stride: int | None = None,
     module: ir.Module | None = None,
+    plan: Schedule | DotSchedule | None = None,
 ) -> EmittedKernel:
     """The kernel of one contraction.
 
@@ -82,13 +83,14 @@ def emit_contraction(
             `scratch_bytes`, the same for all kernels of a program. None: the most that a
             contraction of `program` needs.
         module: to write into. None: one of its own.
+        plan: how it is computed. None: found out again.
     """
     module = module or ir.Module()
     frame = KernelFunction(contraction.name, contraction.buffers, placements, program, module)
     if any(dim.extent == 0 for dim in contraction_shape(contraction).outer):
         frame.builder.ret_void()
         return EmittedKernel(frame.symbol, frame.module, 1)
-    plan = schedule(contraction, target)
+    plan = plan or schedule(contraction, target)
     if isinstance(plan, Schedule) and _may_be_repeated(contraction, placements):
         plan = plan.with_one_tile()
     if isinstance(plan, DotSchedule):

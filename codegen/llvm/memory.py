@@ -24,6 +24,7 @@ from braze.codegen.llvm.types import (
     lane_numbers,
     lanes_of,
     memory_type,
+    numbers,
     poison,
     splat,
     vector,
@@ -136,15 +137,16 @@ class Memory:
         if place.offsets is None and mask is None:
             return [self.address(place, lane * place.step) for lane in range(self.width)]
         offsets = self._offsets(place, mask)
-        numbers = [constant(I32, lane) for lane in range(self.width)]
-        lanes = [self.builder.extract_element(offsets, number) for number in numbers]
+        lanes = [
+            self.builder.extract_element(offsets, constant(I32, lane)) for lane in range(self.width)
+        ]
         return [self._at(self.base, self.builder.sext(lane, I64)) for lane in lanes]
 
     def _offsets(self, place: Place, mask: ir.Value | None) -> ir.Value:
         """All lanes' offsets as a vector, zero where the mask excludes a lane."""
         offsets = place.offsets
         if offsets is None:
-            ramp = constants(I64, [place.shift + place.step * n for n in range(self.width)])
+            ramp = numbers(I64, [place.shift + place.step * n for n in range(self.width)])
             offsets = self.builder.add(splat(self.builder, place.base, self.width), ramp)
         if mask is not None:
             offsets = self.builder.select(mask, offsets, zero(offsets.type))

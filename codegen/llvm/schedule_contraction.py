@@ -203,7 +203,9 @@ class Schedule:
         """How many of the next tile's rows of a are fetched with a tile and a panel (0: none)."""
         if self.form != "broadcast" or self.pack_a != "none" or self.whole:
             return 0
-        if len(self.inner) != 1 or self.inner[0].a != 1 or self.chunk_tiles < 2:
+        if len(self.inner) != 1 or self.inner[0].a != 1:
+            return 0
+        if not is_symbolic(self.chunk_tiles) and self.chunk_tiles < 2:
             return 0
         # What would take more than a few instructions a step is left to the processor.
         return min(_MOST_FETCHED, -(-self.pieces.size // self.chunk_panels))

@@ -11,12 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, Dims, count
+from braze.codegen.llvm.contraction_shape import (
+    ContractionShape,
+    Dim,
+    Dims,
+    contraction_shape,
+    count,
+)
 from braze.codegen.llvm.kernel import CodegenError
 from braze.codegen.llvm.schedule_candidate import Candidate
 from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.schedule_parts import OpenPieces, Pieces
 from braze.ir.index import LoopVar
+from braze.ir.loops import Contraction
 from braze.ir.symint import is_symbolic
 
 # Terms of a block of a symbolic sum, at least: there may be far more than in the sample.
@@ -60,6 +67,15 @@ def symbolic_schedule(shape: ContractionShape, best: Best) -> Schedule:
     return _opened(plan, shape if plan.shape is sampled else shape.swapped())
 
 
+def for_other_sample(plan: Schedule, contraction: Contraction) -> Schedule:
+    """The schedule of a symbolic contraction with the numbers of another sample: the same
+    decisions."""
+    straight = contraction_shape(contraction)
+    rows = [dim.var.name for dim in plan.shape.rows]
+    is_straight = [dim.var.name for dim in straight.rows] == rows
+    return _opened(plan, straight if is_straight else straight.swapped())
+
+
 def _sampled(dims: Dims) -> Dims:
     return tuple(
         Dim(LoopVar(dim.var.name, int(dim.extent)), int(dim.a), int(dim.b)) for dim in dims
@@ -67,7 +83,7 @@ def _sampled(dims: Dims) -> Dims:
 
 
 def _opened(plan: Schedule, shape: ContractionShape) -> Schedule:
-    """The sample's schedule, with the dimensions of the symbolic shape."""
+    """A sample's schedule, with the dimensions of the symbolic shape."""
     own = {dim.var.name: dim for dim in (*shape.outer, *shape.inner)}
 
     def opened(dims: Dims) -> Dims:

@@ -10,31 +10,37 @@ of the largest size, too, shows that.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from braze.codegen.llvm.contraction_shape import contraction_shape
+from braze.codegen.llvm.contractions import emit_contraction
 from braze.codegen.llvm.kernel import CodegenError
 from braze.codegen.llvm.program import emit_kernel
+from braze.codegen.llvm.schedule_contraction import Schedule
+from braze.codegen.llvm.schedule_search import schedule
+from braze.codegen.llvm.schedule_symbolic import for_other_sample
+from braze.codegen.llvm.symbolic import symbolic_scope
 from braze.ir.loops import Contraction, Kernel, Nest, Program
 from braze.ir.target import Target
 
 
 def require_same_code(program: Program, others: Sequence[Program], target: Target) -> None:
     """Raise CodegenError for the first kernel that is not the same code in all programs."""
-    for kernels in zip(*(p.kernels() for p in (program, *others)), strict=True):
-        texts = [
-            _code(kernel, within, target)
-            for kernel, within in zip(kernels, (program, *others), strict=True)
-        ]
-        if len(set(texts)) > 1:
-            raise CodegenError(f"[{kernels[0].name}] its code would be another for other sizes")
+    for kernel, *alike in zip(*(p.kernels() for p in (program, *others)), strict=True):
+        own = _code(kernel, kernel, program, target)
+        for other, within in zip(alike, others, strict=True):
+            if _code(other, kernel, within, target) != own:
+                raise CodegenError(f"[{kernel.name}] its code would be another for other sizes")
 
 
-def _code(kernel: Kernel, program: Program, target: Target) -> str:
+def _code(kernel: Kernel, first: Kernel, program: Program, target: Target) -> str:
+    """A kernel's code, with tiles and chunks as they are chosen for the first one."""
     if isinstance(kernel, Nest):
-        return emit_kernel(kernel, program, target, 0).ir_text
-    if isinstance(kernel, Contraction):
-        # Tiles are chosen for the sample; what must be the same is the form of the loops.
-        return re.sub(r"\d+", "#", str(contraction_shape(kernel)))
+        return str(emit_kernel(kernel, program, target, 0).module)
+    if isinstance(kernel, Contraction) and isinstance(first, Contraction):
+        plan = schedule(first, target)
+        if isinstance(plan, Schedule) and kernel is not first:
+            plan = for_other_sample(plan, kernel)
+        with symbolic_scope():
+            code = emit_contraction(kernel, program.placements, program, target, 0, None, plan)
+        return str(code.module)
     return ""

@@ -17,7 +17,7 @@ from braze.codegen.llvm import ir
 from braze.codegen.llvm.ir_types import vector
 from braze.codegen.llvm.symbolic import emitted, writing
 from braze.ir.dtypes import DType, bf16, f16
-from braze.ir.symint import SymInt
+from braze.ir.symint import SymInt, is_symbolic
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
@@ -118,6 +118,17 @@ def _symbolic(type: ir.Type, value: SymInt) -> ir.Value:
     return splat(builder, number, lanes_of(type))
 
 
+def numbers(element: ir.Type, values: Sequence[int]) -> ir.Value:
+    """A vector of given numbers, some of which may be symbolic."""
+    if not is_symbolic(*values):
+        return constants(element, values)
+    found: ir.Value = poison(vector(element, len(values)))
+    for lane, value in enumerate(values):
+        item = constant(element, value)
+        found = writing().insert_element(found, item, constant(I32, lane))
+    return found
+
+
 def constants(element: ir.Type, values: Sequence[int | float]) -> ir.Constant:
     """A vector of given numbers (a scalar for one)."""
     if isinstance(element, ir.IntType):
@@ -131,6 +142,7 @@ def _whole_numbers(element: ir.Type, values: tuple[int | float, ...]) -> ir.Cons
 
 
 def _side_by_side(element: ir.Type, values: Sequence[int | float]) -> ir.Constant:
+    assert not any(isinstance(value, SymInt) for value in values), "a symbol is no constant"
     items = [_constant(element, repr(value), value) for value in values]
     return items[0] if len(items) == 1 else ir.Constant(vector(element, len(items)), items)
 

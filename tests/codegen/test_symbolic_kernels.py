@@ -208,6 +208,22 @@ def test_a_contraction_of_batches_with_symbolic_strides():
     )
 
 
+@pytest.mark.parametrize("columns", [5, 16, 21])
+def test_a_contraction_whose_results_lie_apart_by_the_size(columns):
+    """The lanes of a vector are stored so far from each other: a convolution, channels first."""
+    check_symbolic(
+        lambda n: f"""contraction @turned(%a: f32[{3 * (n + 3)}] in, %b: f32[{12 * columns}] in,
+            %y: f32[{columns * n}] out) {{
+          for o in {columns}, h in {n} {{
+            acc: f32 = sum c in 3, i in 4 of %a[3*h + c + 3*i] * %b[12*o + 4*c + i]
+            store %y[{n}*o + h] = acc
+          }}
+        }}""",
+        SIZES,
+        tolerance=1e-4,
+    )
+
+
 def test_a_program_with_an_arena():
     """Blocks move with the size, and never meet."""
 
