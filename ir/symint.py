@@ -163,9 +163,9 @@ def is_symbolic(*values: int) -> bool:
     return any(isinstance(value, SymInt) for value in values)
 
 
-def sample(value: int) -> int:
-    """The integer without its function."""
-    return int(value)
+def is_always(number: int, value: int) -> bool:
+    """Whether a number is this one, whatever the words are."""
+    return number == value and not isinstance(number, SymInt)
 
 
 def value_at(value: int, words: Sequence[int]) -> int:

@@ -28,7 +28,7 @@ from braze.codegen.llvm.types import (
 )
 from braze.ir.index import Atom, DataIndex, FloorDiv, Index, LoopVar, Mod
 from braze.ir.loops import Bound, Expr
-from braze.ir.symint import SymInt, is_symbolic
+from braze.ir.symint import SymInt, is_always, is_symbolic
 
 _INT32_END = 1 << 31
 
@@ -49,11 +49,11 @@ class Place:
 
     @property
     def is_uniform(self) -> bool:
-        return self.offsets is None and self.step == 0
+        return self.offsets is None and is_always(self.step, 0)
 
     @property
     def is_contiguous(self) -> bool:
-        return self.offsets is None and self.step == 1
+        return self.offsets is None and is_always(self.step, 1)
 
 
 def known_factor(number: int) -> int:
@@ -283,7 +283,7 @@ class IndexEmitter:
         return self.builder.add(left, right, flags=("nsw",))
 
     def _scale(self, value: ir.Value, factor: int) -> ir.Value:
-        if factor == 1:
+        if is_always(factor, 1):
             return value
         if _is_number(value):
             return constant(value.type, value.constant * factor)

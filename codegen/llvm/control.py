@@ -13,6 +13,7 @@ from typing import TypeAlias
 from braze.codegen.llvm import ir
 from braze.codegen.llvm.looping import is_number
 from braze.codegen.llvm.types import I64, constant
+from braze.ir.symint import is_always
 
 Number: TypeAlias = "int | ir.Value"
 
@@ -56,7 +57,7 @@ def add(builder: ir.IRBuilder, x: Number, y: Number) -> Number:
         return x + y
     if isinstance(x, int):
         x, y = y, x
-    if isinstance(y, int) and y == 0:
+    if isinstance(y, int) and is_always(y, 0):
         return x
     return builder.add(as_i64(x), as_i64(y), flags=("nsw",))
 
@@ -65,8 +66,10 @@ def multiply(builder: ir.IRBuilder, x: Number, factor: int) -> Number:
     """x * factor, folded where it is simple."""
     if isinstance(x, int):
         return x * factor
-    if factor in (0, 1):
-        return 0 if factor == 0 else x
+    if is_always(factor, 0):
+        return 0
+    if is_always(factor, 1):
+        return x
     return builder.mul(x, as_i64(factor), flags=("nsw",))
 
 
@@ -74,7 +77,7 @@ def weighted_sum(builder: ir.IRBuilder, values: Sequence[Number], factors: Seque
     """The sum of values[i] * factors[i]."""
     total: Number = 0
     for value, factor in zip(values, factors, strict=True):
-        if factor:
+        if not is_always(factor, 0):
             total = add(builder, total, multiply(builder, value, factor))
     return total
 
@@ -84,9 +87,9 @@ def decode(builder: ir.IRBuilder, flat: Number, extents: Sequence[int]) -> list[
     indices: list[Number] = []
     for axis in range(len(extents) - 1, -1, -1):
         size = extents[axis]
-        if is_known(size) and size == 1:
+        if is_always(size, 1):
             indices.append(0)
-        elif all(is_known(extent) and extent == 1 for extent in extents[:axis]):
+        elif all(is_always(extent, 1) for extent in extents[:axis]):
             indices.append(flat)
             flat = 0
         elif isinstance(flat, int):
@@ -119,6 +122,6 @@ def element_pointer(
     builder: ir.IRBuilder, pointer: ir.Value, offset: Number, element: ir.Type
 ) -> ir.Value:
     """The address `offset` elements after a pointer."""
-    if isinstance(offset, int) and offset == 0:
+    if isinstance(offset, int) and is_always(offset, 0):
         return pointer
     return builder.gep(pointer, [as_i64(offset)], source_etype=element)

@@ -31,6 +31,7 @@ from braze.codegen.llvm.types import (
     zero,
 )
 from braze.ir.dtypes import DType, bf16
+from braze.ir.symint import is_always
 from braze.ir.target import Target
 
 Mark = Callable[[ir.Instruction], None]
@@ -177,9 +178,9 @@ class Memory:
         if condition is not None:
             common = splat(self.builder, condition, self.width)
             mask = common if mask is None else self.builder.and_(mask, common)
-        if mask is None and place.offsets is None and place.step == 2:
+        if mask is None and place.offsets is None and is_always(place.step, 2):
             return self._load_every_other(place)
-        if mask is None and place.offsets is None and place.step == -1:
+        if mask is None and place.offsets is None and is_always(place.step, -1):
             return self._load_reversed(place)
         gathered = self._gather(place, mask)
         return gathered if mask is None else self.builder.select(mask, gathered, zero(self.type))
@@ -238,7 +239,7 @@ class Memory:
 
     def store(self, value: ir.Value, place: Place, mask: ir.Value | None = None) -> None:
         """Store every lane that the mask includes. Lanes must not collide."""
-        if mask is None and place.offsets is None and place.step == -1:
+        if mask is None and place.offsets is None and is_always(place.step, -1):
             self.store_scalar(self._reversed(value), self.address(place, 1 - self.width))
         elif not place.is_contiguous:
             self.each_lane(value, place, mask, self.store_scalar)

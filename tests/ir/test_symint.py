@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braze.ir import symint
-from braze.ir.symint import SymInt, is_symbolic, print_form, through, value_at
+from braze.ir.symint import SymInt, is_always, is_symbolic, print_form, through, value_at
 
 OPERATIONS = ("+", "-", "*", "//", "%", "r-", "r//", "r%", "neg", "divmod", "ceil")
 
@@ -78,6 +78,7 @@ def test_affine_functions_stay_affine():
 
 def test_other_integers_are_samples():
     n = SymInt.word(0, 20)
+    assert is_always(20, 20) and not is_always(n, 20) and not is_always(21, 20)
     assert not is_symbolic(int(n), min(n, 3), n & 3) and is_symbolic(max(n, 3), abs(-n))
     assert str(n) == f"{n}" == "20" and repr(n) != "20" and {n: 1}[20] == 1
 
