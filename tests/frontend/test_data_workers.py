@@ -315,6 +315,8 @@ def test_a_worker_killed_while_it_is_waited_for():
 PROGRAM = """
 import os, sys, time
 import braze
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever ignores it
 from braze.utils.data import DataLoader
 class Numbers(braze.utils.data.Dataset):
     def __len__(self): return 1000
