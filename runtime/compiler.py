@@ -79,15 +79,18 @@ def compile_member(
     from braze.codegen.llvm.kernel import CodegenError
     from braze.passes.symbolic_fit import NotSymbolic
 
-    refusal = ""
+    code, refusal = None, ""
     if family is not None:
         fit, size = family
         try:
             code = compile_symbolic(fit, size, target)
-            return code.instance(graph, size), code, ""
         except (NotSymbolic, CodegenError) as error:
             refusal = str(error)
-    return compile_artifact(graph, target), None, refusal
+        else:
+            if code.serves(size):
+                return code.instance(graph, size), code, ""
+    # The sizes that the code serves are near the graph's, and may not include it.
+    return compile_artifact(graph, target), code, refusal
 
 
 def compile_symbolic(fit: Fit, size: int, target: Target) -> SymbolicCode:

@@ -129,7 +129,7 @@ class Family:
         text = Text.of(graph)
         for code in self.codes:
             size = code.fit.size_of(text)
-            if size is not None and code.lowest <= size <= code.highest:
+            if size is not None and code.serves(size):
                 return code, size
         return None
 

@@ -34,6 +34,10 @@ class SymbolicCode:
     lowest: int
     highest: int
 
+    def serves(self, size: int) -> bool:
+        """Whether the code is known to be right for a size."""
+        return self.lowest <= size <= self.highest
+
     def instance(self, graph: Graph, size: int) -> Artifact:
         """The artifact of the family's graph of a size."""
         offsets, arena_bytes = self.layout.offsets([size])

@@ -3,13 +3,14 @@
 import itertools
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import braze
 from braze.nn import functional as F
-from braze.runtime import background, cache
+from braze.runtime import background, cache, compiler
 from braze.runtime.cache import clear_memory
 from braze.runtime.config import config
 from braze.runtime.families import Text, families, fitted
@@ -45,6 +46,16 @@ def scaled():
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
 
     return program
+
+
+@pytest.fixture
+def own_background(monkeypatch):
+    """A compiling process that ends with the test."""
+    mine = background._Background()
+    monkeypatch.setattr(background, "_background", mine)
+    yield
+    if mine._compiler is not None:
+        mine._compiler.leave()
 
 
 def run(program, sizes, times=2):
@@ -84,6 +95,30 @@ def test_sizes_far_from_all_seen_are_compiled_anew(scaled):
     assert stats.compiles == 4
     run(scaled, [2999, 3001, 25], times=1)
     assert stats.compiles == 4
+
+
+def test_a_size_outside_of_what_the_code_serves_has_its_own(monkeypatch, scaled):
+    """The code is planned for a prime near the size, and may be right from there on only."""
+    original = compiler.compile_symbolic
+
+    def narrow(fit, size, target):
+        return replace(original(fit, size, target), lowest=size + 1)
+
+    monkeypatch.setattr(compiler, "compile_symbolic", narrow)
+    run(scaled, [20, 30, 24])
+    assert stats.compiles == 3
+    assert all(event.source != "dynamic" for event in braze.explain().events)
+    (words,) = {entry.executable.artifact.words for entry in _known_of(24)}
+    assert words == ()
+    run(scaled, [25], times=1)
+    assert braze.explain().events[-1].source == "dynamic"
+
+
+def _known_of(rows):
+    """What is known in memory of the graphs over so many rows."""
+    for known in cache._memory.recent.values():
+        if known.executable and known.executable.artifact.inputs[0].shape[0] == rows:
+            yield known
 
 
 def test_it_can_be_switched_off(scaled):
@@ -181,8 +216,7 @@ def test_what_differs_may_be_no_size_at_all():
 # In the background ------------------------------------------------------------------------------
 
 
-def test_the_background_compiles_it_while_all_sizes_are_interpreted(monkeypatch, scaled):
-    monkeypatch.setattr(background, "_background", background._Background())
+def test_the_background_compiles_it_while_all_sizes_are_interpreted(own_background, scaled):
     with config.using(background="always"):
         end = time.monotonic() + 300
         while stats.compiles < 2 and time.monotonic() < end:
@@ -194,14 +228,9 @@ def test_the_background_compiles_it_while_all_sizes_are_interpreted(monkeypatch,
         before = stats.interpreted
         run(scaled, [21, 22, 26, 28, 24], times=1)
         assert stats.compiles == 3 and stats.interpreted == before, braze.explain()
-    compiler = background._background._compiler
-    if compiler is not None:
-        compiler.leave()
 
 
-def test_what_the_background_cannot_make_symbolic_is_compiled_one_by_one(monkeypatch):
-    monkeypatch.setattr(background, "_background", background._Background())
-
+def test_what_the_background_cannot_make_symbolic_is_compiled_one_by_one(own_background):
     def program(size):
         x = np.random.default_rng(size).standard_normal((4, size)).astype(np.float32)
         np.testing.assert_array_equal(braze.from_numpy(x).sort(-1)[0].numpy(), np.sort(x, -1))
@@ -213,27 +242,19 @@ def test_what_the_background_cannot_make_symbolic_is_compiled_one_by_one(monkeyp
         before = stats.interpreted
         run(program, [20, 30, 24, 28, 22], times=1)
         assert stats.compiles == 5 and stats.interpreted == before, braze.explain()
-    compiler = background._background._compiler
-    if compiler is not None:
-        compiler.leave()
 
 
-def test_code_for_all_sizes_is_expected_to_take_longer(monkeypatch, scaled):
+def test_code_for_all_sizes_is_expected_to_take_longer(monkeypatch, own_background, scaled):
     """What would be compiled at once for one size is left to the background for all."""
-    monkeypatch.setattr(background, "_background", background._Background())
     taken = []
     monkeypatch.setattr(cache, "is_worth_waiting", lambda s, run: taken.append(s) or True)
     monkeypatch.setattr(cache, "compile_seconds", lambda graph: 1.0)
     with config.using(background="auto"):
         run(scaled, [20, 30, 24])
-    compiler = background._background._compiler
-    if compiler is not None:
-        compiler.leave()
     assert taken[1::2] == [1.0, 1.0, SYMBOLIC_TIMES]
 
 
-def test_a_forked_child_leaves_the_job_to_its_parent(monkeypatch, scaled):
-    monkeypatch.setattr(background, "_background", background._Background())
+def test_a_forked_child_leaves_the_job_to_its_parent(own_background, scaled):
     with config.using(background="always"):
         run(scaled, [20, 30, 24])
         assert families.may_serve()
@@ -241,9 +262,6 @@ def test_a_forked_child_leaves_the_job_to_its_parent(monkeypatch, scaled):
         if child == 0:
             os._exit(int(families.may_serve()))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    compiler = background._background._compiler
-    if compiler is not None:
-        compiler.leave()
 
 
 # What it computes -------------------------------------------------------------------------------
