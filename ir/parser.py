@@ -115,14 +115,8 @@ class Scanner:
 
     def number(self, token: str) -> int:
         """The integer that a token just taken is."""
-        if not self.symbols:
-            return int(token)
-        digits = token.lstrip("+-")
-        symbol = self.symbols.get(self.position - len(digits))
-        if symbol is None:
-            return int(token)
-        self.used.add(self.position - len(digits))
-        return -symbol if token[0] == "-" else symbol
+        symbol = self._symbol(token)
+        return int(token) if symbol is None else symbol
 
     def symbols_from(self, start: int) -> tuple[object, ...]:
         """What was read for integers since a position, by the distance from it."""
@@ -133,12 +127,17 @@ class Scanner:
 
     def float(self, token: str) -> float:
         """The number that a token just taken is; a whole one may be symbolic."""
-        if self.symbols and token.endswith(".0"):
-            symbol = self.symbols.get(self.position - len(token.lstrip("+-")))
-            if symbol is not None:
-                self.used.add(self.position - len(token.lstrip("+-")))
-                return -symbol if token[0] == "-" else symbol
-        return float(token)
+        symbol = self._symbol(token) if token.endswith(".0") else None
+        return float(token) if symbol is None else symbol
+
+    def _symbol(self, token: str) -> int | None:
+        """What is to be read for a token just taken, with its sign."""
+        start = self.position - len(token.lstrip("+-"))
+        symbol = self.symbols.get(start)
+        if symbol is None:
+            return None
+        self.used.add(start)
+        return -symbol if token[0] == "-" else symbol
 
     def string(self) -> str:
         self.skip()
