@@ -393,11 +393,19 @@ class Nest:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a contraction's operand lies: element offset + sum of stride * dimension's variable."""
+    """Where a contraction's operand lies: element offset + sum of stride * dimension's variable.
+
+    Attributes:
+        strides: one for each of the contraction's dims; 0 where it does not depend.
+        guard: terms of the sum where a bound fails count as zero, with memory not touched. Each
+            bound's index is affine with one inner dimension (of more than one element) in it, so
+            that it says which of that dimension's values count at an outer point.
+    """
 
     buffer: Buffer
-    strides: tuple[int, ...]  # one for each of the contraction's dims; 0 where it does not depend
+    strides: tuple[int, ...]
     offset: int = 0
+    guard: tuple[Bound, ...] = ()
 
 
 @dataclass(eq=False, slots=True)

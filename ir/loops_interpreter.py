@@ -569,6 +569,11 @@ class _Runner:
     ) -> Iterator[Scalar]:
         """An operand's elements over the inner dimensions."""
         for rest in itertools.product(*(range(var.extent) for var in inner)):
+            if access.guard:
+                self.variables.update(zip(inner, rest, strict=True))
+                if not self.inside(access.guard):
+                    yield np.asarray(0, access.buffer.dtype.numpy)[()]
+                    continue
             place = zip(access.strides, (*point, *rest), strict=True)
             index = access.offset + sum(stride * value for stride, value in place)
             memory = self.memory(access.buffer, index, "load of")

@@ -376,13 +376,14 @@ class _Parser(ExpressionParser):
         scanner.expect("[")
         start = scanner.position
         terms, offset = self.terms()
+        guard = self.bounds() if scanner.accept("if") else ()
         scanner.expect("]")
         strides = dict.fromkeys(dims, 0)
         for atom, factor in terms:
             if not isinstance(atom, LoopVar):
                 scanner.fail("a contraction's operand is addressed by strides only", start)
             strides[atom] += factor
-        return Access(buffer, tuple(strides.values()), offset)
+        return Access(buffer, tuple(strides.values()), offset, guard)
 
     # Statements -----------------------------------------------------------------------------------
 

@@ -501,4 +501,4 @@ class _Printer:
         """As an element; strides of 1-sized dims are kept, which an `Index` would drop."""
         terms = zip(kernel.dims, access.strides, strict=True)
         index = Index(tuple((var, stride) for var, stride in terms if stride), access.offset)
-        return self.element(access.buffer, index, ())
+        return self.element(access.buffer, index, access.guard)

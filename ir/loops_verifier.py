@@ -512,7 +512,16 @@ class _Verifier:
         self.buffer(access.buffer, ("in", "inout"), "read")
         if len(access.strides) != len(kernel.dims):
             self.fail(f"{len(access.strides)} strides for {len(kernel.dims)} dimensions")
-        if not self.never_runs():
+        inner = kernel.dims[len(kernel.dims) - kernel.inner :]
+        for bound in access.guard:
+            self.index(bound.index)
+            if not bound.index.is_affine:
+                self.fail(f"the bound {bound} of an operand is not affine")
+            found = [v for v in bound.index.variables() if v in inner and v.extent != 1]
+            if len(found) != 1:
+                self.fail(f"the bound {bound} of an operand needs one inner dimension")
+        # Spans of independent loop variables are exact; a guard narrows them.
+        if not access.guard and not self.never_runs():
             ends = [
                 stride * (var.extent - 1)
                 for var, stride in zip(kernel.dims, access.strides, strict=True)

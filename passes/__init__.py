@@ -21,6 +21,7 @@ from braze.passes.schedule import schedule
 from braze.passes.share_pads import share_pads
 from braze.passes.simplify import simplify
 from braze.passes.split_complex import split_complex
+from braze.passes.split_pads import split_pads
 from braze.passes.split_reductions import split_reductions
 from braze.passes.split_scans import split_scans
 from braze.passes.waves import waves_of
@@ -86,8 +87,9 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("simplify", lambda g, _: simplify(g), "constants and movements meet after decomposition"),
     Pass("layout", lambda g, _: layout(g), "the movements are few now, and what is left can meet"),
     Pass("simplify_again", lambda g, _: simplify(g), "what layout brought together cancels"),
+    Pass("split_pads", lambda g, _: split_pads(g), "the layout of what is padded is known now"),
     Pass("cse_again", lambda g, _: cse(g), "simplified nodes are often equal"),
-    Pass("share_pads", lambda g, _: share_pads(g), "the layout of what is padded is known now"),
+    Pass("share_pads", lambda g, _: share_pads(g), "what is left of pads goes to memory"),
     Pass("order_operands", lambda g, _: order_operands(g), "innermost dimensions are known now"),
     Pass(
         "split_reductions",

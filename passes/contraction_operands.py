@@ -2,8 +2,8 @@
 
 The micro-kernels step through an operand by constant strides. So the movements above it must fold
 into strides: a window does, a permutation, slice or flip too, and a reshape after its dimensions
-are split. A pad does not, since its border is not in memory; such a value must be made by a kernel
-before.
+are split. A pad does not, since its border is not in memory. Either the border is left out of the
+sums (see `guards`), or such a value must be made by a kernel before.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from braze.ir.graph import Node, Value
 from braze.ir.index import Index, LoopVar
+from braze.ir.loops import Bound
 from braze.ir.ops.contract import parse_equation
-from braze.passes.access import Point, flat_index, source_index
+from braze.passes.access import fill_value, flat_index, source_index
+from braze.passes.guards import contraction_letters, is_left_out, left_out, summed_letters
 from braze.passes.splitting import Splitting
 
 
@@ -25,24 +27,58 @@ class OperandAddresses:
     Attributes:
         letters: the loop variable of each letter before splitting.
         splitting: how these were split.
+        chosen: for each operand the letters along which borders may be left out of the sums.
     """
 
     node: Node
     stops: Sequence[Value]
     letters: dict[str, LoopVar]
     splitting: Splitting
+    chosen: Sequence[frozenset[LoopVar]]
 
-    def addresses(self) -> list[Index] | Obstacle:
-        """Element offsets in the operands' buffers, in the split variables."""
-        terms = parse_equation(str(self.node.attributes["equation"]))[:2]
-        found: list[Index] = []
+    def addresses(self) -> list[Address] | Obstacle:
+        """Where the operands' elements are in their buffers, in the split variables."""
+        found: list[Address] = []
         for position, operand in enumerate(self.node.operands):
-            point = self.splitting.point([self.letters[c] for c in terms[position]])
-            address = _follow(operand, point, self.stops[position])
+            address = self._follow(position, operand)
             if isinstance(address, str):
                 return Obstacle(position, address)
             found.append(address)
         return found
+
+    def _follow(self, position: int, value: Value) -> Address | str:
+        terms = parse_equation(str(self.node.attributes["equation"]))
+        point = self.splitting.point([self.letters[c] for c in terms[position]])
+        current = self.splitting.current
+        chosen = frozenset(current([*self.chosen[position]]))
+        summed = {*current([*summed_letters(self.node, self.letters)])}
+        guard: list[Bound] = []
+        while value is not self.stops[position]:
+            node = value.node
+            if node is None or not node.op.is_movement:
+                name = "an input" if node is None else node.op.name
+                return f"it is computed by {name} and not in memory"
+            sources = source_index(node, point)
+            (source, *others) = sources
+            if others or (source.bounds and fill_value(node) != 0.0):
+                return (
+                    f"{node.op.name} makes it from more than one place, so it has no constant "
+                    f"strides"
+                )
+            if not all(is_left_out(bound, chosen, summed) for bound in source.bounds):
+                return f"the border that {node.op.name} adds must be in memory"
+            guard += source.bounds
+            point = source.index
+            value = node.operands[source.operand]
+        return Address(flat_index(point, value.shape), tuple(guard))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An element's place in its buffer; it counts as zero where a bound fails."""
+
+    index: Index
+    guard: tuple[Bound, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,44 +89,26 @@ class Obstacle:
     reason: str
 
 
-def contraction_letters(node: Node) -> dict[str, LoopVar]:
-    """A loop variable for each letter of a contraction's equation."""
-    left, right, _ = parse_equation(str(node.attributes["equation"]))
-    sizes = dict(zip(left + right, node.operands[0].shape + node.operands[1].shape, strict=True))
-    return {letter: LoopVar(letter, size) for letter, size in sizes.items()}
-
-
-def operand_addresses(node: Node, stops: Sequence[Value]) -> OperandAddresses | Obstacle:
+def operand_addresses(
+    node: Node, stops: Sequence[Value], *, decided: bool = False
+) -> OperandAddresses | Obstacle:
     """Follow both operands of a contraction to memory.
 
     Args:
         stops: for each operand the value that lies in memory: itself or what it is moved from.
+        decided: every border between here and there is to be left out.
     """
     letters = contraction_letters(node)
-    found = OperandAddresses(node, stops, letters, Splitting(list(letters.values())))
+    every = frozenset(letters.values())
+    chosen = [every if decided else left_out(node, position, letters) for position in range(2)]
+    found = OperandAddresses(node, stops, letters, Splitting(list(letters.values())), chosen)
     while True:
         addresses = found.addresses()
         if isinstance(addresses, Obstacle):
             return addresses
-        crooked = [i for i, address in enumerate(addresses) if not address.is_affine]
+        crooked = [i for i, address in enumerate(addresses) if not address.index.is_affine]
         if not crooked:
             return found
-        if not found.splitting.refine(addresses):
-            reason = f"its address {addresses[crooked[0]]} is not a sum of strides"
+        if not found.splitting.refine(address.index for address in addresses):
+            reason = f"its address {addresses[crooked[0]].index} is not a sum of strides"
             return Obstacle(crooked[0], reason)
-
-
-def _follow(value: Value, point: Point, stop: Value) -> Index | str:
-    while value is not stop:
-        node = value.node
-        if node is None or not node.op.is_movement:
-            name = "an input" if node is None else node.op.name
-            return f"it is computed by {name} and not in memory"
-        sources = source_index(node, point)
-        if len(sources) != 1 or sources[0].bounds:
-            return (
-                f"{node.op.name} makes it from more than one place, so it has no constant strides"
-            )
-        point = sources[0].index
-        value = node.operands[sources[0].operand]
-    return flat_index(point, value.shape)

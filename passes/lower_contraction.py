@@ -50,7 +50,8 @@ class _ContractionLowering:
         self.mismatches: list[tuple[Index, Index]] = []
 
     def run(self) -> Contraction:
-        found = operand_addresses(self.node, [_in_memory(x) for x in self.node.operands])
+        stops = [_in_memory(x) for x in self.node.operands]
+        found = operand_addresses(self.node, stops, decided=True)
         if isinstance(found, Obstacle):
             raise AssertionError(f"internal error: operand {found.operand}: {found.reason}")
         left, right, out = parse_equation(str(self.node.attributes["equation"]))
@@ -93,9 +94,10 @@ class _ContractionLowering:
         assert not isinstance(addresses, Obstacle)
         accesses: list[Access] = []
         for base, address in zip(found.stops, addresses, strict=True):
-            assert address.is_affine
-            strides = tuple(address.coefficient(v) for v in dims)
-            accesses.append(Access(self.loads[base], strides, address.constant))
+            index = address.index
+            assert index.is_affine
+            strides = tuple(index.coefficient(v) for v in dims)
+            accesses.append(Access(self.loads[base], strides, index.constant, address.guard))
         return accesses
 
     def _variables(self, found: OperandAddresses, letters: str) -> list[LoopVar]:

@@ -3,9 +3,9 @@ padding.
 
 Needs: primitives, simplified.  Keeps: types, results.
 
-The micro-kernels cannot read what is not in memory, so a padded operand is stored with its border.
-Where the value is computed elementwise, it can be computed into the padded buffer in the first
-place.
+The micro-kernels cannot read what is not in memory, so a padded operand is stored with its border,
+unless that is left out of the sums (see `guards`). Where the value is computed elementwise, it can
+be computed into the padded buffer in the first place.
 
 Before:
     graph @g(%x: f32[1,8,4], %w: f32[3,4,4], %g: f32[1,8,4]) -> (f32[1,8,4], f32[4]) {
@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph, Node, Value
+from braze.passes.guards import stored_pads
 
 # A border that makes the value larger than this costs more to read past than a copy.
 LARGEST_GROWTH = 1.6
@@ -39,11 +40,11 @@ LARGEST_GROWTH = 1.6
 
 def share_pads(graph: Graph) -> Graph:
     """The graph with values read from inside their padded copies."""
-    uses = graph.uses()
+    uses, stored = graph.uses(), stored_pads(graph)
     chosen = {
         node.operands[0]: node
         for node in graph.nodes
-        if node.op.name == "pad" and _is_shareable(node, uses, set(graph.outputs))
+        if node in stored and _is_shareable(node, uses, set(graph.outputs))
     }
     if not chosen:
         return graph
@@ -81,16 +82,7 @@ def _is_shareable(node: Node, uses: dict[Value, list[Node]], outputs: set[Value]
         return False
     if node.result.type.numel > LARGEST_GROWTH * source.type.numel or 0 in source.shape:
         return False
-    return _feeds_contraction(node, uses) and not _ends_contraction(source, uses)
-
-
-def _feeds_contraction(node: Node, uses: dict[Value, list[Node]]) -> bool:
-    """Is the padded value read by a contraction, through movements?"""
-    readers = uses[node.result]
-    return any(
-        reader.op.is_contract or (reader.op.is_movement and _feeds_contraction(reader, uses))
-        for reader in readers
-    )
+    return not _ends_contraction(source, uses)
 
 
 def _ends_contraction(value: Value, uses: dict[Value, list[Node]]) -> bool:

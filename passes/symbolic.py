@@ -21,6 +21,7 @@ from math import isqrt
 from braze.ir.arena import ArenaLayout
 from braze.ir.errors import BrazeError, ParseError
 from braze.ir.loops import (
+    Contraction,
     Expr,
     HostCall,
     Kernel,
@@ -174,6 +175,8 @@ def _closed_parts(kernel: Kernel) -> list[object]:
         return [dict(kernel.attributes), *widths]
     if isinstance(kernel, Recurrence):
         return [kernel.program]
+    if isinstance(kernel, Contraction):
+        return [kernel.lhs.guard, kernel.rhs.guard]
     if isinstance(kernel, Nest):
         _roll_up(kernel.body)
         return [loops for scan in _scans(kernel.body) for loops in scan.loops]

@@ -33,6 +33,23 @@ class Dim:
 Dims = tuple[Dim, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A bound outside of which terms of the sum are zero, and operand a's, or b's, elements not in
+    memory.
+
+    inner: the inner dimension's variable whose values it limits; all others are of outer ones.
+    """
+
+    bound: Bound
+    inner: LoopVar
+    of_a: bool
+
+    @property
+    def outer(self) -> set[LoopVar]:
+        return self.bound.index.variables() - {self.inner}
+
+
 def count(dims: Dims) -> int:
     """How many points the dimensions have together (1 for none)."""
     total = 1
@@ -45,7 +62,7 @@ def count(dims: Dims) -> int:
 class ContractionShape:
     """Roles: batch dims index both operands, rows a alone, columns b alone, inner ones both.
 
-    The result has all but the inner ones.
+    The result has all but the inner ones. `guards` narrow these.
 
     `empty` is set if an inner dimension has no elements: every sum is zero then, and `inner` is
     left out.
@@ -63,10 +80,16 @@ class ContractionShape:
     dtype: DType
     stores: tuple[Store, ...]
     empty: bool = False
+    guards: tuple[Guard, ...] = ()
 
     @property
     def outer(self) -> Dims:
         return (*self.batch, *self.rows, *self.columns)
+
+    @property
+    def held(self) -> set[LoopVar]:
+        """The outer dimensions of which a tile has one value, since its sums depend on it."""
+        return {var for guard in self.guards for var in guard.outer}
 
     def swapped(self) -> ContractionShape:
         """The same sum with the operands exchanged, so that rows are columns."""
@@ -78,6 +101,7 @@ class ContractionShape:
             self, batch=turn(self.batch), rows=turn(self.columns), columns=turn(self.rows),
             inner=_inner_order(turn(self.inner)),
             a=self.b, a_offset=self.b_offset, b=self.a, b_offset=self.a_offset,
+            guards=tuple(replace(guard, of_a=not guard.of_a) for guard in self.guards),
         )  # fmt: skip
 
     def result_stride(self, dim: Dim) -> int:
@@ -87,7 +111,8 @@ class ContractionShape:
     def __str__(self) -> str:
         groups = (("batch", self.batch), ("rows", self.rows), ("columns", self.columns))
         parts = [f"{name} {' '.join(map(str, dims))}" for name, dims in groups if dims]
-        return "; ".join([*parts, f"inner {' '.join(map(str, self.inner)) or 'none'}"])
+        guards = [f"if {guard.bound}" for guard in self.guards]
+        return "; ".join([*parts, f"inner {' '.join(map(str, self.inner)) or 'none'}", *guards])
 
 
 def contraction_shape(contraction: Contraction) -> ContractionShape:
@@ -104,17 +129,28 @@ def contraction_shape(contraction: Contraction) -> ContractionShape:
     empty = any(dim.extent == 0 for dim in inner)
     inner = [] if empty else inner
     stores = list(contraction.stores)
-    inner, _ = _merge(inner, stores)
+    guards = () if empty else _guards(contraction, {dim.var for dim in inner})
+    alone = {var for guard in guards for var in guard.bound.index.variables()}
+    inner, _ = _merge(inner, stores, alone)
     # A dimension that an operand does not depend on is never its batch dimension, whoever made it.
-    batch, stores = _merge([dim for dim in outer if bool(dim.a) == bool(dim.b)], stores)
-    rows, stores = _merge([dim for dim in outer if dim.a and not dim.b], stores)
-    columns, stores = _merge([dim for dim in outer if dim.b and not dim.a], stores)
+    batch, stores = _merge([dim for dim in outer if bool(dim.a) == bool(dim.b)], stores, alone)
+    rows, stores = _merge([dim for dim in outer if dim.a and not dim.b], stores, alone)
+    columns, stores = _merge([dim for dim in outer if dim.b and not dim.a], stores, alone)
     return ContractionShape(
         contraction.name, tuple(batch), tuple(rows), tuple(columns), _inner_order(tuple(inner)),
         contraction.lhs.buffer, contraction.lhs.offset,
         contraction.rhs.buffer, contraction.rhs.offset,
-        contraction.dtype, tuple(stores), empty,
+        contraction.dtype, tuple(stores), empty, guards,
     )  # fmt: skip
+
+
+def _guards(contraction: Contraction, inner: set[LoopVar]) -> tuple[Guard, ...]:
+    found = []
+    for access in (contraction.lhs, contraction.rhs):
+        for bound in substitute_bounds(access.guard, lambda v: Index() if v.extent == 1 else None):
+            (var,) = bound.index.variables() & inner
+            found.append(Guard(bound, var, access is contraction.lhs))
+    return tuple(found)
 
 
 def _inner_order(inner: Dims) -> Dims:
@@ -122,14 +158,18 @@ def _inner_order(inner: Dims) -> Dims:
     return tuple(sorted(inner, key=lambda dim: (abs(dim.a), abs(dim.b)), reverse=True))
 
 
-def _merge(dims: list[Dim], stores: list[Store]) -> tuple[list[Dim], list[Store]]:
-    """Join pairs of dimensions that every access walks as if they were one."""
+def _merge(
+    dims: list[Dim], stores: list[Store], alone: set[LoopVar]
+) -> tuple[list[Dim], list[Store]]:
+    """Join pairs of dimensions that every access walks as if they were one, those `alone` never."""
     merged = True
     while merged:
         merged = False
         for high in dims:
             for low in dims:
-                if high is low or not _mergeable(high, low, stores):
+                if high is low or alone & {high.var, low.var}:
+                    continue
+                if not _mergeable(high, low, stores):
                     continue
                 var = LoopVar(f"{high.var.name}_{low.var.name}", high.extent * low.extent)
                 stores = [_rename(store, high.var, low.var, var) for store in stores]

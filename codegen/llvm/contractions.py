@@ -44,10 +44,12 @@ from braze.codegen.llvm.pieces import by_size, piece_begin
 from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule
 from braze.codegen.llvm.schedule_search import schedule
+from braze.codegen.llvm.sum_ranges import Terms, terms_of
 from braze.codegen.llvm.symbolic import words
-from braze.codegen.llvm.tile import Tile, epilogue_buffers
+from braze.codegen.llvm.tile import Level, Tile, epilogue_buffers
 from braze.codegen.llvm.types import I64, memory_type, register_type
 from braze.ir.dtypes import i8
+from braze.ir.index import LoopVar
 from braze.ir.loops import Contraction, Load, Placement, Program
 from braze.ir.target import Target
 
@@ -123,24 +125,31 @@ def _may_be_repeated(contraction: Contraction, placements: Mapping[str, Placemen
 class _Block:
     """Where the current block of the sum begins in the operands, and its arguments for tile
     functions.
+
+    loops: the values of the batch dimensions. begin, steps: its part of its first dimension.
+    around: the values of the dimensions around it.
     """
 
+    loops: list[Number]
     a: ir.Value
     b: ir.Value
+    begin: Number
     steps: Number
     state: Number
+    around: dict[LoopVar, Number]
 
 
 @dataclass(frozen=True, slots=True)
 class _RowTile:
     """A row tile: number of its size, place in the chunk, operand a, the next tile's operand a if
-    that is to be fetched, values of the row dims."""
+    that is to be fetched, values of the row dims, terms of its sums."""
 
     size: int
     place: ir.Value
     a: ir.Value
     ahead: ir.Value | None
     variables: list[Number]
+    terms: list[Terms]
 
 
 class _KernelEmitter:
@@ -175,6 +184,7 @@ class _KernelEmitter:
         """One tile function for each kind of row piece and panel, and what packs their operands."""
         plan, module, symbol = self.plan, self.frame.module, self.frame.symbol
         self.tiles: dict[tuple[int, int], ir.Function] = {}
+        self.levels: dict[tuple[int, int], list[Level]] = {}
         self.pack_b: list[ir.Function] = []
         self.pack_a: list[ir.Function] = []
         sizes = plan.pieces.sizes
@@ -184,6 +194,7 @@ class _KernelEmitter:
                 name = f"{symbol}_tile_{tile.rows}x{vectors}_{lanes}"
                 emitter = TileEmitter(module, tile, target, name)
                 self.tiles[size_number, kind] = emitter.emit()
+                self.levels[size_number, kind] = tile.levels()
                 if plan.pack_b != "none" and size_number == 0:
                     pack = PackEmitter(module, tile, target, f"{symbol}_pack_b_{vectors}_{lanes}")
                     self.pack_b.append(pack.pack_b())
@@ -223,7 +234,7 @@ class _KernelEmitter:
         a, b = self._moved((self.a, self.b), plan.loops, loops)
         if not plan.is_blocked:
             steps = plan.inner[0].extent if plan.inner else 1
-            self._block(_Block(a, b, steps, FIRST_BLOCK | LAST_BLOCK), loops)
+            self._block(_Block(loops, a, b, 0, steps, FIRST_BLOCK | LAST_BLOCK, {}))
             return
         builder = self.builder
         extent = plan.inner[0].extent
@@ -242,14 +253,15 @@ class _KernelEmitter:
             first = builder.zext(builder.icmp_signed("==", number, as_i64(0)), I64)
             last = builder.zext(builder.icmp_signed("==", number, as_i64(plan.blocks - 1)), I64)
             state = builder.or_(first, builder.mul(last, as_i64(LAST_BLOCK)))
-            self._block(_Block(a_block, b_block, size, state), loops)
+            around = {dim.var: at for dim, at in zip(plan.outer_inner, outer, strict=True)}
+            self._block(_Block(loops, a_block, b_block, begin, size, state, around))
 
-    def _block(self, block: _Block, loops: list[Number]) -> None:
+    def _block(self, block: _Block) -> None:
         builder = self.builder
         if self.plan.pack_b != "none":
             self._pack_panels(block)
         if self.plan.pack_a == "none":
-            self._tiles(self.tile_range, self.tile_range[0], block, loops)
+            self._tiles(self.tile_range, self.tile_range[0], block)
             return
         begin, end = self.tile_range
         size = self.plan.packed_tiles
@@ -261,24 +273,22 @@ class _KernelEmitter:
             fewer = builder.icmp_signed("<", beyond, as_i64(end))
             tiles = first, builder.select(fewer, beyond, as_i64(end))
             self._pack_rows(block, tiles)
-            self._tiles(tiles, first, block, loops)
+            self._tiles(tiles, first, block)
 
-    def _tiles(
-        self, tiles: tuple[Number, Number], first: Number, block: _Block, loops: list[Number]
-    ) -> None:
+    def _tiles(self, tiles: tuple[Number, Number], first: Number, block: _Block) -> None:
         """Some row tiles against all panels; the first one that is packed, if they are."""
         with counted_loop(self.builder, *tiles, "tile") as tile:
             self._row_tile(
                 tile,
                 first,
                 block,
-                lambda row: self._each_panel(lambda *panel: self._call(block, loops, row, panel)),
+                lambda row: self._each_panel(lambda *panel: self._call(block, row, panel)),
             )
 
     def _row_tile(
         self, tile: ir.Value, first: Number, block: _Block, body: Callable[[_RowTile], None]
     ) -> None:
-        builder = self.builder
+        builder, plan = self.builder, self.plan
         outer, piece = self._decoded(tile)
         begin = self._piece_begin(piece)
         rows = (*self.plan.outer_rows, self.plan.split)
@@ -293,8 +303,21 @@ class _KernelEmitter:
             packed = builder.sub(tile, as_i64(first))
             offset = multiply(builder, packed, self.plan.a_tile_elements)
             a = element_pointer(builder, self.a_packed, offset, self.item)
-        variables = [*outer, begin]
-        self._by_piece(piece, lambda size: body(_RowTile(size, place, a, ahead, variables)))
+        places = zip((*plan.loops, *plan.outer_rows), (*block.loops, *outer), strict=True)
+        at = {dim.var: value for dim, value in places}
+        terms = terms_of(builder, plan, at, block.around, block.begin, block.steps)
+
+        def of_size(size: int) -> None:
+            body(_RowTile(size, place, a, ahead, [*outer, begin], terms))
+
+        if not (plan.shape.guards and plan.is_blocked):
+            self._by_piece(piece, of_size)
+            return
+        # A block without terms is for nothing, unless it is the first or last one.
+        some = builder.icmp_signed("!=", as_i64(terms[0].count), as_i64(0))
+        needed = builder.icmp_signed("!=", as_i64(block.state), as_i64(0))
+        with builder.if_then(builder.or_(some, needed)):
+            self._by_piece(piece, of_size)
 
     def _decoded(self, tile: ir.Value) -> tuple[list[Number], Number]:
         """A row tile's places in the outer row dimensions, and its piece of the split one."""
@@ -325,25 +348,31 @@ class _KernelEmitter:
         ends = (panels.full,) if len(panels.variants) > 1 else ()
         return _cut(self.builder, self.panel_range, ends)
 
-    def _call(
-        self, block: _Block, loops: list[Number], row: _RowTile, panel: tuple[Number, Number, int]
-    ) -> None:
+    def _call(self, block: _Block, row: _RowTile, panel: tuple[Number, Number, int]) -> None:
         """One row tile against one panel."""
         plan, builder = self.plan, self.builder
         number, at, kind = panel
         lane = multiply(builder, number, plan.panels.lanes)
         a = element_pointer(builder, row.a, multiply(builder, lane, plan.lane.a), self.a_type)
-        arguments = [a, self._b_panel(block, lane, at)]
+        levels, begins = self.levels[row.size, kind], [terms.begin for terms in row.terms]
+        a_type = self.a_type if plan.pack_a == "none" else self.item
+        b_type = self.b_type if plan.pack_b == "none" else self.item
+        skipped_a = weighted_sum(builder, begins, [level.a for level in levels])
+        skipped_b = weighted_sum(builder, begins, [level.b for level in levels])
+        b = element_pointer(builder, self._b_panel(block, lane, at), skipped_b, b_type)
+        arguments = [element_pointer(builder, a, skipped_a, a_type), b]
         if row.ahead is not None:
             first = multiply(builder, at, plan.fetched_rows * plan.split.a)
             arguments.append(element_pointer(builder, row.ahead, first, self.a_type))
+        given = zip(row.terms, plan.open_levels, strict=True)
+        arguments += [as_i64(terms.count) for terms, is_open in given if is_open]
         if plan.is_blocked:
             tile_number = add(builder, multiply(builder, row.place, plan.chunk_panels), at)
             offset = multiply(builder, tile_number, plan.sums_tile_elements)
             sums = element_pointer(builder, self.sums, offset, self.item)
-            arguments += [sums, as_i64(block.steps), as_i64(block.state)]
+            arguments += [sums, as_i64(block.state)]
         arguments += self.epilogue
-        arguments += [as_i64(value) for value in (*loops, *row.variables, lane)]
+        arguments += [as_i64(value) for value in (*block.loops, *row.variables, lane)]
         arguments += self._words()
         builder.call(self.tiles[row.size, kind], arguments)
 

@@ -6,7 +6,7 @@ and values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -71,6 +71,25 @@ def multiply(builder: ir.IRBuilder, x: Number, factor: int) -> Number:
     if is_always(factor, 1):
         return x
     return builder.mul(x, as_i64(factor), flags=("nsw",))
+
+
+def larger(builder: ir.IRBuilder, x: Number, y: Number) -> Number:
+    """The larger one of two numbers."""
+    return _extremum(builder, x, y, ">", max)
+
+
+def smaller(builder: ir.IRBuilder, x: Number, y: Number) -> Number:
+    """The smaller one of two numbers."""
+    return _extremum(builder, x, y, "<", min)
+
+
+def _extremum(
+    builder: ir.IRBuilder, x: Number, y: Number, order: str, known: Callable[[int, int], int]
+) -> Number:
+    if isinstance(x, int) and isinstance(y, int) and is_known(x, y):
+        return known(x, y)
+    first, second = as_i64(x), as_i64(y)
+    return builder.select(builder.icmp_signed(order, first, second), first, second)
 
 
 def weighted_sum(builder: ir.IRBuilder, values: Sequence[Number], factors: Sequence[int]) -> Number:

@@ -6,13 +6,13 @@ b, broadcasts `rows` elements of a (or loads vectors of it, in the "lanes" form)
 vectors fused multiply-adds.  Strides are numbers, so every row is a constant displacement from one
 pointer.
 
-    void tile(ptr a, ptr b [, ptr ahead] [, ptr sums, i64 steps, i64 state],
+    void tile(ptr a, ptr b [, ptr ahead], i64 counts... [, ptr sums, i64 state],
               ptr epilogue buffers..., i64 outer variables... [, i64 word 0])
 
 `ahead` exists where the next tile's rows of a are to be fetched meanwhile, and points to those that
-this call sees to.  The last three exist when the sum is made in several blocks: `sums` holds the
-partial sums, `steps` is how often the block's first dimension steps, `state` has bit 0 set in the
-first block and bit 1 in the last.
+this call sees to.  `counts` are how often those loops of the sum run that are not always as long.
+The next two exist when the sum is made in several blocks: `sums` holds the partial sums, `state`
+has bit 0 set in the first block and bit 1 in the last.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class TileEmitter:
         buffers, variables = epilogue_buffers(tile.schedule.shape), outer_variables(tile.schedule)
         types: list[ir.Type] = [POINTER, POINTER]
         types += [POINTER] if self.schedule.fetched_rows else []
-        types += [POINTER, I64, I64] if self.blocked else []
+        counts = sum(self.schedule.open_levels)
+        types += [I64] * counts
+        types += [POINTER, I64] if self.blocked else []
         types += [POINTER] * len(buffers) + [I64] * (len(variables) + (words() is not None))
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
         self.function.linkage = "internal"
@@ -72,8 +74,9 @@ class TileEmitter:
         arguments = iter(self.function.args)
         self.a, self.b = next(arguments), next(arguments)
         self.ahead = next(arguments) if self.schedule.fetched_rows else None
+        self.counts = [next(arguments) for _ in range(counts)]
         if self.blocked:
-            self.sums, self.steps, self.state = (next(arguments) for _ in range(3))
+            self.sums, self.state = next(arguments), next(arguments)
         self.pointers = {buffer.name: next(arguments) for buffer in buffers}
         self.variables = {variable: next(arguments) for variable in variables}
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
@@ -210,7 +213,7 @@ class TileEmitter:
             prefetch(builder, place, FIRST_LEVEL)
 
     def _extent(self, level: Level) -> Number:
-        return self.steps if level.extent is None else level.extent
+        return self.counts[level.number] if level.extent is None else level.extent
 
     def _moved(
         self, a: ir.Value, b: ir.Value, level: Level, steps: ir.Value

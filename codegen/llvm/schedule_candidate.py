@@ -167,7 +167,8 @@ class Candidate:
         return 0.4 * lines
 
     def pack_b_kind(self) -> PackB:
-        if self.form == "lanes":
+        # What is not in memory can be left out of sums, not of panels.
+        if self.form == "lanes" or any(not guard.of_a for guard in self.shape.guards):
             return "none"
         last = self.shape.inner[-1] if self.shape.inner else None
         if self.lane.b == 1 or self.lane.extent == 1:
@@ -205,6 +206,8 @@ class Candidate:
     def pack_a_kind(self) -> PackA:
         shape, panels = self.shape, self.panels.count
         if self.form == "lanes" or not shape.inner or not shape.rows or self.whole:
+            return "none"
+        if any(guard.of_a for guard in shape.guards):
             return "none"
         if self.split.a != 1 or self.outer_rows or abs(shape.inner[-1].a) == 1:
             return "none"

@@ -162,16 +162,28 @@ class Schedule:
         return is_symbolic(self.inner[0].extent) or self.inner[0].extent % self.block != 0
 
     @property
+    def open_levels(self) -> tuple[bool, ...]:
+        """For each dimension of a block whether a tile is told how often it steps."""
+        guarded = {guard.inner for guard in self.shape.guards}
+        found = [dim.var in guarded for dim in self.inner]
+        if found and (self.uneven or any(dim.var in guarded for dim in self.outer_inner)):
+            found[0] = True
+        return tuple(found)
+
+    @property
     def pieces_outermost(self) -> bool:
-        """Whether the tiles of one piece follow each other: what they read of a overlaps then.
+        """Whether the tiles of one piece follow each other: what they read of a overlaps then, or
+        what they store is nearer to each other than the piece's own rows are.
 
         So it is where the outer row dimensions are the taps of windows that the sum runs over, as
-        in the gradient for a convolution's weight.
+        in the gradient for a convolution's weight, or the places of an image, if rows are images.
         """
+        if not self.outer_rows:
+            return False
         walked = {abs(dim.a): dim.extent for dim in self.shape.inner}
-        return bool(self.outer_rows) and all(
-            walked.get(abs(dim.a), 0) > dim.extent for dim in self.outer_rows
-        )
+        apart = abs(self.shape.result_stride(self.split))
+        near = all(abs(self.shape.result_stride(dim)) < apart for dim in self.outer_rows)
+        return near or all(walked.get(abs(dim.a), 0) > dim.extent for dim in self.outer_rows)
 
     @property
     def chunk_tiles(self) -> int:

@@ -126,7 +126,7 @@ class DotSchedule:
 def dot_schedule(shape: ContractionShape, target: Target) -> DotSchedule | None:
     """The cheapest schedule of this form."""
     width = target.vector_lanes(shape.dtype.itemsize)
-    if not shape.inner or shape.inner[-1].extent < width:
+    if not shape.inner or shape.inner[-1].extent < width or shape.guards:
         return None
     if (shape.inner[-1].a, shape.inner[-1].b) != (1, 1):
         return None

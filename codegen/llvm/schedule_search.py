@@ -83,11 +83,16 @@ def _best(found: list[Costed]) -> Schedule:
 
 def _candidates(shape: ContractionShape, target: Target) -> list[Candidate]:
     lanes: list[tuple[Form, Dim, Dims]] = []
+    held = shape.held
+    in_memory = all(guard.of_a for guard in shape.guards)
     for dim in shape.columns:
+        # What is not all in memory cannot be packed, so that its lanes must be neighbours.
+        if dim.var in held or not (in_memory or dim.b == 1):
+            continue
         others = tuple(d for d in shape.columns if d is not dim)
         lanes.append(("broadcast", dim, (*shape.batch, *others)))
     for dim in shape.batch:
-        if (dim.a, dim.b) == (1, 1):
+        if (dim.a, dim.b) == (1, 1) and dim.var not in held:
             others = tuple(d for d in shape.batch if d is not dim)
             lanes.append(("lanes", dim, (*others, *shape.columns)))
     if not lanes:
@@ -106,7 +111,9 @@ def _tiles(
     width = target.vector_lanes(shape.dtype.itemsize)
     while width > 2 and lane.extent <= width // 2 and width * shape.dtype.bits > 128:
         width //= 2
-    rows = shape.rows or (Dim(LoopVar("row", 1), 0, 0),)
+    free = tuple(dim for dim in shape.rows if dim.var not in shape.held)
+    rows = free or (Dim(LoopVar("row", 1), 0, 0),)
+    alone = tuple(dim for dim in shape.rows if dim not in free)
     choices: list[tuple[Dim, Dims]] = [(split, ()) for split in rows]
     choices += [
         (split, (whole,))
@@ -118,6 +125,7 @@ def _tiles(
     needed = -(-lane.extent // width)
     for (split, whole), vectors in product(choices, range(1, min(needed, 14) + 1)):
         others = tuple(dim for dim in rows if dim is not split and dim not in whole)
+        others = tuple(dim for dim in shape.rows if dim in alone or dim in others)
         unit = count(whole)
         size = 0
         held = vectors if form == "lanes" else None

@@ -6,7 +6,7 @@ epilogue, and what packs its operands.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, count
 from braze.codegen.llvm.schedule_contraction import Schedule
@@ -16,11 +16,13 @@ from braze.ir.loops import Buffer, Load
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A loop of the sum: how often (None: the `steps` argument says), and the operands' strides."""
+    """A loop of the sum: how often (None: argument `number` of the counts says), and the operands'
+    strides."""
 
     extent: int | None
     a: int
     b: int
+    number: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +83,12 @@ class Tile:
             levels.append(Level(dim.extent, a, b))
             step *= dim.extent
         if levels:
-            steps = None if self.schedule.uneven else self.schedule.block
-            levels[-1] = Level(steps, levels[-1].a, levels[-1].b)
-        return levels[::-1]
+            levels[-1] = replace(levels[-1], extent=self.schedule.block)
+        is_open = self.schedule.open_levels
+        return [
+            replace(level, extent=None, number=sum(is_open[:at])) if is_open[at] else level
+            for at, level in enumerate(levels[::-1])
+        ]
 
 
 def outer_variables(schedule: Schedule) -> list[LoopVar]:

@@ -57,6 +57,14 @@ contraction @dense(%x: f16[100] in, %w: f16[64] in, %b: f32[8] in, %y: f32[64] o
   }
 }"""
 
+GUARDED = """\
+contraction @windows(%x: f32[8] in, %w: f32[3] in, %y: f32[8] out) {
+  for i in 8 {
+    acc: f32 = sum k in 3 of %x[i + k - 1 if 0 <= i + k - 1 < 8] * %w[k]
+    store %y[i] = acc
+  }
+}"""
+
 EMPTY = """\
 contraction @dot(%x: f64[1] in, %y: f64[1] in, %z: f64[1] out) {
   for {
@@ -106,7 +114,7 @@ program @step(2 inputs, 1 outputs, arena 64) {
 
 
 @pytest.mark.parametrize(
-    "text", [SOFTMAX, CONTRACTION, EMPTY, MIXED], ids=lambda t: t.split("(")[0]
+    "text", [SOFTMAX, CONTRACTION, GUARDED, EMPTY, MIXED], ids=lambda t: t.split("(")[0]
 )
 def test_kernels_read_back_to_themselves(text):
     assert str(parse_kernel(text)) == text
@@ -202,7 +210,8 @@ ERRORS = [
     ("store", "put", "expected a statement or '}'", 5, 5),
     ("8*j + k]", "(j)//8]", "a contraction's operand is addressed by strides only", 3, 58),
     ("%b: f32", "%x: f32", "buffer x is declared twice", 1, 53),
-    ("%x[64*b + 8*i", "%x[64*b + 8*k if", "expected ']'", 3, 44),
+    ("%x[64*b + 8*i", "%x[64*b + 8*k if", "expected an integer", 3, 47),
+    ("%x[64*b + 8*i", "%x[64*b + 8*k for", "expected ']'", 3, 44),
 ]
 
 

@@ -158,6 +158,8 @@ CONTRACTION_FAULTS = [
     ("%x: f32[32] in", "%x: f32[32] out", "%x is 'out' and must not be read"),
     ("store %y[8*i + j] = maximum(acc, 0.0)", "", "a contraction without a store does nothing"),
     ("%x[8*i + k] * %w[8*j + k]", "%x[8*i] * %w[8*j]", "no operand depends on the inner dimension"),
+    ("+ k] *", "+ k if 0 <= i < 2] *", "the bound 0 <= i < 2 of an operand needs one inner"),
+    ("+ k] *", "+ k if 0 <= (k)//2 < 2] *", "the bound 0 <= (k)//2 < 2 of an operand is not aff"),
 ]
 
 
@@ -166,6 +168,11 @@ def test_contractions_are_refused(old, new, message):
     text = CONTRACTION.replace(old, new, 1)
     assert text != CONTRACTION
     refused(text, message)
+
+
+def test_a_guarded_operand_may_have_addresses_outside_of_its_buffer():
+    guarded = CONTRACTION.replace("+ k] *", "+ k - 1 if 0 <= i + k - 1 < 8] *", 1)
+    verify_kernel(parse_kernel(guarded))
 
 
 def test_sums_are_wide_enough():

@@ -18,6 +18,7 @@ from braze.ir.dtypes import DType, bf16, f16, f32, from_numpy
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import (
     Access,
+    Bound,
     Buffer,
     Contraction,
     Expr,
@@ -26,6 +27,8 @@ from braze.ir.loops import (
     Ref,
     Store,
 )
+from braze.ir.loops_expressions_parser import ExpressionParser
+from braze.ir.parser import Scanner
 from braze.ir.target import Target
 from braze.runtime.object_loader import LoadedObject
 
@@ -53,6 +56,8 @@ class Problem:
 
     equation: as in the `contract` operation. out_order: letters in the order of the result's memory
     (default: the result's own), so that a result may be stored transposed.
+    guards: bounds, as text in the equation's letters, of "lhs" and "rhs"; `clear` are the operands
+    with zeros where these fail (their own elements there are never read).
     extra: further inputs, by name, for the epilogue. epilogue: makes (buffer name, value) pairs;
     buffers other than `out` are results of the same shape.
     """
@@ -61,6 +66,8 @@ class Problem:
     lhs: np.ndarray
     rhs: np.ndarray
     out_order: str = ""
+    guards: dict[str, str] = field(default_factory=dict)
+    clear: dict[str, np.ndarray] = field(default_factory=dict)
     extra: dict[str, np.ndarray] = field(default_factory=dict)
     epilogue: Epilogue | None = None
 
@@ -98,7 +105,15 @@ class Problem:
             0 if variable.extent == 1 else by_letter.get(letter, 0)
             for letter, variable in self.variables.items()
         )
-        return Access(self.buffers[name], wanted, offset)
+        return Access(self.buffers[name], wanted, offset, self._guard(name))
+
+    def _guard(self, name: str) -> tuple[Bound, ...]:
+        text = self.guards.get(name)
+        if text is None:
+            return ()
+        parser = ExpressionParser(Scanner(text))
+        parser.variables = dict(self.variables)
+        return parser.bounds()
 
     def _contraction(self) -> Contraction:
         numel = 1
@@ -134,7 +149,8 @@ class Problem:
         wide = np.float64 if self.dtype.is_floating_point else self.lhs.dtype
         answer = np.einsum(
             f"{self.left},{self.right}->{self.out_order}",
-            self.lhs.astype(wide), self.rhs.astype(wide), optimize=True,
+            self.clear.get("lhs", self.lhs).astype(wide),
+            self.clear.get("rhs", self.rhs).astype(wide), optimize=True,
         )  # fmt: skip
         return answer.astype(self.lhs.dtype) if not self.dtype.is_floating_point else answer
 
