@@ -44,6 +44,22 @@ class OperandAddresses:
             found.append(address)
         return found
 
+    def result_run(self) -> int:
+        """How many neighbouring elements of the result an operand has at one stride: so many fit
+        vectors that run along the result."""
+        out = parse_equation(str(self.node.attributes["equation"]))[2]
+        variables = self.splitting.current([self.letters[c] for c in out])
+        addresses = self.addresses()
+        assert not isinstance(addresses, Obstacle)
+        run, first = 1, None
+        for variable in reversed([v for v in variables if v.extent != 1]):
+            strides = [address.coefficient(variable) for address in addresses]
+            if first is not None and strides != [run * stride for stride in first]:
+                break
+            first = first or strides
+            run *= variable.extent
+        return run
+
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:

@@ -51,6 +51,11 @@ ALONE = {
     "attention": "attention keeps its scores in blocks, at which nothing else is computed",
     "lattice": "a lattice's kernel reads what it has stored, and holds nothing else",
 }
+# With fewer neighbours of a result in a contraction's vector than this, each of its elements is in
+# another cache line, and what an epilogue reads beside it, too. Then a result of this many elements
+# is better read again in order.
+SHORT_RUN = 8
+LARGE_RESULT = 1 << 15
 # Independent kernels are joined for a shared input of this size; below, a common wave does as well.
 SHARED_BYTES = 1 << 14
 
@@ -349,7 +354,21 @@ class Rules:
             return fault
         if fault := _check_fault(p.kind, c):
             return fault
+        if p.kind == "contract" and (fault := self._scatter_fault(p, c)):
+            return fault
         return Joined(p.kind, p.space, {**p.levels, **c.levels})
+
+    def _scatter_fault(self, p: Group, c: Group) -> str | None:
+        """Why a contraction, whose vectors may have to run across its result, should not read what
+        `c` does besides."""
+        (node,) = (n for n in p.members if n.op.is_contract)
+        size, run = node.result.type.numel, self.reads.runs[node]
+        if run >= SHORT_RUN or size < LARGE_RESULT:
+            return None
+        # An optimizer's update of a convolution's weight, say, whose innermost dimensions are taps.
+        if not any(v.type.numel == size and v.node not in p.levels for v in self._bases(c)):
+            return None
+        return f"it reads operands that vectors fit only {run} neighbouring elements of"
 
     def _flat_fault(self, group: Group) -> str | None:
         """Why a group cannot run along the flat order of a kernel of random bits."""

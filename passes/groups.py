@@ -68,6 +68,7 @@ class Reads:
         self._walked: dict[Value, tuple[Read, ...]] = {}
         self.inlined = {node for node in graph.nodes if self._is_inlined(node)}
         self.cuts: dict[tuple[Node, int], Value] = {}
+        self.runs: dict[Node, int] = {}  # of contractions: see `OperandAddresses.result_run`
         for node in graph.nodes:
             if node.op.is_contract:
                 self._cut_operands(node)
@@ -128,13 +129,13 @@ class Reads:
         while True:
             stops = [chain[i] for chain, i in zip(chains, at, strict=True)]
             found = operand_addresses(node, stops)
-            good = not isinstance(found, Obstacle)
-            wrong = found.operand if isinstance(found, Obstacle) else -1
-            for position, stop in enumerate(stops):
-                if good and not self.is_base(stop) and (node, position) not in self.cuts:
-                    self.cuts[node, position] = stop
-            if good:
+            if not isinstance(found, Obstacle):
+                self.runs[node] = found.result_run()
+                for position, stop in enumerate(stops):
+                    if not self.is_base(stop) and (node, position) not in self.cuts:
+                        self.cuts[node, position] = stop
                 return
+            wrong = found.operand
             at[wrong] -= 1
             self.cuts[node, wrong] = chains[wrong][at[wrong]]
 

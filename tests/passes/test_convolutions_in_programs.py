@@ -238,3 +238,39 @@ def test_long_sums_with_small_results_are_shared_out():
     inner = int(np.prod([dim.extent for dim in kernel.dims[-kernel.inner :]]))
     assert 2048 <= inner < 8 * 40 * 40
     check("conv_weight_grad", shapes, attributes, last=True)
+
+
+UPDATED = [
+    # channels out and in, taps, whether the update is part of the gradient's kernel
+    (96, 64, (3, 3), False),  # three neighbours at most are in one vector, whichever way it runs
+    (96, 64, (5, 2), False),
+    (48, 24, (3, 16), True),
+    (12, 8, (3, 3), True),  # few elements, which the cache holds
+]
+
+
+@pytest.mark.parametrize(("out", "inside", "kernel", "together"), UPDATED)
+def test_a_weights_update_is_made_where_its_operands_are_read_in_order(
+    out, inside, kernel, together
+):
+    geometry = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    rng = np.random.default_rng(0)
+    x, weight = (2, inside, 9, 20), (out, inside, *kernel)
+    shapes = (x, (2, out, *places(x, weight, geometry)), weight)
+    b = ir.Builder("test")
+    x, g, w = (b.input(ir.tensor_type(ir.f32, shape)) for shape in shapes)
+    gradient = b.conv_weight_grad(x, g, kernel=kernel, **geometry)
+    graph = b.finish([b.sub(w, b.abs(gradient))])
+    given = [rng.uniform(-1, 1, shape).astype(np.float32) for shape in shapes]
+    wide = [array.astype(np.float64) for array in given]
+    change = ORACLES["conv_weight_grad"](*wide[:2], kernel=kernel, **geometry)
+    expected = wide[2] - np.abs(change)
+    for target in runnable_targets():
+        program, report = compile_graph(graph, target)
+        (contraction,) = (k for k in program.kernels() if isinstance(k, Contraction))
+        assert (len(contraction.buffers) == 4) == together
+        if not together:
+            assert any("neighbouring elements" in line for line in report.refusals)
+        empty = np.full(expected.shape, np.nan, np.float32)
+        (found,) = run_native(program, given, [empty], target=target)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
