@@ -168,7 +168,10 @@ def products(program) -> int:
 
 STRIDED = [
     # taps, stride, padding, size, the factor over the products that meet an element of `out`
-    ((4, 4), (2, 2), (1, 1), (16, 16), 1.3),
+    ((4, 4), (2, 2), (1, 1), (16, 16), 1.0),
+    ((4, 4), (2, 2), (1, 1), (4, 4), 1.0),
+    ((8, 8), (4, 4), (2, 2), (16, 16), 1.0),
+    ((4, 8), (2, 4), (1, 0), (16, 20), 1.3),
     ((3, 3), (2, 2), (1, 1), (16, 16), 1.1),
     ((1, 1), (2, 2), (0, 0), (16, 16), 1.1),
     ((7, 7), (2, 2), (3, 3), (32, 32), 1.6),
@@ -187,6 +190,29 @@ def test_inserted_zeros_are_not_multiplied(kernel, stride, padding, size, factor
     program, _ = compile_graph(graph, named_target("x86-64-v3"))
     needed = int(np.prod(out)) * 16 * int(np.prod(kernel))
     assert products(program) <= factor * needed
+
+
+HALVES = [
+    # channels in and out, groups, taps, stride, padding, spatial size of the result
+    (16, 5, 1, (4, 4), (2, 2), (1, 1), (9, 10)),  # the last phases have a position less
+    (16, 5, 1, (3, 8), (2, 4), (1, 2), (8, 13)),  # a phase lacks a tap
+    (8, 3, 1, (5, 4), (3, 2), (1, 3), (10, 6)),  # halves along one dimension alone
+    (27, 6, 3, (4, 2), (2, 2), (1, 1), (7, 5)),
+    (9, 2, 1, (8,), (4,), (6,), (14,)),
+    (8, 2, 1, (2, 4, 4), (2, 2, 1), (1, 1, 1), (4, 5, 3)),
+    (7, 9, 1, (4, 4), (2, 2), (1, 1), (9, 10)),  # few channels: phases beside them
+]
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("case", HALVES, ids=str)
+def test_phases_in_halves(case, last):
+    channels, out, groups, kernel, stride, padding, size = case
+    x, weight = (2, channels, *size), (out, channels // groups, *kernel)
+    ones = (1,) * len(kernel)
+    geometry = {"stride": stride, "padding": padding, "dilation": ones, "groups": groups}
+    shapes = ((2, out, *places(x, weight, geometry)), weight)
+    check("conv_input_grad", shapes, {**geometry, "input_size": size}, last=last)
 
 
 @pytest.mark.parametrize("last", [False, True])
