@@ -167,6 +167,10 @@ class ExpressionEmitter:
         if self.scalar is not self and _is_scalar(value):
             self.scalar.refs[name] = value
 
+    def provide(self, expr: Expr, value: ir.Value) -> None:
+        """Give an expression a value that was found elsewhere."""
+        self._values[id(expr)] = value
+
     # Values ---------------------------------------------------------------------------------------
 
     def varies(self, expr: Expr) -> bool:
