@@ -22,6 +22,7 @@ from braze.passes.access import (
     reshape_point,
     source_index,
 )
+from braze.passes.contraction_operands import LARGE_RESULT, SHORT_RUN
 from braze.passes.groups import Group, Level, Read, Reads, is_flat
 from braze.passes.lower_nest import core_of, is_rearrangement
 from braze.passes.space import Space, space_of
@@ -51,11 +52,6 @@ ALONE = {
     "attention": "attention keeps its scores in blocks, at which nothing else is computed",
     "lattice": "a lattice's kernel reads what it has stored, and holds nothing else",
 }
-# With fewer neighbours of a result in a contraction's vector than this, each of its elements is in
-# another cache line, and what an epilogue reads beside it, too. Then a result of this many elements
-# is better read again in order.
-SHORT_RUN = 8
-LARGE_RESULT = 1 << 15
 # Independent kernels are joined for a shared input of this size; below, a common wave does as well.
 SHARED_BYTES = 1 << 14
 
@@ -181,9 +177,23 @@ class Rules:
             return None
         if p.levels[read.base.node] not in ("kept", "full"):
             return None
+        if self._is_scattered(read.base.node, node):
+            return None
         if p.levels[read.base.node] == "full" and p.space.is_reduced and self._row_fault(p.space):
             return None
         return Joined(p.kind, p.space, {**p.levels, node: "moved"})
+
+    def _is_scattered(self, contraction: Node, moved: Node) -> bool:
+        """Does a copy of a contraction's result lie across its vectors, where the result itself
+        lies along them?"""
+        if not contraction.op.is_contract or moved.op.name != "permute":
+            return False
+        if moved.operands[0] is not contraction.result:
+            return False
+        order, found = moved.attributes["dims"], self.reads.addresses[contraction]
+        assert isinstance(order, tuple)
+        large = moved.result.type.numel >= LARGE_RESULT
+        return large and found.result_run(order) < SHORT_RUN <= found.result_run()
 
     def _map_into(self, p: Group, c: Group) -> Joined | str:
         wanted = self._levels_wanted(p, c)
@@ -362,7 +372,7 @@ class Rules:
         """Why a contraction, whose vectors may have to run across its result, should not read what
         `c` does besides."""
         (node,) = (n for n in p.members if n.op.is_contract)
-        size, run = node.result.type.numel, self.reads.runs[node]
+        size, run = node.result.type.numel, self.reads.addresses[node].result_run()
         if run >= SHORT_RUN or size < LARGE_RESULT:
             return None
         # An optimizer's update of a convolution's weight, say, whose innermost dimensions are taps.

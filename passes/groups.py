@@ -14,7 +14,7 @@ from typing import Literal
 
 from braze.ir.graph import Graph, Node, Value
 from braze.passes.attention_operands import deepest_in_memory
-from braze.passes.contraction_operands import Obstacle, operand_addresses
+from braze.passes.contraction_operands import Obstacle, OperandAddresses, operand_addresses
 from braze.passes.space import Space, space_of
 
 # Of a node in its group: computed at every point, once for each kept point, a rearranged copy of
@@ -68,7 +68,7 @@ class Reads:
         self._walked: dict[Value, tuple[Read, ...]] = {}
         self.inlined = {node for node in graph.nodes if self._is_inlined(node)}
         self.cuts: dict[tuple[Node, int], Value] = {}
-        self.runs: dict[Node, int] = {}  # of contractions: see `OperandAddresses.result_run`
+        self.addresses: dict[Node, OperandAddresses] = {}  # of contractions
         for node in graph.nodes:
             if node.op.is_contract:
                 self._cut_operands(node)
@@ -130,7 +130,7 @@ class Reads:
             stops = [chain[i] for chain, i in zip(chains, at, strict=True)]
             found = operand_addresses(node, stops)
             if not isinstance(found, Obstacle):
-                self.runs[node] = found.result_run()
+                self.addresses[node] = found
                 for position, stop in enumerate(stops):
                     if not self.is_base(stop) and (node, position) not in self.cuts:
                         self.cuts[node, position] = stop

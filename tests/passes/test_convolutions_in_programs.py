@@ -300,3 +300,42 @@ def test_a_weights_update_is_made_where_its_operands_are_read_in_order(
         empty = np.full(expected.shape, np.nan, np.float32)
         (found,) = run_native(program, given, [empty], target=target)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+STORED = [
+    # channels out and in, taps, whether vectors along the taps would be short
+    (48, 80, (3, 3), True),
+    (43, 101, (4, 2), True),
+    (16, 40, (3, 24), False),
+    (16, 16, (3, 3), False),  # a result of few elements is stored as it is wanted
+]
+
+
+@pytest.mark.parametrize("update", [False, True])
+@pytest.mark.parametrize(("out", "inside", "kernel", "turned"), STORED)
+def test_a_contraction_stores_along_its_vectors(out, inside, kernel, turned, update):
+    """Of pictures with channels innermost. Who reads the weight's gradient turns it over."""
+    geometry = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    x, weight = (2, inside, 8, 28), (out, inside, *kernel)
+    g = (2, out, *places(x, weight, geometry))
+    rng = np.random.default_rng(0)
+    shapes = [(n, h, w, c) for n, c, h, w in (x, g)] + [weight] * update
+    given = [rng.uniform(-1, 1, shape).astype(np.float32) for shape in shapes]
+    b = ir.Builder("test")
+    inputs = [b.input(ir.tensor_type(ir.f32, shape)) for shape in shapes]
+    images = [b.permute(image, dims=(0, 3, 1, 2)) for image in inputs[:2]]
+    gradient = b.conv_weight_grad(*images, kernel=kernel, **geometry)
+    graph = b.finish([b.sub(inputs[2], gradient) if update else gradient])
+    wide = [np.moveaxis(array.astype(np.float64), 3, 1) for array in given[:2]]
+    expected = ORACLES["conv_weight_grad"](*wide, kernel=kernel, **geometry)
+    if update:
+        expected = given[2] - expected
+    for target in runnable_targets():
+        program, _ = compile_graph(graph, target)
+        (contraction,) = (k for k in program.kernels() if isinstance(k, Contraction))
+        (store,) = contraction.stores
+        last = [v for v in contraction.dims if store.index.coefficient(v) == 1]
+        assert (last[0].extent >= 37) == turned
+        empty = np.full(expected.shape, np.nan, np.float32)
+        (found,) = run_native(program, given, [empty], target=target)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
