@@ -146,11 +146,16 @@ class SquareEmitter:
         mask = None
         if rows < width:
             mask = first_lanes(self.builder, width, constant(I64, rows))
-        shared = self.around.fork({self.inner.var: lane})
-        read: list[ir.Value] = []
-        for number in range(lanes):
-            column = shared.fork(shifts={self.inner.var: number})
-            read.append(lanes_over(column, self.outer.var, at, width, mask).value(load))
+        variable = self.inner.var
+        first = self.around.fork({variable: lane})
+        if any(variable in bound.index.variables() for bound in load.guard):
+            read: list[ir.Value] = []
+            for number in range(lanes):
+                column = first.fork(shifts={variable: number})
+                read.append(lanes_over(column, self.outer.var, at, width, mask).value(load))
+        else:
+            column = lanes_over(first, self.outer.var, at, width, mask)
+            read = column.loads(load, lanes, load.index.coefficient(variable))
         read += [poison(read[0].type)] * (width - lanes)
         for number, value in enumerate(transposed(self.builder, read)[:rows]):
             self.builder.store(value, self._at(load, place, constant(I64, number)))
