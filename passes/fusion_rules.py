@@ -24,7 +24,7 @@ from braze.passes.access import (
 )
 from braze.passes.contraction_operands import LARGE_RESULT, SHORT_RUN
 from braze.passes.groups import Group, Level, Read, Reads, is_flat
-from braze.passes.lower_nest import core_of, is_rearrangement
+from braze.passes.lower_nest import core_of, is_rearrangement, rearranged_point
 from braze.passes.space import Space, space_of
 
 # A kernel of more statements than this compiles slowly and spills registers.
@@ -177,23 +177,27 @@ class Rules:
             return None
         if p.levels[read.base.node] not in ("kept", "full"):
             return None
-        if self._is_scattered(read.base.node, node):
+        if p.kind == "contract" and self._is_scattered(p, node):
             return None
         if p.levels[read.base.node] == "full" and p.space.is_reduced and self._row_fault(p.space):
             return None
         return Joined(p.kind, p.space, {**p.levels, node: "moved"})
 
-    def _is_scattered(self, contraction: Node, moved: Node) -> bool:
+    def _is_scattered(self, p: Group, moved: Node) -> bool:
         """Does a copy of a contraction's result lie across its vectors, where the result itself
         lies along them?"""
-        if not contraction.op.is_contract or moved.op.name != "permute":
+        (contraction,) = (n for n in p.members if n.op.is_contract)
+        result, found = contraction.result, self.reads.addresses[contraction]
+        if result.type.numel < LARGE_RESULT or found.result_run() < SHORT_RUN:
             return False
-        if moved.operands[0] is not contraction.result:
-            return False
-        order, found = moved.attributes["dims"], self.reads.addresses[contraction]
-        assert isinstance(order, tuple)
-        large = moved.result.type.numel >= LARGE_RESULT
-        return large and found.result_run(order) < SHORT_RUN <= found.result_run()
+        variables = loop_variables("m", result.shape)
+        core, chain = core_of(moved.result)
+        point = reshape_point(point_of(variables), result.shape, core.shape)
+        for node in reversed(chain):
+            point = rearranged_point(node, point)
+        index = flat_index(point, moved.result.shape)
+        order = sorted(range(len(variables)), key=lambda d: -index.coefficient(variables[d]))
+        return index.is_affine and found.result_run(order) < SHORT_RUN
 
     def _map_into(self, p: Group, c: Group) -> Joined | str:
         wanted = self._levels_wanted(p, c)

@@ -339,3 +339,17 @@ def test_a_contraction_stores_along_its_vectors(out, inside, kernel, turned, upd
         empty = np.full(expected.shape, np.nan, np.float32)
         (found,) = run_native(program, given, [empty], target=target)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_phases_are_put_between_each_other_by_another_kernel(around):
+    """Of a result that is wanted channels first, where neighbours belong to different phases."""
+    size, weight = (22, 26), (20, 40, 4, 4)
+    geometry = {"stride": (2, 2), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    shapes = ((2, 20, *places((2, 40, *size), weight, geometry)), weight)
+    attributes = {**geometry, "input_size": size}
+    program, _, _ = check("conv_input_grad", shapes, attributes, around=around)
+    (contraction,) = (k for k in program.kernels() if isinstance(k, Contraction))
+    for store in contraction.stores:
+        (lane,) = (v for v in contraction.dims if store.index.coefficient(v) == 1)
+        assert lane.extent == 40
