@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from braze.ir.graph import Node
+from braze.ir.graph import Node, Value
 from braze.ir.index import Index, LoopVar, flatten, unflatten
 from braze.ir.loops import Bound
 from braze.ir.types import Shape
@@ -231,3 +231,25 @@ _RULES: dict[str, Callable[[Node, Point], list[Source]]] = {
     "unwindow": _unwindow,
     "as_strided": _as_strided,
 }
+
+
+def base_of(x: Value) -> Value:
+    """What a value is a view of."""
+    while x.node is not None and x.node.op.is_movement and len(x.node.operands) == 1:
+        sources = source_index(x.node, point_of(loop_variables("v", x.shape)))
+        if len(sources) != 1 or sources[0].bounds:
+            break
+        x = x.node.operands[0]
+    return x
+
+
+def strides_of(x: Value) -> tuple[int, ...] | None:
+    """How far apart a view's elements lie along each dimension; None if it is not affine."""
+    variables = loop_variables("v", x.shape)
+    point, base = point_of(variables), base_of(x)
+    while x is not base:
+        assert x.node is not None
+        (source,) = source_index(x.node, point)
+        point, x = source.index, x.node.operands[0]
+    address = flat_index(point, x.shape)
+    return tuple(address.coefficient(v) for v in variables) if address.is_affine else None

@@ -8,7 +8,7 @@ sums (see `guards`), or such a value must be made by a kernel before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from braze.ir.graph import Node, Value
@@ -18,6 +18,12 @@ from braze.ir.ops.contract import parse_equation
 from braze.passes.access import fill_value, flat_index, source_index
 from braze.passes.guards import contraction_letters, is_left_out, left_out, summed_letters
 from braze.passes.splitting import Splitting
+
+# With fewer neighbours of a result in a contraction's vector than this, each of its elements is in
+# another cache line, and what an epilogue reads beside it, too. Results of as many elements as this
+# are stored in another order then, and read again in theirs.
+SHORT_RUN = 8
+LARGE_RESULT = 1 << 15
 
 
 @dataclass(slots=True)
@@ -45,6 +51,23 @@ class OperandAddresses:
                 return Obstacle(position, address)
             found.append(address)
         return found
+
+    def result_run(self, order: Sequence[int] | None = None) -> int:
+        """How many neighbouring elements of the result an operand has at one stride: so many fit
+        vectors that run along the result.
+
+        Args:
+            order: the result's dimensions in the order in which they are stored; None: their own.
+        """
+        out = parse_equation(str(self.node.attributes["equation"]))[2]
+        letters = out if order is None else [out[d] for d in order]
+        variables = self.splitting.current([self.letters[c] for c in letters])
+        addresses = self.addresses()
+        assert not isinstance(addresses, Obstacle)
+        return run_of(
+            (v.extent, [address.index.coefficient(v) for address in addresses])
+            for v in variables[::-1]
+        )
 
     def _follow(self, position: int, value: Value) -> Address | str:
         terms = parse_equation(str(self.node.attributes["equation"]))
@@ -87,6 +110,24 @@ class Obstacle:
 
     operand: int
     reason: str
+
+
+def run_of(dims: Iterable[tuple[int, list[int]]]) -> int:
+    """How many elements follow each other at one stride in each operand.
+
+    Args:
+        dims: extents and strides, from the innermost dimension outwards.
+    """
+    run = 1
+    first: list[int] | None = None
+    for extent, strides in dims:
+        if extent == 1:
+            continue
+        if first is not None and strides != [run * stride for stride in first]:
+            break
+        first = first or strides
+        run *= extent
+    return run
 
 
 def operand_addresses(

@@ -22,8 +22,9 @@ from braze.passes.access import (
     reshape_point,
     source_index,
 )
+from braze.passes.contraction_operands import LARGE_RESULT, SHORT_RUN
 from braze.passes.groups import Group, Level, Read, Reads, is_flat
-from braze.passes.lower_nest import core_of, is_rearrangement
+from braze.passes.lower_nest import core_of, is_rearrangement, rearranged_point
 from braze.passes.space import Space, space_of
 
 # A kernel of more statements than this compiles slowly and spills registers.
@@ -176,9 +177,27 @@ class Rules:
             return None
         if p.levels[read.base.node] not in ("kept", "full"):
             return None
+        if p.kind == "contract" and self._is_scattered(p, node):
+            return None
         if p.levels[read.base.node] == "full" and p.space.is_reduced and self._row_fault(p.space):
             return None
         return Joined(p.kind, p.space, {**p.levels, node: "moved"})
+
+    def _is_scattered(self, p: Group, moved: Node) -> bool:
+        """Does a copy of a contraction's result lie across its vectors, where the result itself
+        lies along them?"""
+        (contraction,) = (n for n in p.members if n.op.is_contract)
+        result, found = contraction.result, self.reads.addresses[contraction]
+        if result.type.numel < LARGE_RESULT or found.result_run() < SHORT_RUN:
+            return False
+        variables = loop_variables("m", result.shape)
+        core, chain = core_of(moved.result)
+        point = reshape_point(point_of(variables), result.shape, core.shape)
+        for node in reversed(chain):
+            point = rearranged_point(node, point)
+        index = flat_index(point, moved.result.shape)
+        order = sorted(range(len(variables)), key=lambda d: -index.coefficient(variables[d]))
+        return index.is_affine and found.result_run(order) < SHORT_RUN
 
     def _map_into(self, p: Group, c: Group) -> Joined | str:
         wanted = self._levels_wanted(p, c)
@@ -349,7 +368,21 @@ class Rules:
             return fault
         if fault := _check_fault(p.kind, c):
             return fault
+        if p.kind == "contract" and (fault := self._scatter_fault(p, c)):
+            return fault
         return Joined(p.kind, p.space, {**p.levels, **c.levels})
+
+    def _scatter_fault(self, p: Group, c: Group) -> str | None:
+        """Why a contraction, whose vectors may have to run across its result, should not read what
+        `c` does besides."""
+        (node,) = (n for n in p.members if n.op.is_contract)
+        size, run = node.result.type.numel, self.reads.addresses[node].result_run()
+        if run >= SHORT_RUN or size < LARGE_RESULT:
+            return None
+        # An optimizer's update of a convolution's weight, say, whose innermost dimensions are taps.
+        if not any(v.type.numel == size and v.node not in p.levels for v in self._bases(c)):
+            return None
+        return f"it reads operands that vectors fit only {run} neighbouring elements of"
 
     def _flat_fault(self, group: Group) -> str | None:
         """Why a group cannot run along the flat order of a kernel of random bits."""

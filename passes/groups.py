@@ -14,7 +14,7 @@ from typing import Literal
 
 from braze.ir.graph import Graph, Node, Value
 from braze.passes.attention_operands import deepest_in_memory
-from braze.passes.contraction_operands import Obstacle, operand_addresses
+from braze.passes.contraction_operands import Obstacle, OperandAddresses, operand_addresses
 from braze.passes.space import Space, space_of
 
 # Of a node in its group: computed at every point, once for each kept point, a rearranged copy of
@@ -68,6 +68,7 @@ class Reads:
         self._walked: dict[Value, tuple[Read, ...]] = {}
         self.inlined = {node for node in graph.nodes if self._is_inlined(node)}
         self.cuts: dict[tuple[Node, int], Value] = {}
+        self.addresses: dict[Node, OperandAddresses] = {}  # of contractions
         for node in graph.nodes:
             if node.op.is_contract:
                 self._cut_operands(node)
@@ -128,13 +129,13 @@ class Reads:
         while True:
             stops = [chain[i] for chain, i in zip(chains, at, strict=True)]
             found = operand_addresses(node, stops)
-            good = not isinstance(found, Obstacle)
-            wrong = found.operand if isinstance(found, Obstacle) else -1
-            for position, stop in enumerate(stops):
-                if good and not self.is_base(stop) and (node, position) not in self.cuts:
-                    self.cuts[node, position] = stop
-            if good:
+            if not isinstance(found, Obstacle):
+                self.addresses[node] = found
+                for position, stop in enumerate(stops):
+                    if not self.is_base(stop) and (node, position) not in self.cuts:
+                        self.cuts[node, position] = stop
                 return
+            wrong = found.operand
             at[wrong] -= 1
             self.cuts[node, wrong] = chains[wrong][at[wrong]]
 

@@ -6,7 +6,8 @@ Needs: primitives, simplified.  Keeps: types of inputs and outputs, logical shap
 Convolutions permute to channels-last, contract, and permute back. Here every value is held as
 (stored value, permutation) and each operation runs in the stored order, its dimensions renumbered;
 the permutation is applied only where an operation cannot follow it. So a chain of convolutions,
-pools and norms stays channels-last throughout.
+pools and norms stays channels-last throughout. A contraction's result is stored in the order in
+which it is wanted, or else in one that its vectors can be stored in.
 
 Before:
     graph @g(%x: f32[2,3,4], %b: f32[4,1]) -> (f32[2,3,4]) {
@@ -27,6 +28,7 @@ After:
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 from braze.ir.builder import Rewriter
@@ -34,6 +36,11 @@ from braze.ir.graph import Graph, Node, Value
 from braze.ir.op import AttributeValue
 from braze.ir.ops.contract import parse_equation
 from braze.ir.ops.movement import inverse_permutation
+from braze.passes.access import strides_of
+from braze.passes.contraction_operands import LARGE_RESULT, SHORT_RUN, run_of
+
+# A dimension of so many elements fills a vector.
+FEWEST_LANES = 16
 
 Dims = tuple[int, ...]
 Stored = tuple[Value, Dims]
@@ -168,7 +175,7 @@ class _Layout(Rewriter):
             value, dims = self.stored[operand]
             values.append(value)
             terms.append("".join(letters[i] for i in inverse_permutation(dims)))
-        order = self._order_wanted(node.result)
+        order = _with_lanes_last(self._order_wanted(node.result), out, values, terms)
         stored = "".join(out[d] for d in order)
         result = self._emit(node, *values, equation=f"{terms[0]},{terms[1]}->{stored}")
         return result, inverse_permutation(order)
@@ -341,6 +348,36 @@ def _needs_order(reader: Node, wanted: set[Value]) -> bool:
         return False
     real = [[d for d in inside if x.shape[d] != 1] for inside, _ in pieces]
     return any(len(group) > 1 for group in real)
+
+
+def _with_lanes_last(order: Dims, out: str, values: list[Value], terms: list[str]) -> Dims:
+    """The order of a contraction's result, with a dimension that fills vectors innermost if the one
+    that is there does not: results that vectors store across lie in many cache lines, and it costs
+    less to have them turned over by who reads them.
+
+    Args:
+        out, terms: letters of the result before, and of the operands as they are.
+    """
+    sizes = dict(zip("".join(terms), values[0].shape + values[1].shape, strict=True))
+    real = [d for d in order if sizes[out[d]] != 1]
+    if prod(sizes[out[d]] for d in real) < LARGE_RESULT:
+        return order
+    strides = [strides_of(x) for x in values]
+    if None in strides:
+        return order
+
+    def steps(d: int) -> list[int]:
+        return [
+            s[term.index(out[d])] if s is not None and out[d] in term else 0
+            for s, term in zip(strides, terms, strict=True)
+        ]
+
+    if run_of((sizes[out[d]], steps(d)) for d in reversed(order)) >= SHORT_RUN:
+        return order
+    for d in real:
+        if 1 in steps(d) and sizes[out[d]] >= FEWEST_LANES:
+            return (*(other for other in order if other != d), d)
+    return order
 
 
 def _identity(value: Value) -> Dims:

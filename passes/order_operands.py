@@ -35,7 +35,7 @@ from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.ops.contract import parse_equation
 from braze.ir.ops.movement import inverse_permutation
-from braze.passes.access import flat_index, loop_variables, point_of, source_index
+from braze.passes.access import base_of, strides_of
 
 # A factor is copied if it is this much smaller than what it is spread over, and that is large.
 LEAST_REPETITIONS = 64
@@ -101,7 +101,7 @@ def _lanes_wanted(node: Node) -> tuple[int, tuple[int, ...]] | None:
         return None
     if prod(sizes.values()) < FEWEST_PRODUCTS:
         return None
-    places = [_strides(x) for x in node.operands]
+    places = [strides_of(x) for x in node.operands]
     for letter in out:
         if letter not in left or letter not in right or sizes[letter] < FEWEST_LANES:
             continue
@@ -109,33 +109,11 @@ def _lanes_wanted(node: Node) -> tuple[int, tuple[int, ...]] | None:
         for position, term in enumerate((left, right)):
             x = node.operands[position]
             if strides[1 - position] == 1 and strides[position] not in (None, 1):
-                if _base(x).type.numel != x.type.numel:
+                if base_of(x).type.numel != x.type.numel:
                     return None  # a view of windows has more elements than there are to copy
                 at = term.index(letter)
                 return position, (*(i for i in range(len(term)) if i != at), at)
     return None
-
-
-def _base(x: Value) -> Value:
-    """What a value is a view of."""
-    while x.node is not None and x.node.op.is_movement and len(x.node.operands) == 1:
-        sources = source_index(x.node, point_of(loop_variables("v", x.shape)))
-        if len(sources) != 1 or sources[0].bounds:
-            break
-        x = x.node.operands[0]
-    return x
-
-
-def _strides(x: Value) -> tuple[int, ...] | None:
-    """How far apart a view's elements lie along each dimension; None if it is not affine."""
-    variables = loop_variables("v", x.shape)
-    point, base = point_of(variables), _base(x)
-    while x is not base:
-        assert x.node is not None
-        (source,) = source_index(x.node, point)
-        point, x = source.index, x.node.operands[0]
-    address = flat_index(point, x.shape)
-    return tuple(address.coefficient(v) for v in variables) if address.is_affine else None
 
 
 def _stored(b: Rewriter, x: Value, order: tuple[int, ...]) -> Value:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Apply, Loop, Nest, Philox, Reduce, Scan, Statement, Store
+from braze.ir.loops_crossing import crossing_loads
 from braze.passes.loop_rewriting import substitute_statements
 from braze.passes.vectorise import load_touches
 
@@ -38,6 +39,8 @@ CHUNK_MICROSECONDS = 8.0
 MOST_CHUNKS = 64
 # A vector loop is not cut into pieces smaller than this.
 SMALLEST_VECTOR_PIECE = 256
+# A loop that loads are turned along is cut into pieces of no less than a square.
+SMALLEST_CROSSED_PIECE = 16
 
 
 def parallelise(nest: Nest) -> Nest:
@@ -49,7 +52,7 @@ def parallelise(nest: Nest) -> Nest:
         return nest
     loop = nest.body[0]
     while loop.var.extent < chunks and loop.kind == "serial":
-        joined = _joined(loop)
+        joined = _joined(_with_parts(loop, -(-chunks // loop.var.extent)))
         if joined is None:
             break
         loop = joined
@@ -117,11 +120,12 @@ def _is_serial(statements: list[Statement]) -> bool:
 
 
 def _joined(loop: Loop) -> Loop | None:
-    """The loop joined with the one directly inside it; None if that is not one serial loop."""
+    """The loop joined with the one directly inside it; None if that is not one serial loop, or one
+    along which a vector loop's loads are turned."""
     if len(loop.body) != 1 or not isinstance(loop.body[0], Loop):
         return None
     inner = loop.body[0]
-    if inner.kind != "serial":
+    if inner.kind != "serial" or _is_crossed(inner):
         return None
     size = inner.var.extent
     both = LoopVar(f"{loop.var.name}{inner.var.name}", loop.var.extent * size)
@@ -129,3 +133,29 @@ def _joined(loop: Loop) -> Loop | None:
     return Loop(both, substitute_statements(inner.body, replace.get))
 
 
+def _with_parts(loop: Loop, parts: int) -> Loop:
+    """The loop with the one inside it cut into parts, if a vector loop's loads are turned along
+    that one: then the parts' loop can be joined.
+
+    Args:
+        parts: how many there should be.
+    """
+    if len(loop.body) != 1 or not isinstance(loop.body[0], Loop) or not _is_crossed(loop.body[0]):
+        return loop
+    inner = loop.body[0]
+    extent = inner.var.extent
+    sizes = [n for n in range(SMALLEST_CROSSED_PIECE, extent) if extent % n == 0]
+    if not sizes:
+        return loop
+    enough = [n for n in sizes if extent // n >= parts] or sizes[:1]
+    size = max(enough, key=lambda n: (n % SMALLEST_CROSSED_PIECE == 0, n))
+    whole = LoopVar(f"{inner.var.name}_0", extent // size)
+    part = LoopVar(f"{inner.var.name}_1", size)
+    replace = {inner.var: Index.of(whole) * size + Index.of(part)}
+    pieces = Loop(part, substitute_statements(inner.body, replace.get))
+    return Loop(loop.var, [Loop(whole, [pieces])], loop.kind, loop.chunks)
+
+
+def _is_crossed(loop: Loop) -> bool:
+    (inner,) = loop.body if len(loop.body) == 1 else (None,)
+    return isinstance(inner, Loop) and bool(crossing_loads(loop, inner))

@@ -35,12 +35,14 @@ from math import inf, log2
 
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Expr, Load, Loop, LoopKind, Nest, Reduce, Scan, Statement, Store
+from braze.ir.loops_crossing import FEWEST, SMALLEST, crosses
 from braze.ir.target import Target
 
 # Cost of one access, relative to a contiguous vector access of one lane's share.
 SCATTERED = 1.5
 REVERSED = 1.25
 EVERY_OTHER = 2.5
+TURNED = 4.0
 # Combining two halves of the lanes at a row's end, for a value and for a value and its place.
 COMBINED = 2
 COMBINED_PLACE = 8
@@ -59,6 +61,7 @@ class Touch:
     own: frozenset[LoopVar]  # variables of the reduction or row loop that it stands in
     guarded: frozenset[LoopVar] = frozenset()  # variables of the conditions for a load
     ordered: bool = False  # a store to what was stored before: lanes must not meet in one place
+    is_load: bool = False
 
 
 def vectorise(nest: Nest, target: Target) -> Nest:
@@ -69,7 +72,8 @@ def vectorise(nest: Nest, target: Target) -> Nest:
     touches = _touches(body, 1, frozenset())
     rows = _row_loops(body)
     lanes = _lanes(touches, target)
-    best_kept = _best(kept, touches, lanes)
+    turned = [v for v in kept if v.extent >= FEWEST] if _only_stores(body) else []
+    best_kept = _best(kept, touches, lanes, turned)
     row_choice = {
         id(row): _best(row, [t for t in touches if t.own & set(row)], lanes) for row in rows
     }
@@ -83,6 +87,8 @@ def vectorise(nest: Nest, target: Target) -> Nest:
         ordered = [v for v in kept if v is not best_kept]
         kinds = {}
         if best_kept is not None:
+            if (beside := _crossed(best_kept, touches, turned)) is not None:
+                ordered = [*(v for v in ordered if v is not beside), beside]
             ordered.append(best_kept)
             kinds[best_kept] = "vector"
             inner = _unrolled(inner)
@@ -91,9 +97,34 @@ def vectorise(nest: Nest, target: Target) -> Nest:
     return Nest(nest.name, nest.buffers, inner, nest.comment)
 
 
-def _best(variables: list[LoopVar], touches: list[Touch], lanes: int) -> LoopVar | None:
-    """The variable that is cheapest as the vector loop; the inner one of two equal ones."""
-    costs = [(_cost(v, touches, lanes), -i) for i, v in enumerate(variables)]
+def _only_stores(body: list[Statement]) -> bool:
+    return all(
+        isinstance(s, Store) and not s.accumulate and s.buffer.access == "out" for s in body
+    )
+
+
+def _crossed(v: LoopVar, touches: list[Touch], turned: Sequence[LoopVar]) -> LoopVar | None:
+    """The loop to put around the vector loop over `v`, so that most loads that cross its lanes are
+    read in squares; None if none do."""
+    counts = {u: sum(_crosses(touch, u, v) for touch in touches) for u in turned if u is not v}
+    best = max(counts, key=lambda u: counts[u], default=None)
+    return best if best is not None and counts[best] else None
+
+
+def _crosses(touch: Touch, outer: LoopVar, inner: LoopVar) -> bool:
+    wide = touch.itemsize >= SMALLEST
+    return touch.is_load and wide and crosses(touch.index, outer, inner)
+
+
+def _best(
+    variables: list[LoopVar], touches: list[Touch], lanes: int, turned: Sequence[LoopVar] = ()
+) -> LoopVar | None:
+    """The variable that is cheapest as the vector loop; the inner one of two equal ones.
+
+    Args:
+        turned: loops that loads may be turned along if these cross the lanes.
+    """
+    costs = [(_cost(v, touches, lanes, turned), -i) for i, v in enumerate(variables)]
     costs = [cost for cost, v in zip(costs, variables, strict=True) if v.extent > 1]
     if not costs or min(costs)[0] == inf:
         return None
@@ -165,7 +196,9 @@ def load_touches(values: Sequence[Expr], times: int, own: frozenset[LoopVar]) ->
         for expr in value.walk():
             if isinstance(expr, Load):
                 guarded = frozenset(v for bound in expr.guard for v in bound.index.variables())
-                found[id(expr)] = Touch(expr.index, expr.dtype.itemsize, times, own, guarded)
+                found[id(expr)] = Touch(
+                    expr.index, expr.dtype.itemsize, times, own, guarded, is_load=True
+                )
     return list(found.values())
 
 
@@ -173,14 +206,20 @@ def _lanes(touches: list[Touch], target: Target) -> int:
     return max(target.vector_lanes(max((t.itemsize for t in touches), default=4)), 1)
 
 
-def _cost(v: LoopVar, touches: list[Touch], lanes: int) -> float:
+def _cost(
+    v: LoopVar, touches: list[Touch], lanes: int, turned: Sequence[LoopVar] = ()
+) -> float:
     """Time of the accesses if `v` is the vector loop, in units of a scalar access."""
     filled = v.extent / max(-(-v.extent // lanes) * lanes, 1)
+    beside = _crossed(v, touches, turned)
     total = 0.0
     for touch in touches:
         if touch.ordered and not _apart(touch.index, v):
             return inf
-        total += touch.times * _stride_cost(touch, v, max(lanes * filled, 1))
+        if beside is not None and _crosses(touch, beside, v):
+            total += touch.times * TURNED / max(lanes * filled, 1)
+        else:
+            total += touch.times * _stride_cost(touch, v, max(lanes * filled, 1))
     return total
 
 

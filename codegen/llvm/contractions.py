@@ -46,6 +46,7 @@ from braze.codegen.llvm.schedule_dot import DotSchedule
 from braze.codegen.llvm.schedule_search import schedule
 from braze.codegen.llvm.sum_ranges import Terms, terms_of
 from braze.codegen.llvm.symbolic import words
+from braze.codegen.llvm.tap_packing import TapPackEmitter
 from braze.codegen.llvm.tile import Level, Tile, epilogue_buffers
 from braze.codegen.llvm.types import I64, memory_type, register_type
 from braze.ir.dtypes import i8
@@ -123,8 +124,8 @@ def _may_be_repeated(contraction: Contraction, placements: Mapping[str, Placemen
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Where the current block of the sum begins in the operands, and its arguments for tile
-    functions.
+    """Where the current block of the sum begins in the operands and in packed b, and its arguments
+    for tile functions.
 
     loops: the values of the batch dimensions. begin, steps: its part of its first dimension.
     around: the values of the dimensions around it.
@@ -133,6 +134,7 @@ class _Block:
     loops: list[Number]
     a: ir.Value
     b: ir.Value
+    packed: ir.Value | None
     begin: Number
     steps: Number
     state: Number
@@ -172,6 +174,7 @@ class _KernelEmitter:
     def _scratch(self, stride: int) -> None:
         builder = self.builder
         places = self.plan.scratch_offsets
+        self.b_packed: ir.Value | None = None
         if places[-1] == 0:
             return
         bytes_before = builder.mul(self.frame.thread, as_i64(stride))
@@ -196,8 +199,13 @@ class _KernelEmitter:
                 self.tiles[size_number, kind] = emitter.emit()
                 self.levels[size_number, kind] = tile.levels()
                 if plan.pack_b != "none" and size_number == 0:
-                    pack = PackEmitter(module, tile, target, f"{symbol}_pack_b_{vectors}_{lanes}")
-                    self.pack_b.append(pack.pack_b())
+                    pack_name = f"{symbol}_pack_b_{vectors}_{lanes}"
+                    if plan.taps:
+                        taps = TapPackEmitter(module, tile, target, pack_name)
+                        self.pack_b.append(taps.emit())
+                    else:
+                        pack = PackEmitter(module, tile, target, pack_name)
+                        self.pack_b.append(pack.pack_b())
                 if plan.pack_a != "none" and kind == 0:
                     pack = PackEmitter(module, tile, target, f"{symbol}_pack_a_{tile.rows}")
                     self.pack_a.append(pack.pack_a())
@@ -232,9 +240,12 @@ class _KernelEmitter:
         """All of one point of the batch dimensions."""
         plan = self.plan
         a, b = self._moved((self.a, self.b), plan.loops, loops)
+        if plan.taps:
+            self._pack_panels(b)
         if not plan.is_blocked:
             steps = plan.inner[0].extent if plan.inner else 1
-            self._block(_Block(loops, a, b, 0, steps, FIRST_BLOCK | LAST_BLOCK, {}))
+            only = FIRST_BLOCK | LAST_BLOCK
+            self._block(_Block(loops, a, b, self.b_packed, 0, steps, only, {}))
             return
         builder = self.builder
         extent = plan.inner[0].extent
@@ -253,13 +264,17 @@ class _KernelEmitter:
             first = builder.zext(builder.icmp_signed("==", number, as_i64(0)), I64)
             last = builder.zext(builder.icmp_signed("==", number, as_i64(plan.blocks - 1)), I64)
             state = builder.or_(first, builder.mul(last, as_i64(LAST_BLOCK)))
+            packed = self.b_packed
+            if packed is not None and plan.taps:
+                before = multiply(builder, number, plan.block_elements)
+                packed = element_pointer(builder, packed, before, self.item)
             around = {dim.var: at for dim, at in zip(plan.outer_inner, outer, strict=True)}
-            self._block(_Block(loops, a_block, b_block, begin, size, state, around))
+            self._block(_Block(loops, a_block, b_block, packed, begin, size, state, around))
 
     def _block(self, block: _Block) -> None:
         builder = self.builder
-        if self.plan.pack_b != "none":
-            self._pack_panels(block)
+        if self.plan.pack_b != "none" and not self.plan.taps:
+            self._pack_panels(block.b, block.steps)
         if self.plan.pack_a == "none":
             self._tiles(self.tile_range, self.tile_range[0], block)
             return
@@ -388,23 +403,29 @@ class _KernelEmitter:
             return element_pointer(
                 builder, block.b, multiply(builder, lane, plan.lane.b), self.b_type
             )
+        assert block.packed is not None
         offset = multiply(builder, at, plan.b_panel_elements)
-        return element_pointer(builder, self.b_packed, offset, self.item)
+        return element_pointer(builder, block.packed, offset, self.item)
 
     # Packing ------------------------------------------------------------------------------------
 
-    def _pack_panels(self, block: _Block) -> None:
+    def _pack_panels(self, b: ir.Value, steps: Number | None = None) -> None:
+        """The chunk's panels, of so many steps; None: of all, in all blocks."""
         plan, builder = self.plan, self.builder
+        assert self.b_packed is not None
         for begin, end, kind in self._panels_by_kind():
             offset = multiply(builder, begin, plan.panels.lanes * plan.lane.b)
-            source = element_pointer(builder, block.b, offset, self.b_type)
+            source = element_pointer(builder, b, offset, self.b_type)
             at = builder.sub(as_i64(begin), as_i64(self.panel_range[0]))
             place = element_pointer(
                 builder, self.b_packed, multiply(builder, at, plan.b_panel_elements), self.item
             )
             number = builder.sub(as_i64(end), as_i64(begin))
-            arguments = [source, place, as_i64(block.steps), number]
-            builder.call(self.pack_b[kind], arguments + self._words())
+            if steps is None:
+                builder.call(self.pack_b[kind], [source, place, number])
+            else:
+                arguments = [source, place, as_i64(steps), number]
+                builder.call(self.pack_b[kind], arguments + self._words())
 
     def _pack_rows(self, block: _Block, tiles: tuple[ir.Value, ir.Value]) -> None:
         plan, builder = self.plan, self.builder

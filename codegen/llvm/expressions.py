@@ -11,6 +11,7 @@ Whoever opens a block of code that may not run (a loop's body, a branch) must em
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from braze.codegen.llvm import ir
 from braze.codegen.llvm.addressing import IndexEmitter, Place, fits_int32
@@ -167,6 +168,10 @@ class ExpressionEmitter:
         if self.scalar is not self and _is_scalar(value):
             self.scalar.refs[name] = value
 
+    def provide(self, expr: Expr, value: ir.Value) -> None:
+        """Give an expression a value that was found elsewhere."""
+        self._values[id(expr)] = value
+
     # Values ---------------------------------------------------------------------------------------
 
     def varies(self, expr: Expr) -> bool:
@@ -284,20 +289,29 @@ class ExpressionEmitter:
         return Memory(self.builder, self.target, buffer.dtype, base, self.width, mark)
 
     def _load(self, expr: Load) -> ir.Value:
+        return self.loads(expr, 1, 0)[0]
+
+    def loads(self, expr: Load, count: int, step: int) -> list[ir.Value]:
+        """What the load gives, and what it would with its index `step` higher, and so on: `count`
+        values. Its guard holds for all of them or for none."""
         buffer = expr.buffer
         if buffer.numel == 0:
-            return zero(register_type(buffer.dtype, self.width))
+            return [zero(register_type(buffer.dtype, self.width))] * count
         memory = self._memory(buffer, expr.index, stores=False)
         common, by_lane = self._conditions(expr.guard)
-        place = self.indices.place(expr.index)
-        if self.width == 1:
-            raw = memory.load_scalar(memory.address_or_zeros(place, common))
-        elif place.is_uniform:
-            raw = self._load_uniform(memory, place, common, by_lane)
-        else:
-            mask = self.indices.both(by_lane, self.mask)
-            raw = memory.load(place, common, mask)
-        return from_memory(self.builder, raw, buffer.dtype, self.target)
+        first = self.indices.place(expr.index)
+        values = []
+        for number in range(count):
+            place = replace(first, shift=first.shift + number * step)
+            if self.width == 1:
+                raw = memory.load_scalar(memory.address_or_zeros(place, common))
+            elif place.is_uniform:
+                raw = self._load_uniform(memory, place, common, by_lane)
+            else:
+                mask = self.indices.both(by_lane, self.mask)
+                raw = memory.load(place, common, mask)
+            values.append(from_memory(self.builder, raw, buffer.dtype, self.target))
+        return values
 
     def _load_uniform(
         self, memory: Memory, place: Place, common: ir.Value | None, by_lane: ir.Value | None

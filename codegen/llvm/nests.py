@@ -20,6 +20,7 @@ from braze.codegen.llvm.kernel import Aliasing, CodegenError, EmittedKernel, Ker
 from braze.codegen.llvm.looping import Count, as_value, carried_loop, is_number
 from braze.codegen.llvm.reduce_loops import ReduceEmitter, first_lanes, fork_all, lanes_over
 from braze.codegen.llvm.scan_loops import ScanEmitter
+from braze.codegen.llvm.squares import SquareEmitter, loads_in_squares
 from braze.codegen.llvm.types import I64, constant
 from braze.codegen.llvm.vectorise import VectorPlan, plan_vectors, stores
 from braze.ir.loops import Check, Loop, Nest, Placement, Program, Reduce, Scan, Statement, Store
@@ -147,6 +148,9 @@ class NestEmitter:
     ) -> None:
         if is_number(begin) and is_number(end) and begin >= end:
             return
+        if squares := self._squares(loop, copies):
+            squares.emit(begin, end)
+            return
         if loop.kind == "unroll" and is_number(begin) and is_number(end):
             for value in range(begin, end):
                 self._statements(loop.body, fork_all(copies, {loop.var: constant(I64, value)}))
@@ -159,13 +163,31 @@ class NestEmitter:
         if loop.var.extent == 0:
             return
         if loop.kind != "vector":
-            self._plain_loop(loop, [root], *self._share(loop.var.extent, 1))
+            squares = self._squares(loop, [root])
+            grain = squares.plan.width if squares else 1
+            self._plain_loop(loop, [root], *self._share(loop.var.extent, grain))
             return
         extent = loop.var.extent
         share = extent if is_symbolic(extent) else max(1, extent // self.chunks)
         plan = plan_vectors(loop.body, loop.var, share, self.target)
         begin, end = self._share(loop.var.extent, plan.step)
         self._vectors(loop, root, plan, begin, end)
+
+    def _squares(self, loop: Loop, copies: Sequence[ExpressionEmitter]) -> SquareEmitter | None:
+        """What emits a loop in squares, if its vector loop reads across the lanes."""
+        inner = loop.body[0] if len(loop.body) == 1 else None
+        if not isinstance(inner, Loop):
+            return None
+        plan = plan_vectors(inner.body, inner.var, inner.var.extent, self.target)
+        loads = loads_in_squares(loop, inner, plan, self.target)
+        if not loads:
+            return None
+
+        def tail(row: ExpressionEmitter, begin: int) -> None:
+            extent = inner.var.extent
+            self._tail(inner, row, plan, begin, extent, extent - begin)
+
+        return SquareEmitter(loop, inner, copies[0], plan, loads, self._statements, tail)
 
     def _share(self, extent: int, grain: int) -> tuple[Count, Count]:
         """Begin and end of this chunk's share: nearly equal numbers of grains (of which the last

@@ -13,6 +13,7 @@ What is not laid out well for that is copied ("packed") into the thread's scratc
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, Dims, count
@@ -22,6 +23,12 @@ from braze.ir.symint import is_symbolic
 ALIGNMENT = 64
 _MOST_FETCHED = 3
 _PACKED_LINES = 3
+# Taps that lie within so many elements are packed together, if there are so many of them, there is
+# much to pack, and all blocks take no more memory than this.
+_LONGEST_TAPS = 64
+_FEWEST_TAPS = 3
+_FEWEST_PACKED = 1 << 16
+_MOST_PACKED_BYTES = 4 << 20
 # Part of the rows that may be computed twice to have tiles of one size.
 _MOST_REPEATED = 0.02
 
@@ -223,6 +230,41 @@ class Schedule:
         return min(_MOST_FETCHED, -(-self.pieces.size // self.chunk_panels))
 
     @property
+    def all_inner(self) -> Dims:
+        """The dimensions of the sum, those around the blocks first."""
+        return (*self.outer_inner, *self.inner)
+
+    @cached_property
+    def taps(self) -> Dims:
+        """Inner dimensions along which the elements of a gathered lane are close to each other.
+        All blocks are packed together then, before the first one, unless they take too much."""
+        numbers = [n for dim in (self.lane, *self.all_inner) for n in (dim.extent, dim.b)]
+        if self.pack_b != "gather" or is_symbolic(*numbers, self.chunk_panels):
+            return ()
+        found: list[Dim] = []
+        span = 1
+        for dim in sorted(self.all_inner, key=lambda dim: abs(dim.b)):
+            span += (dim.extent - 1) * abs(dim.b)
+            if span > _LONGEST_TAPS:
+                break
+            found.append(dim)
+        taps = tuple(found)
+        if count(taps) < _FEWEST_TAPS or self.lane.extent * count(self.all_inner) < _FEWEST_PACKED:
+            return ()
+        size = self.block_elements * self.blocks * self.item_bytes
+        return taps if self.blocks == 1 or size <= _MOST_PACKED_BYTES else ()
+
+    @property
+    def ranges(self) -> int:
+        """How many blocks the first dimension of a block is cut into."""
+        return -(-self.inner[0].extent // self.block)
+
+    @property
+    def block_elements(self) -> int:
+        """From one block of a chunk's packed panels to the next, where all are packed together."""
+        return self.b_panel_elements * self.chunk_panels
+
+    @property
     def b_panel_elements(self) -> int:
         """From one panel of packed b, [step of the sum][lane], to the next."""
         return self._apart(self.panels.lanes * self.steps)
@@ -239,7 +281,9 @@ class Schedule:
 
     @property
     def b_scratch(self) -> int:
-        return self.b_panel_elements * self.chunk_panels if self.pack_b != "none" else 0
+        if self.pack_b == "none":
+            return 0
+        return self.block_elements * (self.blocks if self.taps else 1)
 
     @property
     def a_scratch(self) -> int:

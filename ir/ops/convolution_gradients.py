@@ -25,6 +25,7 @@ from braze.ir.ops.composite import (
     reshaped,
 )
 from braze.ir.ops.convolution import (
+    FEWEST_CHANNELS,
     GEOMETRY,
     SPATIAL,
     TAPS,
@@ -45,6 +46,7 @@ from braze.ir.ops.rules import common_device, common_dtype
 from braze.ir.types import TensorType, tensor_type
 
 PHASES = "rst"
+HALVES = "xyz"
 
 
 def _input_grad_types(
@@ -192,41 +194,64 @@ def _uniform(
     dilation: Ints,
     groups: int,
 ) -> Any:
-    """All phases as columns of one contraction, for phases of equally many taps.
+    """All phases in one contraction, for phases of equally many taps.
 
-    Position t = i + p = q * s + r meets taps j * s + r and elements q - j * d of `out`: d is 1 in
-    dimensions with strides.
+    Position i of x is q * s + r in phase r. It meets taps j * s + (r + p) % s and elements
+    q - j * d + (r + p) // s of `out`: d is 1 in dimensions with strides. Phases that meet the same
+    elements are columns; where those of the second half begin one element later, the halves are
+    windows of their own. Otherwise positions are counted from the padding's begin, so that some at
+    both ends are cut off in the end.
     """
-    channels, each, *kernel = weight.type.shape
+    each, *kernel = weight.type.shape[1:]
+    spatial = range(len(kernel))
     sizes = list(zip(input_size, out.type.shape[2:], kernel, stride, padding, strict=True))
-    taps = [-(-k // s) for _, _, k, s, _ in sizes]
+    # Few channels need the phases beside them to fill vectors.
+    wide = each >= FEWEST_CHANNELS
+    halves = tuple(2 if wide and 2 * (p % s) == s else 1 for *_, s, p in sizes)
+    taps = tuple(-(-k // s) for _, _, k, s, _ in sizes)
     first = [p // s for *_, s, p in sizes]
-    count = [-(-(size + p) // s) - p // s for size, _, _, s, p in sizes]
+    start = [0 if half == 2 else p % s for half, (*_, s, p) in zip(halves, sizes, strict=True)]
+    count = [-(-(row[0] + begin) // row[3]) for begin, row in zip(start, sizes, strict=True)]
+    weight = _by_phase(b, weight, taps, halves, stride, groups)
+    low = tuple((j - 1) * d - q for j, q, d in zip(taps, first, dilation, strict=True))
+    high = tuple(
+        q + c + half - 1 - row[1]
+        for q, c, half, row in zip(first, count, halves, sizes, strict=True)
+    )
+    padded = pad_or_crop(b, channels_last(b, out), low, high)
+    view = windows_of(b, padded, taps, (1,) * len(kernel), dilation, groups)
+    if shifted := [d for d in spatial if halves[d] == 2]:
+        twos, ones = (2,) * len(shifted), (1,) * len(shifted)
+        dims = tuple(d + 1 for d in shifted)
+        view = b.window(view, dims=dims, size=twos, stride=ones, dilation=ones)
+    half = [HALVES[d] if d in shifted else "" for d in spatial]
+    place, tap, group = SPATIAL[: len(kernel)], TAPS[: len(kernel)], "" if groups == 1 else "g"
+    windows = f"n{place}{group}o{tap}{''.join(half)}"
+    weights = f"{group}oc" + "".join(TAPS[d] + half[d] + PHASES[d] for d in spatial)
+    result = "n" + "".join(SPATIAL[d] + half[d] + PHASES[d] for d in spatial) + f"{group}c"
+    x = b.contract(view, weight, equation=f"{windows},{weights}->{result}")
+    whole = tuple(c * s for c, s in zip(count, stride, strict=True))
+    x = b.reshape(x, shape=(out.type.shape[0], *whole, each * groups))
+    for dim, size in enumerate(input_size):
+        if (start[dim], size) != (0, whole[dim]):
+            x = cut(b, x, dim + 1, start[dim], start[dim] + size)
+    return channels_second(b, x)
+
+
+def _by_phase(b: Any, weight: Any, taps: Ints, halves: Ints, stride: Ints, groups: int) -> Any:
+    """[groups, out / g, in / g, (taps, (halves,) phases)...], the taps in the order of windows and
+    the halves in that of positions. Phases lack taps if the stride does not divide the kernel."""
+    channels, each, *kernel = weight.type.shape
     missing = [j * s - k for j, s, k in zip(taps, stride, kernel, strict=True)]
     if max(missing) > 0:
         zeros = (0,) * weight.type.rank
         weight = b.pad(weight, low=zeros, high=(0, 0, *missing), interior=zeros, value=0.0)
-    # [groups, out / g, in / g, (taps, phases)...]
-    split = [number for pair in zip(taps, stride, strict=True) for number in pair]
-    lead = (channels, each) if groups == 1 else (groups, channels // groups, each)
-    weight = b.reshape(weight, shape=(*lead, *split))
-    weight = b.flip(weight, dims=tuple(range(len(lead), weight.type.rank, 2)))
-    low = tuple((j - 1) * d - q for j, q, d in zip(taps, first, dilation, strict=True))
-    high = tuple(q + c - row[1] for q, c, row in zip(first, count, sizes, strict=True))
-    padded = pad_or_crop(b, channels_last(b, out), low, high)
-    view = windows_of(b, padded, tuple(taps), (1,) * len(kernel), dilation, groups)
-    place, tap, phase = SPATIAL[: len(kernel)], TAPS[: len(kernel)], PHASES[: len(kernel)]
-    group = "" if groups == 1 else "g"
-    weights = f"{group}oc" + "".join(t + r for t, r in zip(tap, phase, strict=True))
-    result = "n" + "".join(q + r for q, r in zip(place, phase, strict=True)) + f"{group}c"
-    x = b.contract(view, weight, equation=f"n{place}{group}o{tap},{weights}->{result}")
-    whole = tuple(c * s for c, s in zip(count, stride, strict=True))
-    x = b.reshape(x, shape=(out.type.shape[0], *whole, each * groups))
-    for dim, (size, _, _, s, p) in enumerate(sizes):
-        start = p % s
-        if (start, size) != (0, whole[dim]):
-            x = cut(b, x, dim + 1, start, start + size)
-    return channels_second(b, x)
+    split = [channels, each] if groups == 1 else [groups, channels // groups, each]
+    backwards: list[int] = []
+    for j, half, s in zip(taps, halves, stride, strict=True):
+        backwards += range(len(split), len(split) + half)
+        split += [j, s] if half == 1 else [j, 2, s // 2]
+    return b.flip(b.reshape(weight, shape=tuple(split)), dims=tuple(backwards))
 
 
 conv_input_grad = declare(

@@ -6,8 +6,9 @@ convolution of stride 1 with these taps alone. For a stride of 2 and 3 taps: 2 t
 and 1 for odd ones, where `out` with zeros between its elements would meet all 3 each time.
 
 Where every phase has equally many taps, the phases are further columns of one contraction, which
-the weight, reshaped, and the result, reshaped back, lay side by side. Otherwise each is a
-contraction of its own, and the results are put in between each other.
+the weight, reshaped, and the result, reshaped back, lay side by side, or, where half of them begin
+one element of `out` later, its batch dimensions. Otherwise each is a contraction of its own, and
+the results are put in between each other.
 """
 
 from __future__ import annotations

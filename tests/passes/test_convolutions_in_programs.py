@@ -168,7 +168,10 @@ def products(program) -> int:
 
 STRIDED = [
     # taps, stride, padding, size, the factor over the products that meet an element of `out`
-    ((4, 4), (2, 2), (1, 1), (16, 16), 1.3),
+    ((4, 4), (2, 2), (1, 1), (16, 16), 1.0),
+    ((4, 4), (2, 2), (1, 1), (4, 4), 1.0),
+    ((8, 8), (4, 4), (2, 2), (16, 16), 1.0),
+    ((4, 8), (2, 4), (1, 0), (16, 20), 1.3),
     ((3, 3), (2, 2), (1, 1), (16, 16), 1.1),
     ((1, 1), (2, 2), (0, 0), (16, 16), 1.1),
     ((7, 7), (2, 2), (3, 3), (32, 32), 1.6),
@@ -187,6 +190,29 @@ def test_inserted_zeros_are_not_multiplied(kernel, stride, padding, size, factor
     program, _ = compile_graph(graph, named_target("x86-64-v3"))
     needed = int(np.prod(out)) * 16 * int(np.prod(kernel))
     assert products(program) <= factor * needed
+
+
+HALVES = [
+    # channels in and out, groups, taps, stride, padding, spatial size of the result
+    (16, 5, 1, (4, 4), (2, 2), (1, 1), (9, 10)),  # the last phases have a position less
+    (16, 5, 1, (3, 8), (2, 4), (1, 2), (8, 13)),  # a phase lacks a tap
+    (8, 3, 1, (5, 4), (3, 2), (1, 3), (10, 6)),  # halves along one dimension alone
+    (27, 6, 3, (4, 2), (2, 2), (1, 1), (7, 5)),
+    (9, 2, 1, (8,), (4,), (6,), (14,)),
+    (8, 2, 1, (2, 4, 4), (2, 2, 1), (1, 1, 1), (4, 5, 3)),
+    (7, 9, 1, (4, 4), (2, 2), (1, 1), (9, 10)),  # few channels: phases beside them
+]
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("case", HALVES, ids=str)
+def test_phases_in_halves(case, last):
+    channels, out, groups, kernel, stride, padding, size = case
+    x, weight = (2, channels, *size), (out, channels // groups, *kernel)
+    ones = (1,) * len(kernel)
+    geometry = {"stride": stride, "padding": padding, "dilation": ones, "groups": groups}
+    shapes = ((2, out, *places(x, weight, geometry)), weight)
+    check("conv_input_grad", shapes, {**geometry, "input_size": size}, last=last)
 
 
 @pytest.mark.parametrize("last", [False, True])
@@ -238,3 +264,92 @@ def test_long_sums_with_small_results_are_shared_out():
     inner = int(np.prod([dim.extent for dim in kernel.dims[-kernel.inner :]]))
     assert 2048 <= inner < 8 * 40 * 40
     check("conv_weight_grad", shapes, attributes, last=True)
+
+
+UPDATED = [
+    # channels out and in, taps, whether the update is part of the gradient's kernel
+    (96, 64, (3, 3), False),  # three neighbours at most are in one vector, whichever way it runs
+    (96, 64, (5, 2), False),
+    (48, 24, (3, 16), True),
+    (12, 8, (3, 3), True),  # few elements, which the cache holds
+]
+
+
+@pytest.mark.parametrize(("out", "inside", "kernel", "together"), UPDATED)
+def test_a_weights_update_is_made_where_its_operands_are_read_in_order(
+    out, inside, kernel, together
+):
+    geometry = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    rng = np.random.default_rng(0)
+    x, weight = (2, inside, 9, 20), (out, inside, *kernel)
+    shapes = (x, (2, out, *places(x, weight, geometry)), weight)
+    b = ir.Builder("test")
+    x, g, w = (b.input(ir.tensor_type(ir.f32, shape)) for shape in shapes)
+    gradient = b.conv_weight_grad(x, g, kernel=kernel, **geometry)
+    graph = b.finish([b.sub(w, b.abs(gradient))])
+    given = [rng.uniform(-1, 1, shape).astype(np.float32) for shape in shapes]
+    wide = [array.astype(np.float64) for array in given]
+    change = ORACLES["conv_weight_grad"](*wide[:2], kernel=kernel, **geometry)
+    expected = wide[2] - np.abs(change)
+    for target in runnable_targets():
+        program, report = compile_graph(graph, target)
+        (contraction,) = (k for k in program.kernels() if isinstance(k, Contraction))
+        assert (len(contraction.buffers) == 4) == together
+        if not together:
+            assert any("neighbouring elements" in line for line in report.refusals)
+        empty = np.full(expected.shape, np.nan, np.float32)
+        (found,) = run_native(program, given, [empty], target=target)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+STORED = [
+    # channels out and in, taps, whether vectors along the taps would be short
+    (48, 80, (3, 3), True),
+    (43, 101, (4, 2), True),
+    (16, 40, (3, 24), False),
+    (16, 16, (3, 3), False),  # a result of few elements is stored as it is wanted
+]
+
+
+@pytest.mark.parametrize("update", [False, True])
+@pytest.mark.parametrize(("out", "inside", "kernel", "turned"), STORED)
+def test_a_contraction_stores_along_its_vectors(out, inside, kernel, turned, update):
+    """Of pictures with channels innermost. Who reads the weight's gradient turns it over."""
+    geometry = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    x, weight = (2, inside, 8, 28), (out, inside, *kernel)
+    g = (2, out, *places(x, weight, geometry))
+    rng = np.random.default_rng(0)
+    shapes = [(n, h, w, c) for n, c, h, w in (x, g)] + [weight] * update
+    given = [rng.uniform(-1, 1, shape).astype(np.float32) for shape in shapes]
+    b = ir.Builder("test")
+    inputs = [b.input(ir.tensor_type(ir.f32, shape)) for shape in shapes]
+    images = [b.permute(image, dims=(0, 3, 1, 2)) for image in inputs[:2]]
+    gradient = b.conv_weight_grad(*images, kernel=kernel, **geometry)
+    graph = b.finish([b.sub(inputs[2], gradient) if update else gradient])
+    wide = [np.moveaxis(array.astype(np.float64), 3, 1) for array in given[:2]]
+    expected = ORACLES["conv_weight_grad"](*wide, kernel=kernel, **geometry)
+    if update:
+        expected = given[2] - expected
+    for target in runnable_targets():
+        program, _ = compile_graph(graph, target)
+        (contraction,) = (k for k in program.kernels() if isinstance(k, Contraction))
+        (store,) = contraction.stores
+        last = [v for v in contraction.dims if store.index.coefficient(v) == 1]
+        assert (last[0].extent >= 37) == turned
+        empty = np.full(expected.shape, np.nan, np.float32)
+        (found,) = run_native(program, given, [empty], target=target)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_phases_are_put_between_each_other_by_another_kernel(around):
+    """Of a result that is wanted channels first, where neighbours belong to different phases."""
+    size, weight = (22, 26), (20, 40, 4, 4)
+    geometry = {"stride": (2, 2), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    shapes = ((2, 20, *places((2, 40, *size), weight, geometry)), weight)
+    attributes = {**geometry, "input_size": size}
+    program, _, _ = check("conv_input_grad", shapes, attributes, around=around)
+    (contraction,) = (k for k in program.kernels() if isinstance(k, Contraction))
+    for store in contraction.stores:
+        (lane,) = (v for v in contraction.dims if store.index.coefficient(v) == 1)
+        assert lane.extent == 40

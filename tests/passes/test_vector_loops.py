@@ -3,6 +3,7 @@
 from braze.ir.loops import Loop, Reduce
 from braze.ir.loops_parser import parse_kernel
 from braze.ir.target import named_target
+from braze.passes.tune_loops import tune_loops
 from braze.passes.vectorise import vectorise
 
 
@@ -62,3 +63,42 @@ def test_windows_along_rows_are_read_every_other_element():
           }}
         }}"""
         assert vector_variable(text) == "x"
+
+
+def loop_names(text):
+    nest = tune_loops(parse_kernel(text), named_target("x86-64-v3"))
+    names, statements = [], nest.body
+    while isinstance(statements[0], Loop):
+        names.append(statements[0].var.name)
+        statements = statements[0].body
+    return names
+
+
+def moved(order, columns=40, height=30, width=34):
+    """Channels `c` of 8 pictures go last, in rows with a gap; the loops in the given order."""
+    extents = {"n": 8, "h": height, "w": width, "c": columns}
+    area, wide = height * (width + 1), width + 1
+    heads = [f"for {v} in {extents[v]} {{" for v in order]
+    x = f"{columns * area}*n + {area}*c + {wide}*h + w"
+    y = f"{columns * height * width}*n + {columns * width}*h + {columns}*w + c"
+    return f"""nest @last(%x: f32[{8 * columns * area}] in, %o: f32[{8 * columns * area}] out) {{
+      {" ".join(heads)}
+        store %o[{y}] = %x[{x}]
+      {"}" * len(order)}
+    }}"""
+
+
+def test_a_loop_that_loads_are_turned_along_is_around_the_vector_loop():
+    """And stays apart from those outside, which are joined to be shared out."""
+    assert loop_names(moved("nhwc")) == ["nh", "w", "c"]
+    assert loop_names(moved("wnhc")) == ["nh", "w", "c"]
+
+
+def test_a_long_loop_that_loads_are_turned_along_is_cut():
+    assert loop_names(moved("nhwc", height=1, width=1020)) == ["nhw_0", "w_1", "c"]
+    assert loop_names(moved("nhwc", height=1, width=1021)) == ["nh", "w", "c"]
+
+
+def test_loads_that_are_turned_cost_less_than_stores_that_lie_apart():
+    assert loop_names(moved("nhcw"))[-1] == "c"
+    assert loop_names(moved("nhcw", columns=2))[-1] == "w"
