@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Sequence
 from operator import is_
 from sys import getrefcount
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from braze import engine
 from braze.handle import BUFFER, EXPOSED, INFERENCE, NUMBER, PARAM, Handle, concrete
@@ -35,6 +35,9 @@ from braze.ir.types import TensorType, tensor_type
 from braze.sharing import is_exposed, snapshot
 from braze.sites import Site, current_scope, location_of, user_site, with_place
 from braze.trie import TRIE, Call, Plan, State, call_of, steps_of
+
+if TYPE_CHECKING:
+    from braze.autograd.replay import Replayed
 
 
 class Pending:
@@ -50,6 +53,8 @@ class Pending:
         replaced: the tensors whose values were replaced in place; see `braze.undoing`.
         over: whether it has run; until then what it says in its inputs' handles must stay.
         doubles: handles in place of those that are inputs of another thread's trace just now.
+        replayed: the backward passes that were taken over as a whole; most of their results have
+            no handles of their own.
     """
 
     __slots__ = (
@@ -60,6 +65,7 @@ class Pending:
         "inputs",
         "over",
         "replaced",
+        "replayed",
         "tracer",
     )
 
@@ -72,6 +78,7 @@ class Pending:
         self.replaced: list[tuple[Any, ...]] = []
         self.over = False
         self.doubles: dict[Handle, Handle] = {}
+        self.replayed: list[Replayed] = []
 
     @property
     def state(self) -> State:
@@ -101,6 +108,25 @@ class Pending:
             double = self.doubles[handle] = concrete(handle.type, memory, handle.flags)
             self._enter(double)
         return double
+
+    def claim(self, handles: Sequence[Handle]) -> bool:
+        """Reserve values that are in memory for inputs of this trace.
+
+        Returns:
+            False if a second thread's trace has one.
+        """
+        if not _Threads.several:
+            for handle in handles:
+                handle.pending = self
+            return True
+        with _Threads.claiming:
+            for handle in handles:
+                owner = handle.pending
+                if not (owner is None or owner.over or owner.tracer is self.tracer):
+                    return False
+            for handle in handles:
+                handle.pending = self
+        return True
 
     def _enter(self, handle: Handle) -> None:
         role = _ROLES[handle.flags & (NUMBER | PARAM | BUFFER)]
@@ -393,7 +419,10 @@ def _run(pending: Pending) -> None:
     live: list[Handle] = []
     key: list[int] = []
     least = _UNREFERENCED
-    for slot, count in enumerate(_reference_counts(handles)):
+    counts = _reference_counts(handles)
+    for replayed in pending.replayed:
+        replayed.hide(counts)
+    for slot, count in enumerate(counts):
         if count > least:
             handle = handles[slot]
             if handle.storage is None:
@@ -414,7 +443,7 @@ def _run(pending: Pending) -> None:
         outputs = memory_for(plan, live)
         inputs: list[Any] = [handle.storage for handle in pending.inputs]
         kept = plan.kept
-        plan.entry.run(inputs, outputs, lambda node: _location(handles, kept[node]))
+        plan.entry.run(inputs, outputs, lambda node: _location(pending, kept[node]))
     except BaseException as error:
         if not getattr(error, "graph_finished", False):
             from braze.undoing import give_back_memory, salvage
@@ -452,11 +481,21 @@ def hand_out(live: list[Handle], outputs: Sequence[Any]) -> None:
         handle.home = None
 
 
-def _location(handles: list[Handle], number: int) -> Location:
+def _location(pending: Pending, number: int) -> Location:
     """The user's line of a captured operation in this very run."""
-    # An input that an earlier trace computed has the site of that operation, which does not count.
-    sites = [h.site for h in handles if h.site is not None and h.state.call is not None]
+    sites: list[Site] = []
+    slot = 0
+    for replayed in pending.replayed:
+        sites += _sites(pending.handles[slot : replayed.base])
+        sites += replayed.operations()
+        slot = replayed.end
+    sites += _sites(pending.handles[slot:])
     return location_of(sites[number])
+
+
+def _sites(handles: list[Handle]) -> list[Site]:
+    # An input that an earlier trace computed has the site of that operation, which does not count.
+    return [h.site for h in handles if h.site is not None and h.state.call is not None]
 
 
 def make_plan(pending: Pending, state: State, live: list[Handle], tier: engine.Tier | None) -> Plan:
