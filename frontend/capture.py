@@ -34,7 +34,7 @@ from braze.ir.ops.creation import constant as constant_op
 from braze.ir.types import TensorType, tensor_type
 from braze.sharing import is_exposed, snapshot
 from braze.sites import Site, current_scope, location_of, user_site, with_place
-from braze.trie import TRIE, Call, Plan, State, call_of, steps_of
+from braze.trie import NOTHING, TRIE, Call, Plan, State, call_of, steps_of
 
 if TYPE_CHECKING:
     from braze.autograd.replay import Replayed
@@ -109,6 +109,37 @@ class Pending:
             self._enter(double)
         return double
 
+    def takes(self, handle: Handle) -> bool:
+        """Make a value an input of this trace, if it is in memory and nothing special.
+
+        Returns:
+            Whether it was; if not, `register` knows what to do.
+        """
+        if (
+            handle.__class__ is not Handle
+            or handle.flags & EXPOSED
+            or handle.storage is None
+            or _Threads.several
+        ):
+            return False
+        # As `_enter`, which this saves a call of, for inputs that a trace had here before.
+        handles = self.handles
+        if not handles:
+            self._enter(handle)
+            return True
+        before = handles[-1].state
+        key = (handle.type, _ROLES[handle.flags & _KINDS])
+        state = before.first if before.first_key == key else before.next.get(key)
+        if state is None:
+            self._enter(handle)
+            return True
+        handle.pending = self
+        handle.slot = len(handles)
+        handle.state = state
+        self.inputs.append(handle)
+        handles.append(handle)
+        return True
+
     def claim(self, handles: Sequence[Handle]) -> bool:
         """Reserve values that are in memory for inputs of this trace.
 
@@ -129,7 +160,7 @@ class Pending:
         return True
 
     def _enter(self, handle: Handle) -> None:
-        role = _ROLES[handle.flags & (NUMBER | PARAM | BUFFER)]
+        role = _ROLES[handle.flags & _KINDS]
         handles = self.handles
         key = (handle.type, role)
         before = handles[-1].state if handles else TRIE.root
@@ -242,7 +273,7 @@ class _Local(threading.local):
 
 # Mark the plans of a forced tier among those of one state; no slot has such a number.
 _TIER_KEYS = {"interpret": 1 << 40, "compile": 1 << 41, "auto": 1 << 42}
-_NOTHING = tensor_type(f32)  # type of the place that an operation without results takes
+_KINDS = NUMBER | PARAM | BUFFER
 # The role of an input by its flags: numbers come first, then parameters, then buffers.
 _ROLES: list[Role] = [
     "scalar" if flags & NUMBER else "param" if flags & PARAM else "buffer" if flags else "data"
@@ -250,17 +281,17 @@ _ROLES: list[Role] = [
 ]
 
 
-_LOCAL = _Local()
+LOCAL = _Local()
 
 
 def tracer() -> Tracer:
     """The calling thread's tracer."""
-    return _LOCAL.tracer
+    return LOCAL.tracer
 
 
 def flush() -> None:
     """Run everything that the calling thread has captured so far."""
-    _LOCAL.tracer.flush()
+    LOCAL.tracer.flush()
 
 
 def materialise(handle: Handle) -> engine.Storage:
@@ -299,7 +330,7 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
         ShapeError, DTypeError, DimensionError: the operands do not fit; the message names the
             user's line.
     """
-    tracer = _LOCAL.tracer
+    tracer = LOCAL.tracer
     site = tracer.site or user_site(depth)
     at_once = False
     scope: str | None = None
@@ -344,7 +375,7 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
             handles.append(results)
         elif not types:
             # Without a name: nobody may seem to hold the place of an operation without results.
-            handles.append(Handle(_NOTHING, pending, slot, state, site))
+            handles.append(Handle(NOTHING, pending, slot, state, site))
             results = []
         else:
             results = [Handle(t, pending, slot + i, state) for i, t in enumerate(types)]
@@ -389,13 +420,13 @@ def _here(operands: Sequence[Handle], pending: Pending) -> Sequence[Handle]:
 
 def constant(value: float | int | bool, like: TensorType) -> Handle:
     """A 0-d number of this dtype as part of the program (a gradient rule's own, not the user's)."""
-    pending = _LOCAL.tracer.pending
+    pending = LOCAL.tracer.pending
     key = (value, value.__class__, like.dtype)
     handle = pending.constants.get(key)
     if handle is None:
         handle = capture(call_of(constant_op, value=value, dtype=like.dtype), ())
         handle.flags = 0  # no tensor of the user's, whatever the mode
-        if handle.pending is _LOCAL.tracer.pending:
+        if handle.pending is LOCAL.tracer.pending:
             handle.pending.constants[key] = handle
     return handle
 
@@ -533,7 +564,7 @@ def build_graph(state: State, live: Sequence[int]) -> tuple[Graph, list[int]]:
             node = Node(step.call.op, operands, step.call.attributes, step.types, step.location)
             nodes.append(node)
             # An operation without results takes one slot all the same.
-            values.extend(node.results or (Value(_NOTHING),))
+            values.extend(node.results or (Value(NOTHING),))
     graph.outputs = [values[slot] for slot in live]
     needed = {value.node for value in graph.outputs}
     kept: list[int] = []

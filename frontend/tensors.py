@@ -12,14 +12,15 @@ they behave as sharing memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from sys import _getframe
 from typing import Any
 
 import numpy as np
 
 from braze import engine
 from braze.attached import AttachedMethods
-from braze.autograd.tape import TapeNode, record
-from braze.capture import Call, call_of, capture, constant, materialise, tracer
+from braze.autograd.tape import Saving, TapeNode, next_number, record
+from braze.capture import LOCAL, NOTHING, Call, call_of, capture, constant, materialise, tracer
 from braze.devices import device, device_named
 from braze.handle import (
     EXPOSED,
@@ -35,7 +36,9 @@ from braze.ir.op import op_named
 from braze.ir.types import TensorType, tensor_type
 from braze.removable import HookTable
 from braze.sharing import is_exposed
+from braze.sites import is_library
 from braze.sizes import Size
+from braze.trie import State
 from braze.undoing import note_replacement
 
 
@@ -465,6 +468,7 @@ def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
 
 
 _new = object.__new__
+config = engine.config
 
 
 # Casts operands as `autocast` wants; None while no thread is inside one, so that it costs nothing.
@@ -475,28 +479,147 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     """Run one operation on tensors: capture it, and record it on the tape where gradients are
     wanted.
 
+    In steady state this is done here: an operation with one result that was captured at this point
+    before, on operands that are nothing special, by a thread in no special mode.
+
     Returns:
         A tensor, or a tuple of them for an operation that has not exactly one result.
     """
     if autocast_hook is not None:
         tensors = autocast_hook(call.op, tensors)
+    state = LOCAL.tracer
+    pending = state.pending
+    operands: list[Handle]
+    key: Any
+    if len(tensors) == 2:
+        x, y = tensors
+        # (Deriving a view again may put it on the tape.)
+        handle = x._handle if x._base is None else x._current()
+        second = y._handle if y._base is None else y._current()
+        if handle.pending is not pending and not pending.takes(handle):
+            return _apply(call, tensors)
+        if second.pending is not pending and not pending.takes(second):
+            return _apply(call, tensors)
+        key = (call, handle.slot, second.slot)
+        needs = x._requires_grad + 2 * y._requires_grad
+        operands = [handle, second]
+    elif len(tensors) == 1:
+        (x,) = tensors
+        handle = x._handle if x._base is None else x._current()
+        if handle.pending is not pending and not pending.takes(handle):
+            return _apply(call, tensors)
+        key = (call, handle.slot)
+        needs = x._requires_grad
+        operands = [handle]
+    else:
+        operands = []
+        key = [call]
+        needs, bit = 0, 1  # a bit for each operand that needs a gradient
+        for t in tensors:
+            handle = t._handle if t._base is None else t._current()
+            if handle.pending is not pending and not pending.takes(handle):
+                return _apply(call, tensors)
+            operands.append(handle)
+            key.append(handle.slot)
+            if t._requires_grad:
+                needs |= bit
+            bit <<= 1
+        key = tuple(key)
+    handles = pending.handles
+    slot = len(handles)
+    step: State | None = None
+    if slot:
+        at = handles[-1].state
+        step = at.first if at.first_key == key else at.next.get(key)
+    if (
+        step is None
+        or (only := step.only) is None
+        or state.inference
+        or state.watch is not None
+        or slot >= config.trace_limit
+        or config.eager
+    ):
+        return _apply(call, tensors)
+    saving: Saving | None = None
+    if needs and state.grad_enabled and only is not NOTHING:
+        saving = step.first_saving if step.first_needs == needs else step.savings.get(needs)
+        if saving is None:
+            return _apply(call, tensors)
+    site = state.site
+    if site is None:
+        try:
+            frame: Any = _getframe(2)
+        except ValueError:
+            frame = _getframe(1)
+        code = frame.f_code
+        while is_library[code.co_filename]:
+            caller = frame.f_back
+            if caller is None:
+                break
+            frame = caller
+            code = frame.f_code
+        site = (code, frame.f_lasti)
+    handle = _new(Handle)
+    handle.type = only
+    handle.pending = pending
+    handle.slot = slot
+    handle.storage = handle.home = None
+    handle.flags = 0
+    handle.state = step
+    handle.site = site
+    tensor: Tensor = _new(Tensor)
+    tensor._handle = handle
+    tensor._base = tensor._grad = None
+    tensor._index = 0
+    if saving is None or not saving.steps:
+        tensor._node = None
+        tensor._requires_grad = False
+    else:
+        operands.append(handle)
+        values = [operands[at] for at in saving.places]
+        for kept in values:
+            if kept.flags & INFERENCE:
+                return _apply(call, tensors)
+        tensor._requires_grad = True
+        node = tensor._node = _new(TapeNode)
+        node.state = step
+        node.saving = saving
+        node.values = values
+        node.site = site
+        node.hooks = None
+        node.number = next_number()
+        edges: list[Any] = []
+        for t in tensors:
+            if t._requires_grad:
+                before = t._node
+                edges.append((t, 0) if before is None else (before, t._index))
+            else:
+                edges.append(None)
+        node.edges = tuple(edges)
+    handles.append(handle)
+    if state.pending is not pending:
+        return _apply(call, tensors)  # another thread has run the trace
+    return () if only is NOTHING else tensor
+
+
+def _apply(call: Call, tensors: tuple[Tensor, ...]) -> Any:
+    """`apply` in any case."""
     operands = []
     needs_gradient = False
     for t in tensors:
-        # (Deriving a view again may put it on the tape.)
         operands.append(t._handle if t._base is None else t._current())
         if t._requires_grad:
             needs_gradient = True
     try:
-        results = capture(call, operands, 4)  # behind this, and a function of the front end
+        results = capture(call, operands, 5)  # behind this, `apply` and a function of the front end
     except SparseOperand:
         from braze.sparse.dispatch import sparse_form
 
         return sparse_form(call, tensors)
     node = None
-    if needs_gradient:
+    if needs_gradient and results:
         state = tracer()
-        if state.grad_enabled and call.op.differentiable:
+        if state.grad_enabled:
             node = record(tensors, operands, results)
             if state.watch is not None and node is not None:
                 state.watch.append(node)

@@ -27,6 +27,8 @@ from braze.views import layout_of
 
 _MOST = 4096  # combinations of arguments that a function remembers
 
+_UNKNOWN: Any = object()
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -46,13 +48,14 @@ def settled(function: Function, layout: bool = False) -> Function:
             return function(*args, **kwargs)
         operands: list[Tensor] = []
         key: list[Any] = []
+        add = key.append
         for item in args if not kwargs else (*args, *kwargs, *kwargs.values()):
             if isinstance(item, Tensor):
                 handle = item._handle
                 if handle.__class__ is not Handle:
                     return function(*args, **kwargs)
                 operands.append(item)
-                key.append(handle.type)
+                add(handle.type)
                 continue
             kind = item.__class__
             if kind is tuple:
@@ -60,20 +63,21 @@ def settled(function: Function, layout: bool = False) -> Function:
                 nested = slice in kinds or tuple in kinds
                 key += (kinds, _plain(item) if nested else item)
             else:
-                key += (kind, _plain(item) if kind is slice else item)
+                add(kind)
+                add(_plain(item) if kind is slice else item)
         if layout and operands and operands[0]._base is not None:
-            key.append(layout_of(operands[0]).strides)
+            add(layout_of(operands[0]).strides)
         whole = tuple(key)
         try:
-            if whole in known:
-                call = known[whole]
-                if call is None:
-                    return function(*args, **kwargs)
-                result = apply(call, *operands)
-                return result[0] if result.__class__ is tuple else result
-            call = views.get(whole)
+            call = known.get(whole, _UNKNOWN)
         except TypeError:  # lists and the like
             return function(*args, **kwargs)
+        if call is None:
+            return function(*args, **kwargs)
+        if call is not _UNKNOWN:
+            result = apply(call, *operands)
+            return result[0] if result.__class__ is tuple else result
+        call = views.get(whole)
         if call is not None:
             return view_of(call, operands[0])
         pending = tracer().pending
