@@ -67,9 +67,11 @@ class Distribution:
         except (AttributeError, NotImplementedError):
             known = {}
             self._warn("`arg_constraints`. Please set `arg_constraints = {}`")
+        own = self.__dict__
         for name, constraint in known.items():
-            lazy = isinstance(getattr(type(self), name, None), lazy_property)
-            if constraints.is_dependent(constraint) or (name not in self.__dict__ and lazy):
+            if name not in own and isinstance(getattr(type(self), name, None), lazy_property):
+                continue
+            if constraints.is_dependent(constraint):
                 continue
             require(constraint, getattr(self, name), _PARAMETER, type(self).__name__, name)
 
@@ -170,13 +172,13 @@ class Distribution:
         """
         if not isinstance(value, Tensor):
             raise ValueError("The value argument to log_prob must be a Tensor")
-        shape, expected = value.shape, self._batch_shape + self._event_shape
-        if shape[len(shape) - len(self._event_shape) :] != self._event_shape:
-            raise ValueError(
-                "The right-most size of value must match event_shape: "
-                f"{shape} vs {self._event_shape}."
-            )
-        if shape != expected:
+        if value._handle.type.shape != (*self._batch_shape, *self._event_shape):
+            shape, expected = value.shape, self._batch_shape + self._event_shape
+            if shape[len(shape) - len(self._event_shape) :] != self._event_shape:
+                raise ValueError(
+                    "The right-most size of value must match event_shape: "
+                    f"{shape} vs {self._event_shape}."
+                )
             for i, j in zip(reversed(shape), reversed(expected), strict=False):
                 if i != 1 and j != 1 and i != j:
                     raise ValueError(

@@ -128,7 +128,8 @@ def cast(tensor: Tensor, dtype: DType) -> Tensor:
 
 def scalar(value: Number, dtype: DType) -> Tensor:
     """A Python number as a 0-d operand; it may differ in every call without a recompile."""
-    if value.__class__ is not float or dtype.kind == "complex":
+    kind = value.__class__
+    if (kind is not float and kind is not int) or dtype.kind == "complex":
         if isinstance(value, np.generic):
             value = value.item()
         if dtype.is_complex:

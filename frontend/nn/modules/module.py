@@ -50,6 +50,7 @@ def type_name(value: Any) -> str:
         kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     )
 
+
 class Module(ModuleTree, ModuleHooks, ModuleState):
     """A layer or network: subclass it, register parameters and children by assigning them, define
     `forward`.
