@@ -447,21 +447,20 @@ def _run(pending: Pending) -> None:
     results."""
     pending.constants.clear()
     handles = pending.handles
-    live: list[Handle] = []
-    key: list[int] = []
     least = _UNREFERENCED
     counts = _reference_counts(handles)
     for replayed in pending.replayed:
         replayed.hide(counts)
-    for slot, count in enumerate(counts):
-        if count > least:
-            handle = handles[slot]
-            if handle.storage is None:
-                live.append(handle)
-                key.append(slot)
-                home = handle.home
-                if home is not None and home.pending is pending:
-                    key.append(~home.slot)
+    live = [
+        handle
+        for handle, count in zip(handles, counts, strict=True)
+        if count > least and handle.storage is None
+    ]
+    key = [handle.slot for handle in live]
+    for handle in live:
+        home = handle.home
+        if home is not None and home.pending is pending:
+            key += (~home.slot, handle.slot)
     state = pending.state
     engine.stats.captured_ops += state.operations
     tier = "interpret" if engine.config.eager else pending.tracer.tier

@@ -19,7 +19,7 @@ import numpy as np
 
 from braze import engine
 from braze.attached import AttachedMethods
-from braze.autograd.tape import Saving, TapeNode, next_number, record
+from braze.autograd.tape import Edge, Saving, TapeNode, next_number, record
 from braze.capture import LOCAL, NOTHING, Call, call_of, capture, constant, materialise, tracer
 from braze.devices import device, device_named
 from braze.handle import (
@@ -491,39 +491,43 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     pending = state.pending
     operands: list[Handle]
     key: Any
-    if len(tensors) == 2:
+    count = len(tensors)
+    if count == 2:  # the same as below, for speed
         x, y = tensors
         # (Deriving a view again may put it on the tape.)
-        handle = x._handle if x._base is None else x._current()
+        first = x._handle if x._base is None else x._current()
         second = y._handle if y._base is None else y._current()
-        if handle.pending is not pending and not pending.takes(handle):
+        if first.pending is not pending and not pending.takes(first):
             return _apply(call, tensors)
         if second.pending is not pending and not pending.takes(second):
             return _apply(call, tensors)
-        key = (call, handle.slot, second.slot)
+        key = (call, first.slot, second.slot)
         needs = x._requires_grad + 2 * y._requires_grad
-        operands = [handle, second]
-    elif len(tensors) == 1:
+        flags = first.flags | second.flags
+        operands = [first, second]
+    elif count == 1:
         (x,) = tensors
-        handle = x._handle if x._base is None else x._current()
-        if handle.pending is not pending and not pending.takes(handle):
+        first = x._handle if x._base is None else x._current()
+        if first.pending is not pending and not pending.takes(first):
             return _apply(call, tensors)
-        key = (call, handle.slot)
+        key = (call, first.slot)
         needs = x._requires_grad
-        operands = [handle]
+        flags = first.flags
+        operands = [first]
     else:
         operands = []
         key = [call]
-        needs, bit = 0, 1  # a bit for each operand that needs a gradient
+        needs, bit, flags = 0, 1, 0  # a bit for each operand that needs a gradient
         for t in tensors:
-            handle = t._handle if t._base is None else t._current()
-            if handle.pending is not pending and not pending.takes(handle):
+            first = t._handle if t._base is None else t._current()
+            if first.pending is not pending and not pending.takes(first):
                 return _apply(call, tensors)
-            operands.append(handle)
-            key.append(handle.slot)
+            operands.append(first)
+            key.append(first.slot)
             if t._requires_grad:
                 needs |= bit
             bit <<= 1
+            flags |= first.flags
         key = tuple(key)
     handles = pending.handles
     slot = len(handles)
@@ -543,7 +547,7 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     saving: Saving | None = None
     if needs and state.grad_enabled and only is not NOTHING:
         saving = step.first_saving if step.first_needs == needs else step.savings.get(needs)
-        if saving is None:
+        if saving is None or flags & INFERENCE:
             return _apply(call, tensors)
     site = state.site
     if site is None:
@@ -576,26 +580,42 @@ def apply(call: Call, *tensors: Tensor) -> Any:
         tensor._requires_grad = False
     else:
         operands.append(handle)
-        values = [operands[at] for at in saving.places]
-        for kept in values:
-            if kept.flags & INFERENCE:
-                return _apply(call, tensors)
+        places = saving.places
         tensor._requires_grad = True
         node = tensor._node = _new(TapeNode)
         node.state = step
         node.saving = saving
-        node.values = values
+        if len(places) == 1:
+            node.values = [operands[places[0]]]
+        elif len(places) == 2:
+            node.values = [operands[places[0]], operands[places[1]]]
+        else:
+            node.values = [operands[place] for place in places]
         node.site = site
         node.hooks = None
         node.number = next_number()
-        edges: list[Any] = []
-        for t in tensors:
-            if t._requires_grad:
+        if count == 1:
+            before = x._node
+            node.edges = ((x, 0) if before is None else (before, x._index),)
+        elif count == 2:
+            edge: Edge | None = None
+            other: Edge | None = None
+            if x._requires_grad:
+                before = x._node
+                edge = (x, 0) if before is None else (before, x._index)
+            if y._requires_grad:
+                before = y._node
+                other = (y, 0) if before is None else (before, y._index)
+            node.edges = (edge, other)
+        else:
+            edges: list[Edge | None] = []
+            for t in tensors:
                 before = t._node
-                edges.append((t, 0) if before is None else (before, t._index))
-            else:
-                edges.append(None)
-        node.edges = tuple(edges)
+                if not t._requires_grad:
+                    edges.append(None)
+                else:
+                    edges.append((t, 0) if before is None else (before, t._index))
+            node.edges = tuple(edges)
     handles.append(handle)
     if state.pending is not pending:
         return _apply(call, tensors)  # another thread has run the trace
