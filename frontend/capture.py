@@ -115,13 +115,10 @@ class Pending:
         Returns:
             Whether it was; if not, `register` knows what to do.
         """
-        if (
-            handle.__class__ is not Handle
-            or handle.flags & EXPOSED
-            or handle.storage is None
-            or _Threads.several
-        ):
+        if handle.__class__ is not Handle or handle.flags & EXPOSED or handle.storage is None:
             return False
+        if _Threads.several:
+            return self.register(handle) is handle
         # As `_enter`, which this saves a call of, for inputs that a trace had here before.
         handles = self.handles
         if not handles:
@@ -499,9 +496,14 @@ def _run(pending: Pending) -> None:
 
 def memory_for(plan: Plan, live: list[Handle]) -> list[Any]:
     """The memory that a plan's results go to: fresh, or that of what they overwrite."""
+    for handle in live:
+        if handle.home is not None:
+            break
+    else:
+        return engine.Storage.several(plan.sizes)
     return [
         engine.Storage(size) if handle.home is None else handle.home.storage
-        for handle, size in zip(live, plan.sizes, strict=True)
+        for handle, (size, _) in zip(live, plan.sizes, strict=True)
     ]
 
 

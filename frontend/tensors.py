@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 
 from braze import engine
-from braze.attached import AttachedMethods
 from braze.autograd.tape import Edge, Saving, TapeNode, next_number, record
 from braze.capture import LOCAL, NOTHING, Call, call_of, capture, constant, materialise, tracer
-from braze.devices import device, device_named
 from braze.handle import (
     EXPOSED,
     INFERENCE,
@@ -31,18 +29,18 @@ from braze.handle import (
     concrete,
     replace_in_place,
 )
-from braze.ir.dtypes import DType, bf16, bool_, from_numpy
+from braze.ir.dtypes import bool_, from_numpy
 from braze.ir.op import op_named
 from braze.ir.types import TensorType, tensor_type
+from braze.reading import Reading
 from braze.removable import HookTable
 from braze.sharing import is_exposed
 from braze.sites import is_library
-from braze.sizes import Size
 from braze.trie import State
 from braze.undoing import note_replacement
 
 
-class Tensor(AttachedMethods):
+class Tensor(Reading):
     """An n-dimensional array whose operations are captured, compiled and differentiated.
 
     Make one with `braze.tensor`, `braze.zeros`, `braze.from_numpy` and their like.
@@ -193,138 +191,6 @@ class Tensor(AttachedMethods):
             if not tracer().whole and is_exposed(old):
                 tracer().flush()  # others see the memory: the result must be there now
         return self
-
-    def _numpy(self) -> np.ndarray:
-        """The elements as an array that shares this tensor's memory."""
-        handle = self._current()
-        storage = materialise(handle)
-        return storage.array(handle.type.dtype.numpy, handle.type.shape)
-
-    def _exposed(self) -> np.ndarray:
-        """An array for others to keep, on this tensor's memory; a view's is on its root's."""
-        from braze.views import memory_of
-
-        return memory_of(self)
-
-    def numpy(self, *, force: bool = False) -> np.ndarray:
-        """The elements as a NumPy array sharing this tensor's memory. A sync point.
-
-        What is written to one side from then on is seen by the other at once. A bfloat16 tensor
-        gives an array of `ml_dtypes.bfloat16`.
-
-        Raises:
-            RuntimeError: the tensor requires a gradient (use ``.detach().numpy()`` or
-                ``force=True``).
-        """
-        if self._requires_grad and not force:
-            raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
-                "instead."
-            )
-        return self._exposed()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self.numpy()
-        if dtype is not None and array.dtype != dtype:
-            if copy is False:
-                raise ValueError(
-                    f"unable to avoid a copy: the tensor is {array.dtype}, wanted is {dtype}"
-                )
-            return array.astype(dtype)
-        return array.copy() if copy else array
-
-    def item(self) -> Any:
-        """The only element as a Python number. A sync point.
-
-        Raises:
-            RuntimeError: there is not exactly one element.
-        """
-        if self._handle.type.numel != 1:
-            raise RuntimeError(
-                f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
-            )
-        handle = self._current()
-        return materialise(handle).number(handle.type.dtype)
-
-    def tolist(self) -> Any:
-        """The elements as nested lists of Python numbers. A sync point."""
-        array = self._numpy()
-        return (array.astype(np.float32) if self.dtype is bf16 else array).tolist()
-
-    def __bool__(self) -> bool:
-        if self._handle.type.numel != 1:
-            raise RuntimeError(
-                "Boolean value of Tensor with more than one value is ambiguous"
-                if self._handle.type.numel
-                else "Boolean value of Tensor with no values is ambiguous"
-            )
-        return bool(self.item())
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of a 0-d tensor")
-        return self.shape[0]
-
-    def __iter__(self) -> Any:
-        if not self.shape:
-            raise TypeError("iteration over a 0-d tensor")
-        return iter([self[i] for i in range(self.shape[0])])
-
-    def __repr__(self) -> str:
-        from braze.printing import format_tensor
-
-        return format_tensor(self)
-
-    # Type -----------------------------------------------------------------------------------------
-
-    @property
-    def shape(self) -> Size:
-        """The sizes of the dimensions."""
-        return tuple.__new__(Size, self._handle.type.shape)
-
-    @property
-    def dtype(self) -> DType:
-        """The element type."""
-        return self._handle.type.dtype
-
-    @property
-    def device(self) -> device:
-        """Where the elements are."""
-        return device_named(self._handle.type.device)
-
-    @property
-    def ndim(self) -> int:
-        """The number of dimensions."""
-        return len(self._handle.type.shape)
-
-    @property
-    def is_cuda(self) -> bool:
-        """Whether the tensor is on a GPU."""
-        return self._handle.type.device.startswith("cuda")
-
-    def dim(self) -> int:
-        """The number of dimensions."""
-        return len(self._handle.type.shape)
-
-    def numel(self) -> int:
-        """The number of elements."""
-        return self._handle.type.numel
-
-    nelement = numel
-
-    def size(self, dim: int | None = None) -> Any:
-        """The shape, or the size of one dimension."""
-        return self.shape if dim is None else self.shape[dim]
-
-    def element_size(self) -> int:
-        """Bytes of one element."""
-        return self.dtype.itemsize
-
-    def data_ptr(self) -> int:
-        """The address of the first element. A sync point."""
-        if self._base is not None:
-            return int(self._exposed().ctypes.data)
-        return int(materialise(self._current()).address)
 
     # Gradients ------------------------------------------------------------------------------------
 

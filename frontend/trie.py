@@ -107,14 +107,18 @@ class State:
 
 class Plan:
     """What a sync runs: a graph known to the runtime, and which captured operations its nodes
-    are."""
+    are.
+
+    Attributes:
+        sizes: bytes of each result; see `Storage.several`.
+    """
 
     __slots__ = ("entry", "kept", "sizes")
 
     def __init__(self, entry: engine.Entry, kept: list[int], sizes: list[int]) -> None:
         self.entry = entry
         self.kept = kept
-        self.sizes = sizes
+        self.sizes = [engine.sized(size) for size in sizes]
 
 
 class Trie:

@@ -9,7 +9,8 @@ import braze
 from braze.distributions import constraints
 from braze.distributions.utils import Values, lazy_property, require, size
 from braze.sites import user_stacklevel
-from braze.tensors import Size, Tensor
+from braze.sizes import Size
+from braze.tensors import Tensor
 
 _PARAMETER = (
     "Expected parameter {what} ({given}) of distribution {name} to satisfy the constraint "

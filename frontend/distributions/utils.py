@@ -13,7 +13,8 @@ import braze
 from braze.capture import Call, call_of
 from braze.handle import NUMBER, Handle
 from braze.ir.op import op_named
-from braze.tensors import Size, Tensor, apply
+from braze.sizes import Size
+from braze.tensors import Tensor, apply
 from braze.views import layout_of, root_of
 
 # A tensor, or a number where one is broadcast. Methods of tensors are attached when the package is

@@ -136,7 +136,7 @@ def scalar(value: Number, dtype: DType) -> Tensor:
             return _complex_scalar(value, dtype)
         if isinstance(value, complex):
             value = _real_number(value)
-    return wrap(number(tensor_type(dtype), value), None, 0)
+    return wrap(number(tensor_type(dtype), value), None, 0)  # type: ignore[arg-type]
 
 
 def check_fits(name: str, bounds: Sequence[float], dtype: DType) -> None:
