@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from braze.attached import AttachedMethods
-from braze.capture import materialise
+from braze.capture import Call, call_of, materialise
 from braze.devices import device, device_named
 from braze.handle import Handle
 from braze.ir.dtypes import DType, bf16
+from braze.ir.op import op_named
 from braze.sizes import Size
+
+
+@functools.lru_cache(maxsize=256)
+def _rows(size: int) -> list[Call]:
+    """The movements to all indices of the first dimension."""
+    select = op_named("select")
+    return [call_of(select, dim=0, index=i) for i in range(size)]
 
 
 class Reading(AttachedMethods):
@@ -102,7 +111,13 @@ class Reading(AttachedMethods):
     def __iter__(self) -> Any:
         if not self.shape:
             raise TypeError("iteration over a 0-d tensor")
-        return iter([self[i] for i in range(self.shape[0])])
+        size = self._handle.type.shape[0]
+        from braze.tensors import Tensor, view_of
+
+        own = type(self).__getitem__ is Tensor.__getitem__  # and no subclass's
+        if not own or self._handle.__class__ is not Handle:
+            return iter([self[i] for i in range(size)])
+        return iter([view_of(row, self) for row in _rows(size)])  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         from braze.printing import format_tensor

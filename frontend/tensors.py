@@ -355,7 +355,6 @@ def apply(call: Call, *tensors: Tensor) -> Any:
         tensors = autocast_hook(call.op, tensors)
     state = LOCAL.tracer
     pending = state.pending
-    operands: list[Handle]
     key: Any
     count = len(tensors)
     if count == 2:  # the same as below, for speed
@@ -370,7 +369,6 @@ def apply(call: Call, *tensors: Tensor) -> Any:
         key = (call, first.slot, second.slot)
         needs = x._requires_grad + 2 * y._requires_grad
         flags = first.flags | second.flags
-        operands = [first, second]
     elif count == 1:
         (x,) = tensors
         first = x._handle if x._base is None else x._current()
@@ -379,9 +377,8 @@ def apply(call: Call, *tensors: Tensor) -> Any:
         key = (call, first.slot)
         needs = x._requires_grad
         flags = first.flags
-        operands = [first]
     else:
-        operands = []
+        operands: list[Handle] = []
         key = [call]
         needs, bit, flags = 0, 1, 0  # a bit for each operand that needs a gradient
         for t in tensors:
@@ -441,28 +438,22 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     tensor._handle = handle
     tensor._base = tensor._grad = None
     tensor._index = 0
-    if saving is None or not saving.steps:
+    if saving is None or not saving.records:
         tensor._node = None
         tensor._requires_grad = False
     else:
-        operands.append(handle)
-        places = saving.places
         tensor._requires_grad = True
         node = tensor._node = _new(TapeNode)
         node.state = step
         node.saving = saving
-        if len(places) == 1:
-            node.values = [operands[places[0]]]
-        elif len(places) == 2:
-            node.values = [operands[places[0]], operands[places[1]]]
-        else:
-            node.values = [operands[place] for place in places]
         node.site = site
         node.hooks = None
         node.number = next_number()
+        values: Any
         if count == 1:
             before = x._node
             node.edges = ((x, 0) if before is None else (before, x._index),)
+            values = first, handle
         elif count == 2:
             edge: Edge | None = None
             other: Edge | None = None
@@ -473,6 +464,7 @@ def apply(call: Call, *tensors: Tensor) -> Any:
                 before = y._node
                 other = (y, 0) if before is None else (before, y._index)
             node.edges = (edge, other)
+            values = first, second, handle
         else:
             edges: list[Edge | None] = []
             for t in tensors:
@@ -482,6 +474,15 @@ def apply(call: Call, *tensors: Tensor) -> Any:
                 else:
                     edges.append((t, 0) if before is None else (before, t._index))
             node.edges = tuple(edges)
+            operands.append(handle)
+            values = operands
+        places = saving.places
+        if len(places) == 1:
+            node.values = [values[places[0]]]
+        elif len(places) == 2:
+            node.values = [values[places[0]], values[places[1]]]
+        else:
+            node.values = [values[place] for place in places]
     handles.append(handle)
     if state.pending is not pending:
         return _apply(call, tensors)  # another thread has run the trace

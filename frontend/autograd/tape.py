@@ -64,9 +64,10 @@ class Saving:
         steps: one for each operand that gets a gradient.
         kept: the values to keep: ("operand" | "result", position).
         places: where these are among the operands and the results behind them.
+        records: whether there are steps.
     """
 
-    __slots__ = ("kept", "places", "steps")
+    __slots__ = ("kept", "places", "records", "steps")
 
     def __init__(self, state: State, needs: Sequence[bool]) -> None:
         call = state.call
@@ -92,8 +93,9 @@ class Saving:
                 rule = seen_rule(rule, arriving, state.operand_types[position].dtype)
             steps.append(Step(position, rule, arguments, shape))
         self.steps = tuple(steps)
+        self.records = bool(steps)
         count = len(state.operand_types)
-        self.places = [at if kind == "operand" else count + at for kind, at in self.kept]
+        self.places = tuple([at if kind == "operand" else count + at for kind, at in self.kept])
 
     def _argument(
         self, op: Op, name: str, types: Sequence[TensorType], known: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -20,6 +21,12 @@ _SAMPLE = (
     "Expected value argument ({given}) to be within the support ({constraint}) of the distribution "
     "{name}"
 )
+
+
+@functools.lru_cache(maxsize=256)
+def _lazy_properties(kind: type) -> frozenset[str]:
+    found = {name: getattr(kind, name, None) for name in dir(kind)}
+    return frozenset(name for name, value in found.items() if isinstance(value, lazy_property))
 
 
 class Distribution:
@@ -68,9 +75,9 @@ class Distribution:
         except (AttributeError, NotImplementedError):
             known = {}
             self._warn("`arg_constraints`. Please set `arg_constraints = {}`")
-        own = self.__dict__
+        own, lazy = self.__dict__, _lazy_properties(type(self))
         for name, constraint in known.items():
-            if name not in own and isinstance(getattr(type(self), name, None), lazy_property):
+            if name not in own and name in lazy:
                 continue
             if constraints.is_dependent(constraint):
                 continue

@@ -38,9 +38,9 @@ def settled(function: Function, layout: bool = False) -> Function:
     Args:
         layout: how the elements of a view lie in memory matters too.
     """
-    # By arguments: the operation, or None where there is more to do.
-    known: dict[tuple[Any, ...], Call | None] = {}
-    views: dict[tuple[Any, ...], Call] = {}  # the movement, where the result is a view
+    # By arguments: the operation, the movement as (operation,) where the result is a view, or None
+    # where there is more to do.
+    known: dict[tuple[Any, ...], Call | tuple[Call] | None] = {}
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -69,17 +69,16 @@ def settled(function: Function, layout: bool = False) -> Function:
             add(layout_of(operands[0]).strides)
         whole = tuple(key)
         try:
-            call = known.get(whole, _UNKNOWN)
+            call: Any = known.get(whole, _UNKNOWN)
         except TypeError:  # lists and the like
             return function(*args, **kwargs)
         if call is None:
             return function(*args, **kwargs)
-        if call is not _UNKNOWN:
+        if call.__class__ is Call:
             result = apply(call, *operands)
             return result[0] if result.__class__ is tuple else result
-        call = views.get(whole)
-        if call is not None:
-            return view_of(call, operands[0])
+        if call is not _UNKNOWN:
+            return view_of(call[0], operands[0])
         pending = tracer().pending
         before, warned = len(pending.handles), Warned.count
         result = function(*args, **kwargs)
@@ -90,11 +89,9 @@ def settled(function: Function, layout: bool = False) -> Function:
                 if result._base is not None and result._base is not operands[0]:
                     return result  # as of what has a history while none is recorded
                 if result._base is not None and call is not None:
-                    views[whole] = call
-                    return result
+                    call = (call,)
             if len(known) >= _MOST:
                 known.clear()
-                views.clear()
             known[whole] = call
         return result
 
