@@ -75,7 +75,7 @@ class Distribution:
         except (AttributeError, NotImplementedError):
             known = {}
             self._warn("`arg_constraints`. Please set `arg_constraints = {}`")
-        own, lazy = self.__dict__, _lazy_properties(type(self))
+        own, lazy = self.__dict__, _lazy_properties(type(self))  # type: ignore[arg-type]
         for name, constraint in known.items():
             if name not in own and name in lazy:
                 continue
