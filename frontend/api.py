@@ -67,9 +67,10 @@ from braze.ir import dtypes
 from braze.ir.dtypes import DType as dtype
 from braze.ir.dtypes import promote as promote_types
 from braze.public_types import NAMES as _TYPE_NAMES
+from braze.sizes import Size
 from braze.sparse.construction import sparse_coo_tensor
 from braze.sparse.products import FUNCTIONS as _SPARSE_PRODUCTS
-from braze.tensors import Size, Tensor
+from braze.tensors import Tensor
 
 # What the function modules share with each other: no names of the package.
 _INTERNAL = frozenset(

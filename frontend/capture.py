@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Sequence
 from operator import is_
 from sys import getrefcount
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from braze import engine
 from braze.handle import BUFFER, EXPOSED, INFERENCE, NUMBER, PARAM, Handle, concrete
@@ -34,7 +34,10 @@ from braze.ir.ops.creation import constant as constant_op
 from braze.ir.types import TensorType, tensor_type
 from braze.sharing import is_exposed, snapshot
 from braze.sites import Site, current_scope, location_of, user_site, with_place
-from braze.trie import TRIE, Call, Plan, State, call_of, steps_of
+from braze.trie import NOTHING, TRIE, Call, Plan, State, call_of, steps_of
+
+if TYPE_CHECKING:
+    from braze.autograd.replay import Replayed
 
 
 class Pending:
@@ -50,6 +53,8 @@ class Pending:
         replaced: the tensors whose values were replaced in place; see `braze.undoing`.
         over: whether it has run; until then what it says in its inputs' handles must stay.
         doubles: handles in place of those that are inputs of another thread's trace just now.
+        replayed: the backward passes that were taken over as a whole; most of their results have
+            no handles of their own.
     """
 
     __slots__ = (
@@ -60,6 +65,7 @@ class Pending:
         "inputs",
         "over",
         "replaced",
+        "replayed",
         "tracer",
     )
 
@@ -72,6 +78,7 @@ class Pending:
         self.replaced: list[tuple[Any, ...]] = []
         self.over = False
         self.doubles: dict[Handle, Handle] = {}
+        self.replayed: list[Replayed] = []
 
     @property
     def state(self) -> State:
@@ -102,8 +109,55 @@ class Pending:
             self._enter(double)
         return double
 
+    def takes(self, handle: Handle) -> bool:
+        """Make a value an input of this trace, if it is in memory and nothing special.
+
+        Returns:
+            Whether it was; if not, `register` knows what to do.
+        """
+        if handle.__class__ is not Handle or handle.flags & EXPOSED or handle.storage is None:
+            return False
+        if _Threads.several:
+            return self.register(handle) is handle
+        # As `_enter`, which this saves a call of, for inputs that a trace had here before.
+        handles = self.handles
+        if not handles:
+            self._enter(handle)
+            return True
+        before = handles[-1].state
+        key = (handle.type, _ROLES[handle.flags & _KINDS])
+        state = before.first if before.first_key == key else before.next.get(key)
+        if state is None:
+            self._enter(handle)
+            return True
+        handle.pending = self
+        handle.slot = len(handles)
+        handle.state = state
+        self.inputs.append(handle)
+        handles.append(handle)
+        return True
+
+    def claim(self, handles: Sequence[Handle]) -> bool:
+        """Reserve values that are in memory for inputs of this trace.
+
+        Returns:
+            False if a second thread's trace has one.
+        """
+        if not _Threads.several:
+            for handle in handles:
+                handle.pending = self
+            return True
+        with _Threads.claiming:
+            for handle in handles:
+                owner = handle.pending
+                if not (owner is None or owner.over or owner.tracer is self.tracer):
+                    return False
+            for handle in handles:
+                handle.pending = self
+        return True
+
     def _enter(self, handle: Handle) -> None:
-        role = _ROLES[handle.flags & (NUMBER | PARAM | BUFFER)]
+        role = _ROLES[handle.flags & _KINDS]
         handles = self.handles
         key = (handle.type, role)
         before = handles[-1].state if handles else TRIE.root
@@ -216,7 +270,7 @@ class _Local(threading.local):
 
 # Mark the plans of a forced tier among those of one state; no slot has such a number.
 _TIER_KEYS = {"interpret": 1 << 40, "compile": 1 << 41, "auto": 1 << 42}
-_NOTHING = tensor_type(f32)  # type of the place that an operation without results takes
+_KINDS = NUMBER | PARAM | BUFFER
 # The role of an input by its flags: numbers come first, then parameters, then buffers.
 _ROLES: list[Role] = [
     "scalar" if flags & NUMBER else "param" if flags & PARAM else "buffer" if flags else "data"
@@ -224,17 +278,17 @@ _ROLES: list[Role] = [
 ]
 
 
-_LOCAL = _Local()
+LOCAL = _Local()
 
 
 def tracer() -> Tracer:
     """The calling thread's tracer."""
-    return _LOCAL.tracer
+    return LOCAL.tracer
 
 
 def flush() -> None:
     """Run everything that the calling thread has captured so far."""
-    _LOCAL.tracer.flush()
+    LOCAL.tracer.flush()
 
 
 def materialise(handle: Handle) -> engine.Storage:
@@ -273,7 +327,7 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
         ShapeError, DTypeError, DimensionError: the operands do not fit; the message names the
             user's line.
     """
-    tracer = _LOCAL.tracer
+    tracer = LOCAL.tracer
     site = tracer.site or user_site(depth)
     at_once = False
     scope: str | None = None
@@ -318,7 +372,7 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
             handles.append(results)
         elif not types:
             # Without a name: nobody may seem to hold the place of an operation without results.
-            handles.append(Handle(_NOTHING, pending, slot, state, site))
+            handles.append(Handle(NOTHING, pending, slot, state, site))
             results = []
         else:
             results = [Handle(t, pending, slot + i, state) for i, t in enumerate(types)]
@@ -363,13 +417,13 @@ def _here(operands: Sequence[Handle], pending: Pending) -> Sequence[Handle]:
 
 def constant(value: float | int | bool, like: TensorType) -> Handle:
     """A 0-d number of this dtype as part of the program (a gradient rule's own, not the user's)."""
-    pending = _LOCAL.tracer.pending
+    pending = LOCAL.tracer.pending
     key = (value, value.__class__, like.dtype)
     handle = pending.constants.get(key)
     if handle is None:
         handle = capture(call_of(constant_op, value=value, dtype=like.dtype), ())
         handle.flags = 0  # no tensor of the user's, whatever the mode
-        if handle.pending is _LOCAL.tracer.pending:
+        if handle.pending is LOCAL.tracer.pending:
             handle.pending.constants[key] = handle
     return handle
 
@@ -390,18 +444,20 @@ def _run(pending: Pending) -> None:
     results."""
     pending.constants.clear()
     handles = pending.handles
-    live: list[Handle] = []
-    key: list[int] = []
     least = _UNREFERENCED
-    for slot, count in enumerate(_reference_counts(handles)):
-        if count > least:
-            handle = handles[slot]
-            if handle.storage is None:
-                live.append(handle)
-                key.append(slot)
-                home = handle.home
-                if home is not None and home.pending is pending:
-                    key.append(~home.slot)
+    counts = _reference_counts(handles)
+    for replayed in pending.replayed:
+        replayed.hide(counts)
+    live = [
+        handle
+        for handle, count in zip(handles, counts, strict=True)
+        if count > least and handle.storage is None
+    ]
+    key = [handle.slot for handle in live]
+    for handle in live:
+        home = handle.home
+        if home is not None and home.pending is pending:
+            key += (~home.slot, handle.slot)
     state = pending.state
     engine.stats.captured_ops += state.operations
     tier = "interpret" if engine.config.eager else pending.tracer.tier
@@ -414,7 +470,7 @@ def _run(pending: Pending) -> None:
         outputs = memory_for(plan, live)
         inputs: list[Any] = [handle.storage for handle in pending.inputs]
         kept = plan.kept
-        plan.entry.run(inputs, outputs, lambda node: _location(handles, kept[node]))
+        plan.entry.run(inputs, outputs, lambda node: _location(pending, kept[node]))
     except BaseException as error:
         if not getattr(error, "graph_finished", False):
             from braze.undoing import give_back_memory, salvage
@@ -440,9 +496,14 @@ def _run(pending: Pending) -> None:
 
 def memory_for(plan: Plan, live: list[Handle]) -> list[Any]:
     """The memory that a plan's results go to: fresh, or that of what they overwrite."""
+    for handle in live:
+        if handle.home is not None:
+            break
+    else:
+        return engine.Storage.several(plan.sizes)
     return [
         engine.Storage(size) if handle.home is None else handle.home.storage
-        for handle, size in zip(live, plan.sizes, strict=True)
+        for handle, (size, _) in zip(live, plan.sizes, strict=True)
     ]
 
 
@@ -452,11 +513,21 @@ def hand_out(live: list[Handle], outputs: Sequence[Any]) -> None:
         handle.home = None
 
 
-def _location(handles: list[Handle], number: int) -> Location:
+def _location(pending: Pending, number: int) -> Location:
     """The user's line of a captured operation in this very run."""
-    # An input that an earlier trace computed has the site of that operation, which does not count.
-    sites = [h.site for h in handles if h.site is not None and h.state.call is not None]
+    sites: list[Site] = []
+    slot = 0
+    for replayed in pending.replayed:
+        sites += _sites(pending.handles[slot : replayed.base])
+        sites += replayed.operations()
+        slot = replayed.end
+    sites += _sites(pending.handles[slot:])
     return location_of(sites[number])
+
+
+def _sites(handles: list[Handle]) -> list[Site]:
+    # An input that an earlier trace computed has the site of that operation, which does not count.
+    return [h.site for h in handles if h.site is not None and h.state.call is not None]
 
 
 def make_plan(pending: Pending, state: State, live: list[Handle], tier: engine.Tier | None) -> Plan:
@@ -494,7 +565,7 @@ def build_graph(state: State, live: Sequence[int]) -> tuple[Graph, list[int]]:
             node = Node(step.call.op, operands, step.call.attributes, step.types, step.location)
             nodes.append(node)
             # An operation without results takes one slot all the same.
-            values.extend(node.results or (Value(_NOTHING),))
+            values.extend(node.results or (Value(NOTHING),))
     graph.outputs = [values[slot] for slot in live]
     needed = {value.node for value in graph.outputs}
     kept: list[int] = []

@@ -26,7 +26,7 @@ from braze.runtime.shared_blocks import (
     new_block,
 )
 from braze.runtime.stats import stats
-from braze.runtime.storage import Storage
+from braze.runtime.storage import Storage, sized
 
 __all__ = [
     "Background",
@@ -51,6 +51,7 @@ __all__ = [
     "set_num_threads",
     "shared_files",
     "shares",
+    "sized",
     "stages",
     "stats",
     "write_package",

@@ -38,12 +38,12 @@ class _LibraryFiles(dict[str, bool]):
         return inside
 
 
-_is_library = _LibraryFiles()
+is_library = _LibraryFiles()
 
 
 def treat_as_user_code(filename: str) -> None:
     """Count one of the package's own files, such as the demo, as the user's program."""
-    _is_library[filename] = False
+    is_library[filename] = False
 
 
 def user_site(depth: int = 2) -> Site:
@@ -56,7 +56,7 @@ def user_site(depth: int = 2) -> Site:
     except ValueError:  # a thread that started in the front end
         frame = sys._getframe(1)
     code = frame.f_code
-    while _is_library[code.co_filename]:
+    while is_library[code.co_filename]:
         caller = frame.f_back
         if caller is None:
             break
@@ -75,7 +75,7 @@ def user_stacklevel() -> int:
     """The `stacklevel` with which the caller's `warnings.warn` names the user's line."""
     Warned.count += 1
     level, frame = 1, sys._getframe(1)
-    while _is_library[frame.f_code.co_filename] and frame.f_back is not None:
+    while is_library[frame.f_code.co_filename] and frame.f_back is not None:
         level, frame = level + 1, frame.f_back
     return level
 

@@ -12,15 +12,14 @@ they behave as sharing memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from sys import _getframe
 from typing import Any
 
 import numpy as np
 
 from braze import engine
-from braze.attached import AttachedMethods
-from braze.autograd.tape import TapeNode, record
-from braze.capture import Call, call_of, capture, constant, materialise, tracer
-from braze.devices import device, device_named
+from braze.autograd.tape import Edge, Saving, TapeNode, next_number, record
+from braze.capture import LOCAL, NOTHING, Call, call_of, capture, constant, materialise, tracer
 from braze.handle import (
     EXPOSED,
     INFERENCE,
@@ -30,16 +29,18 @@ from braze.handle import (
     concrete,
     replace_in_place,
 )
-from braze.ir.dtypes import DType, bf16, bool_, from_numpy
+from braze.ir.dtypes import bool_, from_numpy
 from braze.ir.op import op_named
 from braze.ir.types import TensorType, tensor_type
+from braze.reading import Reading
 from braze.removable import HookTable
 from braze.sharing import is_exposed
-from braze.sizes import Size
+from braze.sites import is_library
+from braze.trie import State
 from braze.undoing import note_replacement
 
 
-class Tensor(AttachedMethods):
+class Tensor(Reading):
     """An n-dimensional array whose operations are captured, compiled and differentiated.
 
     Make one with `braze.tensor`, `braze.zeros`, `braze.from_numpy` and their like.
@@ -191,138 +192,6 @@ class Tensor(AttachedMethods):
                 tracer().flush()  # others see the memory: the result must be there now
         return self
 
-    def _numpy(self) -> np.ndarray:
-        """The elements as an array that shares this tensor's memory."""
-        handle = self._current()
-        storage = materialise(handle)
-        return storage.array(handle.type.dtype.numpy, handle.type.shape)
-
-    def _exposed(self) -> np.ndarray:
-        """An array for others to keep, on this tensor's memory; a view's is on its root's."""
-        from braze.views import memory_of
-
-        return memory_of(self)
-
-    def numpy(self, *, force: bool = False) -> np.ndarray:
-        """The elements as a NumPy array sharing this tensor's memory. A sync point.
-
-        What is written to one side from then on is seen by the other at once. A bfloat16 tensor
-        gives an array of `ml_dtypes.bfloat16`.
-
-        Raises:
-            RuntimeError: the tensor requires a gradient (use ``.detach().numpy()`` or
-                ``force=True``).
-        """
-        if self._requires_grad and not force:
-            raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
-                "instead."
-            )
-        return self._exposed()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self.numpy()
-        if dtype is not None and array.dtype != dtype:
-            if copy is False:
-                raise ValueError(
-                    f"unable to avoid a copy: the tensor is {array.dtype}, wanted is {dtype}"
-                )
-            return array.astype(dtype)
-        return array.copy() if copy else array
-
-    def item(self) -> Any:
-        """The only element as a Python number. A sync point.
-
-        Raises:
-            RuntimeError: there is not exactly one element.
-        """
-        if self._handle.type.numel != 1:
-            raise RuntimeError(
-                f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
-            )
-        handle = self._current()
-        return materialise(handle).number(handle.type.dtype)
-
-    def tolist(self) -> Any:
-        """The elements as nested lists of Python numbers. A sync point."""
-        array = self._numpy()
-        return (array.astype(np.float32) if self.dtype is bf16 else array).tolist()
-
-    def __bool__(self) -> bool:
-        if self._handle.type.numel != 1:
-            raise RuntimeError(
-                "Boolean value of Tensor with more than one value is ambiguous"
-                if self._handle.type.numel
-                else "Boolean value of Tensor with no values is ambiguous"
-            )
-        return bool(self.item())
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of a 0-d tensor")
-        return self.shape[0]
-
-    def __iter__(self) -> Any:
-        if not self.shape:
-            raise TypeError("iteration over a 0-d tensor")
-        return iter([self[i] for i in range(self.shape[0])])
-
-    def __repr__(self) -> str:
-        from braze.printing import format_tensor
-
-        return format_tensor(self)
-
-    # Type -----------------------------------------------------------------------------------------
-
-    @property
-    def shape(self) -> Size:
-        """The sizes of the dimensions."""
-        return tuple.__new__(Size, self._handle.type.shape)
-
-    @property
-    def dtype(self) -> DType:
-        """The element type."""
-        return self._handle.type.dtype
-
-    @property
-    def device(self) -> device:
-        """Where the elements are."""
-        return device_named(self._handle.type.device)
-
-    @property
-    def ndim(self) -> int:
-        """The number of dimensions."""
-        return len(self._handle.type.shape)
-
-    @property
-    def is_cuda(self) -> bool:
-        """Whether the tensor is on a GPU."""
-        return self._handle.type.device.startswith("cuda")
-
-    def dim(self) -> int:
-        """The number of dimensions."""
-        return len(self._handle.type.shape)
-
-    def numel(self) -> int:
-        """The number of elements."""
-        return self._handle.type.numel
-
-    nelement = numel
-
-    def size(self, dim: int | None = None) -> Any:
-        """The shape, or the size of one dimension."""
-        return self.shape if dim is None else self.shape[dim]
-
-    def element_size(self) -> int:
-        """Bytes of one element."""
-        return self.dtype.itemsize
-
-    def data_ptr(self) -> int:
-        """The address of the first element. A sync point."""
-        if self._base is not None:
-            return int(self._exposed().ctypes.data)
-        return int(materialise(self._current()).address)
-
     # Gradients ------------------------------------------------------------------------------------
 
     @property
@@ -465,6 +334,7 @@ def wrap(handle: Handle, node: TapeNode | None, index: int) -> Tensor:
 
 
 _new = object.__new__
+config = engine.config
 
 
 # Casts operands as `autocast` wants; None while no thread is inside one, so that it costs nothing.
@@ -475,28 +345,168 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     """Run one operation on tensors: capture it, and record it on the tape where gradients are
     wanted.
 
+    In steady state this is done here: an operation with one result that was captured at this point
+    before, on operands that are nothing special, by a thread in no special mode.
+
     Returns:
         A tensor, or a tuple of them for an operation that has not exactly one result.
     """
     if autocast_hook is not None:
         tensors = autocast_hook(call.op, tensors)
+    state = LOCAL.tracer
+    pending = state.pending
+    key: Any
+    count = len(tensors)
+    if count == 2:  # the same as below, for speed
+        x, y = tensors
+        # (Deriving a view again may put it on the tape.)
+        first = x._handle if x._base is None else x._current()
+        second = y._handle if y._base is None else y._current()
+        if first.pending is not pending and not pending.takes(first):
+            return _apply(call, tensors)
+        if second.pending is not pending and not pending.takes(second):
+            return _apply(call, tensors)
+        key = (call, first.slot, second.slot)
+        needs = x._requires_grad + 2 * y._requires_grad
+        flags = first.flags | second.flags
+    elif count == 1:
+        (x,) = tensors
+        first = x._handle if x._base is None else x._current()
+        if first.pending is not pending and not pending.takes(first):
+            return _apply(call, tensors)
+        key = (call, first.slot)
+        needs = x._requires_grad
+        flags = first.flags
+    else:
+        operands: list[Handle] = []
+        key = [call]
+        needs, bit, flags = 0, 1, 0  # a bit for each operand that needs a gradient
+        for t in tensors:
+            first = t._handle if t._base is None else t._current()
+            if first.pending is not pending and not pending.takes(first):
+                return _apply(call, tensors)
+            operands.append(first)
+            key.append(first.slot)
+            if t._requires_grad:
+                needs |= bit
+            bit <<= 1
+            flags |= first.flags
+        key = tuple(key)
+    handles = pending.handles
+    slot = len(handles)
+    step: State | None = None
+    if slot:
+        at = handles[-1].state
+        step = at.first if at.first_key == key else at.next.get(key)
+    if (
+        step is None
+        or (only := step.only) is None
+        or state.inference
+        or state.watch is not None
+        or slot >= config.trace_limit
+        or config.eager
+    ):
+        return _apply(call, tensors)
+    saving: Saving | None = None
+    if needs and state.grad_enabled and only is not NOTHING:
+        saving = step.first_saving if step.first_needs == needs else step.savings.get(needs)
+        if saving is None or flags & INFERENCE:
+            return _apply(call, tensors)
+    site = state.site
+    if site is None:
+        try:
+            frame: Any = _getframe(2)
+        except ValueError:
+            frame = _getframe(1)
+        code = frame.f_code
+        while is_library[code.co_filename]:
+            caller = frame.f_back
+            if caller is None:
+                break
+            frame = caller
+            code = frame.f_code
+        site = (code, frame.f_lasti)
+    handle = _new(Handle)
+    handle.type = only
+    handle.pending = pending
+    handle.slot = slot
+    handle.storage = handle.home = None
+    handle.flags = 0
+    handle.state = step
+    handle.site = site
+    tensor: Tensor = _new(Tensor)
+    tensor._handle = handle
+    tensor._base = tensor._grad = None
+    tensor._index = 0
+    if saving is None or not saving.records:
+        tensor._node = None
+        tensor._requires_grad = False
+    else:
+        tensor._requires_grad = True
+        node = tensor._node = _new(TapeNode)
+        node.state = step
+        node.saving = saving
+        node.site = site
+        node.hooks = None
+        node.number = next_number()
+        values: Any
+        if count == 1:
+            before = x._node
+            node.edges = ((x, 0) if before is None else (before, x._index),)
+            values = first, handle
+        elif count == 2:
+            edge: Edge | None = None
+            other: Edge | None = None
+            if x._requires_grad:
+                before = x._node
+                edge = (x, 0) if before is None else (before, x._index)
+            if y._requires_grad:
+                before = y._node
+                other = (y, 0) if before is None else (before, y._index)
+            node.edges = (edge, other)
+            values = first, second, handle
+        else:
+            edges: list[Edge | None] = []
+            for t in tensors:
+                before = t._node
+                if not t._requires_grad:
+                    edges.append(None)
+                else:
+                    edges.append((t, 0) if before is None else (before, t._index))
+            node.edges = tuple(edges)
+            operands.append(handle)
+            values = operands
+        places = saving.places
+        if len(places) == 1:
+            node.values = [values[places[0]]]
+        elif len(places) == 2:
+            node.values = [values[places[0]], values[places[1]]]
+        else:
+            node.values = [values[place] for place in places]
+    handles.append(handle)
+    if state.pending is not pending:
+        return _apply(call, tensors)  # another thread has run the trace
+    return () if only is NOTHING else tensor
+
+
+def _apply(call: Call, tensors: tuple[Tensor, ...]) -> Any:
+    """`apply` in any case."""
     operands = []
     needs_gradient = False
     for t in tensors:
-        # (Deriving a view again may put it on the tape.)
         operands.append(t._handle if t._base is None else t._current())
         if t._requires_grad:
             needs_gradient = True
     try:
-        results = capture(call, operands, 4)  # behind this, and a function of the front end
+        results = capture(call, operands, 5)  # behind this, `apply` and a function of the front end
     except SparseOperand:
         from braze.sparse.dispatch import sparse_form
 
         return sparse_form(call, tensors)
     node = None
-    if needs_gradient:
+    if needs_gradient and results:
         state = tracer()
-        if state.grad_enabled and call.op.differentiable:
+        if state.grad_enabled:
             node = record(tensors, operands, results)
             if state.watch is not None and node is not None:
                 state.watch.append(node)

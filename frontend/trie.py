@@ -10,12 +10,15 @@ import functools
 from typing import Any
 
 from braze import engine
+from braze.ir.dtypes import u8
 from braze.ir.graph import Location, Role
 from braze.ir.op import AttributeValue, Op, check_attributes
 from braze.ir.types import TensorType
 
 # A few hundred bytes each; past that the trie is forgotten and grows anew.
 MOST_STATES = 500_000
+# The type of the place that an operation without results takes; nothing else has it.
+NOTHING = TensorType(u8, (0,))
 
 
 class Call:
@@ -44,23 +47,31 @@ class State:
     Attributes:
         parent: the trace without its last step.
         types: types of the values that the last step added.
+        only: the type, if it is one value; `NOTHING` if the step is an operation without results.
         call, operands, location: the last step if it is an operation; operands are slots.
         role: the last step's role if it is an input.
         operand_types: the types of these operands.
         operations: how many of the steps are operations.
         may_fail: whether one of the operations can fail at run time.
         next: (call, operand slots...) or (type, role) -> the state after that step.
+        first_key, first: the first of these, mostly the only one, nearer at hand.
         savings: what the tape keeps for this operation, by the operands that need gradients (a bit
             for each); see `braze.autograd.tape`.
+        first_needs, first_saving: the first of these.
         plans: live values -> what to run.
         passes: the backward passes that began here; see `braze.autograd.replay`.
     """
 
     __slots__ = (
         "call",
+        "first",
+        "first_key",
+        "first_needs",
+        "first_saving",
         "location",
         "may_fail",
         "next",
+        "only",
         "operand_types",
         "operands",
         "operations",
@@ -75,6 +86,7 @@ class State:
     def __init__(self, parent: State | None, types: tuple[TensorType, ...]) -> None:
         self.parent = parent
         self.types = types
+        self.only = NOTHING if not types else types[0] if len(types) == 1 else None
         self.next: dict[Any, State] = {}
         self.plans: dict[tuple[int, ...], Plan] = {}
         self.call: Call | None = None
@@ -83,6 +95,11 @@ class State:
         self.operations: int = 0 if parent is None else parent.operations
         self.may_fail: bool = False if parent is None else parent.may_fail
         self.savings: dict[int, Any] = {}
+        # Set once, the key last, so that a thread which finds the key finds the rest.
+        self.first: State | None = None
+        self.first_key: Any = None
+        self.first_saving: Any = None
+        self.first_needs = -1
         self.passes: dict[Any, Any] | None = None
         self.role: Role = "data"
         self.location: Location | None = None
@@ -90,14 +107,18 @@ class State:
 
 class Plan:
     """What a sync runs: a graph known to the runtime, and which captured operations its nodes
-    are."""
+    are.
+
+    Attributes:
+        sizes: bytes of each result; see `Storage.several`.
+    """
 
     __slots__ = ("entry", "kept", "sizes")
 
     def __init__(self, entry: engine.Entry, kept: list[int], sizes: list[int]) -> None:
         self.entry = entry
         self.kept = kept
-        self.sizes = sizes
+        self.sizes = [engine.sized(size) for size in sizes]
 
 
 class Trie:
@@ -115,6 +136,9 @@ class Trie:
             self.states = 0
         self.states += 1
         state = parent.next[key] = State(parent, types)
+        if parent.first is None:
+            parent.first = state
+            parent.first_key = key
         return state
 
 

@@ -91,7 +91,7 @@ def _first_failure(pending: Pending, steps: list[State]) -> int:
         known = sum(map(slots_taken, steps[:count]))
         wanted = [pending.handles[slot] for slot in slots if slot < known]
         plan = make_plan(pending, steps[count - 1], wanted, "interpret")
-        outputs = [engine.Storage(size) for size in plan.sizes]
+        outputs = engine.Storage.several(plan.sizes)
         try:
             plan.entry.run(_inputs_of(pending, steps[:count]), outputs)
         except Exception:  # of any kind: what the user gets is the error of the run itself

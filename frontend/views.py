@@ -128,6 +128,18 @@ def memory_of(tensor: Tensor) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(start, own.shape, [s * size for s in strides])
 
 
+def address_of(tensor: Tensor) -> int:
+    """Where a view's first element is in the root's memory. A sync point."""
+    root = root_of(tensor)
+    if root._handle.flags & NUMBER:
+        root = tensor  # as in `memory_of`
+    start = int(materialise(root._current()).address)
+    if root is tensor:
+        return start
+    own = tensor._handle.type
+    return start + layout_of(tensor).offset * own.dtype.itemsize if own.numel else start
+
+
 def unrecorded(tensor: Tensor) -> Tensor:
     """A tensor's value without its history, and no view of it."""
     return tensor.detach() if tensor.is_sparse else wrap(tensor._current(), None, 0)

@@ -262,8 +262,9 @@ class _Scalars:
     def fill(self, inputs: Sequence[Input]) -> list[Input]:
         """Write the numbers; the inputs with words in their places."""
         filled: list[Input] = list(inputs)
-        numbers = [filled[position] for position in self.positions]
+        numbers = []
         for position, word in self._places:
+            numbers.append(filled[position])
             filled[position] = word  # type: ignore[call-overload]
         try:
             self._format.pack_into(self._words, 0, *numbers)

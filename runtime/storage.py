@@ -15,7 +15,7 @@ any thread, in the middle of anything.
 import ctypes
 import mmap
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -173,6 +173,11 @@ class _Cache:
 _cache = _Cache(default_storage_cache_bytes())
 
 
+def sized(nbytes: int) -> tuple[int, int]:
+    """A size with its size class's, as `Storage.several` wants it."""
+    return nbytes, size_class(nbytes)
+
+
 def empty_cache() -> None:
     """Return every block that no storage uses to the system."""
     _cache.empty()
@@ -241,6 +246,36 @@ class Storage:
         elif not _is_finalizing():
             # (At the very end what `give` needs may be gone, and the system takes all back.)
             _give(self.address, free)
+
+    @classmethod
+    def several(
+        cls, sizes: Sequence[tuple[int, int]], _lists: dict[int, _FreeList] = _cache.lists
+    ) -> "list[Storage]":
+        """A storage for each of some `sized` numbers of bytes.
+
+        Raises: MemoryError.
+        """
+        made = []
+        new = object.__new__
+        for nbytes, capacity in sizes:
+            storage = new(cls)
+            storage._owner = None
+            storage.nbytes = nbytes
+            try:
+                free = _lists[capacity]
+                storage.address = free.pop()
+            except (KeyError, IndexError):
+                storage.address, free = _cache.take(capacity)
+            storage._owner = free
+            made.append(storage)
+        return made
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Storage":
+        """A copy of some bytes."""
+        storage = cls(len(data))
+        ctypes.memmove(storage.address, data, len(data))
+        return storage
 
     @classmethod
     def from_numpy(cls, array: NDArray[Any]) -> "Storage":

@@ -22,7 +22,9 @@ from braze.autograd import anomaly
 from braze.autograd.tape import TapeNode
 from braze.capture import Pending, Tracer, tracer
 from braze.handle import BUFFER, EXPOSED, INFERENCE, NUMBER, PARAM, STALE, Handle
-from braze.sites import user_site
+from braze.ir.dtypes import f32
+from braze.ir.types import TensorType, tensor_type
+from braze.sites import Site, user_site
 from braze.trie import State, slots_taken
 
 if TYPE_CHECKING:
@@ -69,11 +71,29 @@ class Pass:
     Attributes:
         steps: the states that it went through, each with where it comes from: for an operation the
             number of the node whose gradient it belongs to, for an input (node, kept value).
-        gradients: (leaf, slot counted from the beginning of the pass) for each leaf that got one.
+        gradients: (leaf, slot) for each leaf that got one. All slots here are counted from the
+            beginning of the pass.
         constants: the numbers that it made part of the program, with their slots.
+        slots: how many there are.
+        inputs: (slot, state, node, kept value) for each input.
+        made: (slot, type, state, source) for each result that somebody can refer to.
+        template: a handle for each slot. Nobody refers to most results; those of the others, and
+            of the inputs, are put in anew.
+        unseen: a reference count of 0 for each slot.
+        seen: the slots of `inputs` and `made`.
     """
 
-    __slots__ = ("constants", "gradients", "slots", "steps")
+    __slots__ = (
+        "constants",
+        "gradients",
+        "inputs",
+        "made",
+        "seen",
+        "slots",
+        "steps",
+        "template",
+        "unseen",
+    )
 
     def __init__(
         self,
@@ -86,6 +106,70 @@ class Pass:
         self.gradients = gradients
         self.constants = constants
         self.slots = slots
+        self.inputs: list[tuple[int, State, int, int]] = []
+        self.made: list[tuple[int, TensorType, State, Any]] = []
+        # Whatever comes next asks the last value for the trace's state.
+        wanted = {slot for _, slot in (*gradients, *constants)} | {slots - 1}
+        slot = 0
+        for state, source in steps:
+            if state.call is None:
+                self.inputs.append((slot, state, *source))
+            else:
+                for at, kind in enumerate(state.types, slot):
+                    if at in wanted or state.call.op.is_host:  # `braze.undoing` looks for those
+                        self.made.append((at, kind, state, source))
+            slot += slots_taken(state)
+        self.template = [_NOBODYS] * slots
+        self.unseen = [0] * slots
+        self.seen = [row[0] for row in (*self.inputs, *self.made)]
+
+
+class Replayed:
+    """A pass that was replayed in a trace.
+
+    Attributes:
+        base: how many values the trace had before.
+        known: the pass.
+        sites: the user's code that its nodes belong to.
+        user: that of the call of `backward`.
+    """
+
+    __slots__ = ("base", "known", "sites", "user")
+
+    def __init__(self, base: int, known: Pass, sites: list[Site], user: Site) -> None:
+        self.base = base
+        self.known = known
+        self.sites = sites
+        self.user = user
+
+    @property
+    def end(self) -> int:
+        """How many values the trace had afterwards."""
+        return self.base + self.known.slots
+
+    def site(self, source: Any) -> Site:
+        """The user's code of an operation."""
+        return self.user if source == _USER else self.sites[source]
+
+    def operations(self) -> list[Site]:
+        """The user's code of each operation."""
+        return [self.site(source) for state, source in self.known.steps if state.call is not None]
+
+    def hide(self, counts: list[int]) -> None:
+        """Count no references to the results that nobody can refer to.
+
+        Args:
+            counts: the reference counts of all the trace's handles.
+        """
+        base, known = self.base, self.known
+        own = counts[base : self.end]
+        counts[base : self.end] = known.unseen
+        for slot in known.seen:
+            counts[base + slot] = own[slot]
+
+
+# In place of a result that nobody can refer to.
+_NOBODYS = Handle(tensor_type(f32), None, -1, State(None, ()))
 
 
 def survey(output: Tensor) -> Survey | None:
@@ -108,46 +192,44 @@ def survey(output: Tensor) -> Survey | None:
     leaves: dict[Tensor, int] = {}
     memory: dict[Handle, int] = {}
     parts: list[Any] = [output._index]
+    add, place_of = parts.append, places.get
     for node in nodes:  # which grow
         values = node.values
         if node.hooks is not None or values.__class__ is not list:
             return None
-        parts.append(node.saving)
+        add(node.saving)
         for edge in node.edges:
             if edge is None:
                 continue
             target, index = edge
-            place = places.get(target)
-            if place is not None:
-                parts += (place, index)
-            elif target.__class__ is TapeNode:
-                place = places[target] = len(nodes)
-                nodes.append(target)
-                parts += (place, index)
-            elif isinstance(target, TapeNode):
-                return None  # a function of the user's own
-            else:
-                place = leaves.get(target)
-                if place is None:
+            place = place_of(target)
+            if place is None:
+                if target.__class__ is TapeNode:
+                    place = places[target] = len(nodes)
+                    nodes.append(target)
+                elif isinstance(target, TapeNode):
+                    return None  # a function of the user's own
+                else:
                     if target._grad is not None or hasattr(target, "_hooks"):
                         return None
                     if hasattr(target, "_post_hooks"):
                         return None
-                    place = leaves[target] = len(leaves)
-                parts.append(~place)
+                    place = places[target] = ~len(leaves)
+                    leaves[target] = place
+            add((place, index) if index else place)
         for handle in values:
             if handle.flags & _SPECIAL:
                 return None
             if handle.pending is pending:
-                parts.append(handle.slot)
+                add(handle.slot)
                 continue
             place = memory.get(handle)
             if place is None:
                 if handle.storage is None:
                     return None
-                place = memory[handle] = len(memory)
+                place = memory[handle] = ~len(memory)
                 parts += (handle.type, handle.flags & _ROLE)
-            parts.append(~place)
+            add(place)
     if len(pending.handles) + _STEPS * len(nodes) > engine.config.trace_limit:
         return None  # it may run in between
     # The pass visits the latest node first, which decides the order of its sums.
@@ -171,34 +253,33 @@ def replay(plan: Survey, retain: bool) -> bool:
     if known is None:
         return False
     pending, values, nodes = plan.pending, plan.values, plan.nodes
-    handles = pending.handles
-    base = len(handles)
+    base = len(pending.handles)
     if base + known.slots >= engine.config.trace_limit:
         return False
+    inputs = [values[node][at] for _, _, node, at in known.inputs]
+    if not pending.claim(inputs):
+        return False  # another thread has one
     user = plan.tracer.site or user_site(2)
-    slot = base
-    for state, source in known.steps:
-        if state.call is None:
-            handle = values[source[0]][source[1]]
-            if pending.register(handle) is not handle or handle.state is not state:
-                return False  # another thread has it: what was captured so far nobody reads
-            slot += 1
-            continue
-        site = user if source == _USER else nodes[source].site
-        types = state.types
-        handles.append(Handle(types[0], pending, slot, state, site))
-        slot += 1
-        if len(types) > 1:
-            handles.extend([Handle(t, pending, slot + i, state) for i, t in enumerate(types[1:])])
-            slot += len(types) - 1
-    if plan.tracer.pending is not pending:
-        return False  # another thread has run it
+    replayed = Replayed(base, known, [node.site for node in nodes], user)
+    handles = known.template.copy()
+    for handle, (slot, state, _, _) in zip(inputs, known.inputs, strict=True):
+        handle.slot = base + slot
+        handle.state = state
+        handles[slot] = handle
+    for slot, kind, state, source in known.made:
+        handles[slot] = Handle(kind, pending, base + slot, state, replayed.site(source))
+    with plan.tracer.lock:
+        if plan.tracer.pending is not pending:
+            return False  # another thread has run it
+        pending.inputs += inputs
+        pending.replayed.append(replayed)
+        pending.handles += handles
     from braze.tensors import wrap
 
     for leaf, slot in known.gradients:
-        plan.leaves[leaf].grad = wrap(handles[base + slot], None, 0)
+        plan.leaves[leaf]._grad = wrap(handles[slot], None, 0)
     for constant, slot in known.constants:
-        pending.constants[constant] = handles[base + slot]
+        pending.constants[constant] = handles[slot]
     if not retain:
         for node in nodes:
             node.release()

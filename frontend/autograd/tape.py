@@ -63,9 +63,11 @@ class Saving:
     Attributes:
         steps: one for each operand that gets a gradient.
         kept: the values to keep: ("operand" | "result", position).
+        places: where these are among the operands and the results behind them.
+        records: whether there are steps.
     """
 
-    __slots__ = ("kept", "steps")
+    __slots__ = ("kept", "places", "records", "steps")
 
     def __init__(self, state: State, needs: Sequence[bool]) -> None:
         call = state.call
@@ -73,6 +75,8 @@ class Saving:
         op = call.op
         self.kept: list[tuple[str, int]] = []
         steps: list[Step] = []
+        if not (op.differentiable and any(t.dtype.is_differentiable for t in state.types)):
+            needs = ()
         for position, need in enumerate(needs):
             gradient = op.gradient(position)
             if not need or gradient is None:
@@ -89,6 +93,9 @@ class Saving:
                 rule = seen_rule(rule, arriving, state.operand_types[position].dtype)
             steps.append(Step(position, rule, arguments, shape))
         self.steps = tuple(steps)
+        self.records = bool(steps)
+        count = len(state.operand_types)
+        self.places = tuple([at if kind == "operand" else count + at for kind, at in self.kept])
 
     def _argument(
         self, op: Op, name: str, types: Sequence[TensorType], known: dict[str, Any]
@@ -417,13 +424,14 @@ def record(tensors: Sequence[Tensor], operands: Sequence[Handle], results: Any) 
     if saving is None:
         wanted = [edge is not None for edge in edges]
         saving = state.savings[needs] = Saving(state, wanted)
+        if state.first_saving is None:
+            state.first_saving = saving
+            state.first_needs = needs
     if not saving.steps:
         return None
+    known = [*operands, *results] if several else [*operands, results]
     values = []
-    for kind, position in saving.kept:
-        if kind == "operand":
-            handle = operands[position]
-        else:
-            handle = results[position] if several else results
+    for place in saving.places:
+        handle = known[place]
         values.append(check_savable(handle) if handle.flags & INFERENCE else handle)
     return TapeNode(state, saving, tuple(edges), values, first.site)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import braze
-from braze.capture import call_of
+from braze.capture import Call, call_of
 from braze.distributions import constraints
 from braze.distributions.distribution import Distribution
 from braze.distributions.utils import (
@@ -16,11 +17,23 @@ from braze.distributions.utils import (
     probs_to_logits,
     size,
 )
+from braze.functions.promotion import cast
+from braze.functions.sampling import multinomial
+from braze.ir.dtypes import i64
 from braze.ir.op import op_named
 from braze.tensors import apply
 
-_PROPORTIONS, _RESHAPE = op_named("proportions"), op_named("reshape")
 _PICK = call_of(op_named("pick"))
+
+
+@functools.cache
+def _proportions(dim: int) -> Call:
+    return call_of(op_named("proportions"), dim=dim)
+
+
+@functools.lru_cache(maxsize=256)
+def _reshape(shape: tuple[int, ...]) -> Call:
+    return call_of(op_named("reshape"), shape=shape)
 
 
 class Categorical(Distribution):
@@ -46,7 +59,7 @@ class Categorical(Distribution):
         if name == "probs":
             if not given.is_floating_point():
                 given = given.to(braze.get_default_dtype())
-            self._param = self.probs = apply(call_of(_PROPORTIONS, dim=given.ndim - 1), given)
+            self._param = self.probs = apply(_proportions(given.ndim - 1), given)
         else:
             self._param = self.logits = given - given.logsumexp(-1, keepdim=True)
         super().__init__(self._param.shape[:-1], validate_args=validate_args)
@@ -90,21 +103,24 @@ class Categorical(Distribution):
         return self.mean
 
     def sample(self, sample_shape: Any = ()) -> Values:
+        rows = self.probs
+        if isinstance(sample_shape, tuple) and not sample_shape and not self._batch_shape:
+            return apply(_reshape(()), multinomial(rows, 1, True))
         sample_shape = size(sample_shape)
         count = sample_shape.numel()
         shape = self._extended_shape(sample_shape)
         with braze.no_grad():
             if not count or not self._batch_shape.numel():
                 return braze.zeros(shape, dtype=braze.int64)
-            rows = self.probs if self.probs.ndim < 3 else self.probs.flatten(0, -2)
-            drawn = braze.multinomial(rows, count, True)
+            rows = rows if rows.ndim < 3 else rows.flatten(0, -2)
+            drawn = multinomial(rows, count, True)
             drawn = drawn.t() if drawn.ndim == 2 and count > 1 else drawn
-            return apply(call_of(_RESHAPE, shape=tuple(shape)), drawn)
+            return apply(_reshape(tuple(shape)), drawn)
 
     def log_prob(self, value: Values) -> Values:
         if self._validate_args:
             self._validate_sample(value)
-        return apply(_PICK, self.logits, value.long())
+        return apply(_PICK, self.logits, cast(value, i64))
 
     def entropy(self) -> Values:
         lowest = braze.finfo(self.logits.dtype).min

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 import braze
-from braze.capture import call_of
+from braze.capture import Call, call_of
 from braze.distributions.utils import NotKnown, Values, known
 from braze.functions.promotion import cast, keeps
 from braze.ir.dtypes import bool_
 from braze.ir.op import op_named
+from braze.ir.types import TensorType
 from braze.tensors import Tensor, apply
 
 __all__ = [
@@ -53,8 +54,16 @@ class Constraint:
     def demand(self, value: Values, message: str) -> None:
         """Have the program raise at this line unless each event is inside; see
         `braze.ir.errors.failed_check` on the message."""
+        call = self.operation(value._handle.type, message)
+        if call is not None:
+            apply(call, value)
+            return
         holds = cast(self.check(value), bool_)
         apply(call_of(_CHECK_TRUTH, wanted=True, message=message), holds)
+
+    def operation(self, kind: TensorType, message: str) -> Call | None:
+        """What `demand` comes to for tensors of a type, if it is one operation."""
+        return None
 
     def outline(self) -> Constraint:
         """The constraint with types in place of tensors: where its text is a part of a program, the
@@ -155,6 +164,11 @@ class _IndependentConstraint(Constraint):
         else:
             self.base_constraint.demand(value, message)  # what holds everywhere holds for all
 
+    def operation(self, kind: TensorType, message: str) -> Call | None:
+        if len(kind.shape) < self.event_dim:
+            return None
+        return self.base_constraint.operation(kind, message)  # type: ignore[no-any-return]
+
     def __repr__(self) -> str:
         return f"IndependentConstraint({self.base_constraint!r}, {self.reinterpreted_batch_ndims})"
 
@@ -191,13 +205,12 @@ class _Between(Constraint):
             conditions.append(value < high if self._open_high else value <= high)
         return functools.reduce(operator.and_, conditions) if conditions else value == value
 
-    def demand(self, value: Values, message: str) -> None:
+    def operation(self, kind: TensorType, message: str) -> Call | None:
         low, high = self.lower_bound, self.upper_bound
         bounds = [bound for bound in (low, high) if bound is not None]
-        if value.dtype.kind in ("bool", "complex") or not keeps(value.dtype, bounds):
-            super().demand(value, message)
-            return
-        call = call_of(
+        if kind.dtype.kind in ("bool", "complex") or not keeps(kind.dtype, bounds):
+            return None
+        return call_of(
             _CHECK_INTERVAL,
             low=-math.inf if low is None else low,
             high=math.inf if high is None else high,
@@ -206,7 +219,6 @@ class _Between(Constraint):
             integer=self.is_discrete,
             message=message,
         )
-        apply(call, value)
 
     def __repr__(self) -> str:
         bounds = [f"{name}={bound}" for name, bound in vars(self).items()]
@@ -256,8 +268,8 @@ class _Simplex(Constraint):
     def check(self, value: Values) -> Values:
         return (value >= 0).all(-1) & (abs(value.sum(-1) - 1) < 1e-6)
 
-    def demand(self, value: Values, message: str) -> None:
-        apply(call_of(_CHECK_SIMPLEX, message=message), value)
+    def operation(self, kind: TensorType, message: str) -> Call | None:
+        return call_of(_CHECK_SIMPLEX, message=message)
 
 
 class _Multinomial(Constraint):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -9,7 +10,8 @@ import braze
 from braze.distributions import constraints
 from braze.distributions.utils import Values, lazy_property, require, size
 from braze.sites import user_stacklevel
-from braze.tensors import Size, Tensor
+from braze.sizes import Size
+from braze.tensors import Tensor
 
 _PARAMETER = (
     "Expected parameter {what} ({given}) of distribution {name} to satisfy the constraint "
@@ -19,6 +21,12 @@ _SAMPLE = (
     "Expected value argument ({given}) to be within the support ({constraint}) of the distribution "
     "{name}"
 )
+
+
+@functools.lru_cache(maxsize=256)
+def _lazy_properties(kind: type) -> frozenset[str]:
+    found = {name: getattr(kind, name, None) for name in dir(kind)}
+    return frozenset(name for name, value in found.items() if isinstance(value, lazy_property))
 
 
 class Distribution:
@@ -67,9 +75,11 @@ class Distribution:
         except (AttributeError, NotImplementedError):
             known = {}
             self._warn("`arg_constraints`. Please set `arg_constraints = {}`")
+        own, lazy = self.__dict__, _lazy_properties(type(self))  # type: ignore[arg-type]
         for name, constraint in known.items():
-            lazy = isinstance(getattr(type(self), name, None), lazy_property)
-            if constraints.is_dependent(constraint) or (name not in self.__dict__ and lazy):
+            if name not in own and name in lazy:
+                continue
+            if constraints.is_dependent(constraint):
                 continue
             require(constraint, getattr(self, name), _PARAMETER, type(self).__name__, name)
 
@@ -170,13 +180,13 @@ class Distribution:
         """
         if not isinstance(value, Tensor):
             raise ValueError("The value argument to log_prob must be a Tensor")
-        shape, expected = value.shape, self._batch_shape + self._event_shape
-        if shape[len(shape) - len(self._event_shape) :] != self._event_shape:
-            raise ValueError(
-                "The right-most size of value must match event_shape: "
-                f"{shape} vs {self._event_shape}."
-            )
-        if shape != expected:
+        if value._handle.type.shape != (*self._batch_shape, *self._event_shape):
+            shape, expected = value.shape, self._batch_shape + self._event_shape
+            if shape[len(shape) - len(self._event_shape) :] != self._event_shape:
+                raise ValueError(
+                    "The right-most size of value must match event_shape: "
+                    f"{shape} vs {self._event_shape}."
+                )
             for i, j in zip(reversed(shape), reversed(expected), strict=False):
                 if i != 1 and j != 1 and i != j:
                     raise ValueError(

@@ -11,9 +11,10 @@ import numpy as np
 
 import braze
 from braze.capture import Call, call_of
-from braze.handle import NUMBER
+from braze.handle import NUMBER, Handle
 from braze.ir.op import op_named
-from braze.tensors import Size, Tensor, apply
+from braze.sizes import Size
+from braze.tensors import Tensor, apply
 from braze.views import layout_of, root_of
 
 # A tensor, or a number where one is broadcast. Methods of tensors are attached when the package is
@@ -23,6 +24,7 @@ Values = Any
 euler_constant = 0.57721566490153286060
 # Tensors of so many elements that are in memory are checked at the call.
 MOST_CHECKED_AT_ONCE = 4096
+_MOST_DEMANDED = 1024
 
 
 def broadcast_all(*values: Values) -> tuple[Values, ...]:
@@ -133,6 +135,10 @@ def known(value: Values) -> np.ndarray | None:
     return np.lib.stride_tricks.as_strided(start, tuple(value.shape), steps)
 
 
+# By constraint, bounds with their classes, type and text: the operation that demands it.
+_demanded: dict[Any, Call] = {}
+
+
 def require(constraint: Any, value: Values, text: str, name: str, what: str = "") -> None:
     """Raise ValueError unless a constraint holds: now if the value is known, else at the next sync.
 
@@ -140,6 +146,20 @@ def require(constraint: Any, value: Values, text: str, name: str, what: str = ""
         text: what is wrong, with {given} for the value's type, {constraint}, {name} and {what}.
         name: of the distribution. what: of the parameter.
     """
+    handle = value._handle
+    key: Any = None
+    if handle.__class__ is Handle and handle.storage is None and value._base is None:
+        # Computed by the program. What was demanded of such a value before is one operation.
+        try:
+            bounds = vars(constraint).values()
+            key = (constraint.__class__, *bounds, *map(type, bounds), handle.type, value.__class__)
+            key = (*key, text, name, what)
+            call = _demanded.get(key)
+        except TypeError:  # a list of constraints
+            key = call = None
+        if call is not None:
+            apply(call, value)
+            return
     array = known(value)
     try:
         holds = None if array is None else np.all(constraint.check(array))
@@ -147,10 +167,17 @@ def require(constraint: Any, value: Values, text: str, name: str, what: str = ""
         holds = None
     if holds:
         return
-    kind, shape = value.__class__.__name__, value._handle.type.shape
+    kind, shape = value.__class__.__name__, handle.type.shape
     if holds is None:
         message = _written(text, name, what, kind, shape, repr(constraint.outline()))
-        constraint.demand(value, f"{name}!!{message}")
+        demanded = f"{name}!!{message}"
+        if key is not None:
+            call = constraint.operation(handle.type, demanded)
+            if call is not None:
+                if len(_demanded) >= _MOST_DEMANDED:
+                    _demanded.clear()
+                _demanded[key] = call
+        constraint.demand(value, demanded)
     else:
         message = _written(text, name, what, kind, shape, repr(constraint))
         raise ValueError(f"{message}, but found invalid values:\n{value}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from functools import reduce
 from itertools import accumulate, pairwise
@@ -11,25 +12,30 @@ from typing import Any
 
 import numpy as np
 
-from braze.capture import call_of
+from braze import engine
+from braze.capture import call_of, tracer
 from braze.devices import check_device
 from braze.functions.movement import expand, permute, reshape, sizes_of
 from braze.functions.promotion import check_fits, get_default_dtype, number_dtype, scalar
-from braze.handle import EXPOSED, SparseHandle
-from braze.ir.dtypes import DType, f64, i64, promote, u64
+from braze.handle import EXPOSED, INFERENCE, SparseHandle, concrete
+from braze.ir.dtypes import DType, f32, f64, i64, promote, u64
 from braze.ir.dtypes import from_numpy as dtype_of_numpy
 from braze.ir.op import op_named
+from braze.ir.types import tensor_type
 from braze.layouts import sparse_coo, strided
-from braze.tensors import Tensor, apply, from_array, view_of
+from braze.tensors import Tensor, apply, from_array, view_of, wrap
 
+# How `struct` writes the default dtypes' elements, and of lists of how many it does.
+_CODES, _SHORT = {f32: "f", f64: "d"}, 64
+_FLOATS = {float}
 _PYTHON_NUMBERS = {bool, int, float, complex}
 _FULL, _IOTA = op_named("full"), op_named("iota")
 
 
 def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     """A fresh row-major array; Python floats get the default dtype, ints int64."""
-    if dtype is None and data.__class__ is list and set(map(type, data)) == {float}:
-        return np.array(data, get_default_dtype().numpy)  # what is made most often
+    if dtype is None and data.__class__ is list and set(map(type, data)) == _FLOATS:
+        return np.array(data, get_default_dtype().numpy)
     if isinstance(data, Tensor):
         array = np.array(data.numpy(force=True))
     elif isinstance(data, (np.ndarray, np.generic)):
@@ -120,6 +126,12 @@ def tensor(
     Raises:
         TypeError: the data are not numbers. ValueError: the nesting is not rectangular.
     """
+    if data.__class__ is list and dtype is None and device is None and len(data) <= _SHORT:
+        result = _of_floats(data)
+        if result is not None:
+            if requires_grad:
+                result.requires_grad = True
+            return result
     check_device(device)
     check_dtype("tensor", dtype)
     if isinstance(data, Tensor) and data.is_sparse:
@@ -127,6 +139,22 @@ def tensor(
     result = from_array(_array_of(data, dtype))
     result.requires_grad = requires_grad
     return result
+
+
+def _of_floats(data: list[Any]) -> Tensor | None:
+    """What is made most often, a short list of Python floats as a tensor, without NumPy; None for
+    anything else."""
+    kind = get_default_dtype()
+    code = _CODES.get(kind)
+    if code is None or set(map(type, data)) != _FLOATS:
+        return None
+    try:
+        packed = struct.pack(f"{len(data)}{code}", *data)
+    except OverflowError:
+        return None  # one becomes infinite
+    flags = INFERENCE if tracer().inference else 0
+    storage = engine.Storage.from_bytes(packed)
+    return wrap(concrete(tensor_type(kind, (len(data),)), storage, flags), None, 0)
 
 
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:

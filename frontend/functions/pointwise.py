@@ -142,19 +142,22 @@ def add(input: Operand, other: Operand, last: Any = None, *, alpha: float = 1) -
     return _add(*_scaled("add", input, other, alpha))
 
 
+def _is_bool(operand: Any) -> bool:
+    if isinstance(operand, Tensor):
+        return operand._handle.type.dtype is bool_
+    return operand.__class__ is bool
+
+
 def sub(input: Operand, other: Operand, last: Any = None, *, alpha: float = 1) -> Tensor:
     """input - alpha * other, promoted and broadcast; also as `sub(input, alpha, other)`, PyTorch's
     older order."""
     if last is not None:
         other, alpha = last, other  # type: ignore[assignment]
-    for operand in (input, other):
-        kind = operand._handle.type.dtype if isinstance(operand, Tensor) else operand.__class__
-        if kind is bool_ or kind is bool:
-            raise RuntimeError(
-                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are "
-                "trying to invert a "
-                "mask, use the `~` or `logical_not()` operator instead."
-            )
+    if _is_bool(input) or _is_bool(other):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying "
+            "to invert a mask, use the `~` or `logical_not()` operator instead."
+        )
     if alpha.__class__ is int and alpha == 1:
         return _sub(input, other)
     return _sub(*_scaled("sub", input, other, alpha))

@@ -128,14 +128,15 @@ def cast(tensor: Tensor, dtype: DType) -> Tensor:
 
 def scalar(value: Number, dtype: DType) -> Tensor:
     """A Python number as a 0-d operand; it may differ in every call without a recompile."""
-    if value.__class__ is not float or dtype.kind == "complex":
+    kind = value.__class__
+    if (kind is not float and kind is not int) or dtype.kind == "complex":
         if isinstance(value, np.generic):
             value = value.item()
         if dtype.is_complex:
             return _complex_scalar(value, dtype)
         if isinstance(value, complex):
             value = _real_number(value)
-    return wrap(number(tensor_type(dtype), value), None, 0)
+    return wrap(number(tensor_type(dtype), value), None, 0)  # type: ignore[arg-type]
 
 
 def check_fits(name: str, bounds: Sequence[float], dtype: DType) -> None:

@@ -129,11 +129,17 @@ class Generator:
         with self._lock:
             offset = self._offset
             self._offset = (offset + counters) & 0xFFFFFFFFFFFFFFFF
-            return _signed(self._seed), _signed(offset)
+            seed = self._seed
+        if seed < _HALF and offset < _HALF:
+            return seed, offset
+        return _signed(seed), _signed(offset)
+
+
+_HALF = 1 << 63
 
 
 def _signed(word: int) -> int:
-    return word - (1 << 64) if word >= 1 << 63 else word
+    return word - (1 << 64) if word >= _HALF else word
 
 
 default_generator = Generator()

@@ -31,7 +31,8 @@ from braze.ir.dtypes import DType, i64
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
 from braze.ir.types import tensor_type
-from braze.tensors import Size, Tensor, apply, from_array
+from braze.sizes import Size
+from braze.tensors import Tensor, apply, from_array
 
 _EMBED = op_named("diag_embed")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
-from braze.capture import call_of
+from braze.capture import Call, call_of
 from braze.functions import pointwise, random_numbers
 from braze.functions.indexing import check_values
 from braze.functions.promotion import cast, scalar
@@ -17,7 +18,7 @@ from braze.ir.ops.dropout import UNIFORM_BITS
 from braze.ir.ops.multinomial import multinomial_counters
 from braze.ir.ops.poisson import poisson_counters
 from braze.ir.ops.standard_gamma import gamma_counters
-from braze.ir.types import broadcast_shapes
+from braze.ir.types import Shape, broadcast_shapes
 from braze.tensors import Tensor, apply
 
 _MULTINOMIAL = op_named("multinomial")
@@ -247,6 +248,13 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
     return apply(call, count, prob, scalar(key, i64), scalar(offset, i64))  # type: ignore[no-any-return]
 
 
+@functools.lru_cache(maxsize=256, typed=True)
+def _drawing(shape: Shape, dtype: DType, count: int, replacement: bool) -> tuple[Call, int]:
+    """The operation that draws categories, and by how much it advances the generator."""
+    call = call_of(_MULTINOMIAL, count=count, replacement=replacement)
+    return call, multinomial_counters(shape, dtype, count, replacement)
+
+
 def multinomial(
     input: Tensor,
     num_samples: int,
@@ -281,6 +289,6 @@ def multinomial(
             "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         )
     source = random_numbers.default_generator if generator is None else generator
-    key, offset = source.advance(multinomial_counters(shape, dtype, num_samples, replacement))
-    call = call_of(_MULTINOMIAL, count=num_samples, replacement=bool(replacement))
+    call, counters = _drawing(shape, dtype, num_samples, bool(replacement))
+    key, offset = source.advance(counters)
     return apply(call, input, scalar(key, i64), scalar(offset, i64))  # type: ignore[no-any-return]

@@ -27,6 +27,8 @@ from braze.views import layout_of
 
 _MOST = 4096  # combinations of arguments that a function remembers
 
+_UNKNOWN: Any = object()
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -36,9 +38,9 @@ def settled(function: Function, layout: bool = False) -> Function:
     Args:
         layout: how the elements of a view lie in memory matters too.
     """
-    # By arguments: the operation, or None where there is more to do.
-    known: dict[tuple[Any, ...], Call | None] = {}
-    views: dict[tuple[Any, ...], Call] = {}  # the movement, where the result is a view
+    # By arguments: the operation, the movement as (operation,) where the result is a view, or None
+    # where there is more to do.
+    known: dict[tuple[Any, ...], Call | tuple[Call] | None] = {}
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -46,13 +48,14 @@ def settled(function: Function, layout: bool = False) -> Function:
             return function(*args, **kwargs)
         operands: list[Tensor] = []
         key: list[Any] = []
+        add = key.append
         for item in args if not kwargs else (*args, *kwargs, *kwargs.values()):
             if isinstance(item, Tensor):
                 handle = item._handle
                 if handle.__class__ is not Handle:
                     return function(*args, **kwargs)
                 operands.append(item)
-                key.append(handle.type)
+                add(handle.type)
                 continue
             kind = item.__class__
             if kind is tuple:
@@ -60,22 +63,22 @@ def settled(function: Function, layout: bool = False) -> Function:
                 nested = slice in kinds or tuple in kinds
                 key += (kinds, _plain(item) if nested else item)
             else:
-                key += (kind, _plain(item) if kind is slice else item)
+                add(kind)
+                add(_plain(item) if kind is slice else item)
         if layout and operands and operands[0]._base is not None:
-            key.append(layout_of(operands[0]).strides)
+            add(layout_of(operands[0]).strides)
         whole = tuple(key)
         try:
-            if whole in known:
-                call = known[whole]
-                if call is None:
-                    return function(*args, **kwargs)
-                result = apply(call, *operands)
-                return result[0] if result.__class__ is tuple else result
-            call = views.get(whole)
+            call: Any = known.get(whole, _UNKNOWN)
         except TypeError:  # lists and the like
             return function(*args, **kwargs)
-        if call is not None:
-            return view_of(call, operands[0])
+        if call is None:
+            return function(*args, **kwargs)
+        if call.__class__ is Call:
+            result = apply(call, *operands)
+            return result[0] if result.__class__ is tuple else result
+        if call is not _UNKNOWN:
+            return view_of(call[0], operands[0])
         pending = tracer().pending
         before, warned = len(pending.handles), Warned.count
         result = function(*args, **kwargs)
@@ -86,11 +89,9 @@ def settled(function: Function, layout: bool = False) -> Function:
                 if result._base is not None and result._base is not operands[0]:
                     return result  # as of what has a history while none is recorded
                 if result._base is not None and call is not None:
-                    views[whole] = call
-                    return result
+                    call = (call,)
             if len(known) >= _MOST:
                 known.clear()
-                views.clear()
             known[whole] = call
         return result
 

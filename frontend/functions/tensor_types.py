@@ -13,7 +13,8 @@ from braze.functions.creation import empty, tensor
 from braze.functions.promotion import cast, set_default_dtype
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
-from braze.tensors import Size, Tensor
+from braze.sizes import Size
+from braze.tensors import Tensor
 
 _NAMES = {
     dtypes.bool_: "Bool",

@@ -9,9 +9,10 @@ from typing import Any
 
 from braze.functions import tensor_types
 from braze.ir.dtypes import DType
+from braze.sizes import Size
 from braze.sparse.construction import empty_sparse, sparse_coo_tensor
 from braze.sparse.tensor import SparseTensor
-from braze.tensors import Size, Tensor
+from braze.tensors import Tensor
 
 
 def construct(arguments: tuple[Any, ...], dtype: DType) -> Tensor:

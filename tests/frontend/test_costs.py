@@ -40,20 +40,20 @@ def calls_in(step, warm=4):
 
 
 OPERATIONS = {
-    "mul": (lambda x, y: x * y, 12),
-    "add": (lambda x, y: x + y, 13),
-    "number": (lambda x, y: x * 2.0, 17),
-    "number added": (lambda x, y: x + 2, 18),
-    "number first": (lambda x, y: 1.0 - x, 21),
-    "divide": (lambda x, y: x / y, 13),
-    "relu": (lambda x, y: F.relu(x), 11),
-    "matmul": (lambda x, y: x @ y, 12),
-    "item of a dimension": (lambda x, y: x[1], 14),
-    "transpose": (lambda x, y: x.t(), 15),
-    "sum": (lambda x, y: x.sum(), 13),
-    "softmax": (lambda x, y: F.softmax(x, 1), 14),
-    "mse_loss": (lambda x, y: F.mse_loss(x, y), 12),
-    "cross_entropy": (lambda x, y: F.cross_entropy(x, braze.tensor([0, 1, 2, 3])), 60),
+    "mul": (lambda x, y: x * y, 6),
+    "add": (lambda x, y: x + y, 7),
+    "number": (lambda x, y: x * 2.0, 11),
+    "number added": (lambda x, y: x + 2, 12),
+    "number first": (lambda x, y: 1.0 - x, 18),
+    "divide": (lambda x, y: x / y, 6),
+    "relu": (lambda x, y: F.relu(x), 6),
+    "matmul": (lambda x, y: x @ y, 7),
+    "item of a dimension": (lambda x, y: x[1], 10),
+    "transpose": (lambda x, y: x.t(), 10),
+    "sum": (lambda x, y: x.sum(), 8),
+    "softmax": (lambda x, y: F.softmax(x, 1), 8),
+    "mse_loss": (lambda x, y: F.mse_loss(x, y), 6),
+    "cross_entropy": (lambda x, y: F.cross_entropy(x, braze.tensor([0, 1, 2, 3])), 30),
 }
 
 
@@ -85,8 +85,8 @@ def test_a_reshape_of_a_view_costs_few_calls():
 def test_layers_cost_few_calls():
     linear, convolution = nn.Linear(4, 4), nn.Conv2d(3, 4, 3)
     x, image = braze.ones(2, 4), braze.ones(1, 3, 8, 8)
-    assert capture_cost(lambda: linear(x)) <= 18
-    assert capture_cost(lambda: convolution(image)) <= 22
+    assert capture_cost(lambda: linear(x)) <= 9
+    assert capture_cost(lambda: convolution(image)) <= 10
 
 
 def test_going_through_parameters_costs_few_calls():
@@ -101,7 +101,7 @@ def test_a_choice_costs_few_calls():
         choice = braze.distributions.Categorical(probabilities)
         return choice.log_prob(choice.sample())
 
-    assert capture_cost(choose) <= 143
+    assert capture_cost(choose) <= 60
 
 
 def captured_by(step):
@@ -148,7 +148,7 @@ def test_a_cached_step_costs_few_calls():
             optimizer.step()
             return loss.item()
 
-        assert calls_in(step) <= 700
+        assert calls_in(step) <= 380
 
 
 def test_a_sync_costs_few_calls_and_few_for_an_input():
@@ -165,8 +165,8 @@ def test_a_sync_costs_few_calls_and_few_for_an_input():
 
             return calls_in(step)
 
-        assert added(1) <= 45
-        assert (added(20) - added(1)) / 19 <= 16
+        assert added(1) <= 30
+        assert (added(20) - added(1)) / 19 <= 5
 
 
 def test_a_compiled_call_costs_few_calls_however_many_parameters():

@@ -8,6 +8,7 @@ import scipy.stats as st
 import braze
 from braze import distributions as D
 from braze.distributions import constraints
+from braze.distributions.utils import require
 from braze.functions.sampling import _standard_gamma
 
 
@@ -290,6 +291,58 @@ def test_a_constraint_is_checked_by_one_operation():
     with pytest.raises(ValueError, match="does not hold"):
         constraints.greater_than(given).demand(given, "demand!!the constraint does not hold")
         braze.sync()
+
+
+def test_what_is_demanded_belongs_to_the_bounds_the_type_and_the_name():
+    def demand(bounds, value, constraint=constraints.interval):
+        require(constraint(*bounds), value * 1, "{what} ({given}): {constraint}", "Mine", "part")
+        braze.sync()
+
+    whole = braze.tensor([3])
+    for _ in range(2):
+        demand((0.0, 9.0), b)
+        demand((0, 9), whole)
+        with pytest.raises(ValueError, match=r"Interval\(lower_bound=0.0, upper_bound=0.1\)"):
+            demand((0.0, 0.1), b)
+        with pytest.raises(ValueError, match=r"Interval\(lower_bound=0, upper_bound=2\)"):
+            demand((0, 2), whole)
+        with pytest.raises(ValueError, match=r"shape \(1,\).*IntegerInterval"):
+            demand((0, 2), whole, constraints.integer_interval)
+        with pytest.raises(ValueError, match=r"GreaterThan\(lower_bound=f64\[3\]\)"):
+            demand((b + 1.0,), b, constraints.greater_than)
+        with pytest.raises(ValueError, match="Stack"):
+            demand(([constraints.real, constraints.less_than(0.0)],), b[:2], constraints.stack)
+
+
+def test_a_constraint_of_the_users_own_is_demanded_each_time():
+    class Below(constraints.Constraint):
+        most = 9.0
+
+        def check(self, value):
+            return value < self.most
+
+    for most, fits in ((9.0, True), (0.1, False), (9.0, True)):
+        Below.most = most
+        require(Below(), b * 1.0, "{what}", "Mine", "part")
+        if fits:
+            braze.sync()
+        else:
+            with pytest.raises(ValueError, match="part"):
+                braze.sync()
+
+
+def test_single_choices_and_batches_of_them():
+    weights = braze.tensor([0.0, 1.0, 0.0], requires_grad=True)
+    for sample_shape, shape in (((), ()), (braze.Size(), ()), ([], ()), ((4,), (4,)), ((0,), (0,))):
+        drawn = D.Categorical(weights).sample(sample_shape)
+        assert drawn.shape == shape and drawn.dtype is braze.int64 and not drawn.requires_grad
+        assert drawn.tolist() == np.full(shape, 1).tolist()
+    batch = D.Categorical(logits=braze.stack([weights * 100.0] * 4).reshape(2, 2, 3))
+    assert batch.sample().tolist() == [[1, 1], [1, 1]] and batch.sample((5,)).shape == (5, 2, 2)
+    choice = D.Categorical(braze.tensor([0.25, 0.75]))
+    assert choice.log_prob(braze.tensor(1, dtype=braze.int32)).item() == pytest.approx(np.log(0.75))
+    with pytest.raises(TypeError):
+        choice.sample(0)
 
 
 def test_listed_values_and_expanded_batches():

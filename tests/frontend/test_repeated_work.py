@@ -1,6 +1,7 @@
 """What repeats itself is not worked out again, and comes out the same: backward passes, functions
 that are one operation, optimizer steps, calls of compiled modules."""
 
+import threading
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ import braze.nn.functional as F
 from braze import nn
 from braze.autograd import engine as backward_engine
 from braze.autograd import replay
+from braze.capture import tracer
 from braze.functions.settled import settled
 from braze.optim import updates
 
@@ -184,6 +186,98 @@ def test_replayed_gradients_name_the_users_line_of_this_pass(replays):
     step([9, 0])  # fails at the sync
     with pytest.raises(IndexError, match=r"test_repeated_work\.py:\d+: F\.embedding"):
         braze.sync()
+
+
+def test_results_of_a_replayed_pass_that_nobody_has_get_no_handle(replays):
+    a, b = parameters((3,), (3,))
+    for _ in range(3):
+        braze.sync()
+        a.grad = b.grad = None
+        product = a * b
+        for _ in range(10):
+            product = (product * b).tanh()
+        loss = product.sum()
+        before = len(tracer().pending.handles)
+        loss.backward()
+    assert replays[-1]
+    made = tracer().pending.handles[before:]
+    assert len(made) > 40 and len(set(map(id, made))) < 8
+    twice = b.grad + b.grad  # an operation on what a replayed pass gave
+    assert twice.tolist() == [2.0 * v for v in b.grad.tolist()]
+
+
+def test_what_comes_around_a_replayed_pass_names_its_own_line(replays):
+    (a,) = parameters((4,))
+    table = braze.arange(4.0)
+
+    def step(first, second):
+        a.grad = None
+        one = table[braze.tensor([first])]
+        (a * a).sum().backward()
+        two = table[braze.tensor([second])]  # the second
+        return one, two
+
+    for _ in range(4):
+        step(0, 1)
+        braze.sync()
+    assert replays[-1]
+    held = step(9, 1)
+    with pytest.raises(IndexError, match=r"one = table"):
+        braze.sync()
+    held = step(0, 9)
+    with pytest.raises(IndexError, match=r"the second"):
+        braze.sync()
+    assert a.grad.tolist() == [2.0 * v for v in a.tolist()]  # captured before the line that failed
+    del held
+
+
+def test_two_replayed_passes_in_one_trace(replays):
+    a, b = parameters((4,), (4,))
+
+    def step(index):
+        a.grad = b.grad = None
+        (a * a).sum().backward()
+        (b * b * b).sum().backward()
+        return braze.arange(4.0)[braze.tensor([index])]  # out of range
+
+    for index in (0, 1, 2, 3):
+        step(index)
+        braze.sync()
+    assert replays[-2:] == [True, True]
+    held = step(4)
+    with pytest.raises(IndexError, match="out of range"):
+        braze.sync()
+    del held
+    assert a.grad.tolist() == [2.0 * v for v in a.tolist()]
+    assert b.grad.tolist() == pytest.approx([3.0 * v * v for v in b.tolist()])
+
+
+def test_a_value_that_another_threads_trace_has_is_not_replayed(replays):
+    (a,) = parameters((4,))
+    kept = a.exp()
+    braze.sync()
+    for _ in range(3):
+        a.grad = None
+        (kept * a).sum().backward(retain_graph=True)
+        braze.sync()
+    ready, over = threading.Event(), threading.Event()
+
+    def other():
+        held = a.detach() * 2.0  # now an input of this thread's unfinished trace
+        ready.set()
+        over.wait()
+        del held
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    ready.wait()
+    a.grad = None
+    (kept * a).sum().backward(retain_graph=True)
+    found = a.grad.tolist()
+    over.set()
+    thread.join()
+    e = np.exp(a.detach().numpy())
+    assert found == pytest.approx((e + e * a.detach().numpy()).tolist())
 
 
 def test_functions_of_the_users_own_are_run(replays):

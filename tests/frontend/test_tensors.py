@@ -35,6 +35,33 @@ def test_creation_and_default_dtypes():
     assert braze.zeros(0, 3).numel() == 0
 
 
+FLOATS = [0.1, -0.0, 1e-42, 3.4e38, 3.5e38, 1e300, float("inf"), -float("inf"), float("nan")]
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.parametrize("count", [1, 3, 9, 64, 65])
+@pytest.mark.parametrize("kind", ["float32", "float64", "float16", "bfloat16"])
+def test_lists_of_floats_become_what_numpy_makes_of_them(kind, count):
+    braze.set_default_dtype(getattr(braze, kind))
+    try:
+        for numbers in (FLOATS[:4], FLOATS, FLOATS[:1]):
+            numbers = (numbers * count)[:count]
+            x = braze.tensor(numbers, requires_grad=True)
+            assert x.dtype is getattr(braze, kind) and x.requires_grad and x.is_leaf
+            wide = np.array(numbers).astype(x.dtype.numpy).astype(np.float64)
+            same(x.double(), wide)
+            assert np.array_equal(np.signbit(x.double().detach().numpy()), np.signbit(wide))
+            assert not braze.tensor(numbers).requires_grad
+            with braze.inference_mode():
+                assert braze.tensor(numbers).is_inference()
+    finally:
+        braze.set_default_dtype(braze.float32)
+    assert braze.tensor([1.0, 2]).tolist() == [1.0, 2.0] and braze.tensor([]).shape == (0,)
+    assert braze.tensor([1.0], dtype=braze.int64).dtype is braze.int64
+    with pytest.raises(RuntimeError, match="nowhere"):
+        braze.tensor([1.0], device="nowhere")
+
+
 def test_creation_errors():
     with pytest.raises(ValueError, match="rectangular"):
         braze.tensor([[1, 2], [3]])
@@ -146,6 +173,45 @@ def test_views_share_memory():
     assert x.sum().item() == 0.0
     with pytest.raises(RuntimeError, match="single memory location"):
         braze.zeros(1).expand(3).add_(1.0)
+
+
+def test_the_address_of_a_view_is_in_its_roots_memory():
+    x = braze.arange(12.0).reshape(3, 4).clone()
+    start = x.data_ptr()
+    views = [x[1:], x.t(), x[2, 1], x[1:, 1::2], x.detach(), x.view(12)[5:], x.data[1]]
+    for view in views:
+        assert view.data_ptr() == view.numpy().ctypes.data
+    del views, view
+    x.add_(1.0)
+    assert x[1].data_ptr() == x.data_ptr() + 16 == start + 16
+    before = braze.stats.captured_ops
+    y = x * 2.0
+    assert x[1:].data_ptr() == start + 16  # nothing had to be computed or copied for it
+    assert braze.stats.captured_ops == before and y[0, 0].item() == 2.0
+    assert x[3:].data_ptr() == start
+    assert braze.ones(1).expand(3).data_ptr() and braze.zeros(0)[:].data_ptr()
+
+
+def test_going_through_a_tensor_gives_its_rows_as_views():
+    x = braze.arange(6.0).reshape(3, 2).clone().requires_grad_()
+    rows = list(x)
+    assert [row.tolist() for row in rows] == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+    (rows[1] * rows[2]).sum().backward()
+    assert x.grad.tolist() == [[0.0, 0.0], [4.0, 5.0], [2.0, 3.0]]
+    with braze.no_grad():
+        for row in x:
+            row.mul_(2.0)
+    assert x.tolist() == [[0.0, 2.0], [4.0, 6.0], [8.0, 10.0]]
+    assert list(braze.zeros(0, 2)) == [] and [n.item() for n in braze.arange(3)] == [0, 1, 2]
+    assert [row.to_dense().tolist() for row in braze.eye(2).to_sparse()] == [[1.0, 0.0], [0.0, 1.0]]
+    with pytest.raises(TypeError, match="0-d"):
+        iter(braze.ones(()))
+
+    class Reversed(braze.Tensor):
+        def __getitem__(self, key):
+            return super().__getitem__(len(self) - 1 - key)
+
+    assert [n.item() for n in braze.arange(3).as_subclass(Reversed)] == [2, 1, 0]
 
 
 def test_in_place_result_types():

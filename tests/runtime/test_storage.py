@@ -24,6 +24,7 @@ from braze.runtime.storage import (
     empty_cache,
     set_cache_limit,
     size_class,
+    sized,
 )
 
 SIZES = [0, 1, 63, 64, 65, 512, 513, 4096, 100_000, 1 << 20, (1 << 20) + 1, 4 << 20, 9_000_000]
@@ -72,6 +73,25 @@ def test_inlined_size_class_agrees():
         empty_cache()
         Storage(nbytes)
         assert cached_bytes() == size_class(nbytes)
+
+
+def test_several_storages_are_as_single_ones():
+    made = Storage.several([sized(nbytes) for nbytes in SIZES])
+    assert [storage.nbytes for storage in made] == SIZES
+    assert all(storage.address % ALIGNMENT == 0 for storage in made)
+    assert len({storage.address for storage in made}) == len(SIZES)
+    addresses = [storage.address for storage in made]
+    del made
+    assert cached_bytes() == sum(map(size_class, SIZES))
+    again = Storage.several([sized(nbytes) for nbytes in SIZES])
+    assert sorted(storage.address for storage in again) == sorted(addresses)
+    assert cached_bytes() == 0 and Storage.several([]) == []
+
+
+def test_bytes_are_copied():
+    storage = Storage.from_bytes(b"braze")
+    assert bytes(storage.array(np.uint8, 5)) == b"braze" and not storage.is_shared
+    assert Storage.from_bytes(b"").nbytes == 0
 
 
 def test_a_view_keeps_the_memory():

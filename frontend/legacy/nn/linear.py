@@ -9,7 +9,8 @@ import braze
 from braze.autograd.modes import no_grad
 from braze.legacy.nn.module import Module, Table
 from braze.nn import functional as F
-from braze.tensors import Size, Tensor
+from braze.sizes import Size
+from braze.tensors import Tensor
 
 
 class Linear(Module):

@@ -7,7 +7,7 @@ from typing import Any
 import braze
 from braze.legacy.nn.module import Module, Table
 from braze.nn import functional as F
-from braze.tensors import Size
+from braze.sizes import Size
 
 
 def _sizes_of(args: tuple[Any, ...]) -> Size:

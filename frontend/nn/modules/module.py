@@ -121,7 +121,7 @@ class Module(ModuleTree, ModuleHooks, ModuleState):
             or CALL_HOOKS
         ):
             return HookedCall(self, args, kwargs).run()
-        return self.forward(*args, **kwargs)
+        return self.forward(*args, **kwargs) if kwargs else self.forward(*args)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Let calls of this module go through `braze.compile`, whose arguments these are."""
@@ -218,14 +218,18 @@ class Module(ModuleTree, ModuleHooks, ModuleState):
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
-        try:  # by far the most common
-            return own["_parameters"][name]
-        except KeyError:
-            pass
-        for table in ("_buffers", "_modules"):
-            entries = own.get(table)
-            if entries is not None and name in entries:
+        try:
+            entries = own["_parameters"]
+            if name in entries:
                 return entries[name]
+            entries = own["_modules"]
+            if name in entries:
+                return entries[name]
+            entries = own["_buffers"]
+            if name in entries:
+                return entries[name]
+        except KeyError:
+            pass  # before `Module.__init__` was called
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:

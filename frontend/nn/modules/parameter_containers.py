@@ -41,7 +41,10 @@ class ParameterList(Module):
         return self._size
 
     def __iter__(self) -> Iterator[Any]:
-        return (getattr(self, str(i)) for i in range(len(self)))
+        own = self._parameters
+        for name in map(str, range(len(self))):
+            # Others are plain attributes, or what a parametrization gives.
+            yield own[name] if name in own else getattr(self, name)
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):

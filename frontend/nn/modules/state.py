@@ -15,7 +15,8 @@ from braze.autograd.modes import no_grad
 from braze.capture import flush
 from braze.nn.parameter import Parameter
 from braze.removable import HookTable, RemovableHandle
-from braze.tensors import Size, Tensor, from_array
+from braze.sizes import Size
+from braze.tensors import Tensor, from_array
 
 if TYPE_CHECKING:
     from braze.nn.modules.module import Module

@@ -20,7 +20,8 @@ import numpy as np
 import braze
 from braze.ir.ops.strided import last_place
 from braze.legacy import nn
-from braze.tensors import Size, Tensor
+from braze.sizes import Size
+from braze.tensors import Tensor
 
 NIL, NUMBER, STRING, TABLE, OBJECT, BOOLEAN = range(6)
 FUNCTIONS = (6, 7, 8)
