@@ -17,8 +17,9 @@ def tune_loops(kernel: Kernel, target: Target) -> Kernel:
     if len(kernel.body) == 1 and isinstance(kernel.body[0], Loop) and kernel.body[0].chunks > 1:
         # Cut up where it was lowered, by somebody who knew that the parts are independent.
         loop = kernel.body[0]
-        inner = Nest(kernel.name, kernel.buffers, loop.body, kernel.comment)
-        body = merge_loops(vectorise(merge_loops(inner), target)).body
+        # Loops side by side have nothing to do with each other's order and vectors.
+        each = [Nest(kernel.name, kernel.buffers, [s], kernel.comment) for s in loop.body]
+        body = [s for nest in each for s in merge_loops(vectorise(merge_loops(nest), target)).body]
         parts = Loop(loop.var, body, loop.kind, loop.chunks)
         return Nest(kernel.name, kernel.buffers, [parts], kernel.comment)
     # Merged first, so that the vector loop is as long as addresses allow; again, since it moved
