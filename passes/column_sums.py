@@ -13,13 +13,16 @@ from braze.passes.groups import Group, Level
 from braze.passes.lower_nest import accumulation_dtype
 from braze.passes.space import Space, space_of
 
+# Parts are what threads share, so there must not be too few of them.
+FEWEST_PARTS = 8
 
-def columns_of(group: Group, rows: Space) -> dict[Node, Level] | None:
-    """The levels of a group's nodes in a kernel over these rows; None if the group does anything
-    else than to make sums of columns over parts of the rows.
+
+def columns_of(group: Group, rows: Group) -> dict[Node, Level] | None:
+    """The levels of a group's nodes in a kernel over rows; None if the group does anything else
+    than to make sums of columns over parts of the rows, which the kernel can be cut into.
     """
-    parts = _parts(group.space, rows)
-    if parts is None:
+    parts = _parts(group.space, rows.space)
+    if parts is None or parts[0] < FEWEST_PARTS or parts_in(rows) - {parts[0]}:
         return None
     levels: dict[Node, Level] = {}
     for node, level in group.levels.items():
@@ -33,6 +36,12 @@ def columns_of(group: Group, rows: Space) -> dict[Node, Level] | None:
         else:
             return None
     return levels
+
+
+def parts_in(group: Group) -> set[int]:
+    """Into how many parts a kernel over rows is cut already for the sake of sums over them."""
+    sums = (node for node, level in group.levels.items() if level == "columns")
+    return {space_of(node).key[0][0] for node in sums}
 
 
 def _parts(columns: Space, rows: Space) -> tuple[int, int] | None:

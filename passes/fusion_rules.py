@@ -22,7 +22,7 @@ from braze.passes.access import (
     reshape_point,
     source_index,
 )
-from braze.passes.column_sums import columns_of
+from braze.passes.column_sums import columns_of, parts_in
 from braze.passes.groups import Group, Level, Read, Reads, is_flat
 from braze.passes.lower_nest import core_of, is_rearrangement
 from braze.passes.space import Space, space_of
@@ -252,7 +252,9 @@ class Rules:
                 node: "full" if own == "kept" else own for node, own in c.levels.items()
             }
         elif c.kind == "reduce":
-            found = dict(c.levels) if c.space.key == p.space.key else columns_of(c, p.space)
+            found = dict(c.levels) if c.space.key == p.space.key else columns_of(c, p)
+            if len(parts_in(p) | parts_in(c)) > 1:
+                return "their sums over rows are of parts of other lengths"
             if found is None:
                 return "the two reductions run over different rows"
             levels = found
@@ -393,7 +395,7 @@ class Rules:
             return "only elementwise kernels and reductions share loops with a neighbour"
         if "moved" in a.levels.values() or "moved" in b.levels.values():
             return "a rearranged copy keeps its own loops"
-        rows, moved = a, columns_of(b, a.space)
+        rows, moved = a, columns_of(b, a)
         if a.kind == b.kind == "pointwise":
             same = a.space.full == b.space.full
             levels = {**a.levels, **b.levels}
@@ -402,8 +404,8 @@ class Rules:
             if a.space.key == b.space.key:
                 moved = b.levels
             elif moved is None:
-                rows, moved = b, columns_of(a, b.space)
-            same = moved is not None
+                rows, moved = b, columns_of(a, b)
+            same = moved is not None and len(parts_in(a) | parts_in(b)) < 2
             levels = {**rows.levels, **(moved or {})}
             space = rows.space
         else:

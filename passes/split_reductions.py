@@ -34,6 +34,7 @@ from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.ops.contract import parse_equation
 from braze.passes.choices import Choices
+from braze.passes.column_sums import FEWEST_PARTS
 from braze.passes.space import SpaceKey, across_rows, gives_position, space_of
 
 # So many pieces of work occupy 16 cores evenly.
@@ -104,7 +105,8 @@ def _split_reduce(
     length = math.prod(space.dims[start:stop])
     limit = min(PIECES // pieces, space.full // space.kept // SHORTEST_PART)
     if last_is_kept and across_rows(space.key) in others:
-        limit = max(min(PIECES, length // FEWEST_PART_ROWS), length // MOST_PART_ROWS)
+        limit = min(PIECES, max(length // FEWEST_PART_ROWS, FEWEST_PARTS))
+        limit = max(limit, length // MOST_PART_ROWS)
     own = _divisor(length, limit) if space.full >= FEWEST_ELEMENTS else 1
     parts = choices.choose(node.op.name, own, lambda n: length % n == 0)
     if parts < 2:
