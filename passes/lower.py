@@ -146,7 +146,8 @@ class _ProgramLowering:
             kernel.comment = _comment(body)
         if kernel is None or kind == "lattice":
             return kernel
-        return tune_loops(kernel, self.target)
+        taken = {self.names[result] for result in node.results if result in self.overwrites}
+        return tune_loops(kernel, self.target, taken)
 
     def _ordered_outputs(self, node: Node, body: Graph) -> list[Value]:
         """The body's outputs in the order in which they may be stored."""

@@ -97,16 +97,17 @@ class _ColumnsLowering(NestLowering):
         return flat_index(reshape_point(point, dims, node.result.shape), node.result.shape)
 
     def stores(self) -> tuple[list[Statement], list[Statement]]:
-        """Besides the others, what a row adds to the sums."""
+        """Before the others, what a row adds to the sums."""
         whole, single = super().stores()
+        added: list[Statement] = []
         _, full = self.points(self.rows[-1])
         for node in self.sums:
             x, buffer = node.operands[0], self.buffers[node.result]
             value = self.expressions.at(x, reshape_point(full, self.space.dims, x.shape))
             place = self._place(node, self.rows[-1])
             total = Apply(op_named("add"), (Load(buffer, place), value), value.dtype)
-            whole.append(Store(buffer, place, total))
-        return whole, single
+            added.append(Store(buffer, place, total))
+        return [*added, *whole], single
 
     def looped(self, statements: list[Statement]) -> list[Statement]:
         """The rows of a part after its sums' start, for all parts."""
