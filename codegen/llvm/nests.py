@@ -21,7 +21,7 @@ from braze.codegen.llvm.looping import Count, as_value, carried_loop, is_number
 from braze.codegen.llvm.reduce_loops import ReduceEmitter, first_lanes, fork_all, lanes_over
 from braze.codegen.llvm.scan_loops import ScanEmitter
 from braze.codegen.llvm.types import I64, constant
-from braze.codegen.llvm.vectorise import VectorPlan, plan_vectors, stores
+from braze.codegen.llvm.vectorise import VectorPlan, long_functions, plan_vectors, stores
 from braze.ir.loops import Check, Loop, Nest, Placement, Program, Reduce, Scan, Statement, Store
 from braze.ir.symint import is_symbolic
 from braze.ir.target import Target
@@ -106,6 +106,10 @@ class NestEmitter:
         if isinstance(statement, Store):
             # All values first: the loads of one vector need not wait for the stores of another.
             if not statement.guard:
+                # In turns, or the processor sees one vector's chain of functions after the other's.
+                for expr in long_functions(statement.value) if len(copies) > 1 else ():
+                    for copy in copies:
+                        copy.value(expr)
                 for copy in copies:
                     copy.value(statement.value)
             for copy in copies:
