@@ -237,6 +237,13 @@ class Memory:
     def store_scalar(self, value: ir.Value, address: ir.Value) -> None:
         self._mark(self.builder.store(value, address, align=self.dtype.itemsize))
 
+    def stream(self, value: ir.Value, address: ir.Value) -> None:
+        """Store all lanes past the caches; their size must divide the address."""
+        stored = self.builder.store(value, address, align=self.width * self.dtype.itemsize)
+        once = self.builder.module.add_metadata([constant(I32, 1)])
+        stored.set_metadata("nontemporal", once)
+        self._mark(stored)
+
     def store(self, value: ir.Value, place: Place, mask: ir.Value | None = None) -> None:
         """Store every lane that the mask includes. Lanes must not collide."""
         if mask is None and place.offsets is None and is_always(place.step, -1):

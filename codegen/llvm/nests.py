@@ -20,6 +20,7 @@ from braze.codegen.llvm.kernel import Aliasing, CodegenError, EmittedKernel, Ker
 from braze.codegen.llvm.looping import Count, as_value, carried_loop, is_number
 from braze.codegen.llvm.reduce_loops import ReduceEmitter, first_lanes, fork_all, lanes_over
 from braze.codegen.llvm.scan_loops import ScanEmitter
+from braze.codegen.llvm.streaming import Streaming
 from braze.codegen.llvm.types import I64, constant
 from braze.codegen.llvm.vectorise import VectorPlan, long_functions, plan_vectors, stores
 from braze.ir.loops import Check, Loop, Nest, Placement, Program, Reduce, Scan, Statement, Store
@@ -61,6 +62,7 @@ class NestEmitter:
         for store in stores(nest.body):
             self.aliasing.declare_store(store.buffer, store.index)
         self.status = self.kernel.status() if has_check(nest.body) else None
+        self.streaming = Streaming(nest, self.kernel, placements, target)
         self.chunks = max((s.chunks for s in nest.body if isinstance(s, Loop)), default=1)
 
     def emit(self) -> EmittedKernel:
@@ -73,6 +75,7 @@ class NestEmitter:
         )
         for statement in self.nest.body:
             self._outermost(statement, root)
+        self.streaming.finish()
         self.builder.ret_void()
         return EmittedKernel(self.kernel.symbol, self.kernel.module, self.chunks)
 
@@ -112,6 +115,9 @@ class NestEmitter:
                         copy.value(expr)
                 for copy in copies:
                     copy.value(statement.value)
+            if self.streaming.takes(statement, copies):
+                self.streaming.store(statement, copies)
+                return
             for copy in copies:
                 copy.store(statement)
         elif isinstance(statement, Reduce):
