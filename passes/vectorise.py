@@ -29,13 +29,14 @@ After:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, log2
 
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Expr, Load, Loop, LoopKind, Nest, Reduce, Scan, Statement, Store
 from braze.ir.target import Target
+from braze.passes.peel_borders import has_narrow_border, interior, peeled
 
 # Cost of one access, relative to a contiguous vector access of one lane's share.
 SCATTERED = 1.5
@@ -57,7 +58,7 @@ class Touch:
     itemsize: int
     times: int
     own: frozenset[LoopVar]  # variables of the reduction or row loop that it stands in
-    guarded: frozenset[LoopVar] = frozenset()  # variables of the conditions for a load
+    guarded: frozenset[LoopVar] = frozenset()  # whose conditions for a load lanes cannot escape
     ordered: bool = False  # a store to what was stored before: lanes must not meet in one place
 
 
@@ -77,17 +78,15 @@ def vectorise(nest: Nest, target: Target) -> Nest:
         chosen = {v for v in row_choice.values() if v is not None}
         inner = _with_rows(body, chosen, touches)
         ordered = kept
-        kinds: dict[LoopVar, LoopKind] = {}
     else:
         inner = _with_rows(body, set(), touches)
         ordered = [v for v in kept if v is not best_kept]
-        kinds = {}
         if best_kept is not None:
-            ordered.append(best_kept)
-            kinds[best_kept] = "vector"
-            inner = _unrolled(inner)
+            loop = Loop(best_kept, _unrolled(inner), "vector")
+            skips = any(_skips(touch, best_kept) for touch in touches)
+            inner = peeled(loop) if skips else [loop]
     for v in reversed(ordered):
-        inner = [Loop(v, inner, kinds.get(v, "serial"))]
+        inner = [Loop(v, inner)]
     return Nest(nest.name, nest.buffers, inner, nest.comment)
 
 
@@ -164,9 +163,21 @@ def load_touches(values: Sequence[Expr], times: int, own: frozenset[LoopVar]) ->
     for value in values:
         for expr in value.walk():
             if isinstance(expr, Load):
-                guarded = frozenset(v for bound in expr.guard for v in bound.index.variables())
+                guarded = frozenset(_guarded(expr))
                 found[id(expr)] = Touch(expr.index, expr.dtype.itemsize, times, own, guarded)
     return list(found.values())
+
+
+def _guarded(load: Load) -> Iterator[LoopVar]:
+    """The variables of a load's conditions, but for those of which few values fail."""
+    for variable in {v for bound in load.guard for v in bound.index.variables()}:
+        if not has_narrow_border(variable, *interior(variable, load.guard)):
+            yield variable
+
+
+def _skips(touch: Touch, v: LoopVar) -> bool:
+    """Does it use every other element of what is read?"""
+    return touch.index.coefficient(v) == 2 and v not in touch.guarded
 
 
 def _lanes(touches: list[Touch], target: Target) -> int:
@@ -206,7 +217,7 @@ def _stride_cost(touch: Touch, v: LoopVar, lanes: float) -> float:
         return 0.5 / lanes
     if direct == -1:
         return REVERSED / lanes
-    if direct == 2 and v not in touch.guarded:
+    if _skips(touch, v):
         return EVERY_OTHER / lanes
     return 1 / lanes if direct == 1 else SCATTERED
 
