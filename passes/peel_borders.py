@@ -43,6 +43,7 @@ from braze.ir.loops import (
     Bound,
     Expr,
     InBounds,
+    Load,
     Loop,
     Nest,
     Reduce,
@@ -117,6 +118,7 @@ def interior(variable: LoopVar, bounds: Iterable[Bound]) -> tuple[int, int]:
 
 
 def _bounds(statements: list[Statement]) -> Iterator[Bound]:
+    """The conditions for touching memory."""
     for statement in statements:
         if isinstance(statement, Loop):
             yield from _bounds(statement.body)
@@ -125,12 +127,12 @@ def _bounds(statements: list[Statement]) -> Iterator[Bound]:
             yield from statement.guard
         for expr in statement_expressions(statement):
             for part in expr.walk():
-                yield from getattr(part, "guard", ())
-                yield from getattr(part, "bounds", ())
+                if isinstance(part, Load):
+                    yield from part.guard
 
 
 def _settled(statements: list[Statement]) -> list[Statement]:
-    """Without choices by conditions that always hold."""
+    """Without choices by conditions that always hold, or never."""
     memo: dict[Expr, Expr] = {}
 
     def of(expr: Expr) -> Expr:
@@ -140,8 +142,8 @@ def _settled(statements: list[Statement]) -> list[Statement]:
                 arguments = tuple(memo[a] for a in part.arguments)
                 if arguments != part.arguments:
                     new = Apply(part.op, arguments, part.dtype)
-                if part.op.name == "where" and _always(arguments[0]):
-                    new = arguments[1]
+                if part.op.name == "where" and _is_known(arguments[0]):
+                    new = arguments[2 if _never(arguments[0]) else 1]
             memo[part] = new
         return memo[expr]
 
@@ -163,5 +165,11 @@ def _settled(statements: list[Statement]) -> list[Statement]:
     return [visit(statement) for statement in statements]
 
 
-def _always(condition: Expr) -> bool:
-    return isinstance(condition, InBounds) and not condition.bounds
+def _is_known(condition: Expr) -> bool:
+    return isinstance(condition, InBounds) and (not condition.bounds or _never(condition))
+
+
+def _never(condition: Expr) -> bool:
+    bounds = condition.bounds if isinstance(condition, InBounds) else ()
+    spans = ((bound, bound.index.span) for bound in bounds)
+    return any(high < bound.low or low >= bound.high for bound, (low, high) in spans)
