@@ -82,7 +82,12 @@ def vectorise(nest: Nest, target: Target) -> Nest:
         inner = _with_rows(body, set(), touches)
         ordered = [v for v in kept if v is not best_kept]
         if best_kept is not None:
-            loop = Loop(best_kept, _unrolled(inner), "vector")
+            inner = _unrolled(inner)
+            turns = _in_turns(inner, ordered, best_kept)
+            if turns is not None:
+                ordered.remove(turns)
+                inner = [Loop(turns, inner, "unroll")]
+            loop = Loop(best_kept, inner, "vector")
             skips = any(_skips(touch, best_kept) for touch in touches)
             inner = peeled(loop) if skips else [loop]
     for v in reversed(ordered):
@@ -178,6 +183,18 @@ def _guarded(load: Load) -> Iterator[LoopVar]:
 def _skips(touch: Touch, v: LoopVar) -> bool:
     """Does it use every other element of what is read?"""
     return touch.index.coefficient(v) == 2 and v not in touch.guarded
+
+
+def _in_turns(body: list[Statement], kept: list[LoopVar], lanes: LoopVar) -> LoopVar | None:
+    """The variable, of two values, by which vectors of every other element are stored in turns."""
+    if len(body) != 1 or not isinstance(body[0], Store):
+        return None
+    store, index = body[0], body[0].index
+    if store.buffer.access != "out" or store.guard or store.accumulate or not index.is_affine:
+        return None
+    if index.coefficient(lanes) != 2:
+        return None
+    return next((v for v in kept if v.extent == 2 and index.coefficient(v) == 1), None)
 
 
 def _lanes(touches: list[Touch], target: Target) -> int:

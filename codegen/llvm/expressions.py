@@ -338,6 +338,10 @@ class ExpressionEmitter:
         memory = self._memory(statement.buffer, statement.index, stores=True)
         memory.stream(self.in_memory(statement), self.address(statement))
 
+    def put(self, statement: Store, raw: ir.Value, place: Place, mask: ir.Value | None) -> None:
+        """Emit a store of lanes, as they lie in memory, to another place of a store's buffer."""
+        self._memory(statement.buffer, statement.index, stores=True).store(raw, place, mask)
+
     def in_memory(self, statement: Store) -> ir.Value:
         """What a store puts into memory, as it lies there."""
         value = self.value(statement.value)

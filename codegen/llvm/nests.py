@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from braze.codegen.llvm import ir
 from braze.codegen.llvm.checks import emit_check, has_check
 from braze.codegen.llvm.expressions import ExpressionEmitter
+from braze.codegen.llvm.interleaved_stores import TURNS, interleaved, store_interleaved
 from braze.codegen.llvm.kernel import Aliasing, CodegenError, EmittedKernel, KernelFunction
 from braze.codegen.llvm.looping import Count, as_value, carried_loop, is_number
 from braze.codegen.llvm.reduce_loops import ReduceEmitter, first_lanes, fork_all, lanes_over
@@ -156,6 +157,11 @@ class NestEmitter:
         self, loop: Loop, copies: Sequence[ExpressionEmitter], begin: Count, end: Count
     ) -> None:
         if is_number(begin) and is_number(end) and begin >= end:
+            return
+        if store := interleaved(loop, copies[0].lane_var):
+            turns = [fork_all(copies, {loop.var: constant(I64, turn)}) for turn in range(TURNS)]
+            for pair in zip(*turns, strict=True):
+                store_interleaved(store, pair)
             return
         if loop.kind == "unroll" and is_number(begin) and is_number(end):
             for value in range(begin, end):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
+from braze.codegen.llvm.interleaved_stores import interleaved, stride
 from braze.codegen.llvm.memory import has_masked_access
 from braze.codegen.llvm.types import register_bits
 from braze.ir.index import Index, LoopVar
@@ -262,7 +263,10 @@ def _varying(nodes: list[Expr], statements: list[Statement], var: LoopVar) -> It
 
 
 def _stores_consecutively(statements: list[Statement], var: LoopVar) -> bool:
-    """True if all stores have unit stride, so that a mask costs one instruction each."""
+    """True if all stores have unit stride, so that a mask costs an instruction or two each."""
     return all(
-        store.index.is_affine and store.index.coefficient(var) == 1 for store in stores(statements)
+        stride(store.index, var) == 1
+        for statement in statements
+        if interleaved(statement, var) is None
+        for store in stores([statement])
     )
