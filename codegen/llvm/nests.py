@@ -17,13 +17,20 @@ from braze.codegen.llvm import ir
 from braze.codegen.llvm.checks import emit_check, has_check
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.interleaved_stores import TURNS, interleaved, store_interleaved
+from braze.codegen.llvm.invariants import compute_before
 from braze.codegen.llvm.kernel import Aliasing, CodegenError, EmittedKernel, KernelFunction
 from braze.codegen.llvm.looping import Count, as_value, carried_loop, is_number
 from braze.codegen.llvm.reduce_loops import ReduceEmitter, first_lanes, fork_all, lanes_over
 from braze.codegen.llvm.scan_loops import ScanEmitter
 from braze.codegen.llvm.streaming import Streaming
 from braze.codegen.llvm.types import I64, constant
-from braze.codegen.llvm.vectorise import VectorPlan, long_functions, plan_vectors, stores
+from braze.codegen.llvm.vectorise import (
+    VectorPlan,
+    long_functions,
+    plan_vectors,
+    roots,
+    stores,
+)
 from braze.ir.loops import Check, Loop, Nest, Placement, Program, Reduce, Scan, Statement, Store
 from braze.ir.symint import is_symbolic
 from braze.ir.target import Target
@@ -216,6 +223,7 @@ class NestEmitter:
 
         In a loop that is shared out, only the last chunk's end is not such a multiple.
         """
+        compute_before(outer, roots(loop.body))
         extent, step, width = loop.var.extent, plan.step, plan.width
         if not is_number(extent):
             self._open_vectors(loop, outer, plan, as_value(begin), as_value(end))

@@ -226,8 +226,13 @@ def _unroll(
     return unroll
 
 
+def weight(expr: Apply) -> int:
+    """About how many instructions an operation takes."""
+    return _WEIGHTS.get(expr.op.name, 1)
+
+
 def _is_long(expr: Expr) -> TypeGuard[Apply]:
-    return isinstance(expr, Apply) and _WEIGHTS.get(expr.op.name, 1) >= _LONG_FUNCTION
+    return isinstance(expr, Apply) and weight(expr) >= _LONG_FUNCTION
 
 
 def long_functions(value: Expr) -> list[Apply]:
