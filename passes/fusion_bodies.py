@@ -74,6 +74,8 @@ def _copy(graph: Graph, value: Value) -> Value:
 def _kind(group: Group, outputs: list[Value]) -> str:
     if group.kind != "reduce":
         return group.kind
+    if "columns" in group.levels.values():
+        return "columns"
     reductions = [node for node in group.members if node.op.is_reduce]
     whole = any(value.node is not None and group.levels[value.node] == "full" for value in outputs)
     return "row" if whole or len(reductions) > 1 else "reduce"

@@ -22,6 +22,7 @@ from braze.passes.access import (
     reshape_point,
     source_index,
 )
+from braze.passes.column_sums import columns_of, parts_in
 from braze.passes.contraction_operands import LARGE_RESULT, SHORT_RUN
 from braze.passes.groups import Group, Level, Read, Reads, is_flat
 from braze.passes.lower_nest import core_of, is_rearrangement, rearranged_point
@@ -138,6 +139,9 @@ class Rules:
         for kind, fault in ALONE.items():
             if kind in (p.kind, c.kind):
                 return fault
+        read = {r.base.node for _, r in self.reads_between(p, c)}
+        if any(p.levels[node] == "columns" for node in read if node is not None):
+            return "it reads sums over rows, which are known when all rows are done"
         if p.kind == "scatter":
             # Nothing but reshapes may lie between: a cast on the way would be lost.
             reshaped = all(is_flat(n) and core_of(n.result)[0].node in p.members for n in c.members)
@@ -267,9 +271,12 @@ class Rules:
                 node: "full" if own == "kept" else own for node, own in c.levels.items()
             }
         elif c.kind == "reduce":
-            if c.space.key != p.space.key:
+            found = dict(c.levels) if c.space.key == p.space.key else columns_of(c, p)
+            if len(parts_in(p) | parts_in(c)) > 1:
+                return "their sums over rows are of parts of other lengths"
+            if found is None:
                 return "the two reductions run over different rows"
-            levels = dict(c.levels)
+            levels = found
         else:
             return f"a {c.kind} kernel has no loop over the reduction's rows"
         if fault := self._row_fault(p.space):
@@ -281,7 +288,7 @@ class Rules:
 
     def _reads_own_row(self, node: Node, level: Level, p: Group) -> bool:
         """Does a node at a level of p's space read p's values of the very point, or of its row?"""
-        if level not in ("full", "kept"):
+        if level not in ("full", "kept", "columns"):
             return False
         key = node, "full" if node.op.is_reduce else level, p.space
         if key not in self._places:  # it is asked for again as the groups grow
@@ -421,21 +428,24 @@ class Rules:
             return "only elementwise kernels and reductions share loops with a neighbour"
         if "moved" in a.levels.values() or "moved" in b.levels.values():
             return "a rearranged copy keeps its own loops"
+        rows, moved = a, columns_of(b, a)
         if a.kind == b.kind == "pointwise":
             same = a.space.full == b.space.full
             levels = {**a.levels, **b.levels}
             space = a.space
         elif a.kind == b.kind:
-            same = a.space.key == b.space.key
-            levels = {**a.levels, **b.levels}
-            space = a.space
+            if a.space.key == b.space.key:
+                moved = b.levels
+            elif moved is None:
+                rows, moved = b, columns_of(a, b)
+            same = moved is not None and len(parts_in(a) | parts_in(b)) < 2
+            levels = {**rows.levels, **(moved or {})}
+            space = rows.space
         else:
             rows, other = (a, b) if a.kind == "reduce" else (b, a)
             level: Level = "kept" if other.space.full == rows.space.kept else "full"
             same = level == "kept" or other.space.full == rows.space.full
-            moved: dict[Node, Level] = {
-                node: level if own == "kept" else own for node, own in other.levels.items()
-            }
+            moved = {node: level if own == "kept" else own for node, own in other.levels.items()}
             levels = {**rows.levels, **moved}
             space = rows.space
             if level == "full" and (fault := self._row_fault(space)):

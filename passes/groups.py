@@ -18,8 +18,8 @@ from braze.passes.contraction_operands import Obstacle, OperandAddresses, operan
 from braze.passes.space import Space, space_of
 
 # Of a node in its group: computed at every point, once for each kept point, a rearranged copy of
-# another output, or evaluated wherever a member needs it.
-Level = Literal["full", "kept", "moved", "inside"]
+# another output, evaluated wherever a member needs it, or summed up over parts of the kept points.
+Level = Literal["full", "kept", "moved", "inside", "columns"]
 
 # Instructions for a single number that each of its readers may repeat (once for a kernel, not for
 # an element).

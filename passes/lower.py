@@ -31,6 +31,7 @@ from braze.ir.target import Target
 from braze.passes.fusion_rules import WITHOUT_CHECKS
 from braze.passes.in_place import store_order
 from braze.passes.lower_attention import lower_attention
+from braze.passes.lower_columns import lower_columns
 from braze.passes.lower_contraction import lower_contraction
 from braze.passes.lower_host import lower_host
 from braze.passes.lower_lattice import lower_lattice
@@ -132,6 +133,8 @@ class _ProgramLowering:
             kernel = lower_attention(name, body, buffers)
         elif kind == "recurrence":
             kernel = lower_recurrence(name, body, buffers, self.target, self.extra)
+        elif kind == "columns":
+            kernel = lower_columns(name, body, outputs, buffers, self.codes)
         elif kind == "copy":
             source, target = self._buffer(node.operands[0], "in"), self._buffer(node.result, "out")
             kernel = lower_copy(name, source, target)
@@ -143,7 +146,8 @@ class _ProgramLowering:
             kernel.comment = _comment(body)
         if kernel is None or kind == "lattice":
             return kernel
-        return tune_loops(kernel, self.target)
+        taken = {self.names[result] for result in node.results if result in self.overwrites}
+        return tune_loops(kernel, self.target, taken)
 
     def _ordered_outputs(self, node: Node, body: Graph) -> list[Value]:
         """The body's outputs in the order in which they may be stored."""

@@ -49,8 +49,9 @@ def lower_nest(
         buffers: for the body's inputs and outputs.
         codes: number of the failure that each check reports.
     """
-    lowering = _NestLowering(body, outputs, buffers, codes)
-    if lowering.space.kept == 0 or (lowering.space.full == 0 and not lowering.stages):
+    space, stages = body_space(body), reduction_stages(body)
+    lowering = NestLowering(body, outputs, buffers, codes, space, stages)
+    if space.kept == 0 or (space.full == 0 and not stages):
         return None
     statements = lowering.run()
     used = [*dict.fromkeys([*body.inputs, *body.outputs])]
@@ -67,33 +68,42 @@ def lower_copy(name: str, source: Buffer, target: Buffer) -> Nest | None:
     return Nest(name, (source, target), [Loop(variable, [store])])
 
 
-class _NestLowering:
+class NestLowering:
+    """One kernel while it is lowered.
+
+    Args:
+        space: what its loops go through.
+        stages: its reductions over rows, in rounds.
+    """
+
     def __init__(
         self,
         body: Graph,
         outputs: Sequence[Value],
         buffers: Mapping[Value, Buffer],
         codes: CheckCodes,
+        space: Space,
+        stages: list[list[Node]],
     ) -> None:
         self.body = body
         self.codes = codes
         self.outputs = outputs
         self.buffers = buffers
         self.loads = {value: buffers[value] for value in body.inputs}
-        self.space = body_space(body)
-        self.stages = reduction_stages(body)
+        self.space = space
+        self.stages = stages
         self.kept = [
             LoopVar(f"i{axis}", size)
             for axis, size in enumerate(self.space.dims)
             if not self.space.reduced[axis]
         ]
-        self.rows = [self._row_variables(f"r{stage}_") for stage in range(len(self.stages) + 1)]
+        self.rows = [self.row_variables(f"r{stage}_") for stage in range(len(self.stages) + 1)]
         variables = [*self.kept, *(v for row in self.rows for v in row)]
         self.splitting = Splitting(variables)
         self.refs: dict[Node, Ref] = {}
         self.mismatches: list[tuple[Index, Index]] = []
 
-    def _row_variables(self, prefix: str) -> list[LoopVar]:
+    def row_variables(self, prefix: str) -> list[LoopVar]:
         return [
             LoopVar(f"{prefix}{axis}", size)
             for axis, size in enumerate(self.space.dims)
@@ -113,12 +123,13 @@ class _NestLowering:
         if self.mismatches:
             got, wanted = self.mismatches[0]
             raise AssertionError(f"internal error: a reduction is read at {got}, made at {wanted}")
-        for variable in reversed(self.splitting.current(self.kept)):
-            if variable.extent != 1:
-                statements = [Loop(variable, statements)]
-        return statements
+        return self.looped(statements)
 
-    def _points(self, row: list[LoopVar]) -> tuple[Point, Point]:
+    def looped(self, statements: list[Statement]) -> list[Statement]:
+        """What is done for a row, done for all of them."""
+        return loops_around(self.splitting.current(self.kept), statements)
+
+    def points(self, row: list[LoopVar]) -> tuple[Point, Point]:
         """The kept point, and the full point with these variables in the row."""
         kept = self.splitting.point(self.kept)
         inner = iter(self.splitting.point(row))
@@ -132,7 +143,7 @@ class _NestLowering:
         statements: list[Statement] = []
         for nodes, row in zip(self.stages, self.rows, strict=False):
             statements.append(self._reduce(nodes, row))
-        whole, single = self._stores()
+        whole, single = self.stores()
         if whole:
             row = self.rows[-1]
             statements.append(_nested(self.splitting.current(row), whole))
@@ -141,7 +152,7 @@ class _NestLowering:
     def _leaf(self, node: Node, point: Point) -> Expr:
         if node not in self.refs:
             raise AssertionError(f"internal error: {node.op.name} inside a nest")
-        kept, _ = self._points(self.rows[0])
+        kept, _ = self.points(self.rows[0])
         got = flat_index(point, node.result.shape)
         wanted = flat_index(kept, self.space.kept_shape)
         if got != wanted:
@@ -149,7 +160,7 @@ class _NestLowering:
         return converted(self.refs[node], node.result.dtype)
 
     def _reduce(self, nodes: list[Node], row: list[LoopVar]) -> Reduce:
-        _, full = self._points(row)
+        _, full = self.points(row)
         accumulators: list[Accumulator] = []
         for node in nodes:
             x = node.operands[0]
@@ -171,11 +182,11 @@ class _NestLowering:
         loops = loops or self.splitting.current(row)[:1]
         return Reduce(tuple((v, "serial") for v in loops), tuple(accumulators))
 
-    def _stores(self) -> tuple[list[Statement], list[Statement]]:
+    def stores(self) -> tuple[list[Statement], list[Statement]]:
         """Stores and checks: those for each point of the row, and those once for a row."""
         whole: list[Statement] = []
         single: list[Statement] = []
-        kept, full = self._points(self.rows[-1])
+        kept, full = self.points(self.rows[-1])
         for value in self.outputs:
             core, chain = core_of(value)
             point, target = self._aligned(core, kept, full, whole, single)
@@ -207,6 +218,14 @@ class _NestLowering:
         if value.type.numel != self.space.full:
             raise AssertionError(f"internal error: {value} is not aligned with {self.space}")
         return reshape_point(full, self.space.dims, value.shape), whole
+
+
+def loops_around(variables: list[LoopVar], body: list[Statement]) -> list[Statement]:
+    """A loop for each variable of more than one value, the first outermost."""
+    for variable in reversed(variables):
+        if variable.extent != 1:
+            body = [Loop(variable, body)]
+    return body
 
 
 def _nested(variables: list[LoopVar], body: list[Statement]) -> Statement:

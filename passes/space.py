@@ -11,10 +11,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 from braze.ir.graph import Node
 from braze.ir.op import Op
 from braze.ir.types import Shape
+
+# Neighbouring dimensions that are both kept, or both reduced, as one: its size, and which it is.
+SpaceKey: TypeAlias = tuple[tuple[int, bool], ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Space:
         return any(self.reduced)
 
     @cached_property
-    def key(self) -> tuple[tuple[int, bool], ...]:
+    def key(self) -> SpaceKey:
         """Equal for spaces that differ only in how their dimensions are cut."""
         merged: list[tuple[int, bool]] = []
         for size, reduced in zip(self.dims, self.reduced, strict=True):
@@ -55,6 +59,11 @@ class Space:
             else:
                 merged.append((size, reduced))
         return tuple(merged)
+
+
+def across_rows(key: SpaceKey) -> SpaceKey | None:
+    """The space of the other reduction, for one of rows along them or of all rows to one."""
+    return tuple((size, not reduced) for size, reduced in key) if len(key) == 2 else None
 
 
 def map_space(shape: Shape) -> Space:

@@ -4,9 +4,11 @@ Needs: primitives.  Keeps: results up to the order in which terms are added; tha
 shapes only.
 
 A sum of a million elements to one number keeps one core busy; sums of 64 parts, and then of these,
-keep all of them busy, and are more accurate too. A contraction with few results and a long inner
-dimension (the weight gradient of a first convolution) keeps one inner dimension's parts as a batch
-dimension, and sums them afterwards.
+keep all of them busy, and are more accurate too. Sums over all rows, where rows are reduced as well
+(the gradient of a layer norm's weight), are cut so that `fuse` can add them up in the kernel that
+goes through the rows, however many columns there are. A contraction with few results and a long
+inner dimension (the weight gradient of a first convolution) keeps one inner dimension's parts as a
+batch dimension, and sums them afterwards.
 
 Before:
     graph @g(%x: f32[1048576,3]) -> (f32[3]) {
@@ -32,7 +34,8 @@ from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.ops.contract import parse_equation
 from braze.passes.choices import Choices
-from braze.passes.space import gives_position, space_of
+from braze.passes.column_sums import FEWEST_PARTS
+from braze.passes.space import SpaceKey, across_rows, gives_position, space_of
 
 # So many pieces of work occupy 16 cores evenly.
 PIECES = 64
@@ -40,6 +43,11 @@ PIECES = 64
 FEWEST_ELEMENTS = 1 << 16
 # A part shorter than this is mostly overhead.
 SHORTEST_PART = 256
+# The same for sums over rows in a kernel that goes through the rows: adding to a part's sums is
+# cheap beside what happens along a row.
+FEWEST_PART_ROWS = 16
+# Rows that are added up one by one; more of them would be less accurate than sums of sums.
+MOST_PART_ROWS = 512
 # Columns that one vector loop handles together where the inner dimension is kept.
 COLUMNS = 32
 # A contraction below this many multiplications stays whole; a tile of its result is one piece of
@@ -61,13 +69,14 @@ def split_reductions(graph: Graph, choices: Choices | None = None) -> Graph:
         choices: into how many parts each of them was cut in the same graph of other sizes.
     """
     choices = choices or Choices()
+    rows = {space_of(node).key for node in graph.nodes if node.op.is_reduce}
     new = Rewriter(graph)
     changed = False
     for node in graph.nodes:
         with new.at(node.location):
             result: Value | None = None
             if node.op.is_reduce:
-                result = _split_reduce(new, node, choices)
+                result = _split_reduce(new, node, choices, rows)
             elif node.op.is_contract:
                 result = _split_contract(new, node, choices)
             if result is None:
@@ -78,7 +87,9 @@ def split_reductions(graph: Graph, choices: Choices | None = None) -> Graph:
     return new.done() if changed else graph
 
 
-def _split_reduce(b: Rewriter, node: Node, choices: Choices) -> Value | None:
+def _split_reduce(
+    b: Rewriter, node: Node, choices: Choices, others: set[SpaceKey]
+) -> Value | None:
     space = space_of(node)
     if gives_position(node.op) or node.attributes["keepdim"] or node.result.dtype.bits == 16:
         return None
@@ -93,6 +104,9 @@ def _split_reduce(b: Rewriter, node: Node, choices: Choices) -> Value | None:
     start, stop = run
     length = math.prod(space.dims[start:stop])
     limit = min(PIECES // pieces, space.full // space.kept // SHORTEST_PART)
+    if last_is_kept and across_rows(space.key) in others:
+        limit = min(PIECES, max(length // FEWEST_PART_ROWS, FEWEST_PARTS))
+        limit = max(limit, length // MOST_PART_ROWS)
     own = _divisor(length, limit) if space.full >= FEWEST_ELEMENTS else 1
     parts = choices.choose(node.op.name, own, lambda n: length % n == 0)
     if parts < 2:

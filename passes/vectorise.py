@@ -29,7 +29,7 @@ After:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, log2
 
@@ -37,6 +37,7 @@ from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Expr, Load, Loop, LoopKind, Nest, Reduce, Scan, Statement, Store
 from braze.ir.loops_crossing import FEWEST, SMALLEST, crosses
 from braze.ir.target import Target
+from braze.passes.peel_borders import has_narrow_border, interior, peeled
 
 # Cost of one access, relative to a contiguous vector access of one lane's share.
 SCATTERED = 1.5
@@ -59,7 +60,7 @@ class Touch:
     itemsize: int
     times: int
     own: frozenset[LoopVar]  # variables of the reduction or row loop that it stands in
-    guarded: frozenset[LoopVar] = frozenset()  # variables of the conditions for a load
+    guarded: frozenset[LoopVar] = frozenset()  # whose conditions for a load lanes cannot escape
     ordered: bool = False  # a store to what was stored before: lanes must not meet in one place
     is_load: bool = False
 
@@ -81,19 +82,22 @@ def vectorise(nest: Nest, target: Target) -> Nest:
         chosen = {v for v in row_choice.values() if v is not None}
         inner = _with_rows(body, chosen, touches)
         ordered = kept
-        kinds: dict[LoopVar, LoopKind] = {}
     else:
         inner = _with_rows(body, set(), touches)
         ordered = [v for v in kept if v is not best_kept]
-        kinds = {}
         if best_kept is not None:
             if (beside := _crossed(best_kept, touches, turned)) is not None:
                 ordered = [*(v for v in ordered if v is not beside), beside]
-            ordered.append(best_kept)
-            kinds[best_kept] = "vector"
             inner = _unrolled(inner)
+            turns = _in_turns(inner, ordered, best_kept)
+            if turns is not None:
+                ordered.remove(turns)
+                inner = [Loop(turns, inner, "unroll")]
+            loop = Loop(best_kept, inner, "vector")
+            skips = any(_skips(touch, best_kept) for touch in touches)
+            inner = peeled(loop) if skips else [loop]
     for v in reversed(ordered):
-        inner = [Loop(v, inner, kinds.get(v, "serial"))]
+        inner = [Loop(v, inner)]
     return Nest(nest.name, nest.buffers, inner, nest.comment)
 
 
@@ -195,11 +199,35 @@ def load_touches(values: Sequence[Expr], times: int, own: frozenset[LoopVar]) ->
     for value in values:
         for expr in value.walk():
             if isinstance(expr, Load):
-                guarded = frozenset(v for bound in expr.guard for v in bound.index.variables())
+                guarded = frozenset(_guarded(expr))
                 found[id(expr)] = Touch(
                     expr.index, expr.dtype.itemsize, times, own, guarded, is_load=True
                 )
     return list(found.values())
+
+
+def _guarded(load: Load) -> Iterator[LoopVar]:
+    """The variables of a load's conditions, but for those of which few values fail."""
+    for variable in {v for bound in load.guard for v in bound.index.variables()}:
+        if not has_narrow_border(variable, *interior(variable, load.guard)):
+            yield variable
+
+
+def _skips(touch: Touch, v: LoopVar) -> bool:
+    """Does it use every other element of what is read?"""
+    return touch.index.coefficient(v) == 2 and v not in touch.guarded
+
+
+def _in_turns(body: list[Statement], kept: list[LoopVar], lanes: LoopVar) -> LoopVar | None:
+    """The variable, of two values, by which vectors of every other element are stored in turns."""
+    if len(body) != 1 or not isinstance(body[0], Store):
+        return None
+    store, index = body[0], body[0].index
+    if store.buffer.access != "out" or store.guard or store.accumulate or not index.is_affine:
+        return None
+    if index.coefficient(lanes) != 2:
+        return None
+    return next((v for v in kept if v.extent == 2 and index.coefficient(v) == 1), None)
 
 
 def _lanes(touches: list[Touch], target: Target) -> int:
@@ -245,7 +273,7 @@ def _stride_cost(touch: Touch, v: LoopVar, lanes: float) -> float:
         return 0.5 / lanes
     if direct == -1:
         return REVERSED / lanes
-    if direct == 2 and v not in touch.guarded:
+    if _skips(touch, v):
         return EVERY_OTHER / lanes
     return 1 / lanes if direct == 1 else SCATTERED
 

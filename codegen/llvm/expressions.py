@@ -341,6 +341,21 @@ class ExpressionEmitter:
         with self.builder.if_then(common):
             self.fork()._store(statement, mask)
 
+    def address(self, statement: Store) -> ir.Value:
+        """Where the first lane of a store goes."""
+        memory = self._memory(statement.buffer, statement.index, stores=True)
+        return memory.address(self.indices.place(statement.index))
+
+    def stream(self, statement: Store) -> None:
+        """Emit a contiguous store of all lanes past the caches, to an address that is a multiple
+        of their size."""
+        memory = self._memory(statement.buffer, statement.index, stores=True)
+        memory.stream(self.in_memory(statement), self.address(statement))
+
+    def put(self, statement: Store, raw: ir.Value, place: Place, mask: ir.Value | None) -> None:
+        """Emit a store of lanes, as they lie in memory, to another place of a store's buffer."""
+        self._memory(statement.buffer, statement.index, stores=True).store(raw, place, mask)
+
     def in_memory(self, statement: Store) -> ir.Value:
         """What a store puts into memory, as it lies there."""
         value = self.value(statement.value)

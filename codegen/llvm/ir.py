@@ -276,6 +276,9 @@ class IRBuilder:
     def bitcast(self, x: Value, type: Type) -> Value:
         return self._cast("bitcast", x, type)
 
+    def ptrtoint(self, x: Value, type: Type) -> Value:
+        return self._cast("ptrtoint", x, type)
+
     def freeze(self, x: Value) -> Value:
         return self._pure(x.type, f"freeze {x.typed}")
 

@@ -175,11 +175,12 @@ class Memory:
             if has_masked_access(self.target, self.dtype):
                 address = self.address_or_zeros(place, condition)
                 return self._masked_load(address, mask)
+        if place.offsets is None and is_always(place.step, 2):
+            if mask is None or has_masked_access(self.target, self.dtype):
+                return self._load_every_other(place, condition, mask)
         if condition is not None:
             common = splat(self.builder, condition, self.width)
             mask = common if mask is None else self.builder.and_(mask, common)
-        if mask is None and place.offsets is None and is_always(place.step, 2):
-            return self._load_every_other(place)
         if mask is None and place.offsets is None and is_always(place.step, -1):
             return self._load_reversed(place)
         gathered = self._gather(place, mask)
@@ -193,13 +194,25 @@ class Memory:
         self._mark(loaded)
         return loaded
 
-    def _load_every_other(self, place: Place) -> ir.Value:
+    def _load_every_other(
+        self, place: Place, condition: ir.Value | None, mask: ir.Value | None
+    ) -> ir.Value:
         """Elements 0, 2, 4, ... from two loads that reach no further than the last one."""
         width = self.width
-        first = self._load(self.address(place), self.type)
-        second = self._load(self.address(place, width - 1), self.type)
+        parts = []
+        for first in (0, width - 1):
+            address = self.address(place, first)
+            if condition is not None:
+                address = self.builder.select(condition, address, _zeros(self.builder.module))
+            if mask is None:
+                parts.append(self._load(address, self.type))
+                continue
+            # An element between two lanes' is there if the second one's is.
+            lanes = [(first + n + 1) // 2 for n in range(width)]
+            wide = self.builder.shuffle_vector(mask, poison(mask.type), constants(I32, lanes))
+            parts.append(self._masked_load(address, wide))
         picked = [p if p < width else width + p - (width - 1) for p in range(0, 2 * width, 2)]
-        return self.builder.shuffle_vector(first, second, constants(I32, picked))
+        return self.builder.shuffle_vector(parts[0], parts[1], constants(I32, picked))
 
     def _load_reversed(self, place: Place) -> ir.Value:
         return self._reversed(self._load(self.address(place, 1 - self.width), self.type))
@@ -236,6 +249,13 @@ class Memory:
 
     def store_scalar(self, value: ir.Value, address: ir.Value) -> None:
         self._mark(self.builder.store(value, address, align=self.dtype.itemsize))
+
+    def stream(self, value: ir.Value, address: ir.Value) -> None:
+        """Store all lanes past the caches; their size must divide the address."""
+        stored = self.builder.store(value, address, align=self.width * self.dtype.itemsize)
+        once = self.builder.module.add_metadata([constant(I32, 1)])
+        stored.set_metadata("nontemporal", once)
+        self._mark(stored)
 
     def store(self, value: ir.Value, place: Place, mask: ir.Value | None = None) -> None:
         """Store every lane that the mask includes. Lanes must not collide."""

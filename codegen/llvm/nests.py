@@ -16,13 +16,22 @@ from collections.abc import Mapping, Sequence
 from braze.codegen.llvm import ir
 from braze.codegen.llvm.checks import emit_check, has_check
 from braze.codegen.llvm.expressions import ExpressionEmitter
+from braze.codegen.llvm.interleaved_stores import TURNS, interleaved, store_interleaved
+from braze.codegen.llvm.invariants import compute_before
 from braze.codegen.llvm.kernel import Aliasing, CodegenError, EmittedKernel, KernelFunction
 from braze.codegen.llvm.looping import Count, as_value, carried_loop, is_number
 from braze.codegen.llvm.reduce_loops import ReduceEmitter, first_lanes, fork_all, lanes_over
 from braze.codegen.llvm.scan_loops import ScanEmitter
 from braze.codegen.llvm.squares import SquareEmitter, loads_in_squares
+from braze.codegen.llvm.streaming import Streaming
 from braze.codegen.llvm.types import I64, constant
-from braze.codegen.llvm.vectorise import VectorPlan, plan_vectors, stores
+from braze.codegen.llvm.vectorise import (
+    VectorPlan,
+    long_functions,
+    plan_vectors,
+    roots,
+    stores,
+)
 from braze.ir.loops import Check, Loop, Nest, Placement, Program, Reduce, Scan, Statement, Store
 from braze.ir.symint import is_symbolic
 from braze.ir.target import Target
@@ -62,6 +71,7 @@ class NestEmitter:
         for store in stores(nest.body):
             self.aliasing.declare_store(store.buffer, store.index)
         self.status = self.kernel.status() if has_check(nest.body) else None
+        self.streaming = Streaming(nest, self.kernel, placements, target)
         self.chunks = max((s.chunks for s in nest.body if isinstance(s, Loop)), default=1)
 
     def emit(self) -> EmittedKernel:
@@ -74,6 +84,7 @@ class NestEmitter:
         )
         for statement in self.nest.body:
             self._outermost(statement, root)
+        self.streaming.finish()
         self.builder.ret_void()
         return EmittedKernel(self.kernel.symbol, self.kernel.module, self.chunks)
 
@@ -107,8 +118,15 @@ class NestEmitter:
         if isinstance(statement, Store):
             # All values first: the loads of one vector need not wait for the stores of another.
             if not statement.guard:
+                # In turns, or the processor sees one vector's chain of functions after the other's.
+                for expr in long_functions(statement.value) if len(copies) > 1 else ():
+                    for copy in copies:
+                        copy.value(expr)
                 for copy in copies:
                     copy.value(statement.value)
+            if self.streaming.takes(statement, copies):
+                self.streaming.store(statement, copies)
+                return
             for copy in copies:
                 copy.store(statement)
         elif isinstance(statement, Reduce):
@@ -150,6 +168,11 @@ class NestEmitter:
             return
         if squares := self._squares(loop, copies):
             squares.emit(begin, end)
+            return
+        if store := interleaved(loop, copies[0].lane_var):
+            turns = [fork_all(copies, {loop.var: constant(I64, turn)}) for turn in range(TURNS)]
+            for pair in zip(*turns, strict=True):
+                store_interleaved(store, pair)
             return
         if loop.kind == "unroll" and is_number(begin) and is_number(end):
             for value in range(begin, end):
@@ -222,6 +245,7 @@ class NestEmitter:
 
         In a loop that is shared out, only the last chunk's end is not such a multiple.
         """
+        compute_before(outer, roots(loop.body))
         extent, step, width = loop.var.extent, plan.step, plan.width
         if not is_number(extent):
             self._open_vectors(loop, outer, plan, as_value(begin), as_value(end))

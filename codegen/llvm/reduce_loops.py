@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from braze.codegen.llvm import ir
 from braze.codegen.llvm.expressions import ExpressionEmitter
+from braze.codegen.llvm.invariants import compute_before
 from braze.codegen.llvm.looping import Count, as_value, carried_loop, is_number
 from braze.codegen.llvm.reductions import Reducer, State, pairwise
 from braze.codegen.llvm.types import (
@@ -130,6 +131,8 @@ class ReduceEmitter:
 
     def emit(self) -> None:
         """Emit the loops and define the accumulators' names in every copy."""
+        for copy in self.copies:
+            compute_before(copy, (a.value for a in self.reduce.accumulators))
         slots = self._initial()
         slots = self._level(0, self.copies, slots)
         for number, copy in enumerate(self.copies):

@@ -112,7 +112,7 @@ def reduce_exp(m: Math, x: Num) -> tuple[Num, Num]:
 def _reduced(m: Math, x: Num) -> tuple[Num, Num, Num]:
     """The same, n as a float and as an integer."""
     high, low = LN2[bits_of(x.type)]
-    whole, n = m.nearest(x * LOG2_E)
+    whole, n = m.nearest(x, LOG2_E)
     r = m.fma(-whole, x.of(high), x)
     return whole, n, m.fma(-whole, x.of(low), r)
 

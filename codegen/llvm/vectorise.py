@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
+from braze.codegen.llvm.interleaved_stores import interleaved, stride
 from braze.codegen.llvm.memory import has_masked_access
 from braze.codegen.llvm.types import register_bits
 from braze.ir.index import Index, LoopVar
@@ -36,6 +37,13 @@ _WEIGHTS = {
     "gcd": 200,
 }  # fmt: skip
 _PHILOX_WEIGHT = 80
+
+# Functions of so many instructions wait for their own results most of the time. Where some wait for
+# others, a processor's window is too short to find the next vector's; several vectors in turns are
+# as good, if the registers suffice and the loop is long enough to make up for the code.
+_LONG_FUNCTION = 18
+_IN_TURNS = 4
+_FEWEST_FOR_TURNS = 4096
 
 # A vector loop's body is repeated until it has about this many instructions.
 _UNROLL_INSTRUCTIONS = 24
@@ -110,7 +118,7 @@ def plan_vectors(
     if not is_symbolic(extent):  # what is not known is taken to be long
         while width > 1 and width // 2 >= extent:
             width //= 2
-    unroll = _unroll(nodes, statements, target, width)
+    unroll = _unroll(nodes, statements, target, width, extent)
     while unroll > 1 and not is_symbolic(extent) and width * unroll > extent:
         unroll //= 2
     masked = all(
@@ -188,7 +196,9 @@ def unrolled_instructions(statements: list[Statement]) -> int:
     return total
 
 
-def _unroll(nodes: list[Expr], statements: list[Statement], target: Target, width: int) -> int:
+def _unroll(
+    nodes: list[Expr], statements: list[Statement], target: Target, width: int, extent: int
+) -> int:
     accumulators = 0
     for statement in statements:
         if isinstance(statement, Reduce) and any(kind != "unroll" for _, kind in statement.loops):
@@ -206,11 +216,42 @@ def _unroll(nodes: list[Expr], statements: list[Statement], target: Target, widt
         if instructions(nodes) > _UNROLL_INSTRUCTIONS:
             most = max(1, most // 4)
         return 1 << (most.bit_length() - 1)
+    if _has_chains(nodes) and target.vector_registers >= 32:
+        if is_symbolic(extent) or extent >= _FEWEST_FOR_TURNS:
+            return _IN_TURNS
     count = max(1, unrolled_instructions(statements))
     unroll = 1
     while unroll < _MOST_UNROLL and 2 * unroll * count <= _UNROLL_INSTRUCTIONS:
         unroll *= 2
     return unroll
+
+
+def weight(expr: Apply) -> int:
+    """About how many instructions an operation takes."""
+    return _WEIGHTS.get(expr.op.name, 1)
+
+
+def _is_long(expr: Expr) -> TypeGuard[Apply]:
+    return isinstance(expr, Apply) and weight(expr) >= _LONG_FUNCTION
+
+
+def long_functions(value: Expr) -> list[Apply]:
+    """The long functions that an expression is made of, those that others wait for first."""
+    found: dict[Expr, bool] = {}
+
+    def visit(expr: Expr) -> None:
+        if expr not in found and isinstance(expr, Apply):
+            for argument in expr.arguments:
+                visit(argument)
+            found[expr] = _is_long(expr)
+
+    visit(value)
+    return [expr for expr in found if _is_long(expr)]
+
+
+def _has_chains(nodes: list[Expr]) -> bool:
+    """Does a long function wait for another one?"""
+    return any(len(long_functions(expr)) > 1 for expr in nodes if _is_long(expr))
 
 
 def _varies(index: Index, var: LoopVar) -> bool:
@@ -227,7 +268,10 @@ def _varying(nodes: list[Expr], statements: list[Statement], var: LoopVar) -> It
 
 
 def _stores_consecutively(statements: list[Statement], var: LoopVar) -> bool:
-    """True if all stores have unit stride, so that a mask costs one instruction each."""
+    """True if all stores have unit stride, so that a mask costs an instruction or two each."""
     return all(
-        store.index.is_affine and store.index.coefficient(var) == 1 for store in stores(statements)
+        stride(store.index, var) == 1
+        for statement in statements
+        if interleaved(statement, var) is None
+        for store in stores([statement])
     )

@@ -23,7 +23,7 @@ fusion = declare(
     attributes={"kind": str},
     differentiable=False,
     doc="""One kernel. `kind` is what decides the loops: "pointwise", "reduce", "row" (reductions
-and maps over rows that stay in cache), "contract" (a contraction with its epilogue), "scatter",
-"sort", "random", "lattice", "host" (a call of NumPy), "recurrence",
-"attention" or "copy".""",
+and maps over rows that stay in cache), "columns" (rows, and sums of them), "contract" (a
+contraction with its epilogue), "scatter", "sort", "random", "lattice", "host" (a call of NumPy),
+"recurrence", "attention" or "copy".""",
 )

@@ -39,6 +39,7 @@ CALLS = {
     "trim_stores": lambda nest: trim_stores(nest, {"y": "x"}),
     "lower": _lower,
     "lower_attention": _lower,
+    "lower_columns": _lower,
     "lower_sort": _lower,
 }
 

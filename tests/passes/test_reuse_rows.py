@@ -89,3 +89,55 @@ def test_an_expression_is_read_back_where_it_was_computed():
     assert text.count("exp(") == 1
     (name,) = kept_buffers(program)
     assert text.count(f"%{name}[") == 2 + 2
+
+
+def softmax_and_gradient(b, shape, dtype=ir.f32):
+    x, g = (b.input(ir.tensor_type(dtype, shape)) for _ in range(2))
+    y = b.softmax(x, dim=1)
+    along = b.sum(b.mul(y, g), dims=(1,), keepdim=True)
+    return y, b.mul(y, b.sub(g, along))
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", [ir.f32, ir.f64], ids=str)
+@pytest.mark.parametrize("shape", [(5, 40), (300, 1000), (1, 3)], ids=str)
+def test_softmax_with_its_gradient(shape, dtype, target):
+    """Two reductions and two results need the exponentials; they wait where the last one goes."""
+    b = ir.Builder("rows")
+    graph = b.finish([*softmax_and_gradient(b, shape, dtype)])
+    program = check(graph, target, 1e-4 if dtype is ir.f32 else 1e-11)
+    (kernel,) = program.kernels()
+    assert str(kernel).count("exp(") == 1
+    (name,) = kept_buffers(program)
+    assert str(kernel).count(f"store %{name}[") == 2
+
+
+def test_what_is_stored_behind_does_not_read_what_was_there():
+    """The exponentials are needed for the sum over rows, too, which is stored elsewhere."""
+    b = ir.Builder("rows")
+    y, gradient = softmax_and_gradient(b, (512, 200))
+    graph = b.finish([gradient, b.sum(b.mul(y, y), dims=(0,), keepdim=False)])
+    program = check(graph, host_target(), 1e-4)
+    (kernel, *_) = program.kernels()
+    assert str(kernel).count("exp(") == 1
+
+
+def test_what_is_the_same_along_a_row_costs_nothing():
+    """A layer norm's rows are scaled by a root, which is taken once for each of them."""
+    b = ir.Builder("rows")
+    x, g = (b.input(ir.tensor_type(ir.f32, (6, 50))) for _ in range(2))
+    scale = b.rsqrt(b.sum(b.mul(x, x), dims=(1,), keepdim=True))
+    y = b.mul(x, scale)
+    along = b.sum(b.mul(g, y), dims=(1,), keepdim=True)
+    program = check(b.finish([y, b.sub(g, b.mul(y, along))]), host_target())
+    assert not kept_buffers(program)
+
+
+def test_a_result_that_is_the_common_part_is_stored_once():
+    b = ir.Builder("rows")
+    x = b.input(ir.tensor_type(ir.f32, (6, 50)))
+    y = b.exp(x)
+    program = check(b.finish([y, b.sum(y, dims=(1,), keepdim=False)]), host_target())
+    (name,) = kept_buffers(program)
+    (kernel,) = program.kernels()
+    assert str(kernel).count(f"store %{name}[") == 1
