@@ -104,6 +104,24 @@ def test_any_layout_is_taken(file):
     assert lists(model(frozen)) == expected
 
 
+def test_arrays_at_odd_addresses_are_taken(file):
+    raw = np.zeros(40, np.uint8)
+    odd = raw[1:13].view(np.float32)
+    odd[:] = X
+    assert odd.ctypes.data % 4 and lists(load(file)(odd)) == EXPECTED
+
+
+def test_large_results_are_new_arrays_too(tmp_path):
+    b = Builder("large")
+    x = b.input(ir.tensor_type(ir.f32, (1 << 16,)), name="x")
+    model = load(write_package(tmp_path / "m.brz", b.finish([b.add(x, x), b.mul(x, x)]), {}))
+    given = np.arange(1 << 16, dtype=np.float32)
+    first = model(given)
+    second = model(given + 1)
+    assert np.array_equal(first[0], given + given) and np.array_equal(second[1], (given + 1) ** 2)
+    assert not np.shares_memory(first[0], second[0])
+
+
 def test_what_does_not_fit_is_named(file):
     model = load(file)
     with pytest.raises(TypeError, match=r"model affine takes 1 inputs \(x\), given 2"):
