@@ -53,7 +53,10 @@ class LoadedModel:
         self.braze_version: str = manifest["braze"]
         self.graph_text = bytes(archive["graph.ir"]).decode()
         self.outputs = artifact.outputs
-        weights = _weights(archive)
+        everything = _weights(archive)
+        # In format 1 all targets read the same.
+        chosen: dict[str, str] = entry.get("weights") or {name: name for name in everything}
+        weights = {slot: everything[name] for slot, name in chosen.items()}
         names: list[str] = manifest["inputs"]
         self.inputs: tuple[Slot, ...] = ()
         # What is fixed stands here already; what a call brings goes into the other places.
@@ -173,13 +176,11 @@ def _weights(archive: Archive) -> dict[str, np.ndarray]:
 
 
 def _held(array: np.ndarray, slot: Slot) -> Input:
-    """A weight in aligned memory of its own; the file is not needed any more."""
+    """A weight where it lies in the file, which stays mapped, unless it is not aligned there."""
     if slot.role == "scalar":
         number: int | float | bool = array.item()
         return number
-    storage = Storage(array.nbytes)
-    storage.array(array.dtype, array.shape)[...] = array
-    return storage
+    return Storage.from_numpy(array)
 
 
 def _input(model: str, slot: Slot, given: Any) -> Input:

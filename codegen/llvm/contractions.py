@@ -333,7 +333,7 @@ class _KernelEmitter:
         number, at, kind = panel
         lane = multiply(builder, number, plan.panels.lanes)
         a = element_pointer(builder, row.a, multiply(builder, lane, plan.lane.a), self.a_type)
-        arguments = [a, self._b_panel(block, lane, at)]
+        arguments = [a, self._b_panel(block, number, lane, at)]
         if row.ahead is not None:
             first = multiply(builder, at, plan.fetched_rows * plan.split.a)
             arguments.append(element_pointer(builder, row.ahead, first, self.a_type))
@@ -353,12 +353,17 @@ class _KernelEmitter:
         word = words()
         return [] if word is None else [word(0)]
 
-    def _b_panel(self, block: _Block, lane: Number, at: Number) -> ir.Value:
+    def _from_b(self, number: Number, lane: Number) -> Number:
+        """Where a panel begins in b as it lies in memory."""
+        dim = self.plan.lane
+        if dim.panel:
+            return multiply(self.builder, number, dim.jump)
+        return multiply(self.builder, lane, dim.b)
+
+    def _b_panel(self, block: _Block, number: Number, lane: Number, at: Number) -> ir.Value:
         plan, builder = self.plan, self.builder
         if plan.pack_b == "none":
-            return element_pointer(
-                builder, block.b, multiply(builder, lane, plan.lane.b), self.b_type
-            )
+            return element_pointer(builder, block.b, self._from_b(number, lane), self.b_type)
         offset = multiply(builder, at, plan.b_panel_elements)
         return element_pointer(builder, self.b_packed, offset, self.item)
 
