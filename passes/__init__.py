@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from braze.ir.graph import Graph
 from braze.ir.loops import Program
-from braze.ir.target import Target
+from braze.ir.target import Target, named_target
 from braze.passes.choices import Choices
 from braze.passes.cse import cse
 from braze.passes.dce import dce
 from braze.passes.decompose import decompose
+from braze.passes.fold_weights import fold_weights
 from braze.passes.fuse import fuse
+from braze.passes.inline_steps import inline_steps
 from braze.passes.layout import layout
 from braze.passes.lower import lower_program
 from braze.passes.order_operands import order_operands
 from braze.passes.plan_memory import MemoryPlan, plan_memory
+from braze.passes.scale_weights import scale_weights
 from braze.passes.schedule import schedule
 from braze.passes.share_pads import share_pads
 from braze.passes.simplify import simplify
@@ -33,12 +39,14 @@ __all__ = [
     "Pass",
     "Report",
     "compile_graph",
+    "fold_known",
     "lower_program",
     "optimise",
     "plan_memory",
 ]
 
 Record = Callable[[str, object], None]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(slots=True)
@@ -101,6 +109,46 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("fuse", lambda g, c: fuse(g, c.target, c.refusals), "one kernel for what can share loops"),
     Pass("schedule", lambda g, _: schedule(g), "the order decides how much memory is alive"),
 )
+
+
+def fold_known(
+    graph: Graph, arrays: Mapping[str, Array], record: Record | None = None
+) -> tuple[Graph, dict[str, Array]]:
+    """A captured graph for inference: what depends on weights alone is computed.
+
+    Args:
+        arrays: of the inputs that are known, by name; others are arguments.
+        record: called as ``record(pass name, graph)`` after each pass.
+
+    Returns:
+        A graph in primitives, whose arguments come first, and the arrays of its other inputs by
+        name. Complex values are real ones with a last dimension of 2.
+    """
+    graph = inline_steps(graph)
+    context = Context(named_target("x86-64-v2"))  # for passes that ask for none
+    names = {value.name for value in graph.inputs}
+    assert len(names) == len(graph.inputs) and names >= arrays.keys()
+    for entry in PIPELINE:
+        if entry.name == "split_reductions":
+            break
+        graph = entry.function(graph, context)
+        if record is not None:
+            record(entry.name, graph)
+        if entry.name == "cse_again":
+            graph = scale_weights(graph, [v for v in graph.inputs if v.name in arrays])
+            if record is not None:
+                record("scale_weights", graph)
+    stored = {name: _as_stored(array) for name, array in arrays.items()}
+    known = {v: stored[v.name] for v in graph.inputs if v.name in stored}
+    return fold_weights(graph, known)
+
+
+def _as_stored(array: Array) -> Array:
+    """The parts of complex numbers along a last dimension."""
+    if array.dtype.kind != "c":
+        return array
+    parts: Array = np.ascontiguousarray(array)[..., None].view(array.real.dtype)
+    return parts
 
 
 def optimise(graph: Graph, target: Target, record: Record | None = None) -> Graph:

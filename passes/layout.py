@@ -273,7 +273,7 @@ class _Layout(Rewriter):
         value, dims = self.stored[node.operands[0]]
         if dims == _identity(value):
             return None
-        pieces = _pieces(node.operands[0].shape, node.result.shape)
+        pieces = reshape_pieces(node.operands[0].shape, node.result.shape)
         if pieces is None:
             return None
         # Each piece as a run of stored dimensions, in the stored order of the runs.
@@ -294,7 +294,7 @@ class _Layout(Rewriter):
         return result, tuple(result_dims)
 
 
-def _pieces(shape: Dims, new: Dims) -> list[tuple[list[int], list[int]]] | None:
+def reshape_pieces(shape: Dims, new: Dims) -> list[tuple[list[int], list[int]]] | None:
     """Groups of dimensions with equal products, at least one old and one new in each; None if there
     are none such."""
     if 0 in shape:
@@ -343,7 +343,7 @@ def _needs_order(reader: Node, wanted: set[Value]) -> bool:
     if not reader.op.is_movement or "shape" not in reader.attributes:
         return False
     x, result = reader.operands[0], reader.result
-    pieces = _pieces(x.shape, result.shape) if x.type.numel == result.type.numel else None
+    pieces = reshape_pieces(x.shape, result.shape) if x.type.numel == result.type.numel else None
     if pieces is None:
         return False
     real = [[d for d in inside if x.shape[d] != 1] for inside, _ in pieces]

@@ -89,6 +89,9 @@ def _taps_first(total: Node, product: Node, position: int) -> tuple[int, ...] | 
         return None
     if all(x.shape[dim] == 1 for dim in summed if dim > lanes[-1]):
         return None
+    strides = strides_of(x)
+    if strides is not None and strides[lanes[-1]] == 1:
+        return None  # it lies so already
     return (*sorted(summed), *kept)
 
 

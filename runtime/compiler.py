@@ -43,8 +43,16 @@ SWITCH_SECONDS = 0.0002
 NEW_OBJECTS = 50_000  # before garbage is looked for
 
 
-def compile_artifact(graph: Graph, target: Target, record: Recorder | None = None) -> Artifact:
+def compile_artifact(
+    graph: Graph,
+    target: Target,
+    record: Recorder | None = None,
+    change: Callable[[Program], Program] | None = None,
+) -> Artifact:
     """Compile a graph.
+
+    Args:
+        change: what is done to the loops before code is generated for them.
 
     Raises: CompileError where LLVM refuses the generated code; whatever the passes raise. A note
     says which graph it was.
@@ -55,7 +63,7 @@ def compile_artifact(graph: Graph, target: Target, record: Recorder | None = Non
     try:
         own, positions = _with_own_locations(graph)
         with ModuleCompiler(target) as compiler:
-            program, report, generated = _to_llvm(own, target, record, compiler.start)
+            program, report, generated = _to_llvm(own, target, record, compiler.start, change)
             objects = compiler.objects(generated.modules)
         if record is not None:
             _record_objects(generated.modules, objects, target, record)
@@ -200,7 +208,11 @@ def stages(graph: Graph, target: Target) -> list[Stage]:
 
 
 def _to_llvm(
-    graph: Graph, target: Target, record: Recorder | None, made: Callable[[str, str], None] | None
+    graph: Graph,
+    target: Target,
+    record: Recorder | None,
+    made: Callable[[str, str], None] | None,
+    change: Callable[[Program], Program] | None = None,
 ) -> tuple[Program, Any, Any]:
     """The loop program, the passes' report, and the generated modules; `made` is called with each
     as it comes."""
@@ -212,6 +224,10 @@ def _to_llvm(
     program, report = compile_graph(graph, target, record)
     if record is not None and record.stages[-1].kind != "loops":
         record("loops", program)
+    if change is not None:
+        program = change(program)
+        if record is not None:
+            record("changed", program, "loops")
     generated = generate(program, target, made)
     _require_pointers(generated.pointers, graph, 0)
     if record is not None:

@@ -26,7 +26,7 @@ from braze.runtime.artifact import Artifact, Slot
 from braze.runtime.elf import ObjectFile
 from braze.runtime.host_calls import HostCalls
 from braze.runtime.object_loader import LoadedObject, ObjectError
-from braze.runtime.places import current_place
+from braze.runtime.places import Place, current_place
 from braze.runtime.pool import get_pool
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
@@ -108,34 +108,57 @@ class Executable:
             raise ValueError(self._wrong_count(count, len(outputs)))
         place = current_place()
         call = self._call if place is None else self._call_in(place.workspace)
-        workspace, scalars = call.workspace, call.scalars
-        with workspace.lock:
+        scalars = call.scalars
+        with call.workspace.lock:
             if scalars.positions:
                 inputs = scalars.fill(inputs)
             given = [storage.address for storage in inputs]  # type: ignore[union-attr]
             made = [storage.address for storage in outputs]
-            if resident is None:
-                self._pack(call.pointers, 0, *given, *made)
-            else:
-                pack = _packing(len(given), len(resident.packed), len(made))
-                pack(call.pointers, 0, *given, resident.packed, *made)
-            pool = get_pool() if place is None else place.pool()
-            if call.generation != workspace.generation or call.threads != pool.threads:
-                call.reserve(pool.threads)
-            # Here and not after a failure: an interrupt may come before that is looked at.
-            status = workspace.status
-            status[FAILED] = status[FINISHED] = 0
-            if call.host_calls is not None:
-                status[HOST] = call.host_calls.address
-            try:
-                self._main(call.address, pool.address)
-                stats.native_calls += 1
-            except BaseException as error:
-                if status[FINISHED]:
-                    error.graph_finished = True  # type: ignore[attr-defined]
-                raise
-            if status[FAILED]:
-                raise self._failure(status[FAILED], status[VALUE], sites, call.host_calls)
+            self._run_at(call, place, given, made, resident, sites)
+
+    def run_at(
+        self, given: Sequence[int], made: Sequence[int], resident: Resident | None = None
+    ) -> None:
+        """`run` with the addresses of the inputs and outputs, as many as there are; no input has
+        the role "scalar"."""
+        place = current_place()
+        call = self._call if place is None else self._call_in(place.workspace)
+        with call.workspace.lock:
+            self._run_at(call, place, given, made, resident, None)
+
+    def _run_at(
+        self,
+        call: _Call,
+        place: Place | None,
+        given: Sequence[int],
+        made: Sequence[int],
+        resident: Resident | None,
+        sites: Sites | None,
+    ) -> None:
+        """The native call; the caller has the workspace's lock."""
+        workspace = call.workspace
+        if resident is None:
+            self._pack(call.pointers, 0, *given, *made)
+        else:
+            pack = _packing(len(given), len(resident.packed), len(made))
+            pack(call.pointers, 0, *given, resident.packed, *made)
+        pool = get_pool() if place is None else place.pool()
+        if call.generation != workspace.generation or call.threads != pool.threads:
+            call.reserve(pool.threads)
+        # Here and not after a failure: an interrupt may come before that is looked at.
+        status = workspace.status
+        status[FAILED] = status[FINISHED] = 0
+        if call.host_calls is not None:
+            status[HOST] = call.host_calls.address
+        try:
+            self._main(call.address, pool.address)
+            stats.native_calls += 1
+        except BaseException as error:
+            if status[FINISHED]:
+                error.graph_finished = True  # type: ignore[attr-defined]
+            raise
+        if status[FAILED]:
+            raise self._failure(status[FAILED], status[VALUE], sites, call.host_calls)
 
     def _call_in(self, workspace: Workspace) -> _Call:
         call = self._calls.get(workspace)

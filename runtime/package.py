@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
+from math import prod
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from braze.ir.errors import DTypeError, ParseError, ShapeError
 from braze.ir.target import Target, can_run
 from braze.runtime.artifact import Artifact, Slot
 from braze.runtime.cpu import host_target
-from braze.runtime.executable import Executable, Input
+from braze.runtime.executable import Executable, Input, Resident
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.package_format import Archive, PackageError
 from braze.runtime.pool import get_pool
@@ -26,6 +29,8 @@ from braze.runtime.storage import Storage
 from braze.runtime.weights import unpack_weights
 
 __all__ = ["LoadedModel", "PackageError", "load"]
+
+_LARGE = 1 << 17
 
 
 class LoadedModel:
@@ -48,8 +53,10 @@ class LoadedModel:
         self.braze_version: str = manifest["braze"]
         self.graph_text = bytes(archive["graph.ir"]).decode()
         self.outputs = artifact.outputs
-        self._structure = manifest["structure"]
-        weights = _weights(archive)
+        everything = _weights(archive)
+        # In format 1 all targets read the same.
+        chosen: dict[str, str] = entry.get("weights") or {name: name for name in everything}
+        weights = {slot: everything[name] for slot, name in chosen.items()}
         names: list[str] = manifest["inputs"]
         self.inputs: tuple[Slot, ...] = ()
         # What is fixed stands here already; what a call brings goes into the other places.
@@ -63,6 +70,11 @@ class LoadedModel:
             self.inputs += (Slot(name, slot.dtype, slot.shape, slot.role),)
             self._places.append(place)
             self._fixed.append(None)
+        dtypes = [dtype_named(slot.dtype).numpy for slot in self.inputs]
+        self._types = [(d, slot.shape) for d, slot in zip(dtypes, self.inputs, strict=True)]
+        self._makers = [_maker(slot) for slot in self.outputs]
+        self._packed = _resident(artifact.inputs, self._fixed)
+        self._arrange = arranger(json.loads(manifest["structure"]))
         # The pool's code is the package's, unless this process has started one before.
         get_pool(compile=lambda: bytes(archive[entry["pool"]]))
         self._executable = Executable(artifact)
@@ -88,17 +100,34 @@ class LoadedModel:
             raise TypeError(
                 f"model {self.name} takes {len(self.inputs)} inputs ({names}), given {len(arrays)}"
             )
+        if self._packed is None:
+            return self._arrange(self._run_with_numbers(arrays))
+        given, kept = [], []
+        for array, slot, (dtype, shape) in zip(arrays, self.inputs, self._types, strict=True):
+            # The usual case first; what is left has to be converted, or does not fit.
+            if (
+                type(array) is not np.ndarray
+                or array.dtype is not dtype
+                or array.shape != shape
+                or not array.flags.c_contiguous
+                or (address := array.__array_interface__["data"][0]) % dtype.alignment
+            ):
+                storage = _input(self.name, slot, array)
+                kept.append(storage)
+                address = storage.address  # type: ignore[union-attr]
+            given.append(address)
+        results = [make() for make in self._makers]
+        made = [array.__array_interface__["data"][0] for array in results]
+        self._executable.run_at(given, made, self._packed)
+        return self._arrange(results)
+
+    def _run_with_numbers(self, arrays: Sequence[Any]) -> list[np.ndarray]:
         given: list[Any] = list(self._fixed)
         for place, slot, array in zip(self._places, self.inputs, arrays, strict=True):
             given[place] = _input(self.name, slot, array)
-        results, storages = [], []
-        for slot in self.outputs:
-            dtype = dtype_named(slot.dtype).numpy
-            storage = Storage(int(np.prod(slot.shape, dtype=np.int64)) * dtype.itemsize)
-            storages.append(storage)
-            results.append(storage.array(dtype, slot.shape))
-        self._executable.run(given, storages)
-        return _arranged(self._structure, results)
+        results = [make() for make in self._makers]
+        self._executable.run(given, [Storage.from_numpy(array) for array in results])
+        return results
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{slot.name}: {_type(slot)}" for slot in self.inputs)
@@ -147,13 +176,11 @@ def _weights(archive: Archive) -> dict[str, np.ndarray]:
 
 
 def _held(array: np.ndarray, slot: Slot) -> Input:
-    """A weight in aligned memory of its own; the file is not needed any more."""
+    """A weight where it lies in the file, which stays mapped, unless it is not aligned there."""
     if slot.role == "scalar":
         number: int | float | bool = array.item()
         return number
-    storage = Storage(array.nbytes)
-    storage.array(array.dtype, array.shape)[...] = array
-    return storage
+    return Storage.from_numpy(array)
 
 
 def _input(model: str, slot: Slot, given: Any) -> Input:
@@ -180,17 +207,37 @@ def _type(slot: Slot) -> str:
     return f"{slot.dtype}[{','.join(map(str, slot.shape))}]"
 
 
-def _arranged(structure: str, results: list[np.ndarray]) -> Any:
-    """The results in the places of their numbers; see `write_package` for the form."""
+def _maker(slot: Slot) -> Callable[[], np.ndarray]:
+    """What makes a new array for a result. Large ones take memory that is in use already: the
+    system clears every fresh page."""
+    shape, dtype = slot.shape, dtype_named(slot.dtype).numpy
+    nbytes = prod(shape) * dtype.itemsize
+    if nbytes < _LARGE:
+        return lambda: np.empty(shape, dtype)
+    return lambda: Storage(nbytes).array(dtype, shape)
 
-    def fill(item: Any) -> Any:
-        match item:
-            case {"dict": pairs}:
-                return {key: fill(value) for key, value in pairs}
-            case {"tuple": items}:
-                return tuple(map(fill, items))
-            case {"list": items}:
-                return list(map(fill, items))
-        return None if item is None else results[item]
 
-    return fill(json.loads(structure))
+def _resident(slots: Sequence[Slot], fixed: Sequence[Input | None]) -> Resident | None:
+    """The addresses of the weights, where they follow a call's arrays and nothing is a number."""
+    if any(slot.role == "scalar" for slot in slots):
+        return None
+    count = next((i for i, held in enumerate(fixed) if held is not None), len(fixed))
+    weights = [held for held in fixed[count:] if isinstance(held, Storage)]
+    return Resident(weights) if len(weights) == len(fixed) - count else None
+
+
+def arranger(structure: Any) -> Callable[[list[np.ndarray]], Any]:
+    """What puts results in the places of their numbers; see `write_package` for the form."""
+    match structure:
+        case None:
+            return lambda results: None
+        case {"dict": pairs}:
+            made = [(key, arranger(part)) for key, part in pairs]
+            return lambda results: {key: part(results) for key, part in made}
+        case {"tuple": items}:
+            parts = list(map(arranger, items))
+            return lambda results: tuple([part(results) for part in parts])
+        case {"list": items}:
+            parts = list(map(arranger, items))
+            return lambda results: [part(results) for part in parts]
+    return itemgetter(structure)

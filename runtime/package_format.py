@@ -7,8 +7,10 @@
     manifest.json         everything else; where each entry lies, and its SHA-256
     archive comment       format version; where the manifest lies, and its SHA-256
 
-Entries are stored, not compressed, so they are read in place. Everything is checked against its
-hash before anything is believed, and the format's version before that. FORMAT changes with this
+Entries are stored, not compressed, and begin on multiples of 64, so they are read in place: weights
+are never copied. Everything is checked against its hash before anything is believed, and the
+format's version before that. Large entries have a hash for each piece of `PIECE` bytes, which
+threads check side by side. FORMAT changes with this
 layout, with the calling convention of compiled graphs, and with the thread pool's interface.
 """
 
@@ -18,6 +20,8 @@ import json
 import mmap
 import os
 import re
+import struct
+import threading
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -26,10 +30,16 @@ from typing import Any
 from braze.ir.errors import BrazeError
 from braze.runtime.files import replacing
 
-FORMAT = 1
+FORMAT = 2
 MIMETYPE = b"application/x-braze-package"
 MANIFEST = "manifest.json"
 
+PIECE = 4 << 20
+_MOST_THREADS = 8
+_ALIGNMENT = 64
+# An extra field of a header that other tools skip: its kind is what Android's zipalign uses.
+_PADDING = struct.Struct("<HH")
+_PADDING_KIND = 0xD935
 # A zip file's local header: its signature, and where names begin.
 _LOCAL_SIGNATURE = b"PK\x03\x04"
 _LOCAL_HEADER_BYTES = 30
@@ -48,11 +58,21 @@ def write_archive(path: Path, manifest: dict[str, Any], entries: Mapping[str, by
 
     def add(archive: ZipFile, name: str, data: bytes) -> dict[str, Any]:
         # No time: the default is the earliest that the format knows.
-        archive.writestr(ZipInfo(name), data)
-        # The archive stands right behind the entry's last byte.
+        info = ZipInfo(name)
         assert archive.fp is not None
+        begin = archive.fp.tell() + _LOCAL_HEADER_BYTES + len(name.encode())
+        if begin % _ALIGNMENT and begin > len(_START) + _LOCAL_HEADER_BYTES:
+            fill = -(begin + _PADDING.size) % _ALIGNMENT
+            info.extra = _PADDING.pack(_PADDING_KIND, fill) + bytes(fill)
+        archive.writestr(info, data)
+        # The archive stands right behind the entry's last byte.
         offset = archive.fp.tell() - len(data)
-        return {"offset": offset, "size": len(data), "sha256": sha256(data).hexdigest()}
+        hashes = [sha256(piece).hexdigest() for piece in _pieces(memoryview(data))]
+        return {
+            "offset": offset,
+            "size": len(data),
+            "sha256": hashes[0] if len(hashes) == 1 else hashes,
+        }
 
     with replacing(path) as file, ZipFile(file, "w", ZIP_STORED) as archive:
         add(archive, "mimetype", MIMETYPE)
@@ -104,13 +124,37 @@ class Archive:
             raise PackageError(f"{path} is truncated, or damaged at its end")
         return int(found[1]), int(found[2]), int(found[3]), found[4].decode()
 
-    def _checked(self, name: str, offset: int, size: int, digest: str) -> memoryview:
+    def _checked(self, name: str, offset: int, size: int, digest: str | list[str]) -> memoryview:
         if offset + size > len(self._data):
             raise PackageError(f"{self.path} is damaged: {name} lies outside the file")
         content = memoryview(self._data)[offset : offset + size]
-        if sha256(content).hexdigest() != digest:
+        if _hashes(content) != (digest if isinstance(digest, list) else [digest]):
             raise PackageError(f"{self.path} is damaged: {name} is not what was written")
         return content
+
+
+def _pieces(data: memoryview) -> list[memoryview]:
+    """What is hashed as one: at least one piece."""
+    return [data[at : at + PIECE] for at in range(0, max(1, len(data)), PIECE)]
+
+
+def _hashes(data: memoryview) -> list[str]:
+    """Of each piece; those of large entries by several threads."""
+    pieces = _pieces(data)
+    found = [""] * len(pieces)
+
+    def work(first: int, step: int) -> None:
+        for i in range(first, len(pieces), step):
+            found[i] = sha256(pieces[i]).hexdigest()
+
+    helpers = min(len(os.sched_getaffinity(0)), len(pieces), _MOST_THREADS)
+    threads = [threading.Thread(target=work, args=(i, helpers)) for i in range(1, helpers)]
+    for thread in threads:
+        thread.start()
+    work(0, helpers)
+    for thread in threads:
+        thread.join()
+    return found
 
 
 def _map(path: Path) -> bytes | mmap.mmap:

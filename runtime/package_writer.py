@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph, Value
+from braze.ir.loops import Program
 from braze.ir.target import Target, named_target
 from braze.runtime import compiler
+from braze.runtime.artifact import slots_of
 from braze.runtime.cpu import host_target
 from braze.runtime.environment import braze_version
 from braze.runtime.package_format import PackageError, write_archive
@@ -58,14 +61,16 @@ def write_package(
         every = list(range(len(graph.outputs)))
         structure = json.dumps(0 if len(every) == 1 else {"tuple": every})
     _check_structure(structure, len(graph.outputs))
+    if not targets:
+        raise PackageError("[package] no target is given")
+    folded, held = _folded(graph, arrays)
     entries: dict[str, bytes] = {}
     compiled = []
+    stored: dict[str, np.ndarray] = {}
     for name in dict.fromkeys(targets):
         target = host_target() if name == HOST else named_target(name)
-        compiled.append(_compile(graph, name, target, entries))
-    if not compiled:
-        raise PackageError("[package] no target is given")
-    entries["weights.safetensors"] = pack_weights(arrays)
+        compiled.append(_compile(graph, folded, held, name, target, entries, stored))
+    entries["weights.safetensors"] = pack_weights(stored)
     entries["graph.ir"] = str(graph).encode()
     manifest = {
         "name": graph.name,
@@ -78,18 +83,66 @@ def write_package(
     return Path(path)
 
 
-def _compile(graph: Graph, name: str, target: Target, entries: dict[str, bytes]) -> dict[str, Any]:
-    """Compile for one target; adds the objects to `entries`."""
+def _folded(graph: Graph, arrays: dict[str, np.ndarray]) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The graph in which what depends on weights alone is computed, and its weights."""
+    from braze.passes import fold_known
+
+    named = Rewriter(graph)
+    for (name, _), value in zip(_named(graph), named.graph.inputs, strict=True):
+        value.name = name
+    for node in graph.nodes:
+        named.keep(node)
+    return fold_known(named.done(), arrays)
+
+
+def _compile(
+    graph: Graph,
+    folded: Graph,
+    arrays: Mapping[str, np.ndarray],
+    name: str,
+    target: Target,
+    entries: dict[str, bytes],
+    stored: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    """Compile for one target; adds the objects to `entries`, and to `stored` the weights in the
+    order that its code reads them in."""
+    from braze.codegen.llvm.panels import pack_operands
     from braze.codegen.llvm.pool import pool_object
 
-    artifact = compiler.compile_artifact(graph, target)
+    given = dict(arrays)
+
+    def pack(program: Program) -> Program:
+        program, changed = pack_operands(program, arrays, target)
+        given.update(changed)
+        return program
+
+    artifact = compiler.compile_artifact(folded, target, change=pack)
+    # Complex values are described as the caller gives and gets them.
+    inputs, outputs = slots_of(graph)
+    slots = {slot.name: slot for slot in inputs}
+    inputs = tuple(slots.get(slot.name, slot) for slot in artifact.inputs)
+    artifact = replace(artifact, inputs=inputs, outputs=outputs)
     # Equal graphs and weights make equal files.
     artifact = replace(artifact, figures=replace(artifact.figures, seconds=0.0))
     objects = {f"code/{name}/{i}.o": data for i, data in enumerate(artifact.objects)}
     pool = f"code/{name}/pool.o"
     entries.update(objects)
     entries[pool] = pool_object(target)
-    return {"facts": artifact.facts(), "objects": list(objects), "pool": pool}
+    names = {label: _store(stored, label, name, array) for label, array in given.items()}
+    return {"facts": artifact.facts(), "objects": list(objects), "pool": pool, "weights": names}
+
+
+def _store(stored: dict[str, np.ndarray], label: str, target: str, array: np.ndarray) -> str:
+    """Have an array stored, once for all targets that want it so; its name."""
+    for name in (label, *(n for n in stored if n.startswith(f"{label}@"))):
+        if name not in stored or np.array_equal(stored[name], array):
+            break
+    else:
+        name = f"{label}@{target}"
+        while name in stored:
+            name += "+"
+    stored[name] = array
+    return name
 
 
 def _checked_weights(

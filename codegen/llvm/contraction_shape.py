@@ -16,11 +16,17 @@ from braze.ir.loops import Bound, Buffer, Contraction, Load, Store, substitute_b
 
 @dataclass(frozen=True, slots=True)
 class Dim:
-    """One dimension: its variable and how many elements of each operand one step skips."""
+    """One dimension: its variable and how many elements of each operand one step skips.
+
+    panel: if not 0, so many elements of b lie side by side, and from one such panel to the next it
+        is `jump` elements: b was packed before.
+    """
 
     var: LoopVar
     a: int
     b: int
+    panel: int = 0
+    jump: int = 0
 
     @property
     def extent(self) -> int:
@@ -103,6 +109,23 @@ class ContractionShape:
             a=self.b, a_offset=self.b_offset, b=self.a, b_offset=self.a_offset,
             guards=tuple(replace(guard, of_a=not guard.of_a) for guard in self.guards),
         )  # fmt: skip
+
+    def with_panels(self) -> ContractionShape | None:
+        """The same with two columns as one, if b lies in the order of packed panels."""
+        for high in self.columns:
+            for low in self.columns:
+                if low.b != 1 or high.b < low.extent * count(self.inner) or high.panel or low.panel:
+                    continue
+                stores = list(self.stores)
+                indices = [index for store in stores for index in _indices_of(store)]
+                if high is low or not all(_fits(i, high.var, low.var) for i in indices):
+                    continue
+                var = LoopVar(f"{high.var.name}_{low.var.name}", high.extent * low.extent)
+                stores = [_rename(store, high.var, low.var, var) for store in stores]
+                others = [dim for dim in self.columns if dim is not high and dim is not low]
+                dim = Dim(var, 0, 1, panel=low.extent, jump=high.b)
+                return replace(self, columns=(*others, dim), stores=tuple(stores))
+        return None
 
     def result_stride(self, dim: Dim) -> int:
         """The factor of the dimension in the first store's index."""

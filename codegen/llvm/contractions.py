@@ -374,8 +374,11 @@ class _KernelEmitter:
         b_type = self.b_type if plan.pack_b == "none" else self.item
         skipped_a = weighted_sum(builder, begins, [level.a for level in levels])
         skipped_b = weighted_sum(builder, begins, [level.b for level in levels])
-        b = element_pointer(builder, self._b_panel(block, lane, at), skipped_b, b_type)
-        arguments = [element_pointer(builder, a, skipped_a, a_type), b]
+        b = self._b_panel(block, number, lane, at)
+        arguments = [
+            element_pointer(builder, a, skipped_a, a_type),
+            element_pointer(builder, b, skipped_b, b_type),
+        ]
         if row.ahead is not None:
             first = multiply(builder, at, plan.fetched_rows * plan.split.a)
             arguments.append(element_pointer(builder, row.ahead, first, self.a_type))
@@ -397,12 +400,17 @@ class _KernelEmitter:
         word = words()
         return [] if word is None else [word(0)]
 
-    def _b_panel(self, block: _Block, lane: Number, at: Number) -> ir.Value:
+    def _from_b(self, number: Number, lane: Number) -> Number:
+        """Where a panel begins in b as it lies in memory."""
+        dim = self.plan.lane
+        if dim.panel:
+            return multiply(self.builder, number, dim.jump)
+        return multiply(self.builder, lane, dim.b)
+
+    def _b_panel(self, block: _Block, number: Number, lane: Number, at: Number) -> ir.Value:
         plan, builder = self.plan, self.builder
         if plan.pack_b == "none":
-            return element_pointer(
-                builder, block.b, multiply(builder, lane, plan.lane.b), self.b_type
-            )
+            return element_pointer(builder, block.b, self._from_b(number, lane), self.b_type)
         assert block.packed is not None
         offset = multiply(builder, at, plan.b_panel_elements)
         return element_pointer(builder, block.packed, offset, self.item)

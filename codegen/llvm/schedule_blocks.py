@@ -137,7 +137,7 @@ def _traffic(candidate: Candidate, columns: int) -> float:
     results = tiles * candidate.tile_rows * candidate.panels.lanes
     cycles = 2 * item * results * (blocks - 1) / _SUMS_BYTES_PER_CYCLE
     cycles += TILE_OVERHEAD * tiles * (blocks - 1)
-    if candidate.pack_b_kind() != "none":
+    if candidate.pack_b_kind() != "none" or candidate.lane.panel:
         held = lanes * min(block, candidate.steps) * item
         if held > candidate.target.l2_bytes // 2:
             cycles += candidate.tiles * candidate.b_bytes / _L3_BYTES_PER_CYCLE

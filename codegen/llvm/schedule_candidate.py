@@ -72,6 +72,8 @@ class Candidate:
         """Whether b comes from memory for a few rows only: its speed is what counts."""
         if self.form == "lanes" or self.lane.b != 1 or self.pack_b_kind() != "none":
             return False
+        if self.lane.panel:
+            return False  # one run as it is
         return (
             self.tiles < _FEWEST_PACKED
             and self.panels.count > 1
@@ -119,7 +121,8 @@ class Candidate:
 
     def _b_cycles(self, vectors: int) -> float:
         """What a step's vectors of b cost, which come from the second-level cache at best."""
-        if self.streams_b:
+        few = self.lane.panel and self.tiles < _FEWEST_PACKED
+        if self.streams_b or (few and self.b_bytes > self.target.l2_bytes // 2):
             return vectors * self.panels.width * self.item_bytes / MEMORY_BYTES_PER_CYCLE
         return vectors / _L2_VECTORS_PER_CYCLE
 
@@ -167,8 +170,10 @@ class Candidate:
         return 0.4 * lines
 
     def pack_b_kind(self) -> PackB:
+        if self.form == "lanes" or self.lane.panel:
+            return "none"
         # What is not in memory can be left out of sums, not of panels.
-        if self.form == "lanes" or any(not guard.of_a for guard in self.shape.guards):
+        if any(not guard.of_a for guard in self.shape.guards):
             return "none"
         last = self.shape.inner[-1] if self.shape.inner else None
         if self.lane.b == 1 or self.lane.extent == 1:

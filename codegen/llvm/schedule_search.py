@@ -17,11 +17,11 @@ from braze.codegen.llvm.contraction_shape import (
     contraction_shape,
     count,
 )
-from braze.codegen.llvm.schedule_blocks import best_grid, finished
+from braze.codegen.llvm.schedule_blocks import Grid, best_grid, finished
 from braze.codegen.llvm.schedule_candidate import WAYS, Candidate
 from braze.codegen.llvm.schedule_contraction import Form, Panels, Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule, dot_schedule
-from braze.codegen.llvm.schedule_parts import Pieces, fits_registers
+from braze.codegen.llvm.schedule_parts import Pieces, fits_registers, parallel_cost
 from braze.codegen.llvm.schedule_symbolic import is_symbolic_shape, symbolic_schedule
 from braze.ir.index import LoopVar
 from braze.ir.loops import Contraction
@@ -55,17 +55,39 @@ def schedule(contraction: Contraction, target: Target) -> Schedule | DotSchedule
 
 def _costed(straight: ContractionShape, target: Target) -> list[Costed]:
     """The candidates for a shape and with its operands exchanged, the cheapest first."""
+    shapes = (straight, straight.swapped())
+    in_panels = [panelled for shape in shapes if (panelled := shape.with_panels()) is not None]
     found = [
         (candidate.cost(), candidate)
-        for shape in (straight, straight.swapped())
+        for shape in in_panels
+        for candidate in _candidates(shape, target)
+    ] or [
+        (candidate.cost(), candidate)
+        for shape in shapes
         for candidate in _candidates(shape, target)
     ]
     found.sort(key=lambda pair: pair[0])  # stable: the first of equal ones
     return found
 
 
+def weighed(contraction: Contraction, target: Target) -> float:
+    """What a contraction costs in the end, to be compared with the same one in another layout."""
+    straight = contraction_shape(contraction)
+    found = _costed(straight, target)
+    dot = dot_schedule(straight, target)
+    if dot is not None and dot.cost() < found[0][0]:
+        return parallel_cost(dot.cost(), dot.chunks)
+    return _cheapest(found)[0]
+
+
 def _best(found: list[Costed]) -> Schedule:
     """The schedule of one of the cheapest candidates."""
+    _, grid, candidate = _cheapest(found)
+    return finished(candidate, grid)
+
+
+def _cheapest(found: list[Costed]) -> tuple[float, Grid, Candidate]:
+    """The cheapest in chunks."""
     least = found[0][0]
     # What is nearly as cheap on one thread may be easier to cut into chunks.
     finalists: dict[tuple[int, int], Candidate] = {}
@@ -74,8 +96,7 @@ def _best(found: list[Costed]) -> Schedule:
             break
         finalists.setdefault((candidate.tile_rows, candidate.panels.vectors), candidate)
     choices = [(*best_grid(candidate), candidate) for candidate in finalists.values()]
-    _, grid, candidate = min(choices, key=lambda choice: choice[0])
-    return finished(candidate, grid)
+    return min(choices, key=lambda choice: choice[0])
 
 
 # Tiles --------------------------------------------------------------------------------------------
@@ -85,14 +106,15 @@ def _candidates(shape: ContractionShape, target: Target) -> list[Candidate]:
     lanes: list[tuple[Form, Dim, Dims]] = []
     held = shape.held
     in_memory = all(guard.of_a for guard in shape.guards)
-    for dim in shape.columns:
+    in_panels = tuple(dim for dim in shape.columns if dim.panel)
+    for dim in in_panels or shape.columns:
         # What is not all in memory cannot be packed, so that its lanes must be neighbours.
         if dim.var in held or not (in_memory or dim.b == 1):
             continue
         others = tuple(d for d in shape.columns if d is not dim)
         lanes.append(("broadcast", dim, (*shape.batch, *others)))
     for dim in shape.batch:
-        if (dim.a, dim.b) == (1, 1) and dim.var not in held:
+        if (dim.a, dim.b) == (1, 1) and dim.var not in held and not in_panels:
             others = tuple(d for d in shape.batch if d is not dim)
             lanes.append(("lanes", dim, (*others, *shape.columns)))
     if not lanes:
@@ -123,7 +145,10 @@ def _tiles(
     ]
     found = []
     needed = -(-lane.extent // width)
-    for (split, whole), vectors in product(choices, range(1, min(needed, 14) + 1)):
+    widths = range(1, min(needed, 14) + 1)
+    if lane.panel:
+        widths = range(lane.panel // width, lane.panel // width + (lane.panel % width == 0))
+    for (split, whole), vectors in product(choices, widths):
         others = tuple(dim for dim in rows if dim is not split and dim not in whole)
         others = tuple(dim for dim in shape.rows if dim in alone or dim in others)
         unit = count(whole)

@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import braze
 from braze import nn
@@ -128,6 +130,27 @@ def test_several_targets_in_one_package(net, tmp_path):
     np.testing.assert_allclose(
         load(path)(x.numpy())["logits"], expected(model, x)[0], rtol=1e-5, atol=1e-6
     )
+
+
+def test_weights_lie_in_the_order_of_the_code_that_reads_them(tmp_path):
+    """For each target in its own; what is the same for two is stored once."""
+    braze.manual_seed(0)
+    model = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 96)).eval()
+    x, path = braze.randn(200, 256), tmp_path / "net.brz"
+    with braze.no_grad():
+        wanted = model(x).numpy()
+    for targets in ["x86-64-v4"], ["x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"]:
+        braze.aot.compile(model, x, path, target=targets)
+        np.testing.assert_allclose(load(path)(x.numpy()), wanted, rtol=1e-5, atol=1e-5)
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        stored = safetensors.numpy.load(archive.read("weights.safetensors"))
+    for entry in manifest["targets"]:
+        assert entry["weights"].keys() >= {"0.weight", "0.bias"} <= stored.keys()
+        assert stored.keys() >= set(entry["weights"].values())
+        assert entry["weights"]["0.bias"] == "0.bias"
+    assert len({entry["weights"]["0.weight"] for entry in manifest["targets"]}) > 1
+    assert not np.array_equal(stored["0.weight"], model[0].weight.detach().numpy())
 
 
 def test_a_damaged_package(net, tmp_path):

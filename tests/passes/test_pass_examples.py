@@ -16,9 +16,11 @@ from braze.ir.loops_parser import parse_kernel
 from braze.ir.parser import parse_graph
 from braze.ir.target import named_target
 from braze.ir.verifier import verify
+from braze.passes.fold_weights import fold_weights
 from braze.passes.fuse import fuse
 from braze.passes.lower import lower_program
 from braze.passes.plan_memory import plan_memory
+from braze.passes.scale_weights import scale_weights
 from braze.passes.trim_stores import trim_stores
 from braze.passes.vectorise import vectorise
 from braze.passes.waves import waves_of
@@ -32,11 +34,19 @@ def _lower(graph):
     return kernel
 
 
+def _arrays(graph):
+    """Of all inputs but the first."""
+    arrays = sample_inputs(graph)[1:]
+    return dict(zip(graph.inputs[1:], arrays, strict=True))
+
+
 # What takes more than the graph or the nest.
 CALLS = {
     "fuse": lambda graph: fuse(graph, TARGET, []),
     "vectorise": lambda nest: vectorise(nest, TARGET),
     "trim_stores": lambda nest: trim_stores(nest, {"y": "x"}),
+    "scale_weights": lambda graph: scale_weights(graph, graph.inputs[1:]),
+    "fold_weights": lambda graph: fold_weights(graph, _arrays(graph))[0],
     "lower": _lower,
     "lower_attention": _lower,
     "lower_columns": _lower,
@@ -82,7 +92,12 @@ def test_the_example_keeps_its_meaning(name):
     assert isinstance(graph, Graph)
     verify(graph)
     inputs = sample_inputs(graph)
-    found = interpret(graph, inputs)
+    if name == "fold_weights":
+        new, weights = fold_weights(expected, arrays := _arrays(expected))
+        inputs = [*sample_inputs(expected)[:1], *arrays.values()]
+        found = interpret(new, [*inputs[:1], *weights.values()])
+    else:
+        found = interpret(graph, inputs)
     # Where complex values became pairs of real ones, the bytes are the same.
     given = [_as(value.type, array) for value, array in zip(expected.inputs, inputs, strict=True)]
     wanted = interpret(expected, given)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -102,6 +103,24 @@ def test_any_layout_is_taken(file):
     frozen = wide[:3].copy()
     frozen.flags.writeable = False
     assert lists(model(frozen)) == expected
+
+
+def test_arrays_at_odd_addresses_are_taken(file):
+    raw = np.zeros(40, np.uint8)
+    odd = raw[1:13].view(np.float32)
+    odd[:] = X
+    assert odd.ctypes.data % 4 and lists(load(file)(odd)) == EXPECTED
+
+
+def test_large_results_are_new_arrays_too(tmp_path):
+    b = Builder("large")
+    x = b.input(ir.tensor_type(ir.f32, (1 << 16,)), name="x")
+    model = load(write_package(tmp_path / "m.brz", b.finish([b.add(x, x), b.mul(x, x)]), {}))
+    given = np.arange(1 << 16, dtype=np.float32)
+    first = model(given)
+    second = model(given + 1)
+    assert np.array_equal(first[0], given + given) and np.array_equal(second[1], (given + 1) ** 2)
+    assert not np.shares_memory(first[0], second[0])
 
 
 def test_what_does_not_fit_is_named(file):
@@ -232,6 +251,37 @@ def test_flips_are_found_or_harmless(whole, damaged_file, data):
     assert lists(load(damaged_file)(X)) == EXPECTED
 
 
+def mutated(data, rng):
+    """Some bytes overwritten, dropped, put in, or exchanged with others."""
+    at, length = rng.randrange(len(data)), rng.choice((1, 1, 2, 7, 64, 1000))
+    there = rng.randrange(len(data))
+    match rng.randrange(5):
+        case 0:
+            return data[:at] + rng.randbytes(length) + data[at + length :]
+        case 1:
+            return data[:at] + data[at + length :]
+        case 2:
+            return data[:at] + rng.randbytes(length) + data[at:]
+        case 3:
+            return data[:at] + data[there : there + length] + data[at + length :]
+    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+
+
+def test_a_thousand_mutations_are_refused_or_harmless(whole, damaged_file):
+    rng = random.Random(1)
+    refused = 0
+    for _ in range(1000):
+        damaged_file.write_bytes(mutated(whole, rng))
+        try:
+            model = load(damaged_file)
+        except PackageError as error:
+            assert str(damaged_file) in str(error)
+            refused += 1
+        else:
+            assert lists(model(X)) == EXPECTED
+    assert refused > 500
+
+
 @given(st.integers(0), st.binary(max_size=20))
 @settings(max_examples=100, deadline=None)
 def test_truncation_is_found(whole, damaged_file, length, rest):
@@ -266,14 +316,38 @@ def test_the_damaged_entry_is_named(whole, damaged_file):
     assert len(seen) == 5
 
 
+def test_large_weights_stay_in_the_file_and_are_checked_piece_by_piece(tmp_path):
+    b = Builder("large")
+    x = b.input(ir.tensor_type(ir.f32, (1 << 21,)), name="x")
+    w = b.input(ir.tensor_type(ir.f32, (1 << 21,)), role="param", name="w")
+    weight = np.arange(1 << 21, dtype=np.float32)
+    path = write_package(tmp_path / "m.brz", b.finish([b.add(x, w)]), {"w": weight})
+    model = load(path)
+    (held,) = model._fixed[1:]
+    assert held.is_shared and held.readonly and held.address % 64 == 0
+    assert np.array_equal(model(weight), 2 * weight)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        place = manifest["entries"]["weights.safetensors"]
+        assert len(place["sha256"]) == 3 and archive.testzip() is None
+    for name, entry in manifest["entries"].items():
+        assert entry["offset"] % 64 == 0, name
+    for at in (0, package_format.PIECE, place["size"] - 1):
+        at += place["offset"]
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 8]) + whole[at + 1 :])
+        with pytest.raises(PackageError, match=r"damaged: weights.safetensors is not what"):
+            load(path)
+
+
 def test_a_missing_file():
     with pytest.raises(FileNotFoundError):
         load("no such file.brz")
 
 
 def test_a_newer_format(whole, damaged_file):
-    damaged_file.write_bytes(whole.replace(b"braze-package 0001", b"braze-package 0002"))
-    with pytest.raises(PackageError, match="has format 2, newer than this Braze, which reads up"):
+    damaged_file.write_bytes(whole.replace(b"braze-package 0002", b"braze-package 0003"))
+    with pytest.raises(PackageError, match="has format 3, newer than this Braze, which reads up"):
         load(damaged_file)
 
 

@@ -62,7 +62,7 @@ next{code}:""")
     return "\n".join(lines)
 
 
-def toy_artifact(graph, target, record=None):
+def toy_artifact(graph, target, record=None, change=None):
     """Stands in for `braze.runtime.compiler.compile_artifact`."""
     start = time.perf_counter()
     checks = [(i, n) for i, n in enumerate(graph.nodes) if n.op.name == "check_range"]

@@ -1,0 +1,163 @@
+"""Compute what depends on weights alone, once and for all.
+
+Needs: a graph, and the arrays of the inputs that are known.  Keeps: results, the other inputs.
+
+A value that is computed from weights becomes an input of role const, with its array, and so does a
+weight that is moved to where a kernel could not read it in place. Nothing gets larger: what only
+repeats elements or widens their dtype is left to the kernels, which do that as they read.
+
+In this example %w and %b are weights.
+
+Before:
+    graph @g(%x: f32[8,4], %w: f32[4,3], %b: f32[3]) -> (f32[8,3]) {
+      %0: f32[3,4] = permute(%w; dims=(1,0))
+      %1: f32[3] = exp(%b)
+      %2: f32[8,3] = expand(%1; shape=(8,3))
+      %3: f32[8,3] = contract(%x, %0; equation="mk,nk->mn")
+      %4: f32[8,3] = add(%3, %2)
+      return %4
+    }
+After:
+    graph @g(%x: f32[8,4], %folded0: f32[3,4] const, %folded1: f32[3] const) -> (f32[8,3]) {
+      %0: f32[8,3] = expand(%folded1; shape=(8,3))
+      %1: f32[8,3] = contract(%x, %folded0; equation="mk,nk->mn")
+      %2: f32[8,3] = add(%1, %0)
+      return %2
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from braze.ir.builder import Builder
+from braze.ir.graph import Graph, Node, Value
+from braze.ir.interpreter import interpret
+from braze.passes.weight_values import weight_values
+
+Array = np.ndarray[Any, np.dtype[Any]]
+# A computed value may take so many times the bytes of the weights that it is made of.
+MOST_GROWTH = 2
+
+
+def fold_weights(graph: Graph, arrays: Mapping[Value, Array]) -> tuple[Graph, dict[str, Array]]:
+    """The graph without what only depends on weights, whose arguments come first, and the arrays of
+    its other inputs by their names."""
+    known = weight_values(graph, arrays)
+    made = _made_of(graph, arrays, known)
+    needed = _needed(graph, known, made)
+    computed = [value for value in needed if value.node is not None]
+    found = dict(zip(computed, _evaluate(graph, computed, arrays), strict=True))
+    new = Builder(graph.name)
+    replaced: dict[Value, Value] = {}
+    weights: dict[str, Array] = {}
+    for value, role in zip(graph.inputs, graph.roles, strict=True):
+        if value not in arrays:
+            replaced[value] = new.input(value.type, role, value.name)
+    taken = {value.name for value in graph.inputs}
+    names = (name for i in range(len(needed) + len(taken)) if (name := f"folded{i}") not in taken)
+    for value in needed:
+        role = "const" if value.node is not None else graph.input_role(value)
+        name = value.name if value.node is None and value.name else next(names)
+        replaced[value] = new.input(value.type, role, name)
+        weights[name] = found[value] if value in found else arrays[value]
+    return _rest(graph, new, replaced), weights
+
+
+def _rest(graph: Graph, new: Builder, replaced: dict[Value, Value]) -> Graph:
+    """The nodes that something in the new graph needs, in order."""
+    wanted = {value for value in graph.outputs if value not in replaced}
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if node.op.effect or any(r in wanted and r not in replaced for r in node.results):
+            kept.append(node)
+            wanted.update(node.operands)
+    for node in reversed(kept):
+        operands = [replaced[x] for x in node.operands]
+        copy = Node(
+            node.op, operands, node.attributes, [r.type for r in node.results], node.location,
+            node.body,
+        )  # fmt: skip
+        new.append(copy)
+        for before, after in zip(node.results, copy.results, strict=True):
+            replaced.setdefault(before, after)
+            after.name = before.name
+    return new.finish([replaced[value] for value in graph.outputs], graph.aliases)
+
+
+def _made_of(
+    graph: Graph, arrays: Mapping[Value, Array], known: set[Value]
+) -> dict[Value, set[Value]]:
+    """The weights that each known value is made of."""
+    made: dict[Value, set[Value]] = {value: {value} for value in arrays}
+    for node in graph.nodes:
+        if any(result in known for result in node.results):
+            union = set[Value]().union(*(made[x] for x in node.operands))
+            made.update((result, union) for result in node.results)
+    return made
+
+
+def _needed(graph: Graph, known: set[Value], made: dict[Value, set[Value]]) -> list[Value]:
+    """The weights and known values that the new graph has as inputs."""
+    needed: dict[Value, None] = {}
+    seen: set[Value] = set()
+
+    def need(value: Value) -> None:
+        if value in seen or value not in known or not made[value]:
+            return
+        seen.add(value)
+        if (copy := _ordered_copy(value)) is not None:
+            need(copy)
+            return
+        if value.node is not None and _stays(value, made[value]):
+            for operand in value.node.operands:
+                need(operand)
+            return
+        needed[value] = None
+
+    for node in graph.nodes:
+        if not all(result in known for result in node.results):
+            for operand in node.operands:
+                need(operand)
+    for value in graph.outputs:
+        need(value)
+    return list(needed)
+
+
+def _ordered_copy(value: Value) -> Value | None:
+    """What a value is a permutation of, if that is a copy in the order of its reader's choice."""
+    node = value.node
+    if node is None or node.op.name != "permute":
+        return None
+    (x,) = node.operands
+    is_copy = x.node is not None and x.node.op.name == "cast"
+    return x if is_copy and x.node.operands[0].dtype is x.dtype else None  # type: ignore[union-attr]
+
+
+def _stays(value: Value, weights: set[Value]) -> bool:
+    """Whether a known value is computed at run time all the same."""
+    node = value.node
+    assert node is not None
+    largest = max((x.type.nbytes for x in node.operands), default=0)
+    if node.op.is_movement or node.op.name == "cast":
+        growth = MOST_GROWTH if node.op.name == "pad" else 1
+        return value.type.nbytes > growth * largest
+    return value.type.nbytes > max(MOST_GROWTH * sum(w.type.nbytes for w in weights), 64)
+
+
+def _evaluate(graph: Graph, values: list[Value], arrays: Mapping[Value, Array]) -> list[Array]:
+    """The arrays of values that depend on weights alone."""
+    if not values:
+        return []
+    wanted = set(values)
+    nodes: list[Node] = []
+    for node in reversed(graph.nodes):
+        if any(result in wanted for result in node.results):
+            nodes.append(node)
+            wanted.update(node.operands)
+    inputs = [value for value in graph.inputs if value in wanted]
+    part = Graph("weights", inputs, ["param"] * len(inputs), nodes[::-1], values)
+    return interpret(part, [arrays[value] for value in inputs])
