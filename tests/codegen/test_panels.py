@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from contractions import Problem, random_array, run_problem, window2d
+from test_guarded_contractions import windows
 
 from braze.codegen.llvm import panels
 from braze.codegen.llvm.panels import in_panels, pack_operands
@@ -68,6 +69,11 @@ def product(equation: str, m: int, n: int, k: int, dtype=f32) -> Problem:
 )
 def test_products(equation, name, size, target):
     check_all(lambda: product(equation, *size), name, named_target(target))
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
+def test_borders_that_are_left_out_stay_so(target):
+    check_all(lambda: windows(n=8, h=4, w=4, c=16, o=64, k=3), "rhs", named_target(target))
 
 
 @pytest.mark.parametrize("dtype", ["f64", "bf16", "f16"])
