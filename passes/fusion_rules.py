@@ -144,7 +144,9 @@ class Rules:
             return "it reads sums over rows, which are known when all rows are done"
         if p.kind == "scatter":
             # Nothing but reshapes may lie between: a cast on the way would be lost.
-            reshaped = all(is_flat(n) and core_of(n.result)[0].node in p.members for n in c.members)
+            reshaped = all(
+                is_flat(n) and core_of(n.results[0])[0].node in p.members for n in c.members
+            )
             moved = self._as_moved(p, c) if reshaped else None
             fault = "a scatter writes where its data say, so its readers must wait for all of it"
             return fault if moved is None else moved

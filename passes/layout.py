@@ -36,11 +36,13 @@ from braze.ir.graph import Graph, Node, Value
 from braze.ir.op import AttributeValue
 from braze.ir.ops.contract import parse_equation
 from braze.ir.ops.movement import inverse_permutation
-from braze.passes.access import strides_of
+from braze.passes.access import base_of, strides_of
 from braze.passes.contraction_operands import LARGE_RESULT, SHORT_RUN, run_of
 
 # A dimension of so many elements fills a vector.
 FEWEST_LANES = 16
+# Depthwise gradients have no more points of their own than this for each channel.
+MOST_OWN_POINTS = 64
 
 Dims = tuple[int, ...]
 Stored = tuple[Value, Dims]
@@ -199,16 +201,41 @@ class _Layout(Rewriter):
         # A padded copy of what the caller gives is made for a contraction anyway: then in logical
         # order, channels last.
         value, _ = self.stored[node.operands[0]]
-        if value.node is None and self._feeds_contraction(node):
+        fed = self._contraction_fed(node.result) if value.node is None else None
+        if fed is not None and not self._is_summed_along_rows(node, *fed):
             return None
         return self._renumbered(node, "low", "high", "interior")
 
-    def _feeds_contraction(self, node: Node) -> bool:
-        """Is the result read by a contraction, through movements?"""
-        return any(
-            reader.op.is_contract or (reader.op.is_movement and self._feeds_contraction(reader))
-            for reader in self.readers[node.result]
-        )
+    def _contraction_fed(self, value: Value) -> tuple[Node, int] | None:
+        """A contraction that reads a value, through movements, and which operand it is of."""
+        for reader in self.readers[value]:
+            if reader.op.is_contract:
+                return reader, reader.operands.index(value)
+            if reader.op.is_movement and (found := self._contraction_fed(reader.result)):
+                return found
+        return None
+
+    def _is_summed_along_rows(self, pad: Node, contraction: Node, position: int) -> bool:
+        """Are both operands stored along long rows that the contraction sums over, and are there
+        few products for each point that they have in common? So it is with the gradient for a
+        depthwise convolution's weight, of pictures with their channels first."""
+        terms = parse_equation(str(contraction.attributes["equation"]))
+        left, right, out = terms
+        shapes = contraction.operands[0].shape + contraction.operands[1].shape
+        sizes = dict(zip(left + right, shapes, strict=True))
+        if prod(sizes[c] for c in out if (c in left) != (c in right)) > MOST_OWN_POINTS:
+            return False
+        other = contraction.operands[1 - position]
+        stored, strides = self.stored.get(base_of(other)), strides_of(other)
+        if stored is None or stored[1] != _identity(stored[0]) or strides is None:
+            return False
+        letters = zip(terms[1 - position], strides, strict=True)
+        rows = [c for c, step in letters if step == 1 and sizes[c] != 1]
+        if not rows or rows[0] in out or sizes[rows[0]] < FEWEST_LANES:
+            return False
+        dims = self.stored[pad.operands[0]][1]
+        innermost = dims.index(len(dims) - 1)
+        return innermost != len(dims) - 1 and pad.result.shape[innermost] >= FEWEST_LANES
 
     def _renumbered(self, node: Node, *names: str) -> Stored:
         """For attributes with one number for each dimension."""

@@ -90,8 +90,7 @@ class DotSchedule:
 
     def _compute(self) -> float:
         steps = count(self.inner[:-1]) * -(-self.inner[-1].extent // self.width)
-        line = count(self.inner) * self.shape.dtype.itemsize
-        near = (self.rows.size + self.columns.size) * line <= self.target.l1_bytes
+        near = self._tile_bytes() <= self.target.l1_bytes
         vector = self.width * self.shape.dtype.itemsize
         speed = 2.0 if near else min(2.0, _L2_BYTES_PER_CYCLE / vector)
         total = 0.0
@@ -102,6 +101,16 @@ class DotSchedule:
                 tile = steps * step + _RESULT_CYCLES * sums + _TILE_OVERHEAD
                 total += tile * self.rows.number_of(rows) * self.columns.number_of(columns)
         return total * count(self.loops)
+
+    def _tile_bytes(self) -> int:
+        """What one tile reads; rows may overlap, as windows do."""
+        line = count(self.inner)
+        a = 1 + sum((dim.extent - 1) * abs(dim.a) for dim in self.inner)
+        b = 1 + sum((dim.extent - 1) * abs(dim.b) for dim in self.inner)
+        a += (self.rows.size - 1) * abs(self.row.a)
+        b += (self.columns.size - 1) * abs(self.column.b)
+        elements = min(self.rows.size * line, a) + min(self.columns.size * line, b)
+        return elements * self.shape.dtype.itemsize
 
     def _bytes(self, dim: Dim) -> int:
         """Of the operand with this dimension, for one point of `loops`."""

@@ -12,6 +12,7 @@ from native import run_native, runnable_targets
 from op_oracles_networks import ORACLES
 
 import braze.ir as ir
+from braze.codegen.llvm.schedule_dot import DotSchedule
 from braze.codegen.llvm.schedule_search import schedule
 from braze.ir.loops import Contraction
 from braze.ir.loops_interpreter import run_program
@@ -240,16 +241,33 @@ def test_narrow_groups_have_positions_in_vectors():
     check("conv_no_bias", shapes, geometry)
 
 
-def test_operands_of_depthwise_gradients_have_their_channels_innermost():
-    """Both are read as vectors of channels, where the caller's arrays have rows innermost."""
+@pytest.mark.parametrize(("size", "last"), [((20, 12), False), ((20, 20), True)])
+def test_operands_of_depthwise_gradients_have_their_channels_innermost(size, last):
+    """Both are read as vectors of channels, where rows of the caller's arrays are short, or lie
+    apart."""
     geometry = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 32}
-    shapes = ((2, 32, 20, 20), (2, 32, 20, 20))
+    shapes = ((2, 32, *size), (2, 32, *size))
     attributes = {**geometry, "kernel": (3, 3)}
-    graph = graph_of("conv_weight_grad", shapes, attributes, ir.f32, False, False)
+    graph = graph_of("conv_weight_grad", shapes, attributes, ir.f32, last, False)
     program, _ = compile_graph(graph, named_target("x86-64-v3"))
     (kernel,) = [k for k in program.kernels() if isinstance(k, Contraction)]
     channel = next(i for i, dim in enumerate(kernel.dims) if dim.extent == 32)
     assert kernel.lhs.strides[channel] == kernel.rhs.strides[channel] == 1
+    check("conv_weight_grad", shapes, attributes, last=last)
+
+
+def test_depthwise_gradients_are_summed_along_long_rows():
+    """Where rows are innermost, nothing is rearranged; vectors run along them."""
+    geometry = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 32}
+    shapes = ((2, 32, 56, 56), (2, 32, 56, 56))
+    attributes = {**geometry, "kernel": (3, 3)}
+    graph = graph_of("conv_weight_grad", shapes, attributes, ir.f32, False, False)
+    target = named_target("x86-64-v4")
+    program, _ = compile_graph(graph, target)
+    (kernel,) = [k for k in program.kernels() if isinstance(k, Contraction)]
+    plan = schedule(kernel, target)
+    assert isinstance(plan, DotSchedule)
+    assert plan.rows.size == 3  # the taps of a row overlap, so that the cache holds them
     check("conv_weight_grad", shapes, attributes)
 
 

@@ -261,3 +261,24 @@ def test_a_rearranged_scatter_is_another_kernel():
         blank = [np.zeros(e.shape, e.dtype) for e in expected]
         for found, right in zip(Native(program, target).run(arrays, blank), expected, strict=True):
             np.testing.assert_allclose(found, right, rtol=1e-6)
+
+
+def test_a_scan_with_two_results_waits_for_a_scatter():
+    b = ir.Builder("test")
+    x, index, updates = (
+        b.input(ir.tensor_type(dtype, (4, 5))) for dtype in (ir.f32, ir.i64, ir.f32)
+    )
+    values, places = b.cummin(b.scatter_add(x, index, updates, dim=0), dim=1, reverse=False)
+    graph = b.finish([values, places])
+    rng = np.random.default_rng(0)
+    given = [
+        rng.standard_normal((4, 5)).astype(np.float32),
+        rng.integers(0, 4, (4, 5)),
+        rng.standard_normal((4, 5)).astype(np.float32),
+    ]
+    expected = interpret(graph, given)
+    for target in runnable_targets():
+        program, _ = compile_graph(graph, target)
+        found = Native(program, target).run(given, [np.zeros_like(e) for e in expected])
+        for got, wanted in zip(found, expected, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-6)
