@@ -19,7 +19,7 @@ import numpy as np
 
 from braze import engine
 from braze.autograd.tape import Edge, Saving, TapeNode, next_number, record
-from braze.capture import LOCAL, NOTHING, Call, call_of, capture, constant, materialise, tracer
+from braze.capture import LOCAL, NOTHING, Call, capture, materialise, tracer
 from braze.handle import (
     EXPOSED,
     INFERENCE,
@@ -29,8 +29,7 @@ from braze.handle import (
     concrete,
     replace_in_place,
 )
-from braze.ir.dtypes import bool_, from_numpy
-from braze.ir.op import op_named
+from braze.ir.dtypes import from_numpy
 from braze.ir.types import TensorType, tensor_type
 from braze.reading import Reading
 from braze.removable import HookTable
@@ -174,6 +173,8 @@ class Tensor(Reading):
             self._handle = self._seen if self._view is None else new._handle
         else:
             if tracked and new._node is None and self._requires_grad and tracer().grad_enabled:
+                from braze.views import forgotten
+
                 new = forgotten(self, new)
             handle, old = new._handle, self._handle
             if handle.storage is None and handle.state.may_fail:  # nothing else is ever undone
@@ -356,6 +357,7 @@ def apply(call: Call, *tensors: Tensor) -> Any:
     state = LOCAL.tracer
     pending = state.pending
     key: Any
+    operands: list[Handle]
     count = len(tensors)
     if count == 2:  # the same as below, for speed
         x, y = tensors
@@ -377,8 +379,23 @@ def apply(call: Call, *tensors: Tensor) -> Any:
         key = (call, first.slot)
         needs = x._requires_grad
         flags = first.flags
+    elif count == 3:
+        x, y, z = tensors
+        first = x._handle if x._base is None else x._current()
+        second = y._handle if y._base is None else y._current()
+        third = z._handle if z._base is None else z._current()
+        if first.pending is not pending and not pending.takes(first):
+            return _apply(call, tensors)
+        if second.pending is not pending and not pending.takes(second):
+            return _apply(call, tensors)
+        if third.pending is not pending and not pending.takes(third):
+            return _apply(call, tensors)
+        key = (call, first.slot, second.slot, third.slot)
+        needs = x._requires_grad + 2 * y._requires_grad + 4 * z._requires_grad
+        flags = first.flags | second.flags | third.flags
+        operands = [first, second, third]
     else:
-        operands: list[Handle] = []
+        operands = []
         key = [call]
         needs, bit, flags = 0, 1, 0  # a bit for each operand that needs a gradient
         for t in tensors:
@@ -547,27 +564,6 @@ def _inherit(view: Handle, base: Handle) -> None:
     """A view of what was made in `inference_mode` is so too, wherever the view is made."""
     if (view.flags ^ base.flags) & INFERENCE:
         view.flags ^= INFERENCE
-
-
-def before_update(tensor: Tensor) -> Tensor:
-    """The tensor as an operand of the operation that will overwrite it: where the tape is written,
-    the operation's own gradient must read a copy."""
-    if not (tensor._requires_grad and tracer().grad_enabled):
-        return tensor
-    if tensor.is_sparse:
-        return tensor  # whose new values replace the old ones
-    handle = tensor._current()
-    copy = capture(call_of(op_named("reshape"), shape=handle.type.shape), [handle])
-    operand = wrap(copy, tensor._node, tensor._index)
-    operand._requires_grad = True
-    return operand
-
-
-def forgotten(old: Tensor, new: Tensor) -> Tensor:
-    """`new`, on the tape as overwriting `old`: no gradient flows to what `old` was made from."""
-    never = wrap(constant(False, tensor_type(bool_)), None, 0)
-    replaced: Tensor = apply(call_of(op_named("where")), never, old, new)
-    return replaced
 
 
 def _take_memory(old: Handle, new: Handle, silent: bool) -> None:

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from braze import engine
-from braze.capture import call_of, materialise, tracer
+from braze.capture import call_of, capture, constant, materialise, tracer
 from braze.handle import EXPOSED, NUMBER, concrete, replace_in_place
+from braze.ir.dtypes import bool_
 from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
+from braze.ir.types import tensor_type
 from braze.sharing import array_of, block_of
 from braze.strides import Layout, is_row_major, moved, reshaped_strides, row_major, shows_twice
-from braze.tensors import Tensor, apply, forgotten, view_of, wrap
+from braze.tensors import Tensor, apply, view_of, wrap
 
 _PUT, _INDEX, _RESHAPE = op_named("index_put"), op_named("strided_index"), op_named("reshape")
 _STRIDED = op_named("as_strided")
@@ -146,6 +148,27 @@ def unrecorded(tensor: Tensor) -> Tensor:
 
 
 # Writing ------------------------------------------------------------------------------------------
+
+
+def before_update(tensor: Tensor) -> Tensor:
+    """The tensor as an operand of the operation that will overwrite it: where the tape is written,
+    the operation's own gradient must read a copy."""
+    if not (tensor._requires_grad and tracer().grad_enabled):
+        return tensor
+    if tensor.is_sparse:
+        return tensor  # whose new values replace the old ones
+    handle = tensor._current()
+    copy = capture(call_of(_RESHAPE, shape=handle.type.shape), [handle])
+    operand = wrap(copy, tensor._node, tensor._index)
+    operand._requires_grad = True
+    return operand
+
+
+def forgotten(old: Tensor, new: Tensor) -> Tensor:
+    """`new`, on the tape as overwriting `old`: no gradient flows to what `old` was made from."""
+    never = wrap(constant(False, tensor_type(bool_)), None, 0)
+    replaced: Tensor = apply(call_of(op_named("where")), never, old, new)
+    return replaced
 
 
 def check_writable(tensor: Tensor, whole: bool = True) -> None:

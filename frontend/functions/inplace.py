@@ -8,7 +8,8 @@ from typing import Any
 from braze.functions.out import check_castable
 from braze.functions.promotion import cast
 from braze.handle import SparseOperand
-from braze.tensors import Tensor, before_update
+from braze.tensors import Tensor
+from braze.views import before_update
 
 
 def inplace_form(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
