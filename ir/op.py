@@ -257,17 +257,26 @@ class Op:
 _TABLE: dict[str, Op] = {}
 
 
+def _declare_all() -> None:
+    import braze.ir.ops  # noqa: F401
+
+
 def op_named(name: str) -> Op:
     """The declared op called `name`.
 
     Raises:
         KeyError: there is no such op.
     """
-    return _TABLE[name]
+    op = _TABLE.get(name)
+    if op is None:
+        _declare_all()
+        op = _TABLE[name]
+    return op
 
 
 def all_ops() -> tuple[Op, ...]:
     """Every declared op, in the order of declaration."""
+    _declare_all()
     return tuple(_TABLE.values())
 
 

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from braze.ir.graph import Graph, Location
-from braze.runtime.host_calls import CallSite
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,18 @@ class FailureSite:
     high: int
     node: int = -1
     location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """A host call.
+
+    text: of the `HostCall`, by the loop IR's grammar, its location included.
+    node: position among the captured graph's nodes, or -1 where the passes lost it.
+    """
+
+    text: str
+    node: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,9 @@ from braze.ir.loops_recurrence import is_of_step
 from braze.ir.parser import parse_graph
 from braze.ir.target import Target
 from braze.ir.verifier import verify
-from braze.runtime.artifact import Artifact, FailureSite, Figures, slots_of
+from braze.runtime.artifact import Artifact, CallSite, FailureSite, Figures, slots_of
 from braze.runtime.config import config
 from braze.runtime.families import Fit
-from braze.runtime.host_calls import CallSite
 from braze.runtime.recorder import Recorder, Stage
 from braze.runtime.symbolic_code import SymbolicCode
 

@@ -13,6 +13,7 @@ import functools
 import linecache
 import struct
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -24,13 +25,15 @@ from braze.ir.scalars import narrowed
 from braze.ir.target import FAILED, FINISHED, HOST, VALUE
 from braze.runtime.artifact import Artifact, Slot
 from braze.runtime.elf import ObjectFile
-from braze.runtime.host_calls import HostCalls
 from braze.runtime.object_loader import LoadedObject, ObjectError
 from braze.runtime.places import Place, current_place
 from braze.runtime.pool import get_pool
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
 from braze.runtime.workspace import Workspace, cpu_workspace
+
+if TYPE_CHECKING:
+    from braze.runtime.host_calls import HostCalls
 
 Input = Storage | int | float | bool
 # The user's line of a captured node in this call: by position among the graph's nodes.
@@ -239,7 +242,11 @@ class _Call:
         self.pointers[buffers + 3 :] = list(artifact.words)
         self.address = ctypes.addressof(self.pointers)
         self.scalars = _Scalars(artifact.inputs)
-        self.host_calls = HostCalls(artifact.calls) if artifact.calls else None
+        self.host_calls: HostCalls | None = None
+        if artifact.calls:  # what they need takes longer to load than many a package
+            from braze.runtime.host_calls import HostCalls
+
+            self.host_calls = HostCalls(artifact.calls)
         self._needs = artifact.arena_bytes, artifact.scratch_bytes
         self._pack_memory = struct.Struct("@3N").pack_into
         self._memory_offset = 8 * buffers

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,20 +18,9 @@ import braze.ir.ops  # noqa: F401  (the parser looks operations up)
 from braze.ir.host import evaluate_call
 from braze.ir.loops import HostCall
 from braze.ir.loops_parser import parse_kernel
+from braze.runtime.artifact import CallSite
 
 _Host = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
-
-
-@dataclass(frozen=True, slots=True)
-class CallSite:
-    """A host call as an artifact keeps it.
-
-    text: of the `HostCall`, by the loop IR's grammar, its location included.
-    node: position among the captured graph's nodes, or -1 where the passes lost it.
-    """
-
-    text: str
-    node: int = -1
 
 
 class HostCalls:

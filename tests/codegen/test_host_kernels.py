@@ -14,8 +14,9 @@ from braze.ir.loops_parser import parse_kernel, parse_program
 from braze.ir.loops_verifier import verify_kernel, verify_program
 from braze.ir.parser import parse_graph
 from braze.passes import compile_graph
+from braze.runtime.artifact import CallSite
 from braze.runtime.cpu import host_target
-from braze.runtime.host_calls import CallSite, HostCalls
+from braze.runtime.host_calls import HostCalls
 
 TEXT = """\
 host @slogdet_1(%0: f32[9] in, %1: f32[1] out) {

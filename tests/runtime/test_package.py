@@ -406,7 +406,7 @@ import numpy as np
 import braze.runtime
 model = braze.runtime.load(sys.argv[1])
 print(*model(np.array([10, 20, 30], np.float32))[0])
-wrong = ("llvmlite", "braze.passes", "braze.codegen", "braze.tensor", "braze.engine", "safetensors")
+wrong = ("llvmlite", "braze.ir.op", "braze.passes", "braze.codegen", "braze.tensor", "braze.engine", "safetensors")
 print(*(m for m in sys.modules if m.startswith(wrong)))
 print(*(m for m in sys.modules if m.startswith("braze.") and not m.startswith(("braze.ir", "braze.r"))))
 """  # noqa: E501

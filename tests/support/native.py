@@ -18,9 +18,10 @@ from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Apply, Buffer, Load, Loop, Nest, Placement, Program, Statement, Store
 from braze.ir.op import Op
 from braze.ir.target import HOST, STATUS_WORDS, TARGET_NAMES, Target, can_run, named_target
+from braze.runtime.artifact import CallSite
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import link
-from braze.runtime.host_calls import CallSite, HostCalls
+from braze.runtime.host_calls import HostCalls
 from braze.runtime.pool import get_pool
 
 GUARD = 256
