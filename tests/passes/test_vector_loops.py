@@ -101,4 +101,6 @@ def test_a_long_loop_that_loads_are_turned_along_is_cut():
 
 def test_loads_that_are_turned_cost_less_than_stores_that_lie_apart():
     assert loop_names(moved("nhcw"))[-1] == "c"
-    assert loop_names(moved("nhcw", columns=2))[-1] == "w"
+    assert loop_names(moved("nhcw", columns=3))[-1] == "w"
+    # Two columns are stored in turns, inside of the vector loop.
+    assert loop_names(moved("nhcw", columns=2))[-2:] == ["w", "c"]
