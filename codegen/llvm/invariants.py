@@ -51,9 +51,10 @@ class _Parts:
         if isinstance(expr, Ref):
             return expr.name in self.emitter.refs
         if isinstance(expr, Load):
-            # What the kernel stores may be another value by the time that it is read.
+            # What the kernel stores may be another value by the time that it is read. An index that
+            # is itself read, or computed in the loop, is not looked into.
             fixed = expr.buffer.access == "in" and expr.variables() <= self.emitter.variables.keys()
-            return fixed and not expr.guard
+            return fixed and not expr.guard and not expr.parts()
         # A loop may have no turns, and some divisions of integers must not be tried.
         floats = isinstance(expr, Apply) and expr.dtype.is_floating_point
         return floats and all(map(self._is_known, expr.children()))

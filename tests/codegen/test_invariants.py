@@ -71,3 +71,16 @@ def test_integers_are_divided_where_they_are_needed():
     }"""
     check(program_of(text), {"d": np.array([3])})
     assert any("div" in body for body in blocks(text))
+
+
+def test_what_is_found_in_the_loop_is_not_looked_up_before():
+    """The place is a maximum's, which is known in the loop only."""
+    text = """nest @places(%x: f64[48] in, %w: f64[3] in, %y: f64[16] out) {
+      for i in 16 vector {
+        reduce r in 3 unroll {
+          p = argmax(%x[3*i + r]) at r
+        }
+        store %y[i] = div(1.0:f64, sqrt(%w[[p < 3]]))
+      }
+    }"""
+    check(program_of(text), {"w": np.array([4.0, 9.0, 16.0])})
