@@ -17,11 +17,13 @@ once for every chunk, on the calling thread as thread 0 and on workers, and retu
 done.  A call made while the pool is busy (by another thread, or from inside a chunk) runs its
 chunks itself, in order, as thread 0: it never waits for the pool.
 
-How a region runs.  `next` is negative exactly while chunks are unclaimed: the caller stores
--chunks, and adding 1 hands out chunk `next + chunks`.  A claim is therefore valid or not by itself,
-whatever job a late worker had in mind, and whoever holds a valid claim reads the job's fields
-afterwards: its chunk is still pending, so the caller cannot have moved on.  `pending` counts chunks
-that are not finished; each thread subtracts its share once.  Idle workers spin, then sleep on
+How a region runs.  `next` is negative exactly while chunks are unclaimed: its upper half is minus
+their number, its lower half how many were handed out from the end. The caller adds 1 to the upper
+half and takes the first of what is left; a worker adds 1 to both and takes the last. So a thread
+works in region after region on the same end of the data, which its own caches may still hold. A
+claim is valid or not by itself, whatever job a late worker had in mind, and whoever holds a valid
+claim reads the job's fields afterwards: its chunk is still pending, so the caller cannot have moved
+on.  `pending` counts chunks that are not finished; each thread subtracts its share once.  Idle workers spin, then sleep on
 `epoch` (a futex).  Going to sleep (count oneself in `sleepers`, then look at `next`) and publishing
 (store `next`, then look at `sleepers`) are sequentially consistent, so one sees the other; no
 system call is made while nobody sleeps.
@@ -39,6 +41,11 @@ _PENDING = 256
 _BUSY = 384
 _SLEEPERS, _EPOCH, _STOP = 512, 516, 520
 _SLOTS, _SLOT_BYTES = 640, 16
+
+# What a claim adds to `next`, the mask of its lower half, and the least value with one chunk left.
+_FROM_START, _FROM_END = 1 << 32, (1 << 32) + 1
+_LOWER = (1 << 32) - 1
+_LAST = -(1 << 32)
 
 _FUTEX_WAIT_PRIVATE, _FUTEX_WAKE_PRIVATE = 128, 129
 
@@ -123,8 +130,9 @@ entry:
 {_field("spins_at", _SPINS)}
   %threads = load i64, ptr %threads_at
   %one_thread = icmp sle i64 %threads, 1
-  %one_chunk = icmp sle i64 %chunks, 1
-  %alone = or i1 %one_thread, %one_chunk
+  %fewer = sub i64 %chunks, 2
+  %uncountable = icmp ugt i64 %fewer, 2147483645
+  %alone = or i1 %one_thread, %uncountable
   br i1 %alone, label %serial_entry, label %enter
 enter:
   %swap = cmpxchg ptr %busy, i32 0, i32 1 acquire monotonic
@@ -136,7 +144,8 @@ publish:
   store ptr %buffers, ptr %buffers_at
   store i64 %chunks, ptr %chunks_at
   store atomic i64 %chunks, ptr %pending monotonic, align 8
-  %first = sub i64 0, %chunks
+  %shifted = shl i64 %chunks, 32
+  %first = sub i64 0, %shifted
   store atomic i64 %first, ptr %next seq_cst, align 8
   %asleep = load atomic i32, ptr %sleepers seq_cst, align 4
   %anyone_asleep = icmp ne i32 %asleep, 0
@@ -149,14 +158,17 @@ rouse:
 
 work:
   %done = phi i64 [ 0, %publish ], [ 0, %rouse ], [ %done_more, %claimed ]
-  %claim = atomicrmw add ptr %next, i64 1 acq_rel
+  %claim = atomicrmw add ptr %next, i64 {_FROM_START} acq_rel
   %valid = icmp slt i64 %claim, 0
   br i1 %valid, label %claimed, label %finish
 claimed:
-  %chunk = add i64 %claim, %chunks
+  %unclaimed = ashr i64 %claim, 32
+  %from_end = and i64 %claim, {_LOWER}
+  %not_at_end = sub i64 %chunks, %from_end
+  %chunk = add i64 %not_at_end, %unclaimed
   call void %fn(ptr %buffers, i64 %chunk, i64 0)
   %done_more = add i64 %done, 1
-  %was_last = icmp eq i64 %claim, -1
+  %was_last = icmp eq i64 %unclaimed, -1
   br i1 %was_last, label %finish, label %work
 finish:
   %mine = phi i64 [ %done, %work ], [ %done_more, %claimed ]
@@ -253,7 +265,7 @@ woken:
   br label %idle
 
 claim_first:
-  %claim = atomicrmw add ptr %next, i64 1 acq_rel
+  %claim = atomicrmw add ptr %next, i64 {_FROM_END} acq_rel
   %valid = icmp slt i64 %claim, 0
   br i1 %valid, label %job, label %too_late
 too_late:
@@ -262,17 +274,19 @@ job:
   %fn = load ptr, ptr %fn_at
   %buffers = load ptr, ptr %buffers_at
   %chunks = load i64, ptr %chunks_at
+  %last = sub i64 %chunks, 1
   br label %chunk_body
 chunk_body:
   %held = phi i64 [ %claim, %job ], [ %claim_next, %claim_more ]
   %done = phi i64 [ 1, %job ], [ %done_more, %claim_more ]
-  %chunk = add i64 %held, %chunks
+  %from_end = and i64 %held, {_LOWER}
+  %chunk = sub i64 %last, %from_end
   call void %fn(ptr %buffers, i64 %chunk, i64 %index)
-  %was_last = icmp eq i64 %held, -1
+  %was_last = icmp uge i64 %held, {_LAST}
   br i1 %was_last, label %report, label %claim_more
 claim_more:
   %done_more = add i64 %done, 1
-  %claim_next = atomicrmw add ptr %next, i64 1 acq_rel
+  %claim_next = atomicrmw add ptr %next, i64 {_FROM_END} acq_rel
   %valid_next = icmp slt i64 %claim_next, 0
   br i1 %valid_next, label %chunk_body, label %report
 report:

@@ -10,12 +10,12 @@ from math import log
 from braze.ir.target import Target
 
 # Work for one chunk at least, and chunks at most.
-CHUNK_CYCLES = 10_000.0
+CHUNK_CYCLES = 6_000.0
 MAX_CHUNKS = 96
 # What a chunk costs beyond its work, and what a parallel region costs: while it begins and ends,
 # all threads but one wait.
 _HANDING_OUT = 300.0
-_REGION_CYCLES = 20_000.0
+_REGION_CYCLES = 7_000.0
 # How much it matters that so many threads are used evenly.
 _THREADS = {2: 1.0, 4: 0.15, 8: 0.02, 16: 0.01, 32: 0.01}
 

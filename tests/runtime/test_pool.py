@@ -49,6 +49,21 @@ define void @nested(ptr %b, i64 %chunk, i64 %thread) nounwind {
   call void %parallel(ptr %pool, ptr @one, ptr %b, i64 5)
   ret void
 }
+; Notes in b[chunk] which thread ran it, after some work.
+define void @who(ptr %b, i64 %chunk, i64 %thread) nounwind {
+entry:
+  br label %work
+work:
+  %i = phi i64 [ 0, %entry ], [ %more, %work ]
+  %more = add i64 %i, 1
+  store volatile i64 %more, ptr %b
+  %again = icmp slt i64 %more, 2000
+  br i1 %again, label %work, label %done
+done:
+  %place = getelementptr i64, ptr %b, i64 %chunk
+  store i64 %thread, ptr %place
+  ret void
+}
 ; Chunks 0 and 1 wait until both have started: two threads must take part.
 define void @meet(ptr %b, i64 %chunk, i64 %thread) nounwind {
 entry:
@@ -159,6 +174,17 @@ def test_few_chunks(chunks):
 def test_two_threads_work_at_the_same_time():
     for _ in range(200):
         assert region(get_pool(2), "meet", 2)[0] == 2
+
+
+def test_the_caller_takes_the_first_chunks_and_the_worker_the_last():
+    shared = 0
+    for _ in range(200):
+        b = (ctypes.c_int64 * 16)(*[-1] * 16)
+        get_pool(2).parallel(kernels().address("who"), ctypes.addressof(b), 16)
+        threads = list(b)[1:]  # the first word is what the chunks work on
+        assert threads == sorted(threads) and set(threads) <= {0, 1}
+        shared += threads[-1] == 1
+    assert shared
 
 
 def test_workers_wake_from_sleep():
