@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from braze.ir.dtypes import DType
 from braze.ir.index import FloorDiv, Index, LoopVar, Mod
 from braze.ir.loops import Bound, Buffer, Contraction, Load, Store, substitute_bounds
+from braze.ir.symint import is_symbolic
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,11 @@ class ContractionShape:
         """The same with two columns as one, if b lies in the order of packed panels."""
         for high in self.columns:
             for low in self.columns:
-                if low.b != 1 or high.b < low.extent * count(self.inner) or high.panel or low.panel:
+                size = low.extent * count(self.inner)
+                if low.b != 1 or high.panel or low.panel:
+                    continue
+                # Whether panels of a symbolic size overlap is not known.
+                if is_symbolic(size, high.b) or high.b < size:
                     continue
                 stores = list(self.stores)
                 indices = [index for store in stores for index in _indices_of(store)]

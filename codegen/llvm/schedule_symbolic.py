@@ -64,16 +64,13 @@ def symbolic_schedule(shape: ContractionShape, best: Best) -> Schedule:
         plan = best(sampled, fits)
     except IndexError:
         raise CodegenError(f"[{shape.name}] every lane dimension is symbolic: {shape}") from None
-    return _opened(plan, shape if plan.shape is sampled else shape.swapped())
+    return _opened(plan, shape)
 
 
 def for_other_sample(plan: Schedule, contraction: Contraction) -> Schedule:
     """The schedule of a symbolic contraction with the numbers of another sample: the same
     decisions."""
-    straight = contraction_shape(contraction)
-    rows = [dim.var.name for dim in plan.shape.rows]
-    is_straight = [dim.var.name for dim in straight.rows] == rows
-    return _opened(plan, straight if is_straight else straight.swapped())
+    return _opened(plan, contraction_shape(contraction))
 
 
 def _sampled(dims: Dims) -> Dims:
@@ -82,8 +79,22 @@ def _sampled(dims: Dims) -> Dims:
     )
 
 
-def _opened(plan: Schedule, shape: ContractionShape) -> Schedule:
+def _in_the_form_of(planned: ContractionShape, straight: ContractionShape) -> ContractionShape:
+    """A shape with its operands exchanged, and its columns in panels, if the planned one has."""
+
+    def names(shape: ContractionShape) -> tuple[list[str], list[str]]:
+        return [dim.var.name for dim in shape.rows], [dim.var.name for dim in shape.columns]
+
+    for shape in (straight, straight.swapped()):
+        for form in (shape, shape.with_panels()):
+            if form is not None and names(form) == names(planned):
+                return form
+    raise CodegenError(f"[{straight.name}] is another contraction for other sizes: {straight}")
+
+
+def _opened(plan: Schedule, straight: ContractionShape) -> Schedule:
     """A sample's schedule, with the dimensions of the symbolic shape."""
+    shape = _in_the_form_of(plan.shape, straight)
     own = {dim.var.name: dim for dim in (*shape.outer, *shape.inner)}
 
     def opened(dims: Dims) -> Dims:

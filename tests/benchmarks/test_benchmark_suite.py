@@ -96,6 +96,16 @@ def test_gradients_of_convolutions_alone():
             np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("program", "most"), [("fifty_lengths", 4), ("one_off", 0)])
+def test_how_many_graphs_are_compiled(program, most, tmp_path):
+    """All fifty lengths, since every one of them may be the one that breaks the symbolic code."""
+    command = [sys.executable, "-m", "benchmarks.counting", program, "2", "full"]
+    variables = {**os.environ, "BRAZE_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 0 <= int(done.stdout) <= most
+
+
 def test_examples_of_the_benchmarks():
     for name in ("programs", "peers", "report", "overheads"):
         module = importlib.import_module(f"benchmarks.{name}")

@@ -224,6 +224,32 @@ def test_a_contraction_whose_results_lie_apart_by_the_size(columns):
     )
 
 
+def test_a_contraction_whose_columns_lie_in_panels():
+    """Tiles read panels of b where they lie; the rows, or the place of a, have the size."""
+    check_symbolic(
+        lambda n: f"""contraction @panels(%a: f32[{n * 5}] in, %b: f32[640] in,
+            %y: f32[{n * 128}] out) {{
+          for m in {n}, j in 4, h in 32 {{
+            acc: f32 = sum k in 5 of %a[5*m + k] * %b[160*j + 32*k + h]
+            store %y[128*m + 32*j + h] = acc
+          }}
+        }}""",
+        SIZES,
+        tolerance=1e-4,
+    )
+    check_symbolic(
+        lambda n: f"""contraction @last(%a: f32[{n * 5}] in, %b: f32[640] in,
+            %c: f32[{n * 4}] in, %y: f32[128] out) {{
+          for j in 4, h in 32 {{
+            acc: f32 = sum k in 5 of %a[k + {5 * n - 5}] * %b[160*j + 32*k + h]
+            store %y[32*j + h] = add(acc, %c[{4 * n - 4}])
+          }}
+        }}""",
+        SIZES,
+        tolerance=1e-4,
+    )
+
+
 def test_a_program_with_an_arena():
     """Blocks move with the size, and never meet."""
 
