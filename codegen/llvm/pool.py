@@ -23,10 +23,10 @@ half and takes the first of what is left; a worker adds 1 to both and takes the 
 works in region after region on the same end of the data, which its own caches may still hold. A
 claim is valid or not by itself, whatever job a late worker had in mind, and whoever holds a valid
 claim reads the job's fields afterwards: its chunk is still pending, so the caller cannot have moved
-on.  `pending` counts chunks that are not finished; each thread subtracts its share once.  Idle workers spin, then sleep on
-`epoch` (a futex).  Going to sleep (count oneself in `sleepers`, then look at `next`) and publishing
-(store `next`, then look at `sleepers`) are sequentially consistent, so one sees the other; no
-system call is made while nobody sleeps.
+on.  `pending` counts chunks that are not finished; each thread subtracts its share once.  Idle
+workers spin, then sleep on `epoch` (a futex).  Going to sleep (count oneself in `sleepers`, then
+look at `next`) and publishing (store `next`, then look at `sleepers`) are sequentially consistent,
+so one sees the other; no system call is made while nobody sleeps.
 """
 
 from braze.codegen.llvm.compile import compile_object
