@@ -54,9 +54,7 @@ class LoadedModel:
         self.graph_text = bytes(archive["graph.ir"]).decode()
         self.outputs = artifact.outputs
         everything = _weights(archive)
-        # In format 1 all targets read the same.
-        chosen: dict[str, str] = entry.get("weights") or {name: name for name in everything}
-        weights = {slot: everything[name] for slot, name in chosen.items()}
+        weights = {slot: everything[name] for slot, name in entry["weights"].items()}
         names: list[str] = manifest["inputs"]
         self.inputs: tuple[Slot, ...] = ()
         # What is fixed stands here already; what a call brings goes into the other places.

@@ -30,7 +30,7 @@ from typing import Any
 from braze.ir.errors import BrazeError
 from braze.runtime.files import replacing
 
-FORMAT = 2
+FORMAT = 3
 MIMETYPE = b"application/x-braze-package"
 MANIFEST = "manifest.json"
 
@@ -97,9 +97,9 @@ class Archive:
         self.path = path
         self._data = _map(path)
         format, offset, size, digest = self._comment()
-        if format > FORMAT:
+        if format != FORMAT:
             raise PackageError(
-                f"{path} has format {format}, newer than this Braze, which reads up to {FORMAT}"
+                f"{path} has format {format}, this Braze reads format {FORMAT}; compile it again"
             )
         text = self._checked(MANIFEST, offset, size, digest)
         manifest: dict[str, Any] = json.loads(bytes(text))
@@ -128,8 +128,8 @@ class Archive:
         if offset + size > len(self._data):
             raise PackageError(f"{self.path} is damaged: {name} lies outside the file")
         content = memoryview(self._data)[offset : offset + size]
-        whole = isinstance(digest, str)  # format 1 knows no pieces
-        if (sha256(content).hexdigest() if whole else _hashes(content)) != digest:
+        found = _hashes(content)
+        if (found[0] if len(found) == 1 else found) != digest:
             raise PackageError(f"{self.path} is damaged: {name} is not what was written")
         return content
 

@@ -24,9 +24,13 @@ from braze.runtime.libc import libc, libc_address, map_anonymous
 from braze.runtime.object_loader import LoadedObject
 
 _MOST_THREADS = 4096
-_SPIN_NANOSECONDS = 40_000
+# An idle thread looks for work for so long before it sleeps. Waking it takes tens of microseconds,
+# and as many pass between two graphs of an eager program that run one operation each.
+_PATIENCE_NANOSECONDS = 100_000
 # With more threads than processors, spinning keeps from work the very thread it waits for.
-_OVERSUBSCRIBED_SPIN_NANOSECONDS = 1_000
+_OVERSUBSCRIBED_PATIENCE_NANOSECONDS = 1_000
+
+_MEASURED_NANOSECONDS = 200_000
 
 _POINTER, _I64 = ctypes.c_void_p, ctypes.c_int64
 
@@ -46,17 +50,28 @@ class PoolCode:
         self.stop = function("braze_pool_stop", None, _POINTER)
         self.parallel = function("braze_parallel", None, _POINTER, _POINTER, _POINTER, _I64)
         self.worker_address = self._object.address("braze_worker")
-        self.pause_nanoseconds = self._measure(function("braze_pause", None, _I64))
+        self._ticks = function("braze_ticks", _I64)
+        self.ticks_per_nanosecond = self._measure()
 
-    @staticmethod
-    def _measure(pause: Callable[[int], int]) -> float:
-        """How long one pause takes: between 2 and 50 ns, by processor.  Least of a few rounds."""
-        count, best = 500, float("inf")
-        for _ in range(5):
-            start = time.perf_counter_ns()
-            pause(count)
-            best = min(best, time.perf_counter_ns() - start)
-        return max(best / count, 0.1)
+    def _measure(self) -> float:
+        """The rate of the clock: some ticks over some time."""
+        ticks, start = self._reading()
+        while time.perf_counter_ns() - start < _MEASURED_NANOSECONDS:
+            pass
+        more, end = self._reading()
+        return (more - ticks) / (end - start)
+
+    def _reading(self) -> tuple[int, int]:
+        """Both clocks at once: the closest of some tries, in case the system does something else
+        in between."""
+
+        def read() -> tuple[int, int, int]:
+            before = time.perf_counter_ns()
+            ticks = self._ticks()
+            return time.perf_counter_ns() - before, ticks, before
+
+        _, ticks, before = min(read() for _ in range(5))
+        return ticks, before
 
 
 class Pool:
@@ -83,9 +98,9 @@ class Pool:
         if self.running:
             return
         crowded = self.threads > len(os.sched_getaffinity(0))
-        spin = _OVERSUBSCRIBED_SPIN_NANOSECONDS if crowded else _SPIN_NANOSECONDS
-        spins = max(1, int(spin / self._code.pause_nanoseconds))
-        self._code.initialise(self.address, self.threads, libc_address("syscall"), spins)
+        time = _OVERSUBSCRIBED_PATIENCE_NANOSECONDS if crowded else _PATIENCE_NANOSECONDS
+        patience = int(time * self._code.ticks_per_nanosecond)
+        self._code.initialise(self.address, self.threads, libc_address("syscall"), patience)
         self.running = True
         try:
             for index in range(1, self.threads):

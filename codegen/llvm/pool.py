@@ -5,12 +5,12 @@ call it makes goes through a pointer in the pool (`syscall(2)`), since inline as
 assembled for another machine than the compiler's own.
 
     braze_pool_size(i64 threads) -> i64        bytes of zeroed, 64-byte aligned memory for a pool
-    braze_pool_initialise(pool, i64 threads, syscall, i64 spins)
+    braze_pool_initialise(pool, i64 threads, syscall, i64 patience)    in ticks
     braze_pool_slot(pool, i64 index) -> ptr    the argument of worker `index` (1 <= index < threads)
     braze_worker(slot) -> null                 a worker's whole life, for pthread_create
     braze_parallel(pool, fn, buffers, i64 chunks)
     braze_pool_stop(pool)                      tell every worker to return, as soon as it is idle
-    braze_pause(i64 n)                         n spin pauses, to measure how long one takes
+    braze_ticks() -> i64                       the clock that patience is measured by
 
 The pool's first word is the address of braze_parallel, which calls ``fn(buffers, chunk, thread)``
 once for every chunk, on the calling thread as thread 0 and on workers, and returns when all are
@@ -35,12 +35,15 @@ from braze.ir.target import Target
 # Byte offsets in the pool.  Words that different threads write lie on different cache lines, two
 # lines apart because processors fetch lines in pairs.  The job's fields share `next`'s line: who
 # claims a chunk has just fetched it.
-_PARALLEL, _THREADS, _SYSCALL, _SPINS = 0, 8, 16, 24
+_PARALLEL, _THREADS, _SYSCALL, _PATIENCE = 0, 8, 16, 24
 _NEXT, _FUNCTION, _BUFFERS, _CHUNKS = 128, 136, 144, 152
 _PENDING = 256
 _BUSY = 384
 _SLEEPERS, _EPOCH, _STOP = 512, 516, 520
 _SLOTS, _SLOT_BYTES = 640, 16
+
+# x86's time stamps and aarch64's virtual counter: both run at one rate all the time.
+_TICKS = "call i64 @llvm.readcyclecounter()"
 
 # What a claim adds to `next`, the mask of its lower half, and the least value with one chunk left.
 _FROM_START, _FROM_END = 1 << 32, (1 << 32) + 1
@@ -49,11 +52,15 @@ _LAST = -(1 << 32)
 
 _FUTEX_WAIT_PRIVATE, _FUTEX_WAKE_PRIVATE = 128, 129
 
-# Per architecture: the pause instruction, and the numbers of futex(2) and sched_yield(2).
-# aarch64's `isb` waits some tens of cycles, whereas its `yield` is most often no wait at all.
+# Per architecture: the pause instruction, ticks between pauses, and the numbers of futex(2) and
+# sched_yield(2). How long x86's pause takes depends on the processor and on what its core's other
+# thread does, so that pauses are no measure of time. Pauses less than 128 cycles apart are counted
+# by virtual machines, which after some thousand cycles of them take the processor away (Intel's
+# manual, volume 3, "PAUSE-loop exiting"). aarch64's `isb` waits some tens of cycles, whereas its
+# `yield` is most often no wait at all.
 _MACHINES = {
-    "x86_64": ("llvm.x86.sse2.pause", "", 202, 24),
-    "aarch64": ("llvm.aarch64.isb", "i32 15", 98, 124),
+    "x86_64": ("llvm.x86.sse2.pause", "", 200, 202, 24),
+    "aarch64": ("llvm.aarch64.isb", "i32 15", 0, 98, 124),
 }
 
 
@@ -66,15 +73,16 @@ def pool_module(target: Target) -> str:
     """The pool's LLVM IR.  Raises: ValueError for an architecture without a pool."""
     if target.architecture not in _MACHINES:
         raise ValueError(f"[pool] no thread pool for {target.architecture}")
-    intrinsic, argument, futex, sched_yield = _MACHINES[target.architecture]
+    intrinsic, argument, apart, futex, sched_yield = _MACHINES[target.architecture]
     pause = f"call void @{intrinsic}({argument})"
     return "\n".join(
         [
             f"declare void @{intrinsic}({argument.split(' ')[0]})",
+            "declare i64 @llvm.readcyclecounter()",
             _system_calls(futex, sched_yield),
-            _parallel(pause),
-            _worker(pause),
-            _administration(pause),
+            _parallel(pause, apart),
+            _worker(pause, apart),
+            _administration(),
             "attributes #0 = { nounwind }",
             "attributes #1 = { nounwind noinline cold }",
             "",
@@ -115,7 +123,7 @@ define internal void @give_way(ptr %pool) #1 {{
 }}"""
 
 
-def _parallel(pause: str) -> str:
+def _parallel(pause: str, apart: int) -> str:
     return f"""
 define void @braze_parallel(ptr %pool, ptr %fn, ptr %buffers, i64 %chunks) #0 {{
 entry:
@@ -127,7 +135,7 @@ entry:
 {_field("pending", _PENDING)}
 {_field("busy", _BUSY)}
 {_field("sleepers", _SLEEPERS)}
-{_field("spins_at", _SPINS)}
+{_field("patience_at", _PATIENCE)}
   %threads = load i64, ptr %threads_at
   %one_thread = icmp sle i64 %threads, 1
   %fewer = sub i64 %chunks, 2
@@ -173,21 +181,30 @@ claimed:
 finish:
   %mine = phi i64 [ %done, %work ], [ %done_more, %claimed ]
   %before = atomicrmw sub ptr %pending, i64 %mine acq_rel
-  %spins = load i64, ptr %spins_at
   %nothing_left = icmp eq i64 %before, %mine
-  br i1 %nothing_left, label %leave, label %wait
+  br i1 %nothing_left, label %leave, label %wait_first
 
+wait_first:
+  %patience = load i64, ptr %patience_at
+  %since = {_TICKS}
+  br label %wait
 wait:
-  %waited = phi i64 [ 0, %finish ], [ %waited_more, %wait_pause ], [ %waited, %wait_yield ]
+  %paused = phi i64 [ %since, %wait_first ], [ %paused, %look_pause ], [ %now, %wait_pause ],
+                [ %paused, %wait_yield ]
   %left = load atomic i64, ptr %pending acquire, align 8
   %complete = icmp eq i64 %left, 0
   br i1 %complete, label %leave, label %wait_longer
 wait_longer:
-  %patient = icmp slt i64 %waited, %spins
-  br i1 %patient, label %wait_pause, label %wait_yield
+  %now = {_TICKS}
+  %waited = sub i64 %now, %since
+  %patient = icmp ult i64 %waited, %patience
+  br i1 %patient, label %look_pause, label %wait_yield
+look_pause:
+  %unpaused = sub i64 %now, %paused
+  %pauses = icmp uge i64 %unpaused, {apart}
+  br i1 %pauses, label %wait_pause, label %wait
 wait_pause:
   {pause}
-  %waited_more = add i64 %waited, 1
   br label %wait
 wait_yield:
   call void @give_way(ptr %pool)
@@ -211,7 +228,7 @@ return:
 declare i64 @llvm.smin.i64(i64, i64)"""
 
 
-def _worker(pause: str) -> str:
+def _worker(pause: str, apart: int) -> str:
     return f"""
 define ptr @braze_worker(ptr %slot) #0 {{
 entry:
@@ -226,31 +243,38 @@ entry:
 {_field("sleepers", _SLEEPERS)}
 {_field("epoch", _EPOCH)}
 {_field("stop", _STOP)}
-{_field("spins_at", _SPINS)}
-  %spins = load i64, ptr %spins_at
-  br label %idle
+{_field("patience_at", _PATIENCE)}
+  %patience = load i64, ptr %patience_at
+  br label %rest
 
+rest:
+  %since = {_TICKS}
+  br label %idle
 idle:
-  %spun = phi i64 [ 0, %entry ], [ 0, %woken ], [ 0, %report ], [ 0, %too_late ],
-              [ %spun_more, %spin ]
+  %paused = phi i64 [ %since, %rest ], [ %paused, %look_pause ], [ %now, %spin ]
   %seen = load atomic i64, ptr %next monotonic, align 8
   %available = icmp slt i64 %seen, 0
   br i1 %available, label %claim_first, label %look_stop
 look_stop:
   %stopping = load atomic i32, ptr %stop monotonic, align 4
   %stopped = icmp ne i32 %stopping, 0
-  br i1 %stopped, label %return, label %look_spins
-look_spins:
-  %patient = icmp slt i64 %spun, %spins
-  br i1 %patient, label %spin, label %drowsy
+  br i1 %stopped, label %return, label %look_clock
+look_clock:
+  %now = {_TICKS}
+  %rested = sub i64 %now, %since
+  %patient = icmp ult i64 %rested, %patience
+  br i1 %patient, label %look_pause, label %drowsy
+look_pause:
+  %unpaused = sub i64 %now, %paused
+  %pauses = icmp uge i64 %unpaused, {apart}
+  br i1 %pauses, label %spin, label %idle
 spin:
   {pause}
-  %spun_more = add i64 %spun, 1
   br label %idle
 
 drowsy:
   %s0 = atomicrmw add ptr %sleepers, i32 1 seq_cst
-  %now = load atomic i32, ptr %epoch seq_cst, align 4
+  %slept_at = load atomic i32, ptr %epoch seq_cst, align 4
   %last_look = load atomic i64, ptr %next seq_cst, align 8
   %last_stop = load atomic i32, ptr %stop seq_cst, align 4
   %no_work = icmp sge i64 %last_look, 0
@@ -258,18 +282,18 @@ drowsy:
   %may_sleep = and i1 %no_work, %no_stop
   br i1 %may_sleep, label %asleep, label %woken
 asleep:
-  call void @sleep(ptr %pool, i32 %now)
+  call void @sleep(ptr %pool, i32 %slept_at)
   br label %woken
 woken:
   %s1 = atomicrmw sub ptr %sleepers, i32 1 seq_cst
-  br label %idle
+  br label %rest
 
 claim_first:
   %claim = atomicrmw add ptr %next, i64 {_FROM_END} acq_rel
   %valid = icmp slt i64 %claim, 0
   br i1 %valid, label %job, label %too_late
 too_late:
-  br label %idle
+  br label %rest
 job:
   %fn = load ptr, ptr %fn_at
   %buffers = load ptr, ptr %buffers_at
@@ -291,14 +315,14 @@ claim_more:
   br i1 %valid_next, label %chunk_body, label %report
 report:
   %p = atomicrmw sub ptr %pending, i64 %done acq_rel
-  br label %idle
+  br label %rest
 
 return:
   ret ptr null
 }}"""
 
 
-def _administration(pause: str) -> str:
+def _administration() -> str:
     return f"""
 define i64 @braze_pool_size(i64 %threads) #0 {{
   %slots = mul i64 %threads, {_SLOT_BYTES}
@@ -306,16 +330,16 @@ define i64 @braze_pool_size(i64 %threads) #0 {{
   ret i64 %size
 }}
 
-define void @braze_pool_initialise(ptr %pool, i64 %threads, ptr %syscall, i64 %spins) #0 {{
+define void @braze_pool_initialise(ptr %pool, i64 %threads, ptr %syscall, i64 %patience) #0 {{
 entry:
 {_field("threads_at", _THREADS)}
 {_field("syscall_at", _SYSCALL)}
-{_field("spins_at", _SPINS)}
+{_field("patience_at", _PATIENCE)}
 {_field("stop", _STOP)}
   store ptr @braze_parallel, ptr %pool
   store i64 %threads, ptr %threads_at
   store ptr %syscall, ptr %syscall_at
-  store i64 %spins, ptr %spins_at
+  store i64 %patience, ptr %patience_at
   store atomic i32 0, ptr %stop seq_cst, align 4
   ret void
 }}
@@ -337,17 +361,7 @@ define void @braze_pool_stop(ptr %pool) #0 {{
   ret void
 }}
 
-define void @braze_pause(i64 %count) #0 {{
-entry:
-  br label %loop
-loop:
-  %i = phi i64 [ 0, %entry ], [ %i_more, %body ]
-  %more = icmp slt i64 %i, %count
-  br i1 %more, label %body, label %return
-body:
-  {pause}
-  %i_more = add i64 %i, 1
-  br label %loop
-return:
-  ret void
+define i64 @braze_ticks() #0 {{
+  %ticks = {_TICKS}
+  ret i64 %ticks
 }}"""

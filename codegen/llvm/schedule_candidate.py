@@ -120,11 +120,14 @@ class Candidate:
         return bool(inner) and abs(inner[-1].a) > 1 and self.pack_a_kind() == "none"
 
     def _b_cycles(self, vectors: int) -> float:
-        """What a step's vectors of b cost, which come from the second-level cache at best."""
+        """What a step's vectors of b cost, which come from the second-level cache at best: from
+        memory for the first row tile, where there are few."""
+        near = vectors / _L2_VECTORS_PER_CYCLE
         few = self.lane.panel and self.tiles < _FEWEST_PACKED
         if self.streams_b or (few and self.b_bytes > self.target.l2_bytes // 2):
-            return vectors * self.panels.width * self.item_bytes / MEMORY_BYTES_PER_CYCLE
-        return vectors / _L2_VECTORS_PER_CYCLE
+            far = vectors * self.panels.width * self.item_bytes / MEMORY_BYTES_PER_CYCLE
+            return (far + (self.tiles - 1) * near) / self.tiles
+        return near
 
     def _block_overhead(self, rows: int, vectors: int) -> float:
         """Cycles for partial sums, spread over the steps of a block."""

@@ -117,6 +117,10 @@ done:
 """
 
 
+# Where the pool counts its sleeping workers.
+SLEEPERS = 512
+
+
 @cache
 def kernels() -> LoadedObject:
     return LoadedObject(compile_object(KERNELS, host_target()))
@@ -192,6 +196,23 @@ def test_workers_wake_from_sleep():
         for _ in range(10):
             time.sleep(pause)
             assert region(get_pool(2), "meet", 2)[0] == 2
+
+
+def test_workers_sleep_when_they_have_waited_long_enough_and_not_before():
+    pool = get_pool(2)
+    sleepers = ctypes.c_int32.from_address(pool.address + SLEEPERS)
+
+    def asleep_after(seconds):
+        region(pool, "meet", 2)
+        begin = time.perf_counter()
+        while time.perf_counter() < begin + seconds:
+            pass
+        return sleepers.value
+
+    if len(os.sched_getaffinity(0)) > 1:
+        # Not every time, since this thread may have lost its processor in between.
+        assert 0 in [asleep_after(50e-6) for _ in range(100)]
+    assert 1 in [asleep_after(5e-3) for _ in range(20)]
 
 
 def test_nested_regions_run_serially():
@@ -359,7 +380,9 @@ def test_the_module_needs_nothing_external(name):
     target = named_target(name)
     loaded = LoadedObject(pool_object(target), allow_foreign=True)
     assert {"braze_parallel", "braze_worker", "braze_pool_initialise"} <= set(loaded.symbols)
-    assert not re.search(r"\b(call|bl)\w*\s+\w+@PLT", assembly(pool_module(target), target))
+    text = assembly(pool_module(target), target)
+    assert not re.search(r"\b(call|bl)\w*\s+\w+@PLT", text)
+    assert re.search(r"\brdtsc\b|CNTVCT_EL0", text)  # the clock, by its instruction
 
 
 def test_configuration(monkeypatch):
