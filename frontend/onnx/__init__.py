@@ -1,0 +1,17 @@
+"""Read and write ONNX models: `load` and `export`. Needs the package `onnx`
+(``pip install 'braze[onnx]'``)."""
+
+from __future__ import annotations
+
+try:
+    import onnx as _onnx  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "braze.onnx needs the package onnx; pip install 'braze[onnx]' installs it"
+    ) from error
+
+from braze.onnx.network import Network, load
+from braze.onnx.protos import Port
+from braze.onnx.running import UnsupportedOperatorError
+
+__all__ = ["Network", "Port", "UnsupportedOperatorError", "load"]
