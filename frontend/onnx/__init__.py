@@ -10,8 +10,9 @@ except ImportError as error:
         "braze.onnx needs the package onnx; pip install 'braze[onnx]' installs it"
     ) from error
 
+from braze.onnx.export import TrainingMode, export
 from braze.onnx.network import Network, load
 from braze.onnx.protos import Port
 from braze.onnx.running import UnsupportedOperatorError
 
-__all__ = ["Network", "Port", "UnsupportedOperatorError", "load"]
+__all__ = ["Network", "Port", "TrainingMode", "UnsupportedOperatorError", "export", "load"]
