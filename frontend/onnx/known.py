@@ -63,6 +63,8 @@ _BINARY: dict[str, Callable[[Array, Array], Any]] = {
 
 @known(*_BINARY)
 def binary(node: Any, x: Array, y: Array) -> Any:
+    if node.version < 7 and node.get("axis") is not None:
+        return NotImplemented
     return _BINARY[node.op](x, y)
 
 

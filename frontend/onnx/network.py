@@ -12,7 +12,7 @@ import onnx
 import braze
 from braze import nn
 from braze.nn.parameter import Parameter
-from braze.onnx.protos import Port, array_of, port
+from braze.onnx.protos import FLOATS, Port, array_of, port
 from braze.onnx.running import Names, Runner, UnsupportedOperatorError
 from braze.tensors import Tensor
 
@@ -54,7 +54,7 @@ def load(
         raise UnsupportedOperatorError(
             f"the model has {count} without a rule:\n  " + "\n  ".join(missing)
         )
-    return Network(model, runner, fixed or {})
+    return Network(model, directory, fixed or {})
 
 
 def _read(f: Any) -> tuple[onnx.ModelProto, str]:
@@ -93,32 +93,38 @@ class Network(nn.Module):
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
-    def __init__(
-        self, model: onnx.ModelProto, runner: Runner, fixed: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, model: onnx.ModelProto, directory: str, fixed: Mapping[str, Any]) -> None:
         super().__init__()
-        graph = model.graph
-        self._graph = graph
-        self._runner = runner
-        for name, array in _initial(graph, runner.directory).items():
-            self._enter(name, array, name in _statistics(graph))
+        self._model = onnx.ModelProto()
+        self._model.CopyFrom(model)
+        self._directory = directory
+        graph = self._model.graph
+        statistics = _statistics(graph)
+        for name, array in _taken_weights(graph, directory).items():
+            self._enter(name, array, name in statistics)
         weights = {*self._parameters, *self._buffers}
         every = tuple(port(info) for info in graph.input)
         self.inputs = tuple(p for p in every if p.name not in weights and p.name not in fixed)
         self.outputs = tuple(port(info) for info in graph.output)
-        unknown = [name for name in fixed if name not in {p.name for p in every}]
-        if unknown:
-            known = ", ".join(p.name for p in every)
-            raise ValueError(f"fixed names {unknown[0]!r}, which is no input; there are {known}")
         kinds = {p.name: p.dtype for p in every}
-        self._fixed = {
-            name: np.asarray(
-                value.numpy() if isinstance(value, Tensor) else value,
-                kinds[name].numpy if kinds[name] is not None else None,  # type: ignore[union-attr]
-            )
-            for name, value in fixed.items()
-        }
+        unknown = [name for name in fixed if name not in kinds]
+        if unknown:
+            known = ", ".join(kinds)
+            raise ValueError(f"fixed names {unknown[0]!r}, which is no input; there are {known}")
+        self._fixed = {}
+        for name, value in fixed.items():
+            kind = kinds[name]
+            array = value.numpy() if isinstance(value, Tensor) else value
+            self._fixed[name] = np.asarray(array, kind.numpy if kind is not None else None)
+        self._runner = Runner(self._model, directory)
         self.eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in super().__getstate__().items() if k != "_runner"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._runner = Runner(self._model, self._directory)
 
     def _enter(self, name: str, array: np.ndarray, state: bool) -> None:
         """Make an initializer a parameter or buffer. Names may hold dots, so that they are entered
@@ -128,21 +134,29 @@ class Network(nn.Module):
             self._parameters[name] = Parameter(tensor)
         else:
             self._buffers[name] = tensor
-        kept: Any = self._parameters.get(name, tensor)
-        self._runner.enter(name, kept, array)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        # A name with a dot is taken for a child's, but here it may be an own one.
+        own = {prefix + name for name in (*self._parameters, *self._buffers)}
+        unexpected = rest[3]
+        unexpected[:] = [name for name in unexpected if name not in own]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        names = Names()
-        for name, tensor in (*self._parameters.items(), *self._buffers.items()):
-            known = self._runner.known(tensor)
+        names, runner = Names(), self._runner
+        weights = {**self._parameters, **self._buffers}
+        runner.use(t for t in weights.values() if t is not None)
+        for name, tensor in weights.items():
+            assert tensor is not None
             # Integers and what has one element are rather sizes, axes and limits than weights.
-            small = known is not None and (known.dtype.kind in "iub" or known.size == 1)
-            names[name] = known if small else tensor
+            small = tensor.dtype.is_integer or tensor.numel() == 1
+            known = runner.known(tensor) if small else None
+            names[name] = tensor if known is None else known
         for name, array in self._fixed.items():
             names[name] = array
         for declared, value in zip(self.inputs, self._arguments(args, kwargs), strict=True):
             names[declared.name] = value
-        results = tuple(self._result(v) for v in self._runner.run(self._graph, names))
+        results = tuple(self._result(v) for v in runner.run(self._model.graph, names))
         return results[0] if len(results) == 1 else results
 
     def _result(self, value: Any) -> Any:
@@ -197,11 +211,19 @@ def _as_tensor(value: Any) -> Any:
     return value
 
 
-def _initial(graph: onnx.GraphProto, directory: str) -> dict[str, np.ndarray]:
-    """The initializers and the weights among the constants, by name."""
-    found = {t.name: array_of(t, directory) for t in graph.initializer}
+def _taken_weights(graph: onnx.GraphProto, directory: str) -> dict[str, np.ndarray]:
+    """The initializers, and the weights that exporters write as constants, by name; they are taken
+    out of the graph."""
     for sparse in graph.sparse_initializer:
         raise NotImplementedError(f"initializer {sparse.values.name!r} is sparse")
+    found = {t.name: array_of(t, directory) for t in graph.initializer}
+    del graph.initializer[:]
+    for node in list(graph.node):
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = node.attribute[0].t
+            if len(tensor.dims) and tensor.data_type in FLOATS:
+                found[node.output[0]] = array_of(tensor, directory)
+                graph.node.remove(node)
     return found
 
 

@@ -33,6 +33,7 @@ DTYPES: dict[int, DType] = {
     _T.COMPLEX64: dtypes.c64,
     _T.COMPLEX128: dtypes.c128,
 }
+FLOATS = frozenset(number for number, dtype in DTYPES.items() if dtype.is_floating_point)
 ELEMENT_TYPES = {dtype: number for number, dtype in DTYPES.items()}
 
 

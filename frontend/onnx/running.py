@@ -129,8 +129,8 @@ class Runner:
         self.opsets = {_domain(o.domain): o.version for o in model.opset_import}
         self.functions = {(_domain(f.domain), f.name): f for f in model.functions}
         self.constants: dict[int, tuple[np.ndarray, Tensor]] = {}
-        self.initial: dict[str, tuple[Any, Any, np.ndarray]] = {}
-        self._names: dict[int, str] = {}
+        self._weights: dict[int, Tensor] = {}
+        self._known: dict[int, np.ndarray] = {}
         self._steps: dict[int, tuple[Any, list[Step]]] = {}
 
     # What the model needs -------------------------------------------------------------------------
@@ -304,17 +304,22 @@ class Runner:
             self.constants[id(value)] = found
         return found[1]
 
-    def enter(self, name: str, tensor: Tensor, array: np.ndarray) -> None:
-        """Note the elements of an initializer, for rules that must know them."""
-        self.initial[name] = (tensor, tensor._current(), array)
-        self._names[id(tensor)] = name
+    def use(self, weights: Iterable[Tensor]) -> None:
+        """Say which tensors are initializers, whose values may be known."""
+        self._weights = {id(tensor): tensor for tensor in weights}
 
     def known(self, value: Any) -> np.ndarray | None:
-        """The elements of an initializer that is still what the model said, or None."""
-        found = self.initial.get(self._names.get(id(value), ""))
-        if found is None or found[0] is not value or value._current() is not found[1]:
+        """The elements of an initializer, or None if it is something else, or not computed yet.
+
+        As long as they are the same, so is the array.
+        """
+        if self._weights.get(id(value)) is not value or value._current().storage is None:
             return None
-        return found[2]
+        current = value._numpy()
+        found = self._known.get(id(value))
+        if found is None or not np.array_equal(found, current):
+            found = self._known[id(value)] = current.copy()
+        return found
 
     def read(self, value: Any, what: str) -> Any:
         """A value as an array; None stays None.

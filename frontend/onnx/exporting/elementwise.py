@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from braze.ir.dtypes import bool_, i32, i64
+from braze.ir.dtypes import DType, bool_, f64, i32, i64
 from braze.onnx.exporting.writer import END, Operand, Writer
 from braze.onnx.protos import ELEMENT_TYPES
 from braze.onnx.rules import exports
@@ -170,6 +171,65 @@ def log1p(w: Writer, x: Operand) -> str:
     infinite = w.node("IsInf", x)
     product = w.node("Mul", w.node("Log", u), w.node("Where", infinite, one, ratio))
     return w.node("Where", exact, x, product)
+
+
+def _logarithm(base: float) -> Any:
+    def rule(w: Writer, x: Operand) -> str:
+        return w.node("Mul", w.node("Log", x), w.scalar(1 / math.log(base), x.dtype))
+
+    return rule
+
+
+exports("log2")(_logarithm(2.0))
+exports("log10")(_logarithm(10.0))
+
+
+@exports("atan2")
+def atan2(w: Writer, y: Operand, x: Operand) -> str:
+    zero, one = w.scalar(0, x.dtype), w.scalar(1, x.dtype)
+    pi = w.scalar(math.pi, x.dtype)
+    # Without a quotient that is not a number where both are 0 or infinite.
+    large = w.node("And", w.node("IsInf", x), w.node("IsInf", y))
+    nothing = w.node("And", w.node("Equal", x, zero), w.node("Equal", y, zero))
+    below = w.node("Where", nothing, one, w.node("Abs", x))
+    ratio = w.node("Where", large, one, w.node("Div", w.node("Abs", y), below))
+    angle = w.node("Atan", ratio)
+    # The sign of a zero is seen in what it divides.
+    left = w.node("Less", w.node("Where", w.node("Equal", x, zero), w.node("Div", one, x), x), zero)
+    angle = w.node("Where", left, w.node("Sub", pi, angle), angle)
+    down = w.node("Less", w.node("Where", w.node("Equal", y, zero), w.node("Div", one, y), y), zero)
+    return w.node("Where", down, w.node("Neg", angle), angle)
+
+
+def _power_of_two(w: Writer, y: Operand, dtype: DType) -> str:
+    return w.cast(w.node("Pow", w.scalar(2, f64), w.cast(y, f64)), dtype)
+
+
+@exports("shift_left")
+def shift_left(w: Writer, x: Operand, y: Operand) -> str:
+    if x.dtype.kind == "uint":
+        return w.node("BitShift", x, y, direction="LEFT")
+    return w.node("Mul", x, _power_of_two(w, y, x.dtype))
+
+
+@exports("shift_right")
+def shift_right(w: Writer, x: Operand, y: Operand) -> str:
+    if x.dtype.kind == "uint":
+        return w.node("BitShift", x, y, direction="RIGHT")
+    power = _power_of_two(w, y, x.dtype)
+    return w.node("Div", w.node("Sub", x, w.node("Mod", x, power)), power)
+
+
+@exports("cumprod")
+def cumprod(w: Writer, x: Operand, dim: int, reverse: bool) -> str:
+    # Each result is a product over a row, in which what comes later is 1.
+    size = w.scalar(x.shape[dim], i64)
+    places = w.node("Range", w.scalar(0, i64), size, w.scalar(1, i64))
+    own = w.unsqueeze(places, *(d + 1 for d in range(x.rank - dim)))
+    other = w.unsqueeze(places, *range(1, x.rank - dim))
+    seen = w.node("GreaterOrEqual", *((other, own) if reverse else (own, other)))
+    rows = w.node("Where", seen, w.unsqueeze(x, dim), w.scalar(1, x.dtype))
+    return w.reduce("ReduceProd", rows, [dim + 1], False)
 
 
 @exports("trunc")

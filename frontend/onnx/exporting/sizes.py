@@ -137,7 +137,7 @@ def fitted(sizes: Sizes, node: Node, name: str, values: Sequence[Any]) -> Any:
         )
     if isinstance(first, (bool, str)) or not isinstance(first, (int, float)):
         return first
-    if all(v == first for v in values):
+    if all(v == first or v != v and first != first for v in values):  # nan is equal to no number
         return first
     return _required(sizes, node, name, tuple(values))
 

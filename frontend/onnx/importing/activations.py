@@ -32,8 +32,10 @@ def leaky_relu(node: Any, x: Tensor) -> Tensor:
     return _F.leaky_relu(x, node.get("alpha", 0.01))
 
 
-@imports("PRelu")
+@imports("PRelu", since=6)
 def prelu(node: Any, x: Tensor, slope: Tensor) -> Tensor:
+    if node.version < 7 and slope.numel() > 1:  # one for each channel
+        slope = slope.reshape([-1, *[1] * (x.dim() - 2)])
     return braze.where(x < 0, x * slope, x)
 
 

@@ -71,9 +71,18 @@ def unary(node: Any, x: Tensor) -> Tensor:
     return UNARY[node.op](x)
 
 
-@imports(*BINARY)
+def aligned(node: Any, x: Tensor, y: Tensor) -> Tensor:
+    """The second operand as it broadcasts; before version 7 an attribute says from which of x's
+    dimensions on."""
+    axis = node.get("axis")
+    if node.version >= 7 or not node.get("broadcast", 0) or axis is None:
+        return y
+    return y.reshape([*y.shape, *[1] * (x.dim() - axis % x.dim() - y.dim())])
+
+
+@imports(*BINARY, since=1)
 def binary(node: Any, x: Tensor, y: Tensor) -> Tensor:
-    return BINARY[node.op](x, y)
+    return BINARY[node.op](x, aligned(node, x, y))
 
 
 @imports(*FOLDS, since=6)
@@ -91,8 +100,9 @@ def identity(node: Any, x: Any) -> Any:
     return x
 
 
-@imports("Div")
+@imports("Div", since=6)
 def div(node: Any, x: Tensor, y: Tensor) -> Tensor:
+    y = aligned(node, x, y)
     return braze.div(x, y, rounding_mode="trunc") if x.dtype.is_integer else x / y
 
 
@@ -101,8 +111,9 @@ def mod(node: Any, x: Tensor, y: Tensor) -> Tensor:
     return braze.fmod(x, y) if node.get("fmod", 0) else braze.remainder(x, y)
 
 
-@imports("Pow")
+@imports("Pow", since=1)
 def power(node: Any, x: Tensor, y: Tensor) -> Tensor:
+    y = aligned(node, x, y)
     if x.dtype.is_integer and y.dtype.is_floating_point:
         return braze.pow(x.to(y.dtype), y).to(x.dtype)
     if y.dtype.is_integer and x.dtype.is_floating_point or y.dtype != x.dtype:

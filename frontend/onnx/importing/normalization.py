@@ -12,12 +12,15 @@ from braze.tensors import Tensor
 _F = nn.functional
 
 
-@imports("BatchNormalization")
+@imports("BatchNormalization", since=6)
 def batch_normalization(
     node: Any, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor
 ) -> tuple[Tensor, ...]:
     epsilon, momentum = node.get("epsilon", 1e-5), node.get("momentum", 0.9)
-    if not node.get("training_mode", 0):
+    training = node.get("training_mode", 0)
+    if node.version < 14 and node.wants(1) or node.version < 7 and not node.get("is_test", 0):
+        raise NotImplementedError("BatchNormalization in training mode, of a version before 14")
+    if not training:
         if mean.dtype is not x.dtype or scale.dtype is not x.dtype:
             scale, bias, mean, var = (v.to(x.dtype) for v in (scale, bias, mean, var))
         return (_F.batch_norm(x, mean, var, scale, bias, False, 0.0, epsilon),)

@@ -14,7 +14,7 @@ def matmul(node: Any, x: Tensor, y: Tensor) -> Tensor:
     return braze.matmul(x, y)
 
 
-@imports("Gemm", since=7)
+@imports("Gemm", since=6)
 def gemm(node: Any, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
     a = a.permute(1, 0) if node.get("transA", 0) else a
