@@ -43,7 +43,9 @@ def known(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def axes_of(node: Any, given: Array | None, rank: int) -> tuple[int, ...]:
     """The axes of a node, an operand or, in older versions, an attribute; not negative."""
     axes = given if given is not None else node.get("axes")
-    return tuple(int(axis) % max(rank, 1) for axis in np.atleast_1d(axes)) if axes is not None else ()
+    if axes is None:
+        return ()
+    return tuple(int(axis) % max(rank, 1) for axis in np.atleast_1d(axes))
 
 
 _BINARY: dict[str, Callable[[Array, Array], Any]] = {
@@ -143,7 +145,8 @@ def reduction(node: Any, x: Array, axes: Array | None = None) -> Any:
         if node.get("noop_with_empty_axes", 0):
             return x
         over = tuple(range(x.ndim))
-    return _REDUCTIONS[node.op](x, axis=over, keepdims=bool(node.get("keepdims", 1))).astype(x.dtype)
+    keep = bool(node.get("keepdims", 1))
+    return _REDUCTIONS[node.op](x, axis=over, keepdims=keep).astype(x.dtype)
 
 
 # Movement -----------------------------------------------------------------------------------------
@@ -184,7 +187,7 @@ def slices_of(
     node: Any, rank: int, bounds: tuple[Array | None, ...]
 ) -> list[tuple[int, int, int, int]]:
     """Axis, start, stop and step for each axis that a Slice names."""
-    given = [None if b is None else [int(v) for v in np.atleast_1d(b)] for b in bounds]
+    given: list[Any] = [None if b is None else [int(v) for v in np.atleast_1d(b)] for b in bounds]
     if node.version < 10:
         given = [node.get("starts"), node.get("ends"), node.get("axes")]
     starts, stops, axes, steps = [*given, None, None][:4]

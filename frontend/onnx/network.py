@@ -197,8 +197,10 @@ def _checked(declared: Port, value: Any) -> Any:
     if tensor.dtype is not declared.dtype:
         raise TypeError(f"input {declared} was given {tensor._handle.type}")
     shape = declared.shape
-    fits = shape is None or len(shape) == tensor.dim() and all(
-        d == s or isinstance(d, str) for d, s in zip(shape, tensor.shape, strict=True)
+    fits = (
+        shape is None
+        or len(shape) == tensor.dim()
+        and all(d == s or isinstance(d, str) for d, s in zip(shape, tensor.shape, strict=True))
     )
     if not fits:
         raise ValueError(f"input {declared} was given {tensor._handle.type}")
@@ -234,5 +236,3 @@ def _statistics(graph: onnx.GraphProto) -> set[str]:
         for i in _STATISTICS.get(node.op_type, ())
         if i < len(node.input)
     }
-
-

@@ -99,9 +99,7 @@ def port(info: onnx.ValueInfoProto) -> Port:
 
 def attributes_of(node: onnx.NodeProto, directory: str = "") -> dict[str, Any]:
     """A node's attributes by name: numbers, strings, lists, arrays and graphs."""
-    return {
-        a.name: attribute_value(a, directory) for a in node.attribute if not a.ref_attr_name
-    }
+    return {a.name: attribute_value(a, directory) for a in node.attribute if not a.ref_attr_name}
 
 
 def attribute_value(attribute: onnx.AttributeProto, directory: str = "") -> Any:

@@ -45,7 +45,7 @@ _EXPORTS: dict[str, Callable[..., Any]] = {}
 
 _IMPORTING = (
     "elementwise activations reductions movement indexing creation convolution pooling resizing "
-    "normalization products recurrent quantization spectral sequences control definitions"
+    "normalization products recurrent regions quantization spectral sequences control definitions"
 ).split()
 _EXPORTING = "elementwise movement indexing networks recurrent attention".split()
 

@@ -211,7 +211,8 @@ class Runner:
         function = self.functions.get((_domain(node.domain), node.op_type))
         if function is not None:
             attributes |= {
-                a.name: attribute_value(a) for a in function.attribute_proto
+                a.name: attribute_value(a)
+                for a in function.attribute_proto
                 if a.name not in attributes and a.name not in references
             }
             return Step(node, 0, None, attributes, references, function)
@@ -270,7 +271,7 @@ class Runner:
     def _define(self, step: Step, operands: list[Any]) -> list[Any]:
         """Run ONNX's own definition of an operator."""
         proto = step.proto
-        schema = onnx.defs.get_schema(proto.op_type, step.version, "")
+        schema: Any = onnx.defs.get_schema(proto.op_type, step.version, "")
         if schema.has_context_dependent_function:
             types = [_type_of(x) for x in operands]
             text = schema.get_context_dependent_function(
@@ -313,9 +314,10 @@ class Runner:
 
         As long as they are the same, so is the array.
         """
-        if self._weights.get(id(value)) is not value or value._current().storage is None:
+        own = self._weights.get(id(value))
+        if own is None or own is not value or own._current().storage is None:
             return None
-        current = value._numpy()
+        current = own._numpy()
         found = self._known.get(id(value))
         if found is None or not np.array_equal(found, current):
             found = self._known[id(value)] = current.copy()
@@ -349,9 +351,7 @@ def label(node: onnx.NodeProto) -> str:
     return f"node {name!r} ({node.domain + '.' if node.domain else ''}{node.op_type})"
 
 
-def _rule_for(
-    node: onnx.NodeProto, opsets: Mapping[str, int]
-) -> tuple[ImportRule, int] | str:
+def _rule_for(node: onnx.NodeProto, opsets: Mapping[str, int]) -> tuple[ImportRule, int] | str:
     """A node's rule and its operator's version, or what is missing."""
     domain = _domain(node.domain)
     opset = opsets.get(domain)

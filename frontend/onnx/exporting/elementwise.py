@@ -20,7 +20,6 @@ SAME = {
     "asinh": "Asinh",
     "atan": "Atan",
     "atanh": "Atanh",
-    "bitwise_not": "BitwiseNot",
     "ceil": "Ceil",
     "cos": "Cos",
     "cosh": "Cosh",
@@ -102,6 +101,11 @@ def logical_not(w: Writer, x: Operand) -> str:
     return w.node("Not", _truth(w, x))
 
 
+@exports("bitwise_not")
+def bitwise_not(w: Writer, x: Operand) -> str:
+    return w.node("Not" if x.dtype is bool_ else "BitwiseNot", x)
+
+
 @exports("ne")
 def ne(w: Writer, x: Operand, y: Operand) -> str:
     return w.node("Not", w.node("Equal", x, y))
@@ -154,8 +158,9 @@ def rsqrt(w: Writer, x: Operand) -> str:
 def expm1(w: Writer, x: Operand) -> str:
     # tanh(x / 2) (exp(x) + 1), which near 0 loses nothing.
     one, two = w.scalar(1, x.dtype), w.scalar(2, x.dtype)
-    small = w.node("Mul", w.node("Tanh", w.node("Div", x, two)), w.node(
-        "Add", w.node("Exp", x), one))
+    small = w.node(
+        "Mul", w.node("Tanh", w.node("Div", x, two)), w.node("Add", w.node("Exp", x), one)
+    )
     far = w.node("Greater", w.node("Abs", x), one)
     return w.node("Where", far, w.node("Sub", w.node("Exp", x), one), small)
 

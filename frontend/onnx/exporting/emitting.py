@@ -86,8 +86,8 @@ class Emitter:
         rules = export_rules()
         readers: dict[Value, list[Node]] = self.base.uses()
         w = self.writer
-        w.readers = readers
         outputs = set(self.base.outputs)
+        w.readers, w.outputs = readers, outputs
         for position, node in enumerate(self.base.nodes):
             alike = [graph.nodes[position] for graph in self.graphs]
             attributes = {
@@ -116,9 +116,7 @@ class Emitter:
     def _shape(self, alike: list[Node], result: int) -> tuple[int, ...]:
         """A result's sizes, those that are no function of what is known as in the example."""
         columns = zip(*(n.results[result].shape for n in alike), strict=True)
-        return tuple(
-            c[0] if (fit := self.sizes.fit(tuple(c))) is None else fit for c in columns
-        )
+        return tuple(c[0] if (fit := self.sizes.fit(tuple(c))) is None else fit for c in columns)
 
     def _named(self, value: Value, alike: list[Node], result: int) -> tuple[int, ...]:
         """The same, with a new word for each of these sizes."""
@@ -176,6 +174,8 @@ class Emitter:
 
     def _label(self, size: SymInt) -> str:
         def apply(op: str, x: str, y: str) -> str:
+            if y[0] == "-":
+                op, y = "-", y[1:]
             return f"({x} {op} {y})" if op != "*" else f"{x}*{y}"
 
         return evaluate(size.form, self.labels.__getitem__, str, apply).strip("()")

@@ -210,5 +210,3 @@ def linear_no_bias(w: Writer, x: Operand, weight: Operand) -> str:
 @exports("contract")
 def contract(w: Writer, x: Operand, y: Operand, equation: str) -> str:
     return w.node("Einsum", x, y, equation=equation)
-
-

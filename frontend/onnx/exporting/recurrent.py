@@ -1,8 +1,8 @@
 """How recurrent layers are written in ONNX.
 
 The IR's operation starts from the products of the inputs with their weights, which ONNX's operators
-compute themselves. Where such a product feeds the operation its weights are handed on; elsewhere the
-weights are a unit matrix.
+compute themselves. Where such a product feeds the operation, its weights are handed on; elsewhere
+they are a unit matrix.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ def _gates(w: Writer, x: Operand | str, op: str, size: int, axis: int) -> str:
     """PyTorch's gates along an axis in ONNX's order."""
     if op == "RNN":
         return x if isinstance(x, str) else x.name
-    parts = [
-        w.slice(x, [axis], [i * size], [(i + 1) * size]) for i in _ORDER[op]
-    ]
+    parts = [w.slice(x, [axis], [i * size], [(i + 1) * size]) for i in _ORDER[op]]
     return w.node("Concat", *parts, axis=axis)
 
 

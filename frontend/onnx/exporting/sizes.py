@@ -76,8 +76,8 @@ class Sizes:
                 yield form, values
         for form, values in pairs:
             for part in _PARTS:
-                yield form // part, tuple(v // part for v in values)
-                yield (form + (part - 1)) // part, tuple(-(-v // part) for v in values)
+                for more in range(1 - part, part):
+                    yield (form + more) // part, tuple((v + more) // part for v in values)
 
 
 def _line(xs: Vector, ys: Vector) -> tuple[int, int] | None:
@@ -132,9 +132,7 @@ def fitted(sizes: Sizes, node: Node, name: str, values: Sequence[Any]) -> Any:
     """
     first = values[0]
     if isinstance(first, tuple):
-        return tuple(
-            _required(sizes, node, name, vector) for vector in zip(*values, strict=True)
-        )
+        return tuple(_required(sizes, node, name, vector) for vector in zip(*values, strict=True))
     if isinstance(first, (bool, str)) or not isinstance(first, (int, float)):
         return first
     if all(v == first or v != v and first != first for v in values):  # nan is equal to no number

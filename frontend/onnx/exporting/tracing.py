@@ -8,24 +8,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import braze
 from braze.ir.builder import Rewriter
-from braze.ir.graph import Graph, Value
+from braze.ir.graph import Graph, Value, types_of
 from braze.ir.interpreter import decomposition
 from braze.ir.op import op_named
-from braze.ir.graph import types_of
 from braze.onnx.exporting.sizes import same_structure
 from braze.onnx.running import UnsupportedOperatorError
 from braze.structure import rebuild, tensors_in
 from braze.tensors import Tensor
 from braze.tracing import Traced, bake_numbers, trace
 
-# How many graphs must agree where there are open dimensions.
-NEEDED = 5
-_FACTORS = (3, 2, 5, 7, 4, 6)
-_STEPS = (8, 24, 16, 2, 1, 5, -1, -2, 40, 64, 32)
+# How many sizes are tried with success, and how many graphs must agree.
+_TRIED, _NEEDED = 8, 4
+# Multiples of the example's sizes, which keep what a size is divided by, and neighbours of it,
+# which tell half of a size from what is rounded to it. Those beyond the first few are for functions
+# that do not take most sizes.
+_FACTORS = (3, 2, 5, 7, 4, 6, 9)
+_STEPS = (1, 5, 2, -1, 8, 24, 16, -2, 3, 40, 32)
 
 # For each argument that is a tensor, the name of each open dimension.
 Open = Sequence[Mapping[int, str]]
@@ -77,7 +80,7 @@ def traced_variants(
         return Variants([first], [own])
     found, reasons = [(own, first)], []
     for choice in _choices(own):
-        if len(found) > NEEDED:
+        if len(found) == _TRIED:
             break
 
         sizes = iter(zip(tensors, opened, strict=True))
@@ -95,8 +98,8 @@ def traced_variants(
         except Exception as error:
             reasons.append(f"{_text(choice)}: {str(error).splitlines()[0]}")
     alike = _largest_group(found)
-    if len(alike) < min(NEEDED, len(found)) - 1 or len(alike) < 4:
-        why = reasons[0] if len(found) < NEEDED else "it computes other operations"
+    if 2 * len(alike) <= len(found) or len(alike) < _NEEDED:
+        why = reasons[0] if len(found) < _NEEDED else "it computes other operations"
         raise ValueError(
             f"the module cannot be exported with the dynamic dimensions {', '.join(own)}: of other "
             f"sizes than {_text(own)}, {why}; make fewer dimensions dynamic"
@@ -109,17 +112,20 @@ def _text(choice: Mapping[str, int]) -> str:
 
 
 def _choices(own: Mapping[str, int]) -> list[dict[str, int]]:
-    """Other sizes to try: multiples, which keep what the size is divided by; else neighbours."""
-    found = []
-    for table, combine in ((_FACTORS, int.__mul__), (_STEPS, int.__add__)):
-        for i in range(len(table)):
-            choice = {
+    """Other sizes to try, of all open dimensions together, by ever other amounts."""
+
+    def listed(table: Sequence[int], combine: Callable[[int, int], int]) -> list[dict[str, int]]:
+        found = [
+            {
                 name: combine(size, table[(i + k * (i % 3 + 1)) % len(table)])
                 for k, (name, size) in enumerate(own.items())
             }
-            if min(choice.values()) > 1:
-                found.append(choice)
-    return found
+            for i in range(len(table))
+        ]
+        return [choice for choice in found if min(choice.values()) > 1]
+
+    both = zip_longest(listed(_FACTORS, int.__mul__), listed(_STEPS, int.__add__))
+    return [choice for pair in both for choice in pair if choice is not None]
 
 
 def _largest_group(

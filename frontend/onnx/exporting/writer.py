@@ -55,6 +55,7 @@ class Writer:
         # What the rules of recurrences ask for: who made a value, who reads the current results.
         self.makers: dict[str, Node] = {}
         self.readers: dict[Value, list[Node]] = {}
+        self.outputs: set[Value] = set()
         self.node_now: Node | None = None
         self.single: set[str] = set()
 
@@ -75,9 +76,7 @@ class Writer:
         """A node of one result, whose name is returned."""
         return self.nodes_of(op, 1, *inputs, **attributes)[0]
 
-    def nodes_of(
-        self, op: str, count: int, *inputs: Operand | str, **attributes: Any
-    ) -> list[str]:
+    def nodes_of(self, op: str, count: int, *inputs: Operand | str, **attributes: Any) -> list[str]:
         """A node of several results."""
         names = [x if isinstance(x, str) else x.name for x in inputs]
         while names and not names[-1]:
@@ -200,7 +199,7 @@ class Writer:
         assert self.node_now is not None
         value = self.node_now.results[result]
         last = 0 if reverse else value.shape[0] - 1
-        return all(
+        return value not in self.outputs and all(
             n.op.name == "select" and n.attributes == {"dim": 0, "index": last}
             for n in self.readers[value]
         )

@@ -71,9 +71,8 @@ def conv_transpose(node: Any, x: Tensor, weight: Tensor, bias: Tensor | None = N
             low[d] = half if auto == "SAME_UPPER" else max(total, 0) - half
             high[d] = total - low[d]
     options = {"stride": tuple(stride), "dilation": tuple(dilation), "groups": node.get("group", 1)}
-    if low == high and all(0 <= e < max(s, t) for e, s, t in zip(extra, stride, dilation)) and (
-        min(low) >= 0
-    ):
+    fits = all(0 <= e < max(s, t) for e, s, t in zip(extra, stride, dilation, strict=True))
+    if low == high and fits and min(low) >= 0:
         return run(x, weight, bias, padding=tuple(low), output_padding=tuple(extra), **options)
     y = run(x, weight, None, **options)
     behind = [e - h for e, h in zip(extra, high, strict=True)]

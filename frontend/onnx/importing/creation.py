@@ -63,6 +63,13 @@ def _random(node: Any, shape: list[int], dtype: Any) -> Tensor:
     return braze.randn(*shape, dtype=dtype) * node.get("scale", 1.0) + node.get("mean", 0.0)
 
 
+@imports("Multinomial", since=7)
+def multinomial(node: Any, x: Tensor) -> Tensor:
+    kind = dtype_of(node.get("dtype", 6), "the result of Multinomial")
+    count = node.get("sample_size", 1)
+    return braze.multinomial(braze.softmax(x, -1), count, replacement=True).to(kind)
+
+
 @imports("Bernoulli", since=15)
 def bernoulli(node: Any, x: Tensor) -> Tensor:
     dtype = node.get("dtype")

@@ -123,8 +123,8 @@ def power(node: Any, x: Tensor, y: Tensor) -> Tensor:
 
 @imports("BitShift", since=11)
 def bit_shift(node: Any, x: Tensor, y: Tensor) -> Tensor:
-    shift = braze.bitwise_left_shift if node.get("direction") == "LEFT" else (
-        braze.bitwise_right_shift
+    shift = (
+        braze.bitwise_left_shift if node.get("direction") == "LEFT" else (braze.bitwise_right_shift)
     )
     return shift(x, y)
 
@@ -169,7 +169,7 @@ def cast_like(node: Any, x: Tensor, like: Tensor) -> Tensor:
 def bit_cast(node: Any, x: Tensor) -> Tensor:
     wanted = dtype_of(node.get("to"), "the result of a BitCast")
     x = x.to(braze.uint8) if x.dtype is braze.bool else x
-    return x != 0 if wanted is braze.bool else x.view(wanted)
+    return braze.ne(x, 0) if wanted is braze.bool else x.view(wanted)
 
 
 @imports("Dropout", read=(1, 2))

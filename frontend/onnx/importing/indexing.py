@@ -82,16 +82,17 @@ def scatter_nd(node: Any, x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
     place = _flat(index, list(x.shape[:width])).reshape(-1, 1)
     place = place.expand(place.shape[0], columns)
     result = _scatter(
-        x.reshape(rows, columns), 0, place, updates.reshape(-1, columns),
+        x.reshape(rows, columns),
+        0,
+        place,
+        updates.reshape(-1, columns),
         node.get("reduction", "none"),
     )
     return result.reshape(x.shape)
 
 
 @imports("TensorScatter", since=24)
-def tensor_scatter(
-    node: Any, past: Tensor, update: Tensor, starts: Tensor | None = None
-) -> Tensor:
+def tensor_scatter(node: Any, past: Tensor, update: Tensor, starts: Tensor | None = None) -> Tensor:
     axis = node.get("axis", -2) % past.dim()
     length, count = past.shape[axis], update.shape[axis]
     place = braze.arange(count).reshape(1, -1)
@@ -130,4 +131,5 @@ def eye_like(node: Any, x: Any) -> np.ndarray:
     dtype = node.get("dtype")
     own = x.dtype if isinstance(x, np.ndarray) else x.dtype.numpy
     kind = own if dtype is None else dtype_of(dtype, "the result of EyeLike").numpy
-    return np.eye(*x.shape, k=node.get("k", 0)).astype(kind)
+    rows, columns = x.shape
+    return np.eye(rows, columns, k=node.get("k", 0)).astype(kind)

@@ -71,7 +71,7 @@ def max_pool(node: Any, x: Tensor) -> tuple[Tensor, ...]:
     return y.to(narrow), index
 
 
-def _coordinates(index: Tensor, sizes: list[int]) -> list[Tensor]:
+def _coordinates(index: Any, sizes: list[int]) -> list[Any]:
     found = []
     for size in reversed(sizes):
         found.append(index % size)
@@ -122,7 +122,8 @@ def average_pool(node: Any, x: Tensor) -> Tensor:
 
 def _numpy_padded(x: np.ndarray, pads: list[tuple[int, int]], value: float) -> np.ndarray:
     added = np.pad(x, [(max(a, 0), max(b, 0)) for a, b in pads], constant_values=value)
-    return added[tuple(slice(0, n + min(b, 0)) for n, (_, b) in zip(added.shape, pads))]
+    kept = (slice(0, n + min(b, 0)) for n, (_, b) in zip(added.shape, pads, strict=True))
+    return added[tuple(kept)]
 
 
 @imports("LpPool", since=2)
@@ -151,16 +152,13 @@ def global_lp_pool(node: Any, x: Tensor) -> Tensor:
 
 
 @imports("MaxUnpool", since=9, read=(2,))
-def max_unpool(
-    node: Any, x: Tensor, index: Tensor, shape: np.ndarray | None = None
-) -> Tensor:
+def max_unpool(node: Any, x: Tensor, index: Tensor, shape: np.ndarray | None = None) -> Tensor:
     rank = x.dim() - 2
     kernel = node.get("kernel_shape")
     stride = node.get("strides") or [1] * rank
     pads = node.get("pads") or [0] * (2 * rank)
     sizes = [
-        (x.shape[d + 2] - 1) * stride[d] + kernel[d] - pads[d] - pads[d + rank]
-        for d in range(rank)
+        (x.shape[d + 2] - 1) * stride[d] + kernel[d] - pads[d] - pads[d + rank] for d in range(rank)
     ]
     own = [*x.shape[:2], *sizes]
     total = int(np.prod(own))
@@ -169,4 +167,5 @@ def max_unpool(
         return flat.reshape(own)
     # The places were counted in the smaller output, which lies at the beginning of the larger.
     wanted = [int(v) for v in shape]
-    return padded(flat.reshape(own), [0] * len(own), [a - b for a, b in zip(wanted, own)])
+    more = [a - b for a, b in zip(wanted, own, strict=True)]
+    return padded(flat.reshape(own), [0] * len(own), more)

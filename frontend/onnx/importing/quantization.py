@@ -32,9 +32,7 @@ def _along(node: Any, x: Tensor, given: Tensor) -> Tensor:
 
 
 @imports("QuantizeLinear", since=10)
-def quantize_linear(
-    node: Any, x: Tensor, scale: Tensor, zero: Tensor | None = None
-) -> Tensor:
+def quantize_linear(node: Any, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
     dtype: DType = braze.uint8
     if node.get("output_dtype", 0):
         dtype = dtype_of(node.get("output_dtype"), "the result of QuantizeLinear")
@@ -48,9 +46,7 @@ def quantize_linear(
 
 
 @imports("DequantizeLinear", since=10)
-def dequantize_linear(
-    node: Any, x: Tensor, scale: Tensor, zero: Tensor | None = None
-) -> Tensor:
+def dequantize_linear(node: Any, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
     whole = x.to(braze.int32)
     if zero is not None:
         whole = whole - _along(node, x, zero).to(braze.int32)

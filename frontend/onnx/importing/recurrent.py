@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-
 import braze
 from braze import nn
 from braze.nn.functional.recurrent import run_layers
@@ -271,5 +270,3 @@ def _named(name: str, node: Any, position: int) -> Callable[[Tensor], Tensor]:
     a = alphas[at] if at < len(alphas) else alpha
     b = betas[at] if at < len(betas) else beta
     return lambda x: function(x, a, b)
-
-

@@ -33,7 +33,8 @@ def _extreme(name: str) -> Callable[..., Tensor]:
             whole = reduce(x.to(braze.uint8), dims, keepdim)
             return whole.to(braze.bool)
         if not all(x.shape[d] for d in dims):
-            sizes = [1 if i in dims else s for i, s in enumerate(x.shape) if keepdim or i not in dims]
+            kept = [i for i in range(x.dim()) if keepdim or i not in dims]
+            sizes = [1 if i in dims else x.shape[i] for i in kept]
             return braze.full(sizes, _neutral(x, largest), dtype=x.dtype)
         return (braze.amax if largest else braze.amin)(x, dims, keepdim)
 
@@ -63,7 +64,9 @@ REDUCTIONS: dict[str, Callable[..., Tensor]] = {
 
 
 def _root(x: Tensor) -> Tensor:
-    return braze.sqrt(x) if x.dtype.is_floating_point else braze.sqrt(x.to(braze.float64)).to(x.dtype)
+    if x.dtype.is_floating_point:
+        return braze.sqrt(x)
+    return braze.sqrt(x.to(braze.float64)).to(x.dtype)
 
 
 # What they do to each element alone.

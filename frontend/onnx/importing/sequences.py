@@ -57,8 +57,8 @@ def concatenated(node: Any, xs: list[Tensor]) -> Tensor:
 def split(node: Any, x: Tensor, given: np.ndarray | None = None) -> tuple[Any]:
     axis = node.get("axis", 0) % x.dim()
     if given is None:
-        parts = [part for part in braze.split(x, 1, axis)]
-        return ([p if node.get("keepdims", 1) else p.squeeze(axis) for p in parts],)
+        keep = node.get("keepdims", 1)
+        return ([p if keep else p.squeeze(axis) for p in braze.split(x, 1, axis)],)
     sizes = int(given) if not given.ndim else [int(v) for v in given]
     return (list(braze.split(x, sizes, axis)),)
 

@@ -9,11 +9,11 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-import onnx_export as support
+import onnx_export as support  # noqa: E402
 
-import braze
-import braze.onnx
-from braze import nn
+import braze  # noqa: E402
+import braze.onnx  # noqa: E402
+from braze import nn  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from benchmarks import models  # noqa: E402
@@ -74,9 +74,7 @@ def test_a_network(name):
     """ONNX Runtime's results are Braze's, at the example's sizes and at others, and so are those of
     the model that is read back."""
     net, (_, shape, dims, others) = made(name), NETWORKS[name]
-    proto = braze.onnx.export(
-        net, braze.randn(*shape), input_names=["x"], dynamic_axes={"x": dims}
-    )
+    proto = braze.onnx.export(net, braze.randn(*shape), input_names=["x"], dynamic_axes={"x": dims})
     support.check_equal(net, proto, [(braze.randn(*s),) for s in (shape, *others)])
     weights = {t.name for t in proto.graph.initializer}
     used = {k for k in net.state_dict() if "num_batches_tracked" not in k}

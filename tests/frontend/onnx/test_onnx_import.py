@@ -11,11 +11,11 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-import braze
-import braze.onnx
-from braze import nn
+import braze  # noqa: E402
+import braze.onnx  # noqa: E402
+from braze import nn  # noqa: E402
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 RNG = np.random.default_rng(0)
@@ -81,10 +81,14 @@ def test_what_a_model_is_read_from(form, tmp_path):
 
 def test_external_data(tmp_path):
     proto, weights = dense()
-    onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0, location="w")
+    onnx.save(
+        proto, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0, location="w"
+    )
     assert (tmp_path / "w").stat().st_size >= 60
     model = braze.onnx.load(tmp_path / "m.onnx")
-    np.testing.assert_array_equal(model.state_dict()["layer/bias:0"].numpy(), weights["layer/bias:0"])
+    np.testing.assert_array_equal(
+        model.state_dict()["layer/bias:0"].numpy(), weights["layer/bias:0"]
+    )
     (tmp_path / "w").unlink()
     with pytest.raises(OSError, match=r"'layer.0.weight'.*external data"):
         braze.onnx.load(tmp_path / "m.onnx")
@@ -131,9 +135,9 @@ def test_compiled_and_packaged(tmp_path):
     braze.aot.compile(model, braze.from_numpy(x), tmp_path / "m.brz")
     np.save(tmp_path / "x.npy", x)
     code = f"""
-import json, sys
-import numpy as np
-import braze.runtime
+import json, sys  # noqa: E402
+import numpy as np  # noqa: E402
+import braze.runtime  # noqa: E402
 result = braze.runtime.load({str(tmp_path / "m.brz")!r})(np.load({str(tmp_path / "x.npy")!r}))
 print(json.dumps([result.tolist(), sorted(sys.modules)]))
 """
@@ -161,7 +165,9 @@ def test_without_the_package_the_error_says_what_to_install():
 
 def branching():
     """y = x + w where the condition holds, else x * 2."""
-    then = helper.make_graph([helper.make_node("Add", ["x", "w"], ["t"])], "t", [], [info("t", [3])])
+    then = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["t"])], "t", [], [info("t", [3])]
+    )
     two = numpy_helper.from_array(np.array(2, "f"), "two")
     other = helper.make_graph(
         [helper.make_node("Mul", ["x", "two"], ["e"])], "e", [], [info("e", [3])], [two]
@@ -221,15 +227,15 @@ def test_a_loop_over_known_turns_is_compiled(tmp_path):
     )
     node = helper.make_node("Loop", ["count", "", "x"], ["last", "rows"], body=body)
     outputs = [info("last", [2]), info("rows", [None, 2])]
-    model = braze.onnx.load(
-        model_of([node], [info("x", [2])], outputs, {"count": np.array(3)})
-    )
+    model = braze.onnx.load(model_of([node], [info("x", [2])], outputs, {"count": np.array(3)}))
     x = np.array([1, 10], "f")
     last, rows = model(x)
     np.testing.assert_array_equal(last.detach().numpy(), 4 * x)
     np.testing.assert_array_equal(rows.detach().numpy(), [2 * x, 3 * x, 4 * x])
     braze.aot.compile(model, braze.from_numpy(x), tmp_path / "loop.brz")
-    np.testing.assert_array_equal(braze.aot.load(tmp_path / "loop.brz")(x)[1], [2 * x, 3 * x, 4 * x])
+    np.testing.assert_array_equal(
+        braze.aot.load(tmp_path / "loop.brz")(x)[1], [2 * x, 3 * x, 4 * x]
+    )
 
 
 def test_functions_of_the_model():
@@ -293,6 +299,24 @@ def test_random_numbers(name):
     for sample in (a, b):
         assert abs(sample.mean() - 2.5) < 0.1
         assert abs(sample.std() - (12**-0.5 if "Uniform" in name else 0.5)) < 0.05
+
+
+def test_draws_from_logarithms_of_weights():
+    nodes = [helper.make_node("Multinomial", ["x"], ["y"], sample_size=2000, dtype=INT64)]
+    model = braze.onnx.load(model_of(nodes, [info("x", [1, 3])], [info("y", None, INT64)]))
+    braze.manual_seed(0)
+    found = model(np.log(np.array([[1, 2, 5]], "f"))).numpy()
+    assert found.dtype == np.int64 and found.shape == (1, 2000)
+    np.testing.assert_allclose(np.bincount(found[0]) / 2000, [0.125, 0.25, 0.625], atol=0.04)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_global_pooling_of_powers(p):
+    nodes = [helper.make_node("GlobalLpPool", ["x"], ["y"], p=p)]
+    model = braze.onnx.load(model_of(nodes, [info("x", [1, 2, 3, 4])], [info("y", None)]))
+    x = RNG.standard_normal((1, 2, 3, 4)).astype("f")
+    expected = (np.abs(x) ** p).sum((2, 3), keepdims=True) ** (1 / p)
+    np.testing.assert_allclose(model(x).detach().numpy(), expected, rtol=1e-5)
 
 
 # Errors -------------------------------------------------------------------------------------------

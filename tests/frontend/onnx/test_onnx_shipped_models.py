@@ -7,13 +7,15 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-import numpy as np
-from onnx import numpy_helper
+import numpy as np  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
 
-import braze.onnx
+import braze.onnx  # noqa: E402
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
-MODELS = sorted(p.parent for kind in ("pytorch-*", "simple") for p in DATA.glob(f"{kind}/*/model.onnx"))
+MODELS = sorted(
+    p.parent for kind in ("pytorch-*", "simple") for p in DATA.glob(f"{kind}/*/model.onnx")
+)
 
 REFUSED = {
     "test_gradient_of": "Gradient is an operator for training",
@@ -63,9 +65,7 @@ def test_there_are_models():
     assert len(MODELS) > 130
 
 
-@pytest.mark.parametrize(
-    "path", sorted(DATA.glob("light/*.onnx")), ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", sorted(DATA.glob("light/*.onnx")), ids=lambda p: p.stem)
 def test_a_large_network_loads(path):
     """Nets of the model zoo, whose weights are left out; every operator has a rule."""
     model = braze.onnx.load(path)
