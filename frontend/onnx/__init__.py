@@ -10,9 +10,18 @@ except ImportError as error:
         "braze.onnx needs the package onnx; pip install 'braze[onnx]' installs it"
     ) from error
 
-from braze.onnx.export import TrainingMode, export
-from braze.onnx.network import Network, load
+from braze.onnx.export import TrainingMode, export, is_in_onnx_export
+from braze.onnx.network import Network, load, summary
 from braze.onnx.protos import Port
 from braze.onnx.running import UnsupportedOperatorError
 
-__all__ = ["Network", "Port", "TrainingMode", "UnsupportedOperatorError", "export", "load"]
+__all__ = [
+    "Network",
+    "Port",
+    "TrainingMode",
+    "UnsupportedOperatorError",
+    "export",
+    "is_in_onnx_export",
+    "load",
+    "summary",
+]

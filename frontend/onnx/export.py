@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -50,6 +51,8 @@ def export(
     kwargs: dict[str, Any] | None = None,
     dynamic_shapes: Any = None,
     external_data: bool | None = None,
+    dynamo: bool = True,
+    optimize: bool = True,
 ) -> onnx.ModelProto:
     """Write what a module computes as an ONNX model.
 
@@ -77,6 +80,7 @@ def export(
             {dimension: name} each, or None.
         external_data: True puts the weights into a file ``<f>.data`` beside; None does so if the
             model would be larger than 2 GiB.
+        dynamo, optimize: accepted as in PyTorch; there is one way to export.
 
     Returns:
         The model.
@@ -125,18 +129,32 @@ def export(
     return proto
 
 
+class _Thread(threading.local):
+    exporting = False
+
+
+_thread = _Thread()
+
+
+def is_in_onnx_export() -> bool:
+    """Whether this thread is calling a module in order to export it."""
+    return _thread.exporting
+
+
 class _evaluating:
-    """Evaluation mode for a while; each module gets its own mode back."""
+    """Exporting, in evaluation mode if wanted; each module gets its own mode back."""
 
     def __init__(self, model: Any, wanted: bool) -> None:
         self._modules = list(model.modules()) if wanted and hasattr(model, "modules") else []
 
     def __enter__(self) -> None:
+        _thread.exporting = True
         self._modes = [module.training for module in self._modules]
         if self._modules:
             self._modules[0].eval()
 
     def __exit__(self, *_: Any) -> None:
+        _thread.exporting = False
         for module, was in zip(self._modules, self._modes, strict=True):
             module.training = was
 

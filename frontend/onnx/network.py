@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
+from math import prod
 from typing import IO, Any
 
 import numpy as np
@@ -55,6 +57,27 @@ def load(
             f"the model has {count} without a rule:\n  " + "\n  ".join(missing)
         )
     return Network(model, directory, fixed or {})
+
+
+def summary(f: str | os.PathLike[str] | bytes | IO[bytes] | onnx.ModelProto) -> str:
+    """What an ONNX model takes, gives and consists of, and which operators have no rule."""
+    model, directory = _read(f)
+    graph = model.graph
+    opsets = ", ".join(f"{o.domain or 'ai.onnx'} {o.version}" for o in model.opset_import)
+    weights = {t.name for t in graph.initializer}
+    ports = {
+        "input": [str(port(i)) for i in graph.input if i.name not in weights],
+        "output": [str(port(o)) for o in graph.output],
+    }
+    kinds = Counter(node.op_type for node in graph.node)
+    lines = [f"opset versions: {opsets}"]
+    lines += [f"{kind}: {text}" for kind, texts in ports.items() for text in texts]
+    lines.append(f"weights: {len(weights)}, {sum(prod(t.dims) for t in graph.initializer)} numbers")
+    listed = ", ".join(f"{name} {count}" for name, count in kinds.most_common())
+    lines.append(f"nodes: {len(graph.node)} ({listed})")
+    missing = Runner(model, directory).missing(graph)
+    lines.append("all operators are supported" if not missing else "without a rule:")
+    return "\n".join([*lines, *(f"  {line}" for line in missing)])
 
 
 def _read(f: Any) -> tuple[onnx.ModelProto, str]:

@@ -358,13 +358,15 @@ def _rule_for(node: onnx.NodeProto, opsets: Mapping[str, int]) -> tuple[ImportRu
     where = f"{label(node)}: domain {domain or 'ai.onnx'!r}, opset version {opset}"
     if opset is None:
         return f"{where} (the model does not import that domain)"
-    rule = import_rules().get(node.op_type) if domain == "" else None
-    if rule is None:
+    if domain != "":
         return where
     try:
         version = onnx.defs.get_schema(node.op_type, opset, "").since_version
     except onnx.defs.SchemaError:
         return f"{where} (there is no such operator in this version)"
+    rule = import_rules().get(node.op_type)
+    if rule is None:
+        return where
     if not rule.since <= version <= NEWEST:
         return f"{where} (version {version} of the operator; supported are {rule.since}-{NEWEST})"
     return rule, version

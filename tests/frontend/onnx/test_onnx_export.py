@@ -283,6 +283,33 @@ def test_modes():
         braze.onnx.export(net, x, training=braze.onnx.TrainingMode.TRAINING)
 
 
+def test_as_a_pytorch_program_calls_it(tmp_path):
+    import braze as torch
+
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            self.seen = torch.onnx.is_in_onnx_export()
+            return x.relu()
+
+    net, x = Net(), torch.randn(2, 3)
+    net(x)
+    assert not net.seen
+    torch.onnx.export(
+        net,
+        (x,),
+        tmp_path / "net.onnx",
+        export_params=True,
+        opset_version=17,
+        do_constant_folding=True,
+        input_names=["x"],
+        output_names=["y"],
+        dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
+        dynamo=False,
+    )
+    assert net.seen and not torch.onnx.is_in_onnx_export()
+    support.check_equal(net, onnx.load(tmp_path / "net.onnx"), [(x,), (torch.randn(5, 3),)])
+
+
 def test_operations_that_onnx_lacks_are_all_named():
     def function(x):
         return braze.linalg.svd(x @ x)[1], braze.inverse(x)

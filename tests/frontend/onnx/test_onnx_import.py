@@ -160,6 +160,28 @@ def test_without_the_package_the_error_says_what_to_install():
     assert "pip install 'braze[onnx]'" in done.stderr
 
 
+def test_a_summary(tmp_path, capsys):
+    from braze.cli import main
+
+    proto = dense()[0]
+    proto.graph.node[1].op_type = "Nothing"
+    onnx.save(proto, tmp_path / "m.onnx")
+    assert main(["inspect", str(tmp_path / "m.onnx")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "opset versions: ai.onnx 18",
+        "input: x: f32[batch,4]",
+        "output: y: f32[batch,3]",
+        "weights: 2, 15 numbers",
+        "nodes: 2 (Gemm 1, Nothing 1)",
+        "without a rule:",
+        "  node 'y' (Nothing): domain 'ai.onnx', opset version 18 (there is no such operator in "
+        "this version)",
+    ]
+    assert main(["inspect", str(tmp_path / "none.onnx")]) == 1
+    assert "none.onnx" in capsys.readouterr().err
+    assert braze.onnx.summary(dense()[0]).endswith("all operators are supported")
+
+
 # Control flow and functions -----------------------------------------------------------------------
 
 

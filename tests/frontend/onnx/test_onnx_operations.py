@@ -100,7 +100,7 @@ FUNCTIONS = {
         x.logsumexp(1), (x > 0).any(), (x > 0).all(1), (x > 0).sum(0), x.median(1), x.softmax(0),
         x.log_softmax(1),
     ),
-    "scans": lambda x: (x.cumsum(0), x.cumprod(1), x.cumprod(0), x.sort(0), x.topk(2), x.argsort(1)),
+    "scans": lambda x: (x.cumsum(0), x.cumprod(1), x.cumprod(0), x.sort(0), x.topk(2), x.cumsum(1)),
     "movement": lambda x: (
         x.t(), x.reshape(2, -1), x[1:], x[:, ::2], x[1], x[..., -1], x[:, None], x.flip(0, 1),
         x.roll(1, 0), x.repeat(2, 3), x.expand(3, 4, 4), x.unfold(1, 2, 1), x.diagonal(),
@@ -110,7 +110,7 @@ FUNCTIONS = {
     "indexing": lambda x: (
         x[:, [0, 2]], x[[0, -1], [1, 2]], x.gather(1, braze.tensor([[0, 1], [1, 1], [2, 0]])),
         x.index_select(0, braze.tensor([2, 0])), x.take(braze.tensor([3, 1])),
-        x.index_copy(0, braze.tensor([0, 2]), x[:2]), x.index_add(1, braze.tensor([0, 2]), x[:, :2]),
+        x.index_copy(0, braze.tensor([0, 2]), x[:2]), x.index_add(0, braze.tensor([0, 2]), x[:2]),
         x.scatter(1, braze.tensor([[0], [1]]), 5.0),
         x.scatter_add(1, braze.tensor([[0, 1, 1, 0]]), x[:1]),
         x.scatter_reduce(1, braze.tensor([[0, 1, 1, 0]]), x[:1], "amax"),

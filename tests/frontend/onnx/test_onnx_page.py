@@ -6,10 +6,10 @@ import pytest
 
 pytest.importorskip("onnx")
 
-import onnx_page  # noqa: E402
+import onnx_page
 
-import braze  # noqa: E402
-from braze.onnx.rules import NEWEST, import_rules  # noqa: E402
+import braze
+from braze.onnx.rules import NEWEST, import_rules
 
 
 @pytest.mark.parametrize("name", onnx_page.LISTS)
