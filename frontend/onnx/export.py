@@ -90,7 +90,7 @@ def export(
             numbers or changes its own state.
         UnsupportedOperatorError: ONNX has nothing for some operations; all of them are named.
         ValueError: with other sizes of the dynamic dimensions the module computes something else,
-            or an argument is not valid.
+            or an argument is not valid; or an operator of ONNX's does not take the operands' dtype.
 
     Example:
         ``braze.onnx.export(model, braze.zeros(1, 3, 224, 224), "model.onnx",
@@ -122,11 +122,23 @@ def export(
         producer_version=braze.__version__,
         ir_version=helper.OP_SET_ID_VERSION_MAP[("ai.onnx", opset)],
     )
+    _check(proto)
     if verbose:
         print(onnx.printer.to_text(proto.graph))
     if f is not None:
         _write(proto, f, external_data)
     return proto
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """Raise ValueError for a model that ONNX's own checker refuses: some of its operators take
+    fewer dtypes than Braze's operations."""
+    if model.ByteSize() > _LARGEST:
+        return
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ValueError(f"ONNX has no such operator for these operands: {error}") from None
 
 
 class _Thread(threading.local):

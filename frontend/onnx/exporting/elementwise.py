@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from braze.ir.dtypes import DType, bool_, f64, i32, i64
+from braze.ir.dtypes import DType, bool_, i32, i64
 from braze.onnx.exporting.writer import END, Operand, Writer
 from braze.onnx.protos import ELEMENT_TYPES
 from braze.onnx.rules import exports
@@ -141,6 +141,8 @@ def fmod(w: Writer, x: Operand, y: Operand) -> str:
 
 @exports("cast")
 def cast(w: Writer, x: Operand, dtype: Any) -> str:
+    if dtype.is_complex or x.dtype.is_complex:
+        raise NotImplementedError(f"[cast] ONNX casts no complex numbers: {x.dtype} to {dtype}")
     return w.node("Cast", x, to=ELEMENT_TYPES[dtype])
 
 
@@ -206,23 +208,38 @@ def atan2(w: Writer, y: Operand, x: Operand) -> str:
     return w.node("Where", down, w.node("Neg", angle), angle)
 
 
-def _power_of_two(w: Writer, y: Operand, dtype: DType) -> str:
-    return w.cast(w.node("Pow", w.scalar(2, f64), w.cast(y, f64)), dtype)
+def _count(w: Writer, y: Operand, bits: int) -> str:
+    """How far to shift, modulo the width."""
+    return w.node("Mod", y, w.scalar(bits, y.dtype))
+
+
+def _powers(w: Writer, count: str, dtype: DType) -> tuple[str, str]:
+    """2 to a count, but for a power that is no number of the dtype half of it; and where that is."""
+    most = w.scalar(dtype.bits - 2, dtype)
+    power = w.node("Pow", w.scalar(2, dtype), w.node("Min", count, most))
+    return power, w.node("Greater", count, most)
 
 
 @exports("shift_left")
 def shift_left(w: Writer, x: Operand, y: Operand) -> str:
+    count = _count(w, y, x.dtype.bits)
     if x.dtype.kind == "uint":
-        return w.node("BitShift", x, y, direction="LEFT")
-    return w.node("Mul", x, _power_of_two(w, y, x.dtype))
+        return w.node("BitShift", x, count, direction="LEFT")
+    power, halved = _powers(w, count, x.dtype)
+    shifted = w.node("Mul", x, power)
+    return w.node("Where", halved, w.node("Add", shifted, shifted), shifted)
 
 
 @exports("shift_right")
 def shift_right(w: Writer, x: Operand, y: Operand) -> str:
+    count = _count(w, y, x.dtype.bits)
     if x.dtype.kind == "uint":
-        return w.node("BitShift", x, y, direction="RIGHT")
-    power = _power_of_two(w, y, x.dtype)
-    return w.node("Div", w.node("Sub", x, w.node("Mod", x, power)), power)
+        return w.node("BitShift", x, count, direction="RIGHT")
+    power, halved = _powers(w, count, x.dtype)
+    down = w.node("Div", w.node("Sub", x, w.node("Mod", x, power)), power)
+    zero, minus = w.scalar(0, x.dtype), w.scalar(-1, x.dtype)
+    sign = w.node("Where", w.node("Less", x, zero), minus, zero)
+    return w.node("Where", halved, sign, down)
 
 
 @exports("cumprod")
@@ -286,6 +303,8 @@ def celu(w: Writer, x: Operand, alpha: float) -> str:
 
 @exports("hardtanh")
 def hardtanh(w: Writer, x: Operand, low: float, high: float) -> str:
+    if x.dtype.kind == "uint":
+        low, high = max(low, 0), max(high, 0)
     return w.node("Clip", x, w.scalar(low, x.dtype), w.scalar(high, x.dtype))
 
 
@@ -357,17 +376,15 @@ for _op in REDUCTIONS:
 
 @exports("any")
 def any_(w: Writer, x: Operand, dims: tuple[int, ...], keepdim: bool) -> str:
-    return _truths(w, "ReduceMax", x, dims, keepdim)
+    # Of nothing, the maximum is the lowest number.
+    whole = w.reduce("ReduceMax", w.cast(_truth(w, x), i32), dims, keepdim)
+    return w.node("Greater", whole, w.scalar(0, i32))
 
 
 @exports("all")
 def all_(w: Writer, x: Operand, dims: tuple[int, ...], keepdim: bool) -> str:
-    return _truths(w, "ReduceMin", x, dims, keepdim)
-
-
-def _truths(w: Writer, op: str, x: Operand, dims: tuple[int, ...], keepdim: bool) -> str:
-    whole = w.cast(_truth(w, x), i32)
-    return w.cast(w.reduce(op, whole, dims, keepdim), w.results[0].dtype)
+    whole = w.reduce("ReduceMin", w.cast(_truth(w, x), i32), dims, keepdim)
+    return w.cast(whole, bool_)
 
 
 def _extreme(name: str) -> Any:

@@ -9,14 +9,24 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from braze.ir.graph import Node, Value
+from braze.ir.graph import Graph, Node, Value
 from braze.ir.symint import SymInt, evaluate
 from braze.onnx.exporting.sizes import Sizes, fitted
-from braze.onnx.exporting.tracing import Variants
+from braze.onnx.exporting.tracing import Variants, writable
 from braze.onnx.exporting.writer import Operand, Writer
 from braze.onnx.protos import ELEMENT_TYPES
 from braze.onnx.rules import export_rules
 from braze.tensors import Tensor
+from braze.tracing import Traced
+
+
+def written(graph: Graph, opset: int) -> onnx.GraphProto:
+    """One graph of the IR, whose inputs become ``input0`` and so on."""
+    own = writable(graph, export_rules())
+    traced = Traced(own, len(own.inputs), [], None, "")
+    names = [f"input{i}" for i in range(len(own.inputs))]
+    emitter = Emitter(Variants([traced], [{}]), names, [{}] * len(names), opset)
+    return emitter.graph(None, True, False)
 
 
 class Emitter:

@@ -32,6 +32,9 @@ def wrapped_index(w: Writer, index: Operand, size: int, message: str) -> str:
 
 @exports("one_hot")
 def one_hot(w: Writer, index: Operand, classes: int) -> str:
+    if not index.rank:  # which OneHot does not take
+        hot = one_hot(w, Operand(w.unsqueeze(index, 0), index.dtype, (1,)), classes)
+        return w.squeeze(hot, 0)
     return w.node("OneHot", index, w.ints([classes]), w.constant([0, 1], i64), axis=-1)
 
 

@@ -45,7 +45,7 @@ def reshape(w: Writer, x: Operand, shape: tuple[int, ...]) -> str:
 
 @exports("permute")
 def permute(w: Writer, x: Operand, dims: tuple[int, ...]) -> str:
-    return w.node("Transpose", x, perm=list(dims))
+    return w.node("Transpose", x, perm=list(dims)) if dims else w.node("Identity", x)
 
 
 @exports("expand")

@@ -85,7 +85,7 @@ def scatter_nd(node: Any, x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
         x.reshape(rows, columns),
         0,
         place,
-        updates.reshape(-1, columns),
+        updates.reshape(place.shape),
         node.get("reduction", "none"),
     )
     return result.reshape(x.shape)

@@ -320,6 +320,12 @@ def test_operations_that_onnx_lacks_are_all_named():
     assert "test_onnx_export.py" in str(raised.value)
 
 
+def test_dtypes_that_an_operator_lacks():
+    x = braze.ones(2, 2, dtype=braze.uint8)
+    with pytest.raises(ValueError, match=r"no such operator .*MatMul.*uint8"):
+        braze.onnx.export(lambda x: x @ x, x)
+
+
 def test_values_that_are_read():
     with pytest.raises(RuntimeError, match="read a tensor's value"):
         braze.onnx.export(lambda x: x if x.sum() > 0 else -x, braze.ones(2))
