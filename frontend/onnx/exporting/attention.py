@@ -43,6 +43,13 @@ def _attention(
         columns = w.node("Range", zero, w.scalar(key.shape[-2], i64), one)
         visible = w.node("GreaterOrEqual", w.unsqueeze(rows, 1), columns)
         scores = w.node("Where", visible, scores, w.scalar(float("-inf"), query.dtype))
-    result = w.node("MatMul", w.node("Softmax", scores, axis=-1), value)
+    weights = w.node("Softmax", scores, axis=-1)
     lse = w.reduce("ReduceLogSumExp", scores, [query.rank - 1], False) if w.wanted[1] else ""
-    return [result, lse]
+    if mask != "":  # a query that sees no key gives zeros, and infinity
+        infinite = w.scalar(float("-inf"), query.dtype)
+        blind = w.node("Equal", w.reduce("ReduceMax", scores, [query.rank - 1], True), infinite)
+        weights = w.node("Where", blind, w.scalar(0, query.dtype), weights)
+        if lse:
+            blind = w.squeeze(blind, query.rank - 1)
+            lse = w.node("Where", blind, w.scalar(float("inf"), query.dtype), lse)
+    return [w.node("MatMul", weights, value), lse]

@@ -214,7 +214,7 @@ def _count(w: Writer, y: Operand, bits: int) -> str:
 
 
 def _powers(w: Writer, count: str, dtype: DType) -> tuple[str, str]:
-    """2 to a count, but for a power that is no number of the dtype half of it; and where that is."""
+    """2 to a count, but half of that where it is no number of the dtype; and where that is."""
     most = w.scalar(dtype.bits - 2, dtype)
     power = w.node("Pow", w.scalar(2, dtype), w.node("Min", count, most))
     return power, w.node("Greater", count, most)

@@ -196,6 +196,14 @@ def test_doubles():
     )
 
 
+def test_queries_that_see_no_key():
+    def function(x):
+        mask = braze.ones(9, 9).tril(-1).bool()  # the first sees none
+        return F.scaled_dot_product_attention(x, x, x, attn_mask=mask)
+
+    check(function, (real(2, 9, 4),))
+
+
 def test_a_recurrence_without_its_product():
     """Where no linear layer makes the products, the weights are a unit matrix."""
     from braze.capture import call_of
