@@ -124,16 +124,19 @@ class Emitter:
                     w.names[value] = Operand(name, value.dtype, self._named(value, alike, i))
 
     def _shape(self, alike: list[Node], result: int) -> tuple[int, ...]:
-        """A result's sizes, those that are no function of what is known as in the example."""
+        """A result's sizes, as far as they are known before there is the result."""
         columns = zip(*(n.results[result].shape for n in alike), strict=True)
-        return tuple(c[0] if (fit := self.sizes.fit(tuple(c))) is None else fit for c in columns)
+        return tuple(
+            self.sizes.unknown(c[0]) if (fit := self.sizes.fit(tuple(c))) is None else fit
+            for c in columns
+        )
 
     def _named(self, value: Value, alike: list[Node], result: int) -> tuple[int, ...]:
-        """The same, with a new word for each of these sizes."""
+        """A result's sizes. What is no polynomial of known ones is a new word."""
         columns = zip(*(n.results[result].shape for n in alike), strict=True)
         shape = []
         for dim, c in enumerate(columns):
-            fit = self.sizes.fit(tuple(c))
+            fit = self.sizes.fit(tuple(c), parts=False)
             if fit is None:
                 fit = self.sizes.word(tuple(c), value, dim)
                 self.labels.append(f"{self.writer.names[value].name}_dim_{dim}")

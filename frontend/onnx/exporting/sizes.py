@@ -18,8 +18,11 @@ from braze.ir.symint import SymInt
 
 Vector = tuple[int, ...]
 
-# A size may be a whole-numbered part of another.
-_PARTS = range(2, 9)
+# A number may be a whole-numbered part of a size. Which one, and how it is rounded, is told from
+# few sizes only as long as the parts are large.
+_PARTS = range(2, 5)
+# The word of a size that is no function of what is known; see `Sizes.unknown`.
+_UNKNOWN = -1
 
 
 @dataclass
@@ -42,9 +45,29 @@ class Sizes:
         self.sources.append((value, dim))
         return SymInt.word(len(self.vectors) - 1, vector[0])
 
-    def fit(self, vector: Vector) -> int | None:
-        """The number, or the simplest function that is known to give these; None if there is
-        none."""
+    def unknown(self, value: int) -> int:
+        """A size of which nothing must be computed; `value` is the example's."""
+        return SymInt.word(_UNKNOWN, value)
+
+    def source(self, word: int) -> tuple[Value, int]:
+        """The value and its dimension that a word is.
+
+        Raises:
+            ValueError: it is unknown.
+        """
+        if word == _UNKNOWN:
+            raise ValueError(
+                "a size that is needed here is no simple function of the dynamic dimensions; make "
+                "fewer dimensions dynamic"
+            )
+        return self.sources[word]
+
+    def fit(self, vector: Vector, parts: bool = True) -> int | None:
+        """The number, or the simplest function that is known to give these; None if there is none.
+
+        Args:
+            parts: functions may divide.
+        """
         if len(set(vector)) == 1:
             return vector[0]
         words = [SymInt.word(i, v[0]) for i, v in enumerate(self.vectors)]
@@ -52,7 +75,7 @@ class Sizes:
         for form, values in pairs:
             if values == vector:
                 return form
-        for form, values in self._terms(pairs):
+        for form, values in self._terms(pairs, parts):
             found = _line(values, vector)
             if found is not None:
                 factor, summand = found
@@ -65,7 +88,7 @@ class Sizes:
                     return (form + other) * found[0] + found[1]
         return None
 
-    def _terms(self, pairs: list[tuple[int, Vector]]) -> Iterator[tuple[int, Vector]]:
+    def _terms(self, pairs: list[tuple[int, Vector]], parts: bool) -> Iterator[tuple[int, Vector]]:
         yield from pairs
         for count in (2, 3):
             for group in combinations_with_replacement(pairs, count):
@@ -74,7 +97,7 @@ class Sizes:
                     form = form * other
                     values = tuple(a * b for a, b in zip(values, others, strict=True))
                 yield form, values
-        for form, values in pairs:
+        for form, values in pairs if parts else ():
             for part in _PARTS:
                 for more in range(1 - part, part):
                     yield (form + more) // part, tuple((v + more) // part for v in values)

@@ -11,24 +11,26 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-import braze
+from braze.engine import Storage
+from braze.handle import Handle
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph, Value, types_of
 from braze.ir.interpreter import decomposition
 from braze.ir.op import op_named
+from braze.ir.types import TensorType, tensor_type
 from braze.onnx.exporting.sizes import same_structure
 from braze.onnx.running import UnsupportedOperatorError
 from braze.structure import rebuild, tensors_in
-from braze.tensors import Tensor
+from braze.tensors import Tensor, wrap
 from braze.tracing import Traced, bake_numbers, trace
 
 # How many sizes are tried with success, and how many graphs must agree.
-_TRIED, _NEEDED = 8, 4
+_TRIED, _NEEDED = 12, 4
 # Multiples of the example's sizes, which keep what a size is divided by, and neighbours of it,
 # which tell half of a size from what is rounded to it. Those beyond the first few are for functions
 # that do not take most sizes.
-_FACTORS = (3, 2, 5, 7, 4, 6, 9)
-_STEPS = (1, 5, 2, -1, 8, 24, 16, -2, 3, 40, 32)
+_FACTORS = (3, 2, 5, 7, 4, 6, 9, 10)
+_STEPS = (1, 5, 3, 2, 7, -1, 8, 24, 16, -2, 40, 32)
 
 # For each argument that is a tensor, the name of each open dimension.
 Open = Sequence[Mapping[int, str]]
@@ -88,7 +90,7 @@ def traced_variants(
         def resized(_: Tensor, sizes: Any = sizes, choice: dict[str, int] = choice) -> Tensor:
             tensor, dims = next(sizes)
             shape = [choice[dims[d]] if d in dims else s for d, s in enumerate(tensor.shape)]
-            return braze.zeros(shape, dtype=tensor.dtype)
+            return _unset(tensor_type(tensor.dtype, tuple(shape)))
 
         new_args, new_kwargs = rebuild((list(args), kwargs), resized)
         try:
@@ -105,6 +107,13 @@ def traced_variants(
             f"sizes than {_text(own)}, {why}; make fewer dimensions dynamic"
         )
     return Variants([t for _, t in alike], [c for c, _ in alike])
+
+
+def _unset(kind: TensorType) -> Tensor:
+    """A tensor whose elements nobody reads: its memory is never touched, however large it is."""
+    handle = Handle(kind, None, 0)
+    handle.storage = Storage(kind.numel * kind.dtype.itemsize)
+    return wrap(handle, None, 0)
 
 
 def _text(choice: Mapping[str, int]) -> str:
@@ -125,7 +134,11 @@ def _choices(own: Mapping[str, int]) -> list[dict[str, int]]:
         return [choice for choice in found if min(choice.values()) > 1]
 
     both = zip_longest(listed(_FACTORS, int.__mul__), listed(_STEPS, int.__add__))
-    return [choice for pair in both for choice in pair if choice is not None]
+    found: list[dict[str, int]] = []
+    for choice in (c for pair in both for c in pair if c is not None):
+        if choice not in (own, *found):
+            found.append(choice)
+    return found
 
 
 def _largest_group(
@@ -157,6 +170,7 @@ def _traced(
             f"the module {found.effect} when it is called, as dropout and batch normalisation do "
             "in training mode; export it with training=TrainingMode.EVAL"
         )
+    found.result = None  # or the next sync would compute it
     found.graph = writable(found.graph, rules)
     return found
 

@@ -127,7 +127,7 @@ class Writer:
 
     def _word(self, number: int) -> str:
         if number not in self._words:
-            value, dim = self.sizes.sources[number]
+            value, dim = self.sizes.source(number)
             source = self.names[value]
             self._words[number] = self.node("Shape", source, start=dim, end=dim + 1)
         return self._words[number]
