@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 try:
-    import onnx as _onnx  # noqa: F401
+    from onnx import defs as _defs  # noqa: F401
 except ImportError as error:
     raise ImportError(
         "braze.onnx needs the package onnx; pip install 'braze[onnx]' installs it"
