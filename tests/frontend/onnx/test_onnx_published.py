@@ -79,6 +79,19 @@ MODELS = {
     ),
 }
 
+for _name, _shape in {
+    "ch_ppocr_mobile_v2.0_cls": (1, 3, 48, 192),
+    "ch_PP-OCRv4_det": (1, 3, 96, 128),
+    "ch_PP-OCRv4_rec": (1, 3, 48, 160),
+}.items():
+    MODELS[f"rapidocr, {_name}"] = (
+        "rapidocr_onnxruntime",
+        f"models/{_name}_infer.onnx",
+        {"x": RNG.standard_normal(_shape).astype("f")},
+        {},
+        1e-5,
+    )
+
 
 def located(package, file):
     """The file in an installed package, which is not imported."""
