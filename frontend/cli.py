@@ -39,14 +39,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--package", metavar="FILE", help="keep the compiled package there")
     demo.add_argument("--quick", action="store_true", help="a few steps only")
     look = commands.add_parser(
-        "inspect", help="show what the compiler makes of the demo's training step, or a package"
+        "inspect", help="show what the compiler makes of the demo's training step, or a model"
     )
     look.add_argument(
         "what",
         nargs="?",
         default=STEP,
         metavar="WHAT",
-        help=f"a package (model.brz), or {STEP!r}, the demo network's training step (the default)",
+        help=f"a package (model.brz), an ONNX model (model.onnx), or {STEP!r}, the demo network's "
+        "training step (the default)",
     )
     look.add_argument("--list", action="store_true", help="only the names of the stages")
     look.add_argument("--stage", metavar="NAME", help="only this stage")
@@ -100,6 +101,8 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    if args.what.endswith(".onnx"):
+        return _inspect_onnx(args.what)
     if args.what != STEP:
         return _inspect_package(args.what)
     from braze import demo
@@ -120,6 +123,16 @@ def _inspect_package(path: str) -> int:
     model = load(path)
     print(f"{path}: {model!r}, written by braze {model.braze_version}\n")
     print(model.graph_text)
+    return 0
+
+
+def _inspect_onnx(path: str) -> int:
+    try:
+        from braze.onnx import summary
+    except ImportError as error:
+        print(f"braze: {error}", file=sys.stderr)
+        return 1
+    print(summary(path))
     return 0
 
 

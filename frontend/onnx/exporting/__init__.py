@@ -1,0 +1,1 @@
+"""How operations of the IR are written as ONNX nodes, one module for each family."""
