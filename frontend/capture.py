@@ -213,6 +213,7 @@ class Tracer:
         "grad_enabled",
         "inference",
         "lock",
+        "node",
         "pending",
         "site",
         "tier",
@@ -227,6 +228,7 @@ class Tracer:
         self.lock = threading.RLock()
         self.pending = Pending(self)
         self.site: Site | None = None  # while the backward pass captures: the forward operation's
+        self.node: Any = None  # ... and its node of the tape
         self.grad_enabled = True
         self.inference = False
         self.watch: list[Any] | None = None
@@ -360,7 +362,8 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
         if state is None:
             if scope is None:
                 count = len(handles)
-                scope = current_scope()
+                node = tracer.node if tracer.site is not None else None
+                scope = current_scope() if node is None else node.location.scope
                 if len(handles) != count or tracer.pending is not pending:
                     continue  # a layer captured something to describe itself
             state = pending.extend(before, key, call, operands, site, scope)

@@ -9,8 +9,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import braze
+
+if TYPE_CHECKING:
+    from braze.inspector.report import Report
 
 STEP = "step"
 
@@ -39,18 +43,29 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--package", metavar="FILE", help="keep the compiled package there")
     demo.add_argument("--quick", action="store_true", help="a few steps only")
     look = commands.add_parser(
-        "inspect", help="show what the compiler makes of the demo's training step, or a model"
+        "inspect",
+        help="show what the compiler makes of a program, of the demo's training step, or a model",
+        description="Show what the compiler makes of a program (which is run as `python "
+        "program.py` would), of the demo's training step, of a package or of an ONNX model. "
+        "Without a form: text.",
+        epilog="What the program is given stands behind --, as in: "
+        "braze inspect train.py -o r.html -- -n 3",
     )
     look.add_argument(
         "what",
         nargs="?",
         default=STEP,
         metavar="WHAT",
-        help=f"a package (model.brz), an ONNX model (model.onnx), or {STEP!r}, the demo network's "
-        "training step (the default)",
+        help="a program (train.py), a package (model.brz), an ONNX model (model.onnx), or "
+        f"{STEP!r}, the demo network's training step (the default)",
     )
-    look.add_argument("--list", action="store_true", help="only the names of the stages")
-    look.add_argument("--stage", metavar="NAME", help="only this stage")
+    look.add_argument("-o", "--html", metavar="FILE", help="write a page on which all is linked")
+    look.add_argument("--json", metavar="FILE", help="write the same data as JSON")
+    look.add_argument("--dot", metavar="FILE", help="write the kernels as a graph for Graphviz")
+    look.add_argument("--trace", metavar="FILE", help="write when kernels ran, for Perfetto")
+    look.add_argument("--graphs", type=int, default=12, help="of a program, the hottest so many")
+    look.add_argument("--list", action="store_true", help="only the names of the step's stages")
+    look.add_argument("--stage", metavar="NAME", help="only this stage of the step")
     look.add_argument("--batch", type=int, default=64, help="digits in the step")
     return parser
 
@@ -62,7 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 after an error, 2 for a wrong use of the command.
     """
     parser = _parser()
-    args = parser.parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments: list[str] = []
+    if given[:1] == ["inspect"] and "--" in given:
+        arguments = given[given.index("--") + 1 :]
+        given = given[: given.index("--")]
+    args = parser.parse_args(given)
+    if args.command == "inspect":
+        args.arguments = arguments
     if args.command is None:
         parser.print_help()
         return 2
@@ -103,8 +125,10 @@ def _demo(args: argparse.Namespace) -> int:
 def _inspect(args: argparse.Namespace) -> int:
     if args.what.endswith(".onnx"):
         return _inspect_onnx(args.what)
+    if args.what.endswith(".py"):
+        return _inspect_script(args)
     if args.what != STEP:
-        return _inspect_package(args.what)
+        return _inspect_package(args)
     from braze import demo
 
     found = demo.inspect_step(args.batch)
@@ -112,15 +136,52 @@ def _inspect(args: argparse.Namespace) -> int:
         print("\n".join(found.names()))
     elif args.stage is not None:
         print(found[args.stage])
-    else:
+    elif not _write(found.report, args):
         print(found)
     return 0
 
 
-def _inspect_package(path: str) -> int:
+def _inspect_script(args: argparse.Namespace) -> int:
+    if not os.path.isfile(args.what):
+        print(f"braze: there is no file {args.what}", file=sys.stderr)
+        return 2
+    from braze.inspector.collect import inspect_script, show_error
+
+    report, error = inspect_script(args.what, args.arguments, args.graphs)
+    if error is not None:
+        show_error(error)
+    if not _write(report, args):
+        print(report.summary())
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    return 0 if error is None else 1
+
+
+def _write(report: Report, args: argparse.Namespace) -> bool:
+    """Write the forms that are asked for, and say so; whether there were any."""
+    forms = (
+        (args.html, report.html),
+        (args.json, report.json),
+        (args.dot, report.write_dot),
+        (args.trace, report.chrome_trace),
+    )
+    for path, write in forms:
+        if path:
+            write(path)
+            print(f"wrote {path}", file=sys.stderr)
+    return any(path for path, _ in forms)
+
+
+def _inspect_package(args: argparse.Namespace) -> int:
     from braze.aot import load
 
+    path = args.what
     model = load(path)
+    if args.html or args.json or args.dot or args.trace:
+        from braze.inspector.report import package_report
+
+        _write(package_report(os.path.basename(path), model), args)
+        return 0
     print(f"{path}: {model!r}, written by braze {model.braze_version}\n")
     print(model.graph_text)
     return 0

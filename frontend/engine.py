@@ -9,7 +9,7 @@ from braze.runtime import compiler
 from braze.runtime.cache import Entry, prepare
 from braze.runtime.config import Background, Tier, config
 from braze.runtime.cpu import host_target
-from braze.runtime.executable import Resident
+from braze.runtime.executable import Input, Resident
 from braze.runtime.files import replacing
 from braze.runtime.libc import die_with_parent
 from braze.runtime.observing import Work, observing
@@ -31,6 +31,7 @@ from braze.runtime.storage import Storage, sized
 __all__ = [
     "Background",
     "Entry",
+    "Input",
     "Resident",
     "SharedBlock",
     "Storage",
@@ -42,6 +43,7 @@ __all__ = [
     "die_with_parent",
     "explain",
     "get_num_threads",
+    "inspecting",
     "live_blocks",
     "load",
     "new_block",
@@ -56,6 +58,13 @@ __all__ = [
     "stats",
     "write_package",
 ]
+
+
+def inspecting() -> ModuleType:
+    """What looks into a compile and times its kernels, loaded when somebody asks for it."""
+    from braze.runtime import inspecting
+
+    return inspecting
 
 
 def stages(graph: Graph) -> list[tuple[str, str]]:

@@ -1,22 +1,40 @@
-"""`braze.inspect`: every stage of the compiler for one function, as text."""
+"""`braze.inspect`: every stage of the compiler for one function, as text and as a page."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from braze import engine
-from braze.tracing import trace
+from braze.tracing import Traced, trace
+
+if TYPE_CHECKING:
+    from braze.inspector.report import Report
 
 
 class Inspection:
     """The stages from the captured graph to machine code, in order.
 
     `str()` gives all of them; ``inspection["fuse"]`` one; iteration gives (name, text) pairs.
+    `html` writes a page on which everything is linked; it and the other forms have the times of the
+    kernels, measured when they are first asked for, on copies of the arguments.
     """
 
-    def __init__(self, stages: list[tuple[str, str]]) -> None:
-        self._stages = stages
+    def __init__(self, traced: Traced) -> None:
+        self._traced = traced
+
+    @cached_property
+    def report(self) -> Report:
+        """The data behind the other forms."""
+        from braze.inspector.report import GraphReport, Report, measured
+
+        graph = self._traced.graph
+        return Report(graph.name, [GraphReport(graph, measured(graph, self._traced.storages))])
+
+    @property
+    def _stages(self) -> list[tuple[str, str]]:
+        return [(stage.name, stage.text) for stage in self.report.graphs[0].insides.stages]
 
     def names(self) -> list[str]:
         """The stages' names, in order."""
@@ -38,6 +56,40 @@ class Inspection:
 
     __repr__ = __str__
 
+    def summary(self, rows: int = 12) -> str:
+        """The hottest kernels with their times, and how near they are to what the machine can do.
+
+        Args:
+            rows: how many kernels.
+        """
+        return self.report.summary(rows)
+
+    def to_html(self) -> str:
+        """A page that needs no network and no other file: the source, the operations, the kernels,
+        their loops and their code, linked both ways; what each pass changed; the memory plan; the
+        times."""
+        return self.report.to_html()
+
+    def html(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_html`. The file appears when it is complete.  Raises: OSError."""
+        self.report.html(path)
+
+    def to_json(self) -> str:
+        """The same data as JSON."""
+        return self.report.to_json()
+
+    def dot(self) -> str:
+        """The kernels and what flows between them, for Graphviz."""
+        return self.report.dot()
+
+    def chrome_trace(self, path: str | os.PathLike[str]) -> None:
+        """Write when each piece of each kernel ran, for Perfetto or chrome://tracing.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.report.chrome_trace(path)
+
 
 def inspect(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Inspection:
     """What the compiler makes of `function(*args, **kwargs)`.
@@ -53,4 +105,4 @@ def inspect(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Inspecti
     """
     name = getattr(function, "__name__", type(function).__name__)
     traced = trace(function, args, kwargs, name=name, grad=True)
-    return Inspection(engine.stages(traced.graph))
+    return Inspection(traced)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from braze.autograd.modes import no_grad
@@ -28,6 +28,7 @@ class Traced:
         captured: for each input after these, the tensor or the Python number.
         result: what the function returned, as a structure of tensors.
         effect: what else it did (drew random numbers, changed a parameter or buffer), or "".
+        storages: for each input, the memory or the number that it had during the call.
     """
 
     graph: Graph
@@ -35,6 +36,7 @@ class Traced:
     captured: list[Tensor | float]
     result: Any
     effect: str
+    storages: list[Any] = field(default_factory=list)
 
 
 def trace(
@@ -111,7 +113,8 @@ def trace(
     changed = [label for label, t in known.items() if id(t._current()) not in before]
     if changed:
         effect = f"changes {changed[0]} in place"
-    return Traced(graph, count, captured, result, effect)
+    storages = [handle.storage for handle in pending.inputs]
+    return Traced(graph, count, captured, result, effect, storages)
 
 
 def _named_tensors(function: Callable[..., Any]) -> dict[str, Tensor]:

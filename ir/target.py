@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from braze.ir.errors import BrazeError, ParseError
 
 # Words of the status block, by which a compiled program reports: the failed check's number (0: none
-# failed), its value and bound, and whether the program came to its end. The last word is read: the
-# address of the function that runs host calls.
-FAILED, VALUE, BOUND, FINISHED, HOST = range(5)
+# failed), its value and bound, and whether the program came to its end. The last words are read:
+# the address of the function that runs host calls, and where a timed program writes its times.
+FAILED, VALUE, BOUND, FINISHED, HOST, TIMES = range(6)
 STATUS_WORDS = 8
 
 

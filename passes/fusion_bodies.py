@@ -66,7 +66,8 @@ def _copy(graph: Graph, value: Value) -> Value:
     body.inputs.append(Value(value.type))
     body.roles.append("data")
     body.outputs.append(body.inputs[0])
-    node = Node(op_named("fusion"), [value], {"kind": "copy"}, [value.type], None, body)
+    location = None if value.node is None else value.node.location
+    node = Node(op_named("fusion"), [value], {"kind": "copy"}, [value.type], location, body)
     graph.nodes.append(node)
     return node.result
 

@@ -79,7 +79,10 @@ class _Layout(Rewriter):
                 self.stored[node.result] = stored
                 if node.result.name and not value.name and dims == _identity(value):
                     value.name = node.result.name
-        outputs = [self.logical(value) for value in self.old.outputs]
+        outputs = []
+        for value in self.old.outputs:
+            with self.at(None if value.node is None else value.node.location):
+                outputs.append(self.logical(value))
         return self.finish(outputs, self.old.aliases)
 
     def _rule(self, node: Node) -> Callable[[Node], Stored | None] | None:

@@ -55,6 +55,7 @@ from braze.runtime.symbolic_code import SymbolicCode
 if TYPE_CHECKING:
     from braze.runtime.background import Job
     from braze.runtime.background_process import Reply
+    from braze.runtime.timing import TimedExecutable
 
 
 class _Known:
@@ -72,12 +73,14 @@ class _Known:
         "runs",
         "seconds",
         "target",
+        "timed",
     )
 
     def __init__(self, fingerprint: str, target: Target) -> None:
         self.fingerprint = fingerprint
         self.target = target
         self.executable: Executable | None = None
+        self.timed: TimedExecutable | None = None  # for profiling
         self.runs = 0  # without machine code
         self.looked = False  # on disk
         self.guess = -1.0  # how long compiling takes; below zero, nobody has asked
@@ -165,13 +168,29 @@ class Entry:
         executable = None
         if tier != "interpret" and not observer.per_operation:
             executable = self._known.executable or self._obtain(tier)
+            if executable is not None and observer.per_kernel:
+                executable = self._obtain_timed(observer)
         start = time.perf_counter()
         if executable is not None:
             executable.run(inputs, outputs, sites)
+            if observer.per_kernel and self._known.timed is not None:
+                observer.timed(self.graph, sites, self._known.timed.times())
             observer.worked("native", self.graph, sites, start, time.perf_counter())
             return
         self._interpret(inputs, outputs, sites, observer if observer.per_operation else None)
         observer.worked("interpret", self.graph, sites, start, time.perf_counter())
+
+    def _obtain_timed(self, observer: Observer) -> TimedExecutable:
+        """The same code with stopwatches in it, compiled for the observer."""
+        known = self._known
+        with known.lock:
+            if known.timed is None:
+                from braze.runtime.timing import timed_executable
+
+                start = time.perf_counter()
+                known.timed = timed_executable(self.graph, known.target)
+                observer.worked("compile", self.graph, None, start, time.perf_counter())
+            return known.timed
 
     def compile(self) -> Executable:
         """Machine code for the graph, from memory, disk, or the compiler."""

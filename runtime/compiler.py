@@ -17,10 +17,9 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from braze.ir.builder import Rewriter
 from braze.ir.errors import ParseError, VerifyError
 from braze.ir.fingerprint import fingerprint
-from braze.ir.graph import Graph, Location
+from braze.ir.graph import Graph
 from braze.ir.loops import CheckSite
 from braze.ir.loops_recurrence import is_of_step
 from braze.ir.parser import parse_graph
@@ -29,6 +28,7 @@ from braze.ir.verifier import verify
 from braze.runtime.artifact import Artifact, CallSite, FailureSite, Figures, slots_of
 from braze.runtime.config import config
 from braze.runtime.families import Fit
+from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Recorder, Stage
 from braze.runtime.symbolic_code import SymbolicCode
 
@@ -58,11 +58,35 @@ def compile_artifact(
     """
     if record is None and Recorder.is_wanted():
         record = Recorder(graph, fingerprint(graph))
+    return _compile(graph, target, record, change)[0]
+
+
+def compile_timed(
+    graph: Graph, target: Target, record: Recorder
+) -> tuple[Artifact, Program, list[str], Provenance]:
+    """Compile a graph to code that also writes when each chunk of each kernel ran.
+
+    Returns: the artifact, the loops, the kernel of each slot of times, and where the nodes that
+    were recorded come from.
+    """
+    artifact, program, generated, origin = _compile(graph, target, record, None, timed=True)
+    return artifact, program, generated.slots, origin
+
+
+def _compile(
+    graph: Graph,
+    target: Target,
+    record: Recorder | None,
+    change: Callable[[Program], Program] | None,
+    timed: bool = False,
+) -> tuple[Artifact, Program, Any, Provenance]:
     start = time.perf_counter()
     try:
-        own, positions = _with_own_locations(graph)
+        origin = Provenance(graph)
         with ModuleCompiler(target) as compiler:
-            program, report, generated = _to_llvm(own, target, record, compiler.start, change)
+            program, report, generated = _to_llvm(
+                origin.graph, target, record, compiler.start, change, timed
+            )
             objects = compiler.objects(generated.modules)
         if record is not None:
             _record_objects(generated.modules, objects, target, record)
@@ -75,7 +99,8 @@ def compile_artifact(
     if record is not None:
         record.finish()
     seconds = time.perf_counter() - start
-    return _artifact(graph, target, program, report, generated, objects, positions, seconds)
+    made = _artifact(graph, target, program, report, generated, objects, origin, seconds)
+    return made, program, generated, origin
 
 
 def compile_member(
@@ -127,7 +152,8 @@ def compile_symbolic(fit: Fit, size: int, target: Target) -> SymbolicCode:
         return graph
 
     sample = sample_for(size)
-    graph, positions = _with_own_locations(graph_at(sample))
+    origin = Provenance(graph_at(sample))
+    graph = origin.graph
     record = Recorder(graph, fingerprint(graph)) if Recorder.is_wanted() else None
     choices = Choices()
     sampled, report = compile_graph(graph, target, record, choices)
@@ -157,7 +183,7 @@ def compile_symbolic(fit: Fit, size: int, target: Target) -> SymbolicCode:
     ]
     program = replace(found.program, checks=checks)
     seconds = time.perf_counter() - start
-    artifact = _artifact(graph, target, program, report, generated, objects, positions, seconds)
+    artifact = _artifact(graph, target, program, report, generated, objects, origin, seconds)
     return SymbolicCode(fit, artifact, found.layout, found.lowest, found.highest)
 
 
@@ -168,7 +194,7 @@ def _artifact(
     report: Any,
     generated: Any,
     objects: Sequence[bytes],
-    positions: dict[int, int],
+    origin: Provenance,
     seconds: float,
 ) -> Artifact:
     inputs, outputs = slots_of(graph)
@@ -181,7 +207,7 @@ def _artifact(
         outputs=outputs,
         arena_bytes=program.arena_bytes,
         scratch_bytes=generated.scratch_bytes,
-        failures=tuple(_failure(site, positions) for site in program.checks),
+        failures=tuple(_failure(site, origin) for site in program.checks),
         figures=Figures(
             kernels_before=report.kernels_before,
             kernels_after=report.kernels_after,
@@ -191,7 +217,7 @@ def _artifact(
             seconds=seconds,
         ),
         calls=tuple(
-            CallSite(str(call), positions.get(id(call.location), -1))
+            CallSite(str(call), origin.position(call.location))
             for call in program.host_calls()
         ),
     )
@@ -201,9 +227,16 @@ def stages(graph: Graph, target: Target) -> list[Stage]:
     """Every step of compiling a graph: the captured graph, the graph after each pass, the loops,
     the LLVM IR and the assembly of each module. Nothing is cached or loaded."""
     record = Recorder(graph, fingerprint(graph))
-    _, _, generated = _to_llvm(graph, target, record, None)
-    _record_assembly(generated.modules, target, record)
+    compile_recorded(graph, target, record)
     return record.stages
+
+
+def compile_recorded(graph: Graph, target: Target, record: Recorder) -> tuple[Program, Any, Any]:
+    """As far as assembly, for looking at: the loops, the passes' report, the generated modules.
+    Nothing is cached or loaded."""
+    program, report, generated = _to_llvm(graph, target, record, None)
+    _record_assembly(generated.modules, target, record)
+    return program, report, generated
 
 
 def _to_llvm(
@@ -212,6 +245,7 @@ def _to_llvm(
     record: Recorder | None,
     made: Callable[[str, str], None] | None,
     change: Callable[[Program], Program] | None = None,
+    timed: bool = False,
 ) -> tuple[Program, Any, Any]:
     """The loop program, the passes' report, and the generated modules; `made` is called with each
     as it comes."""
@@ -227,7 +261,7 @@ def _to_llvm(
         program = change(program)
         if record is not None:
             record("changed", program, "loops")
-    generated = generate(program, target, made)
+    generated = generate(program, target, made, timed=timed)
     _require_pointers(generated.pointers, graph, 0)
     if record is not None:
         _record_modules(generated.modules, record)
@@ -374,24 +408,8 @@ def _object(text: str, target: Target) -> bytes:
 _step_object = lru_cache(STEP_OBJECTS_KEPT)(_object)
 
 
-def _with_own_locations(graph: Graph) -> tuple[Graph, dict[int, int]]:
-    """A copy in which each node has a location object of its own, and whose node each is.
-
-    Passes carry locations along, so the object's identity tells which captured node a check comes
-    from, where two nodes of one line are equal by value.
-    """
-    rewriter = Rewriter(graph)
-    positions: dict[int, int] = {}
-    for position, node in enumerate(graph.nodes):
-        copy = rewriter.keep(node)
-        if node.location is not None:
-            copy.location = replace(node.location)
-            positions[id(copy.location)] = position
-    return rewriter.done(), positions
-
-
-def _failure(site: CheckSite, positions: dict[int, int]) -> FailureSite:
-    location: Location | None = site.location
+def _failure(site: CheckSite, origin: Provenance) -> FailureSite:
+    location = site.location
     return FailureSite(
-        site.message, site.low, site.high, positions.get(id(location), -1), location
+        site.message, site.low, site.high, origin.position(location), location
     )

@@ -6,11 +6,13 @@ nobody looking, a run of a graph costs one look at the attribute.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from braze.ir.graph import Graph, Node
     from braze.runtime.executable import Sites
+    from braze.runtime.timing import KernelTime
 
 Work = Literal["compile", "load", "native", "interpret"]
 
@@ -20,9 +22,11 @@ class Observer(Protocol):
 
     Attributes:
         per_operation: graphs are to be interpreted, so that each operation can be timed.
+        per_kernel: compiled graphs are to run code that times each kernel.
     """
 
     per_operation: bool
+    per_kernel: bool
 
     def worked(
         self, work: Work, graph: Graph, sites: Sites | None, start: float, end: float
@@ -33,6 +37,9 @@ class Observer(Protocol):
         self, node: Node, position: int, sites: Sites | None, start: float, end: float
     ) -> None:
         """An operation of a graph was interpreted."""
+
+    def timed(self, graph: Graph, sites: Sites | None, times: Sequence[KernelTime]) -> None:
+        """The kernels of a graph have run; `worked` is called next."""
 
 
 class Observing:

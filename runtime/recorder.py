@@ -102,5 +102,22 @@ class Recorder:
             print(f"[{self._label}] {'total':<24} {total:9.2f} ms", file=sys.stderr)
 
 
+class Keeper(Recorder):
+    """Keeps what was recorded as well: graphs, programs and texts, one for each stage."""
+
+    def __init__(self, graph: Graph, fingerprint: str) -> None:
+        self.results: list[object] = []
+        super().__init__(graph, fingerprint)
+
+    def __call__(self, name: str, result: object, kind: Kind = "") -> None:
+        super().__call__(name, result, kind)
+        self.results.append(result)
+
+    @property
+    def scheduled(self) -> Graph:
+        """The last graph, of which each node is a kernel."""
+        return next(r for r in reversed(self.results) if isinstance(r, Graph))
+
+
 def _file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]", "_", text) or "_"

@@ -31,6 +31,7 @@ from braze.codegen.llvm.nests import emit_nest
 from braze.codegen.llvm.places import Places, PlaceTable, Row
 from braze.codegen.llvm.recurrences import MAIN_TYPE, emit_steps
 from braze.codegen.llvm.shared_kernels import Shared, shared_kernels
+from braze.codegen.llvm.stopwatch import Stopwatch
 from braze.codegen.llvm.symbolic import enter_function, symbolic_scope
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.ir.loops import Contraction, HostCall, Kernel, Nest, Program, Sort
@@ -40,6 +41,7 @@ from braze.ir.symint import is_symbolic
 from braze.ir.target import FINISHED, Target
 
 Made = Callable[[str, str], None]
+Timing = tuple[Stopwatch, list[str]]
 
 # Instructions from which a module is full. LLVM takes two milliseconds for an empty one, and as
 # long for 60 instructions; but modules are compiled side by side.
@@ -56,12 +58,17 @@ class Generated:
         scratch_bytes: workspace of each thread, a multiple of 4096; thread t's begins at t times
             this.
         pointers: length of the `buffers` array: inputs, outputs, arena, scratch, status, words.
+        symbols: of each kernel the function that runs it, or a recurrence's program; kernels that
+            do the same share one.
+        slots: of a timed program, the kernel that each slot of times is of.
     """
 
     modules: list[tuple[str, str]]
     main: str
     scratch_bytes: int
     pointers: int
+    symbols: dict[str, str]
+    slots: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +79,29 @@ class Called:
     shared: Shared | None
 
 
-def generate(program: Program, target: Target, made: Made | None = None) -> Generated:
+def generate(
+    program: Program, target: Target, made: Made | None = None, *, timed: bool = False
+) -> Generated:
     """Generate code for every kernel and for the program's `main`.
 
     Args:
         made: called with each module's name and text as soon as it is there.
+        timed: have the program write when each chunk of each kernel ran (`stopwatch`).
 
     Raises:
         CodegenError: the program breaks a rule of the loop IR.
     """
     name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
     modules = _Modules(made)
-    stride = _add_modules(modules, name, program, target)
+    watch = Stopwatch(target.architecture) if timed else None
+    stride = _add_modules(modules, name, program, target, watch)
     return Generated(
         modules=list(modules.texts.items()),
         main=name,
         scratch_bytes=stride,
         pointers=program.inputs + program.outputs + 3 + program.words,
+        symbols=modules.symbols,
+        slots=[] if watch is None else watch.slots,
     )
 
 
@@ -97,6 +110,7 @@ class _Modules:
 
     def __init__(self, made: Made | None) -> None:
         self.texts: dict[str, str] = {}
+        self.symbols: dict[str, str] = {}
         self._symbols: set[str] = set()
         self._made = made
 
@@ -113,7 +127,13 @@ class _Modules:
 
 
 def _add_modules(
-    modules: _Modules, name: str, program: Program, target: Target, *, is_step: bool = False
+    modules: _Modules,
+    name: str,
+    program: Program,
+    target: Target,
+    watch: Stopwatch | None = None,
+    *,
+    is_step: bool = False,
 ) -> int:
     """Add a program's kernels and its `main`, `name`, after the programs of its recurrences.
 
@@ -125,6 +145,8 @@ def _add_modules(
     for kernel in program.kernels():
         if isinstance(kernel, Recurrence) and _step_symbol(kernel) not in modules.texts:
             _add_modules(modules, _step_symbol(kernel), kernel.program, target, is_step=True)
+        if isinstance(kernel, Recurrence):
+            modules.symbols[kernel.name] = _step_symbol(kernel)
     # Shared kernels are functions without the words.
     shared = {} if program.words else shared_kernels(program)
     functions: dict[Kernel, EmittedKernel] = {}
@@ -143,6 +165,7 @@ def _add_modules(
                     modules.add(functions[source].symbol, module)
                     module = ir.Module()
             functions[kernel] = functions[source]
+            modules.symbols[kernel.name] = functions[source].symbol
 
     # It takes a while to find out how all contractions are computed. LLVM has the nests by then.
     add((k for k in program.kernels() if isinstance(k, Nest)), 0)
@@ -153,7 +176,7 @@ def _add_modules(
         for wave in program.waves
     ]
     with symbolic_scope():
-        _write_main(module, name, program, waves, is_step=is_step)
+        _write_main(module, name, program, waves, watch, is_step=is_step)
     modules.add(name, module)
     return stride
 
@@ -240,11 +263,12 @@ def _write_main(
     name: str,
     program: Program,
     waves: Sequence[Sequence[Called]],
+    watch: Stopwatch | None,
     *,
     is_step: bool,
 ) -> None:
     """The function that runs the waves. Steps of a recurrence cannot fail and tell nobody that they
-    are done."""
+    are done; they are timed together."""
     main = ir.Function(module, MAIN_TYPE, name)
     main.attributes.add("nounwind")
     buffers, pool = main.args
@@ -258,12 +282,19 @@ def _write_main(
     size = max((_table_size(wave) for wave in waves), default=0)
     table = places.array(size, "table") if size else None
     rows = PlaceTable(module, name)
+    if watch is not None:
+        watch.enter(builder, status)
     for number, wave in enumerate(waves):
         for kernel in program.waves[number]:
             if isinstance(kernel, Recurrence):
+                start = None if watch is None else watch.now(builder)
                 _call_steps(builder, kernel, program)
+                if watch is not None and start is not None:
+                    watch.note_here(builder, kernel.name, start)
         if wave:
-            _call_wave(places, rows, wave, table, pool, f"{name}_wave{number}")
+            names = [k.name for k in program.waves[number] if not isinstance(k, Recurrence)]
+            timing = None if watch is None else (watch, names)
+            _call_wave(places, rows, wave, table, pool, f"{name}_wave{number}", timing)
         if any(_may_fail(kernel) for kernel in program.waves[number]):
             code = builder.load(status, typ=I64, align=8)
             with builder.if_then(builder.icmp_signed("!=", code, constant(I64, 0)), likely=False):
@@ -299,8 +330,13 @@ def _call_wave(
     table: ir.Value | None,
     pool: ir.Value,
     name: str,
+    timing: Timing | None,
 ) -> None:
-    """Run a wave's kernels: one chunk here, more on the pool."""
+    """Run a wave's kernels: one chunk here, more on the pool.
+
+    Args:
+        timing: a stopwatch and the kernels' names.
+    """
     builder = places.builder
     buffers = builder.function.args[0]
     chunks = sum(called.kernel.chunks for called in wave)
@@ -308,9 +344,12 @@ def _call_wave(
         return
     arrays = _write_table(places, rows, wave, table)
     region = _function(builder.module, wave[0].kernel.symbol)
-    if len(wave) > 1:
-        region = _wave_function(builder.module, name, wave, listed=arrays is not None)
+    listed = arrays is not None and len(wave) > 1
+    if len(wave) > 1 or timing is not None:
+        region = _wave_function(builder.module, name, wave, timing, listed=listed)
     given = buffers if arrays is None else arrays
+    if timing is not None:
+        given = timing[0].hand_over(builder, given)
     if chunks == 1 and len(wave) == 1:
         builder.call(region, [given, constant(I64, 0), constant(I64, 0)])
         return
@@ -355,7 +394,12 @@ def _may_fail(kernel: Kernel) -> bool:
 
 
 def _wave_function(
-    module: ir.Module, name: str, wave: Sequence[Called], *, listed: bool
+    module: ir.Module,
+    name: str,
+    wave: Sequence[Called],
+    timing: Timing | None,
+    *,
+    listed: bool,
 ) -> ir.Function:
     """Chunk numbers count through the kernels; a binary search finds the one that a chunk belongs
     to.
@@ -367,6 +411,11 @@ def _wave_function(
     function.linkage = "internal"
     buffers, chunk, thread = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
+    times, slots = None, [0] * len(wave)
+    if timing is not None:
+        times, buffers = timing[0].take_over(builder, buffers)
+        counts = zip(timing[1], wave, strict=True)
+        slots = [timing[0].claim(kernel, called.kernel.chunks) for kernel, called in counts]
     starts = [0]
     for called in wave:
         starts.append(starts[-1] + called.kernel.chunks)
@@ -378,7 +427,11 @@ def _wave_function(
                 place = builder.gep(buffers, [constant(I64, first)], source_etype=POINTER)
                 given = builder.load(place, typ=POINTER, align=8)
             own = builder.sub(chunk, constant(I64, starts[first]))
+            start = None if timing is None else timing[0].now(builder)
             builder.call(_function(module, wave[first].kernel.symbol), [given, own, thread])
+            if timing is not None and start is not None and times is not None:
+                slot = builder.add(own, constant(I64, slots[first]))
+                timing[0].note(builder, times, slot, start, thread)
             builder.ret_void()
             return
         middle = (first + last) // 2

@@ -122,7 +122,7 @@ class Sweep:
             arrived: called with a leaf and its gradient as soon as nothing more is added to it.
         """
         state = tracer()
-        outer_site = state.site
+        outer_site, outer_node = state.site, state.node
         order, left = _reached(roots)
         targets = self.targets
         for leaf, gradient in list(self.leaves.values()):
@@ -145,7 +145,7 @@ class Sweep:
                         state.site = None  # no part of a forward operation's gradient
                         arrived(*self.leaves.pop(key))
         finally:
-            state.site = outer_site
+            state.site, state.node = outer_site, outer_node
 
     def _visit(self, node: TapeNode, state: Tracer, check: Any, retain: bool) -> None:
         """Pass on what has arrived at a node."""
@@ -162,7 +162,7 @@ class Sweep:
                     self.reached[(node, index)] = gradient
             if node not in self.leading:
                 return
-        state.site = node.site
+        state.site, state.node = node.site, node
         gradients = node.propagate(self, slots)
         if check is not None:
             check(node, [(at, self.to_tensor(gradient)) for at, gradient in gradients])

@@ -3,9 +3,10 @@
 What is measured: each graph's compilation, loading from the disk, and run, and the ranges that the
 program marks with `record_function`. A compiled graph is one native call in which operations are
 fused, so its operations have no times of their own: they are listed with their number and the
-user's lines. With ``per_operation=True`` graphs are interpreted instead, one operation after the
-other by NumPy, and each is timed; that tells which operations are heavy, not how long they take
-when compiled.
+user's lines. With ``per_kernel=True`` the fused kernels have: graphs are compiled once more, with
+code that reads the clock around each piece of each kernel. With ``per_operation=True`` graphs are
+interpreted instead, one operation after the other by NumPy, and each is timed; that tells which
+operations are heavy, not how long they take when compiled.
 
 Operations run at syncs and not where they are called: a range holds the time of the graphs that ran
 inside of it. Entering and leaving `profile` are syncs.
@@ -18,7 +19,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from braze import engine
@@ -27,6 +28,7 @@ from braze.autograd.profiler_events import (
     FunctionEvent,
     FunctionEventAvg,
     Interval,
+    Piece,
 )
 from braze.capture import flush
 from braze.ir.graph import Graph, Location, Node
@@ -56,6 +58,9 @@ class profile:
         enabled: False makes it do nothing.
         record_shapes: note the shapes of operands.
         per_operation: interpret the graphs and time each operation; see the module.
+        per_kernel: time each kernel of compiled graphs; see the module. Kernels that run together
+            get the parts of their common time that their pieces had of the threads' time, one after
+            the other; `export_chrome_trace` shows the pieces as they were, thread by thread.
         with_stack: accepted; the user's lines are always noted.
         use_kineto, use_cpu, experimental_config, acc_events: accepted.
         use_cuda, use_device, with_flops, profile_memory, with_modules: not measured; a warning says
@@ -64,6 +69,7 @@ class profile:
     Raises:
         RuntimeError: it is entered twice, another one is active, or results are asked for before
             its end.
+        ValueError: both `per_operation` and `per_kernel`.
 
     Example:
         >>> import braze
@@ -90,10 +96,18 @@ class profile:
         experimental_config: Any = None,
         acc_events: bool = False,
         per_operation: bool = False,
+        per_kernel: bool = False,
     ) -> None:
+        if per_operation and per_kernel:
+            raise ValueError(
+                "profile: per_operation interprets graphs, per_kernel times compiled ones; choose "
+                "one of them"
+            )
         self.enabled = enabled
         self.record_shapes = record_shapes
         self.per_operation = per_operation
+        self.per_kernel = per_kernel
+        self._before: Any = None
         self._events: EventList | None = None
         self._recorder: _Recorder | None = None
         if enabled and (use_cuda or use_device not in (None, "cpu")):
@@ -111,10 +125,11 @@ class profile:
             return self
         if self._recorder is not None:
             raise RuntimeError("Profiler context manager is not reentrant")
-        if engine.observing.observer is not None:
+        if isinstance(engine.observing.observer, _Recorder):
             raise RuntimeError("another profiler is active")
         flush()
-        self._recorder = _Recorder(self.record_shapes, self.per_operation)
+        self._recorder = _Recorder(self.record_shapes, self.per_operation, self.per_kernel)
+        self._before = engine.observing.observer  # the inspector's, which sees nothing meanwhile
         engine.observing.observer = self._recorder
         return self
 
@@ -125,7 +140,7 @@ class profile:
         try:
             flush()
         finally:
-            engine.observing.observer = None
+            engine.observing.observer = self._before
             self._events = recorder.finish()
 
     @property
@@ -196,8 +211,9 @@ class record_function:
 class _Recorder:
     """Listens while a profile is active."""
 
-    def __init__(self, record_shapes: bool, per_operation: bool) -> None:
+    def __init__(self, record_shapes: bool, per_operation: bool, per_kernel: bool) -> None:
         self.per_operation = per_operation
+        self.per_kernel = per_kernel
         self._record_shapes = record_shapes
         self._began = time.perf_counter()
         self._events: list[FunctionEvent] = []
@@ -212,7 +228,7 @@ class _Recorder:
         **facts: Any,
     ) -> None:
         """Note that something happened in this thread."""
-        interval = Interval((start - self._began) * 1e6, (end - self._began) * 1e6)
+        interval = Interval(self._at(start), self._at(end))
         if place is not None:
             facts |= {"location": f"{place.file}:{place.line}", "scope": place.scope}
         self._events.append(FunctionEvent(name, kind, interval, threading.get_ident(), **facts))
@@ -229,6 +245,25 @@ class _Recorder:
     def operated(self, node: Node, position: int, sites: Any, start: float, end: float) -> None:
         """An operation was interpreted. Called by the runtime."""
         self._operation(node, position, sites, start, end)
+
+    def timed(self, graph: Graph, sites: Any, times: Sequence[Any]) -> None:
+        """The kernels of a graph have run. Called by the runtime."""
+        free: dict[int, float] = {}  # where the next kernel of a wave may begin
+        for kernel in times:
+            wave = kernel.kernel.wave
+            start = free.setdefault(wave, min(t.start for t in times if t.kernel.wave == wave))
+            free[wave] = end = start + kernel.seconds
+            origins = kernel.kernel.origins
+            place = _place(graph.nodes[origins[0]], origins[0], sites) if origins else None
+            pieces = [
+                Piece(self._at(chunk.start), self._at(chunk.end), chunk.thread)
+                for chunk in kernel.chunks
+            ]
+            self.add("kernel", kernel.kernel.name, start, end, place, pieces=pieces)
+
+    def _at(self, seconds: float) -> float:
+        """Microseconds since the profile began."""
+        return (seconds - self._began) * 1e6
 
     def _operation(
         self, node: Node, position: int, sites: Any, start: float, end: float, timed: bool = True

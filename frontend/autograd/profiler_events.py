@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,18 +29,28 @@ class Interval(NamedTuple):
         return self.end - self.start
 
 
+class Piece(NamedTuple):
+    """What one thread of the pool did of a kernel: from when to when, in microseconds since the
+    profile began. Thread 0 is the one that ran the graph."""
+
+    start: float
+    end: float
+    thread: int
+
+
 class FunctionEvent:
     """One thing that happened.
 
     Attributes:
         name, key: of the operation, the range, or the work on a graph.
-        kind: "range", "compile", "load", "native", "interpret" or "operation".
+        kind: "range", "compile", "load", "native", "interpret", "kernel" or "operation".
         time_range: when.
         timed: whether its duration was measured.
         thread: number of the thread.
         location: the user's line, "file:line", or "".
         scope: the layer's path, or "".
         input_shapes: shapes of the operands, if they were asked for.
+        pieces: of a kernel, what each thread did.
         cpu_parent, cpu_children: what it happened inside of, and what inside of it.
     """
 
@@ -57,6 +67,7 @@ class FunctionEvent:
         location: str = "",
         scope: str = "",
         input_shapes: list[list[int]] | None = None,
+        pieces: Sequence[Piece] = (),
     ) -> None:
         self.name = self.key = name
         self.kind = kind
@@ -66,6 +77,7 @@ class FunctionEvent:
         self.location = location
         self.scope = scope
         self.input_shapes = input_shapes
+        self.pieces = pieces
         self.cpu_parent: FunctionEvent | None = None
         self.cpu_children: list[FunctionEvent] = []
 
@@ -238,7 +250,8 @@ class EventList(list[Any]):
         Raises:
             OSError: it cannot be written.
         """
-        text = json.dumps({"traceEvents": [_chrome(event) for event in self]})
+        entries = [entry for event in self for entry in _chrome(event)]
+        text = json.dumps({"traceEvents": entries})
         with engine.replacing(Path(path)) as file:
             file.write(text.encode())
 
@@ -300,7 +313,8 @@ def _cut(text: str, limit: int | None) -> str:
     return f"...{text[3 - limit :]}" if "/" in text else f"{text[: limit - 3]}..."
 
 
-def _chrome(event: FunctionEvent) -> dict[str, Any]:
+def _chrome(event: FunctionEvent) -> list[dict[str, Any]]:
+    """The trace's entries for an event; a kernel has one for each piece, in its thread's track."""
     facts = {"location": event.location, "scope": event.scope, "shapes": event.input_shapes}
     entry: dict[str, Any] = {
         "name": event.name,
@@ -310,6 +324,14 @@ def _chrome(event: FunctionEvent) -> dict[str, Any]:
         "ts": event.time_range.start,
         "args": {name: fact for name, fact in facts.items() if fact},
     }
+    if event.pieces:
+        return [
+            {
+                **entry, "ph": "X", "ts": piece.start, "dur": piece.end - piece.start,
+                "tid": piece.thread or event.thread,
+            }
+            for piece in event.pieces
+        ]  # fmt: skip
     if event.timed:
-        return {**entry, "ph": "X", "dur": event.cpu_time_total}
-    return {**entry, "ph": "i", "s": "t"}
+        return [{**entry, "ph": "X", "dur": event.cpu_time_total}]
+    return [{**entry, "ph": "i", "s": "t"}]

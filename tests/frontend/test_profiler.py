@@ -154,3 +154,41 @@ def test_cuda_is_refused_clearly():
         profiler.profile(use_cuda=True)
     with pytest.warns(UserWarning, match="with_flops is not measured"):
         profiler.profile(with_flops=True)
+
+
+def test_kernels_are_timed_on_request(tier, tmp_path):
+    x = braze.ones(400, 300)
+
+    def kernels():
+        return ((x @ x.t()).relu().sum() * 2.0).item()  # the line of the kernels
+
+    expected = kernels()
+    with profiler.profile(per_kernel=True) as prof:
+        assert kernels() == pytest.approx(expected, rel=1e-5)
+        assert kernels() == pytest.approx(expected, rel=1e-5)
+    events = prof.function_events
+    found = [event for event in events if event.kind == "kernel"]
+    if tier == "interpret":
+        assert not found
+        return
+    assert len(found) == 2 * len({event.key for event in found}) >= 4
+    runs = [event for event in events if event.kind == "native"]
+    for event in found:
+        assert event.timed and event.cpu_time_total > 0.0
+        assert event.cpu_parent in runs
+        assert "test_profiler.py:" in event.location
+    # Of a run's time, nothing is counted twice.
+    for run in runs:
+        inside = sum(e.cpu_time_total for e in run.cpu_children if e.kind == "kernel")
+        assert 0.0 < inside <= run.cpu_time_total * 1.01
+    assert by_key(prof)[found[0].key].count == 2
+    prof.export_chrome_trace(tmp_path / "trace.json")
+    traced = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    pieces = [entry for entry in traced if entry["cat"] == "kernel"]
+    assert len(pieces) == sum(len(event.pieces) for event in found)
+    assert all(entry["ph"] == "X" for entry in pieces)
+
+
+def test_one_kind_of_times_at_once():
+    with pytest.raises(ValueError, match="per_operation interprets graphs"):
+        profiler.profile(per_operation=True, per_kernel=True)

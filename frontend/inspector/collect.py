@@ -1,0 +1,135 @@
+"""Watching a program: which graphs it runs, how often, and how long each of their kernels takes.
+
+In: a program's file.  Out: a `Report` of what it compiled.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from braze import engine
+from braze.capture import flush
+from braze.inspector.report import GraphReport, Report
+from braze.ir.fingerprint import fingerprint
+from braze.ir.graph import Graph, Node
+
+MOST_GRAPHS = 12
+
+
+class _Seen:
+    """A graph while the program runs: with its lines, its runs, and its best times."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.runs = 0
+        self.seconds = 0.0
+        self.compiled = False
+        self.times: Sequence[Any] = ()
+        self.best = 0.0
+
+    def best_times(self) -> Sequence[Any]:
+        """Of the quickest run."""
+        return self.times
+
+
+class Collector:
+    """An observer of all graphs that run."""
+
+    per_operation = False
+    per_kernel = True
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[str, _Seen] = {}
+        self._names: dict[int, tuple[Graph, str]] = {}
+
+    def worked(self, work: engine.Work, graph: Graph, sites: Any, start: float, end: float) -> None:
+        """A graph was compiled, loaded or run. Called by the runtime."""
+        with self._lock:
+            seen = self._of(graph)
+            seen.compiled |= work != "interpret"
+            if work in ("native", "interpret"):
+                seen.runs += 1
+                seen.seconds += end - start
+
+    def operated(self, node: Node, position: int, sites: Any, start: float, end: float) -> None:
+        """Nobody asks for that."""
+
+    def timed(self, graph: Graph, sites: Any, times: Sequence[Any]) -> None:
+        """The kernels of a graph have run. The quickest run counts."""
+        total = engine.inspecting().duration(times)
+        with self._lock:
+            seen = self._of(graph)
+            if not seen.times or total < seen.best:
+                seen.times, seen.best = times, total
+
+    def _of(self, graph: Graph) -> _Seen:
+        """Graphs of equal fingerprint are one."""
+        known = self._names.get(id(graph))
+        if known is None:
+            known = self._names[id(graph)] = graph, fingerprint(graph)
+        return self._seen.setdefault(known[1], _Seen(graph))
+
+    def report(self, title: str, most: int = MOST_GRAPHS) -> Report:
+        """What was compiled, the graphs that took most time first.
+
+        Args:
+            most: how many graphs are looked at.
+        """
+        compiled = [seen for seen in self._seen.values() if seen.compiled]
+        compiled.sort(key=lambda seen: -seen.seconds)
+        graphs = [
+            GraphReport(seen.graph, seen.best_times, (seen.runs, seen.seconds))
+            for seen in compiled[:most]
+        ]
+        left_out, others = len(compiled) - len(graphs), len(self._seen) - len(compiled)
+        return Report(title, graphs, engine.explain(), left_out, others)
+
+
+def inspect_script(
+    script: str, arguments: Sequence[str] = (), most: int = MOST_GRAPHS
+) -> tuple[Report, BaseException | None]:
+    """Run a program as ``python script arguments`` would, watching it.
+
+    Args:
+        most: how many graphs are looked at.
+
+    Returns:
+        The report, and what ended the program, if it did not end by itself.
+    """
+    collector = Collector()
+    before = sys.argv, sys.path[0]
+    sys.argv, sys.path[0] = [script, *arguments], str(Path(script).resolve().parent)
+    engine.observing.observer = collector
+    error: BaseException | None = None
+    try:
+        runpy.run_path(script, run_name="__main__")
+        flush()
+    except SystemExit as ended:
+        error = ended if ended.code not in (None, 0) else None
+        flush()
+    except (Exception, KeyboardInterrupt) as raised:
+        error = raised
+    finally:
+        engine.observing.observer = None
+        sys.argv, sys.path[0] = before
+    return collector.report(Path(script).name, most), error
+
+
+def show_error(error: BaseException) -> None:
+    """Print what ended a program as Python prints it, without the frames of what ran it."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code.co_filename in _RUNNERS:
+        traceback = traceback.tb_next
+    if not isinstance(error, SystemExit):
+        sys.excepthook(type(error), error.with_traceback(traceback), traceback)
+    elif not isinstance(error.code, int):
+        print(error.code, file=sys.stderr)
+
+
+_RUNNERS = {__file__, runpy.__file__, "<frozen runpy>"}

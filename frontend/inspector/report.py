@@ -1,0 +1,220 @@
+"""A report: some compiled graphs with the times of their kernels, and the log of compiles.
+
+In: graphs, and what to measure them with.  Out: a page, JSON, DOT, a trace, text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from braze import engine
+from braze.inspector import exports
+from braze.inspector.changes import changes
+from braze.inspector.describe import Data, code_of, describe
+from braze.ir.graph import Graph
+from braze.ir.parser import parse_graph
+
+ROUNDS, SECONDS = 5, 0.2  # of measuring, at least
+
+Times = Sequence[Any]
+
+
+class GraphReport:
+    """One graph: everything is worked out when it is first asked for.
+
+    Args:
+        graph: as it was captured.
+        times: gives the times of its kernels, or none.
+        runs: how often the program ran it, and how long that took altogether, if that is known.
+    """
+
+    def __init__(
+        self, graph: Graph, times: Callable[[], Times], runs: tuple[int, float] | None = None
+    ) -> None:
+        self.graph = graph
+        self.runs = runs
+        self._times = times
+
+    @cached_property
+    def insides(self) -> Any:
+        """Every step of compiling it (`braze.runtime.insides.Insides`)."""
+        return engine.inspecting().look_inside(self.graph)
+
+    @cached_property
+    def data(self) -> Data:
+        """The strata, the memory plan and the times as JSON values."""
+        times = self._times()
+        limits = engine.inspecting().machine_limits() if times else None
+        data = describe(self.insides, times, limits)
+        runs = self.runs
+        data["runs"] = None if runs is None else {"count": runs[0], "seconds": runs[1]}
+        return data
+
+    @cached_property
+    def code(self) -> dict[str, dict[str, str]]:
+        """LLVM IR and assembly by function."""
+        return code_of(self.insides)
+
+    @cached_property
+    def passes(self) -> list[Data]:
+        """What each pass changed."""
+        return changes(self.insides)
+
+
+class Report:
+    """Some graphs, the hottest first, and the log of compiles.
+
+    Attributes:
+        title: what was looked at.
+        graphs: their reports.
+        left_out: how many more were compiled.
+        interpreted: how many were not compiled, since they did not come back.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        graphs: Sequence[GraphReport],
+        log: Any = None,
+        left_out: int = 0,
+        interpreted: int = 0,
+    ) -> None:
+        self.title = title
+        self.graphs = list(graphs)
+        self.left_out = left_out
+        self.interpreted = interpreted
+        self._log = log
+
+    @property
+    def notes(self) -> list[str]:
+        """What the graphs that are not shown are."""
+        notes = []
+        if self.left_out:
+            notes.append(f"{_graphs(self.left_out)} left out, of those that were compiled.")
+        if self.interpreted:
+            notes.append(
+                f"{_graphs(self.interpreted)} only interpreted, not compiled, since they ran once; "
+                "BRAZE_TIER=compile compiles each at once."
+            )
+        return notes
+
+    @cached_property
+    def recompiles(self) -> Data:
+        """The log of compiles (`braze.explain()`) as JSON values."""
+        log = self._log if self._log is not None else engine.explain()
+        return {
+            "totals": dict(log.totals),
+            "compile_seconds": log.compile_seconds,
+            "recompiled": [list(pair) for pair in log.recompiled],
+            "left_out": log.left_out,
+            "events": [
+                {
+                    "number": event.number,
+                    "source": event.source,
+                    "name": event.name,
+                    "operations": event.operations,
+                    "first": event.first,
+                    "last": event.last,
+                    "difference": event.difference,
+                    "seconds": event.seconds,
+                    "beside": event.beside,
+                    "sizes": event.sizes,
+                    "kernels": None if event.figures is None else event.figures.kernels_after,
+                }
+                for event in log.events
+            ],
+        }
+
+    def to_dict(self) -> Data:
+        """Everything as JSON values: per graph its data, code and passes, and the log."""
+        return {
+            "title": self.title,
+            "notes": self.notes,
+            "graphs": [
+                {**g.data, "code": g.code, "passes": g.passes} for g in self.graphs
+            ],
+            "recompiles": self.recompiles,
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as text."""
+        return json.dumps(self.to_dict())
+
+    def to_html(self) -> str:
+        """The page: one file that needs no network and no other file."""
+        from braze.inspector.page import page_of
+
+        return page_of(self)
+
+    def html(self, path: str | os.PathLike[str]) -> None:
+        """Write the page. The file appears when it is complete.  Raises: OSError."""
+        _write(path, self.to_html())
+
+    def json(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_json`. The file appears when it is complete.  Raises: OSError."""
+        _write(path, self.to_json())
+
+    def dot(self) -> str:
+        """The kernels and what flows between them, for Graphviz."""
+        return exports.dot(self.title, [g.data for g in self.graphs])
+
+    def write_dot(self, path: str | os.PathLike[str]) -> None:
+        """Write `dot`. The file appears when it is complete.  Raises: OSError."""
+        _write(path, self.dot())
+
+    def chrome_trace(self, path: str | os.PathLike[str]) -> None:
+        """Write when each piece of each kernel ran, and how long each pass took, for Perfetto or
+        chrome://tracing.  Raises: OSError."""
+        graphs = [(g.data, g.passes) for g in self.graphs]
+        _write(path, json.dumps(exports.chrome_trace(graphs)))
+
+    def summary(self, rows: int = 12) -> str:
+        """The hottest kernels of each graph, and the log of compiles, as text."""
+        parts = [exports.summary(g.data, rows) for g in self.graphs]
+        parts += self.notes
+        log = self._log if self._log is not None else engine.explain()
+        return "\n\n".join([*parts, str(log)])
+
+
+def _graphs(count: int) -> str:
+    return f"{count} graph" + ("" if count == 1 else "s")
+
+
+def _write(path: str | os.PathLike[str], text: str) -> None:
+    with engine.replacing(Path(path)) as file:
+        file.write(text.encode())
+
+
+def measured(graph: Graph, inputs: Sequence[Any]) -> Callable[[], Times]:
+    """Times of a graph on given inputs, of the quickest of some runs on copies of them."""
+
+    def times() -> Times:
+        inspecting = engine.inspecting()
+        executable = inspecting.timed_executable(graph)
+        found: Times = inspecting.measure(executable, graph, inputs, ROUNDS, SECONDS)
+        return found
+
+    return times
+
+
+def package_report(name: str, model: Any) -> Report:
+    """A package's graph, compiled anew for this machine; its times are those of inputs of zeros.
+
+    Args:
+        model: a loaded package (`braze.aot.load`).
+    """
+    graph = parse_graph(model.graph_text)
+    inputs: list[Any] = []
+    for value, role in zip(graph.inputs, graph.roles, strict=True):
+        if role == "scalar":
+            inputs.append(0)
+            continue
+        storage = engine.Storage(value.type.nbytes)
+        storage.array(value.type.dtype.numpy, value.shape).fill(0)
+        inputs.append(storage)
+    return Report(name, [GraphReport(graph, measured(graph, inputs))])

@@ -1,0 +1,53 @@
+"""Which captured operations a node, after any pass, and a kernel come from.
+
+In: a captured graph.  Out: a copy to compile, in which each node has a location object of its own.
+Passes hand locations on, so the object's identity tells where a node comes from, where two nodes of
+one line are equal by value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from braze.ir.builder import Rewriter
+from braze.ir.graph import Graph, Location, Node
+
+
+class Provenance:
+    """Knows the nodes of a captured graph by their locations.
+
+    Attributes:
+        graph: the copy that is to be compiled.
+        positions: identity of a location -> position of its node among the captured ones.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        rewriter = Rewriter(graph)
+        self.positions: dict[int, int] = {}
+        self._kept: list[Location] = []
+        for position, node in enumerate(graph.nodes):
+            copy = rewriter.keep(node)
+            if node.location is not None:
+                copy.location = replace(node.location)
+                self._kept.append(copy.location)
+                self.positions[id(copy.location)] = position
+        self.graph = rewriter.done()
+
+    def position(self, location: Location | None) -> int:
+        """Of the captured node that a location is of, or -1."""
+        return self.positions.get(id(location), -1)
+
+    def origins(self, node: Node) -> list[int]:
+        """Positions of the captured nodes that a node, or what is fused in it, comes from."""
+        inside = node.body.nodes if node.body is not None else [node]
+        found = {self.position(part.location) for part in inside} | {self.position(node.location)}
+        return sorted(found - {-1})
+
+
+def kernels_of(scheduled: Graph) -> Iterator[tuple[str, Node]]:
+    """The name of each fusion node's kernel, as lowering gives it.  (Those of no points have no
+    kernel.)"""
+    for number, node in enumerate(scheduled.nodes, start=1):
+        assert node.body is not None
+        yield f"{node.body.name}_{number}", node
