@@ -30,7 +30,7 @@ from typing import Any
 from braze.ir.errors import BrazeError
 from braze.runtime.files import replacing
 
-FORMAT = 2
+FORMAT = 3
 MIMETYPE = b"application/x-braze-package"
 MANIFEST = "manifest.json"
 

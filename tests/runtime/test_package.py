@@ -323,7 +323,7 @@ def test_large_weights_stay_in_the_file_and_are_checked_piece_by_piece(tmp_path)
     weight = np.arange(1 << 21, dtype=np.float32)
     path = write_package(tmp_path / "m.brz", b.finish([b.add(x, w)]), {"w": weight})
     model = load(path)
-    (held,) = model._fixed[1:]
+    (held,) = model._only._fixed[1:]
     assert held.is_shared and held.readonly and held.address % 64 == 0
     assert np.array_equal(model(weight), 2 * weight)
     whole = path.read_bytes()
