@@ -114,8 +114,9 @@ class SizedCodes:
     def require_all(self, dynamic: Dynamic) -> None:
         """Raise ValueError if there is a size that no code serves."""
         for lowest, highest, artifact, layout, _ in self._codes:
-            for size in (lowest, highest) if layout is not None else ():
-                instance_of(artifact, layout, size)
+            if layout is not None:
+                for size in (lowest, highest):
+                    instance_of(artifact, layout, size)
         reached = dynamic.lowest - 1
         for lowest, highest in sorted((lowest, highest) for lowest, highest, *_ in self._codes):
             if lowest > reached + 1:

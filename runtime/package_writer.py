@@ -79,7 +79,7 @@ def write_package(
             compiled.append(_sized(codes, sizes.axes, name, target, entries, stored))
     entries["weights.safetensors"] = pack_weights(stored)
     entries["graph.ir"] = str(graph).encode()
-    manifest = {
+    manifest: dict[str, Any] = {
         "name": graph.name,
         "braze": braze_version(),
         "inputs": names,

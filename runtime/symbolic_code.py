@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from braze.ir.arena import ArenaLayout
 from braze.ir.graph import Graph
-from braze.ir.parser import parse_graph
 from braze.ir.symint import SymInt, through, value_at
 from braze.runtime.artifact import Artifact, Slot, slots_of
 
@@ -42,6 +41,8 @@ class SymbolicCode:
 
     def described(self) -> Artifact:
         """The artifact, with shapes that are functions of the size, for `instance_of`."""
+        from braze.ir.parser import parse_graph  # which loading a package does without
+
         graphs = [parse_graph(self.fit.text_at(size)) for size in self._three()]
         slots = [slots_of(graph) for graph in graphs]
         inputs, outputs = (

@@ -23,7 +23,7 @@ from braze.ir.dtypes import ALL
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.graph import Location
 from braze.ir.target import TargetError, named_target
-from braze.runtime import compiler, package, package_format
+from braze.runtime import compiler, package_format, package_instance
 from braze.runtime.cpu import host_target
 from braze.runtime.package import LoadedModel, PackageError, load
 from braze.runtime.package_format import Archive
@@ -346,8 +346,8 @@ def test_a_missing_file():
 
 
 def test_a_newer_format(whole, damaged_file):
-    damaged_file.write_bytes(whole.replace(b"braze-package 0002", b"braze-package 0003"))
-    with pytest.raises(PackageError, match="has format 3, newer than this Braze, which reads up"):
+    damaged_file.write_bytes(whole.replace(b"braze-package 0003", b"braze-package 0004"))
+    with pytest.raises(PackageError, match="has format 4, newer than this Braze, which reads up"):
         load(damaged_file)
 
 
@@ -390,7 +390,7 @@ def test_another_cpu_is_refused_before_code_is_loaded(tmp_path, monkeypatch):
     def loaded(*arguments):
         raise AssertionError("code was loaded")
 
-    monkeypatch.setattr(package, "Executable", loaded)
+    monkeypatch.setattr(package_instance, "Executable", loaded)
     with pytest.raises(PackageError) as caught:
         load(path)
     text = str(caught.value)
