@@ -23,7 +23,7 @@ from braze.ir.dtypes import ALL
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.graph import Location
 from braze.ir.target import TargetError, named_target
-from braze.runtime import compiler, package_format, package_instance
+from braze.runtime import compiler, package, package_format, package_instance
 from braze.runtime.cpu import host_target
 from braze.runtime.package import LoadedModel, PackageError, load
 from braze.runtime.package_format import Archive
