@@ -3,16 +3,20 @@ or a compiler."""
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from braze import engine
+from braze.dynamic_dims import Dim, DynamicDims, resized, sizes_of
 from braze.structure import describe
 from braze.tensors import Tensor
-from braze.tracing import bake_numbers, trace
+from braze.tracing import Traced, bake_numbers, trace
+
+__all__ = ["Dim", "compile", "load"]
 
 
 def compile(
@@ -20,21 +24,30 @@ def compile(
     example_inputs: Tensor | Sequence[Any],
     path: str | os.PathLike[str],
     target: str | Sequence[str] | None = None,
+    *,
+    dynamic: DynamicDims | None = None,
 ) -> None:
     """Compile a module's forward pass, with its weights, into a package.
 
     Args:
         module: a module or function of tensors. Put a module into `eval()` mode first.
-        example_inputs: the arguments (a tensor, or a sequence of them); their shapes and dtypes
-            become fixed.
+        example_inputs: the arguments (a tensor, or a sequence of them); their dtypes become fixed,
+            and their shapes but for dynamic dimensions.
         path: where the package is written, atomically.
         target: CPUs to compile for: "host" (the default) or names such as "x86-64-v3"; see
             `braze.ir.target`.
+        dynamic: the dimensions whose size a call may choose, as ``{"x": {0: "batch"}}`` by the
+            inputs' names or ``[{0: "batch"}]`` in their order. A name, or a `Dim` for other limits
+            than 1 to 1024; dimensions of one name are equal. One name at most.
 
     Raises:
         RuntimeError: the module is not one graph (it reads values while it runs), or it draws
             random numbers or changes its own state, as in training mode.
-        TypeError: it does not return tensors in tuples, lists or dicts.
+        TypeError: it does not return tensors in tuples, lists or dicts; or `dynamic` is of another
+            form.
+        ValueError: `dynamic` names inputs or dimensions that there are not, or two names.
+        ShapeError: the module computes something else for other sizes; the message has its line.
+        PackageError: no code serves many sizes; the message says why.
 
     Example:
         ``braze.aot.compile(model.eval(), braze.zeros(1, 3, 32, 32), "model.brz")`` and then,
@@ -44,6 +57,47 @@ def compile(
     for i, argument in enumerate(arguments):
         if not isinstance(argument, Tensor):
             raise TypeError(f"example input {i} must be a tensor, given {type(argument).__name__}")
+    traced = _traced(module, arguments)
+    weights: dict[str, np.ndarray] = {}
+    for value, source in zip(traced.graph.inputs[traced.arguments :], traced.captured, strict=True):
+        assert isinstance(source, Tensor) and value.name is not None
+        weights[value.name] = source._numpy()
+    targets = ["host"] if target is None else [target] if isinstance(target, str) else list(target)
+    sizes = None
+    if dynamic:
+        names = [
+            value.name or f"input{i}"
+            for i, value in enumerate(traced.graph.inputs[: traced.arguments])
+        ]
+        found = sizes_of(_renamed(dynamic, module, names), names, arguments)
+        axes = [found.axes.get(name, []) for name in names]
+
+        def graph_at(size: int) -> Any:
+            return _traced(module, resized(arguments, axes, size)).graph
+
+        sizes = engine.Sizes(
+            found.dim.name, found.dim.min, found.dim.max, found.usual, found.axes, graph_at
+        )
+    engine.write_package(
+        path,
+        traced.graph,
+        weights,
+        structure=describe(traced.result),
+        targets=targets,
+        sizes=sizes,
+    )
+
+
+def _renamed(dynamic: DynamicDims, module: Callable[..., Any], names: list[str]) -> DynamicDims:
+    """With the inputs' names in the package for those of the function's parameters."""
+    if not isinstance(dynamic, Mapping):
+        return dynamic
+    parameters = inspect.signature(getattr(module, "forward", module)).parameters
+    own = dict(zip(parameters, names, strict=False))
+    return {name if name in names else own.get(name, name): axes for name, axes in dynamic.items()}
+
+
+def _traced(module: Callable[..., Any], arguments: Sequence[Tensor]) -> Traced:
     name = type(module).__name__ if hasattr(module, "named_parameters") else "function"
     traced = bake_numbers(trace(module, arguments, name=name))
     if traced.effect:
@@ -52,18 +106,7 @@ def compile(
             "in "
             "training mode; call module.eval() first"
         )
-    weights: dict[str, np.ndarray] = {}
-    for value, source in zip(traced.graph.inputs[traced.arguments :], traced.captured, strict=True):
-        assert isinstance(source, Tensor) and value.name is not None
-        weights[value.name] = source._numpy()
-    targets = ["host"] if target is None else [target] if isinstance(target, str) else list(target)
-    engine.write_package(
-        path,
-        traced.graph,
-        weights,
-        structure=describe(traced.result),
-        targets=targets,
-    )
+    return traced
 
 
 load = engine.load

@@ -14,6 +14,7 @@ from braze.runtime.files import replacing
 from braze.runtime.libc import die_with_parent
 from braze.runtime.observing import Work, observing
 from braze.runtime.package import load
+from braze.runtime.package_sizes import Sizes
 from braze.runtime.package_writer import write_package
 from braze.runtime.places import shares
 from braze.runtime.pool import get_num_threads, set_num_threads
@@ -33,6 +34,7 @@ __all__ = [
     "Entry",
     "Input",
     "Resident",
+    "Sizes",
     "SharedBlock",
     "Storage",
     "Tier",

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from braze.ir.arena import ArenaLayout
 from braze.ir.graph import Graph, Location
+from braze.ir.symint import SymInt
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,8 @@ class Artifact:
                 objects=objects,
                 inputs=tuple(_slot(slot) for slot in facts["inputs"]),
                 outputs=tuple(_slot(slot) for slot in facts["outputs"]),
-                arena_bytes=int(facts["arena_bytes"]),
-                scratch_bytes=int(facts["scratch_bytes"]),
+                arena_bytes=number_from(facts["arena_bytes"]),
+                scratch_bytes=number_from(facts["scratch_bytes"]),
                 failures=tuple(_failure(site) for site in facts["failures"]),
                 figures=_figures(facts["figures"]),
                 calls=tuple(CallSite(**site) for site in facts.get("calls", ())),
@@ -137,7 +139,52 @@ def slots_of(graph: Graph) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
     return inputs, outputs
 
 
+def layout_facts(layout: ArenaLayout) -> dict[str, Any]:
+    """An arena's layout as JSON values; its buffers' names, which only the compiler needs, are
+    left out."""
+    return {"sizes": _plain(layout.sizes), "below": _plain(layout.below)}
+
+
+def layout_from(facts: dict[str, Any]) -> ArenaLayout:
+    """The layout whose `layout_facts` these are.  Raises: ValueError if they are none."""
+    sizes = tuple(tuple(map(number_from, block)) for block in facts["sizes"])
+    below = tuple(tuple(map(number_from, block)) for block in facts["below"])
+    for at, others in enumerate(below):
+        if any(not 0 <= other < at for other in others):
+            raise ValueError("[artifact] a block of the arena lies below a later one")
+    if len(sizes) != len(below) or not all(sizes):
+        raise ValueError("[artifact] the arena's blocks do not fit each other")
+    return ArenaLayout(sizes, below, {})
+
+
+def number_from(plain: Any) -> int:
+    """An integer that `facts` gave: itself, or ``{"value": ..., "form": [...]}`` of a `SymInt`.
+
+    Raises: ValueError if it is neither.
+    """
+    if isinstance(plain, int) and not isinstance(plain, bool):
+        return plain
+    if isinstance(plain, dict) and plain.keys() == {"value", "form"}:
+        value, form = plain["value"], _form(plain["form"])
+        if type(value) is int and isinstance(form, tuple):
+            return SymInt(value, form)
+    raise ValueError(f"[artifact] {plain!r} is no integer")
+
+
+def _form(plain: Any) -> Any:
+    match plain:
+        case int() if not isinstance(plain, bool):
+            return plain
+        case ["affine", int(word), int(factor), int(summand)] if word >= 0:
+            return "affine", word, factor, summand
+        case ["+" | "*" | "//" | "%" as op, left, right]:
+            return op, _form(left), _form(right)
+    raise ValueError(f"[artifact] {plain!r} is no function of the size")
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, SymInt):
+        return {"value": int(value), "form": _plain(value.form)}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if isinstance(value, (Slot, FailureSite, Figures, CallSite)):
@@ -146,15 +193,16 @@ def _plain(value: Any) -> Any:
 
 
 def _slot(facts: dict[str, Any]) -> Slot:
-    return Slot(facts["name"], facts["dtype"], tuple(facts["shape"]), facts["role"])
+    shape = tuple(map(number_from, facts["shape"]))
+    return Slot(facts["name"], facts["dtype"], shape, facts["role"])
 
 
 def _failure(facts: dict[str, Any]) -> FailureSite:
     location = facts["location"]
     return FailureSite(
         facts["message"],
-        facts["low"],
-        facts["high"],
+        number_from(facts["low"]),
+        number_from(facts["high"]),
         facts["node"],
         None if location is None else Location(**location),
     )

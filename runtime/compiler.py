@@ -125,11 +125,18 @@ def compile_member(
     return compile_artifact(graph, target), code, refusal
 
 
-def compile_symbolic(fit: Fit, size: int, target: Target) -> SymbolicCode:
+def compile_symbolic(
+    fit: Fit,
+    size: int,
+    target: Target,
+    change: Callable[[Program], Program] | None = None,
+) -> SymbolicCode:
     """Compile a family of graphs for many sizes.
 
     Args:
         size: near which chunks, tiles and the order of the kernels are chosen.
+        change: what is done to the loops of a size before they are compared; first those of the
+            size that decisions are taken for.
 
     Raises:
         NotSymbolic, CodegenError: there is no such code.
@@ -157,11 +164,14 @@ def compile_symbolic(fit: Fit, size: int, target: Target) -> SymbolicCode:
     record = Recorder(graph, fingerprint(graph)) if Recorder.is_wanted() else None
     choices = Choices()
     sampled, report = compile_graph(graph, target, record, choices)
+    if change is not None:
+        sampled = change(sampled)
 
     def program_of(size_then: int) -> Program:
         if size_then == sample:
             return sampled
-        return compile_graph(graph_at(size_then), target, choices=Choices(choices))[0]
+        program = compile_graph(graph_at(size_then), target, choices=Choices(choices))[0]
+        return program if change is None else change(program)
 
     found = symbolic_program(program_of, sample, fit.seen)
     if record is not None:

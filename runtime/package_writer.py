@@ -19,10 +19,11 @@ from braze.ir.graph import Graph, Value
 from braze.ir.loops import Program
 from braze.ir.target import Target, named_target
 from braze.runtime import compiler
-from braze.runtime.artifact import slots_of
+from braze.runtime.artifact import layout_facts, slots_of
 from braze.runtime.cpu import host_target
 from braze.runtime.environment import braze_version
 from braze.runtime.package_format import PackageError, write_archive
+from braze.runtime.package_sizes import SizedCode, Sizes, codes_for
 from braze.runtime.weights import pack_weights
 
 HOST = "host"
@@ -36,6 +37,7 @@ def write_package(
     input_names: Sequence[str] | None = None,
     structure: str | None = None,
     targets: Sequence[str] = (HOST,),
+    sizes: Sizes | None = None,
 ) -> Path:
     """Compile `graph` and write it with its weights.
 
@@ -47,6 +49,7 @@ def write_package(
             ``{"tuple": [...]}``, ``{"list": [...]}``, ``{"dict": [[key, ...], ...]}`` of these. By
             default ``0``, or a tuple of all.
         targets: names of `braze.ir.target.TARGET_NAMES`, or "host" for this processor.
+        sizes: those of a dimension that calls may choose; `graph` is that of the usual size.
 
     Returns:
         The path.
@@ -63,22 +66,33 @@ def write_package(
     _check_structure(structure, len(graph.outputs))
     if not targets:
         raise PackageError("[package] no target is given")
-    folded, held = _folded(graph, arrays)
+    folded, held = _folded(graph, arrays) if sizes is None else (graph, arrays)
     entries: dict[str, bytes] = {}
     compiled = []
     stored: dict[str, np.ndarray] = {}
     for name in dict.fromkeys(targets):
         target = host_target() if name == HOST else named_target(name)
-        compiled.append(_compile(graph, folded, held, name, target, entries, stored))
+        if sizes is None:
+            compiled.append(_compile(graph, folded, held, name, target, entries, stored))
+        else:
+            codes = codes_for(sizes, lambda own: _folded(own, arrays), target)
+            compiled.append(_sized(codes, sizes.axes, name, target, entries, stored))
     entries["weights.safetensors"] = pack_weights(stored)
     entries["graph.ir"] = str(graph).encode()
-    manifest = {
+    manifest: dict[str, Any] = {
         "name": graph.name,
         "braze": braze_version(),
         "inputs": names,
         "structure": structure,
         "targets": compiled,
     }
+    if sizes is not None:
+        manifest["dynamic"] = {
+            "name": sizes.name,
+            "lowest": sizes.lowest,
+            "highest": sizes.highest,
+            "axes": sizes.axes,
+        }
     write_archive(Path(path), manifest, entries)
     return Path(path)
 
@@ -130,6 +144,42 @@ def _compile(
     entries[pool] = pool_object(target)
     names = {label: _store(stored, label, name, array) for label, array in given.items()}
     return {"facts": artifact.facts(), "objects": list(objects), "pool": pool, "weights": names}
+
+
+def _sized(
+    codes: Sequence[SizedCode],
+    axes: Mapping[str, Sequence[int]],
+    name: str,
+    target: Target,
+    entries: dict[str, bytes],
+    stored: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    """What the manifest says of a target's code for many sizes; adds to `entries` and `stored`."""
+    from braze.codegen.llvm.pool import pool_object
+
+    pool = f"code/{name}/pool.o"
+    entries[pool] = pool_object(target)
+    described = []
+    for code in codes:
+        artifact = replace(code.artifact, figures=replace(code.artifact.figures, seconds=0.0))
+        objects = {
+            f"code/{name}/{code.lowest}-{code.highest}/{i}.o": data
+            for i, data in enumerate(artifact.objects)
+        }
+        entries.update(objects)
+        given = code.weights.items()
+        layout = code.layout
+        described.append(
+            {
+                "lowest": code.lowest,
+                "highest": code.highest,
+                "facts": artifact.facts(),
+                "layout": None if layout is None else layout_facts(layout),
+                "objects": list(objects),
+                "weights": {label: _store(stored, label, name, array) for label, array in given},
+            }
+        )
+    return {"target": target.to_text(), "pool": pool, "codes": described}
 
 
 def _store(stored: dict[str, np.ndarray], label: str, target: str, array: np.ndarray) -> str:

@@ -33,6 +33,9 @@ from braze.ir.target import Target
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+# The extents and strides of `Panels`.
+Order = tuple[tuple[int, ...], tuple[int, ...]]
+
 _MOST_VECTORS = 14
 
 
@@ -73,12 +76,17 @@ def in_panels(contraction: Contraction, weight: str, target: Target) -> Panels |
 
 
 def pack_operands(
-    program: Program, arrays: Mapping[str, Array], target: Target
+    program: Program,
+    arrays: Mapping[str, Array],
+    target: Target,
+    decided: dict[str, Order | None] | None = None,
 ) -> tuple[Program, dict[str, Array]]:
     """A program that reads its weights in the order of its tiles.
 
     Args:
         arrays: of the inputs that are known, by name.
+        decided: the orders of weights by name: those that are there are kept to, the
+            others are added. So the programs of several sizes read the same arrays.
 
     Returns:
         The program, and the arrays that are to be given in place of some.
@@ -91,7 +99,7 @@ def pack_operands(
             return kernel
         for name in (kernel.rhs.buffer.name, kernel.lhs.buffer.name):
             if name in arrays and readers[name] == 1:
-                panels = in_panels(kernel, name, target)
+                panels = _kept_to(kernel, name, target, decided)
                 if panels is not None:
                     changed[name] = panels.packed(arrays[name])
                     return panels.contraction
@@ -99,6 +107,24 @@ def pack_operands(
 
     waves = [[packed(kernel) for kernel in wave] for wave in program.waves]
     return replace(program, waves=waves), changed
+
+
+def _kept_to(
+    contraction: Contraction,
+    name: str,
+    target: Target,
+    decided: dict[str, Order | None] | None,
+) -> Panels | None:
+    if decided is None:
+        return in_panels(contraction, name, target)
+    if name not in decided:
+        panels = in_panels(contraction, name, target)
+        decided[name] = None if panels is None else (panels.extents, panels.strides)
+        return panels
+    choices = _choices(contraction, name, target)
+    return next(
+        (choice for choice in choices if (choice.extents, choice.strides) == decided[name]), None
+    )
 
 
 def _choices(contraction: Contraction, weight: str, target: Target) -> Iterator[Panels]:

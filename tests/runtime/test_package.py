@@ -23,7 +23,7 @@ from braze.ir.dtypes import ALL
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.graph import Location
 from braze.ir.target import TargetError, named_target
-from braze.runtime import compiler, package, package_format
+from braze.runtime import compiler, package, package_format, package_instance
 from braze.runtime.cpu import host_target
 from braze.runtime.package import LoadedModel, PackageError, load
 from braze.runtime.package_format import Archive
@@ -323,7 +323,7 @@ def test_large_weights_stay_in_the_file_and_are_checked_piece_by_piece(tmp_path)
     weight = np.arange(1 << 21, dtype=np.float32)
     path = write_package(tmp_path / "m.brz", b.finish([b.add(x, w)]), {"w": weight})
     model = load(path)
-    (held,) = model._fixed[1:]
+    (held,) = model._only._fixed[1:]
     assert held.is_shared and held.readonly and held.address % 64 == 0
     assert np.array_equal(model(weight), 2 * weight)
     whole = path.read_bytes()
@@ -392,7 +392,7 @@ def test_another_cpu_is_refused_before_code_is_loaded(tmp_path, monkeypatch):
     def loaded(*arguments):
         raise AssertionError("code was loaded")
 
-    monkeypatch.setattr(package, "Executable", loaded)
+    monkeypatch.setattr(package_instance, "Executable", loaded)
     with pytest.raises(PackageError) as caught:
         load(path)
     text = str(caught.value)

@@ -1,0 +1,138 @@
+"""A model's code for fixed shapes: arrays in, arrays out.
+
+In: an `Artifact` and the weights that it reads.  Out: an `Instance`, whose `run` checks a call's
+arrays, makes those of the results, and calls the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from braze.ir.dtypes import dtype_named
+from braze.ir.errors import DTypeError, ShapeError
+from braze.runtime.artifact import Artifact, Slot
+from braze.runtime.executable import Executable, Input, Resident
+from braze.runtime.storage import Storage
+
+_LARGE = 1 << 17
+
+
+class Instance:
+    """Code for fixed shapes, with its weights.
+
+    Attributes:
+        inputs, outputs: of a call.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        artifact: Artifact,
+        names: Sequence[str],
+        weights: Mapping[str, np.ndarray],
+    ) -> None:
+        self._model = model
+        self.outputs = artifact.outputs
+        self.inputs: tuple[Slot, ...] = ()
+        # What is fixed stands here already; what a call brings goes into the other places.
+        self._fixed: list[Input | None] = []
+        self._places: list[int] = []
+        for place, slot in enumerate(artifact.inputs):
+            if slot.name in weights:
+                self._fixed.append(_held(weights[slot.name], slot))
+                continue
+            name = names[len(self._places)]
+            self.inputs += (Slot(name, slot.dtype, slot.shape, slot.role),)
+            self._places.append(place)
+            self._fixed.append(None)
+        dtypes = [dtype_named(slot.dtype).numpy for slot in self.inputs]
+        self._types = [(d, slot.shape) for d, slot in zip(dtypes, self.inputs, strict=True)]
+        self._makers = [_maker(slot) for slot in self.outputs]
+        self._packed = _resident(artifact.inputs, self._fixed)
+        self._executable = Executable(artifact)
+
+    def run(self, arrays: Sequence[Any]) -> list[np.ndarray]:
+        """New arrays, in the order of `outputs`; see `LoadedModel.__call__` for what is raised."""
+        if self._packed is None:
+            return self._run_with_numbers(arrays)
+        given, kept = [], []
+        for array, slot, (dtype, shape) in zip(arrays, self.inputs, self._types, strict=True):
+            # The usual case first; what is left has to be converted, or does not fit.
+            if (
+                type(array) is not np.ndarray
+                or array.dtype is not dtype
+                or array.shape != shape
+                or not array.flags.c_contiguous
+                or (address := array.__array_interface__["data"][0]) % dtype.alignment
+            ):
+                storage = _input(self._model, slot, array)
+                kept.append(storage)
+                address = storage.address  # type: ignore[union-attr]
+            given.append(address)
+        results = [make() for make in self._makers]
+        made = [array.__array_interface__["data"][0] for array in results]
+        self._executable.run_at(given, made, self._packed)
+        return results
+
+    def _run_with_numbers(self, arrays: Sequence[Any]) -> list[np.ndarray]:
+        given: list[Any] = list(self._fixed)
+        for place, slot, array in zip(self._places, self.inputs, arrays, strict=True):
+            given[place] = _input(self._model, slot, array)
+        results = [make() for make in self._makers]
+        self._executable.run(given, [Storage.from_numpy(array) for array in results])
+        return results
+
+
+def _held(array: np.ndarray, slot: Slot) -> Input:
+    """A weight where it lies in the file, which stays mapped, unless it is not aligned there."""
+    if slot.role == "scalar":
+        number: int | float | bool = array.item()
+        return number
+    return Storage.from_numpy(array)
+
+
+def _input(model: str, slot: Slot, given: Any) -> Input:
+    if slot.role == "scalar" and isinstance(given, (int, float)):
+        return given
+    array = np.asarray(given)
+    dtype = dtype_named(slot.dtype).numpy
+    if array.dtype.newbyteorder("=") != dtype:
+        raise DTypeError(
+            f"[{model}] input {slot.name} must be {type_of(slot)}, given {array.dtype}"
+            f"{list(array.shape)}; convert it with .astype(numpy.{dtype})"
+        )
+    if array.shape != slot.shape:
+        raise ShapeError(
+            f"[{model}] input {slot.name} must be {type_of(slot)}, given shape {list(array.shape)}"
+        )
+    if slot.role == "scalar":
+        number: int | float | bool = array.item()
+        return number
+    return Storage.from_numpy(array)
+
+
+def type_of(slot: Slot) -> str:
+    return f"{slot.dtype}[{','.join(map(str, slot.shape))}]"
+
+
+def _maker(slot: Slot) -> Callable[[], np.ndarray]:
+    """What makes a new array for a result. Large ones take memory that is in use already: the
+    system clears every fresh page."""
+    shape, dtype = slot.shape, dtype_named(slot.dtype).numpy
+    nbytes = prod(shape) * dtype.itemsize
+    if nbytes < _LARGE:
+        return lambda: np.empty(shape, dtype)
+    return lambda: Storage(nbytes).array(dtype, shape)
+
+
+def _resident(slots: Sequence[Slot], fixed: Sequence[Input | None]) -> Resident | None:
+    """The addresses of the weights, where they follow a call's arrays and nothing is a number."""
+    if any(slot.role == "scalar" for slot in slots):
+        return None
+    count = next((i for i, held in enumerate(fixed) if held is not None), len(fixed))
+    weights = [held for held in fixed[count:] if isinstance(held, Storage)]
+    return Resident(weights) if len(weights) == len(fixed) - count else None

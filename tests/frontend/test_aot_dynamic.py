@@ -1,0 +1,236 @@
+"""Packages whose calls choose the size of a dimension."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+import braze
+from braze import nn
+from braze.aot import Dim
+from braze.ir.errors import ShapeError
+from braze.runtime import load
+from braze.runtime.package_format import Archive, PackageError, write_archive
+
+
+class Pool(nn.Module):
+    """Convolution, normalisation and a mean: a batch of images."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.fc(nn.functional.relu(self.norm(self.conv(x))).mean(dim=(2, 3)))
+
+
+class Encoder(nn.Module):
+    """Attention over a sequence of any length."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def check(model, path, shape, axis, sizes):
+    rng = np.random.default_rng(0)
+    packed = load(path)
+    for size in sizes:
+        own = list(shape)
+        own[axis] = size
+        x = rng.standard_normal(own).astype(np.float32)
+        with braze.no_grad():
+            expected = model(braze.tensor(x)).numpy()
+        result = packed(x)
+        assert result.shape == expected.shape
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
+    return packed
+
+
+@pytest.fixture(scope="module")
+def mlp(tmp_path_factory):
+    braze.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 10)).eval()
+    path = tmp_path_factory.mktemp("mlp") / "mlp.brz"
+    braze.aot.compile(model, braze.randn(8, 32), path, dynamic=[{0: "batch"}])
+    return model, path
+
+
+def test_every_batch_size_is_served(mlp):
+    model, path = mlp
+    packed = check(model, path, [0, 32], 0, [1, 2, 3, 4, 7, 8, 31, 64, 100, 511, 1000, 1024])
+    assert packed.dynamic.axes == {"input": (0,)}
+
+
+def test_weights_are_stored_once_for_all_sizes_unless_packed_otherwise(mlp):
+    _, path = mlp
+    assert path.stat().st_size < 400_000
+
+
+def test_images(tmp_path):
+    braze.manual_seed(0)
+    model = Pool()
+    model(braze.randn(4, 3, 8, 8))
+    model.eval()
+    path = tmp_path / "m.brz"
+    braze.aot.compile(
+        model, braze.randn(4, 3, 8, 8), path, dynamic={"x": {0: Dim("batch", max=64)}}
+    )
+    check(model, path, [0, 3, 8, 8], 0, [1, 2, 3, 5, 16, 33, 64])
+
+
+def test_a_sequence_of_any_length(tmp_path):
+    braze.manual_seed(0)
+    model = Encoder().eval()
+    path = tmp_path / "m.brz"
+    braze.aot.compile(model, braze.randn(2, 12, 16), path, dynamic={"x": {1: Dim("time", max=96)}})
+    check(model, path, [2, 0, 16], 1, [1, 2, 3, 8, 17, 64, 96])
+
+
+def test_sizes_are_checked_at_the_call(mlp):
+    packed = load(mlp[1])
+    for size in (0, 1025):
+        text = rf"dimension 0 of input input \(batch\) must be 1 to 1024, given {size}"
+        with pytest.raises(ShapeError, match=text):
+            packed(np.zeros((size, 32), np.float32))
+    with pytest.raises(ShapeError, match="input input must have 2 dimensions"):
+        packed(np.zeros(32, np.float32))
+
+
+def test_equal_names_are_equal_sizes(tmp_path):
+    def function(x, y):
+        return x * 2 + y
+
+    path = tmp_path / "m.brz"
+    examples = [braze.randn(6, 3), braze.randn(6, 3)]
+    braze.aot.compile(function, examples, path, dynamic=[{0: "n"}, {0: "n"}])
+    packed = load(path)
+    ones = np.ones((9, 3), np.float32)
+    np.testing.assert_array_equal(packed(ones, ones), ones * 3)
+    with pytest.raises(ShapeError, match=r"must be equal to dimension 0 .* \(n\): 8 != 9"):
+        packed(ones, ones[:8])
+
+
+def test_python_that_asks_for_the_size_is_refused_with_its_line(tmp_path):
+    def function(x):
+        if x.shape[0] > 30:
+            return x.exp()  # only for many
+        return x.tanh()
+
+    with pytest.raises(ShapeError, match="n is .* than where it is .*(?s:.*)only for many"):
+        braze.aot.compile(function, braze.randn(6, 3), tmp_path / "m.brz", dynamic=[{0: "n"}])
+    assert not (tmp_path / "m.brz").exists()
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "error", "text"),
+    [
+        ({"y": {0: "n"}}, ValueError, "no input is called 'y'"),
+        ([{5: "n"}], ValueError, "has 2 dimensions, not 5"),
+        ([{0: 3}], TypeError, "must be a name or a Dim, given int"),
+        ([{0: "n", 1: "m"}], ValueError, "one dynamic dimension, given 2 names"),
+        ("n", TypeError, "must be a dict or a list"),
+    ],
+)
+def test_what_is_given_wrongly(tmp_path, dynamic, error, text):
+    with pytest.raises(error, match=text):
+        braze.aot.compile(lambda x: x * 2, braze.randn(6, 3), tmp_path / "m", dynamic=dynamic)
+
+
+def test_eight_threads_call_one_model(mlp):
+    model, path = mlp
+    packed = load(path)
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((n, 32)).astype(np.float32) for n in (1, 2, 3, 9, 40, 64, 65, 7)]
+    with braze.no_grad():
+        expected = [model(braze.tensor(x)).numpy() for x in inputs]
+    wrong = []
+
+    def work(first):
+        for i in range(40):
+            at = (first + i) % len(inputs)
+            if not np.allclose(packed(inputs[at]), expected[at], rtol=1e-4, atol=1e-5):
+                wrong.append(at)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_table_cut_to_the_size_is_refused(tmp_path):
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(braze.randn(64, 4))
+
+        def forward(self, x):
+            return x + self.table[: x.shape[0]].exp()
+
+    try:
+        braze.aot.compile(
+            Table(), braze.randn(6, 4), tmp_path / "m", dynamic=[{0: Dim("n", max=32)}]
+        )
+    except PackageError as error:
+        assert "weights" in str(error) or "table" in str(error)
+    else:
+        pytest.fail("a table of one length served all")
+
+
+def rewritten(path, to, change):
+    """The package with another manifest, whose hashes are right."""
+    archive = Archive(path)
+    manifest = json.loads(json.dumps(archive.manifest))
+    change(manifest)
+    write_archive(
+        to,
+        manifest,
+        {name: bytes(archive[name]) for name in archive._entries if name != "mimetype"},
+    )
+    return to
+
+
+def codes(manifest):
+    return manifest["targets"][0]["codes"]
+
+
+HOSTILE = [
+    lambda m: m["dynamic"].update(lowest=0),
+    lambda m: m["dynamic"].update(lowest=5, highest=4),
+    lambda m: m["dynamic"].update(highest=10**9),
+    lambda m: m["dynamic"].update(axes={}),
+    lambda m: m["dynamic"].update(axes={"input": [7]}),
+    lambda m: m["dynamic"].update(axes={"input": [-1]}),
+    lambda m: m["dynamic"].update(axes={"other": [0]}),
+    lambda m: m["dynamic"].update(highest="many"),
+    lambda m: m.update(dynamic=None),
+    lambda m: codes(m).clear(),
+    lambda m: codes(m)[0].update(layout={"sizes": [[1]], "below": []}),
+    lambda m: codes(m)[0].update(layout={"sizes": [[1]], "below": [[3]]}),
+    lambda m: codes(m)[0].update(layout=None),
+    lambda m: codes(m)[0].update(objects=["code/none.o"]),
+    lambda m: codes(m)[0].update(weights={"input": "none"}),
+    lambda m: codes(m)[0]["facts"].update(scratch_bytes={"value": 1, "form": ["/", 1, 2]}),
+    lambda m: codes(m)[0]["facts"].update(scratch_bytes={"value": 1, "form": ["//", 1, 0]}),
+    lambda m: codes(m)[0]["facts"].update(scratch_bytes={"value": 1, "form": ["affine", 99, 1, 0]}),
+]
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_a_hostile_manifest_is_refused(mlp, tmp_path, number):
+    path = rewritten(mlp[1], tmp_path / "m.brz", HOSTILE[number])
+    with pytest.raises(PackageError):
+        load(path)
+
+
+def test_an_unchanged_manifest_is_not(mlp, tmp_path):
+    path = rewritten(mlp[1], tmp_path / "m.brz", lambda m: None)
+    assert load(path)(np.zeros((3, 32), np.float32)).shape == (3, 10)
