@@ -1,7 +1,8 @@
 """The file that a package is: a zip archive which nothing but this module needs to unpack.
 
     mimetype              what `file` and people recognise it by
-    code/<target>/*.o     objects, the thread pool's among them
+    code/<target>/*.o     objects, the thread pool's among them; where calls choose a size, in a
+                          folder for each range of sizes
     weights.safetensors   the parameters
     graph.ir              the captured graph as text
     manifest.json         everything else; where each entry lies, and its SHA-256

@@ -81,7 +81,7 @@ class OpenPieces:
     @property
     def sizes(self) -> tuple[int, ...]:
         """The different sizes, largest first."""
-        return (self.size, *(size for size in (4, 1) if size < self.size))
+        return (self.size, *(size for size in (4, 2, 1) if size < self.size))
 
     @property
     def numbers(self) -> tuple[int, ...]:
