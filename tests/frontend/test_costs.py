@@ -58,15 +58,22 @@ OPERATIONS = {
 
 
 def capture_cost(operation):
-    """How many Python functions capturing an operation calls, its operands being in the trace."""
-    for _ in range(4):
-        held = operation(), operation()
+    """How many Python functions capturing an operation calls, its operands being in the trace.
+
+    The least of some tries: collected garbage and a table of traces that is full have calls too.
+    """
+
+    def once():
+        for _ in range(4):
+            held = operation(), operation()
+            braze.sync()
+        held = operation()
+        count = calls_in(operation, warm=0)
+        del held
         braze.sync()
-    held = operation()
-    count = calls_in(operation, warm=0)
-    del held
-    braze.sync()
-    return count
+        return count
+
+    return min(once() for _ in range(3))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -200,7 +200,8 @@ def test_a_script_runs_as_it_would_alone_and_is_reported_on(tmp_path, capsys):
     assert error is None
     assert capsys.readouterr().out == "loss True\n"
     hottest = report.graphs[0]
-    assert hottest.data["runs"]["count"] >= 2
+    # Which graph is the hottest is the machine's say: one that ran once may have been held up.
+    assert max(graph.data["runs"]["count"] for graph in report.graphs) >= 2
     assert [file["name"] for file in hottest.data["files"]] == ["train.py"]
     assert hottest.data["summary"]["seconds"] > 0
     seconds = [graph.runs[1] for graph in report.graphs]
