@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from braze.ir.graph import Graph
-from braze.runtime import compiler
 from braze.runtime.cache import Entry, prepare
 from braze.runtime.config import Background, Tier, config
 from braze.runtime.cpu import host_target
@@ -45,6 +43,7 @@ __all__ = [
     "die_with_parent",
     "explain",
     "get_num_threads",
+    "host_target",
     "inspecting",
     "live_blocks",
     "load",
@@ -56,7 +55,6 @@ __all__ = [
     "shared_files",
     "shares",
     "sized",
-    "stages",
     "stats",
     "write_package",
 ]
@@ -67,11 +65,6 @@ def inspecting() -> ModuleType:
     from braze.runtime import inspecting
 
     return inspecting
-
-
-def stages(graph: Graph) -> list[tuple[str, str]]:
-    """Every stage of compiling a graph for this machine, as (name, text)."""
-    return [(stage.name, stage.text) for stage in compiler.stages(graph, host_target())]
 
 
 def shared_files() -> ModuleType:

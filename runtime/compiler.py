@@ -218,18 +218,23 @@ def _artifact(
         arena_bytes=program.arena_bytes,
         scratch_bytes=generated.scratch_bytes,
         failures=tuple(_failure(site, origin) for site in program.checks),
-        figures=Figures(
-            kernels_before=report.kernels_before,
-            kernels_after=report.kernels_after,
-            bytes_before=report.bytes_before,
-            lower_bound=report.lower_bound,
-            refusals=tuple(report.refusals),
-            seconds=seconds,
-        ),
+        figures=figures_of(report, seconds),
         calls=tuple(
             CallSite(str(call), origin.position(call.location))
             for call in program.host_calls()
         ),
+    )
+
+
+def figures_of(report: Any, seconds: float = 0.0) -> Figures:
+    """What the passes report, and how long compiling took."""
+    return Figures(
+        kernels_before=report.kernels_before,
+        kernels_after=report.kernels_after,
+        bytes_before=report.bytes_before,
+        lower_bound=report.lower_bound,
+        refusals=tuple(report.refusals),
+        seconds=seconds,
     )
 
 

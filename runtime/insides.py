@@ -7,7 +7,7 @@ each kernel's LLVM IR and machine code, the memory plan. Nothing is cached or lo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from braze.ir.fingerprint import fingerprint
@@ -119,7 +119,7 @@ def look_inside(graph: Graph, target: Target | None = None) -> Insides:
 
     Raises: CompileError where LLVM refuses the generated code; whatever the passes raise.
     """
-    from braze.runtime.compiler import compile_recorded
+    from braze.runtime.compiler import compile_recorded, figures_of
 
     target = target or host_target()
     origin = Provenance(graph)
@@ -151,17 +151,10 @@ def look_inside(graph: Graph, target: Target | None = None) -> Insides:
         for wave, together in enumerate(program.waves)
         for kernel in together
     ]
-    figures = Figures(
-        kernels_before=report.kernels_before,
-        kernels_after=report.kernels_after,
-        bytes_before=report.bytes_before,
-        lower_bound=report.lower_bound,
-        refusals=tuple(report.refusals),
-    )
     seconds = sum(stage.seconds for stage in record.stages)
     return Insides(
-        graph, target, record.stages, graphs, program, kernels, arena_blocks(program), figures,
-        seconds, origin,
+        graph, target, record.stages, graphs, program, kernels, arena_blocks(program),
+        figures_of(report), seconds, origin,
     )  # fmt: skip
 
 
@@ -219,8 +212,9 @@ def _assembled(text: str) -> Iterator[tuple[str, str]]:
             yield match[1], text[match.start() : end].rstrip()
 
 
-def _functions(texts: Iterator[str], split: object) -> dict[str, str]:
-    assert callable(split)
+def _functions(
+    texts: Iterable[str], split: Callable[[str], Iterable[tuple[str, str]]]
+) -> dict[str, str]:
     return {symbol: own for text in texts for symbol, own in split(text)}
 
 

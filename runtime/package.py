@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,9 @@ import numpy as np
 
 from braze.ir.errors import ParseError
 from braze.ir.target import Target, can_run
-from braze.runtime.artifact import Artifact
 from braze.runtime.cpu import host_target
 from braze.runtime.object_loader import ObjectError
-from braze.runtime.package_codes import Dynamic, SizedCodes
+from braze.runtime.package_codes import Dynamic, SizedCodes, code_of
 from braze.runtime.package_format import Archive, PackageError
 from braze.runtime.package_instance import Instance, type_of
 from braze.runtime.pool import get_pool
@@ -49,16 +48,14 @@ class LoadedModel:
         self.braze_version: str = manifest["braze"]
         self.graph_text = bytes(archive["graph.ir"]).decode()
         names: list[str] = manifest["inputs"]
-        everything = _weights(archive)
+        everything = dict(unpack_weights(archive["weights.safetensors"]))
         # The pool's code is the package's, unless this process has started one before.
         get_pool(compile=lambda: bytes(archive[entry["pool"]]))
         self._arrange = arranger(json.loads(manifest["structure"]))
         self.dynamic = Dynamic.of(manifest["dynamic"], names) if "dynamic" in manifest else None
         self._codes: SizedCodes | None = None
         if self.dynamic is None:
-            objects = tuple(bytes(archive[name]) for name in entry["objects"])
-            artifact = Artifact.from_facts(entry["facts"], objects)
-            weights = _chosen(everything, entry["weights"])
+            artifact, weights = code_of(archive, entry, everything)
             self._only = Instance(self.name, artifact, names, weights)
         else:
             self._codes = SizedCodes(self.name, archive, entry["codes"], names, everything)
@@ -143,16 +140,6 @@ def _choose(path: Path, targets: list[dict[str, Any]]) -> tuple[dict[str, Any], 
         raise PackageError(f"{path} is not built for this CPU: {'; '.join(reasons)}")
     *_, entry, target = max(usable, key=lambda item: item[:3])
     return entry, target
-
-
-def _chosen(
-    everything: Mapping[str, np.ndarray], chosen: Mapping[str, str]
-) -> dict[str, np.ndarray]:
-    return {slot: everything[name] for slot, name in chosen.items()}
-
-
-def _weights(archive: Archive) -> dict[str, np.ndarray]:
-    return dict(unpack_weights(archive["weights.safetensors"]))
 
 
 def arranger(structure: Any) -> Callable[[list[np.ndarray]], Any]:

@@ -23,6 +23,15 @@ from braze.runtime.symbolic_code import instance_of
 _INSTANCES_KEPT = 64
 
 
+def code_of(
+    archive: Archive, entry: Mapping[str, Any], everything: Mapping[str, np.ndarray]
+) -> tuple[Artifact, dict[str, np.ndarray]]:
+    """The code that the manifest describes, and those of the file's arrays that it reads."""
+    objects = tuple(bytes(archive[name]) for name in entry["objects"])
+    weights = {slot: everything[name] for slot, name in entry["weights"].items()}
+    return Artifact.from_facts(entry["facts"], objects), weights
+
+
 @dataclass(frozen=True, slots=True)
 class Dynamic:
     """A dimension whose size calls choose.
@@ -102,10 +111,8 @@ class SizedCodes:
         self._instances: OrderedDict[int, Instance] = OrderedDict()
         self._codes = []
         for entry in entries:
-            objects = tuple(bytes(archive[name]) for name in entry["objects"])
-            artifact = Artifact.from_facts(entry["facts"], objects)
+            artifact, weights = code_of(archive, entry, everything)
             layout = None if entry["layout"] is None else layout_from(entry["layout"])
-            weights = {slot: everything[name] for slot, name in entry["weights"].items()}
             lowest, highest = number_from(entry["lowest"]), number_from(entry["highest"])
             if layout is None and lowest != highest:
                 raise ValueError(f"code for the sizes {lowest} to {highest} has no layout")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -144,17 +143,10 @@ def _folded_fit(
 
 def _symbolic(sizes: Sizes, fit: Fit, size: int, arrays: Arrays, target: Target) -> SizedCode:
     from braze.codegen.llvm.kernel import CodegenError
-    from braze.codegen.llvm.panels import pack_operands
+    from braze.codegen.llvm.panels import Packer
     from braze.passes.symbolic_fit import NotSymbolic
 
-    given = dict(arrays)
-    decided: dict[str, Any] = {}
-
-    def pack(program: Any) -> Any:
-        program, changed = pack_operands(program, arrays, target, decided)
-        given.update(changed)
-        return program
-
+    pack = Packer(arrays, target, decided={})
     try:
         code = compiler.compile_symbolic(replace(fit, seen=(size,)), size, target, pack)
         artifact = code.described()
@@ -162,22 +154,16 @@ def _symbolic(sizes: Sizes, fit: Fit, size: int, arrays: Arrays, target: Target)
         raise PackageError(
             f"[package] no code serves many sizes of {sizes.name}: {error}"
         ) from error
-    return SizedCode(code.lowest, code.highest, artifact, code.layout, given)
+    return SizedCode(code.lowest, code.highest, artifact, code.layout, pack.given)
 
 
 def _alone(folded: tuple[Graph, dict[str, np.ndarray]], size: int, target: Target) -> SizedCode:
-    from braze.codegen.llvm.panels import pack_operands
+    from braze.codegen.llvm.panels import Packer
 
     graph, arrays = folded
-    given = dict(arrays)
-
-    def pack(program: Any) -> Any:
-        program, changed = pack_operands(program, arrays, target)
-        given.update(changed)
-        return program
-
+    pack = Packer(arrays, target)
     artifact = compiler.compile_artifact(graph, target, change=pack)
-    return SizedCode(size, size, artifact, None, given)
+    return SizedCode(size, size, artifact, None, pack.given)
 
 
 # The graphs of other sizes must be the same ------------------------------------------------------

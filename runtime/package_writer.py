@@ -16,10 +16,9 @@ import numpy as np
 
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph, Value
-from braze.ir.loops import Program
 from braze.ir.target import Target, named_target
 from braze.runtime import compiler
-from braze.runtime.artifact import layout_facts, slots_of
+from braze.runtime.artifact import Artifact, layout_facts, slots_of
 from braze.runtime.cpu import host_target
 from braze.runtime.environment import braze_version
 from braze.runtime.package_format import PackageError, write_archive
@@ -76,7 +75,7 @@ def write_package(
             compiled.append(_compile(graph, folded, held, name, target, entries, stored))
         else:
             codes = codes_for(sizes, lambda own: _folded(own, arrays), target)
-            compiled.append(_sized(codes, sizes.axes, name, target, entries, stored))
+            compiled.append(_sized(codes, name, target, entries, stored))
     entries["weights.safetensors"] = pack_weights(stored)
     entries["graph.ir"] = str(graph).encode()
     manifest: dict[str, Any] = {
@@ -120,66 +119,64 @@ def _compile(
 ) -> dict[str, Any]:
     """Compile for one target; adds the objects to `entries`, and to `stored` the weights in the
     order that its code reads them in."""
-    from braze.codegen.llvm.panels import pack_operands
-    from braze.codegen.llvm.pool import pool_object
+    from braze.codegen.llvm.panels import Packer
 
-    given = dict(arrays)
-
-    def pack(program: Program) -> Program:
-        program, changed = pack_operands(program, arrays, target)
-        given.update(changed)
-        return program
-
+    pack = Packer(arrays, target)
     artifact = compiler.compile_artifact(folded, target, change=pack)
     # Complex values are described as the caller gives and gets them.
     inputs, outputs = slots_of(graph)
     slots = {slot.name: slot for slot in inputs}
     inputs = tuple(slots.get(slot.name, slot) for slot in artifact.inputs)
     artifact = replace(artifact, inputs=inputs, outputs=outputs)
-    # Equal graphs and weights make equal files.
-    artifact = replace(artifact, figures=replace(artifact.figures, seconds=0.0))
-    objects = {f"code/{name}/{i}.o": data for i, data in enumerate(artifact.objects)}
-    pool = f"code/{name}/pool.o"
-    entries.update(objects)
-    entries[pool] = pool_object(target)
-    names = {label: _store(stored, label, name, array) for label, array in given.items()}
-    return {"facts": artifact.facts(), "objects": list(objects), "pool": pool, "weights": names}
+    described = _described(artifact, pack.given, name, f"code/{name}", entries, stored)
+    return {**described, "pool": _pool(name, target, entries)}
 
 
 def _sized(
     codes: Sequence[SizedCode],
-    axes: Mapping[str, Sequence[int]],
     name: str,
     target: Target,
     entries: dict[str, bytes],
     stored: dict[str, np.ndarray],
 ) -> dict[str, Any]:
     """What the manifest says of a target's code for many sizes; adds to `entries` and `stored`."""
+    described = []
+    for code in codes:
+        folder = f"code/{name}/{code.lowest}-{code.highest}"
+        layout = None if code.layout is None else layout_facts(code.layout)
+        own = _described(code.artifact, code.weights, name, folder, entries, stored)
+        described.append(
+            {"lowest": code.lowest, "highest": code.highest, "layout": layout, **own}
+        )
+    pool = _pool(name, target, entries)
+    return {"target": target.to_text(), "pool": pool, "codes": described}
+
+
+def _described(
+    artifact: Artifact,
+    given: Mapping[str, np.ndarray],
+    name: str,
+    folder: str,
+    entries: dict[str, bytes],
+    stored: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    """What the manifest says of an artifact and the weights that it reads, whose objects and arrays
+    are added to `entries` and `stored`."""
+    # Equal graphs and weights make equal files.
+    artifact = replace(artifact, figures=replace(artifact.figures, seconds=0.0))
+    objects = {f"{folder}/{i}.o": data for i, data in enumerate(artifact.objects)}
+    entries.update(objects)
+    weights = {label: _store(stored, label, name, array) for label, array in given.items()}
+    return {"facts": artifact.facts(), "objects": list(objects), "weights": weights}
+
+
+def _pool(name: str, target: Target, entries: dict[str, bytes]) -> str:
+    """Add the thread pool's code; its entry's name."""
     from braze.codegen.llvm.pool import pool_object
 
     pool = f"code/{name}/pool.o"
     entries[pool] = pool_object(target)
-    described = []
-    for code in codes:
-        artifact = replace(code.artifact, figures=replace(code.artifact.figures, seconds=0.0))
-        objects = {
-            f"code/{name}/{code.lowest}-{code.highest}/{i}.o": data
-            for i, data in enumerate(artifact.objects)
-        }
-        entries.update(objects)
-        given = code.weights.items()
-        layout = code.layout
-        described.append(
-            {
-                "lowest": code.lowest,
-                "highest": code.highest,
-                "facts": artifact.facts(),
-                "layout": None if layout is None else layout_facts(layout),
-                "objects": list(objects),
-                "weights": {label: _store(stored, label, name, array) for label, array in given},
-            }
-        )
-    return {"target": target.to_text(), "pool": pool, "codes": described}
+    return pool
 
 
 def _store(stored: dict[str, np.ndarray], label: str, target: str, array: np.ndarray) -> str:

@@ -109,6 +109,28 @@ def pack_operands(
     return replace(program, waves=waves), changed
 
 
+class Packer:
+    """`pack_operands` for the programs of one graph, and what their code is to be given.
+
+    Attributes:
+        given: the arrays, those that were packed in their new order.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Array],
+        target: Target,
+        decided: dict[str, Order | None] | None = None,
+    ) -> None:
+        self.given = dict(arrays)
+        self._arrays, self._target, self._decided = arrays, target, decided
+
+    def __call__(self, program: Program) -> Program:
+        program, changed = pack_operands(program, self._arrays, self._target, self._decided)
+        self.given.update(changed)
+        return program
+
+
 def _kept_to(
     contraction: Contraction,
     name: str,
