@@ -14,9 +14,11 @@ from braze import engine
 from braze.dynamic_dims import Dim, DynamicDims, resized, sizes_of
 from braze.structure import describe
 from braze.tensors import Tensor
-from braze.tracing import Traced, bake_numbers, trace
+from braze.tracing import trace_pure
 
 __all__ = ["Dim", "compile", "load"]
+
+_REMEDY = "call module.eval() first"
 
 
 def compile(
@@ -57,7 +59,7 @@ def compile(
     for i, argument in enumerate(arguments):
         if not isinstance(argument, Tensor):
             raise TypeError(f"example input {i} must be a tensor, given {type(argument).__name__}")
-    traced = _traced(module, arguments)
+    traced = trace_pure(module, arguments, remedy=_REMEDY)
     weights: dict[str, np.ndarray] = {}
     for value, source in zip(traced.graph.inputs[traced.arguments :], traced.captured, strict=True):
         assert isinstance(source, Tensor) and value.name is not None
@@ -73,7 +75,8 @@ def compile(
         axes = [found.axes.get(name, []) for name in names]
 
         def graph_at(size: int) -> Any:
-            return _traced(module, resized(arguments, axes, size)).graph
+            resized_arguments = resized(arguments, axes, size)
+            return trace_pure(module, resized_arguments, remedy=_REMEDY).graph
 
         sizes = engine.Sizes(
             found.dim.name, found.dim.min, found.dim.max, found.usual, found.axes, graph_at
@@ -95,18 +98,6 @@ def _renamed(dynamic: DynamicDims, module: Callable[..., Any], names: list[str])
     parameters = inspect.signature(getattr(module, "forward", module)).parameters
     own = dict(zip(parameters, names, strict=False))
     return {name if name in names else own.get(name, name): axes for name, axes in dynamic.items()}
-
-
-def _traced(module: Callable[..., Any], arguments: Sequence[Tensor]) -> Traced:
-    name = type(module).__name__ if hasattr(module, "named_parameters") else "function"
-    traced = bake_numbers(trace(module, arguments, name=name))
-    if traced.effect:
-        raise RuntimeError(
-            f"the module {traced.effect} when it is called, as dropout and batch normalisation do "
-            "in "
-            "training mode; call module.eval() first"
-        )
-    return traced
 
 
 load = engine.load

@@ -117,6 +117,32 @@ def trace(
     return Traced(graph, count, captured, result, effect, storages)
 
 
+def trace_pure(
+    module: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any] | None = None,
+    *,
+    remedy: str,
+) -> Traced:
+    """`trace` a module of which nothing is to be left but its outputs; captured Python numbers are
+    part of the program.
+
+    Args:
+        remedy: ends the message of the error.
+
+    Raises:
+        RuntimeError: it does something else, such as drawing random numbers.
+    """
+    name = type(module).__name__ if hasattr(module, "named_parameters") else "function"
+    traced = bake_numbers(trace(module, args, kwargs, name=name))
+    if traced.effect:
+        raise RuntimeError(
+            f"the module {traced.effect} when it is called, as dropout and batch normalisation do "
+            f"in training mode; {remedy}"
+        )
+    return traced
+
+
 def _named_tensors(function: Callable[..., Any]) -> dict[str, Tensor]:
     """The parameters and buffers of a module (or of a method's module), by their names; of sparse
     ones, their parts."""

@@ -29,7 +29,7 @@ from braze.runtime.artifact import Artifact, CallSite, FailureSite, Figures, slo
 from braze.runtime.config import config
 from braze.runtime.families import Fit
 from braze.runtime.provenance import Provenance
-from braze.runtime.recorder import Recorder, Stage
+from braze.runtime.recorder import Recorder
 from braze.runtime.symbolic_code import SymbolicCode
 
 if TYPE_CHECKING:
@@ -236,14 +236,6 @@ def figures_of(report: Any, seconds: float = 0.0) -> Figures:
         refusals=tuple(report.refusals),
         seconds=seconds,
     )
-
-
-def stages(graph: Graph, target: Target) -> list[Stage]:
-    """Every step of compiling a graph: the captured graph, the graph after each pass, the loops,
-    the LLVM IR and the assembly of each module. Nothing is cached or loaded."""
-    record = Recorder(graph, fingerprint(graph))
-    compile_recorded(graph, target, record)
-    return record.stages
 
 
 def compile_recorded(graph: Graph, target: Target, record: Recorder) -> tuple[Program, Any, Any]:

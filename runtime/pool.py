@@ -30,7 +30,8 @@ _PATIENCE_NANOSECONDS = 100_000
 # With more threads than processors, spinning keeps from work the very thread it waits for.
 _OVERSUBSCRIBED_PATIENCE_NANOSECONDS = 1_000
 
-_MEASURED_NANOSECONDS = 200_000
+# Enough for the clock's rate to 1 %, which is all that patience needs.
+_MEASURED_NANOSECONDS = 20_000
 
 _POINTER, _I64 = ctypes.c_void_p, ctypes.c_int64
 
@@ -50,28 +51,29 @@ class PoolCode:
         self.stop = function("braze_pool_stop", None, _POINTER)
         self.parallel = function("braze_parallel", None, _POINTER, _POINTER, _POINTER, _I64)
         self.worker_address = self._object.address("braze_worker")
-        self._ticks = function("braze_ticks", _I64)
+        self.ticks = function("braze_ticks", _I64)
         self.ticks_per_nanosecond = self._measure()
 
     def _measure(self) -> float:
         """The rate of the clock: some ticks over some time."""
-        ticks, start = self._reading()
+        ticks, start = self.clocks(5)
         while time.perf_counter_ns() - start < _MEASURED_NANOSECONDS:
             pass
-        more, end = self._reading()
+        more, end = self.clocks(5)
         return (more - ticks) / (end - start)
 
-    def _reading(self) -> tuple[int, int]:
-        """Both clocks at once: the closest of some tries, in case the system does something else
-        in between."""
+    def clocks(self, tries: int) -> tuple[int, int]:
+        """The processor's clock in ticks and Python's in nanoseconds, at one moment: the closest
+        of some tries, in case the system does something else in between."""
 
         def read() -> tuple[int, int, int]:
             before = time.perf_counter_ns()
-            ticks = self._ticks()
-            return time.perf_counter_ns() - before, ticks, before
+            ticks = self.ticks()
+            after = time.perf_counter_ns()
+            return after - before, ticks, (before + after) // 2
 
-        _, ticks, before = min(read() for _ in range(5))
-        return ticks, before
+        _, ticks, at = min(read() for _ in range(tries))
+        return ticks, at
 
 
 class Pool:
@@ -98,8 +100,8 @@ class Pool:
         if self.running:
             return
         crowded = self.threads > len(os.sched_getaffinity(0))
-        time = _OVERSUBSCRIBED_PATIENCE_NANOSECONDS if crowded else _PATIENCE_NANOSECONDS
-        patience = int(time * self._code.ticks_per_nanosecond)
+        rest = _OVERSUBSCRIBED_PATIENCE_NANOSECONDS if crowded else _PATIENCE_NANOSECONDS
+        patience = int(rest * self._code.ticks_per_nanosecond)
         self._code.initialise(self.address, self.threads, libc_address("syscall"), patience)
         self.running = True
         try:
@@ -233,6 +235,12 @@ def get_pool(threads: int | None = None, compile: Callable[[], bytes] | None = N
 def is_pool_loaded() -> bool:
     """Whether the pool's object code is there."""
     return _state.code is not None
+
+
+def pool_code() -> PoolCode:
+    """The code of all pools."""
+    with _state.lock:
+        return _state.loaded(_compile)
 
 
 def new_pool(threads: int) -> Pool:

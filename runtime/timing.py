@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,8 +25,7 @@ from braze.ir.target import TIMES, Target
 from braze.runtime.artifact import Artifact
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import Executable, Input
-from braze.runtime.object_loader import LoadedObject
-from braze.runtime.pool import get_pool
+from braze.runtime.pool import get_pool, pool_code
 from braze.runtime.provenance import kernels_of
 from braze.runtime.recorder import Keeper
 from braze.runtime.storage import Storage
@@ -106,7 +105,7 @@ class TimedExecutable(Executable):
         self._times.fill(0)
         call.workspace.status[TIMES] = self._times.ctypes.data
         # Anew, since the system adjusts its clock to others all the time.
-        self._clock = clock().now()
+        self._clock = self._clock.now()
         super()._run_at(call, *args)
         self._latest = self._times.copy()
 
@@ -222,50 +221,27 @@ def duration(times: Sequence[KernelTime]) -> float:
 # The clock ----------------------------------------------------------------------------------------
 
 
-_Read = Callable[[], int]
-
-
 @dataclass(frozen=True, slots=True)
 class Clock:
     """Turns ticks of the processor's clock into seconds of `time.perf_counter`."""
 
-    read: _Read
     ticks: int
-    at: float
-    rate: float
+    at: int  # nanoseconds
+    rate: float  # ticks in a nanosecond
 
     def seconds(self, ticks: int) -> float:
-        return self.at + (ticks - self.ticks) / self.rate
+        return (self.at + (ticks - self.ticks) / self.rate) / 1e9
 
     def now(self) -> Clock:
         """The same, compared with Python's clock at this moment."""
-        at, ticks = _both(self.read, 3)
-        return Clock(self.read, ticks, at, self.rate)
+        return Clock(*pool_code().clocks(3), self.rate)
 
 
 @functools.cache
 def clock() -> Clock:
     """The clock of this machine, its rate measured over some milliseconds."""
-    from braze.codegen.llvm.compile import compile_object
-    from braze.codegen.llvm.stopwatch import clock_module
-
-    target = host_target()
-    code = LoadedObject(compile_object(clock_module(target.architecture), target))
-    read = ctypes.CFUNCTYPE(ctypes.c_int64)(code.address("braze_clock"))
-    read.kept = code  # type: ignore[attr-defined]
-    first_at, first = _both(read, 20)
+    code = pool_code()
+    first, first_at = code.clocks(20)
     time.sleep(_CALIBRATION_SECONDS)
-    last_at, last = _both(read, 20)
-    return Clock(read, last, last_at, (last - first) / (last_at - first_at))
-
-
-def _both(read: _Read, tries: int) -> tuple[float, int]:
-    """Both clocks at one moment: of several tries the one that took least."""
-    found = []
-    for _ in range(tries):
-        before = time.perf_counter()
-        ticks = read()
-        after = time.perf_counter()
-        found.append((after - before, (before + after) / 2, ticks))
-    _, at, ticks = min(found)
-    return at, ticks
+    last, last_at = code.clocks(20)
+    return Clock(last, last_at, (last - first) / (last_at - first_at))

@@ -43,7 +43,8 @@ _SLEEPERS, _EPOCH, _STOP = 512, 516, 520
 _SLOTS, _SLOT_BYTES = 640, 16
 
 # x86's time stamps and aarch64's virtual counter: both run at one rate all the time.
-_TICKS = "call i64 @llvm.readcyclecounter()"
+CLOCK = "llvm.readcyclecounter"
+_TICKS = f"call i64 @{CLOCK}()"
 
 # What a claim adds to `next`, the mask of its lower half, and the least value with one chunk left.
 _FROM_START, _FROM_END = 1 << 32, (1 << 32) + 1
@@ -78,7 +79,7 @@ def pool_module(target: Target) -> str:
     return "\n".join(
         [
             f"declare void @{intrinsic}({argument.split(' ')[0]})",
-            "declare i64 @llvm.readcyclecounter()",
+            f"declare i64 @{CLOCK}()",
             _system_calls(futex, sched_yield),
             _parallel(pause, apart),
             _worker(pause, apart),
@@ -121,6 +122,23 @@ define internal void @give_way(ptr %pool) #1 {{
   %r = call i64 (i64, ...) %syscall(i64 {sched_yield})
   ret void
 }}"""
+
+
+def _look_again(label: str, loop: str, over: str, pause: str, apart: int) -> str:
+    """Blocks from `label` on that go back to `loop`, whose %paused says when there was a pause, or
+    to `over` once more than %patience has passed since %since."""
+    return f"""{label}:
+  %now = {_TICKS}
+  %waited = sub i64 %now, %since
+  %patient = icmp ult i64 %waited, %patience
+  br i1 %patient, label %look_pause, label %{over}
+look_pause:
+  %unpaused = sub i64 %now, %paused
+  %pauses = icmp uge i64 %unpaused, {apart}
+  br i1 %pauses, label %pause, label %{loop}
+pause:
+  {pause}
+  br label %{loop}"""
 
 
 def _parallel(pause: str, apart: int) -> str:
@@ -189,23 +207,12 @@ wait_first:
   %since = {_TICKS}
   br label %wait
 wait:
-  %paused = phi i64 [ %since, %wait_first ], [ %paused, %look_pause ], [ %now, %wait_pause ],
+  %paused = phi i64 [ %since, %wait_first ], [ %paused, %look_pause ], [ %now, %pause ],
                 [ %paused, %wait_yield ]
   %left = load atomic i64, ptr %pending acquire, align 8
   %complete = icmp eq i64 %left, 0
   br i1 %complete, label %leave, label %wait_longer
-wait_longer:
-  %now = {_TICKS}
-  %waited = sub i64 %now, %since
-  %patient = icmp ult i64 %waited, %patience
-  br i1 %patient, label %look_pause, label %wait_yield
-look_pause:
-  %unpaused = sub i64 %now, %paused
-  %pauses = icmp uge i64 %unpaused, {apart}
-  br i1 %pauses, label %wait_pause, label %wait
-wait_pause:
-  {pause}
-  br label %wait
+{_look_again("wait_longer", "wait", "wait_yield", pause, apart)}
 wait_yield:
   call void @give_way(ptr %pool)
   br label %wait
@@ -251,7 +258,7 @@ rest:
   %since = {_TICKS}
   br label %idle
 idle:
-  %paused = phi i64 [ %since, %rest ], [ %paused, %look_pause ], [ %now, %spin ]
+  %paused = phi i64 [ %since, %rest ], [ %paused, %look_pause ], [ %now, %pause ]
   %seen = load atomic i64, ptr %next monotonic, align 8
   %available = icmp slt i64 %seen, 0
   br i1 %available, label %claim_first, label %look_stop
@@ -259,18 +266,7 @@ look_stop:
   %stopping = load atomic i32, ptr %stop monotonic, align 4
   %stopped = icmp ne i32 %stopping, 0
   br i1 %stopped, label %return, label %look_clock
-look_clock:
-  %now = {_TICKS}
-  %rested = sub i64 %now, %since
-  %patient = icmp ult i64 %rested, %patience
-  br i1 %patient, label %look_pause, label %drowsy
-look_pause:
-  %unpaused = sub i64 %now, %paused
-  %pauses = icmp uge i64 %unpaused, {apart}
-  br i1 %pauses, label %spin, label %idle
-spin:
-  {pause}
-  br label %idle
+{_look_again("look_clock", "idle", "drowsy", pause, apart)}
 
 drowsy:
   %s0 = atomicrmw add ptr %sleepers, i32 1 seq_cst

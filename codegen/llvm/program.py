@@ -93,7 +93,7 @@ def generate(
     """
     name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
     modules = _Modules(made)
-    watch = Stopwatch(target.architecture) if timed else None
+    watch = Stopwatch() if timed else None
     stride = _add_modules(modules, name, program, target, watch)
     return Generated(
         modules=list(modules.texts.items()),

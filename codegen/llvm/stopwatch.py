@@ -6,9 +6,7 @@ are numbered at compile time, so nothing is shared between threads and no chunk 
 
     times = [start, end, thread] * slots        i64 each, ticks of the clock
 
-The clock is the time stamp counter on x86-64 (``rdtsc``, by `llvm.readcyclecounter`). On aarch64
-that intrinsic reads a counter that is closed to programs; CNTVCT_EL0 is not. Both tick at a
-constant rate, the same for all cores.
+The clock is the pool's (`braze_ticks`), which ticks at a constant rate, the same for all cores.
 
 The address of the times stands in word TIMES of the status block. A wave's function gets it beside
 its own argument, as ``[times, argument]``: kernels need not know of it, so a timed program's
@@ -18,15 +16,11 @@ kernels are the very functions of the program itself.
 from __future__ import annotations
 
 from braze.codegen.llvm import ir
+from braze.codegen.llvm.pool import CLOCK
 from braze.codegen.llvm.types import I64, POINTER, constant, declare
 from braze.ir.target import TIMES
 
 WORDS = 3  # of a slot
-# The intrinsic, and the register that it is to read.
-_CLOCKS = {
-    "x86_64": ("llvm.readcyclecounter", ""),
-    "aarch64": ("llvm.read_volatile_register.i64", "cntvct_el0"),
-}
 
 
 class Stopwatch:
@@ -34,14 +28,10 @@ class Stopwatch:
 
     Attributes:
         slots: the kernel that each slot is of.
-
-    Raises:
-        ValueError: an architecture whose clock is not known.
     """
 
-    def __init__(self, architecture: str) -> None:
+    def __init__(self) -> None:
         self.slots: list[str] = []
-        self._clock = clock_of(architecture)
         self._times: ir.Value | None = None
         self._pair: ir.Value | None = None
 
@@ -60,13 +50,7 @@ class Stopwatch:
 
     def now(self, builder: ir.IRBuilder) -> ir.Value:
         """The clock."""
-        name, register = self._clock
-        arguments: list[ir.Value] = []
-        if register:
-            node = builder.module.add_metadata([register])
-            arguments = [ir.Value(ir.Type("metadata"), node.ref)]
-        function = declare(builder.module, name, I64, *(a.type for a in arguments))
-        return builder.call(function, arguments)
+        return builder.call(declare(builder.module, CLOCK, I64), [])
 
     def hand_over(self, builder: ir.IRBuilder, argument: ir.Value) -> ir.Value:
         """What a wave's function gets in `main`, in place of its argument."""
@@ -101,19 +85,3 @@ class Stopwatch:
         assert self._times is not None
         slot = constant(I64, self.claim(kernel, 1))
         self.note(builder, self._times, slot, start, constant(I64, 0))
-
-
-def clock_of(architecture: str) -> tuple[str, str]:
-    """The clock's intrinsic and its register, or "".  Raises: ValueError: it is not known."""
-    if architecture not in _CLOCKS:
-        raise ValueError(f"[stopwatch] no clock is known for {architecture}")
-    return _CLOCKS[architecture]
-
-
-def clock_module(architecture: str) -> str:
-    """LLVM IR of ``i64 braze_clock()``, which reads the clock."""
-    module = ir.Module()
-    function = ir.Function(module, ir.FunctionType(I64, []), "braze_clock")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    builder.ret(Stopwatch(architecture).now(builder))
-    return str(module)

@@ -251,7 +251,9 @@ class _Recorder:
         free: dict[int, float] = {}  # where the next kernel of a wave may begin
         for kernel in times:
             wave = kernel.kernel.wave
-            start = free.setdefault(wave, min(t.start for t in times if t.kernel.wave == wave))
+            if wave not in free:
+                free[wave] = min(t.start for t in times if t.kernel.wave == wave)
+            start = free[wave]
             free[wave] = end = start + kernel.seconds
             origins = kernel.kernel.origins
             place = _place(graph.nodes[origins[0]], origins[0], sites) if origins else None

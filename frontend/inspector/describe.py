@@ -28,8 +28,8 @@ def describe(insides: Any, times: Sequence[Any], limits: Any | None) -> Data:
         times: of each kernel (`braze.runtime.timing.KernelTime`), or none.
         limits: the machine's (`braze.runtime.limits.Limits`), if times are to be compared with it.
     """
-    kernels = [_kernel(kernel) for kernel in insides.kernels]
-    _add_times(kernels, times, limits)
+    kernels = [_kernel(kernel, limits) for kernel in insides.kernels]
+    _add_times(kernels, times)
     primitives = _primitives(insides, kernels)
     operations = _operations(insides, kernels)
     graph: Graph = insides.captured
@@ -154,7 +154,7 @@ def _group(operations: list[Data]) -> None:
         operation["label"] = label
 
 
-def _kernel(kernel: Any) -> Data:
+def _kernel(kernel: Any, limits: Any | None) -> Data:
     return {
         "name": kernel.name,
         "kind": str(kernel.node.attributes["kind"]),
@@ -179,16 +179,12 @@ def _kernel(kernel: Any) -> Data:
         "seconds": None,
         "busy": None,
         "chunks": 0,
-        "least": None,
+        "least": None if limits is None else kernel.cost.seconds(limits.flops, limits.bytes),
     }
 
 
-def _add_times(kernels: list[Data], times: Sequence[Any], limits: Any | None) -> None:
-    """The measured times, and the least time that the machine's limits allow."""
-    if limits is not None:
-        for kernel in kernels:
-            moved = kernel["read"] + kernel["written"]
-            kernel["least"] = max(kernel["flops"] / limits.flops, moved / limits.bytes)
+def _add_times(kernels: list[Data], times: Sequence[Any]) -> None:
+    """The measured times."""
     by_name = {time.kernel.name: time for time in times}
     for kernel in kernels:
         time = by_name.get(kernel["name"])

@@ -38,12 +38,17 @@ def dot(title: str, graphs: Sequence[Data]) -> str:
 
 def _labels(graph: Data, kernel: Data) -> Iterable[str]:
     yield kernel["name"]
-    lines = dict.fromkeys(_place(graph["operations"][i]) for i in kernel["operations"])
-    shown = [line for line in lines if line][:3]
+    shown = _lines(graph, kernel)[:3]
     if shown:
         yield ", ".join(shown)
     if kernel["seconds"] is not None:
         yield f"{kernel['seconds'] * 1e6:.1f} us"
+
+
+def _lines(graph: Data, kernel: Data) -> list[str]:
+    """The user's lines that a kernel computes."""
+    places = (_place(graph["operations"][i]) for i in kernel["operations"])
+    return list(dict.fromkeys(place for place in places if place))
 
 
 def _place(operation: Data) -> str:
@@ -64,13 +69,12 @@ def chrome_trace(graphs: Sequence[tuple[Data, list[Data]]]) -> Data:
         events.append(_name("thread_name", number, compiler, "passes of the compiler"))
         for kernel, start, end, thread in graph["chunks"]:
             facts = graph["kernels"][kernel]
-            lines = dict.fromkeys(_place(graph["operations"][i]) for i in facts["operations"])
             known = {
                 "kind": facts["kind"],
                 "wave": facts["wave"],
                 "flops": facts["flops"],
                 "bytes": facts["read"] + facts["written"],
-                "lines": ", ".join(line for line in lines if line),
+                "lines": ", ".join(_lines(graph, facts)),
             }
             events.append(_event(facts["name"], "kernel", number, thread, start, end, known))
         at = 0.0
@@ -116,13 +120,12 @@ def summary(graph: Data, rows: int) -> str:
     )
     timed.sort(key=lambda kernel: -kernel["seconds"])
     for kernel in timed[:rows]:
-        lines = dict.fromkeys(_place(graph["operations"][i]) for i in kernel["operations"])
         seconds = kernel["seconds"]
         text.append(
             f"{seconds * 1e6:10.1f} {seconds / total:6.1%} {kernel['flops'] / seconds / 1e9:8.1f} "
             f"{(kernel['read'] + kernel['written']) / seconds / 1e9:7.1f} "
             f"{kernel['least'] / seconds:8.0%}  {kernel['name']}  "
-            f"{', '.join(list(filter(None, lines))[:3])}"
+            f"{', '.join(_lines(graph, kernel)[:3])}"
         )
     if len(timed) > rows:
         text.append(f"({len(timed) - rows} more kernels)")

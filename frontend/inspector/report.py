@@ -106,7 +106,7 @@ class Report:
     @cached_property
     def recompiles(self) -> Data:
         """The log of compiles (`braze.explain()`) as JSON values."""
-        log = self._log if self._log is not None else engine.explain()
+        log = self._compiles()
         return {
             "totals": dict(log.totals),
             "compile_seconds": log.compile_seconds,
@@ -177,8 +177,10 @@ class Report:
         """The hottest kernels of each graph, and the log of compiles, as text."""
         parts = [exports.summary(g.data, rows) for g in self.graphs]
         parts += self.notes
-        log = self._log if self._log is not None else engine.explain()
-        return "\n\n".join([*parts, str(log)])
+        return "\n\n".join([*parts, str(self._compiles())])
+
+    def _compiles(self) -> Any:
+        return self._log if self._log is not None else engine.explain()
 
 
 def _graphs(count: int) -> str:

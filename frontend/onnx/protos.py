@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,11 +111,3 @@ def attribute_value(attribute: onnx.AttributeProto, directory: str = "") -> Any:
     if isinstance(value, (str, int, float, onnx.GraphProto)) or not hasattr(value, "__iter__"):
         return value
     return [v.decode() if isinstance(v, bytes) else v for v in value]
-
-
-def graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs among a node's attributes."""
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        yield from attribute.graphs

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -86,6 +87,7 @@ def exports(*names: str) -> Callable[[Rule], Rule]:
     return enter
 
 
+@cache
 def import_rules() -> dict[str, ImportRule]:
     """The rules of ONNX's own operators (domain ``ai.onnx``), by name."""
     for module in _IMPORTING:
@@ -93,6 +95,7 @@ def import_rules() -> dict[str, ImportRule]:
     return _IMPORTS
 
 
+@cache
 def export_rules() -> dict[str, Callable[..., Any]]:
     """The rules of the IR's operations, by name. Other operations are decomposed into these."""
     for module in _EXPORTING:

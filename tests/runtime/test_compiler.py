@@ -16,10 +16,16 @@ from braze.ir.builder import Builder, Rewriter
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Location
 from braze.ir.loops import CheckSite, Program
-from braze.runtime.compiler import ModuleCompiler, compile_artifact, compile_modules, stages
+from braze.runtime.compiler import (
+    ModuleCompiler,
+    compile_artifact,
+    compile_modules,
+    compile_recorded,
+)
 from braze.runtime.config import config
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import Executable
+from braze.runtime.recorder import Recorder
 from braze.runtime.storage import Storage
 
 HELPER = "define void @helper() {\n  ret void\n}\n"
@@ -124,7 +130,10 @@ def test_a_check_without_a_location_is_reported_all_the_same():
 
 
 def test_every_stage_is_shown():
-    found = stages(square(), host_target())
+    graph = square()
+    record = Recorder(graph, "")
+    compile_recorded(graph, host_target(), record)
+    found = record.stages
     names = ["captured", "copy", "copy_again", "plan", "loops", "generate"] + ["helper", "main"] * 2
     assert [stage.name for stage in found] == names
     kinds = ["graph"] * 3 + ["text", "loops", "text"] + ["llvm"] * 2 + ["assembly"] * 2

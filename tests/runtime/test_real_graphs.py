@@ -12,10 +12,11 @@ from braze.ir.builder import Builder
 from braze.ir.graph import Location
 from braze.ir.interpreter import interpret
 from braze.runtime.cache import clear_memory, prepare
-from braze.runtime.compiler import compile_artifact, stages
+from braze.runtime.compiler import compile_artifact
 from braze.runtime.config import config
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import Executable, Resident
+from braze.runtime.insides import look_inside
 from braze.runtime.package import load
 from braze.runtime.package_writer import write_package
 from braze.runtime.recompiles import log
@@ -152,7 +153,7 @@ def test_a_failure_knows_its_node():
 
 
 def test_every_stage_has_text():
-    found = stages(training_step(), host_target())
+    found = look_inside(training_step()).stages
     kinds = [stage.kind for stage in found]
     assert kinds[0] == "graph" and {"graph", "loops", "llvm", "assembly"} <= set(kinds)
     assert all(stage.text.strip() for stage in found)

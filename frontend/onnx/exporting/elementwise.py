@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from braze.ir.dtypes import DType, bool_, i32, i64
+from braze.ir.symint import is_symbolic
 from braze.onnx.exporting.writer import END, Operand, Writer
 from braze.onnx.protos import ELEMENT_TYPES
 from braze.onnx.rules import exports
@@ -396,7 +397,7 @@ def _extreme(name: str) -> Any:
         rest = [d for d in range(x.rank) if d not in dims]
         moved = w.permute(source, [*rest, *dims])
         shape = [*(x.shape[d] for d in rest), -1]
-        if any(isinstance(s, int) and type(s) is not int for s in shape):
+        if is_symbolic(*shape):
             flat = w.node("Reshape", moved, w.ints(shape))
         else:
             flat = w.reshape(moved, shape)

@@ -53,8 +53,8 @@ class Emitter:
         self.writer = Writer(opset, self.sizes)
         self.inputs = self.base.inputs[: variants.traced[0].arguments]
         self.weights: list[str] = []
-        for value, name in zip(self.inputs, names, strict=True):
-            self.writer.names[value] = Operand(self.writer.fresh(name), value.dtype, ())
+        for name in names:
+            self.writer.fresh(name)
         for value, name, dims in zip(self.inputs, names, opened, strict=True):
             shape = [
                 self._input_size(value, d, dims[d]) if d in dims else size
@@ -119,9 +119,8 @@ class Emitter:
             listed = [made] if isinstance(made, str) else list(made)
             for i, (value, name) in enumerate(zip(node.results, listed, strict=True)):
                 if name:
-                    w.names[value] = Operand(name, value.dtype, shapes[i])
                     w.makers[name] = node
-                    w.names[value] = Operand(name, value.dtype, self._named(value, alike, i))
+                    w.names[value] = Operand(name, value.dtype, self._named(name, alike, i))
 
     def _shape(self, alike: list[Node], result: int) -> tuple[int, ...]:
         """A result's sizes, as far as they are known before there is the result."""
@@ -131,15 +130,15 @@ class Emitter:
             for c in columns
         )
 
-    def _named(self, value: Value, alike: list[Node], result: int) -> tuple[int, ...]:
+    def _named(self, name: str, alike: list[Node], result: int) -> tuple[int, ...]:
         """A result's sizes. What is no polynomial of known ones is a new word."""
         columns = zip(*(n.results[result].shape for n in alike), strict=True)
         shape = []
         for dim, c in enumerate(columns):
             fit = self.sizes.fit(tuple(c), parts=False)
             if fit is None:
-                fit = self.sizes.word(tuple(c), value, dim)
-                self.labels.append(f"{self.writer.names[value].name}_dim_{dim}")
+                fit = self.sizes.word(tuple(c), alike[0].results[result], dim)
+                self.labels.append(f"{name}_dim_{dim}")
             shape.append(fit)
         return tuple(shape)
 

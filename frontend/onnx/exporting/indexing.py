@@ -94,7 +94,7 @@ def resample(
     total = ""
     shape = [1] * x.rank
     shape[dim] = -1
-    last = w.node("Sub", w.scalar(x.shape[dim], i64), w.scalar(1, i64))
+    last = w.scalar(x.shape[dim] - 1, i64)
     inside = w.node("Clip", w.cast(places, i64), w.scalar(0, i64), last)
     for tap in range(int(places.shape[0])):
         index = w.node("Gather", inside, w.constant(tap, i64), axis=0)

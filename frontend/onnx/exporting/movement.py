@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from braze.ir.dtypes import bool_, i64, u8
-from braze.ir.symint import SymInt, form_of
+from braze.ir.symint import SymInt, form_of, is_symbolic
 from braze.onnx.exporting.writer import END, Operand, Writer
 from braze.onnx.rules import exports
 
@@ -25,7 +25,7 @@ def full(w: Writer, shape: tuple[int, ...], value: float, dtype: Any) -> str:
 
 @exports("iota")
 def iota(w: Writer, shape: tuple[int, ...], dim: int, dtype: Any) -> str:
-    if not any(isinstance(s, SymInt) for s in shape):
+    if not is_symbolic(*shape):
         line = np.arange(shape[dim])
         own = line.reshape([-1 if d == dim else 1 for d in range(len(shape))])
         return w.constant(np.ascontiguousarray(np.broadcast_to(own, shape)), dtype)

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from braze.ir.symint import SymInt
+from braze.ir.symint import is_symbolic
 from braze.onnx.exporting.writer import Operand, Writer
 from braze.onnx.rules import exports
+
+
+def _windows(
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """ONNX's attributes of an operator that slides windows over the last dimensions."""
+    options = {
+        "kernel_shape": list(kernel),
+        "strides": list(stride),
+        "pads": [*padding, *padding],
+    }
+    return options if dilation is None else {**options, "dilations": list(dilation)}
 
 
 @exports("conv", "conv_no_bias")
@@ -23,17 +40,8 @@ def conv(
     dilation: tuple[int, ...],
     groups: int,
 ) -> str:
-    return w.node(
-        "Conv",
-        x,
-        weight,
-        bias,
-        kernel_shape=list(weight.shape[2:]),
-        strides=list(stride),
-        pads=[*padding, *padding],
-        dilations=list(dilation),
-        group=groups,
-    )
+    options = _windows(weight.shape[2:], stride, padding, dilation)
+    return w.node("Conv", x, weight, bias, group=groups, **options)
 
 
 @exports("conv_transpose")
@@ -47,17 +55,9 @@ def conv_transpose(
     dilation: tuple[int, ...],
     groups: int,
 ) -> str:
-    return w.node(
-        "ConvTranspose",
-        x,
-        weight,
-        kernel_shape=list(weight.shape[2:]),
-        strides=list(stride),
-        pads=[*padding, *padding],
-        output_padding=list(output_padding),
-        dilations=list(dilation),
-        group=groups,
-    )
+    options = _windows(weight.shape[2:], stride, padding, dilation)
+    options["output_padding"] = list(output_padding)
+    return w.node("ConvTranspose", x, weight, group=groups, **options)
 
 
 @exports("max_pool")
@@ -72,28 +72,14 @@ def max_pool(
 ) -> list[str]:
     if w.wanted[2]:
         raise NotImplementedError("[max_pool] ONNX has no places within windows")
-    found = w.nodes_of(
-        "MaxPool",
-        2 if w.wanted[1] else 1,
-        x,
-        kernel_shape=list(kernel),
-        strides=list(stride),
-        pads=[*padding, *padding],
-        dilations=list(dilation),
-        ceil_mode=int(ceil_mode),
-    )
+    options = _windows(kernel, stride, padding, dilation)
+    count = 2 if w.wanted[1] else 1
+    found = w.nodes_of("MaxPool", count, x, ceil_mode=int(ceil_mode), **options)
     if not w.wanted[1]:
         return [found[0], "", ""]
     # ONNX counts through the whole tensor, PyTorch in each plane.
-    plane = w.ints([_product(x.shape[2:])])
+    plane = w.ints([math.prod(x.shape[2:])])
     return [found[0], w.node("Mod", found[1], plane), ""]
-
-
-def _product(sizes: Any) -> int:
-    total = 1
-    for size in sizes:
-        total = size * total
-    return total
 
 
 @exports("avg_pool")
@@ -106,15 +92,9 @@ def avg_pool(
     ceil_mode: bool,
     count_include_pad: bool,
 ) -> str:
-    return w.node(
-        "AveragePool",
-        x,
-        kernel_shape=list(kernel),
-        strides=list(stride),
-        pads=[*padding, *padding],
-        ceil_mode=int(ceil_mode),
-        count_include_pad=int(count_include_pad),
-    )
+    options = _windows(kernel, stride, padding)
+    options |= {"ceil_mode": int(ceil_mode), "count_include_pad": int(count_include_pad)}
+    return w.node("AveragePool", x, **options)
 
 
 @exports("adaptive_avg_pool")
@@ -122,7 +102,7 @@ def adaptive_avg_pool(w: Writer, x: Operand, output: tuple[int, ...]) -> str:
     if set(output) == {1}:
         return w.node("GlobalAveragePool", x)
     sizes = x.shape[2:]
-    if any(isinstance(s, SymInt) for s in sizes):
+    if is_symbolic(*sizes):
         raise NotImplementedError(
             "[adaptive_avg_pool] to more than one element, of dynamic spatial sizes"
         )

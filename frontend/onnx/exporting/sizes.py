@@ -8,7 +8,7 @@ those (behind a strided convolution, say).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 from typing import Any
@@ -141,10 +141,6 @@ def _alike(a: Any, b: Any) -> bool:
     if isinstance(a, (bool, str)) or not isinstance(a, (int, float)):
         return bool(a == b)
     return isinstance(b, (int, float))
-
-
-def columns(items: Sequence[Sequence[Any]]) -> Iterable[tuple[Any, ...]]:
-    return zip(*items, strict=True)
 
 
 def fitted(sizes: Sizes, node: Node, name: str, values: Sequence[Any]) -> Any:

@@ -22,7 +22,7 @@ from braze.onnx.exporting.sizes import same_structure
 from braze.onnx.running import UnsupportedOperatorError
 from braze.structure import rebuild, tensors_in
 from braze.tensors import Tensor, wrap
-from braze.tracing import Traced, bake_numbers, trace
+from braze.tracing import Traced, trace_pure
 
 # How many sizes are tried with success, and how many graphs must agree.
 _TRIED, _NEEDED = 12, 4
@@ -163,13 +163,8 @@ def _traced(
     kwargs: dict[str, Any],
     rules: Mapping[str, Any],
 ) -> Traced:
-    name = type(model).__name__ if hasattr(model, "named_parameters") else "function"
-    found = bake_numbers(trace(model, args, kwargs, name=name))
-    if found.effect:
-        raise RuntimeError(
-            f"the module {found.effect} when it is called, as dropout and batch normalisation do "
-            "in training mode; export it with training=TrainingMode.EVAL"
-        )
+    remedy = "export it with training=TrainingMode.EVAL"
+    found = trace_pure(model, args, kwargs, remedy=remedy)
     found.result = None  # or the next sync would compute it
     found.graph = writable(found.graph, rules)
     return found

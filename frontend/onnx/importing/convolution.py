@@ -9,6 +9,7 @@ import numpy as np
 import braze
 from braze import nn
 from braze.onnx.importing.movement import padded
+from braze.onnx.importing.quantization import quantized, shifted
 from braze.onnx.importing.windows import windows_of
 from braze.onnx.rules import imports
 from braze.tensors import Tensor
@@ -114,17 +115,11 @@ def conv_integer(
     x_zero: Tensor | None = None,
     weight_zero: Tensor | None = None,
 ) -> Tensor:
-    x, weight = _shifted(x, x_zero, 0), _shifted(weight, weight_zero, x.dim())
+    if weight_zero is not None and weight_zero.dim():
+        weight_zero = weight_zero.reshape(-1, *[1] * (x.dim() - 1))
+    x, weight = shifted(x, x_zero), shifted(weight, weight_zero)
     # Sums of products of 8 bits are whole numbers that doubles hold exactly.
     return conv(node, x.to(braze.float64), weight.to(braze.float64)).to(braze.int32)
-
-
-def _shifted(x: Tensor, zero: Tensor | None, rank: int) -> Tensor:
-    x = x.to(braze.int32)
-    if zero is None:
-        return x
-    zero = zero.to(braze.int32)
-    return x - (zero.reshape(-1, *[1] * (rank - 1)) if rank and zero.dim() else zero)
 
 
 @imports("QLinearConv", since=10)
@@ -140,8 +135,6 @@ def qlinear_conv(
     y_zero: Tensor,
     bias: Tensor | None = None,
 ) -> Tensor:
-    from braze.onnx.importing.quantization import quantized
-
     total = conv_integer(node, x, weight, x_zero, weight_zero)
     rank = x.dim() - 2
     if bias is not None:

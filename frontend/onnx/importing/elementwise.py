@@ -123,10 +123,9 @@ def power(node: Any, x: Tensor, y: Tensor) -> Tensor:
 
 @imports("BitShift", since=11)
 def bit_shift(node: Any, x: Tensor, y: Tensor) -> Tensor:
-    shift = (
-        braze.bitwise_left_shift if node.get("direction") == "LEFT" else (braze.bitwise_right_shift)
-    )
-    return shift(x, y)
+    if node.get("direction") == "LEFT":
+        return braze.bitwise_left_shift(x, y)
+    return braze.bitwise_right_shift(x, y)
 
 
 @imports("IsInf", since=10)

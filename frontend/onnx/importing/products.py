@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import braze
+from braze.onnx.importing.quantization import quantized, shifted
 from braze.onnx.rules import imports
 from braze.tensors import Tensor
 
@@ -33,14 +34,6 @@ def einsum(node: Any, *xs: Tensor) -> Tensor:
     return braze.einsum(node.get("equation").replace(" ", ""), *xs)
 
 
-def _shifted(x: Tensor, zero: Tensor | None, rows: bool) -> Tensor:
-    x = x.to(braze.int32)
-    if zero is None:
-        return x
-    zero = zero.to(braze.int32)
-    return x - (zero.unsqueeze(-1) if rows and zero.dim() else zero)
-
-
 @imports("MatMulInteger", since=10)
 def matmul_integer(
     node: Any,
@@ -49,7 +42,9 @@ def matmul_integer(
     a_zero: Tensor | None = None,
     b_zero: Tensor | None = None,
 ) -> Tensor:
-    return braze.matmul(_shifted(a, a_zero, a.dim() > 1), _shifted(b, b_zero, False))
+    if a_zero is not None and a_zero.dim() and a.dim() > 1:
+        a_zero = a_zero.unsqueeze(-1)
+    return braze.matmul(shifted(a, a_zero), shifted(b, b_zero))
 
 
 @imports("QLinearMatMul", since=10)
@@ -64,8 +59,6 @@ def qlinear_matmul(
     y_scale: Tensor,
     y_zero: Tensor,
 ) -> Tensor:
-    from braze.onnx.importing.quantization import quantized
-
     total = matmul_integer(node, a, b, a_zero, b_zero).to(braze.float32)
     if a_scale.dim():
         a_scale = a_scale.reshape(-1, 1) if a_scale.numel() > 1 else a_scale.reshape(())

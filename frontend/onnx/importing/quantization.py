@@ -20,6 +20,12 @@ def quantized(scaled: Tensor, zero: Tensor) -> Tensor:
     return braze.clamp(moved, int(info.min), int(info.max)).to(zero.dtype)
 
 
+def shifted(x: Tensor, zero: Tensor | None) -> Tensor:
+    """Whole numbers of 8 bits less their zero point, in 32."""
+    x = x.to(braze.int32)
+    return x if zero is None else x - zero.to(braze.int32)
+
+
 def _along(node: Any, x: Tensor, given: Tensor) -> Tensor:
     """A scale or zero point in x's shape: for all, along an axis, or by blocks along it."""
     if not given.dim() or given.numel() == 1 and given.dim() == 1:
