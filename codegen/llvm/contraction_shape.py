@@ -122,7 +122,7 @@ class ContractionShape:
                 if is_symbolic(size, high.b) or high.b < size:
                     continue
                 stores = list(self.stores)
-                indices = [index for store in stores for index in _indices_of(store)]
+                indices = [index for store in stores for index in indices_of(store)]
                 if high is low or not all(_fits(i, high.var, low.var) for i in indices):
                     continue
                 var = LoopVar(f"{high.var.name}_{low.var.name}", high.extent * low.extent)
@@ -214,7 +214,7 @@ def _mergeable(high: Dim, low: Dim, stores: list[Store]) -> bool:
     size = low.extent
     if high.a != low.a * size or high.b != low.b * size:
         return False
-    return all(_fits(index, high.var, low.var) for store in stores for index in _indices_of(store))
+    return all(_fits(index, high.var, low.var) for store in stores for index in indices_of(store))
 
 
 def _fits(index: Index, high: LoopVar, low: LoopVar) -> bool:
@@ -223,10 +223,10 @@ def _fits(index: Index, high: LoopVar, low: LoopVar) -> bool:
         return False
     return all(
         _fits(atom.inner, high, low) for atom, _ in index.terms if isinstance(atom, (FloorDiv, Mod))
-    )  # data indices are expressions, which `_indices_of` walks on their own
+    )  # data indices are expressions, which `indices_of` walks on their own
 
 
-def _indices_of(store: Store) -> Iterator[Index]:
+def indices_of(store: Store) -> Iterator[Index]:
     """Every index that the statement holds, those inside data indices too."""
     for root in (Load(store.buffer, store.index, store.guard), store.value):
         for expr in root.walk():

@@ -43,12 +43,14 @@ from braze.codegen.llvm.packing import PackEmitter
 from braze.codegen.llvm.pieces import by_size, piece_begin
 from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule
-from braze.codegen.llvm.schedule_search import schedule
+from braze.codegen.llvm.schedule_search import AnySchedule, schedule
+from braze.codegen.llvm.schedule_winograd import WinogradSchedule
 from braze.codegen.llvm.sum_ranges import Terms, terms_of
 from braze.codegen.llvm.symbolic import words
 from braze.codegen.llvm.tap_packing import TapPackEmitter
 from braze.codegen.llvm.tile import Level, Tile, epilogue_buffers
 from braze.codegen.llvm.types import I64, memory_type, register_type
+from braze.codegen.llvm.winograd_kernel import WinogradKernelEmitter
 from braze.ir.dtypes import i8
 from braze.ir.index import LoopVar
 from braze.ir.loops import Contraction, Load, Placement, Program
@@ -64,7 +66,7 @@ def scratch_bytes(contraction: Contraction, target: Target) -> int:
     return _whole_pages(schedule(contraction, target))
 
 
-def _whole_pages(plan: Schedule | DotSchedule) -> int:
+def _whole_pages(plan: AnySchedule) -> int:
     if isinstance(plan, DotSchedule):
         return 0
     return -(-plan.scratch_offsets[-1] // _PAGE) * _PAGE
@@ -77,7 +79,7 @@ def emit_contraction(
     target: Target,
     scratch_stride: int | None = None,
     module: ir.Module | None = None,
-    plan: Schedule | DotSchedule | None = None,
+    plan: AnySchedule | None = None,
 ) -> EmittedKernel:
     """The kernel of one contraction.
 
@@ -103,7 +105,10 @@ def emit_contraction(
     if scratch_stride is None:
         others = (k for k in program.kernels() if isinstance(k, Contraction))
         scratch_stride = max([own, *(scratch_bytes(k, target) for k in others)])
-    _KernelEmitter(frame, plan, target, scratch_stride).emit()
+    if isinstance(plan, WinogradSchedule):
+        WinogradKernelEmitter(frame, plan, target, scratch_stride).emit()
+    else:
+        _KernelEmitter(frame, plan, target, scratch_stride).emit()
     return EmittedKernel(frame.symbol, frame.module, plan.chunks, own)
 
 
@@ -165,7 +170,7 @@ class _KernelEmitter:
         self.a_type = memory_type(shape.a.dtype)
         self.b_type = memory_type(shape.b.dtype)
         self.item = register_type(shape.dtype)
-        self.epilogue = [frame.pointer(buffer) for buffer in epilogue_buffers(shape)]
+        self.epilogue = [frame.pointer(buffer) for buffer in epilogue_buffers(shape.stores)]
         self.a = element_pointer(self.builder, frame.pointer(shape.a), shape.a_offset, self.a_type)
         self.b = element_pointer(self.builder, frame.pointer(shape.b), shape.b_offset, self.b_type)
         self._scratch(scratch_stride)

@@ -62,7 +62,7 @@ class DotKernelEmitter:
 
     def emit(self) -> None:
         plan, builder = self.plan, self.builder
-        epilogue = [self.frame.pointer(buffer) for buffer in epilogue_buffers(plan.shape)]
+        epilogue = [self.frame.pointer(buffer) for buffer in epilogue_buffers(plan.shape.stores)]
         pieces = [plan.rows.count, plan.columns.count]
         if plan.columns_outside:
             pieces.reverse()
@@ -113,7 +113,7 @@ class _TileEmitter:
         self.rows, self.columns = rows, columns
         self.dtype = plan.shape.dtype
         self.vector = register_type(self.dtype, plan.width)
-        buffers = epilogue_buffers(plan.shape)
+        buffers = epilogue_buffers(plan.shape.stores)
         variables = [dim.var for dim in (*plan.loops, plan.row, plan.column)]
         types = [POINTER] * (2 + len(buffers)) + [I64] * len(variables)
         signature = ir.FunctionType(ir.VoidType(), types)

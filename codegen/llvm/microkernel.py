@@ -60,7 +60,8 @@ class TileEmitter:
         self.vector = register_type(self.dtype, self.width)
         self.item = register_type(self.dtype)
         self.blocked = tile.schedule.is_blocked
-        buffers, variables = epilogue_buffers(tile.schedule.shape), outer_variables(tile.schedule)
+        buffers = epilogue_buffers(tile.schedule.shape.stores)
+        variables = outer_variables(tile.schedule)
         types: list[ir.Type] = [POINTER, POINTER]
         types += [POINTER] if self.schedule.fetched_rows else []
         counts = sum(self.schedule.open_levels)

@@ -1,6 +1,7 @@
 """The search for the cheapest schedule of a contraction.
 
-In: a `Contraction` and a `Target`.  Out: a `Schedule` or a `DotSchedule`; nothing here emits code.
+In: a `Contraction` and a `Target`.  Out: a schedule of one of the three forms; nothing here emits
+code.
 
 Every lane dimension and tile that fits the registers is a candidate.
 """
@@ -23,18 +24,20 @@ from braze.codegen.llvm.schedule_contraction import Form, Panels, Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule, dot_schedule
 from braze.codegen.llvm.schedule_parts import Pieces, fits_registers, parallel_cost
 from braze.codegen.llvm.schedule_symbolic import is_symbolic_shape, symbolic_schedule
+from braze.codegen.llvm.schedule_winograd import WinogradSchedule, winograd_schedule
 from braze.ir.index import LoopVar
 from braze.ir.loops import Contraction
 from braze.ir.target import Target
 
 Costed = tuple[float, Candidate]
+AnySchedule = Schedule | DotSchedule | WinogradSchedule
 
 _MAX_ROWS = 14
 _FINALISTS, _NEAR = 4, 1.06  # tiles to compare in chunks, within this much of the best
 
 
 @lru_cache(maxsize=512)
-def schedule(contraction: Contraction, target: Target) -> Schedule | DotSchedule:
+def schedule(contraction: Contraction, target: Target) -> AnySchedule:
     """The cheapest schedule by the cost model; the same for equal contractions and targets.
 
     Raises:
@@ -47,10 +50,19 @@ def schedule(contraction: Contraction, target: Target) -> Schedule | DotSchedule
             lambda plain, fits: _best([pair for pair in _costed(plain, target) if fits(pair[1])]),
         )
     found = _costed(straight, target)
+    return _other_form(contraction, straight, target, found[0][0]) or _best(found)
+
+
+def _other_form(
+    contraction: Contraction, straight: ContractionShape, target: Target, cycles: float
+) -> DotSchedule | WinogradSchedule | None:
+    """A schedule without tiles of the sum that costs less than so many cycles."""
+    if not is_symbolic_shape(straight):
+        winograd = winograd_schedule(contraction, target)
+        if winograd is not None and winograd.is_better_than(cycles):
+            return winograd
     dot = dot_schedule(straight, target)
-    if dot is not None and dot.cost() < found[0][0]:
-        return dot
-    return _best(found)
+    return dot if dot is not None and dot.cost() < cycles else None
 
 
 def _costed(straight: ContractionShape, target: Target) -> list[Costed]:
@@ -74,10 +86,8 @@ def weighed(contraction: Contraction, target: Target) -> float:
     """What a contraction costs in the end, to be compared with the same one in another layout."""
     straight = contraction_shape(contraction)
     found = _costed(straight, target)
-    dot = dot_schedule(straight, target)
-    if dot is not None and dot.cost() < found[0][0]:
-        return parallel_cost(dot.cost(), dot.chunks)
-    return _cheapest(found)[0]
+    other = _other_form(contraction, straight, target, found[0][0])
+    return _cheapest(found)[0] if other is None else parallel_cost(other.cost(), other.chunks)
 
 
 def _best(found: list[Costed]) -> Schedule:

@@ -17,6 +17,7 @@ from braze.codegen.llvm.contraction_shape import (
     Dims,
     contraction_shape,
     count,
+    indices_of,
 )
 from braze.codegen.llvm.kernel import CodegenError
 from braze.codegen.llvm.schedule_candidate import Candidate
@@ -33,8 +34,18 @@ Best = Callable[[ContractionShape, Callable[[Candidate], bool]], Schedule]
 
 
 def is_symbolic_shape(shape: ContractionShape) -> bool:
-    """Whether the schedule has to serve other sizes than the sample's."""
-    return any(is_symbolic(d.extent, d.a, d.b) for d in (*shape.outer, *shape.inner))
+    """Whether the schedule has to serve other sizes than the sample's: whether any number in it, or
+    in an index of the epilogue, is symbolic."""
+    numbers = [n for d in (*shape.outer, *shape.inner) for n in (d.extent, d.a, d.b)]
+    numbers += [shape.a_offset, shape.b_offset]
+    bounds = [guard.bound for guard in shape.guards]
+    for store in shape.stores:
+        bounds += store.guard
+        for index in indices_of(store):
+            numbers += [index.constant, *(factor for _, factor in index.terms)]
+    for bound in bounds:
+        numbers += [bound.low, bound.high, bound.index.constant]
+    return is_symbolic(*numbers)
 
 
 def symbolic_schedule(shape: ContractionShape, best: Best) -> Schedule:

@@ -37,8 +37,9 @@ def _code(kernel: Kernel, first: Kernel, program: Program, target: Target) -> st
     if isinstance(kernel, Nest):
         return str(emit_kernel(kernel, program, target, 0).module)
     if isinstance(kernel, Contraction) and isinstance(first, Contraction):
-        plan = schedule(first, target)
-        if isinstance(plan, Schedule) and kernel is not first:
+        found = schedule(first, target)
+        plan = found if isinstance(found, Schedule) else None
+        if plan is not None and kernel is not first:
             plan = for_other_sample(plan, kernel)
         with symbolic_scope():
             code = emit_contraction(kernel, program.placements, program, target, 0, None, plan)

@@ -6,12 +6,13 @@ epilogue, and what packs its operands.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from braze.codegen.llvm.contraction_shape import ContractionShape, Dim, count
+from braze.codegen.llvm.contraction_shape import Dim, count
 from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.ir.index import LoopVar
-from braze.ir.loops import Buffer, Load
+from braze.ir.loops import Buffer, Load, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +98,10 @@ def outer_variables(schedule: Schedule) -> list[LoopVar]:
     return [dim.var for dim in dims]
 
 
-def epilogue_buffers(shape: ContractionShape) -> list[Buffer]:
+def epilogue_buffers(stores: Sequence[Store]) -> list[Buffer]:
     """The buffers that the stores read and write, each once."""
     found: dict[str, Buffer] = {}
-    for store in shape.stores:
+    for store in stores:
         found[store.buffer.name] = store.buffer
         for root in (store.value, Load(store.buffer, store.index, store.guard)):
             for expr in root.walk():

@@ -143,8 +143,8 @@ def test_equal_contractions_have_equal_schedules() -> None:
 
 def test_rows_side_by_side_in_the_result_share_tiles() -> None:
     """A tile of rows from different images would write one element of each cache line."""
-    x = window2d(random_array((8, 58, 58, 64)), 3)
-    w = random_array((3, 3, 64, 64))
+    x = window2d(random_array((8, 60, 60, 64)), 5)
+    w = random_array((5, 5, 64, 64))
     problem = Problem("nhwklc,klco->nhwo", x, w, out_order="nohw")
     plan = schedule(problem.contraction, named_target("x86-64-v4"))
     assert isinstance(plan, Schedule)
@@ -157,6 +157,7 @@ def test_a_weight_gradient_takes_all_taps_of_its_channels_in_turn() -> None:
     plan = schedule(gradient.contraction, V3)
     assert isinstance(plan, Schedule)
     assert plan.outer_rows and plan.pieces_outermost
-    forward = Problem("nhwklc,klco->nhwo", x, random_array((3, 3, 64, 64)))
+    x = window2d(random_array((2, 32, 32, 64)), 5)
+    forward = Problem("nhwklc,klco->nhwo", x, random_array((5, 5, 64, 64)))
     plan = schedule(forward.contraction, V3)
     assert isinstance(plan, Schedule) and not plan.pieces_outermost

@@ -147,7 +147,7 @@ def test_long_sums_skip_the_blocks_of_taps_outside():
 
 
 def test_a_tile_has_one_place_along_what_is_left_out():
-    plan = schedule(windows(n=16, h=8, w=8, c=64, o=64, k=3).contraction, HOST)
+    plan = schedule(windows(n=16, h=8, w=8, c=64, o=64, k=5).contraction, HOST)
     assert isinstance(plan, Schedule)
     tile = {dim.var.name for dim in (plan.split, plan.lane, *plan.whole)}
     assert not tile & {"y", "x"} and (plan.pack_a, plan.tile_rows > 4) == ("none", True)

@@ -1,0 +1,310 @@
+"""Convolutions with 3x3 windows by Winograd's algorithm: whether a contraction is one, and how it
+is cut up.
+
+In: a `Contraction` and a `Target`.  Out: a `WinogradSchedule`, or None where the form does not
+apply.
+
+A contraction is such a convolution if it sums over channels and the two dimensions of a window,
+which move operand "image" as two of its rows do.
+Tiles of 4x4 results are the rows of 36 products, columns are the lanes. A chunk of the work goes
+through its tiles in blocks, whose factors and products stay in the second-level cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+
+from braze.codegen.llvm.schedule_contraction import ALIGNMENT, round_up
+from braze.codegen.llvm.schedule_parts import (
+    CHUNK_CYCLES,
+    MAX_CHUNKS,
+    even_shares,
+    fits_registers,
+    parallel_cost,
+)
+from braze.codegen.llvm.winograd import POINTS, PRODUCTS, RESULTS, TAPS
+from braze.ir.dtypes import f32
+from braze.ir.index import LoopVar
+from braze.ir.loops import Access, Contraction
+from braze.ir.target import Target
+
+# Below so many channels or columns the maps cost more than the products they save.
+_FEWEST = 32
+_MOST_ROWS = 12
+# Cycles for a vector of a tile's image, of a tile's results, of a filter; and for what has to be
+# gathered to begin with. Most of it goes into 36 lines of the second-level cache.
+_IMAGE_CYCLES, _RESULT_CYCLES, _FILTER_CYCLES = 450.0, 400.0, 350.0
+_GATHERED_IMAGE_CYCLES, _GATHERED_FILTER_CYCLES = 900.0, 575.0
+_TILE_CYCLES = 40.0
+_L3_BYTES_PER_CYCLE = 16.0
+# Part of the second-level cache for a block, since operands pass by.
+_NEAR = 0.3
+# What must be saved, of an estimate.
+_WORTH = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A direction in which the window moves.
+
+    Attributes:
+        var: of the results. tap: of the window.
+        stride: of the image's elements. filter: of the window's, among the weights.
+        low, high: the places (var + tap) that are in memory.
+    """
+
+    var: LoopVar
+    tap: LoopVar
+    stride: int
+    filter: int
+    low: int
+    high: int
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.var.extent // RESULTS)
+
+
+@dataclass(frozen=True, eq=False)
+class WinogradSchedule:
+    """The decisions for one contraction in this form.
+
+    Attributes:
+        image, weights: the operands.
+        images: the other rows, and how many of the image's elements one step skips.
+        axes: down and across.
+        channel, lane: the inner dimension beside the window's, and the columns.
+        filters: the weights' strides along these two.
+        channel_stride: from one channel of the image to the next.
+        width, vectors: of a register; registers side by side in a tile of a product.
+        most_rows: that such a tile has room for.
+        grid: chunks along image tiles and along panels.
+    """
+
+    contraction: Contraction
+    target: Target
+    image: Access
+    weights: Access
+    images: tuple[tuple[LoopVar, int], ...]
+    axes: tuple[Axis, Axis]
+    channel: LoopVar
+    lane: LoopVar
+    filters: tuple[int, int]
+    channel_stride: int
+    width: int
+    vectors: int
+    most_rows: int
+    grid: tuple[int, int] = (1, 1)
+
+    @property
+    def lanes(self) -> int:
+        """Columns of a panel."""
+        return self.vectors * self.width
+
+    @property
+    def panels(self) -> int:
+        return self.lane.extent // self.lanes
+
+    @property
+    def chunk_panels(self) -> int:
+        return -(-self.panels // self.grid[1])
+
+    @property
+    def tile_extents(self) -> list[int]:
+        return [*(var.extent for var, _ in self.images), *(axis.tiles for axis in self.axes)]
+
+    @cached_property
+    def tiles(self) -> int:
+        return prod(self.tile_extents)
+
+    @property
+    def chunks(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def chunk_tiles(self) -> int:
+        return -(-self.tiles // self.grid[0])
+
+    @property
+    def rows(self) -> int:
+        """Image tiles in a tile of a product."""
+        return -(-self.chunk_tiles // -(-self.chunk_tiles // self.most_rows))
+
+    @cached_property
+    def block(self) -> int:
+        """Image tiles of a block, whose factors and products stay in the second-level cache."""
+        each = PRODUCTS * (self.channel.extent + self.lanes) * f32.itemsize
+        most = max(2, int(self.target.l2_bytes * _NEAR) // (each * self.rows))
+        row_tiles = -(-self.chunk_tiles // self.rows)
+        blocks = -(-row_tiles // most)
+        return -(-row_tiles // blocks) * self.rows
+
+    # A thread's memory: where what is begins, in elements -----------------------------------------
+
+    @property
+    def image_product(self) -> int:
+        """From one product's rows to the next one's, among the image's factors."""
+        return _apart(self.block * self.channel.extent)
+
+    @property
+    def filter_product(self) -> int:
+        return _apart(self.channel.extent * self.lanes)
+
+    @property
+    def result_product(self) -> int:
+        return _apart(self.block * self.lanes)
+
+    @property
+    def filter_panel(self) -> int:
+        return PRODUCTS * self.filter_product
+
+    @property
+    def scratch_offsets(self) -> tuple[int, int, int, int, int]:
+        """Bytes: the image's factors, the filters', sums of products, a tile's image with its
+        border, and the end of it all."""
+        places = [0]
+        for elements in (
+            PRODUCTS * self.image_product,
+            self.chunk_panels * self.filter_panel,
+            PRODUCTS * self.result_product,
+            POINTS * POINTS * self.channel.extent,
+        ):
+            places.append(round_up(places[-1] + elements * f32.itemsize, ALIGNMENT))
+        image, filters, results, border, end = places
+        return image, filters, results, border, end
+
+    # Costs ----------------------------------------------------------------------------------------
+
+    def cost(self) -> float:
+        """Cycles of all chunks: those along panels all map the same images, those along tiles the
+        same filters."""
+        channels, columns = self.channel.extent, self.lane.extent
+        step = max(4.0, self.rows * self.vectors / 2)
+        product = channels * step * 1.1 + _TILE_CYCLES + 1.5 * self.rows * self.vectors
+        row_tiles = -(-self.chunk_tiles // self.rows) * self.grid[0]
+        products = PRODUCTS * product * row_tiles * self.panels
+        each = _IMAGE_CYCLES if self.channel_stride == 1 else _GATHERED_IMAGE_CYCLES
+        image = self.tiles * channels / self.width * each * self.grid[1]
+        results = self.tiles * columns / self.width * _RESULT_CYCLES
+        return products + image + results + self._filter_cycles() * self.grid[0]
+
+    def _filter_cycles(self) -> float:
+        """Of the map, and of reading its results from memory again for each block."""
+        elements = self.channel.extent * self.lane.extent
+        each = _FILTER_CYCLES if self.filters[1] == 1 else _GATHERED_FILTER_CYCLES
+        size = PRODUCTS * elements * f32.itemsize
+        read = size * -(-self.chunk_tiles // self.block) / _L3_BYTES_PER_CYCLE
+        near = size <= self.target.l2_bytes // 2
+        return each * elements / self.width + (0.0 if near else read)
+
+    def is_better_than(self, cycles: float) -> bool:
+        """Whether it is worth while, if another form takes so many cycles."""
+        return self.cost() < _WORTH * cycles
+
+    def __str__(self) -> str:
+        return (
+            f"Winograd: blocks of {self.block} of {self.tiles} tiles; {self.rows} of them x "
+            f"{self.vectors}x{self.width} lanes of {self.lane.name}; chunks "
+            f"{'x'.join(map(str, self.grid))}"
+        )
+
+
+def _apart(elements: int) -> int:
+    """An odd number of cache lines: one of each product is written at a time, which should not all
+    want the same place in the cache."""
+    line = ALIGNMENT // f32.itemsize
+    return (-(-elements // line) | 1) * line
+
+
+def winograd_schedule(contraction: Contraction, target: Target) -> WinogradSchedule | None:
+    """The schedule of this form with its chunks, for a contraction without symbolic numbers."""
+    for image, weights in (
+        (contraction.lhs, contraction.rhs),
+        (contraction.rhs, contraction.lhs),
+    ):
+        found = _recognised(contraction, image, weights, target)
+        if found is not None:
+            return _in_chunks(found)
+    return None
+
+
+def _recognised(
+    contraction: Contraction, image: Access, weights: Access, target: Target
+) -> WinogradSchedule | None:
+    dims = contraction.dims
+    if any(d is not f32 for d in (contraction.dtype, image.buffer.dtype, weights.buffer.dtype)):
+        return None
+    if weights.guard or any(var.extent == 0 for var in dims):
+        return None
+    split = len(dims) - contraction.inner
+    every = list(zip(dims, image.strides, weights.strides, strict=True))
+    rows = [(v, a) for v, a, b in every[:split] if v.extent > 1 and a and not b]
+    columns = [(v, b) for v, a, b in every[:split] if v.extent > 1 and b and not a]
+    inner = [(v, a, b) for v, a, b in every[split:] if v.extent > 1]
+    outer = sum(v.extent > 1 for v in dims[:split])
+    if len(columns) != 1 or len(inner) != 3 or len(rows) + 1 != outer:
+        return None
+    taps = [dim for dim in inner if dim[0].extent == TAPS]
+    channels = [dim for dim in inner if dim not in taps]
+    if len(taps) != 2 or len(channels) != 1:
+        return None
+    axes = [axis for tap in taps if (axis := _axis(tap, rows, image)) is not None]
+    moving = {axis.var for axis in axes}
+    if len(axes) != 2 or len(moving) != 2:
+        return None
+    guarded = {v for bound in image.guard for v in bound.index.variables()}
+    if guarded - moving - {axis.tap for axis in axes}:
+        return None
+    down, across = sorted(axes, key=lambda axis: -abs(axis.stride))
+    (channel, channel_stride, channel_filter), (lane, lane_filter) = channels[0], columns[0]
+    width = target.vector_lanes(f32.itemsize)
+    if min(channel.extent, lane.extent) < max(_FEWEST, width):
+        return None
+    if channel.extent % width or lane.extent % width:
+        return None
+    vectors = 2 if lane.extent % (2 * width) == 0 else 1
+    fitting = [r for r in range(1, _MOST_ROWS + 1) if fits_registers(r, vectors, None, target)]
+    return WinogradSchedule(
+        contraction, target, image, weights,
+        tuple((var, stride) for var, stride in rows if var not in moving), (down, across),
+        channel, lane, (channel_filter, lane_filter), channel_stride, width, vectors,
+        max(fitting),
+    )  # fmt: skip
+
+
+def _axis(
+    tap: tuple[LoopVar, int, int], rows: list[tuple[LoopVar, int]], image: Access
+) -> Axis | None:
+    """The row along which a dimension of the window moves, and what is in memory there."""
+    own, stride, weight = tap
+    found = [var for var, step in rows if step == stride]
+    if len(found) != 1:
+        return None
+    (var,) = found
+    low, high = 0, var.extent + TAPS - 1
+    for bound in image.guard:
+        variables = bound.index.variables()
+        if not variables & {var, own}:
+            continue
+        if variables != {var, own} or not bound.index.is_affine:
+            return None
+        if bound.index.coefficient(var) != 1 or bound.index.coefficient(own) != 1:
+            return None
+        low = max(low, bound.low - bound.index.constant)
+        high = min(high, bound.high - bound.index.constant)
+    return Axis(var, own, stride, weight, low, high)
+
+
+def _in_chunks(plan: WinogradSchedule) -> WinogradSchedule:
+    wanted = min(MAX_CHUNKS, max(1.0, plan.cost() / CHUNK_CYCLES))
+    choices = [replace(plan, grid=grid) for grid in _grids(plan, wanted)]
+    return min(choices, key=lambda choice: parallel_cost(choice.cost(), choice.chunks))
+
+
+def _grids(plan: WinogradSchedule, wanted: float) -> Iterator[tuple[int, int]]:
+    for rows in even_shares(-(-plan.tiles // plan.most_rows), wanted):
+        for columns in even_shares(plan.panels, wanted / rows):
+            yield rows, columns
