@@ -465,9 +465,11 @@ class Rules:
             return bool(self._bases(a) & self._bases(b))
 
         def followed(group: Group) -> set[Value]:
-            """What the group reads once for each point, or through the same movement."""
+            """What the group reads once for each point, or through the same movement, which it may
+            store too."""
             nodes = [n for n in group.members if group.levels[n] in ("full", "kept")]
             found = {read.base for n in nodes for read in self.reads.of[n] if read.aligned}
+            found |= {result for n in nodes if n.op.is_movement for result in n.results}
             return found | {operand for n in nodes for operand in n.operands}
 
         return any(v.type.nbytes >= SHARED_BYTES for v in followed(a) & followed(b))

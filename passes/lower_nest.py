@@ -189,6 +189,8 @@ class NestLowering:
         kept, full = self.points(self.rows[-1])
         for value in self.outputs:
             core, chain = core_of(value)
+            if core.node is None and tuple(value.shape) == tuple(self.space.dims):
+                core, chain = value, []  # read in another order, so as to be stored in this one
             point, target = self._aligned(core, kept, full, whole, single)
             expr = self.expressions.at(core, point)
             for node in reversed(chain):

@@ -4,22 +4,26 @@ In: a serial loop around a vector loop, and the loads that cross it (see `ir.loo
 code at the builder's position:
 
     for each `width` iterations of the serial loop
-      for each vector of the vector loop
-        of each crossing load: a vector along the serial loop for every lane; turned over; set down
-        for each of these iterations
+      for each strip of vectors of the vector loop
+        for each of its vectors, of each crossing load
+          a vector along the serial loop for every lane; turned over; set down
+        for each of these iterations, for each vector
           the statements, with vectors from there
 
 A square of elements is read in whole cache lines, which need not stay until the next iteration.
-Where they lie a power of two apart, the cache has no room for them to stay in.
+Where they lie a power of two apart, the cache has no room for them to stay in. All else is read and
+written in runs as long as a strip: single lines on as many pages as there are rows and operands
+would be more than a processor has translations at hand for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from braze.codegen.llvm import ir
-from braze.codegen.llvm.control import element_pointer, multiply
+from braze.codegen.llvm.control import add, element_pointer, multiply, smaller
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.looping import Count, as_value, carried_loop, is_number
 from braze.codegen.llvm.memory import has_masked_access
@@ -30,6 +34,9 @@ from braze.codegen.llvm.vectorise import VectorPlan
 from braze.ir.loops import Load, Loop, Statement
 from braze.ir.loops_crossing import crossing_loads
 from braze.ir.target import Target
+
+# Vectors of a strip.
+_STRIP = 16
 
 # (statements, the emitter of a vector) -> their code
 Emit = Callable[[Sequence[Statement], Sequence[ExpressionEmitter]], None]
@@ -99,7 +106,7 @@ class SquareEmitter:
             return {
                 load: self.builder.alloca(
                     register_type(load.dtype, self.plan.width),
-                    size=constant(I64, self.plan.width),
+                    size=constant(I64, self.plan.width * self._strip),
                 )
                 for load in self.loads
             }
@@ -107,14 +114,20 @@ class SquareEmitter:
     def _row_of_squares(self, at: ir.Value, rows: int, places: dict[Load, ir.Value]) -> None:
         """`rows` iterations of the serial loop, from `at`."""
         width, extent = self.plan.width, self.inner.var.extent
-        whole = extent - extent % width
-        if whole:
-            with carried_loop(self.builder, 0, whole, width, (), self.inner.var.name) as frame:
-                self._square(at, rows, frame.index, width, places)
-        if extent == whole:
+        vectors, rest = divmod(extent, width)
+        whole = extent - rest
+        if vectors:
+            with carried_loop(self.builder, 0, vectors, self._strip, (), "strip") as strip:
+                number: Count = self._strip
+                if vectors % self._strip:
+                    left = self.builder.sub(constant(I64, vectors), strip.index)
+                    number = as_value(smaller(self.builder, left, self._strip))
+                first = as_value(multiply(self.builder, strip.index, width))
+                self._squares(at, rows, first, width, number, places)
+        if not rest:
             return
         if self.plan.tail == "mask":
-            self._square(at, rows, constant(I64, whole), extent - whole, places)
+            self._squares(at, rows, constant(I64, whole), rest, 1, places)
             return
         with carried_loop(self.builder, 0, rows, 1, (), self.outer.var.name) as frame:
             self.tail(self._row_at(at, frame.index), whole)
@@ -122,24 +135,55 @@ class SquareEmitter:
     def _row_at(self, at: ir.Value, number: ir.Value) -> ExpressionEmitter:
         return self.around.fork({self.outer.var: self.builder.add(at, number)})
 
-    def _square(
-        self, at: ir.Value, rows: int, lane: ir.Value, lanes: int, places: dict[Load, ir.Value]
+    @property
+    def _strip(self) -> int:
+        return max(1, min(_STRIP, self.inner.var.extent // self.plan.width))
+
+    def _squares(
+        self,
+        at: ir.Value,
+        rows: int,
+        first: ir.Value,
+        lanes: int,
+        number: Count,
+        places: dict[Load, ir.Value],
     ) -> None:
-        width = self.plan.width
-        for load, place in places.items():
-            self._turn(load, place, at, rows, lane, lanes)
+        """`number` squares side by side, of so many lanes each, from lane `first` on."""
+        builder, width = self.builder, self.plan.width
+        with self._each(number) as vector:
+            lane = builder.add(first, as_value(multiply(builder, vector, width)))
+            for load, place in places.items():
+                self._turn(load, place, at, rows, lane, lanes, vector)
         mask = None
         if lanes < width:
-            mask = first_lanes(self.builder, width, constant(I64, lanes))
-        with carried_loop(self.builder, 0, rows, 1, (), self.outer.var.name) as frame:
+            mask = first_lanes(builder, width, constant(I64, lanes))
+        with carried_loop(builder, 0, rows, 1, (), self.outer.var.name) as frame:
             row = self._row_at(at, frame.index)
-            copy = lanes_over(row, self.inner.var, lane, width, mask)
-            for load, place in places.items():
-                copy.provide(load, self._row(load, place, frame.index))
-            self.statements(self.inner.body, [copy])
+            with self._each(number) as vector:
+                lane = builder.add(first, as_value(multiply(builder, vector, width)))
+                copy = lanes_over(row, self.inner.var, lane, width, mask)
+                for load, place in places.items():
+                    copy.provide(load, self._row(load, place, frame.index, vector))
+                self.statements(self.inner.body, [copy])
+
+    @contextmanager
+    def _each(self, number: Count) -> Iterator[Count]:
+        """A loop, or none for one."""
+        if is_number(number) and number == 1:
+            yield 0
+            return
+        with carried_loop(self.builder, as_value(0), as_value(number), 1, (), "vector") as frame:
+            yield frame.index
 
     def _turn(
-        self, load: Load, place: ir.Value, at: ir.Value, rows: int, lane: ir.Value, lanes: int
+        self,
+        load: Load,
+        place: ir.Value,
+        at: ir.Value,
+        rows: int,
+        lane: ir.Value,
+        lanes: int,
+        vector: Count,
     ) -> None:
         """Read a square of one load, and set it down turned over."""
         width = self.plan.width
@@ -158,13 +202,14 @@ class SquareEmitter:
             read = column.loads(load, lanes, load.index.coefficient(variable))
         read += [poison(read[0].type)] * (width - lanes)
         for number, value in enumerate(transposed(self.builder, read)[:rows]):
-            self.builder.store(value, self._at(load, place, constant(I64, number)))
+            self.builder.store(value, self._at(load, place, number, vector))
 
-    def _at(self, load: Load, place: ir.Value, row: ir.Value) -> ir.Value:
+    def _at(self, load: Load, place: ir.Value, row: Count, vector: Count) -> ir.Value:
         element = element_of(register_type(load.dtype))
-        offset = multiply(self.builder, row, self.plan.width)
+        number = add(self.builder, multiply(self.builder, row, self._strip), vector)
+        offset = multiply(self.builder, number, self.plan.width)
         return element_pointer(self.builder, place, offset, element)
 
-    def _row(self, load: Load, place: ir.Value, row: ir.Value) -> ir.Value:
-        vector = register_type(load.dtype, self.plan.width)
-        return self.builder.load(self._at(load, place, row), typ=vector)
+    def _row(self, load: Load, place: ir.Value, row: Count, vector: Count) -> ir.Value:
+        kind = register_type(load.dtype, self.plan.width)
+        return self.builder.load(self._at(load, place, row, vector), typ=kind)
