@@ -47,4 +47,5 @@ def test_results(rows, columns):
     executable = Executable(compile_artifact(graph, host_target()))
     executable.run([Storage.from_numpy(a) for a in arrays], outputs)
     for storage, value, want in zip(outputs, graph.outputs, interpret(graph, arrays), strict=True):
-        np.testing.assert_allclose(storage.array(np.float32, value.shape), want, rtol=1e-5, atol=1e-6)
+        got = storage.array(np.float32, value.shape)
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
