@@ -45,11 +45,13 @@ from braze.codegen.llvm.schedule_contraction import Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule
 from braze.codegen.llvm.schedule_search import AnySchedule, schedule
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule
+from braze.codegen.llvm.schedule_winograd_gradient import WinogradGradientSchedule
 from braze.codegen.llvm.sum_ranges import Terms, terms_of
 from braze.codegen.llvm.symbolic import words
 from braze.codegen.llvm.tap_packing import TapPackEmitter
 from braze.codegen.llvm.tile import Level, Tile, epilogue_buffers
 from braze.codegen.llvm.types import I64, memory_type, register_type
+from braze.codegen.llvm.winograd_gradient import WinogradGradientEmitter
 from braze.codegen.llvm.winograd_kernel import WinogradKernelEmitter
 from braze.ir.dtypes import i8
 from braze.ir.index import LoopVar
@@ -107,6 +109,8 @@ def emit_contraction(
         scratch_stride = max([own, *(scratch_bytes(k, target) for k in others)])
     if isinstance(plan, WinogradSchedule):
         WinogradKernelEmitter(frame, plan, target, scratch_stride).emit()
+    elif isinstance(plan, WinogradGradientSchedule):
+        WinogradGradientEmitter(frame, plan, target, scratch_stride).emit()
     else:
         _KernelEmitter(frame, plan, target, scratch_stride).emit()
     return EmittedKernel(frame.symbol, frame.module, plan.chunks, own)

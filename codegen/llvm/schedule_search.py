@@ -1,6 +1,6 @@
 """The search for the cheapest schedule of a contraction.
 
-In: a `Contraction` and a `Target`.  Out: a schedule of one of the three forms; nothing here emits
+In: a `Contraction` and a `Target`.  Out: a schedule of one of the four forms; nothing here emits
 code.
 
 Every lane dimension and tile that fits the registers is a candidate.
@@ -25,12 +25,16 @@ from braze.codegen.llvm.schedule_dot import DotSchedule, dot_schedule
 from braze.codegen.llvm.schedule_parts import Pieces, fits_registers, parallel_cost
 from braze.codegen.llvm.schedule_symbolic import is_symbolic_shape, symbolic_schedule
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule, winograd_schedule
+from braze.codegen.llvm.schedule_winograd_gradient import (
+    WinogradGradientSchedule,
+    winograd_gradient_schedule,
+)
 from braze.ir.index import LoopVar
 from braze.ir.loops import Contraction
 from braze.ir.target import Target
 
 Costed = tuple[float, Candidate]
-AnySchedule = Schedule | DotSchedule | WinogradSchedule
+AnySchedule = Schedule | DotSchedule | WinogradSchedule | WinogradGradientSchedule
 
 _MAX_ROWS = 14
 _FINALISTS, _NEAR = 4, 1.06  # tiles to compare in chunks, within this much of the best
@@ -55,12 +59,13 @@ def schedule(contraction: Contraction, target: Target) -> AnySchedule:
 
 def _other_form(
     contraction: Contraction, straight: ContractionShape, target: Target, cycles: float
-) -> DotSchedule | WinogradSchedule | None:
+) -> DotSchedule | WinogradSchedule | WinogradGradientSchedule | None:
     """A schedule without tiles of the sum that costs less than so many cycles."""
     if not is_symbolic_shape(straight):
-        winograd = winograd_schedule(contraction, target)
-        if winograd is not None and winograd.is_better_than(cycles):
-            return winograd
+        found = winograd_schedule, winograd_gradient_schedule
+        for winograd in (form(contraction, target) for form in found):
+            if winograd is not None and winograd.is_better_than(cycles):
+                return winograd
     dot = dot_schedule(straight, target)
     return dot if dot is not None and dot.cost() < cycles else None
 

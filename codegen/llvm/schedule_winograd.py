@@ -26,24 +26,25 @@ from braze.codegen.llvm.schedule_parts import (
     parallel_cost,
 )
 from braze.codegen.llvm.winograd import POINTS, PRODUCTS, RESULTS, TAPS
+from braze.codegen.llvm.winograd_patches import Patches, Span
 from braze.ir.dtypes import f32
 from braze.ir.index import LoopVar
 from braze.ir.loops import Access, Contraction
 from braze.ir.target import Target
 
 # Below so many channels or columns the maps cost more than the products they save.
-_FEWEST = 32
-_MOST_ROWS = 12
+FEWEST = 32
+MOST_ROWS = 12
 # Cycles for a vector of a tile's image, of a tile's results, of a filter; and for what has to be
 # gathered to begin with. Most of it goes into 36 lines of the second-level cache.
-_IMAGE_CYCLES, _RESULT_CYCLES, _FILTER_CYCLES = 450.0, 400.0, 350.0
-_GATHERED_IMAGE_CYCLES, _GATHERED_FILTER_CYCLES = 900.0, 575.0
-_TILE_CYCLES = 40.0
-_L3_BYTES_PER_CYCLE = 16.0
+IMAGE_CYCLES, RESULT_CYCLES, _FILTER_CYCLES = 450.0, 400.0, 350.0
+GATHERED_IMAGE_CYCLES, _GATHERED_FILTER_CYCLES = 900.0, 575.0
+TILE_CYCLES = 40.0
+L3_BYTES_PER_CYCLE = 16.0
 # Part of the second-level cache for a block, since operands pass by.
-_NEAR = 0.3
+NEAR = 0.3
 # What must be saved, of an estimate.
-_WORTH = 0.85
+WORTH = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,14 @@ class Axis:
 
     Attributes:
         var: of the results. tap: of the window.
-        stride: of the image's elements. filter: of the window's, among the weights.
+        stride: of the image's elements. other: of the other operand's.
         low, high: the places (var + tap) that are in memory.
     """
 
     var: LoopVar
     tap: LoopVar
     stride: int
-    filter: int
+    other: int
     low: int
     high: int
 
@@ -125,6 +126,15 @@ class WinogradSchedule:
         return self.grid[0] * self.grid[1]
 
     @property
+    def patches(self) -> Patches:
+        """Of the image."""
+        down, across = (Span(axis.stride, axis.low, axis.high) for axis in self.axes)
+        return Patches(
+            self.image.buffer, POINTS, (down, across), self.channel, self.channel_stride,
+            self.channel.extent, self.image_product,
+        )  # fmt: skip
+
+    @property
     def chunk_tiles(self) -> int:
         return -(-self.tiles // self.grid[0])
 
@@ -137,7 +147,7 @@ class WinogradSchedule:
     def block(self) -> int:
         """Image tiles of a block, whose factors and products stay in the second-level cache."""
         each = PRODUCTS * (self.channel.extent + self.lanes) * f32.itemsize
-        most = max(2, int(self.target.l2_bytes * _NEAR) // (each * self.rows))
+        most = max(2, int(self.target.l2_bytes * NEAR) // (each * self.rows))
         row_tiles = -(-self.chunk_tiles // self.rows)
         blocks = -(-row_tiles // most)
         return -(-row_tiles // blocks) * self.rows
@@ -147,15 +157,15 @@ class WinogradSchedule:
     @property
     def image_product(self) -> int:
         """From one product's rows to the next one's, among the image's factors."""
-        return _apart(self.block * self.channel.extent)
+        return apart(self.block * self.channel.extent)
 
     @property
     def filter_product(self) -> int:
-        return _apart(self.channel.extent * self.lanes)
+        return apart(self.channel.extent * self.lanes)
 
     @property
     def result_product(self) -> int:
-        return _apart(self.block * self.lanes)
+        return apart(self.block * self.lanes)
 
     @property
     def filter_panel(self) -> int:
@@ -183,12 +193,12 @@ class WinogradSchedule:
         same filters."""
         channels, columns = self.channel.extent, self.lane.extent
         step = max(4.0, self.rows * self.vectors / 2)
-        product = channels * step * 1.1 + _TILE_CYCLES + 1.5 * self.rows * self.vectors
+        product = channels * step * 1.1 + TILE_CYCLES + 1.5 * self.rows * self.vectors
         row_tiles = -(-self.chunk_tiles // self.rows) * self.grid[0]
         products = PRODUCTS * product * row_tiles * self.panels
-        each = _IMAGE_CYCLES if self.channel_stride == 1 else _GATHERED_IMAGE_CYCLES
+        each = IMAGE_CYCLES if self.channel_stride == 1 else GATHERED_IMAGE_CYCLES
         image = self.tiles * channels / self.width * each * self.grid[1]
-        results = self.tiles * columns / self.width * _RESULT_CYCLES
+        results = self.tiles * columns / self.width * RESULT_CYCLES
         return products + image + results + self._filter_cycles() * self.grid[0]
 
     def _filter_cycles(self) -> float:
@@ -196,13 +206,13 @@ class WinogradSchedule:
         elements = self.channel.extent * self.lane.extent
         each = _FILTER_CYCLES if self.filters[1] == 1 else _GATHERED_FILTER_CYCLES
         size = PRODUCTS * elements * f32.itemsize
-        read = size * -(-self.chunk_tiles // self.block) / _L3_BYTES_PER_CYCLE
+        read = size * -(-self.chunk_tiles // self.block) / L3_BYTES_PER_CYCLE
         near = size <= self.target.l2_bytes // 2
         return each * elements / self.width + (0.0 if near else read)
 
     def is_better_than(self, cycles: float) -> bool:
         """Whether it is worth while, if another form takes so many cycles."""
-        return self.cost() < _WORTH * cycles
+        return self.cost() < WORTH * cycles
 
     def __str__(self) -> str:
         return (
@@ -212,7 +222,7 @@ class WinogradSchedule:
         )
 
 
-def _apart(elements: int) -> int:
+def apart(elements: int) -> int:
     """An odd number of cache lines: one of each product is written at a time, which should not all
     want the same place in the cache."""
     line = ALIGNMENT // f32.itemsize
@@ -251,7 +261,8 @@ def _recognised(
     channels = [dim for dim in inner if dim not in taps]
     if len(taps) != 2 or len(channels) != 1:
         return None
-    axes = [axis for tap in taps if (axis := _axis(tap, rows, image)) is not None]
+    found = [axis_of(tap, stride, rows, image, other) for tap, stride, other in taps]
+    axes = [axis for axis in found if axis is not None]
     moving = {axis.var for axis in axes}
     if len(axes) != 2 or len(moving) != 2:
         return None
@@ -261,12 +272,12 @@ def _recognised(
     down, across = sorted(axes, key=lambda axis: -abs(axis.stride))
     (channel, channel_stride, channel_filter), (lane, lane_filter) = channels[0], columns[0]
     width = target.vector_lanes(f32.itemsize)
-    if min(channel.extent, lane.extent) < max(_FEWEST, width):
+    if min(channel.extent, lane.extent) < max(FEWEST, width):
         return None
     if channel.extent % width or lane.extent % width:
         return None
     vectors = 2 if lane.extent % (2 * width) == 0 else 1
-    fitting = [r for r in range(1, _MOST_ROWS + 1) if fits_registers(r, vectors, None, target)]
+    fitting = [r for r in range(1, MOST_ROWS + 1) if fits_registers(r, vectors, None, target)]
     return WinogradSchedule(
         contraction, target, image, weights,
         tuple((var, stride) for var, stride in rows if var not in moving), (down, across),
@@ -275,27 +286,26 @@ def _recognised(
     )  # fmt: skip
 
 
-def _axis(
-    tap: tuple[LoopVar, int, int], rows: list[tuple[LoopVar, int]], image: Access
+def axis_of(
+    tap: LoopVar, stride: int, places: list[tuple[LoopVar, int]], image: Access, other: int
 ) -> Axis | None:
-    """The row along which a dimension of the window moves, and what is in memory there."""
-    own, stride, weight = tap
-    found = [var for var, step in rows if step == stride]
+    """The dimension along which one of the window moves, and what is in memory there."""
+    found = [var for var, step in places if step == stride]
     if len(found) != 1:
         return None
     (var,) = found
     low, high = 0, var.extent + TAPS - 1
     for bound in image.guard:
         variables = bound.index.variables()
-        if not variables & {var, own}:
+        if not variables & {var, tap}:
             continue
-        if variables != {var, own} or not bound.index.is_affine:
+        if variables != {var, tap} or not bound.index.is_affine:
             return None
-        if bound.index.coefficient(var) != 1 or bound.index.coefficient(own) != 1:
+        if bound.index.coefficient(var) != 1 or bound.index.coefficient(tap) != 1:
             return None
         low = max(low, bound.low - bound.index.constant)
         high = min(high, bound.high - bound.index.constant)
-    return Axis(var, own, stride, weight, low, high)
+    return Axis(var, tap, stride, other, low, high)
 
 
 def _in_chunks(plan: WinogradSchedule) -> WinogradSchedule:

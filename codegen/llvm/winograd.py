@@ -8,6 +8,10 @@ products for what takes 144 by definition (Winograd, "Arithmetic Complexity of C
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Summed over channels,
 the products are 36 matrix products.
 
+The gradient for a filter is minimal filtering too: 3x3 results from 6x6 values and a "filter" of
+4x4, those of the gradient for a tile's results, with the same 36 products and the same map of the
+image. There the products are summed over tiles.
+
 The maps evaluate polynomials at five points and at infinity. These are 0, +-5/8 and +-3/2, whose
 squares and sums of squares f32 holds exactly; rounding errors are then about a third of those with
 the textbook's 0, +-1 and +-2, and about twice those of a plain sum in f32 (compare Barabasz et al.,
@@ -51,6 +55,14 @@ class Transforms:
         """6x6 sums of products to 4x4 results."""
         return self._both(values, self._result_line)
 
+    def gradient(self, values: Sequence[Values]) -> list[Values]:
+        """4x4 values of the gradient for the results to 6x6 factors."""
+        return self._both(values, self._gradient_line)
+
+    def filter_gradient(self, values: Sequence[Values]) -> list[Values]:
+        """6x6 sums of products to the 3x3 values of the gradient for a filter."""
+        return self._both(values, self._filter_gradient_line)
+
     def _both(self, values: Sequence[Values], line: Line) -> list[Values]:
         columns = [line(list(column)) for column in zip(*values, strict=True)]
         return [line(list(row)) for row in zip(*columns, strict=True)]
@@ -73,6 +85,26 @@ class Transforms:
             even = self._times(scale, self._add(square, g[2], g[0]))
             found += [self._add(point * scale, g[1], even), self._add(-point * scale, g[1], even)]
         return [*found, g[2]]
+
+    def _gradient_line(self, g: Values) -> Values:
+        """Likewise, of a polynomial with one term more."""
+        found = [self._times(1 / (_A * _B), g[0])]
+        for point, square, other in ((_P, _A, _B), (_Q, _B, _A)):
+            scale = 1 / (2 * square * (square - other))
+            even = self._times(scale, self._add(square, g[2], g[0]))
+            odd = self._add(square, g[3], g[1])
+            found += [self._add(point * scale, odd, even), self._add(-point * scale, odd, even)]
+        return [*found, g[3]]
+
+    def _filter_gradient_line(self, m: Values) -> Values:
+        builder = self.builder
+        s, t = builder.fadd(m[1], m[2]), builder.fadd(m[3], m[4])
+        d, e = builder.fsub(m[1], m[2]), builder.fsub(m[3], m[4])
+        return [
+            builder.fadd(m[0], builder.fadd(s, t)),
+            self._add(_P, d, self._times(_Q, e)),
+            self._add(_A, s, self._add(_B, t, m[5])),
+        ]
 
     def _result_line(self, m: Values) -> Values:
         builder = self.builder

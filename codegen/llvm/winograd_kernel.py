@@ -2,7 +2,7 @@
 
 In: a `KernelFunction` and a `WinogradSchedule`.  Out: the function's body, and its functions,
 
-    void image(ptr from, i64 row, i64 column, ptr to)      a tile's values to factors, all channels
+    void image(...)                                        see `winograd_patches`
     void filter(ptr to, i64 lane)                          a panel's filters to factors
     void tile(ptr a, ptr b, ptr sums, i64 0, i64 0)        some rows of one product
     void results(ptr sums, ptr epilogue buffers..., i64 rows and lane...)
@@ -41,7 +41,7 @@ from braze.codegen.llvm.looping import carried_loop
 from braze.codegen.llvm.microkernel import TileEmitter
 from braze.codegen.llvm.schedule_contraction import Panels, Schedule
 from braze.codegen.llvm.schedule_parts import Pieces
-from braze.codegen.llvm.schedule_winograd import Axis, WinogradSchedule
+from braze.codegen.llvm.schedule_winograd import WinogradSchedule
 from braze.codegen.llvm.tile import Tile, epilogue_buffers
 from braze.codegen.llvm.types import (
     F32,
@@ -49,9 +49,15 @@ from braze.codegen.llvm.types import (
     I64,
     POINTER,
     register_type,
-    zero,
 )
-from braze.codegen.llvm.winograd import POINTS, PRODUCTS, RESULTS, TAPS, Transforms
+from braze.codegen.llvm.winograd import PRODUCTS, RESULTS, TAPS, Transforms
+from braze.codegen.llvm.winograd_patches import (
+    PatchMap,
+    internal_function,
+    load_all,
+    load_vector,
+    store_all,
+)
 from braze.ir.dtypes import f32
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Buffer, Load, Ref, Store
@@ -66,7 +72,6 @@ class WinogradKernelEmitter:
     ) -> None:
         self.frame, self.plan, self.target = frame, plan, target
         self.builder = builder = frame.builder
-        self.vector = register_type(f32, plan.width)
         self.buffers = epilogue_buffers(plan.contraction.stores)
         self.image = self._at(frame.pointer(plan.image.buffer), plan.image.offset)
         self.weights = frame.pointer(plan.weights.buffer)
@@ -76,7 +81,7 @@ class WinogradKernelEmitter:
         self.images, self.filters, self.sums, self.border = (
             element_pointer(builder, base, place, I8) for place in plan.scratch_offsets[:4]
         )
-        self.map_image = self._image_function()
+        self.map_image = PatchMap(frame, target, "image", plan.patches, plan.width, self.border)
         self.map_filter = self._filter_function()
         self.product = self._product_function()
         self.map_results = self._results_function()
@@ -111,14 +116,6 @@ class WinogradKernelEmitter:
     def _at(self, pointer: ir.Value, offset: Number) -> ir.Value:
         return element_pointer(self.builder, pointer, offset, F32)
 
-    def _function(self, name: str, types: list[ir.Type]) -> ir.Function:
-        function_type = ir.FunctionType(ir.VoidType(), types)
-        function = ir.Function(self.frame.module, function_type, f"{self.frame.symbol}_{name}")
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        function.attributes.add("nounwind")
-        return function
-
     # Images ---------------------------------------------------------------------------------------
 
     def _places(self, tile: Number) -> list[Number]:
@@ -130,98 +127,11 @@ class WinogradKernelEmitter:
         """The factors of one tile of a block; of none, if there are not so many."""
         plan, builder = self.plan, self.builder
         *images, row, column = self._places(builder.add(first, tile))
-        offset = weighted_sum(builder, images, [stride for _, stride in plan.images])
-        offset = add(builder, offset, multiply(builder, row, plan.axes[0].stride))
-        offset = add(builder, offset, multiply(builder, column, plan.axes[1].stride))
-        source = self._at(self.image, offset)
-        target = self._at(self.images, multiply(builder, tile, plan.channel.extent))
+        strides = [*(stride for _, stride in plan.images), *(axis.stride for axis in plan.axes)]
+        source = self._at(self.image, weighted_sum(builder, [*images, row, column], strides))
+        to = self._at(self.images, multiply(builder, tile, plan.channel.extent))
         exists = builder.icmp_signed("<", tile, number)
-
-        def from_copy() -> None:
-            self._copy(source, row, column, exists)
-            channels = plan.channel.extent
-            strides = [as_i64(POINTS * channels), as_i64(channels)]
-            builder.call(self.map_image, [self.border, *strides, target])
-
-        if plan.channel_stride != 1:
-            from_copy()
-            return
-        whole = exists
-        for axis, place in zip(plan.axes, (row, column), strict=True):
-            after = as_i64(add(builder, place, POINTS))
-            whole = builder.and_(whole, builder.icmp_signed(">=", as_i64(place), as_i64(axis.low)))
-            whole = builder.and_(whole, builder.icmp_signed("<=", after, as_i64(axis.high)))
-        with builder.if_else(whole) as (then, otherwise):
-            with then:
-                strides = [as_i64(axis.stride) for axis in plan.axes]
-                builder.call(self.map_image, [source, *strides, target])
-            with otherwise:
-                from_copy()
-
-    def _copy(self, source: ir.Value, row: Number, column: Number, exists: ir.Value) -> None:
-        """A tile's values, channels innermost, with zeros for those that are not in memory."""
-        plan, builder = self.plan, self.builder
-        channels = plan.channel.extent
-        down, across = plan.axes
-        value = Load(plan.image.buffer, Index.of(plan.channel) * plan.channel_stride)
-        with counted_loop(builder, 0, POINTS * POINTS, "place") as place:
-            i, j = decode(builder, place, [POINTS, POINTS])
-            present = builder.and_(exists, self._present(down, row, i))
-            present = builder.and_(present, self._present(across, column, j))
-            offset = weighted_sum(builder, [i, j], [down.stride, across.stride])
-            origin = self._at(source, offset)
-            target = self._at(self.border, multiply(builder, place, channels))
-            with builder.if_else(present) as (then, otherwise):
-                with then, counted_loop(builder, 0, channels // plan.width, "copy") as number:
-                    at = multiply(builder, number, plan.width)
-                    emitter = ExpressionEmitter(
-                        builder, self.target, width=plan.width, lane_var=plan.channel,
-                        variables={plan.channel: as_i64(at)}, pointer=lambda _: origin,
-                    )  # fmt: skip
-                    builder.store(emitter.value(value), self._at(target, at), align=4)
-                with otherwise, counted_loop(builder, 0, channels // plan.width, "fill") as number:
-                    at = multiply(builder, number, plan.width)
-                    builder.store(zero(self.vector), self._at(target, at), align=4)
-
-    def _present(self, axis: Axis, first: Number, step: Number) -> ir.Value:
-        builder = self.builder
-        place = as_i64(add(builder, first, step))
-        above = builder.icmp_signed(">=", place, as_i64(axis.low))
-        return builder.and_(above, builder.icmp_signed("<", place, as_i64(axis.high)))
-
-    def _image_function(self) -> ir.Function:
-        plan = self.plan
-        function = self._function("image", [POINTER, I64, I64, POINTER])
-        source, row, column, target = function.args
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
-        with counted_loop(builder, 0, plan.channel.extent // plan.width, "channels") as number:
-            first = multiply(builder, number, plan.width)
-            values = []
-            for i in range(POINTS):
-                start = add(builder, first, builder.mul(row, as_i64(i)))
-                steps: list[Number] = [0]
-                steps += [builder.mul(column, as_i64(j)) for j in range(1, POINTS)]
-                values.append([self._load(builder, source, add(builder, start, j)) for j in steps])
-            factors = Transforms(builder).image(values)
-            self._store_all(builder, factors, target, first, plan.image_product)
-        builder.ret_void()
-        return function
-
-    def _load(self, builder: ir.IRBuilder, pointer: ir.Value, offset: Number) -> ir.Value:
-        place = element_pointer(builder, pointer, offset, F32)
-        return builder.load(place, typ=self.vector, align=4)
-
-    def _store_all(
-        self,
-        builder: ir.IRBuilder,
-        factors: list[list[ir.Value]],
-        pointer: ir.Value,
-        first: Number,
-        apart: int,
-    ) -> None:
-        for number, factor in enumerate(x for line in factors for x in line):
-            place = element_pointer(builder, pointer, add(builder, first, number * apart), F32)
-            builder.store(factor, place, align=4)
+        self.map_image.emit(source, row, column, exists, to)
 
     # Filters --------------------------------------------------------------------------------------
 
@@ -233,7 +143,7 @@ class WinogradKernelEmitter:
 
     def _filter_function(self) -> ir.Function:
         plan = self.plan
-        function = self._function("filter", [POINTER, POINTER, I64])
+        function = internal_function(self.frame, "filter", [POINTER, POINTER, I64])
         weights, target, lane = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         taps = self._taps()
@@ -249,7 +159,7 @@ class WinogradKernelEmitter:
             values = [[emitter.value(tap) for tap in line] for line in taps]
             factors = Transforms(builder).filter(values)
             place = multiply(builder, number, plan.width)
-            self._store_all(builder, factors, target, place, plan.filter_product)
+            store_all(builder, factors, target, place, plan.filter_product)
         builder.ret_void()
         return function
 
@@ -259,7 +169,7 @@ class WinogradKernelEmitter:
         channel, lane = plan.filters
         index = Index.of(plan.channel) * channel + Index.of(plan.lane) * lane
         first = index + plan.weights.offset
-        down, across = (axis.filter for axis in plan.axes)
+        down, across = (axis.other for axis in plan.axes)
         return [
             [Load(plan.weights.buffer, first + (i * down + j * across)) for j in range(TAPS)]
             for i in range(TAPS)
@@ -323,37 +233,28 @@ class WinogradKernelEmitter:
         down, across = plan.axes
         variables = [*(var for var, _ in plan.images), down.var, across.var, plan.lane]
         types: list[ir.Type] = [POINTER] * (1 + len(self.buffers)) + [I64] * len(variables)
-        function = self._function("results", types)
+        function = internal_function(self.frame, "results", types)
         sums, *rest = function.args
         pointers = dict(zip((b.name for b in self.buffers), rest, strict=False))
         values = dict(zip(variables, rest[len(self.buffers) :], strict=True))
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        stage = builder.alloca(self.vector, size=as_i64(RESULTS * RESULTS))
+        stage = builder.alloca(register_type(f32, plan.width), size=as_i64(RESULTS * RESULTS))
         ends = []
         for axis in plan.axes:
             left = builder.sub(as_i64(axis.var.extent), values[axis.var])
             ends.append(smaller(builder, left, RESULTS))
         with counted_loop(builder, 0, plan.vectors, "vector") as vector:
             shift = multiply(builder, vector, plan.width)
-            factors = [
-                [
-                    self._load(
-                        builder,
-                        sums,
-                        add(builder, shift, (i * POINTS + j) * plan.result_product),
-                    )
-                    for j in range(POINTS)
-                ]
-                for i in range(POINTS)
-            ]
+            factors = load_all(builder, sums, shift, plan.result_product, plan.width)
             found = Transforms(builder).results(factors)
-            self._store_all(builder, found, stage, 0, plan.width)
+            store_all(builder, found, stage, 0, plan.width)
             lane = builder.add(values[plan.lane], as_i64(shift))
             with counted_loop(builder, 0, ends[0], "row") as i:
                 row = builder.add(values[down.var], i)
                 with counted_loop(builder, 0, ends[1], "column") as j:
                     number = builder.add(builder.mul(i, as_i64(RESULTS)), j)
-                    acc = self._load(builder, stage, multiply(builder, number, plan.width))
+                    at = multiply(builder, number, plan.width)
+                    acc = load_vector(builder, stage, at, plan.width)
                     here = values | {
                         down.var: row,
                         across.var: builder.add(values[across.var], j),

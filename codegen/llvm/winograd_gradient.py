@@ -1,0 +1,204 @@
+"""The kernel of a `WinogradGradientSchedule`.
+
+In: a `KernelFunction` and a `WinogradGradientSchedule`.  Out: the function's body, and its
+functions,
+
+    void image(...), void gradient(...)                    see `winograd_patches`
+    void tile(ptr a, ptr b, ptr sums, i64 state, i64 0, i64 0)     some rows of one product
+    void results(ptr sums, ptr epilogue buffers..., i64 loops, channel and lane)
+
+and the loops around them:
+
+    for each block of all tiles
+      images and gradients of its tiles, for the chunk's channels and columns
+      for each of 36 products, for each panel of columns
+        sums of the chunk's channels, in row tiles
+    for each of the chunk's channels and panels
+      results
+"""
+
+from __future__ import annotations
+
+from braze.codegen.llvm import ir
+from braze.codegen.llvm.contraction_shape import ContractionShape, Dim
+from braze.codegen.llvm.control import (
+    Number,
+    add,
+    as_i64,
+    counted_loop,
+    decode,
+    element_pointer,
+    multiply,
+    weighted_sum,
+)
+from braze.codegen.llvm.expressions import ExpressionEmitter
+from braze.codegen.llvm.kernel import KernelFunction
+from braze.codegen.llvm.microkernel import FIRST_BLOCK, TileEmitter
+from braze.codegen.llvm.schedule_contraction import Panels, Schedule
+from braze.codegen.llvm.schedule_parts import Pieces
+from braze.codegen.llvm.schedule_winograd_gradient import WinogradGradientSchedule
+from braze.codegen.llvm.tile import Tile, epilogue_buffers
+from braze.codegen.llvm.types import F32, I8, I64, POINTER, register_type
+from braze.codegen.llvm.winograd import PRODUCTS, RESULTS, TAPS, Transforms
+from braze.codegen.llvm.winograd_patches import (
+    PatchMap,
+    internal_function,
+    load_all,
+    load_vector,
+    store_all,
+)
+from braze.ir.dtypes import f32
+from braze.ir.index import LoopVar
+from braze.ir.loops import Buffer
+from braze.ir.target import Target
+
+
+class WinogradGradientEmitter:
+    """Writes the kernel."""
+
+    def __init__(
+        self,
+        frame: KernelFunction,
+        plan: WinogradGradientSchedule,
+        target: Target,
+        scratch_stride: int,
+    ) -> None:
+        self.frame, self.plan, self.target = frame, plan, target
+        self.builder = builder = frame.builder
+        self.buffers = epilogue_buffers(plan.contraction.stores)
+        self.epilogue = [frame.pointer(buffer) for buffer in self.buffers]
+        before = builder.mul(frame.thread, as_i64(scratch_stride))
+        base = element_pointer(builder, frame.scratch(), before, I8)
+        self.images, self.gradients, self.sums, border = (
+            element_pointer(builder, base, place, I8) for place in plan.scratch_offsets[:4]
+        )
+        image, gradient = plan.image_patches, plan.gradient_patches
+        self.map_image = PatchMap(frame, target, "image", image, plan.width, border)
+        self.map_gradient = PatchMap(frame, target, "gradient", gradient, plan.width, border)
+        self.product = self._product_function()
+        self.map_results = self._results_function()
+
+    def emit(self) -> None:
+        plan, builder = self.plan, self.builder
+        extents = [*(loop.var.extent for loop in plan.loops), *plan.grid]
+        *loops, row, column = decode(builder, self.frame.chunk, extents)
+        channel = multiply(builder, row, plan.channels)
+        lane = multiply(builder, column, plan.columns)
+        image, gradient = (
+            self._at(
+                self.frame.pointer(access.buffer),
+                add(builder, weighted_sum(builder, [*loops, place], strides), access.offset),
+            )
+            for access, place, strides in (
+                (plan.image, channel, [*(x.image for x in plan.loops), plan.channel_stride]),
+                (plan.gradient, lane, [*(x.gradient for x in plan.loops), plan.lane_stride]),
+            )
+        )
+        with counted_loop(builder, 0, plan.blocks, "block") as block:
+            first = builder.mul(block, as_i64(plan.block))
+            with counted_loop(builder, 0, plan.block, "patch") as tile:
+                self._map(image, gradient, builder.add(first, tile), tile)
+            is_first = builder.icmp_signed("==", block, as_i64(0))
+            self._products(builder.mul(builder.zext(is_first, I64), as_i64(FIRST_BLOCK)))
+        self._results(loops, channel, lane)
+        builder.ret_void()
+
+    def _at(self, pointer: ir.Value, offset: Number) -> ir.Value:
+        return element_pointer(self.builder, pointer, offset, F32)
+
+    def _map(self, image: ir.Value, gradient: ir.Value, number: ir.Value, tile: ir.Value) -> None:
+        """The factors of one tile of a block, of zeros if there are not so many tiles."""
+        plan, builder = self.plan, self.builder
+        *images, down, across = decode(builder, number, plan.tile_extents)
+        row, column = (multiply(builder, at, RESULTS) for at in (down, across))
+        exists = builder.icmp_signed("<", number, as_i64(plan.tiles))
+        places = [*images, row, column]
+        image_strides = [*(x.image for x in plan.images), *(axis.stride for axis in plan.axes)]
+        strides = [*(x.gradient for x in plan.images), *(axis.other for axis in plan.axes)]
+        source = self._at(image, weighted_sum(builder, places, image_strides))
+        to = self._at(self.images, multiply(builder, tile, plan.image_row))
+        self.map_image.emit(source, row, column, exists, to)
+        source = self._at(gradient, weighted_sum(builder, places, strides))
+        to = self._at(self.gradients, multiply(builder, tile, plan.gradient_row))
+        self.map_gradient.emit(source, row, column, exists, to)
+
+    # Products -------------------------------------------------------------------------------------
+
+    def _product_function(self) -> ir.Function:
+        """A tile of sums: an ordinary one, of a contraction over tiles that is never over."""
+        plan = self.plan
+        row, lane = LoopVar("row", plan.rows), LoopVar("lane", plan.lanes)
+        image, gradient = (Buffer(name, f32, 0, "in") for name in ("image", "gradient"))
+        split, columns = Dim(row, 1, 0), Dim(lane, 0, 1)
+        inner = (Dim(LoopVar("tile", plan.block), plan.image_row, plan.gradient_row),)
+        blocks = (Dim(LoopVar("block", 2), 0, 0),)
+        shape = ContractionShape(
+            "product", (), (split,), (columns,), (*blocks, *inner), image, 0, gradient, 0, f32, (),
+        )  # fmt: skip
+        schedule = Schedule(
+            shape, "broadcast", columns, (), (), split, (), Pieces(plan.rows, 1),
+            Panels(plan.lanes, plan.width, plan.vectors), blocks, inner, plan.block,
+            "none", "none", (1, 1, 1),
+        )  # fmt: skip
+        tile = Tile(schedule, plan.rows, plan.vectors, plan.width)
+        return TileEmitter(self.frame.module, tile, self.target, f"{self.frame.symbol}_tile").emit()
+
+    def _products(self, state: ir.Value) -> None:
+        plan, builder = self.plan, self.builder
+        with counted_loop(builder, 0, PRODUCTS, "product") as product:
+            images = self._at(self.images, multiply(builder, product, plan.image_product))
+            gradients = self._at(self.gradients, multiply(builder, product, plan.gradient_product))
+            sums = self._at(self.sums, multiply(builder, product, plan.sums_product))
+            with counted_loop(builder, 0, plan.panels, "panel") as panel:
+                b = self._at(gradients, multiply(builder, panel, plan.lanes))
+                place = self._at(sums, multiply(builder, panel, plan.channels * plan.lanes))
+                with counted_loop(builder, 0, plan.channels // plan.rows, "tile") as tile:
+                    row = multiply(builder, tile, plan.rows)
+                    own = self._at(place, multiply(builder, row, plan.lanes))
+                    arguments = [self._at(images, row), b, own, state, as_i64(0), as_i64(0)]
+                    builder.call(self.product, arguments)
+
+    # Results --------------------------------------------------------------------------------------
+
+    def _results(self, loops: list[Number], channel: Number, lane: Number) -> None:
+        plan, builder = self.plan, self.builder
+        with counted_loop(builder, 0, plan.panels, "panel") as panel:
+            first = add(builder, lane, multiply(builder, panel, plan.lanes))
+            sums = self._at(self.sums, multiply(builder, panel, plan.channels * plan.lanes))
+            with counted_loop(builder, 0, plan.channels, "channel") as number:
+                own = self._at(sums, multiply(builder, number, plan.lanes))
+                places = [*loops, add(builder, channel, number), first]
+                numbers = [as_i64(place) for place in places]
+                builder.call(self.map_results, [own, *self.epilogue, *numbers])
+
+    def _results_function(self) -> ir.Function:
+        """The epilogue of a channel's 3x3 results, for a panel of columns."""
+        plan = self.plan
+        down, across = plan.axes
+        variables = [*(loop.var for loop in plan.loops), plan.channel, plan.lane]
+        types: list[ir.Type] = [POINTER] * (1 + len(self.buffers)) + [I64] * len(variables)
+        function = internal_function(self.frame, "results", types)
+        sums, *rest = function.args
+        pointers = dict(zip((b.name for b in self.buffers), rest, strict=False))
+        values = dict(zip(variables, rest[len(self.buffers) :], strict=True))
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        stage = builder.alloca(register_type(f32, plan.width), size=as_i64(TAPS * TAPS))
+        with counted_loop(builder, 0, plan.vectors, "vector") as vector:
+            shift = multiply(builder, vector, plan.width)
+            factors = load_all(builder, sums, shift, plan.sums_product, plan.width)
+            found = Transforms(builder).filter_gradient(factors)
+            store_all(builder, found, stage, 0, plan.width)
+            lane = builder.add(values[plan.lane], as_i64(shift))
+            with counted_loop(builder, 0, TAPS * TAPS, "tap") as tap:
+                i, j = decode(builder, tap, [TAPS, TAPS])
+                acc = load_vector(builder, stage, multiply(builder, tap, plan.width), plan.width)
+                taps = {down.tap: as_i64(i), across.tap: as_i64(j), plan.lane: lane}
+                emitter = ExpressionEmitter(
+                    builder, self.target, width=plan.width, lane_var=plan.lane,
+                    variables=values | taps, refs={"acc": acc},
+                    pointer=lambda buffer: pointers[buffer.name],
+                )  # fmt: skip
+                for store in plan.contraction.stores:
+                    emitter.store(store)
+        builder.ret_void()
+        return function
