@@ -15,8 +15,9 @@ from braze.ir.errors import BrazeError, ParseError
 
 # Words of the status block, by which a compiled program reports: the failed check's number (0: none
 # failed), its value and bound, and whether the program came to its end. The last words are read:
-# the address of the function that runs host calls, and where a timed program writes its times.
-FAILED, VALUE, BOUND, FINISHED, HOST, TIMES = range(6)
+# the address of the function that runs host calls, where a timed program writes its times, and the
+# address of the function that a watched program calls between its waves.
+FAILED, VALUE, BOUND, FINISHED, HOST, TIMES, WATCH = range(7)
 STATUS_WORDS = 8
 
 

@@ -72,7 +72,7 @@ class _ProgramLowering:
     def __init__(self, graph: Graph, plan: MemoryPlan, target: Target) -> None:
         self.graph = graph
         self.target = target
-        self.names = dict(_unique_names(graph))
+        self.names = dict(buffer_names(graph))
         self.placements: dict[str, Placement] = {}
         self.sites: list[CheckSite] = []
         self.codes: dict[Node, int] = {}
@@ -183,8 +183,8 @@ class _ProgramLowering:
         self.codes[check] = len(self.sites)
 
 
-def _unique_names(graph: Graph) -> Iterator[tuple[Value, str]]:
-    """A buffer name for each value: its own name if it has one, else a number."""
+def buffer_names(graph: Graph) -> Iterator[tuple[Value, str]]:
+    """The name of each value's buffer: the value's own name if it has one, else a number."""
     taken = {value.name for value in graph.values() if value.name}
     count = 0
     for value in graph.values():

@@ -55,6 +55,7 @@ from braze.runtime.symbolic_code import SymbolicCode
 if TYPE_CHECKING:
     from braze.runtime.background import Job
     from braze.runtime.background_process import Reply
+    from braze.runtime.checking import CheckedExecutable
     from braze.runtime.timing import TimedExecutable
 
 
@@ -64,6 +65,7 @@ class _Known:
     __slots__ = (
         "__weakref__",
         "beside",
+        "checked",
         "executable",
         "fingerprint",
         "guess",
@@ -81,6 +83,7 @@ class _Known:
         self.target = target
         self.executable: Executable | None = None
         self.timed: TimedExecutable | None = None  # for profiling
+        self.checked: CheckedExecutable | None = None  # with `config.check`
         self.runs = 0  # without machine code
         self.looked = False  # on disk
         self.guess = -1.0  # how long compiling takes; below zero, nobody has asked
@@ -139,9 +142,12 @@ class Entry:
             IndexError: an index was out of range.
             LinAlgError: a matrix has not the property that an operation needs.
             CompileError: the compiler failed.
+            KernelDifference: with `config.check`, a kernel differs from the interpreter.
         """
         tier = self.tier or config.tier
         executable = self._known.executable
+        if config.check and tier != "interpret":
+            executable = self._obtain_checked()
         if executable is not None and observing.observer is None and tier != "interpret":
             executable.run(inputs, outputs, sites, resident)
             return
@@ -167,13 +173,16 @@ class Entry:
         tier = self.tier or config.tier
         executable = None
         if tier != "interpret" and not observer.per_operation:
-            executable = self._known.executable or self._obtain(tier)
-            if executable is not None and observer.per_kernel:
+            if config.check:
+                executable = self._obtain_checked()
+            else:
+                executable = self._known.executable or self._obtain(tier)
+            if executable is not None and observer.per_kernel and not config.check:
                 executable = self._obtain_timed(observer)
         start = time.perf_counter()
         if executable is not None:
             executable.run(inputs, outputs, sites)
-            if observer.per_kernel and self._known.timed is not None:
+            if observer.per_kernel and executable is self._known.timed:
                 observer.timed(self.graph, sites, self._known.timed.times())
             observer.worked("native", self.graph, sites, start, time.perf_counter())
             return
@@ -191,6 +200,20 @@ class Entry:
                 known.timed = timed_executable(self.graph, known.target)
                 observer.worked("compile", self.graph, None, start, time.perf_counter())
             return known.timed
+
+    def _obtain_checked(self) -> CheckedExecutable:
+        """The same code with stops in it, at which its kernels are compared with the
+        interpreter."""
+        known = self._known
+        with known.lock:
+            if known.checked is None:
+                from braze.runtime.checking import checked_executable
+
+                start = time.perf_counter()
+                known.checked = checked_executable(self.graph, known.target)
+                end = time.perf_counter()
+                self._count(known.checked.artifact, end - start, start, end)
+            return known.checked
 
     def compile(self) -> Executable:
         """Machine code for the graph, from memory, disk, or the compiler."""

@@ -73,19 +73,32 @@ def compile_timed(
     return artifact, program, generated.slots, origin
 
 
+def compile_watched(
+    graph: Graph, target: Target, record: Recorder
+) -> tuple[Artifact, Program, Provenance]:
+    """Compile a graph to code that calls a function of the runtime before its first wave of kernels
+    and after each.
+
+    Returns: the artifact, the loops, and where the nodes that were recorded come from.
+    """
+    artifact, program, _, origin = _compile(graph, target, record, None, watched=True)
+    return artifact, program, origin
+
+
 def _compile(
     graph: Graph,
     target: Target,
     record: Recorder | None,
     change: Callable[[Program], Program] | None,
     timed: bool = False,
+    watched: bool = False,
 ) -> tuple[Artifact, Program, Any, Provenance]:
     start = time.perf_counter()
     try:
         origin = Provenance(graph)
         with ModuleCompiler(target) as compiler:
             program, report, generated = _to_llvm(
-                origin.graph, target, record, compiler.start, change, timed
+                origin.graph, target, record, compiler.start, change, timed, watched
             )
             objects = compiler.objects(generated.modules)
         if record is not None:
@@ -253,6 +266,7 @@ def _to_llvm(
     made: Callable[[str, str], None] | None,
     change: Callable[[Program], Program] | None = None,
     timed: bool = False,
+    watched: bool = False,
 ) -> tuple[Program, Any, Any]:
     """The loop program, the passes' report, and the generated modules; `made` is called with each
     as it comes."""
@@ -268,7 +282,7 @@ def _to_llvm(
         program = change(program)
         if record is not None:
             record("changed", program, "loops")
-    generated = generate(program, target, made, timed=timed)
+    generated = generate(program, target, made, timed=timed, watched=watched)
     _require_pointers(generated.pointers, graph, 0)
     if record is not None:
         _record_modules(generated.modules, record)

@@ -9,6 +9,8 @@ valid; a wrong name or value raises and says what is allowed.
                                             another process while the graph is interpreted;
                                             "always"; "never": the program waits for the compiler
     eager            BRAZE_EAGER            run each operation at once, for debugging
+    check            BRAZE_CHECK            compile every graph at once, and compare each of its
+                                            kernels with the interpreter whenever it runs
     num_threads      BRAZE_NUM_THREADS      threads of compiled graphs and of the compiler
     cache_dir        BRAZE_CACHE_DIR        where compiled graphs are kept; "" keeps none
     cache_entries    BRAZE_CACHE_ENTRIES    graphs kept in memory
@@ -105,6 +107,7 @@ _SETTINGS: dict[str, _Setting] = {
         "BRAZE_BACKGROUND", lambda: "auto", str, choices=("auto", "always", "never")
     ),
     "eager": _Setting("BRAZE_EAGER", lambda: False, bool),
+    "check": _Setting("BRAZE_CHECK", lambda: False, bool),
     "num_threads": _Setting("BRAZE_NUM_THREADS", _processors, int, least=1, most=4096),
     "cache_dir": _Setting("BRAZE_CACHE_DIR", _cache_home, str),
     "cache_entries": _Setting("BRAZE_CACHE_ENTRIES", lambda: 1024, int, least=1),
@@ -136,6 +139,7 @@ class Config:
     tier: Tier
     background: Background
     eager: bool
+    check: bool
     cache_dir: str
     cache_entries: int
     cache_bytes: int

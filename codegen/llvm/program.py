@@ -34,6 +34,7 @@ from braze.codegen.llvm.shared_kernels import Shared, shared_kernels
 from braze.codegen.llvm.stopwatch import Stopwatch
 from braze.codegen.llvm.symbolic import enter_function, symbolic_scope
 from braze.codegen.llvm.types import I64, POINTER, constant
+from braze.codegen.llvm.watching import call_watcher
 from braze.ir.loops import Contraction, HostCall, Kernel, Nest, Program, Sort
 from braze.ir.loops_attention import Attention
 from braze.ir.loops_recurrence import Recurrence
@@ -80,13 +81,19 @@ class Called:
 
 
 def generate(
-    program: Program, target: Target, made: Made | None = None, *, timed: bool = False
+    program: Program,
+    target: Target,
+    made: Made | None = None,
+    *,
+    timed: bool = False,
+    watched: bool = False,
 ) -> Generated:
     """Generate code for every kernel and for the program's `main`.
 
     Args:
         made: called with each module's name and text as soon as it is there.
         timed: have the program write when each chunk of each kernel ran (`stopwatch`).
+        watched: have it call a function before the first wave and after each (`watching`).
 
     Raises:
         CodegenError: the program breaks a rule of the loop IR.
@@ -94,7 +101,7 @@ def generate(
     name = "braze_program_" + re.sub(r"\W", "_", program.name, flags=re.ASCII)
     modules = _Modules(made)
     watch = Stopwatch() if timed else None
-    stride = _add_modules(modules, name, program, target, watch)
+    stride = _add_modules(modules, name, program, target, watch, watched=watched)
     return Generated(
         modules=list(modules.texts.items()),
         main=name,
@@ -134,6 +141,7 @@ def _add_modules(
     watch: Stopwatch | None = None,
     *,
     is_step: bool = False,
+    watched: bool = False,
 ) -> int:
     """Add a program's kernels and its `main`, `name`, after the programs of its recurrences.
 
@@ -176,7 +184,7 @@ def _add_modules(
         for wave in program.waves
     ]
     with symbolic_scope():
-        _write_main(module, name, program, waves, watch, is_step=is_step)
+        _write_main(module, name, program, waves, watch, is_step=is_step, watched=watched)
     modules.add(name, module)
     return stride
 
@@ -266,6 +274,7 @@ def _write_main(
     watch: Stopwatch | None,
     *,
     is_step: bool,
+    watched: bool,
 ) -> None:
     """The function that runs the waves. Steps of a recurrence cannot fail and tell nobody that they
     are done; they are timed together."""
@@ -284,6 +293,8 @@ def _write_main(
     rows = PlaceTable(module, name)
     if watch is not None:
         watch.enter(builder, status)
+    if watched:
+        call_watcher(builder, status, 0)
     for number, wave in enumerate(waves):
         for kernel in program.waves[number]:
             if isinstance(kernel, Recurrence):
@@ -295,6 +306,8 @@ def _write_main(
             names = [k.name for k in program.waves[number] if not isinstance(k, Recurrence)]
             timing = None if watch is None else (watch, names)
             _call_wave(places, rows, wave, table, pool, f"{name}_wave{number}", timing)
+        if watched:
+            call_watcher(builder, status, number + 1)
         if any(_may_fail(kernel) for kernel in program.waves[number]):
             code = builder.load(status, typ=I64, align=8)
             with builder.if_then(builder.icmp_signed("!=", code, constant(I64, 0)), likely=False):

@@ -1,0 +1,298 @@
+"""Compiled graphs run kernel by kernel beside the interpreter: `config.check`.
+
+In: a graph.  Out: a `CheckedExecutable`, whose runs raise `KernelDifference` at the first kernel
+that does not compute what the interpreter makes of the very same operands.
+
+The code is the graph's own with another `main`, which stops before the first wave of kernels and
+after each (`braze.codegen.llvm.watching`). There all that the next wave reads has been copied, so
+that it does not matter what a kernel overwrites, and one kernel's rounding is no other's error.
+What a wave does not write must stay as it is, too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from braze.ir.errors import BrazeError, LinAlgError
+from braze.ir.graph import Graph, Location
+from braze.ir.loops import Program
+from braze.ir.loops_interpreter import MemoryFault
+from braze.ir.rounding import SLACK, Bounded, Difference
+from braze.ir.target import FAILED, WATCH, Target
+from braze.runtime.artifact import Artifact
+from braze.runtime.checked_memory import CheckedMemory
+from braze.runtime.config import config
+from braze.runtime.cpu import host_target
+from braze.runtime.executable import Executable, Input, Resident, Sites, place, site_of
+from braze.runtime.kernel_cases import Array, KernelCase, kernel_cases, operations_of
+from braze.runtime.provenance import Provenance
+from braze.runtime.shared_blocks import block_under
+from braze.runtime.storage import Storage
+
+_Watch = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
+_MOST_OPERATIONS = 12  # listed in a message
+
+
+class KernelDifference(BrazeError, RuntimeError):
+    """A compiled kernel does not compute what the interpreter does.
+
+    Attributes:
+        graph: as it was captured; None of an error that was made from a message alone.
+        case: the kernel.
+        values: what it was given, by buffer.
+        difference: the first result that differs, or None if it wrote where it must not write.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        graph: Graph | None = None,
+        case: KernelCase | None = None,
+        values: dict[str, Array] | None = None,
+        difference: Difference | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.graph = graph
+        self.case = case
+        self.values = values or {}
+        self.difference = difference
+
+    def repro(self, path: str | Path) -> None:
+        """Write a program that runs this kernel alone, on the same operands.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        from braze.runtime.repro import write_kernel
+
+        if self.case is None:
+            raise ValueError("[repro] this error has no kernel")
+        write_kernel(path, self.case, self.values)
+
+
+class CheckedExecutable(Executable):
+    """Machine code whose runs are checked. Runs in places of their own are not supported.
+
+    Attributes:
+        cases: its kernels.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        program: Program,
+        scheduled: Graph,
+        graph: Graph,
+        origin: Provenance,
+    ) -> None:
+        super().__init__(artifact)
+        self.cases = kernel_cases(program, scheduled)
+        self._memory = CheckedMemory(program, scheduled, self.cases)
+        self._graph = graph
+        self._origin = origin
+        self._waves: list[list[KernelCase]] = [[] for _ in program.waves]
+        for case in self.cases:
+            self._waves[case.wave].append(case)
+        self._function = _Watch(self._watch)
+        self._address = ctypes.cast(self._function, ctypes.c_void_p).value or 0
+        self._error: BaseException | None = None
+        self._now: Any = None
+        self._shared: list[int] = []
+        self._sites: Sites | None = None
+
+    def run(
+        self,
+        inputs: Sequence[Input],
+        outputs: Sequence[Storage],
+        sites: Sites | None = None,
+        resident: Resident | None = None,
+    ) -> None:
+        """As `Executable.run`.
+
+        Raises:
+            KernelDifference: a kernel does not do what the interpreter does. Outputs may be partly
+                written then.
+        """
+        given = [*inputs, *resident.storages] if resident is not None else list(inputs)
+        self._shared = [
+            slot
+            for slot, item in enumerate(given)
+            if isinstance(item, Storage) and block_under(item.owner) is not None
+        ]
+        super().run(given, outputs, sites)
+
+    def _run_at(
+        self, call: Any, place: Any, given: Any, made: Any, resident: Any, sites: Any
+    ) -> None:
+        # The caller holds the workspace's lock, whose status block this is.
+        call.workspace.status[WATCH] = self._address
+        self._now, self._sites, self._error = call, sites, None
+        try:
+            super()._run_at(call, place, given, made, resident, sites)
+        except BaseException:
+            if self._error is None:
+                raise
+        finally:
+            self._now = self._sites = None
+            self._memory.forget()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _watch(self, waves: int) -> int:
+        """Called by compiled code when so many waves have run; 1 ends the program."""
+        try:
+            memory = self._memory
+            if waves == 0:
+                memory.begin(self._now.pointers, self._shared)
+                return 0
+            wave = self._waves[waves - 1]
+            failed = bool(self._now.workspace.status[FAILED])
+            for case in wave:
+                self._check(case, failed=failed)
+            fault = memory.fault(wave)
+            if fault is not None and not failed:
+                case, what = fault
+                known = memory.copies.keys() & case.operands
+                values = {name: memory.copies[name] for name in known}
+                self._differ(case, values, what)
+            memory.keep(wave)
+        except BaseException as error:  # nothing may pass through native code
+            self._error = error
+            return 1
+        return 0
+
+    def _check(self, case: KernelCase, *, failed: bool) -> None:
+        """Compare one kernel's results.
+
+        Args:
+            failed: a run-time check or a host call of its wave has reported an error.
+        """
+        values = {name: self._memory.copies[name] for name in case.operands}
+        try:
+            expected = case.expected(values)
+        except (IndexError, BrazeError, LinAlgError, np.linalg.LinAlgError) as error:
+            if failed:
+                return  # compiled code says the same, and it is reported
+            self._differ(case, values, f"ran, where the interpreter raises: {error}")
+        else:
+            if failed:
+                return  # what is reported is another kernel's, or an error of this one to come
+            found = {name: self._memory.now(name) for name in expected}
+            differing = case.differing(found, expected)
+            if differing is not None:
+                name, differs = differing
+                text = _comparison(case, name, differs, expected[name])
+                self._differ(case, values, text + _blame(case, values, expected), differs)
+
+    def _differ(
+        self,
+        case: KernelCase,
+        values: dict[str, Array],
+        what: str,
+        difference: Difference | None = None,
+    ) -> None:
+        message = f"[check] kernel @{case.name} of graph @{self._graph.name} {what}"
+        message += f"\n  it computes: {_operations(case)}"
+        values = {name: array.copy() for name, array in values.items()}
+        error = KernelDifference("", self._graph, case, values, difference)
+        if config.dump_dir:
+            path = Path(config.dump_dir, f"repro-{case.name}.py")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                error.repro(path)
+                message += f"\n  reproducer: python {path}"
+            except OSError as failure:
+                message += f"\n  no reproducer could be written: {failure}"
+        else:
+            message += (
+                "\n  reproducer: `error.repro(path)` of this error, or BRAZE_DUMP=<directory> "
+                "writes it there"
+            )
+        error.args = (message + self._where(case),)
+        raise error
+
+    def _where(self, case: KernelCase) -> str:
+        """The user's line of a kernel, in this run."""
+        origins = self._origin.origins(case.node)
+        location: Location | None = case.node.location
+        if origins:
+            location = self._graph.nodes[origins[0]].location or location
+            if self._sites is not None:
+                location = site_of(self._sites, origins[0]) or location
+        return place(location)
+
+
+def checked_executable(graph: Graph, target: Target | None = None) -> CheckedExecutable:
+    """Compile a graph, for its own sizes, to code that is checked when it runs.
+
+    Raises: CompileError and what the passes raise.
+    """
+    from braze.ir.fingerprint import fingerprint
+    from braze.runtime.cache import pool_object
+    from braze.runtime.compiler import compile_watched
+    from braze.runtime.pool import get_pool
+    from braze.runtime.recorder import Keeper
+
+    record = Keeper(graph, fingerprint(graph))
+    artifact, program, origin = compile_watched(graph, target or host_target(), record)
+    get_pool(compile=pool_object)
+    return CheckedExecutable(artifact, program, record.scheduled, graph, origin)
+
+
+# What a message says ------------------------------------------------------------------------------
+
+
+def _comparison(case: KernelCase, name: str, differs: Difference, expected: Bounded) -> str:
+    value = expected.value
+    result = case.node.results[case.results.index(name)]
+    at = ", ".join(map(str, differs.index))
+    worst = ", ".join(map(str, differs.worst))
+    apart = abs(_number(differs.found) - _number(differs.expected))
+    return (
+        f"differs from the interpreter in {differs.count} of {value.size} elements of "
+        f"%{name}: {result.type}\n"
+        f"  first [{at}]: expected {differs.expected!s}, found {differs.found!s}, "
+        f"{apart:.3g} apart where {differs.allowed:.3g} is allowed "
+        f"({SLACK:g} times the bound on rounding for {result.dtype.name})\n"
+        f"  worst [{worst}]: {differs.largest:.3g} apart"
+    )
+
+
+def _number(value: Any) -> float:
+    return float(value)
+
+
+def _blame(case: KernelCase, values: dict[str, Array], expected: dict[str, Bounded]) -> str:
+    """Which of the two steps from the fusion node to machine code went wrong."""
+    try:
+        loops = case.loops(values)
+    except MemoryFault as fault:
+        return f"\n  its loops are at fault, before any code is generated: {fault}"
+    if loops is None:
+        return ""
+    if case.differing(loops, expected) is not None:
+        return "\n  its loops differ, too, when they are interpreted: lowering is at fault"
+    return "\n  its loops are right when they are interpreted: code generation is at fault"
+
+
+def _operations(case: KernelCase) -> str:
+    """The operations of a kernel by lines."""
+    lines: dict[str, list[str]] = {}
+    for node in operations_of(case)[:_MOST_OPERATIONS]:
+        where = "" if node.location is None else f" ({_short(node.location)})"
+        lines.setdefault(where, []).append(node.op.name)
+    left_out = len(operations_of(case)) - _MOST_OPERATIONS
+    more = f" and {left_out} more" if left_out > 0 else ""
+    return "; ".join(", ".join(names) + where for where, names in lines.items()) + more
+
+
+def _short(location: Location) -> str:
+    return f"{Path(location.file).name}:{location.line}"
+
+
