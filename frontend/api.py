@@ -18,6 +18,7 @@ from braze.autograd import (
 )
 from braze.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from braze.autograd.modes import is_inference_mode_enabled
+from braze.bisection import bisect
 from braze.capture import flush as sync
 from braze.compiled import compile
 from braze.functions import (
@@ -154,6 +155,7 @@ __all__ = [
     "double",
     "dtype",
     "enable_grad",
+    "bisect",
     "explain",
     "float",
     "get_default_dtype",

@@ -1,4 +1,4 @@
-"""The command line: `braze run`, `braze demo`, `braze inspect`, `braze --version`.
+"""The command line: `braze run`, `demo`, `inspect`, `bisect`, `--version`.
 
 Each command loads only what it needs.
 """
@@ -63,10 +63,26 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--json", metavar="FILE", help="write the same data as JSON")
     look.add_argument("--dot", metavar="FILE", help="write the kernels as a graph for Graphviz")
     look.add_argument("--trace", metavar="FILE", help="write when kernels ran, for Perfetto")
+    look.add_argument(
+        "--repro", metavar="FILE", help="write a program that runs the hottest graph alone"
+    )
+    look.add_argument(
+        "--kernel", metavar="NAME", help="with --repro: this kernel of it, in its place"
+    )
     look.add_argument("--graphs", type=int, default=12, help="of a program, the hottest so many")
     look.add_argument("--list", action="store_true", help="only the names of the step's stages")
     look.add_argument("--stage", metavar="NAME", help="only this stage of the step")
     look.add_argument("--batch", type=int, default=64, help="digits in the step")
+    search = commands.add_parser(
+        "bisect",
+        help="find the stage of the compiler that changes a result of a program",
+        description="Run a program as `python program.py` would, and compare every stage of the "
+        "compile of each of its graphs with the interpreter, on the graph's first inputs. Status 1 "
+        "if a stage changes a result.",
+        epilog="What the program is given stands behind --, as in: braze bisect train.py -- -n 3",
+    )
+    search.add_argument("script", metavar="PROGRAM", help="the program's file")
+    search.add_argument("--repro", metavar="FILE", help="write the graph or kernel that is wrong")
     return parser
 
 
@@ -79,11 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = list(sys.argv[1:] if argv is None else argv)
     arguments: list[str] = []
-    if given[:1] == ["inspect"] and "--" in given:
+    if given[:1] in (["inspect"], ["bisect"]) and "--" in given:
         arguments = given[given.index("--") + 1 :]
         given = given[: given.index("--")]
     args = parser.parse_args(given)
-    if args.command == "inspect":
+    if args.command in ("inspect", "bisect"):
         args.arguments = arguments
     if args.command is None:
         parser.print_help()
@@ -147,7 +163,8 @@ def _inspect_script(args: argparse.Namespace) -> int:
         return 2
     from braze.inspector.collect import inspect_script, show_error
 
-    report, error = inspect_script(args.what, args.arguments, args.graphs)
+    keep = args.repro is not None
+    report, error = inspect_script(args.what, args.arguments, args.graphs, keep)
     if error is not None:
         show_error(error)
     if not _write(report, args):
@@ -169,7 +186,32 @@ def _write(report: Report, args: argparse.Namespace) -> bool:
         if path:
             write(path)
             print(f"wrote {path}", file=sys.stderr)
-    return any(path for path, _ in forms)
+    if args.repro:
+        report.repro(args.repro, args.kernel)
+        print(f"wrote {args.repro}", file=sys.stderr)
+    return args.repro is not None or any(path for path, _ in forms)
+
+
+def _bisect(args: argparse.Namespace) -> int:
+    if not os.path.isfile(args.script):
+        print(f"braze: there is no file {args.script}", file=sys.stderr)
+        return 2
+    from braze.bisection import bisect_script
+    from braze.inspector.collect import show_error
+
+    bisector, error = bisect_script(args.script, args.arguments)
+    if error is not None:
+        show_error(error)
+    if bisector.found is None:
+        print(f"nothing changed a result of {bisector.count} graphs", file=sys.stderr)
+        for reason in bisector.skipped:
+            print(f"one was not looked at, since it raises: {reason}", file=sys.stderr)
+        return 0 if error is None else 1
+    print(bisector.found)
+    if args.repro:
+        bisector.repro(args.repro)
+        print(f"wrote {args.repro}", file=sys.stderr)
+    return 1
 
 
 def _inspect_package(args: argparse.Namespace) -> int:
@@ -177,6 +219,9 @@ def _inspect_package(args: argparse.Namespace) -> int:
 
     path = args.what
     model = load(path)
+    if args.repro:
+        print(f"braze: --repro needs a program, and {path} is a package", file=sys.stderr)
+        return 2
     if args.html or args.json or args.dot or args.trace:
         from braze.inspector.report import package_report
 
@@ -197,4 +242,4 @@ def _inspect_onnx(path: str) -> int:
     return 0
 
 
-_COMMANDS = {"run": _check, "demo": _demo, "inspect": _inspect}
+_COMMANDS = {"run": _check, "demo": _demo, "inspect": _inspect, "bisect": _bisect}

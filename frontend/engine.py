@@ -10,7 +10,7 @@ from braze.runtime.cpu import host_target
 from braze.runtime.executable import Input, Resident
 from braze.runtime.files import replacing
 from braze.runtime.libc import die_with_parent
-from braze.runtime.observing import Work, observing
+from braze.runtime.observing import Observer, Work, observing
 from braze.runtime.package import load
 from braze.runtime.package_sizes import Sizes
 from braze.runtime.package_writer import write_package
@@ -31,6 +31,7 @@ __all__ = [
     "Background",
     "Entry",
     "Input",
+    "Observer",
     "Resident",
     "Sizes",
     "SharedBlock",
@@ -40,6 +41,7 @@ __all__ = [
     "block_from_file",
     "block_under",
     "config",
+    "debugging",
     "die_with_parent",
     "explain",
     "get_num_threads",
@@ -58,6 +60,14 @@ __all__ = [
     "stats",
     "write_package",
 ]
+
+
+def debugging() -> ModuleType:
+    """What finds the stage of a compile that is wrong and writes reproducers, loaded when somebody
+    asks for it."""
+    from braze.runtime import debugging
+
+    return debugging
 
 
 def inspecting() -> ModuleType:

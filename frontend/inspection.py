@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from braze.bisection import arrays_of
 from braze.tracing import Traced, trace
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Inspection:
 
     def __init__(self, traced: Traced) -> None:
         self._traced = traced
+        # Now, since what was traced may overwrite them when it runs.
+        self._inputs = arrays_of(traced.graph, traced.storages)
 
     @cached_property
     def report(self) -> Report:
@@ -30,7 +33,8 @@ class Inspection:
         from braze.inspector.report import GraphReport, Report, measured
 
         graph = self._traced.graph
-        return Report(graph.name, [GraphReport(graph, measured(graph, self._traced.storages))])
+        times = measured(graph, self._traced.storages)
+        return Report(graph.name, [GraphReport(graph, times, None, self._inputs)])
 
     @property
     def _stages(self) -> list[tuple[str, str]]:
@@ -89,6 +93,23 @@ class Inspection:
             OSError: it cannot be written.
         """
         self.report.chrome_trace(path)
+
+
+    def repro(self, path: str | os.PathLike[str], kernel: str | None = None) -> None:
+        """Write a program that runs the graph, or one of its kernels, alone, on the same inputs,
+        and compares compiled code with the interpreter; ``--time`` times it.
+
+        The program holds the IR's text and the arrays; those that are too large are drawn at
+        random instead, and the program says so.
+
+        Args:
+            kernel: its name, as `summary` and the page give it; None for the whole graph.
+
+        Raises:
+            KeyError: there is no such kernel.
+            OSError: it cannot be written.
+        """
+        self.report.repro(path, kernel)
 
 
 def inspect(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Inspection:

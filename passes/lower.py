@@ -26,7 +26,7 @@ from typing import Literal
 
 from braze.ir.arena import aligned
 from braze.ir.graph import Graph, Node, Value
-from braze.ir.loops import Buffer, CheckSite, Kernel, Placement, Program
+from braze.ir.loops import Buffer, CheckSite, Kernel, Nest, Placement, Program
 from braze.ir.target import Target
 from braze.passes.fusion_rules import WITHOUT_CHECKS
 from braze.passes.in_place import store_order
@@ -43,17 +43,21 @@ from braze.passes.lower_scatter import lower_scatter
 from braze.passes.lower_sort import lower_sort
 from braze.passes.plan_memory import MemoryPlan
 from braze.passes.trim_stores import trim_stores
-from braze.passes.tune_loops import tune_loops
+from braze.passes.tune_loops import Record, tune_loops
 
 
-def lower_program(graph: Graph, plan: MemoryPlan, target: Target) -> Program:
+def lower_program(
+    graph: Graph, plan: MemoryPlan, target: Target, record: Record | None = None
+) -> Program:
     """The program of a fused, scheduled graph.
 
     Args:
         plan: where the intermediate values live, and which kernels run together.
         target: decides vectors and chunks.
+        record: called as ``record(stage, kernel)`` after each stage of each kernel: "lower", and
+            the passes over its loops. A later pass may change the kernel that an earlier one gave.
     """
-    lowering = _ProgramLowering(graph, plan, target)
+    lowering = _ProgramLowering(graph, plan, target, record)
     waves = [kernels for nodes in plan.waves if (kernels := lowering.wave(nodes))]
     for name, offset in lowering.extra.offsets.items():
         lowering.placements[name] = Placement("arena", offset=offset)
@@ -69,9 +73,12 @@ def lower_program(graph: Graph, plan: MemoryPlan, target: Target) -> Program:
 
 
 class _ProgramLowering:
-    def __init__(self, graph: Graph, plan: MemoryPlan, target: Target) -> None:
+    def __init__(
+        self, graph: Graph, plan: MemoryPlan, target: Target, record: Record | None
+    ) -> None:
         self.graph = graph
         self.target = target
+        self.record = record
         self.names = dict(buffer_names(graph))
         self.placements: dict[str, Placement] = {}
         self.sites: list[CheckSite] = []
@@ -140,14 +147,22 @@ class _ProgramLowering:
             kernel = lower_copy(name, source, target)
         else:
             kernel = lower_nest(name, body, outputs, buffers, self.codes)
-            if kernel is not None and kind == "pointwise":
-                kernel = trim_stores(kernel, self._updated(node))
-        if kernel is not None:
-            kernel.comment = _comment(body)
-        if kernel is None or kind == "lattice":
+        if kernel is None:
+            return None
+        kernel.comment = _comment(body)
+        if self.record is not None:
+            self.record("lower", kernel)
+        if kind == "lattice":
             return kernel
+        if kind == "pointwise" and isinstance(kernel, Nest):
+            trimmed = trim_stores(kernel, self._updated(node))
+            if trimmed is None:
+                return None
+            kernel = trimmed
+            if self.record is not None:
+                self.record("trim_stores", kernel)
         taken = {self.names[result] for result in node.results if result in self.overwrites}
-        return tune_loops(kernel, self.target, taken)
+        return tune_loops(kernel, self.target, taken, self.record)
 
     def _ordered_outputs(self, node: Node, body: Graph) -> list[Value]:
         """The body's outputs in the order in which they may be stored."""

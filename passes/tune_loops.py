@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 
 from braze.ir.loops import Kernel, Loop, Nest
 from braze.ir.target import Target
@@ -11,23 +12,50 @@ from braze.passes.parallelise import parallelise
 from braze.passes.reuse_rows import reuse_rows
 from braze.passes.vectorise import vectorise
 
+Record = Callable[[str, Kernel], None]
+LoopPass = Callable[[Nest], Nest]
 
-def tune_loops(kernel: Kernel, target: Target, taken: Collection[str] = ()) -> Kernel:
+
+def tune_loops(
+    kernel: Kernel, target: Target, taken: Collection[str] = (), record: Record | None = None
+) -> Kernel:
     """A kernel ready for a code generator. Contractions and sorts are scheduled there.
 
     Args:
         taken: results that lie where operands of the kernel lie.
+        record: called as ``record(pass name, kernel)`` after each pass.
     """
     if not isinstance(kernel, Nest):
         return kernel
+    for name, loop_pass in _passes(kernel, target, taken):
+        kernel = loop_pass(kernel)
+        if record is not None:
+            record(name, kernel)
+    return kernel
+
+
+def _passes(kernel: Nest, target: Target, taken: Collection[str]) -> list[tuple[str, LoopPass]]:
+    last = ("reuse_rows", partial(reuse_rows, taken=taken))
     if len(kernel.body) == 1 and isinstance(kernel.body[0], Loop) and kernel.body[0].chunks > 1:
         # Cut up where it was lowered, by somebody who knew that the parts are independent.
-        loop = kernel.body[0]
-        # Loops side by side have nothing to do with each other's order and vectors.
-        each = [Nest(kernel.name, kernel.buffers, [s], kernel.comment) for s in loop.body]
-        body = [s for nest in each for s in merge_loops(vectorise(merge_loops(nest), target)).body]
-        parts = Loop(loop.var, body, loop.kind, loop.chunks)
-        return reuse_rows(Nest(kernel.name, kernel.buffers, [parts], kernel.comment), taken)
+        return [("vectorise", partial(_vectorise_inside, target=target)), last]
     # Merged first, so that the vector loop is as long as addresses allow; again, since it moved
     # inwards.
-    return reuse_rows(parallelise(merge_loops(vectorise(merge_loops(kernel), target))), taken)
+    return [
+        ("merge_loops", merge_loops),
+        ("vectorise", partial(vectorise, target=target)),
+        ("merge_loops_again", merge_loops),
+        ("parallelise", parallelise),
+        last,
+    ]
+
+
+def _vectorise_inside(kernel: Nest, target: Target) -> Nest:
+    """The statements in a kernel's outermost loop merged and vectorised, each by itself: loops side
+    by side have nothing to do with each other's order and vectors."""
+    (loop,) = kernel.body
+    assert isinstance(loop, Loop)
+    each = [Nest(kernel.name, kernel.buffers, [s], kernel.comment) for s in loop.body]
+    body = [s for nest in each for s in merge_loops(vectorise(merge_loops(nest), target)).body]
+    parts = Loop(loop.var, body, loop.kind, loop.chunks)
+    return Nest(kernel.name, kernel.buffers, [parts], kernel.comment)

@@ -170,8 +170,10 @@ class Entry:
         sites: Sites | None,
     ) -> None:
         """As `run`, telling the observer what was done and how long it took."""
+        if observer.wants_inputs:
+            observer.given(self.graph, inputs)
         tier = self.tier or config.tier
-        executable = None
+        executable: Executable | None = None
         if tier != "interpret" and not observer.per_operation:
             if config.check:
                 executable = self._obtain_checked()
@@ -182,8 +184,9 @@ class Entry:
         start = time.perf_counter()
         if executable is not None:
             executable.run(inputs, outputs, sites)
-            if observer.per_kernel and executable is self._known.timed:
-                observer.timed(self.graph, sites, self._known.timed.times())
+            timed = self._known.timed
+            if observer.per_kernel and timed is executable and timed is not None:
+                observer.timed(self.graph, sites, timed.times())
             observer.worked("native", self.graph, sites, start, time.perf_counter())
             return
         self._interpret(inputs, outputs, sites, observer if observer.per_operation else None)

@@ -76,8 +76,9 @@ class CheckedMemory:
             start = self._addresses[place.slot + self._program.inputs * (place.kind == "output")]
         return start, start + self._types[name].nbytes
 
-    def fault(self, wave: Sequence[KernelCase]) -> tuple[KernelCase, str] | None:
-        """What is wrong with where a wave wrote: the kernel, and a sentence without a subject.
+    def fault(self, wave: Sequence[KernelCase]) -> tuple[KernelCase, str, bool] | None:
+        """What is wrong with where a wave wrote: the kernel, a sentence without a subject, and
+        whether that is where it was to write.
 
         Called after the wave. Values that may be overwritten are forgotten.
         """
@@ -89,14 +90,17 @@ class CheckedMemory:
                     continue
                 reader = self._reader_after(name, case, wave)
                 if reader and name in self._ours:
-                    return case, f"overwrites %{name} with %{result}, {reader}"
+                    return case, f"overwrites %{name} with %{result}, {reader}", True
                 self.copies.pop(name, None)
         for name, copy in self.copies.items():
             if name in self._restless:
                 continue
             now = self.now(name)
             if now.tobytes() != copy.tobytes():
-                return wave[0], f"changed {_changes(now, copy)} of %{name}, which it does not write"
+                what = f"changed {_changes(now, copy)} of %{name}, which it does not write"
+                if len(wave) > 1:
+                    what += f"; or @{', @'.join(case.name for case in wave[1:])} did"
+                return wave[0], what, False
         return None
 
     def _written(self, wave: Sequence[KernelCase]) -> Iterator[tuple[KernelCase, str, Span]]:

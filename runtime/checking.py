@@ -12,6 +12,7 @@ What a wave does not write must stay as it is, too.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ class KernelDifference(BrazeError, RuntimeError):
         graph: as it was captured; None of an error that was made from a message alone.
         case: the kernel.
         values: what it was given, by buffer.
-        difference: the first result that differs, or None if it wrote where it must not write.
+        result: buffer of the first result that differs, or "".
+        difference: of that result; None if it wrote where it must not write.
+        is_of_plan: the kernel did as it was told, but a value that is needed lies where it writes.
     """
 
     def __init__(
@@ -54,9 +57,14 @@ class KernelDifference(BrazeError, RuntimeError):
         graph: Graph | None = None,
         case: KernelCase | None = None,
         values: dict[str, Array] | None = None,
+        result: str = "",
         difference: Difference | None = None,
+        *,
+        is_of_plan: bool = False,
     ) -> None:
         super().__init__(message)
+        self.result = result
+        self.is_of_plan = is_of_plan
         self.graph = graph
         self.case = case
         self.values = values or {}
@@ -76,7 +84,7 @@ class KernelDifference(BrazeError, RuntimeError):
 
 
 class CheckedExecutable(Executable):
-    """Machine code whose runs are checked. Runs in places of their own are not supported.
+    """Machine code whose runs are checked, one at a time.
 
     Attributes:
         cases: its kernels.
@@ -98,6 +106,7 @@ class CheckedExecutable(Executable):
         self._waves: list[list[KernelCase]] = [[] for _ in program.waves]
         for case in self.cases:
             self._waves[case.wave].append(case)
+        self._lock = threading.Lock()  # of what a run is about
         self._function = _Watch(self._watch)
         self._address = ctypes.cast(self._function, ctypes.c_void_p).value or 0
         self._error: BaseException | None = None
@@ -119,12 +128,13 @@ class CheckedExecutable(Executable):
                 written then.
         """
         given = [*inputs, *resident.storages] if resident is not None else list(inputs)
-        self._shared = [
-            slot
-            for slot, item in enumerate(given)
-            if isinstance(item, Storage) and block_under(item.owner) is not None
-        ]
-        super().run(given, outputs, sites)
+        with self._lock:
+            self._shared = [
+                slot
+                for slot, item in enumerate(given)
+                if isinstance(item, Storage) and block_under(item.owner) is not None
+            ]
+            super().run(given, outputs, sites)
 
     def _run_at(
         self, call: Any, place: Any, given: Any, made: Any, resident: Any, sites: Any
@@ -157,10 +167,10 @@ class CheckedExecutable(Executable):
                 self._check(case, failed=failed)
             fault = memory.fault(wave)
             if fault is not None and not failed:
-                case, what = fault
+                case, what, is_of_plan = fault
                 known = memory.copies.keys() & case.operands
                 values = {name: memory.copies[name] for name in known}
-                self._differ(case, values, what)
+                self._differ(case, values, what, is_of_plan=is_of_plan)
             memory.keep(wave)
         except BaseException as error:  # nothing may pass through native code
             self._error = error
@@ -188,19 +198,24 @@ class CheckedExecutable(Executable):
             if differing is not None:
                 name, differs = differing
                 text = _comparison(case, name, differs, expected[name])
-                self._differ(case, values, text + _blame(case, values, expected), differs)
+                self._differ(case, values, text + _blame(case, values, expected), name, differs)
 
     def _differ(
         self,
         case: KernelCase,
         values: dict[str, Array],
         what: str,
+        result: str = "",
         difference: Difference | None = None,
+        *,
+        is_of_plan: bool = False,
     ) -> None:
         message = f"[check] kernel @{case.name} of graph @{self._graph.name} {what}"
         message += f"\n  it computes: {_operations(case)}"
         values = {name: array.copy() for name, array in values.items()}
-        error = KernelDifference("", self._graph, case, values, difference)
+        error = KernelDifference(
+            "", self._graph, case, values, result, difference, is_of_plan=is_of_plan
+        )
         if config.dump_dir:
             path = Path(config.dump_dir, f"repro-{case.name}.py")
             try:

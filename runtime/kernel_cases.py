@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from braze.ir.graph import Graph, Node
+from braze.ir.interpreter import interpret
 from braze.ir.loops import Kernel, Placement, Program
 from braze.ir.loops_interpreter import run_kernel
 from braze.ir.loops_points import points_of
@@ -165,6 +166,44 @@ def _is_same(program: Program, graph: Graph, result: str, operand: str) -> bool:
 def _input_of(place: Placement, graph: Graph) -> int | None:
     """The input whose memory a buffer has."""
     return place.slot if place.kind == "input" else graph.aliases.get(place.slot)
+
+
+def case_with_values(
+    program: Program, scheduled: Graph, inputs: Sequence[Array | int | float], name: str
+) -> tuple[KernelCase, dict[str, Array]]:
+    """A kernel by its name, with what the interpreter hands it.
+
+    Args:
+        scheduled: the graph of fusion nodes that the program was lowered from.
+        inputs: of the graph.
+
+    Raises:
+        KeyError: there is no such kernel; the message lists those that there are.
+        IndexError and what else the graph's operations raise.
+    """
+    cases = {case.name: case for case in kernel_cases(program, scheduled)}
+    wanted = cases.get(name)
+    if wanted is None:
+        raise KeyError(f"no kernel {name!r}; the kernels are {', '.join(cases)}")
+    values: dict[str, Array] = {}
+
+    def look(node: Node, operands: Sequence[Array], results: Sequence[Array]) -> None:
+        if node is wanted.node:
+            values.update(zip(wanted.operands, operands, strict=True))
+
+    interpret(scheduled, fitting(scheduled, inputs), look)
+    return wanted, values
+
+
+def fitting(graph: Graph, inputs: Sequence[Array | int | float]) -> list[Array | int | float]:
+    """A captured graph's inputs as the graph after any pass takes them: after `split_complex`,
+    complex ones in parts."""
+    return [
+        item
+        if isinstance(item, (int, float)) or value.dtype.is_complex or item.dtype.kind != "c"
+        else np.ascontiguousarray(item)[..., None].view(item.real.dtype)
+        for value, item in zip(graph.inputs, inputs, strict=True)
+    ]
 
 
 def operations_of(case: KernelCase) -> Sequence[Node]:

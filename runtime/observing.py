@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from braze.ir.graph import Graph, Node
-    from braze.runtime.executable import Sites
+    from braze.runtime.executable import Input, Sites
     from braze.runtime.timing import KernelTime
 
 Work = Literal["compile", "load", "native", "interpret"]
@@ -23,10 +23,15 @@ class Observer(Protocol):
     Attributes:
         per_operation: graphs are to be interpreted, so that each operation can be timed.
         per_kernel: compiled graphs are to run code that times each kernel.
+        wants_inputs: `given` is to be called.
     """
 
     per_operation: bool
     per_kernel: bool
+    wants_inputs: bool
+
+    def given(self, graph: Graph, inputs: Sequence[Input]) -> None:
+        """A graph is about to run on these inputs."""
 
     def worked(
         self, work: Work, graph: Graph, sites: Sites | None, start: float, end: float

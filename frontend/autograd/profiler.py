@@ -211,6 +211,8 @@ class record_function:
 class _Recorder:
     """Listens while a profile is active."""
 
+    wants_inputs = False
+
     def __init__(self, record_shapes: bool, per_operation: bool, per_kernel: bool) -> None:
         self.per_operation = per_operation
         self.per_kernel = per_kernel
@@ -232,6 +234,9 @@ class _Recorder:
         if place is not None:
             facts |= {"location": f"{place.file}:{place.line}", "scope": place.scope}
         self._events.append(FunctionEvent(name, kind, interval, threading.get_ident(), **facts))
+
+    def given(self, graph: Graph, inputs: Any) -> None:
+        """Nobody asks for that."""
 
     def worked(self, work: engine.Work, graph: Graph, sites: Any, start: float, end: float) -> None:
         """A graph was compiled, loaded or run. Called by the runtime."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from braze import engine
+from braze.bisection import arrays_of
 from braze.capture import flush
 from braze.inspector.report import GraphReport, Report
 from braze.ir.fingerprint import fingerprint
@@ -31,6 +32,7 @@ class _Seen:
         self.compiled = False
         self.times: Sequence[Any] = ()
         self.best = 0.0
+        self.inputs: list[Any] | None = None  # of the first run, if they are kept
 
     def best_times(self) -> Sequence[Any]:
         """Of the quickest run."""
@@ -43,7 +45,8 @@ class Collector:
     per_operation = False
     per_kernel = True
 
-    def __init__(self) -> None:
+    def __init__(self, keep_inputs: bool = False) -> None:
+        self.wants_inputs = keep_inputs
         self._lock = threading.Lock()
         self._seen: dict[str, _Seen] = {}
         self._names: dict[int, tuple[Graph, str]] = {}
@@ -56,6 +59,13 @@ class Collector:
             if work in ("native", "interpret"):
                 seen.runs += 1
                 seen.seconds += end - start
+
+    def given(self, graph: Graph, inputs: Sequence[Any]) -> None:
+        """A graph is about to run."""
+        with self._lock:
+            seen = self._of(graph)
+            if seen.inputs is None:
+                seen.inputs = arrays_of(graph, inputs)
 
     def operated(self, node: Node, position: int, sites: Any, start: float, end: float) -> None:
         """Nobody asks for that."""
@@ -84,7 +94,7 @@ class Collector:
         compiled = [seen for seen in self._seen.values() if seen.compiled]
         compiled.sort(key=lambda seen: -seen.seconds)
         graphs = [
-            GraphReport(seen.graph, seen.best_times, (seen.runs, seen.seconds))
+            GraphReport(seen.graph, seen.best_times, (seen.runs, seen.seconds), seen.inputs)
             for seen in compiled[:most]
         ]
         left_out, others = len(compiled) - len(graphs), len(self._seen) - len(compiled)
@@ -92,20 +102,32 @@ class Collector:
 
 
 def inspect_script(
-    script: str, arguments: Sequence[str] = (), most: int = MOST_GRAPHS
+    script: str, arguments: Sequence[str] = (), most: int = MOST_GRAPHS, keep_inputs: bool = False
 ) -> tuple[Report, BaseException | None]:
     """Run a program as ``python script arguments`` would, watching it.
 
     Args:
         most: how many graphs are looked at.
+        keep_inputs: what each graph was given when it first ran, for a reproducer.
 
     Returns:
         The report, and what ended the program, if it did not end by itself.
     """
-    collector = Collector()
+    collector = Collector(keep_inputs)
+    error = run_watched(script, arguments, collector)
+    return collector.report(Path(script).name, most), error
+
+
+def run_watched(
+    script: str, arguments: Sequence[str], observer: engine.Observer
+) -> BaseException | None:
+    """Run a program as ``python script arguments`` would, with an observer of its graphs.
+
+    Returns: what ended it, if it did not end by itself.
+    """
     before = sys.argv, sys.path[0]
     sys.argv, sys.path[0] = [script, *arguments], str(Path(script).resolve().parent)
-    engine.observing.observer = collector
+    engine.observing.observer = observer
     error: BaseException | None = None
     try:
         runpy.run_path(script, run_name="__main__")
@@ -113,12 +135,12 @@ def inspect_script(
     except SystemExit as ended:
         error = ended if ended.code not in (None, 0) else None
         flush()
-    except (Exception, KeyboardInterrupt) as raised:
+    except BaseException as raised:
         error = raised
     finally:
         engine.observing.observer = None
         sys.argv, sys.path[0] = before
-    return collector.report(Path(script).name, most), error
+    return error
 
 
 def show_error(error: BaseException) -> None:

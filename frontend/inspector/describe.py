@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from braze.ir.graph import Graph, Node, Value
-from braze.ir.printer import GraphText, print_attribute, print_location
+from braze.ir.printer import GraphText, print_location
 
 Data = dict[str, Any]
 MOST_LINES = 4000  # of a file that are shown as a whole; else those around what was called
@@ -241,10 +241,6 @@ def plain_line(text: GraphText, node: Node) -> str:
     if node.location is not None and node.body is None:
         line = line.removesuffix(f"  # {print_location(node.location)}")
     return line
-
-
-def attributes_of(node: Node) -> str:
-    return ", ".join(f"{name}={print_attribute(v)}" for name, v in node.attributes.items())
 
 
 # Source, memory, time -----------------------------------------------------------------------------

@@ -31,12 +31,18 @@ class GraphReport:
         graph: as it was captured.
         times: gives the times of its kernels, or none.
         runs: how often the program ran it, and how long that took altogether, if that is known.
+        inputs: arrays and numbers that it was run on, for a reproducer; None if they were not kept.
     """
 
     def __init__(
-        self, graph: Graph, times: Callable[[], Times], runs: tuple[int, float] | None = None
+        self,
+        graph: Graph,
+        times: Callable[[], Times],
+        runs: tuple[int, float] | None = None,
+        inputs: Sequence[Any] | None = None,
     ) -> None:
         self.graph = graph
+        self.inputs = inputs
         self.runs = runs
         self._times = times
 
@@ -59,6 +65,26 @@ class GraphReport:
     def code(self) -> dict[str, dict[str, str]]:
         """LLVM IR and assembly by function."""
         return code_of(self.insides)
+
+    def repro(self, path: str | os.PathLike[str], kernel: str | None = None) -> None:
+        """Write a program that runs the graph, or one of its kernels, alone.
+
+        Raises:
+            KeyError: it has no such kernel.
+            ValueError: its inputs were not kept.
+            OSError: it cannot be written.
+        """
+        if self.inputs is None:
+            raise ValueError(f"[repro] what graph @{self.graph.name} was given is not known")
+        debugging = engine.debugging()
+        if kernel is None:
+            debugging.write_graph(path, self.graph, self.inputs)
+            return
+        insides = self.insides
+        case, values = debugging.case_with_values(
+            insides.program, insides.graphs[-1].graph, self.inputs, kernel
+        )
+        debugging.write_kernel(path, case, values)
 
     @cached_property
     def passes(self) -> list[Data]:
@@ -172,6 +198,27 @@ class Report:
         chrome://tracing.  Raises: OSError."""
         graphs = [(g.data, g.passes) for g in self.graphs]
         _write(path, json.dumps(exports.chrome_trace(graphs)))
+
+    def repro(self, path: str | os.PathLike[str], kernel: str | None = None) -> None:
+        """Write a program that runs the hottest graph, or a kernel, alone.
+
+        Args:
+            kernel: its name, as the summary and the page give it; of several graphs that have it,
+                the hottest one's is taken.
+
+        Raises:
+            KeyError: there is no such kernel.
+            ValueError: there is no graph, or its inputs were not kept.
+            OSError: it cannot be written.
+        """
+        if not self.graphs:
+            raise ValueError("[repro] no graph was compiled")
+        owners = [
+            graph
+            for graph in self.graphs
+            if kernel is None or any(k.name == kernel for k in graph.insides.kernels)
+        ]
+        (owners or self.graphs)[0].repro(path, kernel)
 
     def summary(self, rows: int = 12) -> str:
         """The hottest kernels of each graph, and the log of compiles, as text."""

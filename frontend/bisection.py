@@ -1,0 +1,123 @@
+"""`braze.bisect`: which stage of the compiler changed a result, of a function or in a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from braze import engine
+from braze.ir.errors import BrazeError
+from braze.ir.fingerprint import fingerprint
+from braze.ir.graph import Graph, Node
+from braze.tracing import trace
+
+
+def bisect(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Find the stage of the compiler that changes a result of `function(*args, **kwargs)`.
+
+    The function runs once, recording gradients as usual, and must be one graph, as for `inspect`.
+    That graph is interpreted as it was captured and after each pass; then each kernel's loops are
+    interpreted, after each pass over them; then the compiled code runs, checked kernel by kernel.
+
+    Returns:
+        A `Bisection`. `print` shows it: the first stage that is wrong, which result and by how
+        much, what the stage changed and the user's lines, or that nothing changed a result. Its
+        `culprit` is None then.
+
+    Raises:
+        RuntimeError: the function is not one graph because it reads a tensor's value.
+        IndexError and what else its operations raise.
+
+    Example:
+        >>> import braze
+        >>> found = bisect(lambda x: (x * 2).sum(), braze.ones(8))
+        >>> found.culprit is None
+        True
+    """
+    name = getattr(function, "__name__", type(function).__name__)
+    traced = trace(function, args, kwargs, name=name, grad=True)
+    return engine.debugging().bisect_graph(traced.graph, arrays_of(traced.graph, traced.storages))
+
+
+def arrays_of(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
+    """Copies of a graph's inputs; numbers as they are."""
+    return [
+        item.array(value.dtype.numpy, value.shape).copy()
+        if isinstance(item, engine.Storage)
+        else item
+        for value, item in zip(graph.inputs, inputs, strict=True)
+    ]
+
+
+class Found(BaseException):
+    """Ends a program: a stage of one of its graphs is wrong."""
+
+
+class Bisector:
+    """An observer that bisects each graph of a program when it first runs.
+
+    Attributes:
+        count: how many graphs were looked at.
+        found: the first bisection with a culprit, or None.
+        skipped: why graphs were not looked at.
+    """
+
+    per_operation = False
+    per_kernel = False
+    wants_inputs = True
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.found: Any = None
+        self.skipped: list[str] = []
+        self._seen: set[str] = set()
+
+    def given(self, graph: Graph, inputs: Sequence[Any]) -> None:
+        """A graph is about to run.  Raises: Found."""
+        key = fingerprint(graph)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        try:
+            found = engine.debugging().bisect_graph(graph, arrays_of(graph, inputs))
+        except (IndexError, BrazeError) as error:  # which the program itself will meet
+            self.skipped.append(str(error).splitlines()[0])
+            return
+        self.count += 1
+        if found.culprit is not None:
+            self.found, self._graph, self._inputs = found, graph, arrays_of(graph, inputs)
+            raise Found
+
+    def repro(self, path: str) -> None:
+        """Write what is wrong as a program that runs it alone: a kernel if it is its code, else the
+        graph.  Raises: OSError."""
+        assert self.found is not None
+        if self.found.culprit.error is not None:
+            self.found.culprit.error.repro(path)
+        else:
+            engine.debugging().write_graph(path, self._graph, self._inputs)
+
+    def worked(self, work: Any, graph: Graph, sites: Any, start: float, end: float) -> None:
+        """Nobody asks for that."""
+
+    def operated(self, node: Node, position: int, sites: Any, start: float, end: float) -> None:
+        """Nobody asks for that."""
+
+    def timed(self, graph: Graph, sites: Any, times: Sequence[Any]) -> None:
+        """Nobody asks for that."""
+
+
+def bisect_script(
+    script: str, arguments: Sequence[str] = ()
+) -> tuple[Bisector, BaseException | None]:
+    """Run a program as ``python script arguments`` would, and bisect each of its graphs when it
+    first runs, up to the first that is wrong.
+
+    Returns:
+        What was found, and what ended the program, if it did not end by itself.
+    """
+    from braze.inspector.collect import run_watched
+
+    bisector = Bisector()
+    error = run_watched(script, arguments, bisector)
+    return bisector, None if isinstance(error, Found) else error

@@ -1,0 +1,17 @@
+"""What the front end asks the runtime for when it looks for faults, in one place."""
+
+from braze.runtime.bisecting import Bisection, Culprit, bisect_graph
+from braze.runtime.checking import KernelDifference
+from braze.runtime.kernel_cases import KernelCase, case_with_values
+from braze.runtime.repro import write_graph, write_kernel
+
+__all__ = [
+    "Bisection",
+    "Culprit",
+    "KernelCase",
+    "KernelDifference",
+    "bisect_graph",
+    "case_with_values",
+    "write_graph",
+    "write_kernel",
+]

@@ -1,0 +1,215 @@
+"""Run a reproducer: what the programs that `braze.runtime.repro` writes call.
+
+In: the texts and arrays of such a program, and its command line.  Out: what is printed, and the
+status: 0 if compiled code does what the interpreters do, 1 if not, 2 if it cannot be told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import braze.ir.ops  # noqa: F401  (the parser looks operations up)
+from braze.ir.errors import BrazeError
+from braze.ir.graph import Graph, Node, types_of
+from braze.ir.loops_interpreter import MemoryFault
+from braze.ir.loops_parser import parse_kernel
+from braze.ir.loops_points import points_of
+from braze.ir.op import op_named
+from braze.ir.parser import parse_graph
+from braze.ir.rounding import Bounded, difference
+from braze.runtime.cpu import host_target
+from braze.runtime.kernel_cases import MOST_POINTS, Array, KernelCase
+from braze.runtime.pool import set_num_threads
+from braze.runtime.repro import array_from
+from braze.runtime.storage import Storage
+
+
+def _arguments(description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--time", action="store_true", help="time the compiled code")
+    parser.add_argument("--show", action="store_true", help="show what the compiler makes of it")
+    parser.add_argument("--threads", type=int, help="how many, in place of those of the run")
+    parser.add_argument("--all", action="store_true", help="interpret large loops, too")
+    return parser.parse_args()
+
+
+# Kernels ------------------------------------------------------------------------------------------
+
+
+def run_kernel(
+    body: str,
+    loops: str,
+    operands: Sequence[str],
+    results: Sequence[str],
+    overwritten: Mapping[str, str],
+    arrays: Mapping[str, Any],
+    threads: int,
+) -> int:
+    """Run one kernel, compiled and interpreted, and compare.
+
+    Args:
+        body: of its fusion node, in the graph IR. loops: in the loop IR.
+        operands, results: the buffers of the body's inputs and outputs.
+        overwritten: result's buffer -> operand's that lies at the same place.
+        arrays: by buffer, as `braze.runtime.repro` describes them.
+        threads: unless the command line says otherwise.
+
+    Returns:
+        The program's status.
+    """
+    from braze.runtime.kernel_program import KernelProgram
+
+    case = case_of(body, loops, operands, results, overwritten)
+    args = _arguments(f"Run kernel @{case.name}, compiled and interpreted.")
+    set_num_threads(args.threads or threads)
+    values = {name: np.asarray(array_from(entry)) for name, entry in arrays.items()}
+    print(f"kernel @{case.name} for {host_target().name}, {args.threads or threads} threads")
+    if args.show:
+        _show_kernel(case)
+    program = KernelProgram(case)
+    if args.time:
+        seconds, count = program.seconds(values)
+        print(f"time: {seconds * 1e6:.2f} us, the quickest of {count} runs")
+    raised: dict[str, Exception] = {}
+    found: dict[str, Array] = {}
+    expected: dict[str, Bounded] = {}
+    try:
+        expected = case.expected(values)
+    except (IndexError, BrazeError) as error:
+        raised["interpreter"] = error
+    try:
+        found = program.run(values)
+    except (IndexError, BrazeError) as error:
+        raised["compiled code"] = error
+    if raised:
+        for who, what in raised.items():
+            print(f"the {who} raises {type(what).__name__}: {what}")
+        return int(len(raised) == 1)
+    wrong = _compared("compiled", found, expected)
+    _compare_loops(case, values, expected, whatever_it_takes=args.all)
+    return int(wrong)
+
+
+def case_of(
+    body: str,
+    loops: str,
+    operands: Sequence[str],
+    results: Sequence[str],
+    overwritten: Mapping[str, str],
+) -> KernelCase:
+    """A kernel by its texts."""
+    graph = parse_graph(body)
+    kind: dict[str, Any] = {"kind": "pointwise"}
+    node = Node(op_named("fusion"), graph.inputs, kind, types_of(graph.outputs), None, graph)
+    return KernelCase(
+        0, parse_kernel(loops), node, tuple(operands), tuple(results), dict(overwritten)
+    )
+
+
+def _compared(who: str, found: Mapping[str, Array], expected: Mapping[str, Bounded]) -> bool:
+    """Print how results compare with what is expected; whether any is wrong."""
+    wrong = False
+    for name, bounded in expected.items():
+        differs = difference(found[name], bounded)
+        value = bounded.value
+        what = f"%{name}: {value.dtype}{list(value.shape)}"
+        if differs is None:
+            print(f"{who}: {what} as expected, at most {_apart(found[name], value):.3g} apart")
+            continue
+        wrong = True
+        print(
+            f"{who}: {what} DIFFERS in {differs.count} of {value.size} elements\n"
+            f"  first {list(differs.index)}: expected {differs.expected!s}, found "
+            f"{differs.found!s}, where {differs.allowed:.3g} apart is allowed\n"
+            f"  worst {list(differs.worst)}: {differs.largest:.3g} apart"
+        )
+    return wrong
+
+
+def _apart(found: Array, value: Array) -> float:
+    with np.errstate(all="ignore"):
+        apart = np.abs(found.astype(np.float64) - value.astype(np.float64))
+    return float(np.max(apart, initial=0.0, where=np.isfinite(apart)))
+
+
+def _compare_loops(
+    case: KernelCase,
+    values: Mapping[str, Array],
+    expected: Mapping[str, Bounded],
+    *,
+    whatever_it_takes: bool,
+) -> None:
+    points = points_of(case.kernel)
+    if points > MOST_POINTS and not whatever_it_takes:
+        print(f"loops: not interpreted, since they have {points} points; --all does it")
+        return
+    try:
+        _compared("loops", case.run_loops(case.kernel, values), expected)
+    except MemoryFault as fault:
+        print(f"loops: {fault}")
+
+
+def _show_kernel(case: KernelCase) -> None:
+    from braze.codegen.llvm.compile import assembly
+    from braze.codegen.llvm.program import generate
+    from braze.runtime.kernel_program import program_of
+
+    print(case.kernel)
+    for name, text in generate(program_of(case.kernel), host_target()).modules:
+        print(f"-- {name}\n{text}\n{assembly(text, host_target())}")
+
+
+# Graphs -------------------------------------------------------------------------------------------
+
+
+def run_graph(text: str, arrays: Mapping[int, Any], threads: int) -> int:
+    """Run a graph through all stages of the compiler, and compare each with the interpreter.
+
+    Args:
+        text: of the graph.
+        arrays: of its inputs, as `braze.runtime.repro` describes them.
+        threads: unless the command line says otherwise.
+
+    Returns:
+        The program's status.
+    """
+    from braze.runtime.bisecting import bisect_graph
+    from braze.runtime.bisection_text import describe
+
+    graph = parse_graph(text)
+    args = _arguments(f"Compile graph @{graph.name}, and compare each stage.")
+    set_num_threads(args.threads or threads)
+    inputs = [array_from(arrays[number]) for number in range(len(graph.inputs))]
+    print(f"graph @{graph.name} for {host_target().name}, {args.threads or threads} threads")
+    if args.show:
+        from braze.runtime.compiler import stages
+
+        for stage in stages(graph, host_target()):
+            print(f"== {stage.name}\n{stage.text}")
+    if args.time:
+        _time_graph(graph, inputs)
+    try:
+        found = bisect_graph(graph, inputs)
+    except (IndexError, BrazeError) as error:
+        print(f"it raises {type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    print(describe(found))
+    return int(found.culprit is not None)
+
+
+def _time_graph(graph: Graph, inputs: Sequence[Any]) -> None:
+    from braze.runtime.timing import duration, measure, timed_executable
+
+    given = [
+        item if isinstance(item, (int, float)) else Storage.from_numpy(np.array(item))
+        for item in inputs
+    ]
+    times = measure(timed_executable(graph), graph, given, 5, 0.5)
+    print(f"time: {duration(times) * 1e6:.2f} us, of {len(times)} kernels:")
+    for time in times:
+        print(f"  {time.seconds * 1e6:10.2f} us  @{time.kernel.name}")
