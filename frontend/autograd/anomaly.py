@@ -9,12 +9,9 @@ from __future__ import annotations
 import linecache
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from braze.handle import SparseHandle
-from braze.ir.dtypes import bf16
 
 if TYPE_CHECKING:
     from braze.autograd.tape import TapeNode
@@ -46,7 +43,8 @@ class set_detect_anomaly:
     Args:
         mode: on or off.
         check_nan: raise RuntimeError when the backward pass gives a NaN, with the operation and the
-            user's line of the forward pass.
+            user's line of the forward pass, and a summary of each operand that is still known and
+            of the gradient that arrived.
     """
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
@@ -84,26 +82,34 @@ class detect_anomaly:
         _mode.enabled, _mode.check_nan = self._before.pop()
 
 
-def check() -> Callable[[TapeNode, Sequence[tuple[int, Tensor]]], None] | None:
-    """What to call with each node's gradients, or None while nothing is to be looked at."""
+Check = Callable[["TapeNode", "Sequence[tuple[int, Tensor]]", "Sequence[Tensor | None]"], None]
+
+
+def check() -> Check | None:
+    """What to call with each node's gradients and those that arrived at it, or None while nothing
+    is to be looked at."""
     return _check_nan if _mode.enabled and _mode.check_nan else None
 
 
-def _check_nan(node: TapeNode, gradients: Sequence[tuple[int, Tensor]]) -> None:
+def _check_nan(
+    node: TapeNode, gradients: Sequence[tuple[int, Tensor]], arrived: Sequence[Tensor | None]
+) -> None:
     for position, gradient in gradients:
         if has_nan(gradient):
+            from braze.autograd.anomaly_text import describe
+
             raise RuntimeError(
                 f"Function '{node.name()}' returned nan values in its {position}th output."
                 + _place(node)
+                + describe(node, position, gradient, arrived)
             )
 
 
 def has_nan(tensor: Tensor) -> bool:
     """Whether an element is a NaN. A sync point."""
-    handle = tensor._handle
-    values = handle.values if isinstance(handle, SparseHandle) else tensor
-    array: np.ndarray[Any, Any] = values._numpy()
-    return bool(np.isnan(array.astype(np.float32) if tensor.dtype is bf16 else array).any())
+    from braze.autograd.anomaly_text import values_of
+
+    return bool(np.isnan(values_of(tensor)).any())
 
 
 def _place(node: TapeNode) -> str:

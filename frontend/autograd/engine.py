@@ -165,7 +165,8 @@ class Sweep:
         state.site, state.node = node.site, node
         gradients = node.propagate(self, slots)
         if check is not None:
-            check(node, [(at, self.to_tensor(gradient)) for at, gradient in gradients])
+            found = [(at, self.to_tensor(gradient)) for at, gradient in gradients]
+            check(node, found, self._tensors(slots))
         if hooks is not None and hooks.after:
             gradients = self._after(node, hooks, slots, gradients)
         for at, gradient in gradients:

@@ -1,0 +1,151 @@
+"""What a node of the tape was given when its gradient turned out to be a NaN, in words.
+
+In: a node, the gradients that arrived at it, the one with the NaN.  Out: text: the operation, and
+for each value that its gradient is computed from, and each other operand that is still known, a
+summary, by which to see whether it was a zero, an inf or a NaN already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from braze.autograd.tape import TapeNode
+from braze.handle import NUMBER, Handle, SparseHandle
+from braze.ir.types import TensorType
+
+if TYPE_CHECKING:
+    from braze.tensors import Tensor
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def describe(
+    node: TapeNode, position: int, gradient: Tensor, arrived: Sequence[Tensor | None]
+) -> str:
+    """The operation and its operands.
+
+    Args:
+        position: of the operand whose gradient has the NaN.
+        arrived: the gradient of each result, or None. A sync point.
+    """
+    array = values_of(gradient)
+    place = _first_nan(array)
+    lines = [f"gradient {_named(node, position)}: {summary(array, place)}"]
+    lines += _known(node, place, array.shape)
+    for number, upstream in enumerate(arrived):
+        if upstream is not None:
+            name = _result_name(node, number)
+            lines.append(f"gradient that arrived at {name}: {_of(upstream, place, array.shape)}")
+    return "".join(f"\n  {line}" for line in lines)
+
+
+def values_of(tensor: Tensor) -> Array:
+    """A tensor's elements as floats or complex numbers; of a sparse one, those that it has. A sync
+    point."""
+    handle = tensor._handle
+    values = handle.values if isinstance(handle, SparseHandle) else tensor
+    array: Array = values._numpy()
+    if array.dtype.kind in "cf" and array.dtype.itemsize > 2:
+        return array
+    return array.astype(np.float64 if array.dtype.kind in "iub" else np.float32)
+
+
+def summary(array: Array, place: tuple[int, ...] | None = None) -> str:
+    """An array in numbers.
+
+    Args:
+        place: of an element to show.
+
+    Example:
+        >>> summary(np.array([0.0, 1.0, np.inf]), (0,))
+        'float64[3], min 0, max 1, mean 0.5, 1 zero, 1 inf; at [0] it is 0.0'
+    """
+    sizes = np.abs(array) if array.dtype.kind == "c" else array
+    finite = sizes[np.isfinite(sizes)].astype(np.float64)
+    parts = [f"{array.dtype}{list(array.shape)}"]
+    if finite.size:
+        kind = "|min| {:.6g}, |max| {:.6g}, mean size {:.6g}"
+        if array.dtype.kind != "c":
+            kind = "min {:.6g}, max {:.6g}, mean {:.6g}"
+        parts.append(kind.format(finite.min(), finite.max(), finite.mean()))
+    zeros = int((finite == 0).sum())
+    if zeros:
+        parts.append(f"{zeros} zero" + "s" * (zeros > 1))
+    infinite = int(np.isinf(array).sum())
+    if infinite:
+        parts.append(f"{infinite} inf")
+    nans = int(np.isnan(array).sum())
+    if nans:
+        parts.append(f"{nans} nan")
+    text = ", ".join(parts)
+    if place is not None and array.size:
+        text += f"; at [{', '.join(map(str, place))}] it is {array[place].item()!r}"
+    return text
+
+
+def _first_nan(array: Array) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
+
+
+def _of(tensor: Tensor, place: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """A summary, with the element that belongs to the NaN if it is of the same shape."""
+    array = values_of(tensor)
+    return summary(array, place if array.shape == shape else None)
+
+
+def _known(node: TapeNode, place: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[str]:
+    """The operation, and what is known of its operands and results."""
+    kept = _kept(node)
+    saving = getattr(node, "saving", None)
+    if saving is None:  # a function of the user's own
+        for number, value in enumerate(kept.values()):
+            yield f"saved tensor {number}: {_of_kept(value, place, shape)}"
+        return
+    types: Sequence[TensorType] = node.state.operand_types
+    names = [node.call.op.operand_name(at) for at in range(len(types))]
+    shown = ", ".join(f"{name}: {type}" for name, type in zip(names, types, strict=True))
+    yield f"operation {node.call.op.name}({shown})"
+    for at, name in enumerate(names):
+        handle = kept.get(("operand", at))
+        edge = node.edges[at]
+        if handle is not None:
+            yield f"operand {name}: {_of_kept(handle, place, shape)}"
+        elif edge is not None and not isinstance(edge[0], TapeNode):
+            yield f"operand {name}, as it is now: {_of(edge[0], place, shape)}"
+        else:
+            yield f"operand {name}: not kept, since the gradient is computed without it"
+    for (kind, at), value in kept.items():
+        if kind == "result":
+            yield f"result {_result_name(node, at)}: {_of_kept(value, place, shape)}"
+
+
+def _kept(node: TapeNode) -> dict[tuple[str, int], Handle]:
+    """The values that the node keeps, by where they come from."""
+    values = node.values if isinstance(node.values, list) else []
+    saving = getattr(node, "saving", None)
+    if saving is None:
+        return {("saved", at): handle for at, handle in enumerate(values)}
+    return dict(zip(saving.kept, values, strict=True))
+
+
+def _of_kept(handle: Handle, place: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    from braze.tensors import wrap
+
+    if handle.flags & NUMBER:
+        return f"{handle.type}, the number {handle.storage!r}"
+    return _of(wrap(handle, None, 0), place, shape)
+
+
+def _named(node: TapeNode, position: int) -> str:
+    if getattr(node, "saving", None) is None:
+        return f"of argument {position}"
+    return f"of operand {node.call.op.operand_name(position)}"
+
+
+def _result_name(node: TapeNode, number: int) -> str:
+    if getattr(node, "saving", None) is None:
+        return f"result {number}"
+    return node.call.op.results[number]
