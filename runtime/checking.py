@@ -229,14 +229,18 @@ class CheckedExecutable(Executable):
                 "\n  reproducer: `error.repro(path)` of this error, or BRAZE_DUMP=<directory> "
                 "writes it there"
             )
-        error.args = (message + self._where(case),)
+        error.args = (message + self._where(case, result),)
         raise error
 
-    def _where(self, case: KernelCase) -> str:
-        """The user's line of a kernel, in this run."""
-        origins = self._origin.origins(case.node)
+    def _where(self, case: KernelCase, result: str) -> str:
+        """The user's line of a kernel, in this run: that of the operation whose result is wrong."""
         location: Location | None = case.node.location
-        if origins:
+        origins = self._origin.origins(case.node)
+        if result:
+            node = case.body.outputs[case.results.index(result)].node
+            if node is not None and node.location is not None:
+                location, origins = node.location, [self._origin.position(node.location)]
+        if origins and origins[0] >= 0:
             location = self._graph.nodes[origins[0]].location or location
             if self._sites is not None:
                 location = site_of(self._sites, origins[0]) or location
