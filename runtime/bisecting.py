@@ -29,6 +29,7 @@ from braze.ir.loops import Program
 from braze.ir.loops_interpreter import MemoryFault
 from braze.ir.loops_parser import parse_kernel
 from braze.ir.loops_points import points_of
+from braze.ir.parser import parse_graph
 from braze.ir.rounding import SLACK, Bounded, Difference, difference
 from braze.ir.target import Target
 from braze.ir.verifier import verify
@@ -48,6 +49,7 @@ Given = Array | int | float
 WIDE_TOLERANCE = 1e-5
 NARROW_TOLERANCE = 1e-2
 NOISE = 8.0
+MOST_POINTS_IN_ALL = 5 * MOST_POINTS  # of the kernels whose loops are interpreted
 _CHANGE = 2.0**-20  # of inputs, to see what rounding does
 
 Kind = Literal["pass", "loops", "plan", "code"]
@@ -148,10 +150,10 @@ def _first(found: Bisection, inputs: list[Given], target: Target) -> Culprit | N
         program, _ = compile_graph(captured, target, record)
     except Exception as error:  # of a pass that was given what an earlier one spoilt, perhaps
         failure = error
-    names = [stage.name for stage in record.stages]
+    # A graph that a later pass has changed in place is read back from its text.
     graphs = [
-        (name, made)
-        for name, made in zip(names, record.results, strict=True)
+        (stage.name, made if str(made) == stage.text else parse_graph(stage.text))
+        for stage, made in zip(record.stages, record.results, strict=True)
         if isinstance(made, Graph)
     ]
     culprit = _first_pass(found, graphs, inputs)
@@ -306,12 +308,15 @@ def _first_loops(
     cases = {case.node: case for case in kernel_cases(program, scheduled)}
     found.kernels = {case.name: found.origin.origins(node) for node, case in cases.items()}
     culprits: list[Culprit] = []
+    points = 0
 
     def look(node: Node, operands: Sequence[Array], results: Sequence[Array]) -> None:
         case = cases.get(node)
         if case is None or culprits:
             return
-        if points_of(case.kernel) > MOST_POINTS:
+        nonlocal points
+        points += min(points_of(case.kernel), MOST_POINTS)
+        if points_of(case.kernel) > MOST_POINTS or points > MOST_POINTS_IN_ALL:
             found.unread.append(case.name)
             return
         values = dict(zip(case.operands, operands, strict=True))
@@ -328,27 +333,37 @@ def _first_loops(
 def _wrong_stage(
     case: KernelCase, values: dict[str, Array], texts: Sequence[tuple[str, str]]
 ) -> Iterator[Culprit]:
-    """The first stage of a kernel's loops that is wrong, if one is."""
+    """The first stage of a kernel's loops that is wrong, if the last one is."""
     expected = case.expected(values)
+    last = texts[-1][1]
+    if _wrong_loops(case, last, values, expected) is None:
+        return
     before = str(case.body)
     seen = ""
     for stage, text in texts:
         if text == seen:
             continue
-        what, result, differs = "", "", None
-        try:
-            loops = case.run_loops(parse_kernel(text), values)
-        except (MemoryFault, BrazeError) as error:
-            what = str(error)
-        else:
-            differing = case.differing(loops, expected)
-            if differing is not None:
-                name, differs = differing
-                result = f"%{name}: {case.node.results[case.results.index(name)].type}"
-        if what or differs is not None:
+        wrong = _wrong_loops(case, text, values, expected)
+        if wrong is not None:
+            result, what, differs = wrong
             yield Culprit("loops", stage, case.name, result, what, differs, before, text)
             return
         before = seen = text
+
+
+def _wrong_loops(
+    case: KernelCase, text: str, values: dict[str, Array], expected: dict[str, Bounded]
+) -> tuple[str, str, Difference | None] | None:
+    """What is wrong with a kernel's loops: which result, how in words, or the numbers."""
+    try:
+        loops = case.run_loops(parse_kernel(text), values)
+    except (MemoryFault, BrazeError) as error:
+        return "", str(error), None
+    differing = case.differing(loops, expected)
+    if differing is None:
+        return None
+    name, differs = differing
+    return f"%{name}: {case.node.results[case.results.index(name)].type}", "", differs
 
 
 # Code ---------------------------------------------------------------------------------------------
@@ -357,10 +372,12 @@ def _wrong_stage(
 def _code(found: Bisection, inputs: list[Given], target: Target) -> Culprit | None:
     graph = found.graph
     executable = checked_executable(graph, target)
-    given: list[Any] = [
-        item if isinstance(item, (int, float)) else Storage.from_numpy(np.array(item, order="C"))
-        for item in inputs
-    ]
+    given: list[Any] = []
+    for item, role in zip(inputs, graph.roles, strict=True):
+        if role == "scalar":
+            given.append(item if isinstance(item, (int, float)) else item.item())
+        else:
+            given.append(Storage.from_numpy(np.array(item, order="C")))
     outputs = []
     for position, value in enumerate(graph.outputs):
         source = graph.aliases.get(position)

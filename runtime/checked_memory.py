@@ -129,6 +129,14 @@ class CheckedMemory:
         for name in [n for n in self.copies if not self._is_alive(n, wave[0].wave)]:
             del self.copies[name]
 
+    def need(self, wave: Sequence[KernelCase]) -> None:
+        """Copy what a wave is about to read as far as no kernel made it: it has no elements, or
+        nothing in it changed."""
+        for case in wave:
+            for name in case.operands:
+                if name not in self.copies:
+                    self.copies[name] = self.now(name).copy()
+
     def _is_alive(self, name: str, wave: int) -> bool:
         is_kept = name in self._outputs or name in self._inputs
         return is_kept or self._last.get(name, -1) > wave

@@ -36,7 +36,7 @@ from braze.runtime.shared_blocks import block_under
 from braze.runtime.storage import Storage
 
 _Watch = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
-_MOST_OPERATIONS = 12  # listed in a message
+_MOST_OPERATIONS = 24  # listed in a message
 
 
 class KernelDifference(BrazeError, RuntimeError):
@@ -160,22 +160,28 @@ class CheckedExecutable(Executable):
             memory = self._memory
             if waves == 0:
                 memory.begin(self._now.pointers, self._shared)
-                return 0
-            wave = self._waves[waves - 1]
-            failed = bool(self._now.workspace.status[FAILED])
-            for case in wave:
-                self._check(case, failed=failed)
-            fault = memory.fault(wave)
-            if fault is not None and not failed:
-                case, what, is_of_plan = fault
-                known = memory.copies.keys() & case.operands
-                values = {name: memory.copies[name] for name in known}
-                self._differ(case, values, what, is_of_plan=is_of_plan)
-            memory.keep(wave)
+            else:
+                self._look(self._waves[waves - 1])
+            if waves < len(self._waves):
+                memory.need(self._waves[waves])
         except BaseException as error:  # nothing may pass through native code
             self._error = error
             return 1
         return 0
+
+    def _look(self, wave: Sequence[KernelCase]) -> None:
+        """Look at what a wave has done."""
+        failed = bool(self._now.workspace.status[FAILED])
+        for case in wave:
+            self._check(case, failed=failed)
+        memory = self._memory
+        fault = memory.fault(wave)
+        if fault is not None and not failed:
+            case, what, is_of_plan = fault
+            known = memory.copies.keys() & case.operands
+            values = {name: memory.copies[name] for name in known}
+            self._differ(case, values, what, is_of_plan=is_of_plan)
+        memory.keep(wave)
 
     def _check(self, case: KernelCase, *, failed: bool) -> None:
         """Compare one kernel's results.

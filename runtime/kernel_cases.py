@@ -22,7 +22,7 @@ from braze.ir.rounding import Bounded, Difference, difference, interpret_bounded
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # The loops' interpreter is asked where it takes a few seconds at most.
-MOST_POINTS = 300_000
+MOST_POINTS = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,11 @@ class KernelCase:
         found: dict[str, Array] = {}
         for buffer in kernel.buffers:
             source = buffer.name if buffer.name in values else self.overwritten.get(buffer.name)
-            if source is None or source not in values:
-                found[buffer.name] = np.zeros(buffer.numel, buffer.dtype.numpy)
-            else:
-                found[buffer.name] = np.array(values[source]).reshape(-1)
+            array = np.zeros(buffer.numel, buffer.dtype.numpy)
+            if source is not None and source in values and values[source].nbytes == array.nbytes:
+                held = np.array(values[source], order="C").reshape(-1)
+                array = held.view(buffer.dtype.numpy)
+            found[buffer.name] = array
         return found
 
     def differing(

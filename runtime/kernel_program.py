@@ -81,7 +81,8 @@ class KernelProgram:
         arrays = self.case.buffers(values, self.case.kernel)
         found = {name: Storage.from_numpy(array) for name, array in arrays.items()}
         for result, operand in self.case.overwritten.items():
-            if result in found and operand in found:
+            fits = result in found and operand in found
+            if fits and found[result].nbytes <= found[operand].nbytes:
                 found[result] = found[operand]
         return found
 
