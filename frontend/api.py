@@ -112,6 +112,7 @@ default_generator = random_numbers.default_generator
 config = engine.config
 stats = engine.stats
 explain = engine.explain
+KernelDifference = engine.KernelDifference
 get_num_threads = engine.get_num_threads
 set_num_threads = engine.set_num_threads
 
@@ -145,6 +146,7 @@ rnn_tanh rnn_tanh_cell rrelu rrelu_ selu selu_ threshold threshold_ triplet_marg
 )
 
 __all__ = [
+    "KernelDifference",
     "Size",
     "Tensor",
     "cdouble",

@@ -9,6 +9,7 @@ from braze.runtime.config import Background, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import Input, Resident
 from braze.runtime.files import replacing
+from braze.runtime.kernel_difference import KernelDifference
 from braze.runtime.libc import die_with_parent
 from braze.runtime.observing import Observer, Work, observing
 from braze.runtime.package import load
@@ -31,6 +32,7 @@ __all__ = [
     "Background",
     "Entry",
     "Input",
+    "KernelDifference",
     "Observer",
     "Resident",
     "Sizes",

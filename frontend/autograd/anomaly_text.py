@@ -33,7 +33,7 @@ def describe(
     """
     array = values_of(gradient)
     place = _first_nan(array)
-    lines = [f"gradient {_named(node, position)}: {summary(array, place)}"]
+    lines = [f"gradient {_named(node, position)}: {_of(gradient, place, array.shape)}"]
     lines += _known(node, place, array.shape)
     for number, upstream in enumerate(arrived):
         if upstream is not None:
@@ -61,11 +61,11 @@ def summary(array: Array, place: tuple[int, ...] | None = None) -> str:
 
     Example:
         >>> summary(np.array([0.0, 1.0, np.inf]), (0,))
-        'float64[3], min 0, max 1, mean 0.5, 1 zero, 1 inf; at [0] it is 0.0'
+        'min 0, max 1, mean 0.5, 1 zero, 1 inf; at [0] it is 0.0'
     """
     sizes = np.abs(array) if array.dtype.kind == "c" else array
     finite = sizes[np.isfinite(sizes)].astype(np.float64)
-    parts = [f"{array.dtype}{list(array.shape)}"]
+    parts = []
     if finite.size:
         kind = "|min| {:.6g}, |max| {:.6g}, mean size {:.6g}"
         if array.dtype.kind != "c":
@@ -80,7 +80,7 @@ def summary(array: Array, place: tuple[int, ...] | None = None) -> str:
     nans = int(np.isnan(array).sum())
     if nans:
         parts.append(f"{nans} nan")
-    text = ", ".join(parts)
+    text = ", ".join(parts) or "no elements"
     if place is not None and array.size:
         text += f"; at [{', '.join(map(str, place))}] it is {array[place].item()!r}"
     return text
@@ -91,9 +91,10 @@ def _first_nan(array: Array) -> tuple[int, ...]:
 
 
 def _of(tensor: Tensor, place: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    """A summary, with the element that belongs to the NaN if it is of the same shape."""
+    """The type and a summary, with the element that belongs to the NaN if the shape is the same."""
     array = values_of(tensor)
-    return summary(array, place if array.shape == shape else None)
+    type = tensor._current().type
+    return f"{type}, {summary(array, place if array.shape == shape else None)}"
 
 
 def _known(node: TapeNode, place: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[str]:

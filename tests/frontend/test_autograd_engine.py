@@ -374,6 +374,39 @@ def test_anomaly_names_the_forward_line():
     assert "y = x.sqrt()  # the culprit" in text
 
 
+def test_anomaly_says_what_the_operation_was_given():
+    x, y = leaf(0.0, 2.0, 3.0), leaf(0.0, 4.0, float("inf"))
+    with braze.autograd.set_detect_anomaly(True):
+        loss = (x / y).nansum()  # the quotient
+        with pytest.raises(RuntimeError) as caught:
+            loss.backward()
+    first, place, *facts = str(caught.value).splitlines()
+    assert first == "Function 'DivBackward0' returned nan values in its 0th output."
+    assert place.endswith("loss = (x / y).nansum()  # the quotient (of the forward pass)")
+    gradient, operation, numerator, divisor, arrived = (fact.strip() for fact in facts)
+    assert gradient.startswith("gradient of operand x: f64[3], ") and "1 nan" in gradient
+    assert operation == "operation div(x: f64[3], y: f64[3])"
+    assert numerator == (
+        "operand x: f64[3], min 0, max 3, mean 1.66667, 1 zero; at [0] it is 0.0"
+    )
+    assert divisor == (
+        "operand y: f64[3], min 0, max 4, mean 2, 1 zero, 1 inf; at [0] it is 0.0"
+    )
+    assert arrived.startswith("gradient that arrived at out: f64[3], ")
+    assert arrived.endswith("at [0] it is 0.0")
+
+
+def test_anomaly_says_so_of_operands_that_are_not_kept():
+    x = leaf(4.0, 0.0)
+    with braze.autograd.set_detect_anomaly(True):
+        loss = ((x * 1.0).sqrt() * 0.0).sum()
+        with pytest.raises(RuntimeError) as caught:
+            loss.backward()
+    text = str(caught.value)
+    assert "operand x: not kept, since the gradient is computed without it" in text
+    assert "result out: f64[2], min 0, max 2, mean 1, 1 zero; at [1] it is 0.0" in text
+
+
 def test_anomaly_names_the_layer():
     class Root(braze.nn.Module):
         def forward(self, x):
@@ -401,8 +434,9 @@ def test_anomaly_in_custom_functions_and_second_derivatives():
     y.backward()
     assert np.isnan(x.grad.item())
     with braze.autograd.set_detect_anomaly(True):
-        with pytest.raises(RuntimeError, match="Function 'BadBackward' returned nan"):
+        with pytest.raises(RuntimeError, match="Function 'BadBackward' returned nan") as caught:
             Bad.apply(x).sum().backward()
+        assert "gradient that arrived at result 0: f64[1], min 1, max 1" in str(caught.value)
         zero = leaf(0.0)
         (first,) = braze.autograd.grad((zero**1.5).sum(), zero, create_graph=True)
         with pytest.raises(RuntimeError, match="returned nan"):

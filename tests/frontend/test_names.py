@@ -10,8 +10,8 @@ from braze.sparse import methods as sparse_methods
 
 # Names of the package that PyTorch has not, or no longer, at its top level.
 OWN = set(
-    "ComplexDoubleTensor ComplexFloatTensor UInt16Tensor UInt32Tensor UInt64Tensor config explain "
-    "fork_rng get_printoptions stats sync".split()
+    "ComplexDoubleTensor ComplexFloatTensor KernelDifference UInt16Tensor UInt32Tensor "
+    "UInt64Tensor bisect config explain fork_rng get_printoptions stats sync".split()
 )
 EARLY = set(
     "btrifact btrifact_with_info btrisolve btriunpack gels gesv ifft irfft potrf potri potrs pstrf "
