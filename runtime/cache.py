@@ -210,10 +210,10 @@ class Entry:
         known = self._known
         with known.lock:
             if known.checked is None:
-                from braze.runtime.checking import checked_executable
+                from braze.runtime.checked_sizes import checked_for
 
                 start = time.perf_counter()
-                known.checked = checked_executable(self.graph, known.target)
+                known.checked = checked_for(self.graph, known.target)
                 end = time.perf_counter()
                 self._count(known.checked.artifact, end - start, start, end)
             return known.checked

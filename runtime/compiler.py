@@ -34,6 +34,7 @@ from braze.runtime.symbolic_code import SymbolicCode
 
 if TYPE_CHECKING:
     from braze.ir.loops import Program
+    from braze.passes.symbolic import SymbolicProgram
 
 Modules = Sequence[tuple[str, str]]
 
@@ -154,6 +155,27 @@ def compile_symbolic(
     Raises:
         NotSymbolic, CodegenError: there is no such code.
     """
+    return _compile_symbolic(fit, size, target, change)[0]
+
+
+def compile_watched_symbolic(
+    fit: Fit, size: int, target: Target
+) -> tuple[SymbolicCode, SymbolicProgram, Callable[[int], Graph]]:
+    """As `compile_symbolic`, to code that calls a function of the runtime between its waves.
+
+    Returns: the code, its loops, and what gives the graph of fusion nodes for a size.
+    """
+    return _compile_symbolic(fit, size, target, None, watched=True)
+
+
+def _compile_symbolic(
+    fit: Fit,
+    size: int,
+    target: Target,
+    change: Callable[[Program], Program] | None,
+    *,
+    watched: bool = False,
+) -> tuple[SymbolicCode, SymbolicProgram, Callable[[int], Graph]]:
     from braze.codegen.llvm.program import generate
     from braze.codegen.llvm.symbolic_check import require_same_code
     from braze.passes import Choices, compile_graph
@@ -186,13 +208,23 @@ def compile_symbolic(
         program = compile_graph(graph_at(size_then), target, choices=Choices(choices))[0]
         return program if change is None else change(program)
 
+    def scheduled_of(size_then: int) -> Graph:
+        made: list[Graph] = []
+
+        def keep(stage: str, result: object) -> None:
+            if isinstance(result, Graph):
+                made.append(result)
+
+        compile_graph(graph_at(size_then), target, keep, Choices(choices))
+        return made[-1]
+
     found = symbolic_program(program_of, sample, fit.seen)
     if record is not None:
         record("symbolic", found.text, "loops")
     others = [found.at(other) for other in (found.lowest, found.highest)]
     require_same_code(found.program, others, target)
     with ModuleCompiler(target) as compiler:
-        generated = generate(found.program, target, compiler.start)
+        generated = generate(found.program, target, compiler.start, watched=watched)
         objects = compiler.objects(generated.modules)
     if record is not None:
         _record_modules(generated.modules, record)
@@ -207,7 +239,8 @@ def compile_symbolic(
     program = replace(found.program, checks=checks)
     seconds = time.perf_counter() - start
     artifact = _artifact(graph, target, program, report, generated, objects, origin, seconds)
-    return SymbolicCode(fit, artifact, found.layout, found.lowest, found.highest)
+    code = SymbolicCode(fit, artifact, found.layout, found.lowest, found.highest)
+    return code, found, scheduled_of
 
 
 def _artifact(

@@ -28,6 +28,7 @@ from braze.runtime.symbolic_code import SymbolicCode
 if TYPE_CHECKING:
     from braze.runtime.background import Job
     from braze.runtime.background_process import Reply
+    from braze.runtime.checked_sizes import CheckedSizes
 
 # The user's line, of which every graph has its own; or an integer that is a word of its own.
 _WORD = re.compile(r"#[^\n]*|(?<![\w.%$])\d+")
@@ -113,12 +114,14 @@ class Family:
         codes: code that serves many sizes, the latest first.
         refusal: why there is none; "" while that is not known.
         job: such code is being compiled in the background.
+        checked: such code whose runs are checked.
     """
 
     def __init__(self) -> None:
         self.codes: list[SymbolicCode] = []
         self.refusal = ""
         self.job: Job | None = None
+        self.checked: list[CheckedSizes] = []
         self.lock = threading.Lock()
         self._members: OrderedDict[tuple[int, ...], Text] = OrderedDict()
 

@@ -12,7 +12,9 @@ import braze.codegen.llvm.program as generator
 from braze import passes
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph
+from braze.ir.loops import Apply, Loop, Reduce, Store
 from braze.ir.loops_parser import parse_kernel
+from braze.ir.op import op_named
 from braze.runtime.storage import Storage
 
 
@@ -39,6 +41,35 @@ def wrong_code(monkeypatch: Any, change: Callable[[Any], Any]) -> None:
     )
 
 
+def wrong_operation(monkeypatch: Any, old: str, new: str) -> None:
+    """Generate code with another operation in the place of one, also in code for many sizes."""
+    right = generator.emit_nest
+
+    def emit(kernel: Any, *rest: Any) -> Any:
+        found = [x for x in _expressions(kernel.body) if isinstance(x, Apply) and x.op.name == old]
+        for expr in found:
+            expr.op = op_named(new)
+        try:
+            return right(kernel, *rest)
+        finally:
+            for expr in found:
+                expr.op = op_named(old)
+
+    monkeypatch.setattr(generator, "emit_nest", emit)
+
+
+def _expressions(statements: Sequence[Any]) -> list[Any]:
+    found: list[Any] = []
+    for statement in statements:
+        if isinstance(statement, Loop):
+            found += _expressions(statement.body)
+        elif isinstance(statement, Store):
+            found += statement.value.walk()
+        elif isinstance(statement, Reduce):
+            found += [x for a in statement.accumulators for x in a.value.walk()]
+    return found
+
+
 def wrong_pass(monkeypatch: Any, name: str, change: Callable[[Graph], Graph]) -> None:
     """Let a pass of the pipeline spoil what it has made."""
     pipeline = tuple(
@@ -53,8 +84,6 @@ def wrong_pass(monkeypatch: Any, name: str, change: Callable[[Graph], Graph]) ->
 
 def swapped(old: str, new: str, nth: int = 0) -> Callable[[Graph], Graph]:
     """A graph with another operation in the place of the nth of some name; bodies are entered."""
-    from braze.ir.op import op_named
-
     def change(graph: Graph) -> Graph:
         return _swapped(graph, old, op_named(new), [nth])
 
