@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from braze import engine
+from braze.autograd.anomaly import is_anomaly_enabled
 from braze.autograd.tape import Edge, Saving, TapeNode, next_number, record
 from braze.capture import LOCAL, NOTHING, Call, capture, materialise, tracer
 from braze.handle import (
@@ -527,6 +528,8 @@ def _apply(call: Call, tensors: tuple[Tensor, ...]) -> Any:
             node = record(tensors, operands, results)
             if state.watch is not None and node is not None:
                 state.watch.append(node)
+                if is_anomaly_enabled():
+                    node.operands = operands
     if results.__class__ is list:
         return tuple([wrap(handle, node, i) for i, handle in enumerate(results)])
     return wrap(results, node, 0)

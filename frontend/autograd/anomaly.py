@@ -1,15 +1,17 @@
 """Anomaly detection: find the operation whose gradient is the first NaN of a backward pass.
 
-While it is on, every gradient is read as soon as it is computed, each of which is a sync point; so
-it is slow, and for finding errors only. While it is off, a backward pass looks once at a flag.
+While it is on, every gradient is read as soon as it is computed, each of which is a sync point; and
+operations of the forward pass in the thread that switched it on keep all of their operands, for the
+message. So it is slow, and for finding errors only. While it is off, a backward pass looks once at
+a flag.
 """
 
 from __future__ import annotations
 
 import linecache
 import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +26,31 @@ class _Mode:
 
 
 _mode = _Mode()
+
+
+class _Ignored(list[Any]):
+    """Stands where a list of recorded operations is wanted, which makes each take the way on which
+    its operands are kept."""
+
+    def append(self, item: object) -> None:
+        pass
+
+    def extend(self, items: Iterable[object]) -> None:
+        pass
+
+
+_ignored = _Ignored()
+
+
+def _set(enabled: bool, check_nan: bool) -> None:
+    from braze.capture import tracer
+
+    _mode.enabled, _mode.check_nan = enabled, check_nan
+    state = tracer()
+    if enabled and state.watch is None:
+        state.watch = _ignored
+    elif not enabled and state.watch is _ignored:
+        state.watch = None
 
 
 def is_anomaly_enabled() -> bool:
@@ -43,19 +70,20 @@ class set_detect_anomaly:
     Args:
         mode: on or off.
         check_nan: raise RuntimeError when the backward pass gives a NaN, with the operation and the
-            user's line of the forward pass, and a summary of each operand that is still known and
-            of the gradient that arrived.
+            user's line of the forward pass, and a summary of each operand and of the gradient that
+            arrived. (Of a forward pass that ran while this was off, only what the gradient is
+            computed from is known.)
     """
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
         self._before = (_mode.enabled, _mode.check_nan)
-        _mode.enabled, _mode.check_nan = bool(mode), bool(check_nan)
+        _set(bool(mode), bool(check_nan))
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, *error: object) -> None:
-        _mode.enabled, _mode.check_nan = self._before
+        _set(*self._before)
 
 
 class detect_anomaly:
@@ -76,10 +104,10 @@ class detect_anomaly:
 
     def __enter__(self) -> None:
         self._before.append((_mode.enabled, _mode.check_nan))
-        _mode.enabled, _mode.check_nan = True, self._check_nan
+        _set(True, self._check_nan)
 
     def __exit__(self, *error: object) -> None:
-        _mode.enabled, _mode.check_nan = self._before.pop()
+        _set(*self._before.pop())
 
 
 Check = Callable[["TapeNode", "Sequence[tuple[int, Tensor]]", "Sequence[Tensor | None]"], None]

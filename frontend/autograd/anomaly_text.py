@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braze.autograd.tape import TapeNode
-from braze.handle import NUMBER, Handle, SparseHandle
+from braze.handle import NUMBER, STALE, Handle, SparseHandle
 from braze.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -110,14 +110,14 @@ def _known(node: TapeNode, place: tuple[int, ...], shape: tuple[int, ...]) -> It
     shown = ", ".join(f"{name}: {type}" for name, type in zip(names, types, strict=True))
     yield f"operation {node.call.op.name}({shown})"
     for at, name in enumerate(names):
-        handle = kept.get(("operand", at))
+        handle = kept.get(("operand", at)) or _operand(node, at)
         edge = node.edges[at]
         if handle is not None:
             yield f"operand {name}: {_of_kept(handle, place, shape)}"
         elif edge is not None and not isinstance(edge[0], TapeNode):
             yield f"operand {name}, as it is now: {_of(edge[0], place, shape)}"
         else:
-            yield f"operand {name}: not kept, since the gradient is computed without it"
+            yield f"operand {name}: not known, as it was not kept when the operation ran"
     for (kind, at), value in kept.items():
         if kind == "result":
             yield f"result {_result_name(node, at)}: {_of_kept(value, place, shape)}"
@@ -130,6 +130,15 @@ def _kept(node: TapeNode) -> dict[tuple[str, int], Handle]:
     if saving is None:
         return {("saved", at): handle for at, handle in enumerate(values)}
     return dict(zip(saving.kept, values, strict=True))
+
+
+def _operand(node: TapeNode, position: int) -> Handle | None:
+    """An operand that was kept for this message, if it has not been overwritten since."""
+    operands = getattr(node, "operands", None)
+    if operands is None or operands[position].flags & STALE:
+        return None
+    handle: Handle = operands[position]
+    return handle
 
 
 def _of_kept(handle: Handle, place: tuple[int, ...], shape: tuple[int, ...]) -> str:

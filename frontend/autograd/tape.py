@@ -153,6 +153,7 @@ class TapeNode:
         edges: for each operand, where its gradient goes (None: it needs none).
         values: the kept values in the order of `saving.kept`; None once freed. Something with a
             method `restore` where they are to be computed again, see `braze.utils.checkpoint`.
+        operands: all of them, where anomaly detection was on; not set otherwise.
         site: the user's line, for error messages and for the operations of the backward pass.
         hooks: None, or what to call.
         number: larger than those of the nodes made before.
@@ -164,6 +165,7 @@ class TapeNode:
         "edges",
         "hooks",
         "number",
+        "operands",
         "saving",
         "site",
         "state",
@@ -171,6 +173,7 @@ class TapeNode:
     )
 
     values: Any
+    operands: Sequence[Handle]
     _metadata: dict[Any, Any]
 
     def __init__(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import braze
+from braze.capture import tracer
 
 
 @pytest.fixture(autouse=True, params=["interpret", "compile"])
@@ -396,14 +397,24 @@ def test_anomaly_says_what_the_operation_was_given():
     assert arrived.endswith("at [0] it is 0.0")
 
 
-def test_anomaly_says_so_of_operands_that_are_not_kept():
-    x = leaf(4.0, 0.0)
-    with braze.autograd.set_detect_anomaly(True):
-        loss = ((x * 1.0).sqrt() * 0.0).sum()
-        with pytest.raises(RuntimeError) as caught:
-            loss.backward()
+@pytest.mark.parametrize("forward", [True, False])
+def test_anomaly_knows_all_operands_of_what_ran_while_it_was_on(forward):
+    def loss_of(x):
+        return ((x * 1.0).sqrt() * 0.0).sum()  # the gradient of a root is computed from the root
+
+    for _ in range(2):  # then the operations are known already
+        x = leaf(4.0, 0.0)
+        with braze.autograd.set_detect_anomaly(forward):
+            loss = loss_of(x)
+        with braze.autograd.set_detect_anomaly(True):
+            with pytest.raises(RuntimeError) as caught:
+                loss.backward()
+    assert not braze.is_anomaly_enabled() and tracer().watch is None
     text = str(caught.value)
-    assert "operand x: not kept, since the gradient is computed without it" in text
+    if forward:
+        assert "operand x: f64[2], min 0, max 4, mean 2, 1 zero; at [1] it is 0.0" in text
+    else:
+        assert "operand x: not known, as it was not kept when the operation ran" in text
     assert "result out: f64[2], min 0, max 2, mean 1, 1 zero; at [1] it is 0.0" in text
 
 
