@@ -69,26 +69,34 @@ def sum_rounding(count: int, dtype: DType) -> float:
     return (8 + 2 * math.sqrt(count)) * wide
 
 
-def interpret_bounded(graph: Graph, inputs: Sequence[Array]) -> list[Bounded]:
+def interpret_bounded(
+    graph: Graph, inputs: Sequence[Array], *, mixed: bool = False
+) -> list[Bounded]:
     """The outputs of a graph of primitives with their errors; fusion nodes are entered.
 
     Args:
         inputs: as `interpret` takes them, arrays only.
+        mixed: products may be computed several results at a time from sums of their factors, as
+            Winograd's algorithm does: then each has the error of the largest, and what is infinite
+            or nan may spread.
 
     Raises:
         IndexError and what else an operation raises.
     """
-    return _run(graph, [Bounded(array) for array in inputs])
+    return _run(graph, [Bounded(array) for array in inputs], mixed)
 
 
-def _run(graph: Graph, inputs: Sequence[Bounded]) -> list[Bounded]:
+def _run(graph: Graph, inputs: Sequence[Bounded], mixed: bool) -> list[Bounded]:
     known: dict[Value, Bounded] = dict(zip(graph.inputs, inputs, strict=True))
     last: dict[Value, Node] = {x: node for node in graph.nodes for x in node.operands}
     kept = set(graph.outputs)
     with np.errstate(all="ignore"):
         for node in graph.nodes:
             operands = [known[x] for x in node.operands]
-            found = _run(node.body, operands) if node.body is not None else _node(node, operands)
+            if node.body is not None:
+                found = _run(node.body, operands, mixed)
+            else:
+                found = _node(node, operands, mixed)
             known.update(zip(node.results, found, strict=True))
             for value in {*node.operands}:
                 if last[value] is node and value not in kept:
@@ -96,11 +104,15 @@ def _run(graph: Graph, inputs: Sequence[Bounded]) -> list[Bounded]:
     return [known[value] for value in graph.outputs]
 
 
-def _node(node: Node, operands: Sequence[Bounded]) -> list[Bounded]:
+def _node(node: Node, operands: Sequence[Bounded], mixed: bool) -> list[Bounded]:
     function = _evaluation(node)
     values = function(*(x.value for x in operands))
     rule = _RULES.get(node.op.category, _by_trial)
     errors = rule(node, function, operands, values)
+    if mixed and node.op.is_contract:
+        finite = all(np.isfinite(_work(x.value)).all() for x in operands)
+        largest = None if errors[0] is None else np.max(errors[0], initial=0.0)
+        errors = [np.asarray(largest if finite else np.inf)]
     return [
         Bounded(value, _settled(error, value)) for value, error in zip(values, errors, strict=True)
     ]

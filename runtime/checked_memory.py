@@ -76,6 +76,11 @@ class CheckedMemory:
             start = self._addresses[place.slot + self._program.inputs * (place.kind == "output")]
         return start, start + self._types[name].nbytes
 
+    def is_disturbed(self, case: KernelCase) -> bool:
+        """Whether other processes have, or may have, written to what a kernel reads."""
+        restless = self._restless & set(case.operands)
+        return any(self.now(name).tobytes() != self.copies[name].tobytes() for name in restless)
+
     def fault(self, wave: Sequence[KernelCase]) -> tuple[KernelCase, str, bool] | None:
         """What is wrong with where a wave wrote: the kernel, a sentence without a subject, and
         whether that is where it was to write.

@@ -14,10 +14,11 @@ import numpy as np
 
 from braze.ir.graph import Graph, Node
 from braze.ir.interpreter import interpret
-from braze.ir.loops import Kernel, Placement, Program
+from braze.ir.loops import Contraction, Kernel, Placement, Program
 from braze.ir.loops_interpreter import run_kernel
 from braze.ir.loops_points import points_of
 from braze.ir.rounding import Bounded, Difference, difference, interpret_bounded
+from braze.runtime.cpu import host_target
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -37,6 +38,7 @@ class KernelCase:
         results: the buffer of each of the node's results. (Of two results that are one value, only
             the first one's is written.)
         overwritten: result's buffer -> operand's buffer that lies at the same place.
+        mixed: its code may compute results several at a time (see `interpret_bounded`).
     """
 
     wave: int
@@ -45,6 +47,7 @@ class KernelCase:
     operands: tuple[str, ...]
     results: tuple[str, ...]
     overwritten: Mapping[str, str]
+    mixed: bool = False
 
     @property
     def name(self) -> str:
@@ -75,7 +78,7 @@ class KernelCase:
             np.asarray(values[name]).reshape(operand.shape)
             for name, operand in zip(self.operands, self.node.operands, strict=True)
         ]
-        found = interpret_bounded(self.body, arrays)
+        found = interpret_bounded(self.body, arrays, mixed=self.mixed)
         written = self.written
         return {
             name: bounded
@@ -150,8 +153,18 @@ def kernel_cases(program: Program, scheduled: Graph) -> list[KernelCase]:
                 for operand in operands
                 if _is_same(program, scheduled, result, operand)
             }
-            found.append(KernelCase(wave, kernel, node, operands, results, overwritten))
+            mixed = is_mixed(kernel)
+            found.append(KernelCase(wave, kernel, node, operands, results, overwritten, mixed))
     return found
+
+
+def is_mixed(kernel: Kernel) -> bool:
+    """Whether the code of a kernel may compute results several at a time."""
+    from braze.codegen.llvm.schedule_winograd import winograd_schedule
+
+    if not isinstance(kernel, Contraction):
+        return False
+    return winograd_schedule(kernel, host_target()) is not None
 
 
 def _is_same(program: Program, graph: Graph, result: str, operand: str) -> bool:

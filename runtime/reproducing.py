@@ -23,7 +23,7 @@ from braze.ir.op import op_named
 from braze.ir.parser import parse_graph
 from braze.ir.rounding import Bounded, difference
 from braze.runtime.cpu import host_target
-from braze.runtime.kernel_cases import MOST_POINTS, Array, KernelCase
+from braze.runtime.kernel_cases import MOST_POINTS, Array, KernelCase, is_mixed
 from braze.runtime.pool import set_num_threads
 from braze.runtime.repro import array_from
 from braze.runtime.storage import Storage
@@ -106,9 +106,9 @@ def case_of(
     graph = parse_graph(body)
     kind: dict[str, Any] = {"kind": "pointwise"}
     node = Node(op_named("fusion"), graph.inputs, kind, types_of(graph.outputs), None, graph)
-    return KernelCase(
-        0, parse_kernel(loops), node, tuple(operands), tuple(results), dict(overwritten)
-    )
+    kernel = parse_kernel(loops)
+    names = tuple(operands), tuple(results), dict(overwritten)
+    return KernelCase(0, kernel, node, *names, is_mixed(kernel))
 
 
 def _compared(who: str, found: Mapping[str, Array], expected: Mapping[str, Bounded]) -> bool:
@@ -187,9 +187,9 @@ def run_graph(text: str, arrays: Mapping[int, Any], threads: int) -> int:
     inputs = [array_from(arrays[number]) for number in range(len(graph.inputs))]
     print(f"graph @{graph.name} for {host_target().name}, {args.threads or threads} threads")
     if args.show:
-        from braze.runtime.compiler import stages
+        from braze.runtime.insides import look_inside
 
-        for stage in stages(graph, host_target()):
+        for stage in look_inside(graph).stages:
             print(f"== {stage.name}\n{stage.text}")
     if args.time:
         _time_graph(graph, inputs)

@@ -13,7 +13,7 @@ from braze.codegen.llvm.program import generate
 from braze.ir.parser import parse_graph
 from braze.ir.target import WATCH
 from braze.passes import compile_graph
-from braze.runtime import cache, checking
+from braze.runtime import cache, checking, kernel_cases
 from braze.runtime.cache import clear_memory, prepare
 from braze.runtime.checking import KernelDifference, checked_executable
 from braze.runtime.config import config
@@ -93,6 +93,28 @@ def test_an_index_out_of_range_is_what_it_is_without_checks():
     with pytest.raises(IndexError, match=r"\[take\] index 7 is out of range"):
         run(graph, arrays)
     run(graph, [arrays[0], np.array([0, 3, 1])])
+
+
+def test_winograds_algorithm_may_let_an_element_have_its_neighbours_errors(monkeypatch):
+    """Zeros beside large values come out as what these were rounded by, and a nan spreads."""
+    x, w = (ir.tensor_type(ir.f32, shape) for shape in ((4, 64, 32, 32), (64, 64, 3, 3)))
+    b = ir.Builder("conv")
+    one, two = b.input(x, name="x"), b.input(w, name="w")
+    pair = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    bias = b.full(shape=(64,), value=0.0, dtype=ir.f32)
+    graph = b.finish([b.conv(one, two, bias, **pair)])
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(t.shape, np.float32) for t in (x, w)]
+    arrays[0][:, :, :, :19] = 0.0
+    arrays[0][:, :, :, 19:] *= 1000.0
+    executable = run(graph, arrays)
+    assert [case.name for case in executable.cases if case.mixed]
+    nan = [arrays[0].copy(), arrays[1]]
+    nan[0][0, 0, 0, 0] = np.nan
+    run(graph, nan)
+    monkeypatch.setattr(kernel_cases, "is_mixed", lambda kernel: False)
+    for given in (arrays, nan):
+        found_in(graph, given)
 
 
 # Faults -------------------------------------------------------------------------------------------
