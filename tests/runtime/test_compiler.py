@@ -56,7 +56,7 @@ def toy_passes(graph, target, record=None):
     return program, report
 
 
-def toy_generate(program, target, made=None, *, timed=False):
+def toy_generate(program, target, made=None, *, timed=False, watched=False):
     graph = toy_passes.graph
     return types.SimpleNamespace(
         modules=[("helper", HELPER), ("main", toy_source(graph))],
@@ -252,7 +252,7 @@ def test_no_module_is_begun_after_a_failure():
 
 
 def test_a_failure_says_which_graph(toy):
-    def broken(program, target, made, *, timed=False):
+    def broken(program, target, made, *, timed=False, watched=False):
         generated = toy_generate(program, target)
         generated.modules = [("m", "nonsense")]
         return generated
@@ -265,7 +265,7 @@ def test_a_failure_says_which_graph(toy):
 
 
 def test_a_wrong_number_of_pointers_is_caught(toy):
-    def short(program, target, made, *, timed=False):
+    def short(program, target, made, *, timed=False, watched=False):
         generated = toy_generate(program, target)
         generated.pointers -= 1
         return generated
