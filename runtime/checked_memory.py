@@ -34,6 +34,8 @@ class CheckedMemory:
         self._inputs = {names[value]: slot for slot, value in enumerate(scheduled.inputs)}
         self._outputs = {names[value] for value in scheduled.outputs}
         replaced = {names[scheduled.inputs[source]] for source in scheduled.aliases.values()}
+        self._replaced = replaced
+        self._before: dict[str, Array] = {}
         # Overwriting these before their last reader is a fault of ours. Other inputs may lie
         # anywhere, also where a result is to go.
         self._ours = {n for n in self._types if n not in self._inputs} | replaced
@@ -53,10 +55,16 @@ class CheckedMemory:
         self._addresses = list(pointers)
         self._restless = {name for name, slot in self._inputs.items() if slot in shared}
         self.copies = {name: self.now(name).copy() for name in self._inputs if name in self._last}
+        self._before = {n: self.now(n).copy() for n in self._replaced - self._restless}
+
+    def restore(self) -> None:
+        """Let the inputs that the graph overwrites be as they were."""
+        for name, array in self._before.items():
+            np.copyto(self.now(name), array)
 
     def forget(self) -> None:
         """The run is over."""
-        self.copies, self._addresses = {}, ()
+        self.copies, self._before, self._addresses = {}, {}, ()
 
     def now(self, name: str) -> Array:
         """What a buffer holds at the moment: its very memory."""

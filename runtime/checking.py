@@ -82,7 +82,7 @@ class CheckedExecutable(Executable):
 
         Raises:
             KernelDifference: a kernel does not do what the interpreter does. Outputs may be partly
-                written then.
+                written then; what the graph overwrites is as it was before.
         """
         given = [*inputs, *resident.storages] if resident is not None else list(inputs)
         with self._lock:
@@ -105,6 +105,8 @@ class CheckedExecutable(Executable):
             if self._error is None:
                 raise
         finally:
+            if isinstance(self._error, KernelDifference):
+                self._memory.restore()
             self._now = self._sites = None
             self._memory.forget()
         if self._error is not None:

@@ -142,6 +142,18 @@ def test_the_error_names_the_line_of_this_call(monkeypatch):
     assert "it computes: mul, maximum (test_checked_training.py:" in text
 
 
+def test_after_the_error_tensors_have_the_interpreters_values(monkeypatch):
+    x = braze.arange(6.0) - 2.0
+    braze.sync()
+    wrong_code(monkeypatch, other_text("maximum(", "minimum("))
+    x.mul_(2.0)
+    y = x.relu()
+    with pytest.raises(KernelDifference):
+        y.tolist()
+    assert x.tolist() == [-4.0, -2.0, 0.0, 2.0, 4.0, 6.0]
+    assert y.tolist() == [0.0, 0.0, 0.0, 2.0, 4.0, 6.0]
+
+
 def test_the_variable_switches_it_on(tmp_path):
     program = "import braze; print(braze.config.check)"
     for value, shown in (("1", "True"), ("0", "False")):

@@ -234,6 +234,32 @@ def _also_writes(name):
     return change
 
 
+def test_what_is_overwritten_in_place_is_as_it_was_after_an_error(monkeypatch):
+    text = """
+    graph @step(%x: f32[5,37], %p: f32[5,37] param) -> (f32[5,37] = %p, f32[5]) {
+      %0: f32[5,37] = sub(%p, %x)
+      %1: f32[37] = sum(%0; dims=(0), keepdim=false)
+      %2: f32[5,37] = maximum(%0, %1)
+      %3: f32[5] = sum(%2; dims=(1), keepdim=false)
+      return %0, %3
+    }
+    """
+    graph = parse_graph(text)
+    _, arrays = rows()
+    executable = checked_executable(graph)
+    inputs, outputs = memory_for(graph, arrays)
+    executable.run(inputs, outputs)
+    parameter = inputs[1].array(np.float32, (5, 37))
+    np.testing.assert_array_equal(parameter, arrays[1] - arrays[0])
+    wrong_code(monkeypatch, other_text("maximum(", "minimum("))
+    executable = checked_executable(graph)
+    inputs, outputs = memory_for(graph, arrays)
+    with pytest.raises(KernelDifference, match="maximum"):
+        executable.run(inputs, outputs)
+    parameter = inputs[1].array(np.float32, (5, 37))
+    np.testing.assert_array_equal(parameter, arrays[1])
+
+
 def test_a_plan_that_lets_needed_values_overlap_is_found(monkeypatch):
     import braze.passes as passes
 
