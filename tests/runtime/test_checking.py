@@ -1,6 +1,7 @@
 """`config.check`: sound programs pass, and each kind of fault is put down to its kernel."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from networks import dense_step, mnist_step, network_inputs, residual_step
 
 from braze import ir
 from braze.codegen.llvm.program import generate
+from braze.ir.index import LoopVar
 from braze.ir.parser import parse_graph
 from braze.ir.target import WATCH
 from braze.passes import compile_graph
@@ -159,6 +161,28 @@ def test_a_wrong_constant_and_a_missing_tail_are_found(monkeypatch):
         assert error.difference.index == (36,) and error.difference.count == 1
 
 
+def test_a_product_that_lacks_its_last_term_is_found(monkeypatch):
+    from braze.codegen.llvm import contractions
+
+    right = contractions.emit_contraction
+
+    def shorter(kernel, *rest):
+        *outer, last = kernel.dims
+        dims = (*outer, LoopVar(last.name, last.extent - 1))
+        return right(replace(kernel, dims=dims), *rest)
+
+    b = ir.Builder("product")
+    x = b.input(ir.tensor_type(ir.f32, (33, 257)), name="x")
+    y = b.input(ir.tensor_type(ir.f32, (257, 47)), name="y")
+    graph = b.finish([b.contract(x, y, equation="mk,kn->mn")])
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(v.shape, np.float32) for v in graph.inputs]
+    run(graph, arrays)
+    monkeypatch.setattr(contractions, "emit_contraction", shorter)
+    error = found_in(graph, arrays)
+    assert error.case.name.startswith("contract") and error.difference.count > 1500
+
+
 def test_later_kernels_are_checked_on_what_they_were_given(monkeypatch):
     """A kernel that is right is not blamed for what an earlier one left; here a later one is."""
     graph, arrays = rows()
@@ -220,8 +244,6 @@ def test_a_changed_input_is_found(monkeypatch):
 
 
 def _also_writes(name):
-    from dataclasses import replace
-
     def change(kernel):
         text = str(kernel).replace(f"%{name}: f32[64] in", f"%{name}: f32[64] inout")
         match = re.search(r"( *)store (%\w+\[i0\]) = exp\(%x\[i0\]\)", text)
