@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from braze import engine
+from braze.aot_arguments import narrow_dtype, require_processors, samples_of, tensors_of
 from braze.dynamic_dims import Dim, DynamicDims, resized, sizes_of
+from braze.engine import AccuracyReport
+from braze.ir.dtypes import DType
 from braze.structure import describe
 from braze.tensors import Tensor
 from braze.tracing import trace_pure
 
-__all__ = ["Dim", "compile", "load"]
+__all__ = ["AccuracyReport", "Dim", "compile", "load"]
 
 _REMEDY = "call module.eval() first"
 
@@ -28,7 +31,9 @@ def compile(
     target: str | Sequence[str] | None = None,
     *,
     dynamic: DynamicDims | None = None,
-) -> None:
+    weights: str | DType | None = None,
+    calibration: Iterable[Any] = (),
+) -> AccuracyReport | None:
     """Compile a module's forward pass, with its weights, into a package.
 
     Args:
@@ -41,13 +46,27 @@ def compile(
         dynamic: the dimensions whose size a call may choose, as ``{"x": {0: "batch"}}`` by the
             inputs' names or ``[{0: "batch"}]`` in their order. A name, or a `Dim` for other limits
             than 1 to 1024; dimensions of one name are equal. One name at most.
+        weights: the dtype to store weights in, "bfloat16" or "int8"; None: their own. It is about
+            weights of two dimensions or more that are multiplied with inputs by linear,
+            convolutional, attention and recurrent layers, and about embeddings. Batch normalisation
+            is folded into them before. "int8" has a scale for each output channel
+            (`braze.passes.narrow_weights`). Inputs, results and sums keep their dtypes.
+        calibration: further inputs, each like `example_inputs`, to compare results for. They may
+            have other sizes of the dynamic dimension.
+
+    Returns:
+        With `weights`, how far results for the example inputs and for `calibration` are from those
+        with the module's own weights, and what each weight lost; else None. A loaded package has
+        the same as `accuracy`, and ``braze inspect model.brz`` prints it.
 
     Raises:
         RuntimeError: the module is not one graph (it reads values while it runs), or it draws
             random numbers or changes its own state, as in training mode.
-        TypeError: it does not return tensors in tuples, lists or dicts; or `dynamic` is of another
-            form.
-        ValueError: `dynamic` names inputs or dimensions that there are not, or two names.
+        TypeError: it does not return tensors in tuples, lists or dicts; or `dynamic`, or an input,
+            is of another form.
+        ValueError: `dynamic` names inputs or dimensions that there are not, or two names; `weights`
+            is none of the above; or an input for calibration does not fit the example.
+        NotImplementedError: `target` names a GPU.
         ShapeError: the module computes something else for other sizes; the message has its line.
         PackageError: no code serves many sizes; the message says why.
 
@@ -55,17 +74,17 @@ def compile(
         ``braze.aot.compile(model.eval(), braze.zeros(1, 3, 32, 32), "model.brz")`` and then,
         anywhere, ``braze.runtime.load("model.brz")(array)``.
     """
-    arguments = [example_inputs] if isinstance(example_inputs, Tensor) else list(example_inputs)
-    for i, argument in enumerate(arguments):
-        if not isinstance(argument, Tensor):
-            raise TypeError(f"example input {i} must be a tensor, given {type(argument).__name__}")
+    arguments = tensors_of(example_inputs, "example")
+    targets = ["host"] if target is None else [target] if isinstance(target, str) else list(target)
+    require_processors(targets)
+    narrow = None if weights is None else narrow_dtype(weights)
     traced = trace_pure(module, arguments, remedy=_REMEDY)
-    weights: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for value, source in zip(traced.graph.inputs[traced.arguments :], traced.captured, strict=True):
         assert isinstance(source, Tensor) and value.name is not None
-        weights[value.name] = source._numpy()
-    targets = ["host"] if target is None else [target] if isinstance(target, str) else list(target)
+        arrays[value.name] = source._numpy()
     sizes = None
+    axes: list[list[int]] = [[] for _ in arguments]
     if dynamic:
         names = [
             value.name or f"input{i}"
@@ -81,14 +100,19 @@ def compile(
         sizes = engine.Sizes(
             found.dim.name, found.dim.min, found.dim.max, found.usual, found.axes, graph_at
         )
+    narrowing = None
+    if narrow is not None:
+        narrowing = engine.Narrowing(narrow, samples_of(arguments, calibration, axes, sizes))
     engine.write_package(
         path,
         traced.graph,
-        weights,
+        arrays,
         structure=describe(traced.result),
         targets=targets,
         sizes=sizes,
+        narrowing=narrowing,
     )
+    return None if narrowing is None else narrowing.report
 
 
 def _renamed(dynamic: DynamicDims, module: Callable[..., Any], names: list[str]) -> DynamicDims:

@@ -13,6 +13,8 @@ from braze.runtime.kernel_difference import KernelDifference
 from braze.runtime.libc import die_with_parent
 from braze.runtime.observing import Observer, Work, observing
 from braze.runtime.package import load
+from braze.runtime.package_accuracy import AccuracyReport
+from braze.runtime.package_narrow import DTYPES, Narrowing, Sample
 from braze.runtime.package_sizes import Sizes
 from braze.runtime.package_writer import write_package
 from braze.runtime.places import shares
@@ -29,12 +31,16 @@ from braze.runtime.stats import stats
 from braze.runtime.storage import Storage, sized
 
 __all__ = [
+    "DTYPES",
+    "AccuracyReport",
     "Background",
     "Entry",
     "Input",
     "KernelDifference",
     "Observer",
+    "Narrowing",
     "Resident",
+    "Sample",
     "Sizes",
     "SharedBlock",
     "Storage",

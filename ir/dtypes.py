@@ -57,6 +57,21 @@ class DType:
     def is_signed(self) -> bool:
         return self.kind in ("int", "float", "complex")
 
+    def holds(self, other: DType) -> bool:
+        """Whether this real dtype has every number of another, so that a cast loses nothing.
+
+        Example:
+            >>> f32.holds(bf16), f32.holds(i32), f16.holds(i8), bf16.holds(f16)
+            (True, False, True, False)
+        """
+        if self.kind == "complex" or other.kind == "complex":
+            return self is other
+        digits, largest = _RANGES[self.name]
+        theirs, most = _RANGES[other.name]
+        signs = self.is_signed or not other.is_signed
+        exact = self.is_floating_point or not other.is_floating_point
+        return exact and signs and digits >= theirs and largest >= most
+
     def to_real(self) -> DType:
         """The dtype of the parts of a complex dtype; any other is its own."""
         return _REAL.get(self, self)
@@ -100,6 +115,13 @@ REAL: tuple[DType, ...] = tuple(dtype for dtype in ALL if dtype not in COMPLEX)
 INTEGERS: tuple[DType, ...] = (u8, u16, u32, u64, i8, i16, i32, i64)
 
 _REAL = {c64: f32, c128: f64}
+# Binary digits, and the largest exponent of two below the largest number. (Those floats that have
+# larger ones have smaller ones, too.)
+_RANGES = {
+    "bool": (1, 0),
+    **{dtype.name: (dtype.bits - (dtype.kind == "int"),) * 2 for dtype in INTEGERS},
+    "f16": (11, 16), "bf16": (8, 128), "f32": (24, 128), "f64": (53, 1024),
+}  # fmt: skip
 _BY_NAME = {dtype.name: dtype for dtype in ALL}
 _BY_NUMPY = {dtype.numpy: dtype for dtype in ALL}
 

@@ -419,7 +419,8 @@ class Contraction:
         dims: loop variables, batch, row and column dims in result order, then the inner ones.
         inner: how many of the last `dims` are summed over.
         stores: their values read the sum as `Ref("acc")`; indices use the non-inner dims.
-        dtype: of the sum (f32 for narrow operands).
+        dtype: of the sum (f32 for narrow operands). An operand of another dtype, all of whose
+            numbers this one has, is converted as it is read.
     """
 
     name: str

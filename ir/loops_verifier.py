@@ -471,10 +471,12 @@ class _Verifier:
             self.enter(var)
         for access in (kernel.lhs, kernel.rhs):
             self.operand(kernel, access)
-        dtype = kernel.lhs.buffer.dtype
+        dtype, other = kernel.lhs.buffer.dtype, kernel.rhs.buffer.dtype
+        # Of two dtypes, the one is converted to the other as it is read.
+        if "bool" in (dtype.kind, other.kind) or not (dtype.holds(other) or other.holds(dtype)):
+            self.fail(f"operands are {dtype.name} and {other.name}")
+        dtype = dtype if dtype.holds(other) else other
         narrow = dtype.is_floating_point and dtype.bits < 32
-        if dtype is not kernel.rhs.buffer.dtype or dtype.kind == "bool":
-            self.fail(f"operands are {dtype.name} and {kernel.rhs.buffer.dtype.name}")
         if kernel.dtype is not (f32 if narrow else dtype) and kernel.dtype is not f64:
             self.fail(f"products of {dtype.name} are not summed in {kernel.dtype.name}")
         if not kernel.stores:

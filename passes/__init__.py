@@ -112,13 +112,17 @@ PIPELINE: tuple[Pass, ...] = (
 
 
 def fold_known(
-    graph: Graph, arrays: Mapping[str, Array], record: Record | None = None
+    graph: Graph,
+    arrays: Mapping[str, Array],
+    record: Record | None = None,
+    sources: dict[str, str] | None = None,
 ) -> tuple[Graph, dict[str, Array]]:
     """A captured graph for inference: what depends on weights alone is computed.
 
     Args:
         arrays: of the inputs that are known, by name; others are arguments.
         record: called as ``record(pass name, graph)`` after each pass.
+        sources: takes up, for each array that was computed, the largest one that it was made of.
 
     Returns:
         A graph in primitives, whose arguments come first, and the arrays of its other inputs by
@@ -140,7 +144,7 @@ def fold_known(
                 record("scale_weights", graph)
     stored = {name: _as_stored(array) for name, array in arrays.items()}
     known = {v: stored[v.name] for v in graph.inputs if v.name in stored}
-    return fold_weights(graph, known)
+    return fold_weights(graph, known, sources)
 
 
 def _as_stored(array: Array) -> Array:

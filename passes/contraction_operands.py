@@ -2,8 +2,9 @@
 
 The micro-kernels step through an operand by constant strides. So the movements above it must fold
 into strides: a window does, a permutation, slice or flip too, and a reshape after its dimensions
-are split. A pad does not, since its border is not in memory. Either the border is left out of the
-sums (see `guards`), or such a value must be made by a kernel before.
+are split. A cast that loses nothing is done as elements are read. A pad does not fold, since its
+border is not in memory. Either the border is left out of the sums (see `guards`), or such a value
+must be made by a kernel before.
 """
 
 from __future__ import annotations
@@ -78,6 +79,9 @@ class OperandAddresses:
         guard: list[Bound] = []
         while value is not self.stops[position]:
             node = value.node
+            if node is not None and is_widening(node):
+                value = node.operands[0]
+                continue
             if node is None or not node.op.is_movement:
                 name = "an input" if node is None else node.op.name
                 return f"it is computed by {name} and not in memory"
@@ -128,6 +132,14 @@ def run_of(dims: Iterable[tuple[int, list[int]]]) -> int:
         first = first or strides
         run *= extent
     return run
+
+
+def is_widening(node: Node) -> bool:
+    """Whether a node is a cast of numbers that loses nothing: kernels can do it as they read."""
+    if node.op.name != "cast":
+        return False
+    source, goal = node.operands[0].dtype, node.result.dtype
+    return source.kind != "bool" and goal.holds(source)
 
 
 def operand_addresses(

@@ -43,9 +43,15 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MOST_GROWTH = 2
 
 
-def fold_weights(graph: Graph, arrays: Mapping[Value, Array]) -> tuple[Graph, dict[str, Array]]:
+def fold_weights(
+    graph: Graph, arrays: Mapping[Value, Array], sources: dict[str, str] | None = None
+) -> tuple[Graph, dict[str, Array]]:
     """The graph without what only depends on weights, whose arguments come first, and the arrays of
-    its other inputs by their names."""
+    its other inputs by their names.
+
+    Args:
+        sources: takes up, for each array that was computed, the largest one that it was made of.
+    """
     known = weight_values(graph, arrays)
     made = _made_of(graph, arrays, known)
     needed = _needed(graph, known, made)
@@ -64,6 +70,9 @@ def fold_weights(graph: Graph, arrays: Mapping[Value, Array]) -> tuple[Graph, di
         name = value.name if value.node is None and value.name else next(names)
         replaced[value] = new.input(value.type, role, name)
         weights[name] = found[value] if value in found else arrays[value]
+        if sources is not None and value in found:
+            largest = max(made[value], key=lambda x: (x.type.nbytes, x.name or ""))
+            sources[name] = largest.name or name
     return _rest(graph, new, replaced), weights
 
 

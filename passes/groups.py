@@ -14,7 +14,12 @@ from typing import Literal
 
 from braze.ir.graph import Graph, Node, Value
 from braze.passes.attention_operands import deepest_in_memory
-from braze.passes.contraction_operands import Obstacle, OperandAddresses, operand_addresses
+from braze.passes.contraction_operands import (
+    Obstacle,
+    OperandAddresses,
+    is_widening,
+    operand_addresses,
+)
 from braze.passes.space import Space, space_of
 
 # Of a node in its group: computed at every point, once for each kept point, a rearranged copy of
@@ -26,6 +31,8 @@ Level = Literal["full", "kept", "moved", "inside", "columns"]
 MOST_SCALAR_COST = 100
 # Instructions for each element that readers repeat, if that loads fewer bytes than the result has.
 MOST_REPEATED_COST = 3
+# Inputs that are the same for many runs, which come in the order that suits their readers.
+WEIGHT_ROLES = ("param", "buffer", "const")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +167,22 @@ class Reads:
         while not self.is_base(value):
             node = value.node
             assert node is not None
-            if not node.op.is_movement or len(node.operands) != 1:
-                break
+            if not self._is_widened_weight(node):
+                if not node.op.is_movement or len(node.operands) != 1:
+                    break
             value = node.operands[0]
             chain.append(value)
         return chain
+
+    def _is_widened_weight(self, node: Node) -> bool:
+        """A cast that loses nothing, of a weight: contractions convert it as they read it. Other
+        values are stored in the sum's dtype, since both operands' elements are read many times."""
+        if not is_widening(node):
+            return False
+        value = node.operands[0]
+        while value.node is not None and value.node.op.is_movement:
+            value = value.node.operands[0]
+        return value.node is None and self.graph.input_role(value) in WEIGHT_ROLES
 
     def _reads(self, node: Node) -> Iterator[Read]:
         space = space_of(node)

@@ -19,6 +19,7 @@ from braze.ir.errors import ParseError
 from braze.ir.target import Target, can_run
 from braze.runtime.cpu import host_target
 from braze.runtime.object_loader import ObjectError
+from braze.runtime.package_accuracy import AccuracyReport
 from braze.runtime.package_codes import Dynamic, SizedCodes, code_of
 from braze.runtime.package_format import Archive, PackageError
 from braze.runtime.package_instance import Instance, type_of
@@ -39,6 +40,7 @@ class LoadedModel:
         target: what the code in use was made for.
         graph_text: the captured graph, for reading.
         braze_version: of the Braze that wrote the package.
+        accuracy: what its narrow weights lose; None if it has the model's own.
     """
 
     def __init__(self, archive: Archive) -> None:
@@ -46,6 +48,9 @@ class LoadedModel:
         entry, self.target = _choose(archive.path, manifest["targets"])
         self.name: str = manifest["name"]
         self.braze_version: str = manifest["braze"]
+        self.accuracy: AccuracyReport | None = None
+        if "accuracy" in manifest:
+            self.accuracy = AccuracyReport.from_facts(manifest["accuracy"])
         self.graph_text = bytes(archive["graph.ir"]).decode()
         names: list[str] = manifest["inputs"]
         everything = dict(unpack_weights(archive["weights.safetensors"]))

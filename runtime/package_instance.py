@@ -88,7 +88,15 @@ class Instance:
 
 
 def _held(array: np.ndarray, slot: Slot) -> Input:
-    """A weight where it lies in the file, which stays mapped, unless it is not aligned there."""
+    """A weight where it lies in the file, which stays mapped, unless it is not aligned there.
+
+    Raises: ValueError if it is not what the code reads.
+    """
+    if array.dtype != dtype_named(slot.dtype).numpy or array.shape != slot.shape:
+        raise ValueError(
+            f"weight {slot.name} is {array.dtype}{list(array.shape)}, the code reads "
+            f"{type_of(slot)}"
+        )
     if slot.role == "scalar":
         number: int | float | bool = array.item()
         return number

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from braze.runtime.artifact import Artifact, layout_facts, slots_of
 from braze.runtime.cpu import host_target
 from braze.runtime.environment import braze_version
 from braze.runtime.package_format import PackageError, write_archive
+from braze.runtime.package_narrow import Folded, Narrowing
 from braze.runtime.package_sizes import SizedCode, Sizes, codes_for
 from braze.runtime.weights import pack_weights
 
@@ -37,6 +39,7 @@ def write_package(
     structure: str | None = None,
     targets: Sequence[str] = (HOST,),
     sizes: Sizes | None = None,
+    narrowing: Narrowing | None = None,
 ) -> Path:
     """Compile `graph` and write it with its weights.
 
@@ -49,6 +52,7 @@ def write_package(
             default ``0``, or a tuple of all.
         targets: names of `braze.ir.target.TARGET_NAMES`, or "host" for this processor.
         sizes: those of a dimension that calls may choose; `graph` is that of the usual size.
+        narrowing: how weights are to be stored in fewer bits; it is given a report.
 
     Returns:
         The path.
@@ -65,7 +69,11 @@ def write_package(
     _check_structure(structure, len(graph.outputs))
     if not targets:
         raise PackageError("[package] no target is given")
-    folded, held = _folded(graph, arrays) if sizes is None else (graph, arrays)
+    whole = partial(_folded, arrays=arrays)
+    fold: Callable[[Graph], Folded] = whole
+    if narrowing is not None:
+        fold = narrowing.folding(lambda own, sources: whole(own, sources=sources))
+    folded, held = fold(graph) if sizes is None else (graph, arrays)
     entries: dict[str, bytes] = {}
     compiled = []
     stored: dict[str, np.ndarray] = {}
@@ -74,7 +82,7 @@ def write_package(
         if sizes is None:
             compiled.append(_compile(graph, folded, held, name, target, entries, stored))
         else:
-            codes = codes_for(sizes, lambda own: _folded(own, arrays), target)
+            codes = codes_for(sizes, fold, target)
             compiled.append(_sized(codes, name, target, entries, stored))
     entries["weights.safetensors"] = pack_weights(stored)
     entries["graph.ir"] = str(graph).encode()
@@ -92,12 +100,20 @@ def write_package(
             "highest": sizes.highest,
             "axes": sizes.axes,
         }
+    if narrowing is not None:
+        manifest["accuracy"] = narrowing.compare(graph, sizes, whole, fold).facts()
     write_archive(Path(path), manifest, entries)
     return Path(path)
 
 
-def _folded(graph: Graph, arrays: dict[str, np.ndarray]) -> tuple[Graph, dict[str, np.ndarray]]:
-    """The graph in which what depends on weights alone is computed, and its weights."""
+def _folded(
+    graph: Graph, arrays: dict[str, np.ndarray], sources: dict[str, str] | None = None
+) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The graph in which what depends on weights alone is computed, and its weights.
+
+    Args:
+        sources: see `fold_known`.
+    """
     from braze.passes import fold_known
 
     named = Rewriter(graph)
@@ -105,7 +121,7 @@ def _folded(graph: Graph, arrays: dict[str, np.ndarray]) -> tuple[Graph, dict[st
         value.name = name
     for node in graph.nodes:
         named.keep(node)
-    return fold_known(named.done(), arrays)
+    return fold_known(named.done(), arrays, sources=sources)
 
 
 def _compile(
@@ -125,7 +141,7 @@ def _compile(
     artifact = compiler.compile_artifact(folded, target, change=pack)
     # Complex values are described as the caller gives and gets them.
     inputs, outputs = slots_of(graph)
-    slots = {slot.name: slot for slot in inputs}
+    slots = {slot.name: slot for slot in inputs if slot.name not in arrays}
     inputs = tuple(slots.get(slot.name, slot) for slot in artifact.inputs)
     artifact = replace(artifact, inputs=inputs, outputs=outputs)
     described = _described(artifact, pack.given, name, f"code/{name}", entries, stored)

@@ -154,7 +154,7 @@ CONTRACTION_FAULTS = [
     ("%x[8*i", "%x[9*i", "%x[0 .. 34] is outside its 32 elements"),
     ("+ k] *", "+ k - 1] *", "%x[-1 .. 30] is outside its 32 elements"),
     ("%y[8*i + j]", "%y[9*i + j]", "%y[0 .. 34] is outside its 32 elements"),
-    ("%w: f32", "%w: f64", "operands are f32 and f64"),
+    ("%w: f32", "%w: i32", "operands are f32 and i32"),
     ("%x: f32[32] in", "%x: f32[32] out", "%x is 'out' and must not be read"),
     ("store %y[8*i + j] = maximum(acc, 0.0)", "", "a contraction without a store does nothing"),
     ("%x[8*i + k] * %w[8*j + k]", "%x[8*i] * %w[8*j]", "no operand depends on the inner dimension"),

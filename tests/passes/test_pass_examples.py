@@ -10,6 +10,7 @@ import pytest
 from graphs import assert_same, sample_inputs
 
 from braze import passes
+from braze.ir.dtypes import i8
 from braze.ir.graph import Graph
 from braze.ir.interpreter import interpret
 from braze.ir.loops_parser import parse_kernel
@@ -19,6 +20,7 @@ from braze.ir.verifier import verify
 from braze.passes.fold_weights import fold_weights
 from braze.passes.fuse import fuse
 from braze.passes.lower import lower_program
+from braze.passes.narrow_weights import narrow_weights
 from braze.passes.plan_memory import plan_memory
 from braze.passes.scale_weights import scale_weights
 from braze.passes.trim_stores import trim_stores
@@ -34,6 +36,12 @@ def _lower(graph):
     return kernel
 
 
+def _narrowed(graph):
+    """As i8, with its arrays."""
+    arrays = {value.name: array for value, array in _arrays(graph).items()}
+    return narrow_weights(graph, arrays, i8)[:2]
+
+
 def _arrays(graph):
     """Of all inputs but the first."""
     arrays = sample_inputs(graph)[1:]
@@ -47,6 +55,7 @@ CALLS = {
     "trim_stores": lambda nest: trim_stores(nest, {"y": "x"}),
     "scale_weights": lambda graph: scale_weights(graph, graph.inputs[1:]),
     "fold_weights": lambda graph: fold_weights(graph, _arrays(graph))[0],
+    "narrow_weights": lambda graph: _narrowed(graph)[0],
     "lower": _lower,
     "lower_attention": _lower,
     "lower_columns": _lower,
@@ -96,6 +105,13 @@ def test_the_example_keeps_its_meaning(name):
         new, weights = fold_weights(expected, arrays := _arrays(expected))
         inputs = [*sample_inputs(expected)[:1], *arrays.values()]
         found = interpret(new, [*inputs[:1], *weights.values()])
+    elif name == "narrow_weights":
+        new, weights = _narrowed(expected)
+        inputs = [*sample_inputs(expected)[:1], *_arrays(expected).values()]
+        (found,) = interpret(new, [*inputs[:1], *weights.values()])
+        (wanted,) = interpret(expected, inputs)
+        assert 0 < np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
+        return
     else:
         found = interpret(graph, inputs)
     # Where complex values became pairs of real ones, the bytes are the same.

@@ -1,0 +1,100 @@
+"""What `aot.compile` is given, checked: inputs, samples to compare, targets and weights' dtypes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from braze import engine
+from braze.ir.dtypes import DType
+from braze.ir.target import TARGET_NAMES
+from braze.tensors import Tensor
+
+_GPU = re.compile(r"sm_\d+[a-z]*|cuda(:\d+)?|nvptx\d*")
+
+
+def tensors_of(inputs: Any, what: str) -> list[Tensor]:
+    """The arguments of one call.  Raises: TypeError if one is no tensor."""
+    arguments = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    for i, argument in enumerate(arguments):
+        if not isinstance(argument, Tensor):
+            raise TypeError(f"{what} input {i} must be a tensor, given {type(argument).__name__}")
+    return arguments
+
+
+def require_processors(targets: Sequence[str]) -> None:
+    """Raise NotImplementedError for a GPU; unknown names are `named_target`'s."""
+    for target in targets:
+        if _GPU.fullmatch(target):
+            raise NotImplementedError(
+                f"[aot] packages for target {target!r} are not implemented: the CUDA backend does "
+                f"not make packages yet. Expected one of: host, {', '.join(TARGET_NAMES)}"
+            )
+
+
+def narrow_dtype(given: str | DType) -> str:
+    """The name of a dtype for weights.  Raises: ValueError."""
+    name = given.public_name if isinstance(given, DType) else given
+    if name not in engine.DTYPES:
+        raise ValueError(
+            f"[aot] weights must be {' or '.join(map(repr, engine.DTYPES))}, or None for their own "
+            f"dtypes, given {given!r}"
+        )
+    return name
+
+
+def samples_of(
+    example: Sequence[Tensor],
+    calibration: Iterable[Any],
+    axes: Sequence[Sequence[int]],
+    sizes: engine.Sizes | None,
+) -> list[engine.Sample]:
+    """The calls to compare: the example, then those for calibration.
+
+    Args:
+        axes: of each input those whose size a call may choose.
+
+    Raises:
+        TypeError: an input is no tensor.
+        ValueError: inputs are not of the example's dtypes and shapes, but for these axes.
+    """
+    samples: list[engine.Sample] = [(_size(example, axes), [x._numpy() for x in example])]
+    for number, inputs in enumerate(calibration):
+        given = tensors_of(inputs, f"calibration[{number}]:")
+        size = _size(given, axes)
+        if sizes is not None and size is not None and not sizes.lowest <= size <= sizes.highest:
+            raise ValueError(
+                f"[aot] calibration[{number}]: {sizes.name} must be {sizes.lowest} to "
+                f"{sizes.highest}, given {size}"
+            )
+        if [(x.dtype, list(x.shape)) for x in given] != _resized(example, axes, size):
+            raise ValueError(
+                f"[aot] calibration[{number}] must be like the example inputs "
+                f"{_described(example)}, given {_described(given)}"
+            )
+        samples.append((size, [x._numpy() for x in given]))
+    return samples
+
+
+def _size(inputs: Sequence[Tensor], axes: Sequence[Sequence[int]]) -> int | None:
+    """The size that the inputs choose; None if there is none to choose."""
+    for x, own in zip(inputs, axes, strict=False):
+        for axis in own:
+            if axis < x.dim():
+                return int(x.shape[axis])
+    return None
+
+
+def _resized(
+    example: Sequence[Tensor], axes: Sequence[Sequence[int]], size: int | None
+) -> list[tuple[Any, list[int | None]]]:
+    """The dtypes and shapes that inputs of this size have."""
+    return [
+        (x.dtype, [size if axis in own else n for axis, n in enumerate(x.shape)])
+        for x, own in zip(example, axes, strict=True)
+    ]
+
+
+def _described(inputs: Sequence[Tensor]) -> str:
+    return ", ".join(f"{x.dtype}{list(x.shape)}" for x in inputs)
