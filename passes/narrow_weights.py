@@ -3,14 +3,14 @@
 Needs: primitives, in which what depends on weights alone is computed.  Keeps: the other inputs, and
 results but for what rounding the weights changes.
 
-A weight is a known input of floats, with two dimensions or more, that a contraction multiplies, a
-recurrence does, or `take` takes rows from. As bf16 it is rounded to nearest. As i8 it is divided by
-a scale, so that the largest absolute value of a channel becomes 127, and rounded: symmetric
-quantisation with one scale for each output channel (B. Jacob et al., "Quantization and training of
-neural networks for efficient integer-arithmetic-only inference", 2018, section 3). Channels are the
-weight's dimensions that no reader sums over; without one there is a single scale. A contraction is
-linear in its weight, so its result is multiplied by the scales and its kernel reads integers; other
-readers get the weight times its scales.
+A weight is a known input of dtype f32 or f64, with two dimensions or more, that a contraction or a
+recurrence multiplies, or that `take` takes rows from. As bf16 it is rounded to nearest. As i8 it is
+divided by a scale, so that the largest absolute value of a channel becomes 127, and rounded:
+symmetric quantisation with one scale for each output channel (B. Jacob et al., "Quantization and
+training of neural networks for efficient integer-arithmetic-only inference", 2018, section 3).
+Channels are the weight's dimensions that no reader sums over; without one there is a single scale.
+A contraction is linear in its weight, so its result is multiplied by the scales and its kernel
+reads integers; other readers get the weight times its scales.
 
 In this example %w is narrowed to i8.
 
@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from braze.ir.builder import Rewriter
-from braze.ir.dtypes import DType, from_numpy, i8
+from braze.ir.dtypes import DType, f32, f64, from_numpy, i8
 from braze.ir.graph import Graph, Node, Value, types_of
 from braze.ir.ops.contract import parse_equation
 from braze.ir.steps import step_graph
@@ -93,10 +93,10 @@ def narrow_weights(
     found: dict[Value, NarrowWeight] = {}
     for value in graph.inputs:
         array = arrays.get(value.name or "")
-        if array is None or value.type.rank < 2 or not value.dtype.is_floating_point:
+        if array is None or value.type.rank < 2 or value.dtype not in (f32, f64):
             continue
         readings = list(_readings(graph, value, ()))
-        if not readings or value.dtype.itemsize <= dtype.itemsize or not value.dtype.holds(dtype):
+        if not readings:
             continue
         channels = _channels(array.shape, readings) if dtype is i8 else ()
         narrow = _narrowed(array, dtype, channels)

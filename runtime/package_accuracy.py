@@ -23,7 +23,7 @@ class OutputAccuracy:
         relative_error: the norm of the differences over that of the values.
         cosine: of the angle between the two, as vectors.
         same_argmax: of the rows along the last dimension, the share whose largest element is at the
-            same place; None for numbers, single rows' worth of one element and other than floats.
+            same place; None where rows have one element, and for other than floats.
         equal: of integers and truth values, the share that is the same; None for floats.
     """
 

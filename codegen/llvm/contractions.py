@@ -431,7 +431,7 @@ class _KernelEmitter:
         plan, builder = self.plan, self.builder
         assert self.b_packed is not None
         for begin, end, kind in self._panels_by_kind():
-            offset = multiply(builder, begin, plan.panels.lanes * plan.lane.b)
+            offset = multiply(builder, begin, plan.panel_step)
             source = element_pointer(builder, b, offset, self.b_type)
             at = builder.sub(as_i64(begin), as_i64(self.panel_range[0]))
             place = element_pointer(

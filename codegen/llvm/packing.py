@@ -146,7 +146,7 @@ class PackEmitter:
         """Where a panel begins in b and in packed form."""
         plan = self.schedule
         return (
-            multiply(self.builder, panel, plan.panels.lanes * plan.lane.b),
+            multiply(self.builder, panel, plan.panel_step),
             multiply(self.builder, panel, plan.b_panel_elements),
         )
 

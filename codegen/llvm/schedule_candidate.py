@@ -34,6 +34,11 @@ MEMORY_BYTES_PER_CYCLE = 7.0
 _COPY_CYCLES_PER_BYTE = 0.12
 _ROW_COPY_CYCLES_PER_BYTE = 0.25  # a few rows of each step
 _FEWEST_PACKED = 4  # row tiles for which b is worth packing
+# Of a vector that is converted as it is read, and of one that is converted and stored; row tiles
+# for which the latter is worth it.
+_WIDENED_CYCLES = 1.0
+_WIDENED_COPY_CYCLES = 3.0
+_FEWEST_WIDENED = 4
 _STREAMS = 16
 _PAGE = 4096
 WAYS = 8
@@ -82,7 +87,13 @@ class Candidate:
 
     @cached_property
     def b_bytes(self) -> int:
-        return self.steps * self.panels.extent * self.item_bytes
+        return self.steps * self.panels.extent * self.shape.b.dtype.itemsize
+
+    @cached_property
+    def widened(self) -> tuple[bool, bool]:
+        """Whether elements of a, and of b, are converted before they are multiplied."""
+        shape = self.shape
+        return shape.a.dtype is not shape.dtype, shape.b.dtype is not shape.dtype
 
     def compute_cycles(self) -> float:
         """Of all multiply-adds and tiles."""
@@ -103,7 +114,10 @@ class Candidate:
         products = rows * vectors
         lanes = self.form == "lanes"
         loads = products + vectors if lanes else rows + vectors
-        step = max(products / 2, loads / 2, _LATENCY)
+        widened_a, widened_b = self.widened
+        converted = widened_a and self.pack_a_kind() == "none" and (products if lanes else rows)
+        converted += widened_b and self.pack_b_kind() == "none" and vectors
+        step = max(products / 2 + converted * _WIDENED_CYCLES, loads / 2, _LATENCY)
         rest = _LOAD_CYCLES * loads + self._line_cycles(rows)
         if lanes:
             half_used = vectors * self.panels.width * self.item_bytes < ALIGNMENT
@@ -122,10 +136,12 @@ class Candidate:
     def _b_cycles(self, vectors: int) -> float:
         """What a step's vectors of b cost, which come from the second-level cache at best: from
         memory for the first row tile, where there are few."""
-        near = vectors / _L2_VECTORS_PER_CYCLE
+        packed = self.pack_b_kind() != "none"
+        item = self.item_bytes if packed else self.shape.b.dtype.itemsize
+        near = vectors * item / self.item_bytes / _L2_VECTORS_PER_CYCLE
         few = self.lane.panel and self.tiles < _FEWEST_PACKED
         if self.streams_b or (few and self.b_bytes > self.target.l2_bytes // 2):
-            far = vectors * self.panels.width * self.item_bytes / MEMORY_BYTES_PER_CYCLE
+            far = vectors * self.panels.width * item / MEMORY_BYTES_PER_CYCLE
             return (far + (self.tiles - 1) * near) / self.tiles
         return near
 
@@ -173,8 +189,12 @@ class Candidate:
         return 0.4 * lines
 
     def pack_b_kind(self) -> PackB:
-        if self.form == "lanes" or self.lane.panel:
+        if self.form == "lanes":
             return "none"
+        if self.lane.panel:
+            # Packed before, but for a conversion that each row tile would repeat.
+            worth = self.widened[1] and self.tiles >= _FEWEST_WIDENED and self.steps >= 16
+            return "copy" if worth else "none"
         # What is not in memory can be left out of sums, not of panels.
         if any(not guard.of_a for guard in self.shape.guards):
             return "none"
@@ -206,6 +226,9 @@ class Candidate:
         kind = self.pack_b_kind()
         if kind == "none":
             return 0.0
+        if self.lane.panel:
+            vectors = self.panels.count * self.panels.vectors
+            return _WIDENED_COPY_CYCLES * vectors * self.steps
         copied = _COPY_CYCLES_PER_BYTE * self.item_bytes
         turned = {"copy": 0.0, "transpose": 4.0 / self.panels.width, "gather": 1.2}[kind]
         lanes = round_up(self.panels.extent, self.panels.width)

@@ -131,6 +131,11 @@ class Schedule:
         return self.shape.dtype.itemsize
 
     @property
+    def panel_step(self) -> int:
+        """From one panel to the next in b as it lies in memory."""
+        return self.lane.jump if self.lane.panel else self.panels.lanes * self.lane.b
+
+    @property
     def loop_count(self) -> int:
         return count(self.loops)
 

@@ -97,7 +97,10 @@ class DotSchedule:
         for rows in self.rows.sizes:
             for columns in self.columns.sizes:
                 sums = rows * columns
-                step = max(sums / 2, (rows + columns) / speed, _LATENCY / self.sets)
+                shape = self.shape
+                widened = rows * (shape.a.dtype is not shape.dtype)
+                widened += columns * (shape.b.dtype is not shape.dtype)
+                step = max(sums / 2 + widened, (rows + columns) / speed, _LATENCY / self.sets)
                 tile = steps * step + _RESULT_CYCLES * sums + _TILE_OVERHEAD
                 total += tile * self.rows.number_of(rows) * self.columns.number_of(columns)
         return total * count(self.loops)
@@ -114,7 +117,8 @@ class DotSchedule:
 
     def _bytes(self, dim: Dim) -> int:
         """Of the operand with this dimension, for one point of `loops`."""
-        return count(self.inner) * dim.extent * self.shape.dtype.itemsize
+        operand = self.shape.a if dim is self.row else self.shape.b
+        return count(self.inner) * dim.extent * operand.dtype.itemsize
 
     def _traffic(self) -> float:
         """Of streaming the smaller operand once for each tile of the larger one, if the caches

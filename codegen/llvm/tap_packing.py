@@ -53,7 +53,7 @@ class TapPackEmitter:
         builder, plan, tile = self.builder, self.schedule, self.tile
         full = tile.vectors - (tile.lanes < self.width)
         with counted_loop(builder, 0, self.count, "panel") as panel:
-            source = multiply(builder, panel, plan.panels.lanes * plan.lane.b)
+            source = multiply(builder, panel, plan.panel_step)
             packed = multiply(builder, panel, plan.b_panel_elements)
             if full:
                 with counted_loop(builder, 0, full, "vector") as vector:
