@@ -245,7 +245,9 @@ def _recognised(
     contraction: Contraction, image: Access, weights: Access, target: Target
 ) -> WinogradSchedule | None:
     dims = contraction.dims
-    if any(d is not f32 for d in (contraction.dtype, image.buffer.dtype, weights.buffer.dtype)):
+    if contraction.dtype is not f32 or image.buffer.dtype is not f32:
+        return None
+    if not f32.holds(weights.buffer.dtype):
         return None
     if weights.guard or any(var.extent == 0 for var in dims):
         return None

@@ -60,7 +60,8 @@ from braze.codegen.llvm.winograd_patches import (
 )
 from braze.ir.dtypes import f32
 from braze.ir.index import Index, LoopVar
-from braze.ir.loops import Buffer, Load, Ref, Store
+from braze.ir.loops import Apply, Buffer, Expr, Load, Ref, Store
+from braze.ir.op import op_named
 from braze.ir.target import Target
 
 
@@ -163,17 +164,19 @@ class WinogradKernelEmitter:
         builder.ret_void()
         return function
 
-    def _taps(self) -> list[list[Load]]:
-        """The 3x3 weights of a channel and a column."""
+    def _taps(self) -> list[list[Expr]]:
+        """The 3x3 weights of a channel and a column, in the sum's dtype."""
         plan = self.plan
         channel, lane = plan.filters
         index = Index.of(plan.channel) * channel + Index.of(plan.lane) * lane
         first = index + plan.weights.offset
         down, across = (axis.other for axis in plan.axes)
-        return [
-            [Load(plan.weights.buffer, first + (i * down + j * across)) for j in range(TAPS)]
-            for i in range(TAPS)
-        ]
+
+        def tap(place: Index) -> Expr:
+            load = Load(plan.weights.buffer, place)
+            return load if load.dtype is f32 else Apply(op_named("cast"), (load,), f32)
+
+        return [[tap(first + (i * down + j * across)) for j in range(TAPS)] for i in range(TAPS)]
 
     # Products -------------------------------------------------------------------------------------
 

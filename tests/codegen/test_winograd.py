@@ -15,7 +15,7 @@ from test_guarded_contractions import windows
 from braze.codegen.llvm import schedule_search
 from braze.codegen.llvm.schedule_search import schedule
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule, winograd_schedule
-from braze.ir.dtypes import f32
+from braze.ir.dtypes import bf16, f32, i8
 from braze.ir.loops import Apply, Const, Load
 from braze.ir.op import op_named
 from braze.ir.target import named_target
@@ -79,6 +79,14 @@ def test_weights_in_any_order(layout):
     check(Problem(f"nhwklc,{layout}->nhwo", x, weight))
     turned = tuple(slice(None, None, -1) if d in "kl" else slice(None) for d in layout)
     check(Problem(f"nhwklc,{layout}->nhwo", x, weight[turned]))
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+@pytest.mark.parametrize("dtype", [bf16, i8], ids=str)
+def test_narrow_weights_are_converted_as_they_are_mapped(dtype, name):
+    x = window2d(random_array((2, 8, 11, 32)) / 9, 3)
+    check(Problem("nhwklc,klco->nhwo", x, random_array((3, 3, 32, 64), dtype)), named_target(name))
+    check(Problem("nhwklc,oclk->nhwo", x, random_array((64, 32, 3, 3), dtype)), named_target(name))
 
 
 def test_channels_that_are_no_neighbours():
