@@ -65,7 +65,8 @@ def compile(
         TypeError: it does not return tensors in tuples, lists or dicts; or `dynamic`, or an input,
             is of another form.
         ValueError: `dynamic` names inputs or dimensions that there are not, or two names; `weights`
-            is none of the above; or an input for calibration does not fit the example.
+            is none of the above; or an input for calibration does not fit the example, or there are
+            some without `weights`.
         NotImplementedError: `target` names a GPU.
         ShapeError: the module computes something else for other sizes; the message has its line.
         PackageError: no code serves many sizes; the message says why.
@@ -78,6 +79,8 @@ def compile(
     targets = ["host"] if target is None else [target] if isinstance(target, str) else list(target)
     require_processors(targets)
     narrow = None if weights is None else narrow_dtype(weights)
+    if narrow is None and calibration != ():
+        raise ValueError("[aot] calibration compares narrow weights; give weights=, too")
     traced = trace_pure(module, arguments, remedy=_REMEDY)
     arrays: dict[str, np.ndarray] = {}
     for value, source in zip(traced.graph.inputs[traced.arguments :], traced.captured, strict=True):

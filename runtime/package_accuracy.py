@@ -20,7 +20,8 @@ class OutputAccuracy:
     Attributes:
         type: its dtype and shape for the first input.
         largest_error, mean_error: of the absolute differences.
-        relative_error: the norm of the differences over that of the values.
+        relative_error: the norm of the differences over that of the values (infinite if all of
+            these are zero).
         cosine: of the angle between the two, as vectors.
         same_argmax: of the rows along the last dimension, the share whose largest element is at the
             same place; None where rows have one element, and for other than floats.
@@ -125,8 +126,9 @@ class AccuracyReport:
     def facts(self) -> dict[str, Any]:
         """As JSON can hold it."""
         facts = asdict(self)
-        for weight in facts["weights"]:  # JSON knows no infinity
-            weight["decibels"] = None if weight["decibels"] == inf else weight["decibels"]
+        # JSON knows no infinity.
+        for part in (*facts["outputs"], *facts["weights"]):
+            part.update({key: None for key, value in part.items() if value == inf})
         return facts
 
     @classmethod
@@ -135,7 +137,7 @@ class AccuracyReport:
         outputs = tuple(
             OutputAccuracy(
                 str(output["type"]),
-                *(float(output[key]) for key in _NUMBERS),
+                *(_number(output[key]) for key in _NUMBERS),
                 *(None if output[key] is None else float(output[key]) for key in _SHARES),
             )
             for output in facts["outputs"]
@@ -144,8 +146,8 @@ class AccuracyReport:
             WeightAccuracy(
                 str(weight["name"]),
                 tuple(map(int, weight["shape"])),
-                float(weight["largest_error"]),
-                inf if weight["decibels"] is None else float(weight["decibels"]),
+                _number(weight["largest_error"]),
+                _number(weight["decibels"]),
                 int(weight["bytes_before"]),
                 int(weight["bytes_after"]),
             )
@@ -156,6 +158,10 @@ class AccuracyReport:
 
 _NUMBERS = ("largest_error", "mean_error", "relative_error", "cosine")
 _SHARES = ("same_argmax", "equal")
+
+
+def _number(plain: float | None) -> float:
+    return inf if plain is None else float(plain)
 
 
 class Comparison:
@@ -198,7 +204,7 @@ class Comparison:
             self._type,
             self._largest,
             self._total / max(self._count, 1),
-            relative if relative != inf else 1.0,
+            relative,
             cosine,
             argmax,
             None if self._floats else self._equal / max(self._count, 1),

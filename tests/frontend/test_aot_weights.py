@@ -16,7 +16,7 @@ from braze.ir.target import can_run, named_target
 from braze.nn import functional as F
 from braze.runtime import load, package_format
 from braze.runtime.cpu import host_target
-from braze.runtime.package_accuracy import AccuracyReport, compared
+from braze.runtime.package_accuracy import AccuracyReport, WeightAccuracy, compared
 from braze.runtime.package_format import PackageError
 
 DTYPES = ["bfloat16", "int8"]
@@ -157,6 +157,13 @@ def test_a_report_on_all_kinds_of_outputs():
     assert "66.67% equal" in str(classes)
     assert (nothing.cosine, nothing.relative_error, nothing.largest_error) == (1, 0, 0)
     assert number.same_argmax is None and number.cosine == pytest.approx(1)
+    (from_nothing,) = compared([([np.zeros(2)], [np.ones(2)])])
+    assert from_nothing.relative_error == np.inf and from_nothing.cosine == 0
+    exact = WeightAccuracy.of("w", a, a.copy(), 8)
+    assert exact.decibels == np.inf
+    report = AccuracyReport("int8", 1, (from_nothing, classes), (exact,))
+    text = json.dumps(report.facts(), allow_nan=False)
+    assert AccuracyReport.from_facts(json.loads(text)) == report
 
 
 def test_files_are_smaller_and_equal_ones_equal(tmp_path):
@@ -218,6 +225,20 @@ def test_dynamic_sizes(dtype, tmp_path):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dynamic_sizes_whose_panels_are_converted_once(dtype, tmp_path):
+    braze.manual_seed(0)
+    model, path = nn.Linear(300, 256).eval(), tmp_path / "m.brz"
+    braze.aot.compile(model, braze.randn(128, 300), path, weights=dtype, dynamic=[{0: "batch"}])
+    package = load(path)
+    inputs = {size: braze.randn(size, 300) for size in (1, 3, 17, 128, 333, 1024)}
+    with_rounded(model, dtype, {"weight"})
+    with braze.no_grad():
+        for x in inputs.values():
+            found, wanted = package(x.numpy()), model(x).numpy()
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)
+
+
 def test_inspect_prints_the_report(tmp_path, capsys):
     model, x = nn.Sequential(nn.Linear(30, 8)).eval(), braze.randn(2, 30)
     report = braze.aot.compile(model, x, tmp_path / "m.brz", weights="int8")
@@ -235,6 +256,8 @@ def test_bad_arguments(tmp_path):
     for given in ("int4", "float32", braze.float16, 8):
         with pytest.raises(ValueError, match=r"weights must be 'bfloat16' or 'int8', or None .*"):
             braze.aot.compile(model, x, path, weights=given)
+    with pytest.raises(ValueError, match=r"calibration compares narrow weights; give weights="):
+        braze.aot.compile(model, x, path, calibration=[x])
     with pytest.raises(TypeError, match=r"calibration\[1\]: input 0 must be a tensor, given int"):
         braze.aot.compile(model, x, path, weights="int8", calibration=[x, [3]])
     for other in (braze.randn(3, 4), x.double(), [x, x], []):
