@@ -19,7 +19,7 @@ from braze.structure import describe
 from braze.tensors import Tensor
 from braze.tracing import trace_pure
 
-__all__ = ["AccuracyReport", "Dim", "compile", "load"]
+__all__ = ["AccuracyReport", "Dim", "compile", "export_c", "load"]
 
 _REMEDY = "call module.eval() first"
 
@@ -125,6 +125,46 @@ def _renamed(dynamic: DynamicDims, module: Callable[..., Any], names: list[str])
     parameters = inspect.signature(getattr(module, "forward", module)).parameters
     own = dict(zip(parameters, names, strict=False))
     return {name if name in names else own.get(name, name): axes for name, axes in dynamic.items()}
+
+
+def export_c(
+    package: str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    name: str | None = None,
+    target: str | None = None,
+    shared: bool = False,
+) -> Any:
+    """Write a package as a C library: ``NAME.h`` and ``NAME.o``, which need no Python.
+
+    The object holds the package's code, its weights and a thread pool, and needs only the C library
+    and threads. A C program computes the same numbers as `load`, to the bit. The header describes
+    the functions: ``NAME_create``, ``NAME_run``, ``NAME_destroy``.
+
+    Args:
+        package: what `compile` wrote.
+        directory: where the files go, each written atomically; it is made if it is missing.
+        name: a C identifier that all public names begin with; by default like the package's.
+        target: the name of the one target whose code is wanted. By default those of all targets of
+            one architecture, this machine's if there are several; the program then uses the widest
+            that its processor can run.
+        shared: write ``NAME.so`` too, which the system's C compiler links (`cc`, `gcc` or `clang`,
+            or what the environment's CC says).
+
+    Returns:
+        The paths of the files, as attributes `header`, `object` and `library`.
+
+    Raises:
+        PackageError: the package is damaged or has no code for `target`; or it has operations that
+            run in NumPy, of which the message names one and its line.
+        ValueError: `name` is no C identifier.
+        FileNotFoundError: there is no such package, or no C compiler for the shared library.
+        RuntimeError: the C compiler failed; the message has its own.
+
+    Example:
+        ``braze.aot.export_c("model.brz", "build")``, then in C
+        ``model_run(model, &inputs, &outputs, &error)``.
+    """
+    return engine.c_export().export_c(package, directory, name, target, shared)
 
 
 load = engine.load

@@ -1,4 +1,4 @@
-"""The command line: `braze run`, `demo`, `inspect`, `bisect`, `--version`.
+"""The command line: `braze run`, `demo`, `inspect`, `bisect`, `export`, `--version`.
 
 Each command loads only what it needs.
 """
@@ -83,6 +83,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     search.add_argument("script", metavar="PROGRAM", help="the program's file")
     search.add_argument("--repro", metavar="FILE", help="write the graph or kernel that is wrong")
+    export = commands.add_parser(
+        "export",
+        help="write a package as a C header and object, for programs without Python",
+        description="Write a package as a C library: NAME.h and NAME.o, which need only the C "
+        "library and threads.",
+    )
+    export.add_argument("package", metavar="PACKAGE", help="what braze.aot.compile wrote")
+    export.add_argument("-o", "--directory", metavar="DIR", default=".", help="where to (here)")
+    export.add_argument("--name", help="what C names begin with (like the package's)")
+    export.add_argument("--target", help="only the code for this one, such as x86-64-v3")
+    export.add_argument("--shared", action="store_true", help="also NAME.so, by the C compiler")
     return parser
 
 
@@ -234,6 +245,16 @@ def _inspect_package(args: argparse.Namespace) -> int:
     return 0
 
 
+def _export(args: argparse.Namespace) -> int:
+    from braze.aot import export_c
+
+    files = export_c(args.package, args.directory, args.name, args.target, args.shared)
+    for path in (files.header, files.object, files.library):
+        if path is not None:
+            print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
 def _inspect_onnx(path: str) -> int:
     try:
         from braze.onnx import summary
@@ -244,4 +265,10 @@ def _inspect_onnx(path: str) -> int:
     return 0
 
 
-_COMMANDS = {"run": _check, "demo": _demo, "inspect": _inspect, "bisect": _bisect}
+_COMMANDS = {
+    "run": _check,
+    "demo": _demo,
+    "inspect": _inspect,
+    "bisect": _bisect,
+    "export": _export,
+}

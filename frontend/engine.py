@@ -48,6 +48,7 @@ __all__ = [
     "Work",
     "block_from_file",
     "block_under",
+    "c_export",
     "config",
     "debugging",
     "die_with_parent",
@@ -76,6 +77,13 @@ def debugging() -> ModuleType:
     from braze.runtime import debugging
 
     return debugging
+
+
+def c_export() -> ModuleType:
+    """What exports packages for C, loaded when somebody asks for it."""
+    from braze.runtime import c_export
+
+    return c_export
 
 
 def inspecting() -> ModuleType:

@@ -58,6 +58,15 @@ class ParseError(BrazeError, ValueError):
 ZERO_DIVISION = "ZeroDivisionError"
 
 
+def said_by_check(message: str) -> str | None:
+    """What the exception of `failed_check` says, if it is the same for all values and ranges."""
+    if message == ZERO_DIVISION:
+        return f"{ZERO_DIVISION}: an integer divisor is 0"
+    name, _, text = message.partition("!")
+    text = text.removeprefix("!")
+    return f"[{name}] {text}" if text else None
+
+
 def failed_check(
     message: str, value: int, low: int, high: int
 ) -> IndexError | DivisorError | ValueCheckError | ConstraintError:
@@ -68,9 +77,10 @@ def failed_check(
     "operation!!text" a ValueError with it.
     """
     if message == ZERO_DIVISION:
-        return DivisorError(f"{ZERO_DIVISION}: an integer divisor is 0")
+        return DivisorError(said_by_check(message))
     name, other, text = message.partition("!")
+    said = said_by_check(message)
     if text.startswith("!"):
-        return ConstraintError(f"[{name}] {text[1:]}")
-    text = text or f"index {value} is out of range [{low}, {high})"
-    return (ValueCheckError if other else IndexError)(f"[{name}] {text}")
+        return ConstraintError(said)
+    said = said or f"[{name}] index {value} is out of range [{low}, {high})"
+    return (ValueCheckError if other else IndexError)(said)

@@ -18,26 +18,33 @@ class ObjectError(BrazeError, ValueError):
     """The bytes are not an object that the loader can load."""
 
 
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_SECTION = struct.Struct("<IIQQQQIIQQ")
-_SYMBOL = struct.Struct("<IBBHQQ")
-_RELOCATION = struct.Struct("<QQq")
+# The format's structures and numbers, for what writes such a file as well.
+HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+SECTION = struct.Struct("<IIQQQQIIQQ")
+SYMBOL = struct.Struct("<IBBHQQ")
+RELOCATION = struct.Struct("<QQq")
 
-_ET_REL = 1
-_SHT_NULL, _SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS, _SHT_REL = 0, 2, 4, 8, 9
+ET_REL = 1
+SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA = 0, 1, 2, 3, 4
+SHF_ALLOC = 2
+SHN_UNDEF, SHN_ABS = 0, 0xFFF1
+STT_OBJECT, STT_SECTION, STT_FILE = 1, 3, 4
+
+_SHT_NOBITS, _SHT_REL = 8, 9
 # Constructors and destructors, which nobody would run.
 _SHT_ARRAYS = (14, 15, 16)
 _CONSTRUCTOR_SECTIONS = (b".ctors", b".dtors", b".init_array", b".fini_array")
-_SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR, _SHF_TLS = 1, 2, 4, 0x400
-_SHN_UNDEF, _SHN_ABS, _SHN_LOWEST_RESERVED = 0, 0xFFF1, 0xFF00
-_STT_SECTION, _STT_FILE, _STT_TLS, _STT_IFUNC = 3, 4, 6, 10
+_SHF_WRITE, _SHF_EXECINSTR, _SHF_TLS = 1, 4, 0x400
+_SHN_LOWEST_RESERVED = 0xFF00
+_STT_TLS, _STT_IFUNC = 6, 10
 
 _MOST_ALIGNMENT = 4096  # the smallest page: an image starts on one
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section; `is_loaded`: it takes up memory at run time; `has_content`: bytes of the file."""
+    """A section; `is_loaded`: it takes up memory at run time; `has_content`: bytes of the file;
+    `entry_bytes`: of each of its equal items, for the linker, which merges equal ones."""
 
     name_offset: int
     index: int
@@ -48,10 +55,11 @@ class Section:
     link: int
     info: int
     alignment: int
+    entry_bytes: int
 
     @property
     def is_loaded(self) -> bool:
-        return bool(self.flags & _SHF_ALLOC) and self.kind != _SHT_NULL
+        return bool(self.flags & SHF_ALLOC) and self.kind != SHT_NULL
 
     @property
     def is_code(self) -> bool:
@@ -63,34 +71,44 @@ class Section:
 
     @property
     def has_content(self) -> bool:
-        return self.kind not in (_SHT_NULL, _SHT_NOBITS)
+        return self.kind not in (SHT_NULL, _SHT_NOBITS)
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """A name for an offset `value` in a section, for a number, or for something external."""
+    """A name for an offset `value` in a section, for a number, or for something external.
+
+    kind: a function, an object, ...: `STT_...` of the format.
+    """
 
     name: str
     section: int
     value: int
+    size: int
+    kind: int
     is_local: bool
-    is_named_place: bool  # a function or an object, not a section or a file name
+
+    @property
+    def is_named_place(self) -> bool:
+        """Whether it is a function or an object, not a section or a file name."""
+        return bool(self.name) and self.kind not in (STT_SECTION, STT_FILE)
 
     @property
     def is_external(self) -> bool:
-        return self.section == _SHN_UNDEF
+        return self.section == SHN_UNDEF
 
     @property
     def is_absolute(self) -> bool:
-        return self.section == _SHN_ABS
+        return self.section == SHN_ABS
 
 
 @dataclass(frozen=True)
 class Fixup:
-    """One relocation to be applied at `offset` of `section`."""
+    """One relocation to be applied at `offset` of `section`; `kind`: its number in the format."""
 
     section: Section
     offset: int
+    kind: int
     relocation: Relocation
     symbol: int
     addend: int
@@ -106,18 +124,18 @@ class ObjectFile:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        header = self._unpack(_HEADER, 0, "the file header")
+        header = self._unpack(HEADER, 0, "the file header")
         ident, kind, machine, table = (header[i] for i in (0, 1, 2, 6))
         item, count, names_index = header[11:]
         if ident[:4] != b"\x7fELF":
             raise ObjectError("[object] not an ELF file")
         if ident[4:6] != b"\x02\x01":
             raise ObjectError("[object] not a 64-bit little-endian ELF file")
-        if kind != _ET_REL:
+        if kind != ET_REL:
             raise ObjectError(f"[object] ELF type {kind} is not a relocatable object")
         if machine not in MACHINES:
             raise ObjectError(f"[object] ELF machine {machine} is not supported")
-        if item != _SECTION.size:
+        if item != SECTION.size:
             raise ObjectError(f"[object] section headers of {item} bytes")
         self.machine = MACHINES[machine]
         self.sections = [self._read_section(table, index) for index in range(count)]
@@ -129,16 +147,23 @@ class ObjectFile:
         """The bytes that the file holds for `section`."""
         return self._data[section.offset : section.offset + section.size]
 
+    def section_name(self, section: Section) -> bytes:
+        """What `section` is called."""
+        end = self._section_names.find(b"\0", section.name_offset)
+        return self._section_names[section.name_offset : end]
+
     def _unpack(self, layout: struct.Struct, offset: int, what: str) -> tuple[Any, ...]:
         if offset + layout.size > len(self._data):
             raise ObjectError(f"[object] truncated: {what} at {offset} exceeds the file")
         return layout.unpack_from(self._data, offset)
 
     def _read_section(self, table: int, index: int) -> Section:
-        (name, kind, flags, _, offset, size, link, info, alignment, _) = self._unpack(
-            _SECTION, table + index * _SECTION.size, f"section header {index}"
+        (name, kind, flags, _, offset, size, link, info, alignment, items) = self._unpack(
+            SECTION, table + index * SECTION.size, f"section header {index}"
         )
-        section = Section(name, index, kind, flags, offset, size, link, info, max(1, alignment))
+        section = Section(
+            name, index, kind, flags, offset, size, link, info, max(1, alignment), items
+        )
         if section.has_content and offset + size > len(self._data):
             raise ObjectError(f"[object] truncated: section {index} exceeds the file")
         if flags & _SHF_TLS:
@@ -156,14 +181,14 @@ class ObjectFile:
     def _refuse_constructors(self, names_index: int) -> None:
         if names_index >= len(self.sections) or not self.sections[names_index].has_content:
             raise ObjectError("[object] the section names are missing")
-        names = self.content(self.sections[names_index])
+        self._section_names = self.content(self.sections[names_index])
         for section in self.sections:
-            name = names[section.name_offset : names.find(b"\0", section.name_offset)]
+            name = self.section_name(section)
             if section.kind in _SHT_ARRAYS or name.startswith(_CONSTRUCTOR_SECTIONS):
                 raise ObjectError("[object] constructors and destructors are not supported")
 
     def _read_symbols(self) -> list[Symbol]:
-        tables = [section for section in self.sections if section.kind == _SHT_SYMTAB]
+        tables = [section for section in self.sections if section.kind == SHT_SYMTAB]
         if len(tables) > 1:
             raise ObjectError("[object] more than one symbol table")
         if not tables:
@@ -174,28 +199,27 @@ class ObjectFile:
         names = self.content(self.sections[table.link])
         return [
             self._read_symbol(table.offset + start, names)
-            for start in range(0, table.size - _SYMBOL.size + 1, _SYMBOL.size)
+            for start in range(0, table.size - SYMBOL.size + 1, SYMBOL.size)
         ]
 
     def _read_symbol(self, offset: int, names: bytes) -> Symbol:
-        name_offset, info, _, section, value, _ = self._unpack(_SYMBOL, offset, "a symbol")
+        name_offset, info, _, section, value, size = self._unpack(SYMBOL, offset, "a symbol")
         kind, binding = info & 15, info >> 4
         end = names.find(b"\0", name_offset)
         if end < 0:
             raise ObjectError("[object] a symbol's name is outside the string table")
         if kind in (_STT_TLS, _STT_IFUNC):
             raise ObjectError("[object] thread-local and indirect symbols are not supported")
-        if _SHN_UNDEF < section < _SHN_LOWEST_RESERVED:
+        if SHN_UNDEF < section < _SHN_LOWEST_RESERVED:
             if section >= len(self.sections):
                 raise ObjectError(f"[object] a symbol lies in section {section}, which is missing")
             if value > self.sections[section].size:
                 raise ObjectError("[object] a symbol lies outside its section")
         name = names[name_offset:end].decode("utf-8", "backslashreplace")
-        named = bool(name) and kind not in (_STT_SECTION, _STT_FILE)
-        return Symbol(name, section, value, binding == 0, named)
+        return Symbol(name, section, value, size, kind, binding == 0)
 
     def _read_fixups(self, table: Section) -> list[Fixup]:
-        if table.kind not in (_SHT_RELA, _SHT_REL):
+        if table.kind not in (SHT_RELA, _SHT_REL):
             return []
         if table.info >= len(self.sections):
             raise ObjectError("[object] relocations for a section that is not there")
@@ -204,13 +228,13 @@ class ObjectFile:
             return []
         if table.kind == _SHT_REL:
             raise ObjectError("[object] relocations without addends are not supported")
-        starts = range(table.offset, table.offset + table.size - _RELOCATION.size + 1,
-                       _RELOCATION.size)  # fmt: skip
+        starts = range(table.offset, table.offset + table.size - RELOCATION.size + 1,
+                       RELOCATION.size)  # fmt: skip
         fixups = (self._read_fixup(section, start) for start in starts)
         return [fixup for fixup in fixups if fixup is not None]
 
     def _read_fixup(self, section: Section, start: int) -> Fixup | None:
-        offset, info, addend = self._unpack(_RELOCATION, start, "a relocation")
+        offset, info, addend = self._unpack(RELOCATION, start, "a relocation")
         kind, symbol = info & 0xFFFFFFFF, info >> 32
         if kind == 0 or (kind == 256 and self.machine.name == "aarch64"):
             return None  # R_*_NONE
@@ -221,4 +245,4 @@ class ObjectFile:
             raise ObjectError(f"[object] {relocation.name} lies outside its section")
         if symbol >= len(self.symbols):
             raise ObjectError(f"[object] {relocation.name} names symbol {symbol}")
-        return Fixup(section, offset, relocation, symbol, addend)
+        return Fixup(section, offset, kind, relocation, symbol, addend)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from braze.ir.arena import ArenaLayout
 from braze.ir.errors import ShapeError
 from braze.runtime.artifact import Artifact, Slot, layout_from, number_from
 from braze.runtime.package_format import Archive
@@ -30,6 +31,33 @@ def code_of(
     objects = tuple(bytes(archive[name]) for name in entry["objects"])
     weights = {slot: everything[name] for slot, name in entry["weights"].items()}
     return Artifact.from_facts(entry["facts"], objects), weights
+
+
+@dataclass(frozen=True, slots=True)
+class SizedCode:
+    """A package's code for the sizes from `lowest` to `highest`.
+
+    layout: the arena's, of code for more than one size; None of code for one.
+    weights: the arrays that the code reads.
+    """
+
+    lowest: int
+    highest: int
+    artifact: Artifact
+    layout: ArenaLayout | None
+    weights: dict[str, np.ndarray]
+
+
+def sized_code_of(
+    archive: Archive, entry: Mapping[str, Any], everything: Mapping[str, np.ndarray]
+) -> SizedCode:
+    """The code that the manifest describes.  Raises: ValueError if it cannot be."""
+    artifact, weights = code_of(archive, entry, everything)
+    layout = None if entry["layout"] is None else layout_from(entry["layout"])
+    lowest, highest = number_from(entry["lowest"]), number_from(entry["highest"])
+    if layout is None and lowest != highest:
+        raise ValueError(f"code for the sizes {lowest} to {highest} has no layout")
+    return SizedCode(lowest, highest, artifact, layout, weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +122,17 @@ class Dynamic:
         return found
 
 
+def require_every_size(codes: Sequence[SizedCode], dynamic: Dynamic) -> None:
+    """Raise ValueError if there is a size that no code serves."""
+    reached = dynamic.lowest - 1
+    for lowest, highest in sorted((code.lowest, code.highest) for code in codes):
+        if lowest > reached + 1:
+            break
+        reached = max(reached, highest)
+    if reached < dynamic.highest:
+        raise ValueError(f"no code serves size {reached + 1} of dimension {dynamic.name}")
+
+
 class SizedCodes:
     """A package's code for ranges of sizes.  Calls of several threads are safe."""
 
@@ -109,28 +148,15 @@ class SizedCodes:
         self._names = names
         self._lock = threading.Lock()
         self._instances: OrderedDict[int, Instance] = OrderedDict()
-        self._codes = []
-        for entry in entries:
-            artifact, weights = code_of(archive, entry, everything)
-            layout = None if entry["layout"] is None else layout_from(entry["layout"])
-            lowest, highest = number_from(entry["lowest"]), number_from(entry["highest"])
-            if layout is None and lowest != highest:
-                raise ValueError(f"code for the sizes {lowest} to {highest} has no layout")
-            self._codes.append((lowest, highest, artifact, layout, weights))
+        self._codes = [sized_code_of(archive, entry, everything) for entry in entries]
 
     def require_all(self, dynamic: Dynamic) -> None:
         """Raise ValueError if there is a size that no code serves."""
-        for lowest, highest, artifact, layout, _ in self._codes:
-            if layout is not None:
-                for size in (lowest, highest):
-                    instance_of(artifact, layout, size)
-        reached = dynamic.lowest - 1
-        for lowest, highest in sorted((lowest, highest) for lowest, highest, *_ in self._codes):
-            if lowest > reached + 1:
-                break
-            reached = max(reached, highest)
-        if reached < dynamic.highest:
-            raise ValueError(f"no code serves size {reached + 1} of dimension {dynamic.name}")
+        for code in self._codes:
+            if code.layout is not None:
+                for size in (code.lowest, code.highest):
+                    instance_of(code.artifact, code.layout, size)
+        require_every_size(self._codes, dynamic)
 
     def instance(self, size: int) -> Instance:
         """The code for a size that is served."""
@@ -146,8 +172,9 @@ class SizedCodes:
 
     def _made(self, size: int) -> Instance:
         # Code for one size first, then the code that was chosen for the nearest.
-        serving = [code for code in self._codes if code[0] <= size <= code[1]]
-        _, _, artifact, layout, weights = min(serving, key=lambda code: code[1] - code[0])
-        if layout is not None:
-            artifact = instance_of(artifact, layout, size)
-        return Instance(self._model, artifact, self._names, weights)
+        serving = [code for code in self._codes if code.lowest <= size <= code.highest]
+        code = min(serving, key=lambda code: code.highest - code.lowest)
+        artifact = code.artifact
+        if code.layout is not None:
+            artifact = instance_of(artifact, code.layout, size)
+        return Instance(self._model, artifact, self._names, code.weights)

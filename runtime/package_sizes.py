@@ -12,14 +12,13 @@ from functools import cache
 
 import numpy as np
 
-from braze.ir.arena import ArenaLayout
 from braze.ir.errors import ShapeError
 from braze.ir.graph import Graph
 from braze.ir.target import Target
 from braze.runtime import compiler
-from braze.runtime.artifact import Artifact
 from braze.runtime.executable import place
 from braze.runtime.families import Fit, Text, fitted
+from braze.runtime.package_codes import SizedCode
 from braze.runtime.package_format import PackageError
 
 Arrays = Mapping[str, np.ndarray]
@@ -49,17 +48,6 @@ class Sizes:
     usual: int
     axes: dict[str, list[int]]
     graph_at: Callable[[int], Graph]
-
-
-@dataclass(frozen=True, slots=True)
-class SizedCode:
-    """Code for the sizes from `lowest` to `highest`; layout: None if that is one size."""
-
-    lowest: int
-    highest: int
-    artifact: Artifact
-    layout: ArenaLayout | None
-    weights: dict[str, np.ndarray]
 
 
 def codes_for(

@@ -22,9 +22,10 @@ from braze.runtime import compiler
 from braze.runtime.artifact import Artifact, layout_facts, slots_of
 from braze.runtime.cpu import host_target
 from braze.runtime.environment import braze_version
+from braze.runtime.package_codes import SizedCode
 from braze.runtime.package_format import PackageError, write_archive
 from braze.runtime.package_narrow import Folded, Narrowing
-from braze.runtime.package_sizes import SizedCode, Sizes, codes_for
+from braze.runtime.package_sizes import Sizes, codes_for
 from braze.runtime.weights import pack_weights
 
 HOST = "host"

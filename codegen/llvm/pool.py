@@ -42,6 +42,12 @@ _BUSY = 384
 _SLEEPERS, _EPOCH, _STOP = 512, 516, 520
 _SLOTS, _SLOT_BYTES = 640, 16
 
+# What other code calls by name.
+POOL_SYMBOLS = (
+    "braze_pool_size", "braze_pool_initialise", "braze_pool_slot", "braze_pool_stop",
+    "braze_worker", "braze_ticks",
+)  # fmt: skip
+
 # x86's time stamps and aarch64's virtual counter: both run at one rate all the time.
 CLOCK = "llvm.readcyclecounter"
 _TICKS = f"call i64 @{CLOCK}()"
