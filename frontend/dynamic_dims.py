@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from braze.functions.creation import from_numpy
 from braze.tensors import Tensor
 
 
@@ -106,11 +107,11 @@ def _by_name(dynamic: DynamicDims, names: Sequence[str]) -> dict[str, Axes]:
 
 
 def resized(examples: Sequence[Tensor], axes: Sequence[Sequence[int]], size: int) -> list[Tensor]:
-    """The examples with another size of some axes; their elements are repeated."""
+    """The examples with another size of some axes; their elements are repeated, and dtypes stay."""
     made = []
     for example, own in zip(examples, axes, strict=True):
         array = example._numpy()
         for axis in own:
             array = np.take(array, np.arange(size) % array.shape[axis], axis)
-        made.append(Tensor(np.ascontiguousarray(array)))
+        made.append(from_numpy(np.ascontiguousarray(array)))
     return made

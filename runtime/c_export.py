@@ -349,7 +349,7 @@ def _linked(data: bytes, name: str) -> bytes:
         source, made = Path(folder, "model.o"), Path(folder, name)
         source.write_bytes(data)
         command = [*found, "-shared", "-o", str(made), str(source), "-pthread",
-                   f"-Wl,-soname,{name}", "-Wl,-z,defs"]  # fmt: skip
+                   f"-Wl,-soname,{name}", "-Wl,-z,defs,-z,text"]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"[export_c] {found[0]} cannot link {name}:\n{done.stderr.strip()}")

@@ -57,7 +57,7 @@ missing:
   ret i1 false
 }
 
-; The code that serves the fewest sizes beside this one, as it was made for it; null: none does.
+; The code that serves the fewest sizes beside this one, as it was made for it. There is one.
 define internal ptr @code_for(ptr %variant, i64 %size) #1 {
 entry:
   %count_at = getelementptr %variant, ptr %variant, i32 0, i32 3
@@ -167,14 +167,19 @@ look_pointers_out:
       ptr %outputs, ptr %slots_out, i64 %counts_out, ptr @text_output, ptr %error)
   br i1 %outputs_usable, label %look_size, label %bad_argument
 look_size:
-  %variant = load ptr, ptr %model
-  %code = call ptr @code_for(ptr %variant, i64 $GIVEN_SIZE)
-  %served = icmp ne ptr %code, null
-  br i1 %served, label %begin, label %say_size
-say_size:
-  %dimension = load ptr, ptr getelementptr (%model, ptr @model, i32 0, i32 5)
+  ; Code may be right for more sizes than were asked for.
   %smallest = load i64, ptr @sizes
   %greatest = load i64, ptr getelementptr (i64, ptr @sizes, i64 1)
+  %above = icmp sge i64 $GIVEN_SIZE, %smallest
+  %below = icmp sle i64 $GIVEN_SIZE, %greatest
+  %within = and i1 %above, %below
+  br i1 %within, label %choose, label %say_size
+choose:
+  %variant = load ptr, ptr %model
+  %code = call ptr @code_for(ptr %variant, i64 $GIVEN_SIZE)
+  br label %begin
+say_size:
+  %dimension = load ptr, ptr getelementptr (%model, ptr @model, i32 0, i32 5)
 """
     + report(
         "BAD_ARGUMENT", "size", "ptr %dimension", "i64 %smallest", "i64 %greatest",
