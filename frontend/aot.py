@@ -37,7 +37,8 @@ def compile(
     """Compile a module's forward pass, with its weights, into a package.
 
     Args:
-        module: a module or function of tensors. Put a module into `eval()` mode first.
+        module: a module or function of tensors. Put a module into `eval()` mode first. The
+            package's inputs are called like its parameters.
         example_inputs: the arguments (a tensor, or a sequence of them); their dtypes become fixed,
             and their shapes but for dynamic dimensions.
         path: where the package is written, atomically.
@@ -86,14 +87,14 @@ def compile(
     for value, source in zip(traced.graph.inputs[traced.arguments :], traced.captured, strict=True):
         assert isinstance(source, Tensor) and value.name is not None
         arrays[value.name] = source._numpy()
+    own = [
+        value.name or f"input{i}" for i, value in enumerate(traced.graph.inputs[: traced.arguments])
+    ]
+    names = _names(module, own)
     sizes = None
     axes: list[list[int]] = [[] for _ in arguments]
     if dynamic:
-        names = [
-            value.name or f"input{i}"
-            for i, value in enumerate(traced.graph.inputs[: traced.arguments])
-        ]
-        found = sizes_of(_renamed(dynamic, module, names), names, arguments)
+        found = sizes_of(_renamed(dynamic, names, own), names, arguments)
         axes = [found.axes.get(name, []) for name in names]
 
         def graph_at(size: int) -> Any:
@@ -110,6 +111,7 @@ def compile(
         path,
         traced.graph,
         arrays,
+        input_names=names,
         structure=describe(traced.result),
         targets=targets,
         sizes=sizes,
@@ -118,13 +120,24 @@ def compile(
     return None if narrowing is None else narrowing.report
 
 
-def _renamed(dynamic: DynamicDims, module: Callable[..., Any], names: list[str]) -> DynamicDims:
-    """With the inputs' names in the package for those of the function's parameters."""
+def _names(module: Callable[..., Any], own: Sequence[str]) -> list[str]:
+    """What to call the arguments: as the function's parameters, or by the graph's names, `own`."""
+    try:
+        parameters = inspect.signature(getattr(module, "forward", module)).parameters.values()
+    except (TypeError, ValueError):  # some functions of C do not tell
+        return list(own)
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = [parameter.name for parameter in parameters if parameter.kind in positional]
+    found = [*found[: len(own)], *own[len(found) :]]
+    return found if len(set(found)) == len(found) else list(own)
+
+
+def _renamed(dynamic: DynamicDims, names: Sequence[str], own: Sequence[str]) -> DynamicDims:
+    """With the arguments' names for those of the graph."""
     if not isinstance(dynamic, Mapping):
         return dynamic
-    parameters = inspect.signature(getattr(module, "forward", module)).parameters
-    own = dict(zip(parameters, names, strict=False))
-    return {name if name in names else own.get(name, name): axes for name, axes in dynamic.items()}
+    known = {**dict(zip(own, names, strict=True)), **{name: name for name in names}}
+    return {known.get(name, name): axes for name, axes in dynamic.items()}
 
 
 def export_c(

@@ -25,6 +25,7 @@ from braze.ir.symint import SymInt, value_at
 from braze.ir.target import Target
 from braze.runtime.artifact import Artifact, FailureSite, Slot
 from braze.runtime.c_header import (
+    PARAMETERS,
     Array,
     Header,
     distinct,
@@ -200,7 +201,8 @@ def _exported(contents: _Contents, name: str) -> tuple[str, bytes]:
     taken: set[str] = set()
     dynamic, dimension, lowest, highest = contents.dynamic, None, 0, 0
     if dynamic is not None:
-        (dimension,) = distinct([dynamic.name], taken)
+        (dimension,) = distinct([dynamic.name], set(PARAMETERS))
+        taken.add(dimension.lower())
         lowest, highest = dynamic.lowest, dynamic.highest
     results = output_names(contents.structure, len(contents.codes[0].artifact.outputs))
     inputs = _arrays(distinct(contents.names, taken), contents.codes, _arguments)

@@ -29,6 +29,8 @@ _TAKEN = frozenset(
     linux unix NULL
     """.split()
 )
+# Names of a function's own parameters, which the dimension's stands beside.
+PARAMETERS = frozenset({"model", "inputs", "outputs", "error"})
 _C_TYPES = {
     "bool": "bool", "u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t", "u64": "uint64_t",
     "i8": "int8_t", "i16": "int16_t", "i32": "int32_t", "i64": "int64_t",
@@ -65,7 +67,8 @@ class Array:
 
 def is_identifier(name: str) -> bool:
     """Whether C and C++ take it as a name."""
-    return bool(re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)) and name not in _TAKEN
+    taken = name in _TAKEN or name in _C_TYPES.values()
+    return bool(re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII)) and not taken
 
 
 def identifier(text: str) -> str:

@@ -11,6 +11,7 @@ import safetensors.numpy
 
 import braze
 from braze import nn
+from braze.ir.errors import ShapeError
 from braze.runtime import load
 from braze.runtime.package_format import PackageError
 
@@ -166,3 +167,19 @@ def test_a_damaged_package(net, tmp_path):
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(PackageError):
         load(path)
+
+
+def test_inputs_are_called_like_the_parameters(tmp_path):
+    def scaled(signal, by, *others):
+        return signal * by + others[0]
+
+    path = tmp_path / "f.brz"
+    braze.aot.compile(scaled, [braze.ones(3), braze.ones(1), braze.ones(3)], path)
+    package = load(path)
+    names = [slot.name for slot in package.inputs]
+    assert names[:2] == ["signal", "by"] and len(set(names)) == 3
+    with pytest.raises(ShapeError, match=r"input by must be f32\[1\]"):
+        package(np.ones(3, "f4"), np.ones(2, "f4"), np.ones(3, "f4"))
+    np.testing.assert_array_equal(
+        package(np.full(3, 2, "f4"), np.full(1, 5, "f4"), np.ones(3, "f4")), [11, 11, 11]
+    )

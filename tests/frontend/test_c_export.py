@@ -9,7 +9,10 @@ import pytest
 
 import braze
 from braze import cli, nn
+from braze.codegen.llvm.c_driver import LIBRARY
 from braze.runtime import host_target, load
+from braze.runtime.elf import ObjectFile
+from braze.runtime.object_loader import LoadedObject
 from braze.runtime.package_format import PackageError
 
 pytestmark = pytest.mark.skipif(c_programs.COMPILER is None, reason="there is no C compiler")
@@ -105,7 +108,7 @@ def fields(header, kind):
     """The C names of the inputs or outputs."""
     text = header.read_text()
     body = re.search(rf"typedef struct \w+_{kind} {{\n(.*?)}}", text, re.S)[1]
-    return re.findall(r"\*(\w+);", body)
+    return [name for name in re.findall(r"\*(\w+);", body) if name != "unused"]
 
 
 def exported(tmp_path, module, arguments, name="net", **options):
@@ -296,3 +299,49 @@ def test_the_command_writes_the_files(tmp_path, capsys):
     assert written == ["adder.h", "adder.o", "adder.so"]
     assert cli.main(["export", str(path), "--target", "x86-64-v9"]) == 1
     assert "has no code for x86-64-v9" in capsys.readouterr().err
+
+
+def test_names_fit_c_whatever_they_are_in_python(tmp_path):
+    def f(int, x, X, model):
+        return {"long": int + x, "x": X - model, "a b": x * 2}
+
+    arrays = [example(n, 3) for n in range(4)]
+    model, files = exported(tmp_path, f, arrays)
+    assert fields(files.header, "inputs") == ["int_", "x", "X_2", "model"]
+    assert fields(files.header, "outputs") == ["long_", "x_3", "a_b"]
+    compared(tmp_path, files, model, [x.numpy() for x in arrays])
+
+
+def test_a_dimension_may_have_any_name(tmp_path):
+    dims = [{0: braze.aot.Dim("model", max=20)}]
+    model, files = exported(tmp_path, perceptron(), example(1, 8, 12), dynamic=dims)
+    compared(tmp_path, files, model, [example(4, 4, 12).numpy()], 4)
+
+
+def test_scalars_and_what_has_no_inputs(tmp_path):
+    number = braze.tensor(1.5)
+    model, files = exported(tmp_path, lambda a: (a * 2, a.half(), a.bfloat16()), [number])
+    compared(tmp_path, files, model, [np.float32(1.5).reshape(())])
+    table = braze.arange(6).float()
+    model, files = exported(tmp_path, lambda: table * 3, [], name="fixed")
+    compared(tmp_path, files, model, [])
+
+
+def test_code_for_another_machine(tmp_path):
+    """No program is run, but every reference of the object has its place."""
+    path = tmp_path / "net.brz"
+    braze.aot.compile(Convolutions().eval(), CASES["convolutions"]()[1], path, target="aarch64")
+    data = braze.aot.export_c(path, tmp_path).object.read_bytes()
+    loaded = LoadedObject(data, dict.fromkeys(LIBRARY, 4096), allow_foreign=True)
+    assert loaded.machine == "aarch64"
+    assert {"net_create", "net_run", "net_destroy"} <= set(loaded.symbols)
+    (used,) = [s for s in ObjectFile(data).symbols if s.name == "getauxval"]
+    assert used.is_external
+
+
+def test_an_export_is_reproducible(tmp_path):
+    path = tmp_path / "net.brz"
+    braze.aot.compile(perceptron(), example(1, 8, 12), path)
+    one, two = (braze.aot.export_c(path, tmp_path / name, "net") for name in ("a", "b"))
+    assert one.object.read_bytes() == two.object.read_bytes()
+    assert one.header.read_bytes() == two.header.read_bytes()
