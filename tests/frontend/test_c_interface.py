@@ -292,6 +292,7 @@ LIMITED = """
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+static float x[ONE_X_COUNT], y[ONE_OUTPUT_COUNT];
 
 int main(int count, char **words) {
   one_error error = {0, ""};
@@ -300,6 +301,11 @@ int main(int count, char **words) {
   one_model *model;
   if (setrlimit(RLIMIT_AS, &limit)) return 20;
   model = one_create(atoi(words[1]), &error);
+  for (count = 0; model && count < 30; count++) {
+    one_inputs inputs = {x};
+    one_outputs outputs = {y};
+    if (one_run(model, &inputs, &outputs, &error)) break;
+  }
   puts(error.message);
   one_destroy(model);
   return error.code;
@@ -310,7 +316,8 @@ int main(int count, char **words) {
 def test_what_the_system_refuses_is_a_code(tmp_path):
     files = written(tmp_path, lambda x: (x @ x.t()).softmax(0) @ x, (4000, 2), "one")
     program = c_programs.build(tmp_path, LIMITED, [files.object])
-    assert c_programs.run(program, 1, 1000).returncode == 0
+    # 30 calls use the memory of one: 64 MB.
+    assert c_programs.run(program, 1, 200).returncode == 0
     done = c_programs.run(program, 1, 40)
     assert done.returncode == 2 and done.stdout.startswith("no memory for ")
     done = c_programs.run(program, 4000, 2000)  # their stacks do not fit
@@ -373,3 +380,82 @@ def test_headers_are_cplusplus_too(tmp_path):
                files.object, "-pthread", "-o", program]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     assert c_programs.run(program).returncode == 0
+
+
+SIGNALS = """
+#include "one.h"
+#include <signal.h>
+#include <unistd.h>
+static volatile sig_atomic_t handled;
+static void handle(int number) {
+  (void)number;
+  handled = 1;
+}
+
+int main(void) {
+  sigset_t own, before, after, waiting;
+  one_model *model;
+  signal(SIGUSR1, handle);
+  sigemptyset(&own);
+  sigaddset(&own, SIGUSR2);
+  sigprocmask(SIG_SETMASK, &own, &before);
+  model = one_create(4, NULL);
+  sigprocmask(SIG_SETMASK, NULL, &after);
+  if (!sigismember(&after, SIGUSR2) || sigismember(&after, SIGUSR1)) return 20;
+  sigaddset(&own, SIGUSR1);
+  sigprocmask(SIG_SETMASK, &own, NULL);
+  kill(getpid(), SIGUSR1);
+  usleep(100000);
+  sigpending(&waiting);
+  if (handled || !sigismember(&waiting, SIGUSR1)) return 21;
+  one_destroy(model);
+  sigprocmask(SIG_SETMASK, &before, NULL);
+  return handled ? 0 : 22;
+}
+"""
+
+
+def test_signals_go_to_the_programs_own_threads(tmp_path):
+    files = written(tmp_path, nn.Linear(12, 9), (4, 12), "one")
+    assert c_programs.run(c_programs.build(tmp_path, SIGNALS, [files.object])).returncode == 0
+
+
+SIZES = """
+#include "one.h"
+@READ@
+int main(void) {
+  static const int sizes[] = {5, 64, 3, 5, 1, 200, 1, 64};
+  one_model *model = one_create(2, NULL);
+  int i, bad = 0;
+  for (i = 0; i < (int)(sizeof sizes / sizeof *sizes); i++) {
+    char path[40];
+    float *x, *wanted, *result = malloc(sizeof(float) * ONE_OUTPUT_COUNT(sizes[i]));
+    one_inputs inputs;
+    one_outputs outputs = {result};
+    sprintf(path, "%d.in", sizes[i]);
+    inputs.input = x = get(path, sizeof(float) * ONE_INPUT_COUNT(sizes[i]));
+    sprintf(path, "%d.out", sizes[i]);
+    wanted = get(path, sizeof(float) * ONE_OUTPUT_COUNT(sizes[i]));
+    bad |= one_run(model, sizes[i], &inputs, &outputs, NULL);
+    bad |= memcmp(result, wanted, sizeof(float) * ONE_OUTPUT_COUNT(sizes[i]));
+    free(x), free(wanted), free(result);
+  }
+  one_destroy(model);
+  return bad ? 21 : 0;
+}
+"""
+
+
+@pytest.mark.parametrize("checked", [False, pytest.param(True, marks=needs_valgrind)])
+def test_one_model_at_many_sizes(tmp_path, checked):
+    braze.manual_seed(0)
+    module = nn.Sequential(nn.Linear(12, 40), nn.ReLU(), nn.Linear(40, 300), nn.Linear(300, 3))
+    path, target = tmp_path / "one.brz", "x86-64-v3" if checked else "host"
+    braze.aot.compile(module, braze.randn(8, 12), path, target, dynamic=[{0: "batch"}])
+    files, model = braze.aot.export_c(path, tmp_path), load(path)
+    for size in (1, 3, 5, 64, 200):
+        x = braze.randn(size, 12).numpy()
+        (tmp_path / f"{size}.in").write_bytes(x.tobytes())
+        (tmp_path / f"{size}.out").write_bytes(model(x).tobytes())
+    program = c_programs.build(tmp_path, SIZES.replace("@READ@", READ), [files.object])
+    assert c_programs.run(program, checked=checked).returncode == 0

@@ -40,6 +40,7 @@ int main(int count, char **words) {
   @NAME@_error error = {0, ""};
   @NAME@_model *model = @NAME@_create(count > 1 ? atoi(words[1]) : 1, &error);
   int code = error.code, call;
+  (void)get;
   if (!model) {
     fprintf(stderr, "%s\\n", error.message);
     return code;
