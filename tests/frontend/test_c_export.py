@@ -339,6 +339,31 @@ def test_code_for_another_machine(tmp_path):
     assert used.is_external
 
 
+@pytest.mark.skipif(
+    c_programs.ARM_COMPILER is None or c_programs.ARM_EMULATOR is None,
+    reason="there is no compiler or no emulator for aarch64",
+)
+@pytest.mark.parametrize("case", ["convolutions", "recurrent", "attentive", "kinds"])
+def test_code_for_another_machine_runs_there(case, tmp_path):
+    """On an emulator; another machine's code rounds otherwise."""
+    braze.manual_seed(0)
+    module, arguments = CASES[case]()
+    targets = [host_target().name, "aarch64"]
+    braze.aot.compile(module, arguments, tmp_path / "net.brz", target=targets)
+    arrays = [x.numpy() for x in arguments]
+    wanted = flat(load(tmp_path / "net.brz")(*arrays))
+    files = braze.aot.export_c(tmp_path / "net.brz", tmp_path / "c", target="aarch64")
+    inputs = dict(zip(fields(files.header, "inputs"), arrays, strict=True))
+    outputs = dict(zip(fields(files.header, "outputs"), wanted, strict=True))
+    compiler = [c_programs.ARM_COMPILER, "-static"]
+    program = c_programs.program_for(files.header, inputs, outputs, compiler=compiler)
+    for threads in (1, 3):
+        done = c_programs.run(program, threads, on=[c_programs.ARM_EMULATOR])
+        assert done.returncode == 0, done.stderr
+        for name, array in c_programs.results(program.parent, outputs).items():
+            np.testing.assert_allclose(array, outputs[name], rtol=2e-5, atol=2e-6)
+
+
 def test_an_export_is_reproducible(tmp_path):
     path = tmp_path / "net.brz"
     braze.aot.compile(perceptron(), example(1, 8, 12), path)

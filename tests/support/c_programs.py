@@ -11,6 +11,7 @@ import numpy as np
 
 COMPILER = next((found for found in map(shutil.which, ("cc", "gcc", "clang")) if found), None)
 VALGRIND = shutil.which("valgrind")
+ARM_COMPILER, ARM_EMULATOR = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
 _STRICT = ("-std=c99", "-D_DEFAULT_SOURCE", "-g", "-Wall", "-Wextra", "-Werror", "-pedantic")
 _CHECKED = ("-q", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=all",
             "--errors-for-leak-kinds=all")  # fmt: skip
@@ -60,22 +61,28 @@ int main(int count, char **words) {
 """
 
 
-def build(folder: Path, source: str, objects: Sequence[Path], name: str = "program") -> Path:
+def build(
+    folder: Path,
+    source: str,
+    objects: Sequence[Path],
+    name: str = "program",
+    compiler: Sequence[str] = (COMPILER or "cc",),
+) -> Path:
     """Compile a program, without a warning."""
     code, program = folder / f"{name}.c", folder / name
     code.write_text(source)
-    assert COMPILER is not None
-    command = [COMPILER, *_STRICT, str(code), *map(str, objects), "-pthread", "-o", str(program)]
+    command = [*compiler, *_STRICT, str(code), *map(str, objects), "-pthread", "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return program
 
 
 def run(
-    program: Path, *words: str | int, checked: bool = False
+    program: Path, *words: str | int, checked: bool = False, on: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program in its folder; `checked`: under valgrind, which finds no fault."""
-    command = [str(program), *map(str, words)]
+    """Run a program in its folder; `checked`: under valgrind, which finds no fault; `on`: by an
+    emulator."""
+    command = [*on, str(program), *map(str, words)]
     if checked:
         assert VALGRIND is not None
         command = [VALGRIND, *_CHECKED, *command]
@@ -92,8 +99,9 @@ def program_for(
     inputs: Mapping[str, np.ndarray],
     outputs: Mapping[str, np.ndarray],
     size: int | None = None,
+    compiler: Sequence[str] = (COMPILER or "cc",),
 ) -> Path:
-    """A program that runs a model once on arrays; `outputs` tells their sizes."""
+    """A program that runs a model on arrays; `outputs` tells their sizes."""
     name, folder = header.stem, header.parent
     for label, array in inputs.items():
         (folder / f"{label}.in").write_bytes(array.tobytes())
@@ -114,7 +122,7 @@ def program_for(
     source = _PROGRAM
     for key, text in parts.items():
         source = source.replace(f"@{key}@", text)
-    return build(folder, source, [header.with_suffix(".o")], f"{name}_program")
+    return build(folder, source, [header.with_suffix(".o")], f"{name}_program", compiler)
 
 
 def results(folder: Path, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
