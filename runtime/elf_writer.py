@@ -11,7 +11,7 @@ Source: System V ABI, chapter 4 (object files).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from braze.runtime.elf import (
@@ -94,24 +94,41 @@ def merge(
     symbols = _Symbols(units, files, blocks, exported, allowed)
     for u, own in enumerate(files):
         for f, file in enumerate(own):
-            for section in file.sections:
-                if section.is_loaded:
-                    if section.flags & ~_PLAIN_FLAGS:
-                        name = file.section_name(section).decode("utf-8", "backslashreplace")
-                        raise ObjectError(f"[object] section {name} has flags {section.flags:#x}")
-                    number = writer.add(
-                        file.section_name(section), section.kind, section.flags,
-                        [file.content(section)] if section.has_content else [], section.size,
-                        alignment=section.alignment, entry_bytes=section.entry_bytes,
-                    )  # fmt: skip
-                    symbols.sections[u, f, section.index] = number
+            for index, number in _add_sections(writer, file):
+                symbols.sections[u, f, index] = number
     for block in blocks:
         number = writer.add(
             b".rodata." + block.name.encode(), SHT_PROGBITS, SHF_ALLOC, block.pieces, block.size,
             alignment=block.alignment,
         )  # fmt: skip
         symbols.blocks[block.name] = number
-    table, names, locals_ = symbols.table()
+    _add_tables(writer, symbols, files)
+    # Nothing here runs code on the stack.
+    writer.add(b".note.GNU-stack", SHT_PROGBITS, 0, [], 0)
+    return writer.file(next(n for n, known in MACHINES.items() if known.name == machine))
+
+
+def _add_sections(writer: _Writer, file: ObjectFile) -> Iterator[tuple[int, int]]:
+    """The numbers of an object's sections that take up memory, and those that they have now."""
+    for section in file.sections:
+        if not section.is_loaded:
+            continue
+        name = file.section_name(section)
+        if section.flags & ~_PLAIN_FLAGS:
+            text = name.decode("utf-8", "backslashreplace")
+            raise ObjectError(f"[object] section {text} has flags {section.flags:#x}")
+        pieces = [file.content(section)] if section.has_content else []
+        yield section.index, writer.add(
+            name, section.kind, section.flags, pieces, section.size,
+            alignment=section.alignment, entry_bytes=section.entry_bytes,
+        )  # fmt: skip
+
+
+def _add_tables(
+    writer: _Writer, symbols: _Symbols, files: Sequence[Sequence[ObjectFile]]
+) -> None:
+    """The symbols, their names and the relocations, after all sections that they are about."""
+    table, names, local_count = symbols.table()
     relocations: dict[int, list[bytes]] = {}
     for u, own in enumerate(files):
         for f, file in enumerate(own):
@@ -120,7 +137,7 @@ def merge(
                 info = symbols.number((u, f, fixup.symbol)) << 32 | fixup.kind
                 packed = RELOCATION.pack(fixup.offset, info, fixup.addend)
                 relocations.setdefault(number, []).append(packed)
-    # What sections refer to comes behind them, so its numbers are known.
+    # The table of symbols comes behind the relocations, and its names behind it.
     symbol_table = writer.count + len(relocations)
     for number, packed_ones in sorted(relocations.items()):
         writer.add(
@@ -128,14 +145,10 @@ def merge(
             RELOCATION.size * len(packed_ones), symbol_table, number, 8, RELOCATION.size,
         )  # fmt: skip
     writer.add(
-        b".symtab", SHT_SYMTAB, 0, table, SYMBOL.size * len(table), symbol_table + 1, locals_, 8,
-        SYMBOL.size,
+        b".symtab", SHT_SYMTAB, 0, table, SYMBOL.size * len(table), symbol_table + 1, local_count,
+        8, SYMBOL.size,
     )  # fmt: skip
     writer.add(b".strtab", SHT_STRTAB, 0, [names], len(names))
-    # Nothing here runs code on the stack.
-    writer.add(b".note.GNU-stack", SHT_PROGBITS, 0, [], 0)
-    number_of_machine = next(n for n, known in MACHINES.items() if known.name == machine)
-    return writer.file(number_of_machine)
 
 
 class _Strings:
@@ -234,14 +247,14 @@ class _Symbols:
             self._block_numbers[block.name] = len(packed)
             at = names.place(block.name.encode())
             packed.append(SYMBOL.pack(at, STT_OBJECT, 0, self.blocks[block.name], 0, block.size))
-        locals_ = len(packed)
+        local_count = len(packed)
         for place, symbol in every:
             if place in self._exported:
                 add(place, symbol, self._exported[place], _GLOBAL)
         for name in self._needed():
             self._external[name] = len(packed)
             packed.append(SYMBOL.pack(names.place(name.encode()), _GLOBAL << 4, 0, SHN_UNDEF, 0, 0))
-        return packed, names.content(), locals_
+        return packed, names.content(), local_count
 
     def _needed(self) -> list[str]:
         """What is to be found elsewhere."""
@@ -250,9 +263,10 @@ class _Symbols:
             for file in own:
                 for fixup in file.fixups:
                     symbol = file.symbols[fixup.symbol]
-                    if fixup.symbol and symbol.is_external and self._home(u, symbol) is None:
-                        if symbol.name not in self._block_numbers:
-                            found[symbol.name] = None
+                    if not fixup.symbol or not symbol.is_external or self._home(u, symbol):
+                        continue
+                    if symbol.name not in self._block_numbers:
+                        found[symbol.name] = None
         missing = sorted(found.keys() - set(self._allowed))
         if missing:
             raise ObjectError(f"[object] nothing defines {', '.join(missing)}")
@@ -271,8 +285,7 @@ class _Symbols:
         if symbol.is_external:
             home = self._home(unit, symbol)
             if home is None:
-                numbers = self._block_numbers if symbol.name in self._block_numbers else None
-                return (self._external if numbers is None else numbers)[symbol.name]
+                return {**self._external, **self._block_numbers}[symbol.name]
             place = home
         if place not in self._numbers:
             raise ObjectError(f"[object] symbol {symbol.name!r} is in no loaded section")

@@ -10,7 +10,7 @@ import pytest
 import braze
 from braze import cli, nn
 from braze.codegen.llvm.c_driver import LIBRARY
-from braze.runtime import host_target, load
+from braze.runtime import c_export, host_target, load
 from braze.runtime.elf import ObjectFile
 from braze.runtime.object_loader import LoadedObject
 from braze.runtime.package_format import PackageError
@@ -259,6 +259,14 @@ def test_what_is_asked_for_must_be_there(tmp_path):
     damaged[len(damaged) // 2] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(PackageError, match="damaged"):
+        braze.aot.export_c(path, tmp_path)
+
+
+def test_weights_beyond_one_object_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "f.brz"
+    braze.aot.compile(perceptron(), example(1, 8, 12), path)
+    monkeypatch.setattr(c_export, "_MOST_WEIGHTS", 2000)
+    with pytest.raises(PackageError, match="the weights take more than 2000 bytes"):
         braze.aot.export_c(path, tmp_path)
 
 
