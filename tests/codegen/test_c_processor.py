@@ -9,7 +9,7 @@ import pytest
 from braze.codegen.llvm.c_driver import baseline
 from braze.codegen.llvm.c_processor import FEATURES, FeatureError, features_of, processor_text
 from braze.codegen.llvm.compile import compile_object
-from braze.ir.target import TARGET_NAMES, Target, named_target
+from braze.ir.target import TARGET_NAMES, X86_64_V4_FEATURES, Target, named_target
 from braze.runtime import cpu
 from braze.runtime.object_loader import LoadedObject
 
@@ -45,7 +45,10 @@ def asked(changes):
 @pytest.mark.skipif(HERE not in FEATURES, reason="another machine")
 def test_the_processor_says_what_the_system_says():
     flags = cpu.parse_flags(Path("/proc/cpuinfo").read_text())
-    assert asked({}) == {name: FLAGS[HERE][name] in flags for name in FEATURES[HERE]}
+    told = {name for name in FEATURES[HERE] if FLAGS[HERE][name] in flags}
+    found = {name for name, there in asked({}).items() if there}
+    # An old system may not know of the newest ones.
+    assert told <= found and not (found - told) & set(X86_64_V4_FEATURES)
 
 
 @pytest.mark.skipif(HERE != "x86_64", reason="this is about x86")
