@@ -164,8 +164,9 @@ def _chosen(path: Path, builds: list[_Build], wanted: str | None) -> list[_Build
     if not chosen:
         wanted = wanted or host_target().architecture
         raise PackageError(f"[export_c] {path} has no code for {wanted}, but for {names}")
-    chosen.sort(key=lambda b: (b.target.vector_bits, len(b.target.features)), reverse=True)
-    return chosen
+    # As `braze.runtime.package` chooses: of equals the last.
+    chosen.sort(key=lambda b: (b.target.vector_bits, len(b.target.features)))
+    return chosen[::-1]
 
 
 def _require_native(model: str, artifact: Artifact) -> None:
