@@ -160,11 +160,11 @@ def kernel_cases(program: Program, scheduled: Graph) -> list[KernelCase]:
 
 def is_mixed(kernel: Kernel) -> bool:
     """Whether the code of a kernel may compute results several at a time."""
-    from braze.codegen.llvm.schedule_winograd import winograd_schedule
+    from braze.codegen.llvm.schedule_search import WINOGRAD_FORMS
 
     if not isinstance(kernel, Contraction):
         return False
-    return winograd_schedule(kernel, host_target()) is not None
+    return any(form(kernel, host_target()) is not None for form in WINOGRAD_FORMS)
 
 
 def _is_same(program: Program, graph: Graph, result: str, operand: str) -> bool:

@@ -36,6 +36,9 @@ from braze.ir.target import Target
 Costed = tuple[float, Candidate]
 AnySchedule = Schedule | DotSchedule | WinogradSchedule | WinogradGradientSchedule
 
+# Of contractions without symbolic numbers.
+WINOGRAD_FORMS = (winograd_schedule, winograd_gradient_schedule)
+
 _MAX_ROWS = 14
 _FINALISTS, _NEAR = 4, 1.06  # tiles to compare in chunks, within this much of the best
 
@@ -62,8 +65,7 @@ def _other_form(
 ) -> DotSchedule | WinogradSchedule | WinogradGradientSchedule | None:
     """A schedule without tiles of the sum that costs less than so many cycles."""
     if not is_symbolic_shape(straight):
-        found = winograd_schedule, winograd_gradient_schedule
-        for winograd in (form(contraction, target) for form in found):
+        for winograd in (form(contraction, target) for form in WINOGRAD_FORMS):
             if winograd is not None and winograd.is_better_than(cycles):
                 return winograd
     dot = dot_schedule(straight, target)

@@ -119,6 +119,23 @@ def test_winograds_algorithm_may_let_an_element_have_its_neighbours_errors(monke
         found_in(graph, given)
 
 
+def test_filters_gradients_may_have_their_neighbours_errors(monkeypatch):
+    """As results may: a column of large gradients does not reach a tap that meets zeros alone."""
+    x, g = (ir.tensor_type(ir.f32, (4, 64, 32, 32)) for _ in range(2))
+    b = ir.Builder("gradient")
+    one, two = b.input(x, name="x"), b.input(g, name="g")
+    options = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    graph = b.finish([b.conv_weight_grad(one, two, kernel=(3, 3), **options)])
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(t.shape, np.float32) for t in (x, g)]
+    arrays[0][:, :, :, 1:] *= 1e-4
+    arrays[1][:, :, :, 1:] *= 1e-4
+    executable = run(graph, arrays)
+    assert [case.name for case in executable.cases if case.mixed]
+    monkeypatch.setattr(kernel_cases, "is_mixed", lambda kernel: False)
+    found_in(graph, arrays)
+
+
 # Faults -------------------------------------------------------------------------------------------
 
 
