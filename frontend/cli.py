@@ -1,4 +1,4 @@
-"""The command line: `braze run`, `demo`, `inspect`, `bisect`, `export`, `--version`.
+"""The command line: `braze run`, `demo`, `inspect`, `bisect`, `export`, `serve`, `--version`.
 
 Each command loads only what it needs.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from braze.inspector.report import Report
 
 STEP = "step"
+SERVE = "serve"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--name", help="what C names begin with (like the package's)")
     export.add_argument("--target", help="only the code for this one, such as x86-64-v3")
     export.add_argument("--shared", action="store_true", help="also NAME.so, by the C compiler")
+    commands.add_parser(
+        SERVE, add_help=False, help="answer requests over HTTP with a package's results"
+    )
     return parser
 
 
@@ -109,7 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given[:1] in (["inspect"], ["bisect"]) and "--" in given:
         arguments = given[given.index("--") + 1 :]
         given = given[: given.index("--")]
-    args = parser.parse_args(given)
+    if given[:1] == [SERVE]:  # it has a parser of its own
+        args = argparse.Namespace(command=SERVE, arguments=given[1:])
+    else:
+        args = parser.parse_args(given)
     if args.command in ("inspect", "bisect"):
         args.arguments = arguments
     if args.command is None:
@@ -265,10 +272,17 @@ def _inspect_onnx(path: str) -> int:
     return 0
 
 
+def _serve(args: argparse.Namespace) -> int:
+    from braze.serve_command import main
+
+    return main(args.arguments)
+
+
 _COMMANDS = {
     "run": _check,
     "demo": _demo,
     "inspect": _inspect,
     "bisect": _bisect,
     "export": _export,
+    SERVE: _serve,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from braze.ir.errors import ParseError
 from braze.ir.target import Target, can_run
+from braze.runtime.artifact import Slot
 from braze.runtime.cpu import host_target
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.package_accuracy import AccuracyReport
@@ -38,6 +39,7 @@ class LoadedModel:
         dynamic: the dimension whose size calls choose, or None; `inputs` and `outputs` are then
             those of its least size.
         target: what the code in use was made for.
+        arrange: puts one item for each output in the structure of a call's results.
         graph_text: the captured graph, for reading.
         braze_version: of the Braze that wrote the package.
         accuracy: what its narrow weights lose; None if it has the model's own.
@@ -56,7 +58,7 @@ class LoadedModel:
         everything = dict(unpack_weights(archive["weights.safetensors"]))
         # The pool's code is the package's, unless this process has started one before.
         get_pool(compile=lambda: bytes(archive[entry["pool"]]))
-        self._arrange = arranger(json.loads(manifest["structure"]))
+        self.arrange = arranger(json.loads(manifest["structure"]))
         self.dynamic = Dynamic.of(manifest["dynamic"], names) if "dynamic" in manifest else None
         self._codes: SizedCodes | None = None
         if self.dynamic is None:
@@ -91,10 +93,19 @@ class LoadedModel:
             raise TypeError(
                 f"model {self.name} takes {len(self.inputs)} inputs ({names}), given {len(arrays)}"
             )
+        return self.arrange(self.results(arrays))
+
+    def results(self, arrays: Sequence[Any]) -> list[np.ndarray]:
+        """What a call computes from as many arrays as there are `inputs`, in the order of
+        `outputs`; see `__call__` for what is raised."""
         instance = self._only
         if self.dynamic is not None and self._codes is not None:
             instance = self._codes.instance(self.dynamic.size_of(self.name, self.inputs, arrays))
-        return self._arrange(instance.run(arrays))
+        return instance.run(arrays)
+
+    def outputs_at(self, size: int) -> tuple[Slot, ...]:
+        """The outputs of a call whose dynamic dimension has `size`, which must be served."""
+        return self.outputs if self._codes is None else self._codes.instance(size).outputs
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{slot.name}: {type_of(slot)}" for slot in self.inputs)
@@ -147,7 +158,7 @@ def _choose(path: Path, targets: list[dict[str, Any]]) -> tuple[dict[str, Any], 
     return entry, target
 
 
-def arranger(structure: Any) -> Callable[[list[np.ndarray]], Any]:
+def arranger(structure: Any) -> Callable[[Sequence[Any]], Any]:
     """What puts results in the places of their numbers; see `write_package` for the form."""
     match structure:
         case None:

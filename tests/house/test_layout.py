@@ -23,14 +23,18 @@ def source_modules() -> Iterator[tuple[str, Path]]:
 
 MODULES = dict(source_modules())
 # Packages that need an extra.
-NEEDS = {"braze.onnx": "onnx.defs"}
+NEEDS = {
+    "braze.onnx": ["onnx.defs"],
+    "braze.runtime.serving": ["starlette", "uvicorn", "prometheus_client"],
+}
 
 
 def need(name: str) -> None:
     """Skip the test of a module whose extra is not installed."""
     for package, needed in NEEDS.items():
         if name.startswith(package):
-            pytest.importorskip(needed)
+            for module in needed:
+                pytest.importorskip(module)
 
 
 @pytest.mark.parametrize("name", [m for m in MODULES if not m.endswith(".__main__")])
