@@ -60,6 +60,9 @@ def compile(
         with the module's own weights, and what each weight lost; else None. A loaded package has
         the same as `accuracy`, and ``braze inspect model.brz`` prints it.
 
+    Inputs are named as the function's parameters, or those of the module's `forward`; where it
+    takes ``*args``, ``input``, or ``input0``, ``input1`` and so on, which `dynamic` always takes.
+
     Raises:
         RuntimeError: the module is not one graph (it reads values while it runs), or it draws
             random numbers or changes its own state, as in training mode.

@@ -80,6 +80,24 @@ print(json.dumps([logits.tolist(), sorted(sys.modules)]))
     assert "braze.tensors" not in modules and "braze.capture" not in modules
 
 
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (lambda x, scale: x * scale, ["x", "scale"]),
+        (lambda *arrays: arrays[0] * arrays[1], ["input0", "input1"]),
+        (braze.mul, ["input", "other"]),
+    ],
+)
+def test_inputs_have_the_parameters_names(tmp_path, function, names):
+    examples = [braze.ones(8, 3), braze.ones(8, 3)]
+    for dynamic in (None, {names[1]: {0: "n"}, "input0": {0: "n"}}):
+        braze.aot.compile(function, examples, tmp_path / "m.brz", dynamic=dynamic)
+        model = load(tmp_path / "m.brz")
+        assert [slot.name for slot in model.inputs] == names
+        x = np.full((8, 3), 3, np.float32)
+        assert np.array_equal(model(x, x), x * x)
+
+
 def test_later_training_does_not_change_a_package(net, tmp_path):
     model, x = net
     path = tmp_path / "net.brz"

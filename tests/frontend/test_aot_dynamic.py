@@ -117,6 +117,18 @@ def test_equal_names_are_equal_sizes(tmp_path):
         packed(ones, ones[:8])
 
 
+def test_integers_stay_integers(tmp_path):
+    braze.manual_seed(0)
+    table = nn.Embedding(10, 4)
+    path = tmp_path / "m.brz"
+    ids = braze.zeros(8, 3, dtype=braze.int64)
+    braze.aot.compile(lambda ids: table(ids), ids, path, dynamic={"ids": {0: "n"}})
+    packed = load(path)
+    for size in (1, 5, 40):
+        given = np.arange(size * 3).reshape(size, 3) % 10
+        np.testing.assert_array_equal(packed(given), table.weight.detach().numpy()[given])
+
+
 def test_python_that_asks_for_the_size_is_refused_with_its_line(tmp_path):
     def function(x):
         if x.shape[0] > 30:
