@@ -100,6 +100,9 @@ async def _counted(service: Service, request: Request) -> Response:
         response = await _predicted(service, request)
     except RequestFault as fault:
         response = _fault(fault.status, str(fault), fault.headers)
+    except asyncio.CancelledError:  # the server's patience at a stop is over
+        service.unanswered += 1
+        response = _fault(503, "the server stops", {"Retry-After": "1"})
     except ClientDisconnect:
         response = Response(status_code=_GONE)
     except Exception:

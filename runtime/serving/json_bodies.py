@@ -81,7 +81,7 @@ def _array(value: Any, argument: Argument, place: str) -> np.ndarray:
     expected = f"{place} must be {argument}"
     # Python objects first: texts would be made as long as the longest, numbers as wide as any.
     items = np.array(value, dtype=object)
-    kinds = set(map(type, items.flat))
+    kinds = set(map(type, items.reshape(-1)))
     if list in kinds:
         raise RequestFault(422, f"{expected}, given lists of different lengths or too many levels")
     if dtype.kind == "c":
@@ -101,7 +101,7 @@ def _array(value: Any, argument: Argument, place: str) -> np.ndarray:
 
 def _floats(items: np.ndarray, kinds: set[type], dtype: np.dtype, expected: str) -> np.ndarray:
     if str in kinds:
-        flat = [_NOT_FINITE.get(i, i) if isinstance(i, str) else i for i in items.flat]
+        flat = [_NOT_FINITE.get(i, i) if isinstance(i, str) else i for i in items.reshape(-1)]
         kinds = set(map(type, flat))
         items = np.array(flat, dtype=object).reshape(items.shape)
     _require(kinds, {int, float}, 'numbers, "NaN", "Infinity" and "-Infinity"', expected)

@@ -33,12 +33,13 @@ def kind_of(content_type: str) -> str:
 
 
 def answer_kind(accept: str, request_kind: str, signature: Signature) -> str:
-    """The kind of the answer: what `Accept` prefers, else that of the request.
+    """The kind of the answer: what `Accept` prefers, else that of the request, where NPY stands for
+    NPZ if the results are several.
 
     Raises: RequestFault 406.
     """
     arrays = NPY if signature.structure == 0 else NPZ
-    own = JSON if request_kind == JSON else arrays
+    own = request_kind if request_kind in (JSON, NPZ) else arrays
     if not accept.strip():
         return own
     best, wanted = 0.0, ""

@@ -92,4 +92,5 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        self.finished = not self.server_state.tasks
+        # What a second SIGINT leaves behind, or the end of the time for a stop has cancelled.
+        self.finished = not (self.server_state.tasks or self._app.state.service.unanswered)

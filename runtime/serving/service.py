@@ -41,6 +41,7 @@ class Service:
         rows: how requests are computed as one, or None.
         alone: why they are not, or None.
         ready: whether the model has been warmed up.
+        unanswered: requests that were given up at a stop.
         stopping: set when the server stops, so that it counts as not ready. What still arrives on
             open connections is answered.
 
@@ -55,6 +56,7 @@ class Service:
         self.rows, self.alone = _rows(model, self.signature, settings)
         self.ready = False
         self.stopping = False
+        self.unanswered = 0
         self._admitted = 0
         self._most_rows = min(settings.max_batch, self.signature.highest)
         self._batcher = Batcher(
