@@ -24,7 +24,9 @@ _BACKLOG = 1024
 def bound(host: str, port: int) -> socket.socket:
     """A socket at an address, which nobody can connect to until `serve`; port 0 is any that is
     free.  Raises: OSError that names the place."""
-    at = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # asyncio sends without delay (TCP_NODELAY) only from sockets that name their protocol.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    at = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         at.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         at.bind((host, port))

@@ -125,6 +125,27 @@ def test_a_stop_waits_no_longer_than_it_is_told(mlp_path):
     assert "Traceback" not in text
 
 
+def test_answers_are_sent_at_once(mlp_path):
+    """Head and body are two packets; a system that holds the second one back does so for 40 ms."""
+    body = npy(floats(0, 1, 6))
+    request = (
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-npy\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body)
+    ) + body
+    with running(mlp_path) as (_, address):
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            times = []
+            for _ in range(40):
+                begin, answer = time.perf_counter(), b""
+                connection.sendall(request)
+                while not answer.partition(b"\r\n\r\n")[2]:
+                    answer += connection.recv(4096)
+                times.append(time.perf_counter() - begin)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+    assert sorted(times)[20] < 0.03
+
+
 def test_connections_are_limited(mlp_path):
     with running(mlp_path, "--max-connections", "4") as (_, address):
         host, port = address.removeprefix("http://").split(":")
