@@ -5,6 +5,7 @@ In: an application and a socket.  Out: whether every request was answered.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable, Generator
@@ -83,7 +84,7 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # New requests on connections that are open are refused from now on.
+        # `/ready` says so at once; the main loop looks for it ten times a second.
         self._app.state.service.stopping = True
         super().handle_exit(sig, frame)
 
@@ -94,5 +95,11 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        # What a second SIGINT leaves behind, or the end of the time for a stop has cancelled.
-        self.finished = not (self.server_state.tasks or self._app.state.service.unanswered)
+        if self.force_exit:
+            # uvicorn leaves all where it is; so what is left gets its answer, that there is none.
+            left = list(self.server_state.tasks)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            await self.lifespan.shutdown()
+        self.finished = not self._app.state.service.unanswered

@@ -20,7 +20,7 @@ class Settings:
         max_queue: requests that may be read, or wait, at once.
         max_body_bytes: of a request; also of what a compressed one unpacks to.
         timeout_s: from a request's first byte to its answer.
-        grace_s: how long a stop waits for the requests that are there.
+        grace_s: how long a stop waits for the requests that are there, in whole seconds.
         max_connections: that may be open at once.
         finite_only: whether NaN and infinities are refused.
 
