@@ -9,6 +9,7 @@ requests gather, so that batches grow with the load.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from braze.runtime.serving.rows import Rows
+
+log = logging.getLogger("braze.serving")
 
 Arrays = list[np.ndarray]
 
@@ -173,9 +176,12 @@ class Batcher:
                 joined = self._rows.joined([job.arrays for job in jobs])
                 results = self._timed(joined, len(jobs), sum(job.rows for job in jobs))
                 return [*self._rows.cut(results, [job.rows for job in jobs])]
-            except Exception:
+            except Exception as error:
                 # One request's fault must not be another's: each is computed alone.
-                pass
+                reason = str(error).partition("\n")[0]
+                log.warning(
+                    "a call for %d requests failed, each is alone now: %s", len(jobs), reason
+                )
         found: list[Arrays | Exception] = []
         for job in jobs:
             try:

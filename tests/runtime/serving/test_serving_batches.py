@@ -78,10 +78,11 @@ def test_what_has_no_rows_must_be_equal(scaled):
         assert np.array_equal(read_npz(response)["output"], x * scale)
 
 
-def test_one_requests_fault_is_not_anothers(table):
+def test_one_requests_fault_is_not_anothers(table, caplog):
     given = [np.full((1, 4), i) for i in (1, 2, 99, 3)]
     responses, sizes = together(table, [npy(x) for x in given])
     assert sizes == [1, 3, 1, 1, 1]
+    assert "a call for 3 requests failed, each is alone now: [embedding] index 99" in caplog.text
     text = error(responses.pop(2), 422)
     assert text == "[embedding] index 99 is out of range [0, 10)"
     del given[2]
