@@ -119,7 +119,7 @@ def test_any_number_of_chunks(grid, monkeypatch, always):
     problem = gradient(n=2, h=10, w=13, c=64, o=64, k=3)
     plan = winograd_gradient_schedule(problem.contraction, HOST)
     plan = replace(plan, grid=grid, vectors=1)
-    monkeypatch.setattr(schedule_search, "winograd_gradient_schedule", lambda *_: plan)
+    monkeypatch.setattr(schedule_search, "WINOGRAD_FORMS", (lambda *_: plan,))
     assert compile_problem(problem, HOST).chunks == grid[0] * grid[1]
     check(problem)
 
