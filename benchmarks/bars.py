@@ -105,6 +105,12 @@ def _inference_small(name: str, row: Row) -> Iterator[Bar]:
     yield Bar(name, "eager / torch eager", ratio(row, "braze", "torch"), 0.3)
 
 
+def _start(name: str, row: Row) -> Iterator[Bar]:
+    yield Bar(
+        name, "load and first call / ONNX Runtime", ratio(row, "braze.aot", "onnxruntime"), 0.5
+    )
+
+
 def _at_most(peer: str, bound: float, key: str = "value") -> Callable[[str, Row], Iterator[Bar]]:
     def rule(name: str, row: Row) -> Iterator[Bar]:
         unit = "" if row["unit"] == "graphs" else f", {row['unit']}"
@@ -132,6 +138,7 @@ RULES: dict[str, Callable[[str, Row], Iterator[Bar]]] = {
     "memory_peak": _memory_peak,
     "inference": _inference,
     "inference_small": _inference_small,
+    "start": _start,
     "captured_op": _at_most("braze", 2.0),
     "cached_call": _at_most("braze.compile", 15.0),
     "parallel_region": _at_most("braze", 3.0),

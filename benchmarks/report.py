@@ -89,6 +89,24 @@ def _warm(rows: dict[str, Any]) -> Table:
     return table
 
 
+_STARTS = {"import_ms": 1.0, "load_ms": 1.0, "first_ms": 1.0, "peak_bytes": 2.0**-20}
+
+
+def _starts(rows: dict[str, Any]) -> Table:
+    some = {n: r for n, r in rows.items() if any("load_ms" in f for f in r["peers"].values())}
+    peers = _peers(list(some.values()))
+    heads = ("import ms", "load ms", "first call ms", "peak MiB")
+    table = [["", *(f"{peer}: {head}" for head in heads for peer in peers)]]
+    for name, row in some.items():
+        cells = [
+            number(None if (v := value(row, peer, key)) is None else v * factor)
+            for key, factor in _STARTS.items()
+            for peer in peers
+        ]
+        table.append([name, *cells])
+    return table
+
+
 def _failures(results: dict[str, Any]) -> Table:
     table = [["workload", "peer", "failure"]]
     for name, row in results["workloads"].items():
@@ -120,6 +138,7 @@ def tables(results: dict[str, Any]) -> Iterator[tuple[str, Table]]:
             yield "peak resident memory of a training process", _memory(rows)
         if group == "overheads":
             yield "the same with what an earlier process left in the disk cache", _warm(rows)
+            yield "starting with a model from a file, in a new process", _starts(rows)
     yield "bars", _bars(results)
     yield "what failed", _failures(results)
 

@@ -80,10 +80,17 @@ class Workload:
 
 def workloads() -> dict[str, Workload]:
     """All workloads by name, in the order of the report."""
-    from benchmarks import inference, kernels, kernels_convolution, overheads, training
+    from benchmarks import (
+        inference,
+        kernels,
+        kernels_convolution,
+        overheads,
+        starting,
+        training,
+    )
 
     everything: dict[str, Workload] = {}
-    for module in (kernels, kernels_convolution, training, inference, overheads):
+    for module in (kernels, kernels_convolution, training, inference, overheads, starting):
         for workload in module.WORKLOADS:
             if workload.name in everything:
                 raise ValueError(f"two workloads are called {workload.name}")

@@ -85,18 +85,27 @@ class BrazePackage(Braze):
 
     def prepare(self, workload: Workload, options: Options) -> Step:
         """The loaded model on arrays."""
-        assert workload.make is not None
         from braze.runtime import load
 
-        program = workload.make(Library(self.T, random=options.random))
-        if not isinstance(program, Call) or program.wrt:
-            raise Unsupported("packages hold forward passes")
+        program = self.program(workload, options.random)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.brz"
-            self.T.aot.compile(program.function, program.arguments, path)
+            self.write(program, path)
             model = load(path)
         arrays = [tensor.numpy() for tensor in program.arguments]
         return lambda: model(*arrays)
+
+    def program(self, workload: Workload, random: bool = True) -> Call:
+        """A forward pass."""
+        assert workload.make is not None
+        program = workload.make(Library(self.T, random=random))
+        if not isinstance(program, Call) or program.wrt:
+            raise Unsupported("packages hold forward passes")
+        return program
+
+    def write(self, program: Call, path: Path) -> None:
+        """The package."""
+        self.T.aot.compile(program.function, program.arguments, path)
 
     def arrays(self, result: Any) -> list[np.ndarray]:
         """They are arrays."""

@@ -29,27 +29,10 @@ class OnnxRuntime:
 
     def prepare(self, workload: Workload, options: Options) -> Callable[[], Any]:
         """Export, optimise as far as it goes, and run on arrays."""
-        assert workload.make is not None
-        torch = self.torch
-        if workload.name.endswith((".backward", ".data", ".weights")):
-            raise Unsupported("gradients")
-        program = workload.make(Library(torch, random=options.random))
-        if not isinstance(program, Call):
-            raise Unsupported("programs with a state")
-
-        function = program.function
-
-        class Module(torch.nn.Module):
-            def forward(self, *arguments: Any) -> Any:
-                return function(*arguments)
-
-        module = function if isinstance(function, torch.nn.Module) else Module()
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            path = str(Path(folder) / "model.onnx")
-            torch.onnx.export(
-                module.eval(), tuple(program.arguments), path, dynamo=True, verbose=False
-            )
+        program = self.program(workload, options.random)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            self.write(program, path)
             settings = self.runtime.SessionOptions()
             settings.intra_op_num_threads = self.threads
             settings.inter_op_num_threads = 1
@@ -60,6 +43,31 @@ class OnnxRuntime:
         names = [given.name for given in session.get_inputs()]
         feed = dict(zip(names, arrays, strict=True))
         return lambda: session.run(None, feed)
+
+    def program(self, workload: Workload, random: bool = True) -> Call:
+        """A forward pass."""
+        assert workload.make is not None
+        if workload.name.endswith((".backward", ".data", ".weights")):
+            raise Unsupported("gradients")
+        program = workload.make(Library(self.torch, random=random))
+        if not isinstance(program, Call):
+            raise Unsupported("programs with a state")
+        return program
+
+    def write(self, program: Call, path: Path) -> None:
+        """The exported graph."""
+        torch, function = self.torch, program.function
+
+        class Module(torch.nn.Module):
+            def forward(self, *arguments: Any) -> Any:
+                return function(*arguments)
+
+        module = function if isinstance(function, torch.nn.Module) else Module()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module.eval(), tuple(program.arguments), str(path), dynamo=True, verbose=False
+            )
 
     def arrays(self, result: Any) -> list[np.ndarray]:
         """They are arrays."""

@@ -58,6 +58,11 @@ CASES = [
         {"braze__aot": 0.9, "onnxruntime": 1.0, "torch": 0.1},
         {"braze__aot": 0.91, "onnxruntime": 1.0, "torch": 9.0},
     ),
+    (
+        "start",
+        {"braze__aot": 0.5, "onnxruntime": 1.0, "torch": 0.1},
+        {"braze__aot": 0.51, "onnxruntime": 1.0, "torch": 9.0},
+    ),
     ("inference_small", {"braze": 3.0, "torch": 10.0}, {"braze": 3.1, "torch": 10.0}),
     ("captured_op", {"braze": 2.0}, {"braze": 2.01}),
     ("cached_call", {"braze__compile": 15.0}, {"braze__compile": 15.1}),
@@ -132,6 +137,9 @@ def made_up():
     rows["gemm.1024"]["peers"]["jax"] = {"failed": "RuntimeError: it broke"}
     rows["train.mlp"]["peers"]["braze"]["peak_bytes"] = 150 * 2**20
     rows["compile.mlp"]["peers"]["braze"]["warm"] = 0.125
+    rows["start.mlp_one"] = row("start", braze__aot=3.0, onnxruntime=7.0, group="overheads")
+    facts = {"import_ms": 41.0, "load_ms": 2.5, "first_ms": 0.5, "peak_bytes": 39 * 2**20}
+    rows["start.mlp_one"]["peers"]["braze.aot"] |= facts
     results = {
         "limits": {"fma_f32_all": 231.0},
         "workloads": rows,
@@ -146,7 +154,9 @@ def test_the_report_shows_what_was_measured(markdown):
     text = report(made_up(), markdown)
     for part in ("gemm.1024", "0.833", "93 %", "231", "RuntimeError: it broke", "150", "0.125"):
         assert part in text
-    assert "bars: 5 pass, 0 miss, 1 unknown; 2 threads, a processor" in text
+    for part in ("41.0", "2.50", "0.500", "39.0", "0.429"):  # of the model that is started
+        assert part in text
+    assert "bars: 6 pass, 0 miss, 1 unknown; 2 threads, a processor" in text
 
 
 def test_a_peer_without_a_figure_is_a_dash():

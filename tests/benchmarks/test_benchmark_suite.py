@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import braze
+from benchmarks import starting
 from benchmarks.kernels_convolution import CONVOLUTIONS
 from benchmarks.limits import UNITS, aligned, fma_text, measure, memory_text, native
 from benchmarks.measuring import difference
@@ -41,7 +42,8 @@ WANTED = {
     "overheads": """overhead.captured_op overhead.cached_call overhead.import
         overhead.first_result overhead.parallel_region compile.mnist_cnn compile.mlp compile.lstm
         compile.resnet18 compile.dcgan compile.vae compile.super_resolution compile.actor_critic
-        compile.gpt graphs.fifty_lengths graphs.one_off""",
+        compile.gpt graphs.fifty_lengths graphs.one_off start.resnet50 start.mobile start.lstm_step
+        start.encoder start.mlp_one""",
 }
 
 
@@ -229,6 +231,21 @@ def test_the_command_measures_and_writes(tmp_path):
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason="the results are compared with torch's")
+def test_a_package_is_started_in_a_process_of_its_own(tmp_path):
+    """Without the front end, the passes and the compiler."""
+    starting.write("braze.aot", "infer.mlp_one", tmp_path, 1)
+    code = (
+        "import sys\nfrom benchmarks import starting\nfrom pathlib import Path\n"
+        f"facts = starting.load('braze.aot', Path({str(tmp_path)!r}), 1)\n"
+        "assert min(facts.values()) > 0 and facts['peak_bytes'] < 2**28, facts\n"
+        "wrong = ('braze.tensors', 'braze.passes', 'braze.codegen', 'llvmlite', 'torch')\n"
+        "assert not [name for name in wrong if name in sys.modules]\n"
+    )
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    own = {**os.environ, "PYTHONPATH": paths}
+    subprocess.run([sys.executable, "-c", code], check=True, env=own)
+
+
 def test_results_are_compared():
     names = ["gemm.256", "train.mlp_one", "infer.lstm_step"]
     done = run("--check", *names, "--threads", "1", "--peers", "torch", "braze", "braze.aot")
