@@ -19,9 +19,7 @@ def operators():
         family = "by ONNX's definition" if by_definition else rule.run.__module__.split(".")[-1]
         since = f" {rule.since}" if rule.since > 7 else ""
         families.setdefault(family, []).append(f"{name}{since}")
-    rows = [f"| {family} | {', '.join(sorted(names))} |" for family, names in sorted(families.items())]
-    count = len(import_rules())
-    return "\n".join([f"| family | {count} operators |", "|---|---|", *rows]) + "\n"
+    return table(families, "operators")
 
 
 def operations():
@@ -31,9 +29,13 @@ def operations():
     families = {}
     for name, rule in export_rules().items():
         families.setdefault(rule.__module__.split(".")[-1], []).append(f"`{name}`")
-    rows = [f"| {family} | {', '.join(sorted(names))} |" for family, names in sorted(families.items())]
-    count = len(export_rules())
-    return "\n".join([f"| family | {count} operations |", "|---|---|", *rows]) + "\n"
+    return table(families, "operations")
+
+
+def table(families, what):
+    count = sum(map(len, families.values()))
+    rows = [f"| {family} | {', '.join(sorted(families[family]))} |" for family in sorted(families)]
+    return "\n".join([f"| family | {count} {what} |", "|---|---|", *rows]) + "\n"
 
 
 LISTS = {"operators": operators, "operations": operations}
