@@ -39,40 +39,48 @@ def write(peer: str, name: str, folder: Path, threads: int) -> None:
     np.savez(folder / "inputs.npz", *arrays)
 
 
-def _braze(path: Path, threads: int) -> Callable[[list[np.ndarray]], Any]:
+# What makes a callable of a file and a number of threads.
+Loader = Callable[[Path, int], Callable[[list[np.ndarray]], Any]]
+
+
+def _braze() -> Loader:
     from braze.runtime import load, set_num_threads
 
-    set_num_threads(threads)
-    model = load(path)
-    return lambda arrays: model(*arrays)
+    def open_file(path: Path, threads: int) -> Callable[[list[np.ndarray]], Any]:
+        set_num_threads(threads)
+        model = load(path)
+        return lambda arrays: model(*arrays)
+
+    return open_file
 
 
-def _onnxruntime(path: Path, threads: int) -> Callable[[list[np.ndarray]], Any]:
+def _onnxruntime() -> Loader:
     import onnxruntime
 
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
-    return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+    def open_file(path: Path, threads: int) -> Callable[[list[np.ndarray]], Any]:
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = threads
+        settings.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+        names = [given.name for given in session.get_inputs()]
+        return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+
+    return open_file
 
 
-_LOADERS = {"braze.aot": _braze, "onnxruntime": _onnxruntime}
-_MODULES = {"braze.aot": "braze.runtime", "onnxruntime": "onnxruntime"}
+# Peer -> imports its runtime.
+_IMPORTS = {"braze.aot": _braze, "onnxruntime": _onnxruntime}
 
 
 def load(peer: str, folder: Path, threads: int) -> dict[str, float]:
     """Milliseconds of importing, of loading and of the first call, and the peak memory."""
-    from importlib import import_module
-
     from benchmarks.worker import resident
 
     arrays = list(np.load(folder / "inputs.npz").values())
     before = time.perf_counter()
-    import_module(_MODULES[peer])
+    open_file = _IMPORTS[peer]()
     imported = time.perf_counter()
-    run = _LOADERS[peer](folder / FORMATS[peer], threads)
+    run = open_file(folder / FORMATS[peer], threads)
     loaded = time.perf_counter()
     run(arrays)
     done = time.perf_counter()
