@@ -12,7 +12,7 @@ through its tiles in blocks, whose factors and products stay in the second-level
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -33,8 +33,8 @@ from braze.ir.loops import Access, Contraction
 from braze.ir.target import Target
 
 # Below so many channels or columns the maps cost more than the products they save.
-FEWEST = 32
-MOST_ROWS = 12
+_FEWEST = 32
+_MOST_ROWS = 12
 # Cycles for a vector of a tile's image, of a tile's results, of a filter; and for what has to be
 # gathered to begin with. Most of it goes into 36 lines of the second-level cache.
 IMAGE_CYCLES, RESULT_CYCLES, _FILTER_CYCLES = 450.0, 400.0, 350.0
@@ -264,27 +264,16 @@ def _recognised(
     if len(taps) != 2 or len(channels) != 1:
         return None
     found = [axis_of(tap, stride, rows, image, other) for tap, stride, other in taps]
-    axes = [axis for axis in found if axis is not None]
-    moving = {axis.var for axis in axes}
-    if len(axes) != 2 or len(moving) != 2:
-        return None
-    guarded = {v for bound in image.guard for v in bound.index.variables()}
-    if guarded - moving - {axis.tap for axis in axes}:
-        return None
-    down, across = sorted(axes, key=lambda axis: -abs(axis.stride))
+    axes = down_and_across(found, image)
     (channel, channel_stride, channel_filter), (lane, lane_filter) = channels[0], columns[0]
-    width = target.vector_lanes(f32.itemsize)
-    if min(channel.extent, lane.extent) < max(FEWEST, width):
+    tile = register_tile(channel, lane, target)
+    if axes is None or tile is None:
         return None
-    if channel.extent % width or lane.extent % width:
-        return None
-    vectors = 2 if lane.extent % (2 * width) == 0 else 1
-    fitting = [r for r in range(1, MOST_ROWS + 1) if fits_registers(r, vectors, None, target)]
+    moving = {axis.var for axis in axes}
     return WinogradSchedule(
         contraction, target, image, weights,
-        tuple((var, stride) for var, stride in rows if var not in moving), (down, across),
-        channel, lane, (channel_filter, lane_filter), channel_stride, width, vectors,
-        max(fitting),
+        tuple((var, stride) for var, stride in rows if var not in moving), axes,
+        channel, lane, (channel_filter, lane_filter), channel_stride, *tile,
     )  # fmt: skip
 
 
@@ -308,6 +297,32 @@ def axis_of(
         low = max(low, bound.low - bound.index.constant)
         high = min(high, bound.high - bound.index.constant)
     return Axis(var, tap, stride, other, low, high)
+
+
+def down_and_across(found: Iterable[Axis | None], image: Access) -> tuple[Axis, Axis] | None:
+    """The two directions of a window, if there are two and nothing else says what is in memory."""
+    axes = [axis for axis in found if axis is not None]
+    moving = {axis.var for axis in axes}
+    if len(axes) != 2 or len(moving) != 2:
+        return None
+    guarded = {v for bound in image.guard for v in bound.index.variables()}
+    if guarded - moving - {axis.tap for axis in axes}:
+        return None
+    down, across = sorted(axes, key=lambda axis: -abs(axis.stride))
+    return down, across
+
+
+def register_tile(channel: LoopVar, lane: LoopVar, target: Target) -> tuple[int, int, int] | None:
+    """Lanes of a vector, vectors and most rows of a tile of a product; None for dimensions that are
+    too small or have no whole vectors."""
+    width = target.vector_lanes(f32.itemsize)
+    if min(channel.extent, lane.extent) < max(_FEWEST, width):
+        return None
+    if channel.extent % width or lane.extent % width:
+        return None
+    vectors = 2 if lane.extent % (2 * width) == 0 else 1
+    fitting = [r for r in range(1, _MOST_ROWS + 1) if fits_registers(r, vectors, None, target)]
+    return width, vectors, max(fitting)
 
 
 def _in_chunks(plan: WinogradSchedule) -> WinogradSchedule:

@@ -18,18 +18,11 @@ from functools import cached_property
 from math import prod
 
 from braze.codegen.llvm.schedule_contraction import ALIGNMENT, round_up
-from braze.codegen.llvm.schedule_parts import (
-    CHUNK_CYCLES,
-    MAX_CHUNKS,
-    fits_registers,
-    parallel_cost,
-)
+from braze.codegen.llvm.schedule_parts import CHUNK_CYCLES, MAX_CHUNKS, parallel_cost
 from braze.codegen.llvm.schedule_winograd import (
-    FEWEST,
     GATHERED_IMAGE_CYCLES,
     IMAGE_CYCLES,
     L3_BYTES_PER_CYCLE,
-    MOST_ROWS,
     NEAR,
     RESULT_CYCLES,
     TILE_CYCLES,
@@ -37,6 +30,8 @@ from braze.codegen.llvm.schedule_winograd import (
     Axis,
     apart,
     axis_of,
+    down_and_across,
+    register_tile,
 )
 from braze.codegen.llvm.winograd import POINTS, PRODUCTS, RESULTS, TAPS
 from braze.codegen.llvm.winograd_patches import Patches, Span
@@ -270,31 +265,24 @@ def _recognised(
     if any(not a or not b for _, a, b in inner):
         return None
     places, strides = [(v, a) for v, a, _ in inner], {v: b for v, _, b in inner}
-    axes: list[Axis] = []
+    found: list[Axis] = []
     for tap, stride in rows:
         axis = axis_of(tap, stride, places, image, 0) if tap.extent == TAPS else None
         if axis is not None:
-            axes.append(replace(axis, other=strides[axis.var]))
+            found.append(replace(axis, other=strides[axis.var]))
+    axes = down_and_across(found, image)
+    if axes is None:
+        return None
     moving, taps = {axis.var for axis in axes}, {axis.tap for axis in axes}
-    if len(axes) != 2 or len(moving) != 2:
-        return None
-    guarded = {v for bound in image.guard for v in bound.index.variables()}
-    if guarded - moving - taps:
-        return None
-    down, across = sorted(axes, key=lambda axis: -abs(axis.stride))
     ((channel, channel_stride),) = ((v, a) for v, a in rows if v not in taps)
     ((lane, lane_stride),) = columns
-    width = target.vector_lanes(f32.itemsize)
-    if min(channel.extent, lane.extent) < max(FEWEST, width):
+    tile = register_tile(channel, lane, target)
+    if tile is None:
         return None
-    if channel.extent % width or lane.extent % width:
-        return None
-    vectors = 2 if lane.extent % (2 * width) == 0 else 1
-    fitting = [r for r in range(1, MOST_ROWS + 1) if fits_registers(r, vectors, None, target)]
     return WinogradGradientSchedule(
         contraction, target, image, gradient, tuple(loops),
-        tuple(Common(*dim) for dim in inner if dim[0] not in moving), (down, across),
-        channel, lane, channel_stride, lane_stride, width, vectors, max(fitting),
+        tuple(Common(*dim) for dim in inner if dim[0] not in moving), axes,
+        channel, lane, channel_stride, lane_stride, *tile,
     )  # fmt: skip
 
 
