@@ -144,7 +144,7 @@ def test_generated_shapes(data):
     sizes |= {"c": 16 * draw(2, 5), "o": 16 * draw(2, 5)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WinogradGradientSchedule, "is_better_than", lambda plan, cycles: True)
-        check(gradient(**sizes, k=3, pad=draw(0, 2) if min(sizes["h"], sizes["w"]) > 2 else 1))
+        check(gradient(**sizes, k=3, pad=draw(0, 2) if min(sizes["h"], sizes["w"]) > 3 else 1))
 
 
 # When it is chosen --------------------------------------------------------------------------------
