@@ -20,26 +20,23 @@ and the loops around them:
 from __future__ import annotations
 
 from braze.codegen.llvm import ir
-from braze.codegen.llvm.contraction_shape import ContractionShape, Dim
+from braze.codegen.llvm.contraction_shape import Dim
 from braze.codegen.llvm.control import (
     Number,
     add,
     as_i64,
     counted_loop,
     decode,
-    element_pointer,
     multiply,
     weighted_sum,
 )
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction
-from braze.codegen.llvm.microkernel import FIRST_BLOCK, TileEmitter
-from braze.codegen.llvm.schedule_contraction import Panels, Schedule
-from braze.codegen.llvm.schedule_parts import Pieces
+from braze.codegen.llvm.microkernel import FIRST_BLOCK
 from braze.codegen.llvm.schedule_winograd_gradient import WinogradGradientSchedule
-from braze.codegen.llvm.tile import Tile, epilogue_buffers
-from braze.codegen.llvm.types import F32, I8, I64, POINTER, register_type
+from braze.codegen.llvm.types import I64, POINTER, register_type
 from braze.codegen.llvm.winograd import PRODUCTS, RESULTS, TAPS, Transforms
+from braze.codegen.llvm.winograd_emitter import WinogradEmitter
 from braze.codegen.llvm.winograd_patches import (
     PatchMap,
     internal_function,
@@ -49,11 +46,10 @@ from braze.codegen.llvm.winograd_patches import (
 )
 from braze.ir.dtypes import f32
 from braze.ir.index import LoopVar
-from braze.ir.loops import Buffer
 from braze.ir.target import Target
 
 
-class WinogradGradientEmitter:
+class WinogradGradientEmitter(WinogradEmitter):
     """Writes the kernel."""
 
     def __init__(
@@ -63,19 +59,14 @@ class WinogradGradientEmitter:
         target: Target,
         scratch_stride: int,
     ) -> None:
-        self.frame, self.plan, self.target = frame, plan, target
-        self.builder = builder = frame.builder
-        self.buffers = epilogue_buffers(plan.contraction.stores)
-        self.epilogue = [frame.pointer(buffer) for buffer in self.buffers]
-        before = builder.mul(frame.thread, as_i64(scratch_stride))
-        base = element_pointer(builder, frame.scratch(), before, I8)
-        self.images, self.gradients, self.sums, border = (
-            element_pointer(builder, base, place, I8) for place in plan.scratch_offsets[:4]
-        )
+        super().__init__(frame, plan, target, scratch_stride)
+        self.plan = plan
+        self.images, self.gradients, self.sums, border = self.areas
         image, gradient = plan.image_patches, plan.gradient_patches
         self.map_image = PatchMap(frame, target, "image", image, plan.width, border)
         self.map_gradient = PatchMap(frame, target, "gradient", gradient, plan.width, border)
-        self.product = self._product_function()
+        inner = Dim(LoopVar("tile", plan.block), plan.image_row, plan.gradient_row)
+        self.product = self._tile_function(plan.rows, 1, inner, carried=True)
         self.map_results = self._results_function()
 
     def emit(self) -> None:
@@ -103,9 +94,6 @@ class WinogradGradientEmitter:
         self._results(loops, channel, lane)
         builder.ret_void()
 
-    def _at(self, pointer: ir.Value, offset: Number) -> ir.Value:
-        return element_pointer(self.builder, pointer, offset, F32)
-
     def _map(self, image: ir.Value, gradient: ir.Value, number: ir.Value, tile: ir.Value) -> None:
         """The factors of one tile of a block, of zeros if there are not so many tiles."""
         plan, builder = self.plan, self.builder
@@ -123,25 +111,6 @@ class WinogradGradientEmitter:
         self.map_gradient.emit(source, row, column, exists, to)
 
     # Products -------------------------------------------------------------------------------------
-
-    def _product_function(self) -> ir.Function:
-        """A tile of sums: an ordinary one, of a contraction over tiles that is never over."""
-        plan = self.plan
-        row, lane = LoopVar("row", plan.rows), LoopVar("lane", plan.lanes)
-        image, gradient = (Buffer(name, f32, 0, "in") for name in ("image", "gradient"))
-        split, columns = Dim(row, 1, 0), Dim(lane, 0, 1)
-        inner = (Dim(LoopVar("tile", plan.block), plan.image_row, plan.gradient_row),)
-        blocks = (Dim(LoopVar("block", 2), 0, 0),)
-        shape = ContractionShape(
-            "product", (), (split,), (columns,), (*blocks, *inner), image, 0, gradient, 0, f32, (),
-        )  # fmt: skip
-        schedule = Schedule(
-            shape, "broadcast", columns, (), (), split, (), Pieces(plan.rows, 1),
-            Panels(plan.lanes, plan.width, plan.vectors), blocks, inner, plan.block,
-            "none", "none", (1, 1, 1),
-        )  # fmt: skip
-        tile = Tile(schedule, plan.rows, plan.vectors, plan.width)
-        return TileEmitter(self.frame.module, tile, self.target, f"{self.frame.symbol}_tile").emit()
 
     def _products(self, state: ir.Value) -> None:
         plan, builder = self.plan, self.builder

@@ -22,14 +22,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from braze.codegen.llvm import ir
-from braze.codegen.llvm.contraction_shape import ContractionShape, Dim
+from braze.codegen.llvm.contraction_shape import Dim
 from braze.codegen.llvm.control import (
     Number,
     add,
     as_i64,
     counted_loop,
     decode,
-    element_pointer,
     multiply,
     share,
     smaller,
@@ -38,19 +37,14 @@ from braze.codegen.llvm.control import (
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction
 from braze.codegen.llvm.looping import carried_loop
-from braze.codegen.llvm.microkernel import TileEmitter
-from braze.codegen.llvm.schedule_contraction import Panels, Schedule
-from braze.codegen.llvm.schedule_parts import Pieces
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule
-from braze.codegen.llvm.tile import Tile, epilogue_buffers
 from braze.codegen.llvm.types import (
-    F32,
-    I8,
     I64,
     POINTER,
     register_type,
 )
 from braze.codegen.llvm.winograd import PRODUCTS, RESULTS, TAPS, Transforms
+from braze.codegen.llvm.winograd_emitter import WinogradEmitter
 from braze.codegen.llvm.winograd_patches import (
     PatchMap,
     internal_function,
@@ -59,32 +53,28 @@ from braze.codegen.llvm.winograd_patches import (
     store_all,
 )
 from braze.ir.dtypes import f32
-from braze.ir.index import Index, LoopVar
-from braze.ir.loops import Apply, Buffer, Expr, Load, Ref, Store
+from braze.ir.index import Index
+from braze.ir.loops import Apply, Expr, Load
 from braze.ir.op import op_named
 from braze.ir.target import Target
 
 
-class WinogradKernelEmitter:
+class WinogradKernelEmitter(WinogradEmitter):
     """Writes the kernel."""
 
     def __init__(
         self, frame: KernelFunction, plan: WinogradSchedule, target: Target, scratch_stride: int
     ) -> None:
-        self.frame, self.plan, self.target = frame, plan, target
-        self.builder = builder = frame.builder
-        self.buffers = epilogue_buffers(plan.contraction.stores)
+        super().__init__(frame, plan, target, scratch_stride)
+        self.plan = plan
         self.image = self._at(frame.pointer(plan.image.buffer), plan.image.offset)
         self.weights = frame.pointer(plan.weights.buffer)
-        self.epilogue = [frame.pointer(buffer) for buffer in self.buffers]
-        before = builder.mul(frame.thread, as_i64(scratch_stride))
-        base = element_pointer(builder, frame.scratch(), before, I8)
-        self.images, self.filters, self.sums, self.border = (
-            element_pointer(builder, base, place, I8) for place in plan.scratch_offsets[:4]
-        )
+        self.images, self.filters, self.sums, self.border = self.areas
         self.map_image = PatchMap(frame, target, "image", plan.patches, plan.width, self.border)
         self.map_filter = self._filter_function()
-        self.product = self._product_function()
+        inner = Dim(plan.channel, 1, plan.lanes)
+        step = plan.channel.extent
+        self.product = self._tile_function(plan.rows, step, inner, carried=False)
         self.map_results = self._results_function()
 
     def emit(self) -> None:
@@ -113,9 +103,6 @@ class WinogradKernelEmitter:
         """`body(panel, its place in the chunk)`."""
         with counted_loop(self.builder, *panels, "panel") as panel:
             body(panel, self.builder.sub(panel, as_i64(panels[0])))
-
-    def _at(self, pointer: ir.Value, offset: Number) -> ir.Value:
-        return element_pointer(self.builder, pointer, offset, F32)
 
     # Images ---------------------------------------------------------------------------------------
 
@@ -179,28 +166,6 @@ class WinogradKernelEmitter:
         return [[tap(first + (i * down + j * across)) for j in range(TAPS)] for i in range(TAPS)]
 
     # Products -------------------------------------------------------------------------------------
-
-    def _product_function(self) -> ir.Function:
-        """A tile of rows: an ordinary one, of a contraction of factors."""
-        plan = self.plan
-        row, lane = LoopVar("row", plan.rows), LoopVar("lane", plan.lanes)
-        image, filters = (Buffer(name, f32, 0, "in") for name in ("image", "filters"))
-        sums = Buffer("sums", f32, plan.rows * plan.lanes, "out")
-        split, columns = Dim(row, plan.channel.extent, 0), Dim(lane, 0, 1)
-        inner = (Dim(plan.channel, 1, plan.lanes),)
-        index = Index.of(row) * plan.lanes + Index.of(lane)
-        shape = ContractionShape(
-            "product", (), (split,), (columns,), inner, image, 0, filters, 0, f32,
-            (Store(sums, index, Ref("acc", f32)),),
-        )  # fmt: skip
-        schedule = Schedule(
-            shape, "broadcast", columns, (), (), split, (), Pieces(plan.rows, 1),
-            Panels(plan.lanes, plan.width, plan.vectors), (), inner, plan.channel.extent,
-            "none", "none", (1, 1, 1),
-        )  # fmt: skip
-        tile = Tile(schedule, plan.rows, plan.vectors, plan.width)
-        name = f"{self.frame.symbol}_tile"
-        return TileEmitter(self.frame.module, tile, self.target, name).emit()
 
     def _panel(
         self, first: ir.Value, number: ir.Value, row_tiles: ir.Value, panel: ir.Value, at: Number

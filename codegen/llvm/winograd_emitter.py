@@ -1,0 +1,83 @@
+"""What both of Winograd's kernels are made from: areas of a thread's memory, and tiles of products.
+
+In: a `KernelFunction` and one of the two schedules.  Out: pointers, and the function of a tile.
+"""
+
+from __future__ import annotations
+
+from braze.codegen.llvm import ir
+from braze.codegen.llvm.contraction_shape import ContractionShape, Dim
+from braze.codegen.llvm.control import Number, as_i64, element_pointer
+from braze.codegen.llvm.kernel import KernelFunction
+from braze.codegen.llvm.microkernel import TileEmitter
+from braze.codegen.llvm.schedule_contraction import Panels, Schedule
+from braze.codegen.llvm.schedule_parts import Pieces
+from braze.codegen.llvm.schedule_winograd import WinogradSchedule
+from braze.codegen.llvm.schedule_winograd_gradient import WinogradGradientSchedule
+from braze.codegen.llvm.tile import Tile, epilogue_buffers
+from braze.codegen.llvm.types import F32, I8
+from braze.ir.dtypes import f32
+from braze.ir.index import Index, LoopVar
+from braze.ir.loops import Buffer, Ref, Store
+from braze.ir.target import Target
+
+
+class WinogradEmitter:
+    """The frame of a kernel.
+
+    Attributes:
+        buffers, epilogue: what the epilogue reads and writes, and where it is.
+        areas: the parts of the thread's memory that the schedule's `scratch_offsets` tell.
+    """
+
+    def __init__(
+        self,
+        frame: KernelFunction,
+        plan: WinogradSchedule | WinogradGradientSchedule,
+        target: Target,
+        scratch_stride: int,
+    ) -> None:
+        self.frame, self.target = frame, target
+        self.builder = builder = frame.builder
+        self.buffers = epilogue_buffers(plan.contraction.stores)
+        self.epilogue = [frame.pointer(buffer) for buffer in self.buffers]
+        before = builder.mul(frame.thread, as_i64(scratch_stride))
+        base = element_pointer(builder, frame.scratch(), before, I8)
+        self.areas = [
+            element_pointer(builder, base, place, I8) for place in plan.scratch_offsets[:-1]
+        ]
+        self._panels = Panels(plan.lanes, plan.width, plan.vectors)
+
+    def _at(self, pointer: ir.Value, offset: Number) -> ir.Value:
+        return element_pointer(self.builder, pointer, offset, F32)
+
+    def _tile_function(self, rows: int, step: int, inner: Dim, *, carried: bool) -> ir.Function:
+        """A tile of a product: an ordinary one, of a contraction of factors.
+
+        Args:
+            rows: of the tile. step: from one to the next, in operand a.
+            inner: what is summed over.
+            carried: sums are added to in block after block, and stay where they are; otherwise they
+                are stored, row by row.
+        """
+        panels = self._panels
+        row, lane = LoopVar("row", rows), LoopVar("lane", panels.lanes)
+        a, b = (Buffer(name, f32, 0, "in") for name in ("a", "b"))
+        split, columns = Dim(row, step, 0), Dim(lane, 0, 1)
+        blocks: tuple[Dim, ...] = ()
+        stores: tuple[Store, ...] = ()
+        if carried:
+            blocks = (Dim(LoopVar("block", 2), 0, 0),)
+        else:
+            sums = Buffer("sums", f32, rows * panels.lanes, "out")
+            index = Index.of(row) * panels.lanes + Index.of(lane)
+            stores = (Store(sums, index, Ref("acc", f32)),)
+        shape = ContractionShape(
+            "product", (), (split,), (columns,), (*blocks, inner), a, 0, b, 0, f32, stores
+        )
+        schedule = Schedule(
+            shape, "broadcast", columns, (), (), split, (), Pieces(rows, 1), panels, blocks,
+            (inner,), inner.extent, "none", "none", (1, 1, 1),
+        )  # fmt: skip
+        tile = Tile(schedule, rows, panels.vectors, panels.width)
+        return TileEmitter(self.frame.module, tile, self.target, f"{self.frame.symbol}_tile").emit()
