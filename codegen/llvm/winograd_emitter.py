@@ -5,9 +5,12 @@ In: a `KernelFunction` and one of the two schedules.  Out: pointers, and the fun
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from braze.codegen.llvm import ir
 from braze.codegen.llvm.contraction_shape import ContractionShape, Dim
 from braze.codegen.llvm.control import Number, as_i64, element_pointer
+from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction
 from braze.codegen.llvm.microkernel import TileEmitter
 from braze.codegen.llvm.schedule_contraction import Panels, Schedule
@@ -15,7 +18,8 @@ from braze.codegen.llvm.schedule_parts import Pieces
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule
 from braze.codegen.llvm.schedule_winograd_gradient import WinogradGradientSchedule
 from braze.codegen.llvm.tile import Tile, epilogue_buffers
-from braze.codegen.llvm.types import F32, I8
+from braze.codegen.llvm.types import F32, I8, I64, POINTER
+from braze.codegen.llvm.winograd_patches import internal_function
 from braze.ir.dtypes import f32
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Buffer, Ref, Store
@@ -46,6 +50,7 @@ class WinogradEmitter:
         self.areas = [
             element_pointer(builder, base, place, I8) for place in plan.scratch_offsets[:-1]
         ]
+        self._contraction, self._lane = plan.contraction, plan.lane
         self._panels = Panels(plan.lanes, plan.width, plan.vectors)
 
     def _at(self, pointer: ir.Value, offset: Number) -> ir.Value:
@@ -81,3 +86,30 @@ class WinogradEmitter:
         )  # fmt: skip
         tile = Tile(schedule, rows, panels.vectors, panels.width)
         return TileEmitter(self.frame.module, tile, self.target, f"{self.frame.symbol}_tile").emit()
+
+    def _results_function(
+        self, variables: Sequence[LoopVar]
+    ) -> tuple[ir.Function, dict[LoopVar, ir.Value]]:
+        """An empty function ``void results(ptr sums, ptr epilogue buffers..., i64 variables...)``,
+        and the variables' values in it."""
+        types: list[ir.Type] = [POINTER] * (1 + len(self.buffers)) + [I64] * len(variables)
+        function = internal_function(self.frame, "results", types)
+        numbers = function.args[1 + len(self.buffers) :]
+        return function, dict(zip(variables, numbers, strict=True))
+
+    def _store(
+        self,
+        function: ir.Function,
+        builder: ir.IRBuilder,
+        variables: Mapping[LoopVar, ir.Value],
+        acc: ir.Value,
+    ) -> None:
+        """The epilogue of a vector of results, in that function."""
+        names = (buffer.name for buffer in self.buffers)
+        pointers = dict(zip(names, function.args[1:], strict=False))
+        emitter = ExpressionEmitter(
+            builder, self.target, width=self._panels.width, lane_var=self._lane,
+            variables=variables, refs={"acc": acc}, pointer=lambda buffer: pointers[buffer.name],
+        )  # fmt: skip
+        for store in self._contraction.stores:
+            emitter.store(store)

@@ -30,16 +30,14 @@ from braze.codegen.llvm.control import (
     multiply,
     weighted_sum,
 )
-from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction
 from braze.codegen.llvm.microkernel import FIRST_BLOCK
 from braze.codegen.llvm.schedule_winograd_gradient import WinogradGradientSchedule
-from braze.codegen.llvm.types import I64, POINTER, register_type
+from braze.codegen.llvm.types import I64, register_type
 from braze.codegen.llvm.winograd import PRODUCTS, RESULTS, TAPS, Transforms
 from braze.codegen.llvm.winograd_emitter import WinogradEmitter
 from braze.codegen.llvm.winograd_patches import (
     PatchMap,
-    internal_function,
     load_all,
     load_vector,
     store_all,
@@ -67,7 +65,7 @@ class WinogradGradientEmitter(WinogradEmitter):
         self.map_gradient = PatchMap(frame, target, "gradient", gradient, plan.width, border)
         inner = Dim(LoopVar("tile", plan.block), plan.image_row, plan.gradient_row)
         self.product = self._tile_function(plan.rows, 1, inner, carried=True)
-        self.map_results = self._results_function()
+        self.map_results = self._define_results()
 
     def emit(self) -> None:
         plan, builder = self.plan, self.builder
@@ -140,16 +138,13 @@ class WinogradGradientEmitter(WinogradEmitter):
                 numbers = [as_i64(place) for place in places]
                 builder.call(self.map_results, [own, *self.epilogue, *numbers])
 
-    def _results_function(self) -> ir.Function:
+    def _define_results(self) -> ir.Function:
         """The epilogue of a channel's 3x3 results, for a panel of columns."""
         plan = self.plan
         down, across = plan.axes
         variables = [*(loop.var for loop in plan.loops), plan.channel, plan.lane]
-        types: list[ir.Type] = [POINTER] * (1 + len(self.buffers)) + [I64] * len(variables)
-        function = internal_function(self.frame, "results", types)
-        sums, *rest = function.args
-        pointers = dict(zip((b.name for b in self.buffers), rest, strict=False))
-        values = dict(zip(variables, rest[len(self.buffers) :], strict=True))
+        function, values = self._results_function(variables)
+        sums = function.args[0]
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         stage = builder.alloca(register_type(f32, plan.width), size=as_i64(TAPS * TAPS))
         with counted_loop(builder, 0, plan.vectors, "vector") as vector:
@@ -162,12 +157,6 @@ class WinogradGradientEmitter(WinogradEmitter):
                 i, j = decode(builder, tap, [TAPS, TAPS])
                 acc = load_vector(builder, stage, multiply(builder, tap, plan.width), plan.width)
                 taps = {down.tap: as_i64(i), across.tap: as_i64(j), plan.lane: lane}
-                emitter = ExpressionEmitter(
-                    builder, self.target, width=plan.width, lane_var=plan.lane,
-                    variables=values | taps, refs={"acc": acc},
-                    pointer=lambda buffer: pointers[buffer.name],
-                )  # fmt: skip
-                for store in plan.contraction.stores:
-                    emitter.store(store)
+                self._store(function, builder, values | taps, acc)
         builder.ret_void()
         return function

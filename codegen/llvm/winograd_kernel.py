@@ -75,7 +75,7 @@ class WinogradKernelEmitter(WinogradEmitter):
         inner = Dim(plan.channel, 1, plan.lanes)
         step = plan.channel.extent
         self.product = self._tile_function(plan.rows, step, inner, carried=False)
-        self.map_results = self._results_function()
+        self.map_results = self._define_results()
 
     def emit(self) -> None:
         plan, builder = self.plan, self.builder
@@ -194,17 +194,14 @@ class WinogradKernelEmitter(WinogradEmitter):
 
     # Results --------------------------------------------------------------------------------------
 
-    def _results_function(self) -> ir.Function:
+    def _define_results(self) -> ir.Function:
         """The epilogue of a tile's results, which go through memory, since those beyond the
         image's end are left out."""
         plan = self.plan
         down, across = plan.axes
         variables = [*(var for var, _ in plan.images), down.var, across.var, plan.lane]
-        types: list[ir.Type] = [POINTER] * (1 + len(self.buffers)) + [I64] * len(variables)
-        function = internal_function(self.frame, "results", types)
-        sums, *rest = function.args
-        pointers = dict(zip((b.name for b in self.buffers), rest, strict=False))
-        values = dict(zip(variables, rest[len(self.buffers) :], strict=True))
+        function, values = self._results_function(variables)
+        sums = function.args[0]
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         stage = builder.alloca(register_type(f32, plan.width), size=as_i64(RESULTS * RESULTS))
         ends = []
@@ -228,12 +225,6 @@ class WinogradKernelEmitter(WinogradEmitter):
                         across.var: builder.add(values[across.var], j),
                         plan.lane: lane,
                     }
-                    emitter = ExpressionEmitter(
-                        builder, self.target, width=plan.width, lane_var=plan.lane,
-                        variables=here, refs={"acc": acc},
-                        pointer=lambda buffer: pointers[buffer.name],
-                    )  # fmt: skip
-                    for store in plan.contraction.stores:
-                        emitter.store(store)
+                    self._store(function, builder, here, acc)
         builder.ret_void()
         return function
