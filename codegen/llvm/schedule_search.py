@@ -8,6 +8,7 @@ Every lane dimension and tile that fits the registers is a candidate.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
 
@@ -24,7 +25,11 @@ from braze.codegen.llvm.schedule_contraction import Form, Panels, Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule, dot_schedule
 from braze.codegen.llvm.schedule_parts import Pieces, fits_registers, parallel_cost
 from braze.codegen.llvm.schedule_symbolic import is_symbolic_shape, symbolic_schedule
-from braze.codegen.llvm.schedule_winograd import WinogradSchedule, winograd_schedule
+from braze.codegen.llvm.schedule_winograd import (
+    WinogradSchedule,
+    symbolic_winograd,
+    winograd_schedule,
+)
 from braze.codegen.llvm.schedule_winograd_gradient import (
     WinogradGradientSchedule,
     winograd_gradient_schedule,
@@ -52,12 +57,25 @@ def schedule(contraction: Contraction, target: Target) -> AnySchedule:
     """
     straight = contraction_shape(contraction)
     if is_symbolic_shape(straight):
-        return symbolic_schedule(
-            straight,
-            lambda plain, fits: _best([pair for pair in _costed(plain, target) if fits(pair[1])]),
-        )
+        return _symbolic(contraction, straight, target)
     found = _costed(straight, target)
     return _other_form(contraction, straight, target, found[0][0]) or _best(found)
+
+
+def _symbolic(
+    contraction: Contraction, straight: ContractionShape, target: Target
+) -> Schedule | WinogradSchedule:
+    found: list[Costed] = []
+
+    def best(plain: ContractionShape, fits: Callable[[Candidate], bool]) -> Schedule:
+        found.extend(pair for pair in _costed(plain, target) if fits(pair[1]))
+        return _best(found)
+
+    plan = symbolic_schedule(straight, best)
+    winograd = symbolic_winograd(contraction, target)
+    if winograd is not None and winograd.is_better_than(found[0][0]):
+        return winograd
+    return plan
 
 
 def _other_form(

@@ -36,7 +36,13 @@ Best = Callable[[ContractionShape, Callable[[Candidate], bool]], Schedule]
 def is_symbolic_shape(shape: ContractionShape) -> bool:
     """Whether the schedule has to serve other sizes than the sample's: whether any number in it, or
     in an index of the epilogue, is symbolic."""
-    numbers = [n for d in (*shape.outer, *shape.inner) for n in (d.extent, d.a, d.b)]
+    extents = [d.extent for d in (*shape.outer, *shape.inner)]
+    return is_symbolic(*extents) or has_symbolic_addresses(shape)
+
+
+def has_symbolic_addresses(shape: ContractionShape) -> bool:
+    """Whether a number in the operands' addresses or in the epilogue is symbolic."""
+    numbers = [n for d in (*shape.outer, *shape.inner) for n in (d.a, d.b)]
     numbers += [shape.a_offset, shape.b_offset]
     bounds = [guard.bound for guard in shape.guards]
     for store in shape.stores:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
+from braze.codegen.llvm.contraction_shape import contraction_shape
 from braze.codegen.llvm.schedule_contraction import ALIGNMENT, round_up
 from braze.codegen.llvm.schedule_parts import (
     CHUNK_CYCLES,
@@ -25,11 +26,13 @@ from braze.codegen.llvm.schedule_parts import (
     fits_registers,
     parallel_cost,
 )
+from braze.codegen.llvm.schedule_symbolic import has_symbolic_addresses
 from braze.codegen.llvm.winograd import POINTS, PRODUCTS, RESULTS, TAPS
 from braze.codegen.llvm.winograd_patches import Patches, Span
 from braze.ir.dtypes import f32
 from braze.ir.index import LoopVar
 from braze.ir.loops import Access, Contraction
+from braze.ir.symint import is_symbolic
 from braze.ir.target import Target
 
 # Below so many channels or columns the maps cost more than the products they save.
@@ -83,6 +86,8 @@ class WinogradSchedule:
         width, vectors: of a register; registers side by side in a tile of a product.
         most_rows: that such a tile has room for.
         grid: chunks along image tiles and along panels.
+        decided: rows of a tile of a product, and image tiles of a block, where they are not chosen
+            for this number of images.
     """
 
     contraction: Contraction
@@ -99,6 +104,7 @@ class WinogradSchedule:
     vectors: int
     most_rows: int
     grid: tuple[int, int] = (1, 1)
+    decided: tuple[int, int] | None = None
 
     @property
     def lanes(self) -> int:
@@ -141,11 +147,15 @@ class WinogradSchedule:
     @property
     def rows(self) -> int:
         """Image tiles in a tile of a product."""
+        if self.decided is not None:
+            return self.decided[0]
         return -(-self.chunk_tiles // -(-self.chunk_tiles // self.most_rows))
 
     @cached_property
     def block(self) -> int:
         """Image tiles of a block, whose factors and products stay in the second-level cache."""
+        if self.decided is not None:
+            return self.decided[1]
         each = PRODUCTS * (self.channel.extent + self.lanes) * f32.itemsize
         most = max(2, int(self.target.l2_bytes * NEAR) // (each * self.rows))
         row_tiles = -(-self.chunk_tiles // self.rows)
@@ -239,6 +249,26 @@ def winograd_schedule(contraction: Contraction, target: Target) -> WinogradSched
         if found is not None:
             return _in_chunks(found)
     return None
+
+
+def symbolic_winograd(contraction: Contraction, target: Target) -> WinogradSchedule | None:
+    """The schedule for a contraction of which nothing but the number of images is symbolic, with
+    the sample's decisions."""
+    dims = tuple(LoopVar(var.name, int(var.extent)) for var in contraction.dims)
+    plan = winograd_schedule(replace(contraction, dims=dims), target)
+    return None if plan is None else for_other_images(plan, contraction)
+
+
+def for_other_images(plan: WinogradSchedule, contraction: Contraction) -> WinogradSchedule | None:
+    """The schedule for another number of images, which may be symbolic: the same decisions. None if
+    anything else is symbolic."""
+    own = {var.name: var for var in contraction.dims}
+    images = tuple((own[var.name], stride) for var, stride in plan.images)
+    others = [var.extent for var in contraction.dims if var not in dict(images)]
+    if is_symbolic(*others) or has_symbolic_addresses(contraction_shape(contraction)):
+        return None
+    decided = (plan.rows, plan.block)
+    return replace(plan, contraction=contraction, images=images, decided=decided)
 
 
 def _recognised(

@@ -53,6 +53,12 @@ def words() -> Word | None:
     return None if entered is None else entered[1]
 
 
+def own_words() -> list[ir.Value]:
+    """What a function of a symbolic program tells those that it calls, besides."""
+    word = words()
+    return [] if word is None else [word(0)]
+
+
 def writing() -> ir.IRBuilder:
     """The builder of the function being written, which has the words."""
     return _entered()[0]

@@ -16,8 +16,9 @@ from braze.codegen.llvm.contractions import emit_contraction
 from braze.codegen.llvm.kernel import CodegenError
 from braze.codegen.llvm.program import emit_kernel
 from braze.codegen.llvm.schedule_contraction import Schedule
-from braze.codegen.llvm.schedule_search import schedule
+from braze.codegen.llvm.schedule_search import AnySchedule, schedule
 from braze.codegen.llvm.schedule_symbolic import for_other_sample
+from braze.codegen.llvm.schedule_winograd import WinogradSchedule, for_other_images
 from braze.codegen.llvm.symbolic import symbolic_scope
 from braze.ir.loops import Contraction, Kernel, Nest, Program
 from braze.ir.target import Target
@@ -38,10 +39,17 @@ def _code(kernel: Kernel, first: Kernel, program: Program, target: Target) -> st
         return str(emit_kernel(kernel, program, target, 0).module)
     if isinstance(kernel, Contraction) and isinstance(first, Contraction):
         found = schedule(first, target)
-        plan = found if isinstance(found, Schedule) else None
-        if plan is not None and kernel is not first:
-            plan = for_other_sample(plan, kernel)
+        plan = found if kernel is first else _for_other_sample(found, kernel)
         with symbolic_scope():
             code = emit_contraction(kernel, program.placements, program, target, 0, None, plan)
         return str(code.module)
     return ""
+
+
+def _for_other_sample(plan: AnySchedule, kernel: Contraction) -> AnySchedule | None:
+    """The same decisions, for the numbers of another sample; None: they are found out again."""
+    if isinstance(plan, Schedule):
+        return for_other_sample(plan, kernel)
+    if isinstance(plan, WinogradSchedule):
+        return for_other_images(plan, kernel)
+    return None

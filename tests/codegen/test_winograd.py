@@ -9,6 +9,7 @@ import pytest
 from contractions import Problem, compile_problem, random_array, run_problem, window2d
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from symbolic_kernels import check_symbolic
 from test_contractions import RUNNABLE
 from test_guarded_contractions import windows
 
@@ -184,3 +185,73 @@ def test_generated_shapes(data):
     sizes |= {"c": 16 * draw(2, 5), "o": 16 * draw(2, 5)}
     along = data.draw(st.sampled_from(["h", "w", "hw"]))
     check(windows(**sizes, k=3, pad=draw(1, 3), along=along))
+
+
+H, W, IN, OUT = 9, 6, 32, 32
+
+
+def images(n, border):
+    """A convolution of n images, whose border is left out along some letters, with an addition."""
+    rows, columns = (size if c in border else size + 2 for c, size in (("h", H), ("w", W)))
+    top, left = (-(letter in border) for letter in "hw")
+    image, row = rows * columns * IN, columns * IN
+    places = {"h": f"0 <= i + h{top:+d} < {rows}", "w": f"0 <= j + w{left:+d} < {columns}"}
+    guard = " and ".join(places[letter] for letter in border)
+    start = top * row + left * IN
+    return f"""contraction @conv(%x: f32[{n * image}] in, %w: f32[{9 * IN * OUT}] in,
+        %r: f32[{n * H * W * OUT}] in, %y: f32[{n * H * W * OUT}] out) {{
+      for n in {n}, h in {H}, w in {W}, o in {OUT} {{
+        acc: f32 = sum i in 3, j in 3, k in {IN} of
+            %x[{image}*n + {row}*h + {IN}*w + {row}*i + {IN}*j + k
+            {f"- {-start}" if start else ""} {f"if {guard}" if guard else ""}]
+            * %w[{3 * IN * OUT}*i + {IN * OUT}*j + {OUT}*k + o]
+        store %y[{H * W * OUT}*n + {W * OUT}*h + {OUT}*w + o] =
+            maximum(add(acc, %r[{H * W * OUT}*n + {W * OUT}*h + {OUT}*w + o]), 0.0)
+      }}
+    }}"""
+
+
+def convolved(x, w, r, border=""):
+    """What these compute, by NumPy."""
+    rows, columns = (size if c in border else size + 2 for c, size in (("h", H), ("w", W)))
+    x = x.reshape(-1, rows, columns, IN)
+    around = [(0, 0), *(((1, 1) if c in border else (0, 0)) for c in "hw"), (0, 0)]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, around), (3, 3), (1, 2))
+    sums = np.einsum("nhwkij,ijko->nhwo", windows, w.reshape(3, 3, IN, OUT), optimize=True)
+    return np.maximum(sums + r.reshape(sums.shape), 0)
+
+
+@pytest.mark.parametrize("border", ["", "h", "hw"])
+def test_any_number_of_images(border):
+    found = check_symbolic(
+        lambda n: images(n, border),
+        [2, 3, 7, 8, 20, 41],
+        like=8,
+        tolerance=1e-4,
+        reference=lambda x, w, r: convolved(x, w, r, border),
+    )
+    (kernel,) = found.program.kernels()
+    assert isinstance(schedule(kernel, HOST), WinogradSchedule)
+
+
+def test_images_that_lie_apart_by_a_symbolic_stride_are_no_such_convolution():
+    """Here the number of images is not the outermost dimension: rows lie apart by it."""
+
+    def text_at(n):
+        return f"""contraction @conv(%x: f32[{n * 8 * 8 * 32}] in, %w: f32[9216] in,
+            %y: f32[{n * 6 * 6 * 32}] out) {{
+          for h in 6, w in 6, n in {n}, o in 32 {{
+            acc: f32 = sum i in 3, j in 3, k in 32 of
+                %x[{256 * n}*h + {32 * n}*w + 32*n + {256 * n}*i + {32 * n}*j + k]
+                * %w[3072*i + 1024*j + 32*k + o]
+            store %y[{192 * n}*h + {32 * n}*w + 32*n + o] = acc
+          }}
+        }}"""
+
+    def reference(x, w):
+        windows = np.lib.stride_tricks.sliding_window_view(x.reshape(8, 8, -1, 32), (3, 3), (0, 1))
+        return np.einsum("hwnkij,ijko->hwno", windows, w.reshape(3, 3, 32, 32), optimize=True)
+
+    found = check_symbolic(text_at, [3, 8, 20], like=8, tolerance=1e-4, reference=reference)
+    (kernel,) = found.program.kernels()
+    assert not isinstance(schedule(kernel, HOST), WinogradSchedule)
