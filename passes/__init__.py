@@ -95,7 +95,11 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("simplify", lambda g, _: simplify(g), "constants and movements meet after decomposition"),
     Pass("layout", lambda g, _: layout(g), "the movements are few now, and what is left can meet"),
     Pass("simplify_again", lambda g, _: simplify(g), "what layout brought together cancels"),
-    Pass("split_pads", lambda g, _: split_pads(g), "the layout of what is padded is known now"),
+    Pass(
+        "split_pads",
+        lambda g, c: split_pads(g, c.choices),
+        "the layout of what is padded is known now",
+    ),
     Pass("cse_again", lambda g, _: cse(g), "simplified nodes are often equal"),
     Pass("share_pads", lambda g, _: share_pads(g), "what is left of pads goes to memory"),
     Pass("order_operands", lambda g, _: order_operands(g), "innermost dimensions are known now"),
@@ -116,6 +120,7 @@ def fold_known(
     arrays: Mapping[str, Array],
     record: Record | None = None,
     sources: dict[str, str] | None = None,
+    choices: Choices | None = None,
 ) -> tuple[Graph, dict[str, Array]]:
     """A captured graph for inference: what depends on weights alone is computed.
 
@@ -123,13 +128,15 @@ def fold_known(
         arrays: of the inputs that are known, by name; others are arguments.
         record: called as ``record(pass name, graph)`` after each pass.
         sources: takes up, for each array that was computed, the largest one that it was made of.
+        choices: takes in what is chosen by sizes, or has what was chosen for others.
 
     Returns:
         A graph in primitives, whose arguments come first, and the arrays of its other inputs by
         name. Complex values are real ones with a last dimension of 2.
     """
     graph = inline_steps(graph)
-    context = Context(named_target("x86-64-v2"))  # for passes that ask for none
+    # The target is for passes that ask for none.
+    context = Context(named_target("x86-64-v2"), choices or Choices())
     names = {value.name for value in graph.inputs}
     assert len(names) == len(graph.inputs) and names >= arrays.keys()
     for entry in PIPELINE:
@@ -192,7 +199,7 @@ def compile_graph(
 
     final = _optimise(graph, context, watch)
     plan = plan_memory(final, waves_of(final))
-    program = lower_program(final, plan, target)
+    program = lower_program(final, plan, target, choices=context.choices)
     if record is not None:
         record("loops", program)
     report = Report(

@@ -28,6 +28,7 @@ from braze.ir.arena import aligned
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.loops import Buffer, CheckSite, Kernel, Nest, Placement, Program
 from braze.ir.target import Target
+from braze.passes.choices import Choices
 from braze.passes.fusion_rules import WITHOUT_CHECKS
 from braze.passes.in_place import store_order
 from braze.passes.lower_attention import lower_attention
@@ -47,7 +48,11 @@ from braze.passes.tune_loops import Record, tune_loops
 
 
 def lower_program(
-    graph: Graph, plan: MemoryPlan, target: Target, record: Record | None = None
+    graph: Graph,
+    plan: MemoryPlan,
+    target: Target,
+    record: Record | None = None,
+    choices: Choices | None = None,
 ) -> Program:
     """The program of a fused, scheduled graph.
 
@@ -56,8 +61,9 @@ def lower_program(
         target: decides vectors and chunks.
         record: called as ``record(stage, kernel)`` after each stage of each kernel: "lower", and
             the passes over its loops. A later pass may change the kernel that an earlier one gave.
+        choices: takes in what is chosen by sizes, or has what was chosen for others.
     """
-    lowering = _ProgramLowering(graph, plan, target, record)
+    lowering = _ProgramLowering(graph, plan, target, record, choices)
     waves = [kernels for nodes in plan.waves if (kernels := lowering.wave(nodes))]
     for name, offset in lowering.extra.offsets.items():
         lowering.placements[name] = Placement("arena", offset=offset)
@@ -74,11 +80,17 @@ def lower_program(
 
 class _ProgramLowering:
     def __init__(
-        self, graph: Graph, plan: MemoryPlan, target: Target, record: Record | None
+        self,
+        graph: Graph,
+        plan: MemoryPlan,
+        target: Target,
+        record: Record | None,
+        choices: Choices | None,
     ) -> None:
         self.graph = graph
         self.target = target
         self.record = record
+        self.choices = choices
         self.names = dict(buffer_names(graph))
         self.placements: dict[str, Placement] = {}
         self.sites: list[CheckSite] = []
@@ -162,7 +174,7 @@ class _ProgramLowering:
             if self.record is not None:
                 self.record("trim_stores", kernel)
         taken = {self.names[result] for result in node.results if result in self.overwrites}
-        return tune_loops(kernel, self.target, taken, self.record)
+        return tune_loops(kernel, self.target, taken, self.record, self.choices)
 
     def _ordered_outputs(self, node: Node, body: Graph) -> list[Value]:
         """The body's outputs in the order in which they may be stored."""

@@ -25,6 +25,7 @@ from __future__ import annotations
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Apply, Loop, Nest, Philox, Reduce, Scan, Statement, Store
 from braze.ir.loops_crossing import crossing_loads
+from braze.passes.choices import Choices
 from braze.passes.loop_rewriting import substitute_statements
 from braze.passes.vectorise import load_touches
 
@@ -43,19 +44,29 @@ SMALLEST_VECTOR_PIECE = 256
 SMALLEST_CROSSED_PIECE = 16
 
 
-def parallelise(nest: Nest) -> Nest:
-    """The nest with its outermost loop in chunks."""
+def parallelise(nest: Nest, choices: Choices | None = None) -> Nest:
+    """The nest with its outermost loop in chunks.
+
+    Args:
+        choices: how many loops are joined in the same nest of other sizes.
+    """
     chunks = chunks_for(work_of(nest.body))
-    if chunks == 1 or len(nest.body) != 1 or not isinstance(nest.body[0], Loop):
+    choices = choices or Choices()
+    if len(nest.body) != 1 or not isinstance(nest.body[0], Loop) or _is_serial(nest.body):
         return nest
-    if _is_serial(nest.body):
+    loops = [nest.body[0]]
+    while loops[-1].var.extent < chunks and (joined := _joined(loops[-1], chunks)) is not None:
+        loops.append(joined)
+
+    def is_possible(count: int) -> bool:
+        while len(loops) <= count and (joined := _joined(loops[-1], chunks)) is not None:
+            loops.append(joined)
+        return count < len(loops)
+
+    count = choices.choose("joined loops", len(loops) - 1, is_possible)
+    if chunks == 1 and count == 0:
         return nest
-    loop = nest.body[0]
-    while loop.var.extent < chunks and loop.kind == "serial":
-        joined = _joined(_with_parts(loop, -(-chunks // loop.var.extent)))
-        if joined is None:
-            break
-        loop = joined
+    loop = loops[count]
     extent = loop.var.extent
     if loop.kind == "vector":
         extent = max(extent // SMALLEST_VECTOR_PIECE, 1)
@@ -119,9 +130,12 @@ def _is_serial(statements: list[Statement]) -> bool:
     return False
 
 
-def _joined(loop: Loop) -> Loop | None:
-    """The loop joined with the one directly inside it; None if that is not one serial loop, or one
-    along which a vector loop's loads are turned."""
+def _joined(loop: Loop, chunks: int) -> Loop | None:
+    """The loop joined with the one directly inside it, or with parts of that; None if it is not one
+    serial loop, or one along which a vector loop's loads are turned."""
+    if loop.kind != "serial":
+        return None
+    loop = _with_parts(loop, -(-chunks // loop.var.extent))
     if len(loop.body) != 1 or not isinstance(loop.body[0], Loop):
         return None
     inner = loop.body[0]

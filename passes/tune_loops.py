@@ -7,6 +7,7 @@ from functools import partial
 
 from braze.ir.loops import Kernel, Loop, Nest
 from braze.ir.target import Target
+from braze.passes.choices import Choices
 from braze.passes.merge_loops import merge_loops
 from braze.passes.parallelise import parallelise
 from braze.passes.reuse_rows import reuse_rows
@@ -17,24 +18,31 @@ LoopPass = Callable[[Nest], Nest]
 
 
 def tune_loops(
-    kernel: Kernel, target: Target, taken: Collection[str] = (), record: Record | None = None
+    kernel: Kernel,
+    target: Target,
+    taken: Collection[str] = (),
+    record: Record | None = None,
+    choices: Choices | None = None,
 ) -> Kernel:
     """A kernel ready for a code generator. Contractions and sorts are scheduled there.
 
     Args:
         taken: results that lie where operands of the kernel lie.
         record: called as ``record(pass name, kernel)`` after each pass.
+        choices: takes in what is chosen by sizes, or has what was chosen for others.
     """
     if not isinstance(kernel, Nest):
         return kernel
-    for name, loop_pass in _passes(kernel, target, taken):
+    for name, loop_pass in _passes(kernel, target, taken, choices):
         kernel = loop_pass(kernel)
         if record is not None:
             record(name, kernel)
     return kernel
 
 
-def _passes(kernel: Nest, target: Target, taken: Collection[str]) -> list[tuple[str, LoopPass]]:
+def _passes(
+    kernel: Nest, target: Target, taken: Collection[str], choices: Choices | None
+) -> list[tuple[str, LoopPass]]:
     last = ("reuse_rows", partial(reuse_rows, taken=taken))
     if len(kernel.body) == 1 and isinstance(kernel.body[0], Loop) and kernel.body[0].chunks > 1:
         # Cut up where it was lowered, by somebody who knew that the parts are independent.
@@ -45,7 +53,7 @@ def _passes(kernel: Nest, target: Target, taken: Collection[str]) -> list[tuple[
         ("merge_loops", merge_loops),
         ("vectorise", partial(vectorise, target=target)),
         ("merge_loops_again", merge_loops),
-        ("parallelise", parallelise),
+        ("parallelise", partial(parallelise, choices=choices)),
         last,
     ]
 
