@@ -42,7 +42,8 @@ def _describe(graph: Graph, pieces: list[str]) -> None:
         line = [node.op.name]
         line += [f"%{numbers[operand]}" for operand in node.operands]
         # In the declaration's order, whatever order the node was made with.
-        line += [f"{name}={attributes[name]!r}" for name in node.op.attributes]
+        given = (name for name in node.op.attributes if name in attributes)
+        line += [f"{name}={attributes[name]!r}" for name in given]
         for result in node.results:
             numbers[result] = len(numbers)
             # Types are mostly shared objects, and this graph keeps them alive.

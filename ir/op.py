@@ -138,6 +138,7 @@ class Op:
         operands: names of the operands.
         variadic: the last operand name stands for any number of operands (at least one).
         attributes: attribute name -> type. Tuples hold integers.
+        optional: the attributes that a node may lack; rules have defaults for them.
         results: names of the results.
         broadcasts: operands broadcast against each other (so gradients are summed back).
         gradients: operand name -> rule, for the operands that have one.
@@ -169,6 +170,7 @@ class Op:
     doc: str
     autocast: Autocast | None
     steps: Steps | None = None
+    optional: frozenset[str] = frozenset()
 
     @property
     def is_primitive(self) -> bool:
@@ -301,6 +303,7 @@ def declare(
     autocast: Autocast | None = None,
     doc: str,
     steps: Steps | None = None,
+    optional: str = "",
 ) -> Op:
     """Declare an operation and enter it in the table.
 
@@ -309,6 +312,7 @@ def declare(
         results: the results' names, separated by spaces.
         gradients: operand name -> rule. An op that is differentiable must have at least one.
         complex: by default True for what moves elements, False for all others.
+        optional: the names of the attributes that may be missing, separated by spaces.
 
     Raises:
         ValueError: the declaration is inconsistent, for example a gradient rule names something
@@ -359,6 +363,7 @@ def declare(
         doc=doc,
         autocast=autocast,
         steps=steps,
+        optional=frozenset(optional.split()),
     )
     _TABLE[name] = op
     return op
@@ -419,12 +424,15 @@ def check_attributes(op: Op, attributes: Mapping[str, AttributeValue]) -> None:
     Raises:
         AttributeTypeError: one is missing, unknown or of the wrong type.
     """
-    if attributes.keys() != op.attributes.keys():
+    if attributes.keys() != op.attributes.keys() and (
+        attributes.keys() - op.attributes.keys()
+        or op.attributes.keys() - attributes.keys() - op.optional
+    ):
         raise AttributeTypeError(
             f"[{op.name}] attributes are {sorted(op.attributes)}, given {sorted(attributes)}"
         )
-    for name, kind in op.attributes.items():
-        given = attributes[name]
+    for name, given in attributes.items():
+        kind = op.attributes[name]
         fits = type(given) is kind or (kind is float and type(given) in (int, bool))
         if kind is tuple:
             fits = type(given) is tuple and all(type(item) is int for item in given)

@@ -66,12 +66,16 @@ def is_left_out(bound: Bound, chosen: frozenset[LoopVar], summed: set[LoopVar]) 
 
 def left_out(node: Node, position: int, letters: dict[str, LoopVar]) -> frozenset[LoopVar]:
     """The letters of the result, of those that index an operand alone, along which the operand's
-    borders are left out: those with which the tiles that remain take the least time.
+    borders are left out: as `split_pads` has decided, or those with which the tiles that remain
+    take the least time.
 
     Args:
         letters: the loop variable of each letter of the contraction.
     """
     terms = parse_equation(str(node.attributes["equation"]))
+    decided = node.attributes.get("left_out")
+    if isinstance(decided, str):
+        return frozenset(letters[c] for c in decided if c in terms[position])
     borders = list(_borders(node, position, letters))
     if not borders:
         return frozenset()

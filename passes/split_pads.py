@@ -1,6 +1,8 @@
 """Cut pads in two: the borders that a contraction needs in memory, and those it leaves out.
 
-Needs: primitives, in their final layout.  Keeps: types, results.
+Needs: primitives, in their final layout.  Keeps: types, results.  Leaves: at each contraction of
+padded operands, the letters along which borders are left out; so the decision is made once, and is
+the same for graphs that differ in a size where that is wanted.
 
 `guards` says which borders are left out of a contraction's sums. Each contraction gets pads of its
 own, so that the gradient for a weight, say, can read an image that has no border at all. Here a
@@ -18,7 +20,7 @@ After:
       %0: f32[1,8,10,4] = pad(%x; low=(0,0,1,0), high=(0,0,1,0), interior=(0,0,0,0), value=0.0)
       %1: f32[1,10,10,4] = pad(%0; low=(0,1,0,0), high=(0,1,0,0), interior=(0,0,0,0), value=0.0)
       %2: f32[1,8,8,4,3,3] = window(%1; dims=(1,2), size=(3,3), stride=(1,1), dilation=(1,1))
-      %3: f32[1,8,8,4] = contract(%2, %w; equation="nhwcij,ijco->nhwo")
+      %3: f32[1,8,8,4] = contract(%2, %w; equation="nhwcij,ijco->nhwo", left_out="h")
       return %3
     }
 """
@@ -27,6 +29,8 @@ from __future__ import annotations
 
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph, Node, Value
+from braze.ir.ops.contract import parse_equation
+from braze.passes.choices import Choices
 from braze.passes.dce import dce
 from braze.passes.guards import (
     contraction_letters,
@@ -39,29 +43,44 @@ from braze.passes.guards import (
 Dims = frozenset[int]
 
 
-def split_pads(graph: Graph) -> Graph:
-    """The graph in which every pad is left out of a contraction wholly or not at all."""
-    cuts = {
-        (node, position): found
-        for node in graph.nodes
-        for position in range(2 if node.op.is_contract else 0)
-        if (found := _cut(node, position))
-    }
-    if not cuts:
+def split_pads(graph: Graph, choices: Choices | None = None) -> Graph:
+    """The graph in which every pad is left out of a contraction wholly or not at all.
+
+    Args:
+        choices: which borders are left out in the same graph of other sizes.
+    """
+    choices = choices or Choices()
+    chosen = {node: found for node in graph.nodes if (found := _letters(node, choices)) is not None}
+    if not chosen:
         return graph
     new = Rewriter(graph)
     for node in graph.nodes:
-        pads = [cuts.get((node, position)) for position in range(len(node.operands))]
-        if not any(pads):
+        if node not in chosen:
             new.keep(node)
             continue
-        operands = [
-            new[x] if found is None else _moved(new, x, found)
-            for x, found in zip(node.operands, pads, strict=True)
-        ]
+        decided = Node(
+            node.op,
+            node.operands,
+            {**node.attributes, "left_out": chosen[node]},
+            [node.result.type],
+            node.location,
+        )
+        operands = [_moved(new, x, _cut(decided, i)) for i, x in enumerate(node.operands)]
         with new.at(node.location):
-            new.replaced[node.result] = new.emit(node.op, operands, node.attributes).result
+            new.replaced[node.result] = new.emit(node.op, operands, decided.attributes).result
     return dce(new.done())
+
+
+def _letters(node: Node, choices: Choices) -> str | None:
+    """Along which letters borders are left out; None if there are none."""
+    if not node.op.is_contract or "left_out" in node.attributes:
+        return None
+    letters = contraction_letters(node)
+    if not any([*padded(node, position, letters)] for position in range(2)):
+        return None
+    own = {v for position in range(2) for v in left_out(node, position, letters)}
+    out = parse_equation(str(node.attributes["equation"]))[2]
+    return choices.choose("left_out", "".join(sorted(map(str, own))), lambda c: set(c) <= set(out))
 
 
 def _cut(node: Node, position: int) -> dict[Node, Dims]:

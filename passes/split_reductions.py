@@ -167,7 +167,9 @@ def _split_contract(b: Rewriter, node: Node, choices: Choices) -> Value | None:
         shape = (*operand.shape[:at], parts, sizes[letter] // parts, *operand.shape[at + 1 :])
         operands.append(b.reshape(b[operand], shape=shape))
         terms.append(letters.replace(letter, fresh + letter))
-    partial = b.contract(*operands, equation=f"{terms[0]},{terms[1]}->{fresh}{out}")
+    equation = f"{terms[0]},{terms[1]}->{fresh}{out}"
+    attributes = {**node.attributes, "equation": equation}
+    partial = b.emit(node.op, operands, attributes).result
     total: Value = b.sum(partial, dims=(0,), keepdim=False)
     return total
 

@@ -4,6 +4,9 @@
 both operands and the result is a batch dimension, in one operand and the result a free dimension,
 in both operands but not the result a contracted one. Letters in one operand only and not in the
 result are not allowed (sum them first).
+
+`left_out`, which a pass adds, names dimensions of the result: along these, terms of the sum that
+would read the zeros of a pad are left out rather than read. It does not change the result.
 """
 
 from __future__ import annotations
@@ -40,8 +43,12 @@ def parse_equation(equation: str) -> tuple[str, str, str]:
     return terms
 
 
-def _contract_types(x: TensorType, y: TensorType, *, equation: str) -> tuple[TensorType, ...]:
+def _contract_types(
+    x: TensorType, y: TensorType, *, equation: str, left_out: str = ""
+) -> tuple[TensorType, ...]:
     left, right, out = parse_equation(equation)
+    if not set(left_out) <= set(out):
+        raise ShapeError(f"[contract] {left_out!r} must be letters of the result of {equation}")
     dtype = common_dtype("contract", x, y)
     if dtype.kind == "bool":
         raise DTypeError(f"[contract] needs numeric operands, given {x} and {y}")
@@ -58,7 +65,7 @@ def _contract_types(x: TensorType, y: TensorType, *, equation: str) -> tuple[Ten
     return (tensor_type(dtype, shape, common_device("contract", x, y)),)
 
 
-def _contract(x: np.ndarray, y: np.ndarray, *, equation: str) -> np.ndarray:
+def _contract(x: np.ndarray, y: np.ndarray, *, equation: str, left_out: str = "") -> np.ndarray:
     """By one batched `matmul`: einsum itself would not use BLAS for views and batches."""
     left, right, out = parse_equation(equation)
     batch = [c for c in out if c in left and c in right]
@@ -99,7 +106,8 @@ contract = declare(
     "x y",
     infer=_contract_types,
     evaluate=_contract,
-    attributes={"equation": str},
+    attributes={"equation": str, "left_out": str},
+    optional="left_out",
     gradients={
         "x": lambda b, g, y, equation: _gradient(b, g, y, equation, 0),
         "y": lambda b, g, x, equation: _gradient(b, g, x, equation, 1),

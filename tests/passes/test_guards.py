@@ -6,7 +6,7 @@ import pytest
 
 from braze.ir.parser import parse_graph
 from braze.ir.target import named_target
-from braze.passes import optimise
+from braze.passes import Choices, optimise
 from braze.passes.guards import contraction_letters, left_out
 from braze.passes.split_pads import split_pads
 
@@ -78,3 +78,19 @@ def test_the_part_that_is_kept_is_counted(stride, pad):
     inside = [0 <= stride * p + t - pad < 7 for p in range(places) for t in range(taps)]
     for border in _borders(node, 0, contraction_letters(node)):
         assert border.kept() == pytest.approx(sum(inside) / len(inside))
+
+
+def test_the_decision_is_written_down():
+    graph = split_pads(convolution(8, 14, 14, 256))
+    node = graph.outputs[0].node
+    assert node.attributes["left_out"] == "hw"
+    assert str(parse_graph(str(graph))) == str(graph)
+    assert split_pads(graph) is graph  # and stands
+
+
+def test_the_decision_for_one_size_is_kept_to_for_others():
+    """Alone, it is another one: 3 images would make short tiles."""
+    choices = Choices()
+    assert letters_of(split_pads(convolution(16, 14, 14, 256), choices)) == "hw"
+    assert letters_of(split_pads(convolution(3, 14, 14, 256))) == "h"
+    assert letters_of(split_pads(convolution(3, 14, 14, 256), Choices(choices))) == "hw"
