@@ -17,11 +17,14 @@ from braze.ir.interpreter import interpret
 from braze.runtime.package_accuracy import AccuracyReport, WeightAccuracy, compared
 
 if TYPE_CHECKING:
+    from braze.passes import Choices
     from braze.passes.narrow_weights import NarrowWeight
     from braze.runtime.package_sizes import Sizes
 
 Arrays = dict[str, np.ndarray]
 Folded = tuple[Graph, Arrays]
+# Computes what depends on weights alone, of a graph; a second argument may be a `Choices`.
+Fold = Callable[..., Folded]
 
 # The size that a call chooses, if it chooses one, and its arguments.
 Sample = tuple[int | None, Sequence[np.ndarray]]
@@ -48,7 +51,7 @@ class Narrowing:
         self._sources: dict[str, str] = {}
         self._weights: dict[str, NarrowWeight] = {}
 
-    def folding(self, fold: Callable[[Graph, dict[str, str]], Folded]) -> Callable[[Graph], Folded]:
+    def folding(self, fold: Fold) -> Fold:
         """What folds a graph and narrows its weights.
 
         Args:
@@ -56,8 +59,8 @@ class Narrowing:
         """
         from braze.passes.narrow_weights import narrow_weights
 
-        def narrowed(graph: Graph) -> Folded:
-            folded, arrays = fold(graph, self._sources)
+        def narrowed(graph: Graph, choices: Choices | None = None) -> Folded:
+            folded, arrays = fold(graph, choices, sources=self._sources)
             folded, arrays, weights = narrow_weights(folded, arrays, self.dtype)
             self._weights.update(weights)
             return folded, arrays
@@ -68,8 +71,8 @@ class Narrowing:
         self,
         graph: Graph,
         sizes: Sizes | None,
-        fold: Callable[[Graph], Folded],
-        narrowed: Callable[[Graph], Folded],
+        fold: Fold,
+        narrowed: Fold,
     ) -> AccuracyReport:
         """Run both and make the report.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,11 +21,18 @@ from braze.runtime.executable import place
 from braze.runtime.families import Fit, Text, fitted
 from braze.runtime.package_codes import SizedCode
 from braze.runtime.package_format import PackageError
+from braze.runtime.package_narrow import Fold, Folded
+
+if TYPE_CHECKING:
+    from braze.codegen.llvm.panels import Order
+    from braze.passes import Choices
 
 Arrays = Mapping[str, np.ndarray]
 
-# Sizes that may be compiled each for itself, below the ranges.
+# Sizes that may be compiled each for itself, below the ranges; and up to which they always are:
+# what is best for a few rows is another thing for each number of them.
 _MOST_ALONE = 16
+_FEW = 8
 _STEP = 4
 _LEAST_SAMPLE = 7
 _TRIES = 4
@@ -50,13 +58,11 @@ class Sizes:
     graph_at: Callable[[int], Graph]
 
 
-def codes_for(
-    sizes: Sizes, fold: Callable[[Graph], tuple[Graph, dict[str, np.ndarray]]], target: Target
-) -> list[SizedCode]:
+def codes_for(sizes: Sizes, fold: Fold, target: Target) -> list[SizedCode]:
     """Code for every size.
 
     Args:
-        fold: computes what depends on weights alone; gives the graph and its weights.
+        fold: computes what depends on weights alone.
 
     Raises:
         ShapeError: the module computes something else for other sizes; the message has its line.
@@ -65,11 +71,16 @@ def codes_for(
     graph_at = cache(sizes.graph_at)
     first = max(_LEAST_SAMPLE, min(sizes.usual, sizes.highest))
     captured = _fit(sizes, graph_at, _primes(first, 3))
-    fit, arrays = _folded_fit(sizes, lambda size: fold(graph_at(size)), first)
+    fit, arrays = _folded_fit(sizes, lambda size, choices: fold(graph_at(size), choices), first)
     codes: list[SizedCode] = []
+    # One order of each weight for all sizes but 1, where all is a matter of reading them once.
+    decided: dict[str, Order | None] = {}
+
+    def alone(size: int) -> SizedCode:
+        return _alone(fold(graph_at(size)), size, target, None if size == 1 else decided)
 
     def add(size: int) -> SizedCode:
-        code = _symbolic(sizes, fit, size, arrays, target)
+        code = _symbolic(sizes, fit, size, arrays, target, decided)
         lowest = max(code.lowest, sizes.lowest)
         # Of a few rows another graph may be made, as layers of the library do: those sizes have
         # code of their own.
@@ -82,7 +93,7 @@ def codes_for(
         return code
 
     code = add(first)
-    least, most, alone = code.lowest, code.highest, 0
+    least, most, count = code.lowest, code.highest, 0
     while most < sizes.highest:
         # The farther the sample, the fewer codes; but the passes may decide otherwise there.
         for near in (most * _STEP, most * 2, most + 1):
@@ -91,10 +102,10 @@ def codes_for(
                 break
             codes.pop()
         else:
-            code = _alone(fold(graph_at(most + 1)), most + 1, target)
+            code = alone(most + 1)
             codes.append(code)
-            alone += 1
-            if alone > _MOST_ALONE:
+            count += 1
+            if count > _MOST_ALONE:
                 raise PackageError(
                     f"[package] no code serves the sizes of {sizes.name} above {most}"
                 )
@@ -104,19 +115,23 @@ def codes_for(
         if code.highest < least - 1 or code.lowest >= least:
             raise PackageError(f"[package] no code serves the sizes of {sizes.name} below {least}")
         least = code.lowest
-    for size in range(sizes.lowest, least):
-        codes.append(_alone(fold(graph_at(size)), size, target))
+    for size in range(sizes.lowest, max(least, min(sizes.highest, _FEW) + 1)):
+        codes.append(alone(size))
     return codes
 
 
 def _folded_fit(
-    sizes: Sizes, folded: Callable[[int], tuple[Graph, dict[str, np.ndarray]]], first: int
+    sizes: Sizes, folded: Callable[[int, Choices], Folded], first: int
 ) -> tuple[Fit, dict[str, np.ndarray]]:
-    """The graphs whose weights are folded, and these. What passes decide may change between two
-    sizes, so further sizes are tried."""
+    """The graphs whose weights are folded, and these. What passes decide for the first size they
+    decide for the others; where that is not possible, further sizes are tried."""
+    from braze.passes import Choices
+
     refusal = "what the passes decide changes with it"
     for _ in range(_TRIES):
-        members = [folded(size) for size in _primes(first, 3)]
+        made = Choices()
+        one, *rest = _primes(first, 3)
+        members = [folded(one, made), *(folded(size, Choices(made)) for size in rest)]
         fit = fitted([Text.of(graph) for graph, _ in members])
         arrays = members[0][1]
         if fit is not None:
@@ -129,12 +144,19 @@ def _folded_fit(
     raise PackageError(f"[package] no code serves many sizes of {sizes.name}: {refusal}")
 
 
-def _symbolic(sizes: Sizes, fit: Fit, size: int, arrays: Arrays, target: Target) -> SizedCode:
+def _symbolic(
+    sizes: Sizes,
+    fit: Fit,
+    size: int,
+    arrays: Arrays,
+    target: Target,
+    decided: dict[str, Order | None],
+) -> SizedCode:
     from braze.codegen.llvm.kernel import CodegenError
     from braze.codegen.llvm.panels import Packer
     from braze.passes.symbolic_fit import NotSymbolic
 
-    pack = Packer(arrays, target, decided={})
+    pack = Packer(arrays, target, decided)
     try:
         code = compiler.compile_symbolic(replace(fit, seen=(size,)), size, target, pack)
         artifact = code.described()
@@ -145,11 +167,13 @@ def _symbolic(sizes: Sizes, fit: Fit, size: int, arrays: Arrays, target: Target)
     return SizedCode(code.lowest, code.highest, artifact, code.layout, pack.given)
 
 
-def _alone(folded: tuple[Graph, dict[str, np.ndarray]], size: int, target: Target) -> SizedCode:
+def _alone(
+    folded: Folded, size: int, target: Target, decided: dict[str, Order | None] | None
+) -> SizedCode:
     from braze.codegen.llvm.panels import Packer
 
     graph, arrays = folded
-    pack = Packer(arrays, target)
+    pack = Packer(arrays, target, decided)
     artifact = compiler.compile_artifact(graph, target, change=pack)
     return SizedCode(size, size, artifact, None, pack.given)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,9 +24,12 @@ from braze.runtime.cpu import host_target
 from braze.runtime.environment import braze_version
 from braze.runtime.package_codes import SizedCode
 from braze.runtime.package_format import PackageError, write_archive
-from braze.runtime.package_narrow import Folded, Narrowing
+from braze.runtime.package_narrow import Fold, Narrowing
 from braze.runtime.package_sizes import Sizes, codes_for
 from braze.runtime.weights import pack_weights
+
+if TYPE_CHECKING:
+    from braze.passes import Choices
 
 HOST = "host"
 
@@ -71,9 +74,7 @@ def write_package(
     if not targets:
         raise PackageError("[package] no target is given")
     whole = partial(_folded, arrays=arrays)
-    fold: Callable[[Graph], Folded] = whole
-    if narrowing is not None:
-        fold = narrowing.folding(lambda own, sources: whole(own, sources=sources))
+    fold: Fold = whole if narrowing is None else narrowing.folding(whole)
     folded, held = fold(graph) if sizes is None else (graph, arrays)
     entries: dict[str, bytes] = {}
     compiled = []
@@ -108,12 +109,16 @@ def write_package(
 
 
 def _folded(
-    graph: Graph, arrays: dict[str, np.ndarray], sources: dict[str, str] | None = None
+    graph: Graph,
+    choices: Choices | None = None,
+    *,
+    arrays: dict[str, np.ndarray],
+    sources: dict[str, str] | None = None,
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """The graph in which what depends on weights alone is computed, and its weights.
 
     Args:
-        sources: see `fold_known`.
+        choices, sources: see `fold_known`.
     """
     from braze.passes import fold_known
 
@@ -122,7 +127,7 @@ def _folded(
         value.name = name
     for node in graph.nodes:
         named.keep(node)
-    return fold_known(named.done(), arrays, sources=sources)
+    return fold_known(named.done(), arrays, sources=sources, choices=choices)
 
 
 def _compile(

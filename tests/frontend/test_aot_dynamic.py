@@ -85,6 +85,43 @@ def test_images(tmp_path):
     check(model, path, [0, 3, 8, 8], 0, [1, 2, 3, 5, 16, 33, 64])
 
 
+class Residual(nn.Module):
+    """Two 3x3 convolutions of normalised images around which their input goes, with fewer places
+    and more channels behind it."""
+
+    def __init__(self, inner, outer, stride):
+        super().__init__()
+        self.first = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
+        self.second = nn.Conv2d(outer, outer, 3, 1, 1, bias=False)
+        self.around = nn.Conv2d(inner, outer, 1, stride, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(outer) for _ in range(3)])
+
+    def forward(self, x):
+        y = nn.functional.relu(self.norms[0](self.first(x)))
+        y = self.norms[1](self.second(y)) + self.norms[2](self.around(x))
+        return nn.functional.relu(y)
+
+
+def test_a_residual_network_has_few_codes_for_all_batches(tmp_path):
+    """Layers of small images, whose best kernels depend on how many there are."""
+    braze.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 32, 7, 2, 3, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1), Residual(32, 64, 1), Residual(64, 64, 2), Residual(64, 128, 2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10),
+    )  # fmt: skip
+    model(braze.randn(4, 3, 56, 56))
+    model.eval()
+    path = tmp_path / "m.brz"
+    example = braze.randn(8, 3, 56, 56)
+    braze.aot.compile(model, example, path, dynamic=[{0: Dim("batch", max=64)}])
+    check(model, path, [0, 3, 56, 56], 0, [1, 2, 3, 7, 8, 9, 17, 40, 64])
+    (entry,) = Archive(path).manifest["targets"]
+    ranges = [(code["lowest"], code["highest"]) for code in entry["codes"]]
+    assert len([low for low, high in ranges if low < high]) <= 2, ranges
+    assert [low for low, high in sorted(ranges) if low == high] == [*range(1, 9)], ranges
+
+
 def test_a_sequence_of_any_length(tmp_path):
     braze.manual_seed(0)
     model = Encoder().eval()
