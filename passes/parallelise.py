@@ -38,8 +38,10 @@ SHORTEST_MICROSECONDS = 20.0
 # A chunk should take this long at least; more chunks than this balance no better on 16 cores.
 CHUNK_MICROSECONDS = 8.0
 MOST_CHUNKS = 64
-# A vector loop is not cut into pieces smaller than this.
+# A vector loop is not cut into pieces smaller than this; nor one that reduces rows into pieces of
+# them that are shorter than this: a processor fetches little ahead of short runs.
 SMALLEST_VECTOR_PIECE = 256
+SMALLEST_ROW_PIECE = 1024
 # A loop that loads are turned along is cut into pieces of no less than a square.
 SMALLEST_CROSSED_PIECE = 16
 
@@ -69,7 +71,8 @@ def parallelise(nest: Nest, choices: Choices | None = None) -> Nest:
     loop = loops[count]
     extent = loop.var.extent
     if loop.kind == "vector":
-        extent = max(extent // SMALLEST_VECTOR_PIECE, 1)
+        reduces = any(isinstance(statement, Reduce) for statement in loop.body)
+        extent = max(extent // (SMALLEST_ROW_PIECE if reduces else SMALLEST_VECTOR_PIECE), 1)
     chunks = min(chunks, extent)
     return Nest(
         nest.name, nest.buffers, [Loop(loop.var, loop.body, loop.kind, chunks)], nest.comment

@@ -24,6 +24,7 @@ from braze.codegen.llvm.reduce_loops import ReduceEmitter, first_lanes, fork_all
 from braze.codegen.llvm.scan_loops import ScanEmitter
 from braze.codegen.llvm.squares import SquareEmitter, loads_in_squares
 from braze.codegen.llvm.streaming import Streaming
+from braze.codegen.llvm.strips import StripEmitter, reduces_in_strips
 from braze.codegen.llvm.types import I64, constant
 from braze.codegen.llvm.vectorise import (
     VectorPlan,
@@ -250,11 +251,10 @@ class NestEmitter:
         if not is_number(extent):
             self._open_vectors(loop, outer, plan, as_value(begin), as_value(end))
             return
+        main = end if extent % step == 0 else self._rounded(begin, end, step)
+        self._main_vectors(loop, outer, plan, begin, main)
         if extent % step == 0:
-            self._vector_run(loop, outer, plan.width, plan.unroll, begin, end)
             return
-        main = self._rounded(begin, end, step)
-        self._vector_run(loop, outer, width, plan.unroll, begin, main)
         rest = extent % step
         if plan.unroll > 1 and rest >= width:
             whole = self._rounded(main, end, width)
@@ -262,6 +262,16 @@ class NestEmitter:
             main = whole
         if rest % width:
             self._tail(loop, outer, plan, main, end, rest % width)
+
+    def _main_vectors(
+        self, loop: Loop, outer: ExpressionEmitter, plan: VectorPlan, begin: Count, end: Count
+    ) -> None:
+        """Whole iterations of the main loop."""
+        share = loop.var.extent // loop.chunks
+        if reduces_in_strips(loop, plan, share):
+            StripEmitter(loop, outer, plan, self.target, self._statements).emit(begin, end)
+        else:
+            self._vector_run(loop, outer, plan.width, plan.unroll, begin, end)
 
     def _open_vectors(
         self,

@@ -49,7 +49,7 @@ _FEWEST_FOR_TURNS = 4096
 _UNROLL_INSTRUCTIONS = 24
 _MOST_UNROLL = 4
 # Column reductions read this many vectors of a row at once, if there are registers for their
-# accumulators.
+# accumulators; twice as many if these are whole rows, which then are read in one run.
 _MOST_COLUMNS = 8
 
 
@@ -211,7 +211,8 @@ def _unroll(
         widest = max((bits for bits, _ in _widths(nodes, statements)), default=32)
         registers = max(1, width * widest // target.vector_bits)
         room = target.vector_registers // 2 // (accumulators * registers)
-        most = max(1, min(_MOST_COLUMNS, room))
+        is_row = not is_symbolic(extent) and extent <= 2 * _MOST_COLUMNS * width
+        most = max(1, min(2 * _MOST_COLUMNS if is_row else _MOST_COLUMNS, room))
         # Long expressions need registers of their own.
         if instructions(nodes) > _UNROLL_INSTRUCTIONS:
             most = max(1, most // 4)
