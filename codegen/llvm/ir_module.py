@@ -22,9 +22,11 @@ class Module:
 
     Attributes:
         globals: all of them by name.
+        is_part: of a program of several modules, of which one defines what others use too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_part: bool = False) -> None:
+        self.is_part = is_part
         self.globals: dict[str, Any] = {}
         self._metadata: dict[str, Metadata] = {}
 

@@ -35,6 +35,8 @@ from braze.codegen.llvm.stopwatch import Stopwatch
 from braze.codegen.llvm.symbolic import enter_function, symbolic_scope
 from braze.codegen.llvm.types import I64, POINTER, constant
 from braze.codegen.llvm.watching import call_watcher
+from braze.codegen.llvm.winograd_maps import MODULE as MAPS_MODULE
+from braze.codegen.llvm.winograd_maps import maps_in, maps_module
 from braze.ir.loops import Contraction, HostCall, Kernel, Nest, Program, Sort
 from braze.ir.loops_attention import Attention
 from braze.ir.loops_recurrence import Recurrence
@@ -119,6 +121,7 @@ class _Modules:
         self.texts: dict[str, str] = {}
         self.symbols: dict[str, str] = {}
         self._symbols: set[str] = set()
+        self._maps: set[str] = set()
         self._made = made
 
     def claim(self, symbol: str, program: Program) -> None:
@@ -128,6 +131,18 @@ class _Modules:
         self._symbols.add(symbol)
 
     def add(self, name: str, module: ir.Module) -> None:
+        """Add a module of a program."""
+        self._maps.update(maps_in(module))
+        self._add(name, module)
+
+    def add_last(self, name: str, module: ir.Module) -> None:
+        """Add the last one, behind what they all share."""
+        self._maps.update(maps_in(module))
+        if self._maps:
+            self._add(MAPS_MODULE, maps_module(self._maps))
+        self._add(name, module)
+
+    def _add(self, name: str, module: ir.Module) -> None:
         self.texts[name] = text = str(module)
         if self._made is not None:
             self._made(name, text)
@@ -158,7 +173,7 @@ def _add_modules(
     # Shared kernels are functions without the words.
     shared = {} if program.words else shared_kernels(program)
     functions: dict[Kernel, EmittedKernel] = {}
-    module = ir.Module()
+    module = ir.Module(is_part=True)
 
     def add(kernels: Iterable[Kernel], stride: int) -> None:
         nonlocal module
@@ -171,7 +186,7 @@ def _add_modules(
                 functions[source] = emit_kernel(source, within, target, stride, module)
                 if module.lines >= _MODULE_LINES:
                     modules.add(functions[source].symbol, module)
-                    module = ir.Module()
+                    module = ir.Module(is_part=True)
             functions[kernel] = functions[source]
             modules.symbols[kernel.name] = functions[source].symbol
 
@@ -185,7 +200,10 @@ def _add_modules(
     ]
     with symbolic_scope():
         _write_main(module, name, program, waves, watch, is_step=is_step, watched=watched)
-    modules.add(name, module)
+    if is_step:
+        modules.add(name, module)
+    else:
+        modules.add_last(name, module)
     return stride
 
 

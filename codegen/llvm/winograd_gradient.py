@@ -3,11 +3,10 @@
 In: a `KernelFunction` and a `WinogradGradientSchedule`.  Out: the function's body, and its
 functions,
 
-    void image(...), void gradient(...)                    see `winograd_patches`
     void tile(ptr a, ptr b, ptr sums, i64 state, i64 0, i64 0)     some rows of one product
     void results(ptr sums, ptr epilogue buffers..., i64 loops, channel and lane)
 
-and the loops around them:
+with the maps of `winograd_maps`, and the loops around them:
 
     for each block of all tiles
       images and gradients of its tiles, for the chunk's channels and columns
@@ -27,21 +26,18 @@ from braze.codegen.llvm.control import (
     as_i64,
     counted_loop,
     decode,
+    element_pointer,
     multiply,
     weighted_sum,
 )
 from braze.codegen.llvm.kernel import KernelFunction
 from braze.codegen.llvm.microkernel import FIRST_BLOCK
 from braze.codegen.llvm.schedule_winograd_gradient import WinogradGradientSchedule
-from braze.codegen.llvm.types import I64, register_type
-from braze.codegen.llvm.winograd import PRODUCTS, RESULTS, TAPS, Transforms
+from braze.codegen.llvm.types import F32, I64, register_type
+from braze.codegen.llvm.winograd import PRODUCTS, RESULTS, TAPS
 from braze.codegen.llvm.winograd_emitter import WinogradEmitter
-from braze.codegen.llvm.winograd_patches import (
-    PatchMap,
-    load_all,
-    load_vector,
-    store_all,
-)
+from braze.codegen.llvm.winograd_maps import load_vector, map_function
+from braze.codegen.llvm.winograd_patches import PatchMap
 from braze.ir.dtypes import f32
 from braze.ir.index import LoopVar
 from braze.ir.target import Target
@@ -61,8 +57,8 @@ class WinogradGradientEmitter(WinogradEmitter):
         self.plan = plan
         self.images, self.gradients, self.sums, border = self.areas
         image, gradient = plan.image_patches, plan.gradient_patches
-        self.map_image = PatchMap(frame, target, "image", image, plan.width, border)
-        self.map_gradient = PatchMap(frame, target, "gradient", gradient, plan.width, border)
+        self.map_image = PatchMap(frame, target, image, plan.width, border)
+        self.map_gradient = PatchMap(frame, target, gradient, plan.width, border)
         inner = Dim(LoopVar("tile", plan.block), plan.image_row, plan.gradient_row)
         self.product = self._tile_function(plan.rows, 1, inner, carried=True)
         self.map_results = self._define_results()
@@ -147,11 +143,11 @@ class WinogradGradientEmitter(WinogradEmitter):
         sums = function.args[0]
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         stage = builder.alloca(register_type(f32, plan.width), size=as_i64(TAPS * TAPS))
+        apply = map_function(self.frame.module, "filter_gradient", plan.width)
         with counted_loop(builder, 0, plan.vectors, "vector") as vector:
             shift = multiply(builder, vector, plan.width)
-            factors = load_all(builder, sums, shift, plan.sums_product, plan.width)
-            found = Transforms(builder).filter_gradient(factors)
-            store_all(builder, found, stage, 0, plan.width)
+            own = element_pointer(builder, sums, shift, F32)
+            builder.call(apply, [own, as_i64(plan.sums_product), stage])
             lane = builder.add(values[plan.lane], as_i64(shift))
             with counted_loop(builder, 0, TAPS * TAPS, "tap") as tap:
                 i, j = decode(builder, tap, [TAPS, TAPS])

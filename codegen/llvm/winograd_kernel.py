@@ -2,12 +2,11 @@
 
 In: a `KernelFunction` and a `WinogradSchedule`.  Out: the function's body, and its functions,
 
-    void image(...)                                        see `winograd_patches`
-    void filter(ptr to, i64 lane)                          a panel's filters to factors
+    void filter(ptr weights, ptr to, i64 lane)             a panel's filters to factors
     void tile(ptr a, ptr b, ptr sums, i64 0, i64 0)        some rows of one product
     void results(ptr sums, ptr epilogue buffers..., i64 rows and lane...)
 
-and the loops around them:
+with the maps of `winograd_maps`, and the loops around them:
 
     filters of the chunk's panels
     for each block of the chunk's tiles
@@ -29,6 +28,7 @@ from braze.codegen.llvm.control import (
     as_i64,
     counted_loop,
     decode,
+    element_pointer,
     multiply,
     share,
     smaller,
@@ -39,20 +39,11 @@ from braze.codegen.llvm.kernel import KernelFunction
 from braze.codegen.llvm.looping import carried_loop
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule
 from braze.codegen.llvm.symbolic import own_words
-from braze.codegen.llvm.types import (
-    I64,
-    POINTER,
-    register_type,
-)
-from braze.codegen.llvm.winograd import PRODUCTS, RESULTS, TAPS, Transforms
+from braze.codegen.llvm.types import F32, I64, POINTER, register_type
+from braze.codegen.llvm.winograd import PRODUCTS, RESULTS, TAPS
 from braze.codegen.llvm.winograd_emitter import WinogradEmitter
-from braze.codegen.llvm.winograd_patches import (
-    PatchMap,
-    internal_function,
-    load_all,
-    load_vector,
-    store_all,
-)
+from braze.codegen.llvm.winograd_maps import load_vector, map_function, store_all
+from braze.codegen.llvm.winograd_patches import PatchMap, internal_function
 from braze.ir.dtypes import f32
 from braze.ir.index import Index
 from braze.ir.loops import Apply, Expr, Load
@@ -71,7 +62,7 @@ class WinogradKernelEmitter(WinogradEmitter):
         self.image = self._at(frame.pointer(plan.image.buffer), plan.image.offset)
         self.weights = frame.pointer(plan.weights.buffer)
         self.images, self.filters, self.sums, self.border = self.areas
-        self.map_image = PatchMap(frame, target, "image", plan.patches, plan.width, self.border)
+        self.map_image = PatchMap(frame, target, plan.patches, plan.width, self.border)
         self.map_filter = self._filter_function()
         inner = Dim(plan.channel, 1, plan.lanes)
         step = plan.channel.extent
@@ -136,6 +127,8 @@ class WinogradKernelEmitter(WinogradEmitter):
         weights, target, lane = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         taps = self._taps()
+        stage = builder.alloca(register_type(f32, plan.width), size=as_i64(TAPS * TAPS))
+        apply = map_function(self.frame.module, "filter", plan.width)
         vectors = plan.channel.extent * plan.vectors
         with counted_loop(builder, 0, vectors, "vector") as number:
             channel, vector = decode(builder, number, [plan.channel.extent, plan.vectors])
@@ -146,9 +139,9 @@ class WinogradKernelEmitter(WinogradEmitter):
                 pointer=lambda _: weights,
             )  # fmt: skip
             values = [[emitter.value(tap) for tap in line] for line in taps]
-            factors = Transforms(builder).filter(values)
-            place = multiply(builder, number, plan.width)
-            store_all(builder, factors, target, place, plan.filter_product)
+            store_all(builder, values, stage, 0, plan.width)
+            to = element_pointer(builder, target, multiply(builder, number, plan.width), F32)
+            builder.call(apply, [stage, to, as_i64(plan.filter_product)])
         builder.ret_void()
         return function
 
@@ -205,15 +198,15 @@ class WinogradKernelEmitter(WinogradEmitter):
         sums = function.args[0]
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         stage = builder.alloca(register_type(f32, plan.width), size=as_i64(RESULTS * RESULTS))
+        apply = map_function(self.frame.module, "results", plan.width)
         ends = []
         for axis in plan.axes:
             left = builder.sub(as_i64(axis.var.extent), values[axis.var])
             ends.append(smaller(builder, left, RESULTS))
         with counted_loop(builder, 0, plan.vectors, "vector") as vector:
             shift = multiply(builder, vector, plan.width)
-            factors = load_all(builder, sums, shift, plan.result_product, plan.width)
-            found = Transforms(builder).results(factors)
-            store_all(builder, found, stage, 0, plan.width)
+            own = element_pointer(builder, sums, shift, F32)
+            builder.call(apply, [own, as_i64(plan.result_product), stage])
             lane = builder.add(values[plan.lane], as_i64(shift))
             with counted_loop(builder, 0, ends[0], "row") as i:
                 row = builder.add(values[down.var], i)

@@ -1,10 +1,7 @@
 """Patches of images, mapped to Winograd's factors: what both of his kernels do.
 
-In: where a patch of 6x6 or 4x4 places begins.  Out: a function,
-
-    void name(ptr from, i64 row, i64 column, ptr to)       a patch's values to factors, all channels
-
-and calls of it. A patch that is not all in memory is copied first, with zeros for what is not.
+In: where a patch of 6x6 or 4x4 places begins.  Out: calls of the functions of `winograd_maps`. A
+patch that is not all in memory is copied first, with zeros for what is not.
 """
 
 from __future__ import annotations
@@ -25,8 +22,9 @@ from braze.codegen.llvm.control import (
 )
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction
-from braze.codegen.llvm.types import F32, I64, POINTER, register_type, zero
-from braze.codegen.llvm.winograd import POINTS, Transforms
+from braze.codegen.llvm.types import F32, register_type, zero
+from braze.codegen.llvm.winograd import POINTS
+from braze.codegen.llvm.winograd_maps import map_function
 from braze.ir.dtypes import f32
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Buffer, Load
@@ -63,7 +61,7 @@ class Patches:
 
 
 class PatchMap:
-    """Writes the function into a kernel's module, and its calls at the end of the kernel.
+    """Writes calls of a map at the end of a kernel, for all channels at once.
 
     border: memory for a patch.
     """
@@ -72,36 +70,20 @@ class PatchMap:
         self,
         frame: KernelFunction,
         target: Target,
-        name: str,
         patches: Patches,
         width: int,
         border: ir.Value,
     ) -> None:
         self.builder, self.target, self.patches = frame.builder, target, patches
         self.width, self.border = width, border
-        self.function = internal_function(frame, name, [POINTER, I64, I64, POINTER])
-        self._define()
+        name = "image" if patches.size == POINTS else "gradient"
+        self.function = map_function(frame.module, name, width)
 
-    def _define(self) -> None:
-        patches = self.patches
-        source, row, column, to = self.function.args
-        builder = ir.IRBuilder(self.function.append_basic_block("entry"))
-        with counted_loop(builder, 0, patches.count // self.width, "channels") as number:
-            first = multiply(builder, number, self.width)
-            values = []
-            for i in range(patches.size):
-                start = add(builder, first, builder.mul(row, as_i64(i)))
-                steps: list[Number] = [0]
-                steps += [builder.mul(column, as_i64(j)) for j in range(1, patches.size)]
-                places = [add(builder, start, step) for step in steps]
-                values.append([load_vector(builder, source, at, self.width) for at in places])
-            transforms = Transforms(builder)
-            if patches.size == POINTS:
-                factors = transforms.image(values)
-            else:
-                factors = transforms.gradient(values)
-            store_all(builder, factors, to, first, patches.apart)
-        builder.ret_void()
+    def _apply(self, source: ir.Value, strides: Sequence[int], to: ir.Value) -> None:
+        patches, (row, column) = self.patches, map(as_i64, strides)
+        vectors = as_i64(patches.count // self.width)
+        arguments = [source, row, column, to, as_i64(patches.apart), vectors]
+        self.builder.call(self.function, arguments)
 
     def emit(
         self, source: ir.Value, row: Number, column: Number, exists: ir.Value, to: ir.Value
@@ -118,8 +100,7 @@ class PatchMap:
             whole = builder.and_(whole, builder.icmp_signed("<=", after, as_i64(span.high)))
         with builder.if_else(whole) as (then, otherwise):
             with then:
-                strides = [as_i64(span.stride) for span in patches.spans]
-                builder.call(self.function, [source, *strides, to])
+                self._apply(source, [span.stride for span in patches.spans], to)
             with otherwise:
                 self._from_copy(source, row, column, exists, to)
 
@@ -128,8 +109,7 @@ class PatchMap:
     ) -> None:
         self._copy(source, row, column, exists)
         size, count = self.patches.size, self.patches.count
-        strides = [as_i64(size * count), as_i64(count)]
-        self.builder.call(self.function, [self.border, *strides, to])
+        self._apply(self.border, [size * count, count], to)
 
     def _copy(self, source: ir.Value, row: Number, column: Number, exists: ir.Value) -> None:
         """A patch's values, channels innermost, with zeros for those that are not in memory."""
@@ -172,34 +152,3 @@ def internal_function(frame: KernelFunction, name: str, types: Sequence[ir.Type]
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
     return function
-
-
-def load_vector(builder: ir.IRBuilder, pointer: ir.Value, offset: Number, width: int) -> ir.Value:
-    place = element_pointer(builder, pointer, offset, F32)
-    return builder.load(place, typ=register_type(f32, width), align=4)
-
-
-def load_all(
-    builder: ir.IRBuilder, pointer: ir.Value, first: Number, apart: int, width: int
-) -> list[list[ir.Value]]:
-    """6x6 vectors that lie so far apart."""
-    return [
-        [
-            load_vector(builder, pointer, add(builder, first, (i * POINTS + j) * apart), width)
-            for j in range(POINTS)
-        ]
-        for i in range(POINTS)
-    ]
-
-
-def store_all(
-    builder: ir.IRBuilder,
-    values: Sequence[Sequence[ir.Value]],
-    pointer: ir.Value,
-    first: Number,
-    apart: int,
-) -> None:
-    """Store vectors so far apart, row by row."""
-    for number, value in enumerate(x for line in values for x in line):
-        place = element_pointer(builder, pointer, add(builder, first, number * apart), F32)
-        builder.store(value, place, align=4)

@@ -9,11 +9,15 @@ import pytest
 from contractions import Problem, compile_problem, random_array, run_problem, window2d
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kernels import buffers_of, program_of
+from native import Native
 from symbolic_kernels import check_symbolic
 from test_contractions import RUNNABLE
 from test_guarded_contractions import windows
 
+import braze
 from braze.codegen.llvm import schedule_search
+from braze.codegen.llvm.program import generate
 from braze.codegen.llvm.schedule_search import schedule
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule, winograd_schedule
 from braze.ir.dtypes import bf16, f32, i8
@@ -255,3 +259,33 @@ def test_images_that_lie_apart_by_a_symbolic_stride_are_no_such_convolution():
     found = check_symbolic(text_at, [3, 8, 20], like=8, tolerance=1e-4, reference=reference)
     (kernel,) = found.program.kernels()
     assert not isinstance(schedule(kernel, HOST), WinogradSchedule)
+
+
+def test_kernels_of_a_program_share_the_maps():
+    """They are hundreds of instructions each."""
+    first = images(2, "hw")
+    program = program_of(first, first.replace("@conv", "@other").replace("%y", "%z"))
+    modules = dict(generate(program, HOST).modules)
+    maps = modules.pop("braze_winograd")
+    for name in ("image", "filter", "results"):
+        symbol = f"@braze_winograd_{name}_{HOST.vector_lanes(4)}("
+        assert maps.count(f"define void {symbol}") == 1
+        assert all(f"define void {symbol}" not in text for text in modules.values())
+    native, rng = Native(program), np.random.default_rng(0)
+    ins, outs = buffers_of(program)
+    arrays = [rng.standard_normal(buffer.numel).astype(np.float32) for buffer in ins]
+    y, z = native.run(arrays, [np.zeros(buffer.numel, np.float32) for buffer in outs])
+    assert (y == z).all() and y.any()
+
+
+def test_a_network_of_them_as_a_package_and_from_c(tmp_path):
+    braze.manual_seed(0)
+    layers = [braze.nn.Conv2d(32, 32, 3, padding=1), braze.nn.ReLU(), braze.nn.Conv2d(32, 48, 3)]
+    model, x = braze.nn.Sequential(*layers).eval(), braze.randn(2, 32, 10, 10)
+    path = tmp_path / "m.brz"
+    braze.aot.compile(model, x, path)
+    with braze.no_grad():
+        expected = model(x).numpy()
+    np.testing.assert_allclose(braze.aot.load(path)(x.numpy()), expected, atol=1e-5)
+    braze.aot.export_c(path, tmp_path)
+    assert (tmp_path / "m.o").exists()
