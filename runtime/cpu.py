@@ -61,17 +61,25 @@ def parse_flags(cpuinfo: str) -> frozenset[str]:
 def read_caches(directory: Path = _SYSFS_CACHE) -> tuple[int, int]:
     """Bytes of the first- and second-level data cache, from a sysfs cache directory."""
     sizes = dict(_FALLBACK_CACHES)
-    for index in sorted(directory.glob("index*")):
+    # Without `Path`, whose patterns take longer than all the rest: loading any package pays it.
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    for index in sorted(name for name in names if name.startswith("index")):
         try:
-            kind = (index / "type").read_text().strip()
-            level = int((index / "level").read_text())
-            size = (index / "size").read_text().strip()
+            kind, level_text, size = (
+                _word(f"{directory}/{index}/{fact}") for fact in ("type", "level", "size")
+            )
+            level = int(level_text)
         except (OSError, ValueError):
             continue
         unit = {"K": 10, "M": 20}.get(size[-1:])
         if kind in ("Data", "Unified") and level in sizes and unit and size[:-1].isdigit():
             sizes[level] = int(size[:-1]) << unit
     return sizes[1], sizes[2]
+
+
+def _word(path: str) -> str:
+    with open(path) as file:
+        return file.read().strip()
 
 
 def target_from_flags(machine: str, flags: frozenset[str], l1_bytes: int, l2_bytes: int) -> Target:

@@ -6,10 +6,13 @@ In: addresses and sizes.  Out: fresh memory, protected or returned memory, addre
 import ctypes
 import mmap
 import os
-from contextlib import suppress
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
 _PR_SET_PDEATHSIG = 1
+_SIGSET_BYTES = 128  # of a sigset_t, in every C library for Linux
 
 
 @cache
@@ -29,6 +32,7 @@ def libc() -> ctypes.CDLL:
     library.pthread_create.argtypes = [pointer, pointer, pointer, pointer]
     library.pthread_join.argtypes = [ctypes.c_ulong, pointer]
     library.pthread_setname_np.argtypes = [ctypes.c_ulong, ctypes.c_char_p]
+    library.pthread_sigmask.argtypes = [number, pointer, pointer]
     return library
 
 
@@ -67,6 +71,19 @@ def protect(address: int, size: int, protection: int) -> None:
     if libc().mprotect(address, size, protection):
         error = ctypes.get_errno()
         raise OSError(error, f"mprotect: {os.strerror(error)}")
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """No signal reaches this thread, nor threads that are started within. The standard library's
+    function makes an enumeration's member of every signal, which takes a third of a millisecond."""
+    every, before = (ctypes.create_string_buffer(_SIGSET_BYTES) for _ in range(2))
+    libc().sigfillset(every)
+    libc().pthread_sigmask(signal.SIG_BLOCK, every, before)
+    try:
+        yield
+    finally:
+        libc().pthread_sigmask(signal.SIG_SETMASK, before, None)
 
 
 def die_with_parent(number: int) -> None:

@@ -121,9 +121,9 @@ def load(path: str | os.PathLike[str]) -> LoadedModel:
             format, or is made for another processor (the message names the missing features).
         FileNotFoundError: there is no such file.
     """
-    archive = Archive(Path(path))
+    archive = Archive(Path(path), wait=False)
     try:
-        return LoadedModel(archive)
+        model = LoadedModel(archive)
     except PackageError:
         raise
     except (
@@ -136,8 +136,11 @@ def load(path: str | os.PathLike[str]) -> LoadedModel:
         RecursionError,
         ArithmeticError,
     ) as error:
+        archive.finish()
         # The hashes are right, so this is how it was written.
         raise PackageError(f"{path} cannot be loaded: {error!r}") from error
+    archive.finish()
+    return model
 
 
 def _choose(path: Path, targets: list[dict[str, Any]]) -> tuple[dict[str, Any], Target]:

@@ -11,8 +11,8 @@
 Entries are stored, not compressed, and begin on multiples of 64, so they are read in place: weights
 are never copied. Everything is checked against its hash before anything is believed, and the
 format's version before that. Large entries have a hash for each piece of `PIECE` bytes, which
-threads check side by side. FORMAT changes with this
-layout, with the calling convention of compiled graphs, and with the thread pool's interface.
+threads check side by side, while the code is loaded. FORMAT changes with this layout, with the
+calling convention of compiled graphs, and with the thread pool's interface.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from typing import Any
 from braze.ir.errors import BrazeError
 from braze.runtime.files import replacing
 
-FORMAT = 3
+FORMAT = 4
 MIMETYPE = b"application/x-braze-package"
 MANIFEST = "manifest.json"
 
-PIECE = 4 << 20
+PIECE = 1 << 20
 _MOST_THREADS = 8
 _ALIGNMENT = 64
 # An extra field of a header that other tools skip: its kind is what Android's zipalign uses.
@@ -94,9 +94,15 @@ class Archive:
     Raises: PackageError, FileNotFoundError and other OSErrors.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, wait: bool = True) -> None:
+        """
+        Args:
+            wait: for all checks. If not, `finish` does; until then entries of several pieces may
+                not be what was written.
+        """
         self.path = path
         self._data = _map(path)
+        self._checks: list[tuple[str, _Hashes, list[str]]] = []
         format, offset, size, digest = self._comment()
         if format != FORMAT:
             raise PackageError(
@@ -109,6 +115,14 @@ class Archive:
             for name, place in manifest.pop("entries").items()
         }
         self.manifest = manifest
+        if wait:
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until everything is checked.  Raises: PackageError."""
+        while self._checks:
+            name, hashes, digests = self._checks.pop()
+            self._require_equal(name, hashes.all(), digests)
 
     def __getitem__(self, name: str) -> memoryview:
         """An entry's bytes, in place."""
@@ -129,10 +143,16 @@ class Archive:
         if offset + size > len(self._data):
             raise PackageError(f"{self.path} is damaged: {name} lies outside the file")
         content = memoryview(self._data)[offset : offset + size]
-        found = _hashes(content)
-        if (found[0] if len(found) == 1 else found) != digest:
-            raise PackageError(f"{self.path} is damaged: {name} is not what was written")
+        if isinstance(digest, list):
+            self._checks.append((name, _Hashes(_pieces(content)), digest))
+        else:
+            found = [sha256(piece).hexdigest() for piece in _pieces(content)]
+            self._require_equal(name, found, [digest])
         return content
+
+    def _require_equal(self, name: str, found: list[str], digests: list[str]) -> None:
+        if found != digests:
+            raise PackageError(f"{self.path} is damaged: {name} is not what was written")
 
 
 def _pieces(data: memoryview) -> list[memoryview]:
@@ -140,23 +160,28 @@ def _pieces(data: memoryview) -> list[memoryview]:
     return [data[at : at + PIECE] for at in range(0, max(1, len(data)), PIECE)]
 
 
-def _hashes(data: memoryview) -> list[str]:
-    """Of each piece; those of large entries by several threads."""
-    pieces = _pieces(data)
-    found = [""] * len(pieces)
+class _Hashes:
+    """The hashes of some pieces, which threads compute from now on."""
 
-    def work(first: int, step: int) -> None:
-        for i in range(first, len(pieces), step):
-            found[i] = sha256(pieces[i]).hexdigest()
+    def __init__(self, pieces: list[memoryview]) -> None:
+        self._pieces = pieces
+        self._found = [""] * len(pieces)
+        self._left = iter(range(len(pieces)))  # taking the next one is atomic
+        helpers = min(len(os.sched_getaffinity(0)) - 1, len(pieces), _MOST_THREADS)
+        self._threads = [threading.Thread(target=self._work) for _ in range(helpers)]
+        for thread in self._threads:
+            thread.start()
 
-    helpers = min(len(os.sched_getaffinity(0)), len(pieces), _MOST_THREADS)
-    threads = [threading.Thread(target=work, args=(i, helpers)) for i in range(1, helpers)]
-    for thread in threads:
-        thread.start()
-    work(0, helpers)
-    for thread in threads:
-        thread.join()
-    return found
+    def _work(self) -> None:
+        for number in self._left:
+            self._found[number] = sha256(self._pieces[number]).hexdigest()
+
+    def all(self) -> list[str]:
+        """Of all pieces, in order; this thread helps."""
+        self._work()
+        for thread in self._threads:
+            thread.join()
+        return self._found
 
 
 def _map(path: Path) -> bytes | mmap.mmap:

@@ -14,13 +14,12 @@ import atexit
 import ctypes
 import mmap
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
 
 from braze.runtime.config import default_num_threads
-from braze.runtime.libc import libc, libc_address, map_anonymous
+from braze.runtime.libc import libc, libc_address, map_anonymous, signals_blocked
 from braze.runtime.object_loader import LoadedObject
 
 _MOST_THREADS = 4096
@@ -115,13 +114,10 @@ class Pool:
         thread = ctypes.c_ulong()
         slot = self._code.slot(self.address, index)
         # Workers inherit the mask: signals must go to Python's threads, to interrupt what they do.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
+        with signals_blocked():
             error = libc().pthread_create(
                 ctypes.addressof(thread), None, self._code.worker_address, slot
             )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if error:
             raise RuntimeError(f"[pool] cannot start worker {index}: {os.strerror(error)}")
         libc().pthread_setname_np(thread, f"braze-{index}".encode())
