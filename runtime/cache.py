@@ -3,10 +3,10 @@
 In: a captured graph.  Out: an `Entry`, whose `run` fills storages.  Graphs of equal fingerprint
 share everything, whatever their names and source lines.
 
-Tiers: with "auto" a graph is interpreted at its first run, unless the disk has its code, and
-compiled when it comes again: at once if that is soon done, else in another process
-(`braze.runtime.background`), and until its code is there the graph is interpreted; "compile"
-compiles at the first run and waits; "interpret" never.
+Tiers: with "auto" a graph is interpreted at its first run, unless the disk has its code or it is an
+optimizer's first step (`braze.runtime.training_steps`), and compiled when it comes again: at once
+if that is soon done, else in another process (`braze.runtime.background`), and until its code is
+there the graph is interpreted; "compile" compiles at the first run and waits; "interpret" never.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ from braze.runtime.shared_blocks import block_under
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
 from braze.runtime.symbolic_code import SymbolicCode
+from braze.runtime.training_steps import forget_steps, is_first_step
 
 if TYPE_CHECKING:
     from braze.runtime.background import Job
@@ -238,15 +239,17 @@ class Entry:
                 known.executable = self._from_family(family)
             if known.executable is None:
                 known.runs += 1
-                if tier == "auto" and known.runs == 1:
+                is_first = known.runs == 1
+                if tier == "auto" and is_first and not is_first_step(self.graph):
                     log.note(self.graph, known.fingerprint, "interpreted once")
                     if self._is_left_to_another(first_run=True):
                         from braze.runtime import background
 
                         background.start_early()
                     return None
-                if known.job is None and tier == "auto" and self._is_left_to_another():
-                    self._submit()
+                if known.job is None and tier == "auto":
+                    if self._is_left_to_another(first_run=is_first):
+                        self._submit()
                 if known.job is None:
                     known.executable = self._from_compiler()
                     return known.executable
@@ -552,6 +555,7 @@ def clear_memory() -> None:
     """Forget every graph; the disk and entries in use keep theirs."""
     _memory.clear()
     families.clear()
+    forget_steps()
 
 
 def disk_cache() -> DiskCache | None:
