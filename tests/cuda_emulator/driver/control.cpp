@@ -1,0 +1,47 @@
+// What a program that knows of the emulator can ask and set; see control.py.
+#include <stdio.h>
+
+#include <map>
+#include <string>
+
+#include "context.h"
+#include "memory.h"
+#include "options.h"
+#include "stream.h"
+
+static std::map<std::string, unsigned long>& counts() {
+    static std::map<std::string, unsigned long> all;
+    return all;
+}
+
+void count(const char* what, unsigned long by) { counts()[what] += by; }
+
+extern "C" {
+
+int braze_emulator_set(const char* name, const char* value) {
+    Call call;
+    finish_all();
+    return set_option(name, value);
+}
+
+// Writes the counts as lines "name\tnumber"; returns the bytes needed.
+size_t braze_emulator_counts(char* text, size_t bytes) {
+    Call call;
+    std::string all;
+    for (auto& item : counts()) all += item.first + "\t" + std::to_string(item.second) + "\n";
+    if (bytes) snprintf(text, bytes, "%s", all.c_str());
+    return all.size() + 1;
+}
+
+// Writes the live allocations as lines "number\tdevice\tbytes"; returns the bytes needed.
+size_t braze_emulator_allocations(char* text, size_t bytes) {
+    Call call;
+    std::string all;
+    for (auto& item : memory.live())
+        all += std::to_string(item.second.serial) + "\t" + std::to_string(item.second.device) + "\t" +
+            std::to_string(item.second.bytes) + "\n";
+    if (bytes) snprintf(text, bytes, "%s", all.c_str());
+    return all.size() + 1;
+}
+
+}

@@ -1,0 +1,51 @@
+#include "options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <string>
+
+static const char* const NAMES[] = {"ORDER", "LAZY", "PROFILE", "DEVICES", "ARCHITECTURE", "MEMORY"};
+
+static bool parse(const char* text, uint64_t* number) {
+    char* end;
+    *number = strtoull(text, &end, 10);
+    return *text && !*end;
+}
+
+static bool set(Options* into, const std::string& name, const char* value) {
+    if (name == "ORDER") {
+        if (!strncmp(value, "random:", 7)) {
+            into->order = Order::random;
+            return parse(value + 7, &into->seed);
+        }
+        into->order = !strcmp(value, "reverse") ? Order::reverse : Order::forward;
+        return into->order == Order::reverse || !strcmp(value, "forward");
+    }
+    uint64_t number;
+    if (!parse(value, &number)) return false;
+    if (name == "LAZY") into->lazy = number != 0;
+    else if (name == "PROFILE") into->profile = number != 0;
+    else if (name == "DEVICES") into->devices = (int)number;
+    else if (name == "ARCHITECTURE") into->architecture = (int)number;
+    else if (name == "MEMORY") into->memory = number;
+    else return false;
+    return true;
+}
+
+static Options from_environment() {
+    Options result;
+    for (const char* name : NAMES) {
+        const char* value = getenv((std::string("BRAZE_EMULATED_") + name).c_str());
+        if (value && *value && !set(&result, name, value)) {
+            fprintf(stderr, "BRAZE_EMULATED_%s=%s: no such value\n", name, value);
+            exit(2);
+        }
+    }
+    return result;
+}
+
+Options options = from_environment();
+
+bool set_option(const char* name, const char* value) { return set(&options, name, value); }

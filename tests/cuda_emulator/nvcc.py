@@ -1,0 +1,233 @@
+"""The stand-in for `nvcc`: CUDA C in, a shared library out that the emulated driver loads.
+
+Takes the options that PyCUDA gives to nvcc: `nvcc --cubin OPTIONS kernel.cu` writes kernel.cubin,
+`nvcc --preprocess OPTIONS kernel.cu` prints the source with its includes, `nvcc --version` says which
+emulator this is. Options of the host compiler (-I, -D, -U, -include, -o) are passed on; those that
+only concern a GPU's code are accepted and change nothing.
+
+What is done to the source: its `__global__` functions are found, once comments are gone and
+conditions decided, and a table of them is compiled behind it. In the compiler's assembly, each
+function's mentions of variables in shared memory are followed, since a kernel's shared memory is
+made of what it and the functions that it calls mention.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+MOST_STATIC_SHARED = 48 * 1024  # bytes; more has to be dynamic, on every GPU
+
+LANGUAGE = ["-std=c++17", "-x", "c++", "-DBRAZE_EMULATED", "-fPIC", "-w"]
+# Contracting a * b + c would make results depend on the compiler; the headers' functions are small.
+CODE = ["-O2", "-g1", "-ffp-contract=off", "-fno-exceptions", "-fno-asynchronous-unwind-tables"]
+CODE += ["-fno-extern-tls-init", "-ftls-model=local-dynamic", "-fno-stack-protector"]
+# The driver's library defines what these make the code call.
+CHECKS = ["-fsanitize=thread,alignment,bounds,signed-integer-overflow,shift-exponent"]
+CHECKS += ["-fsanitize=integer-divide-by-zero,float-cast-overflow"]
+CHECKS += ["--param", "tsan-instrument-func-entry-exit=0"]
+
+WITH_VALUE = {"-arch", "-code", "-gencode", "-Xptxas", "-Xcompiler", "--compiler-options", "-maxrregcount"}
+PASSED_ON = ("-I", "-D", "-U")
+
+
+class Refused(Exception):
+    """The source or the command is wrong; the text is for the user."""
+
+
+def parse_command(arguments: list[str]) -> tuple[list[str], list[str], str | None]:
+    """Options for the host compiler, source files, and the output's name if one is given."""
+    options, sources, output = [], [], None
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in WITH_VALUE:
+            next(rest, None)
+        elif argument in ("-o", "--output-file"):
+            output = next(rest)
+        elif argument in PASSED_ON or argument == "-include":
+            options += [argument, next(rest)]
+        elif argument.startswith(PASSED_ON):
+            options.append(argument)
+        elif not argument.startswith("-"):
+            sources.append(argument)
+    return options, sources, output
+
+
+def run_compiler(command: list[str], text: str | None = None) -> str:
+    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    if done.returncode:
+        raise Refused(done.stderr)
+    return done.stdout
+
+
+def base_command() -> list[str]:
+    headers = os.environ["BRAZE_EMULATED_HEADERS"]
+    return ["g++", *LANGUAGE, f"-I{HERE / 'device'}", "-isystem", headers]
+
+
+def architecture(arguments: list[str]) -> str:
+    """The value of __CUDA_ARCH__ that -arch=sm_90 asks for, as "900"."""
+    found = re.search(r"(?:sm|compute)_(\d+)", " ".join(arguments))
+    return f"{found[1]}0" if found else "800"
+
+
+
+def kernels_of(source: str, options: list[str]) -> dict[str, str]:
+    """Names of the kernels that the source defines, with their `__launch_bounds__` or "".
+
+    Includes are dropped before the preprocessor runs, so this is quick; it keeps `__global__`.
+    """
+    own = re.sub(r"^[ \t]*#[ \t]*include\b.*$", "", source, flags=re.M)
+    definitions = [option for option in options if not option.startswith("-I")]
+    command = ["g++", *LANGUAGE, "-D__CUDACC__", "-E", "-P", *definitions, "-"]
+    text = run_compiler(command, own)
+    found = {}
+    for match in re.finditer(r"__global__", text):
+        head = text[match.end() : text.find("{", match.end())]
+        semicolon = head.find(";")
+        if semicolon >= 0 or re.search(r"template\s*<[^;{}]*>\s*(?:static\s+)?$", text[: match.start()]):
+            continue  # a declaration, or a template, which has no name to launch by
+        bounds = re.search(r"__launch_bounds__\s*\(((?:[^()]|\([^()]*\))*)\)", head)
+        if bounds:
+            head = head.replace(bounds[0], " ")
+        name = re.search(r"([A-Za-z_]\w*)\s*\(", head)
+        if name:
+            found[name[1]] = split_arguments(bounds[1])[0] if bounds else ""
+    return found
+
+
+def split_arguments(text: str) -> list[str]:
+    """Splits at the commas that lie in no parentheses."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "(<[") - (character in ")>]")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
+def dynamic_arrays(source: str) -> list[str]:
+    """Names of the arrays that the source declares as `extern __shared__`."""
+    pattern = r"extern\s+(?:[\w:]+(?:\([^()]*\))?\s+)*?__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;"
+    return sorted(set(re.findall(pattern, source)))
+
+
+def program(source: str, name: str, kernels: dict[str, str]) -> str:
+    """The source with the tables behind it."""
+    lines = ["", f'#line 1 "{HERE}/device/tables.h"', '#include "tables.h"', "BRAZE_KERNELS = {"]
+    for kernel, bounds in kernels.items():
+        lines.append(f"    BRAZE_KERNEL({kernel}, {bounds or 'BRAZE_MOST_THREADS'}),")
+    lines += ["    {nullptr, nullptr, 0, 0}};", ""]
+    for array in dynamic_arrays(source):
+        lines.append(f'asm(".globl {array}\\n.type {array}, @object\\n'
+                     f'.set {array}, braze_dynamic_shared");')
+    return f'#line 1 "{name}"\n{source}\n' + "\n".join(lines) + "\n"
+
+
+LABEL = re.compile(r"^([A-Za-z_.$][\w.$]*):", re.M)
+TYPE = re.compile(r"^\s*\.type\s+([\w.$]+),\s*@(function|object)", re.M)
+
+
+def functions_of(assembly: str) -> Iterator[tuple[str, str]]:
+    """Each function's name and its text."""
+    functions = {m[1] for m in TYPE.finditer(assembly) if m[2] == "function"}
+    labels = [m for m in LABEL.finditer(assembly) if m[1] in functions]
+    for label in labels:
+        end = assembly.find(f"\t.size\t{label[1]},", label.end())
+        yield label[1], assembly[label.end() : end if end >= 0 else len(assembly)]
+
+
+def shared_sizes(assembly: str) -> dict[str, int]:
+    """Bytes of each variable in the thread-local block, by its name in the assembly."""
+    sizes = {}
+    for section in re.finditer(r"^\s*\.section\s+\.t(?:bss|data)[^\n]*\n(.*?)(?=^\s*\.(?:section|text|data|bss)\b)",
+                               assembly, re.S | re.M):
+        for name, size in re.findall(r"^\s*\.size\s+([\w.$]+),\s*(\d+)", section[1], re.M):
+            sizes[name] = int(size)
+    sizes.pop("braze_dynamic_shared", None)
+    return sizes
+
+
+def shared_variables(assembly: str) -> dict[str, list[str]]:
+    """For each function the variables in shared memory that it, or what it calls, mentions."""
+    sizes = shared_sizes(assembly)
+    bodies = dict(functions_of(assembly))
+    mentions = {name: set(re.findall(r"[A-Za-z_][\w.$]*", body)) for name, body in bodies.items()}
+
+    def reach(name: str, seen: set[str]) -> set[str]:
+        seen.add(name)
+        found = mentions[name] & sizes.keys()
+        for other in (mentions[name] & bodies.keys()) - seen:
+            found |= reach(other, seen)
+        return found
+
+    return {name: sorted(reach(name, set())) for name in bodies} if sizes else {}
+
+
+def add_tables(assembly: str, kernels: dict[str, str]) -> str:
+    """The assembly with the table of shared variables, by kernel."""
+    sizes = shared_sizes(assembly)
+    lines = ['\t.section .data.rel.ro,"aw"', "\t.balign 8", "\t.globl braze_shared_variables"]
+    lines.append("braze_shared_variables:")
+    for function, variables in shared_variables(assembly).items():
+        name = plain_name(function)
+        if name not in kernels:
+            continue
+        total = sum(sizes[variable] for variable in variables)
+        if total > MOST_STATIC_SHARED:
+            raise Refused(f"ptxas error   : Entry function '{function}' uses too much shared data "
+                          f"({total:#x} bytes, {MOST_STATIC_SHARED:#x} max)\n")
+        lines += [f"\t.quad {function}, {v}@dtpoff, {sizes[v]}" for v in variables]
+    lines += ["\t.quad 0, 0, 0", "\t.globl braze_dynamic_offset", "braze_dynamic_offset:"]
+    lines.append("\t.quad braze_dynamic_shared@dtpoff")
+    return assembly + "\n".join(lines) + "\n"
+
+
+def plain_name(symbol: str) -> str:
+    """The function's own name: C++ has it behind its length, as in _Z3addPf."""
+    mangled = re.match(r"_Z(\d+)", symbol)
+    return symbol[mangled.end() :][: int(mangled[1])] if mangled else symbol
+
+
+def compile_to_library(arguments: list[str]) -> None:
+    options, sources, output = parse_command(arguments)
+    if len(sources) != 1:
+        raise Refused(f"nvcc (emulated): one source file is compiled at a time, got {sources}\n")
+    source = Path(sources[0]).read_text()
+    kernels = kernels_of(source, options)
+    target = Path(output or Path(sources[0]).with_suffix(".cubin").name)
+    includes = ["-include", "emulated.h"]
+    if re.search(r"cuda_(fp16|bf16)\.h", source):
+        includes += ["-include", "half.h"]
+    checks = CHECKS if os.environ.get("BRAZE_EMULATED_CHECKS", "1") != "0" else []
+    command = [*base_command(), *CODE, *checks, *includes, *options, "-S", "-o", "-", "-"]
+    command.append(f"-D__CUDA_ARCH_LIST__={architecture(arguments)}")
+    assembly = run_compiler(command, program(source, sources[0], kernels))
+    library = ["-L", os.environ["BRAZE_EMULATED_LIBRARY"], "-l:libcuda.so.1"]
+    link = ["g++", "-shared", "-x", "assembler", "-", "-x", "none", "-o", str(target), *library]
+    run_compiler(link, add_tables(assembly, kernels))
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        if "--version" in arguments:
+            checks = os.environ.get("BRAZE_EMULATED_CHECKS", "1")
+            print(f"nvcc: Braze's emulator {os.environ['BRAZE_EMULATED_VERSION']}, checks {checks}")
+        elif "--preprocess" in arguments or "-E" in arguments:
+            options, sources, _ = parse_command(arguments)
+            print(run_compiler([*base_command(), "-include", "emulated.h", "-E", "-P", *options, *sources]))
+        else:
+            compile_to_library(arguments)
+    except Refused as refused:
+        sys.stderr.write(str(refused))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
