@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PYCUDA = "pycuda==2026.1"
+KEPT_SECONDS = 3 * 24 * 3600
 HEADERS = (
     "nvidia-cuda-runtime==13.0.96",
     "nvidia-cuda-crt==13.0.88",
@@ -46,13 +48,22 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
+def forget_unused(name: str) -> None:
+    """Each change of the emulator makes a folder: those that nobody used lately go."""
+    for folder in cache_folder().glob(f"{name}-*"):
+        if time.time() - folder.stat().st_mtime > KEPT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def built(name: str, key: str, build: Callable[[Path], None]) -> Path:
     """The folder `name`-`hash of key` of the cache; `build` fills it if it is not there."""
     target = cache_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if target.is_dir():
+        os.utime(target)
         return target
     with locked(name):
         if not target.is_dir():
+            forget_unused(name)
             partial = Path(tempfile.mkdtemp(prefix=f"{name}-partial-", dir=cache_folder()))
             try:
                 build(partial)
@@ -108,7 +119,8 @@ def driver() -> Path:
             subprocess.Popen([*command, "-isystem", headers(), unit, "-o", unit.with_suffix(".o")])
             for unit in units
         ]
-        if any([job.wait() for job in jobs]):
+        codes = [job.wait() for job in jobs]
+        if any(codes):
             raise RuntimeError("the emulated CUDA driver does not compile")
         objects = [unit.with_suffix(".o") for unit in units]
         library = to / "libcuda.so.1"
@@ -116,8 +128,12 @@ def driver() -> Path:
         (to / "libcuda.so").symlink_to("libcuda.so.1")  # the name that PyCUDA's build links
         (to / "bin").mkdir()
         nvcc = to / "bin/nvcc"
-        nvcc.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$(dirname "$0")/../nvcc.py" "$@"\n')
+        script = 'exec "{}" -I -S "$(dirname "$0")/../nvcc.py" "$@"'
+        nvcc.write_text(f"#!/bin/sh\n{script.format(sys.executable)}\n")
         nvcc.chmod(0o755)
+        for checks in "01":
+            variables = {"BRAZE_EMULATED_HEADERS": str(headers()), "BRAZE_EMULATED_CHECKS": checks}
+            run(nvcc, "--prepare", env={**os.environ, **variables})
 
     return built("cuda-driver", repr((files, compiler, HEADERS)), build)
 

@@ -1,8 +1,8 @@
 """The stand-in for `nvcc`: CUDA C in, a shared library out that the emulated driver loads.
 
 Takes the options that PyCUDA gives to nvcc: `nvcc --cubin OPTIONS kernel.cu` writes kernel.cubin,
-`nvcc --preprocess OPTIONS kernel.cu` prints the source with its includes, `nvcc --version` says which
-emulator this is. Options of the host compiler (-I, -D, -U, -include, -o) are passed on; those that
+`nvcc --preprocess OPTIONS kernel.cu` prints the source with its includes, `nvcc --version` says
+which emulator this is. Options of the host compiler (-I, -D, -U, -include, -o) are passed on; those that
 only concern a GPU's code are accepted and change nothing.
 
 What is done to the source: its `__global__` functions are found, once comments are gone and
@@ -21,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 MOST_STATIC_SHARED = 48 * 1024  # bytes; more has to be dynamic, on every GPU
 
-LANGUAGE = ["-std=c++17", "-x", "c++", "-DBRAZE_EMULATED", "-fPIC", "-w"]
+LANGUAGE = ["-std=c++17", "-DBRAZE_EMULATED", "-fPIC", "-w"]
 # Contracting a * b + c would make results depend on the compiler; the headers' functions are small.
 CODE = ["-O2", "-g1", "-ffp-contract=off", "-fno-exceptions", "-fno-asynchronous-unwind-tables"]
 CODE += ["-fno-extern-tls-init", "-ftls-model=local-dynamic", "-fno-stack-protector"]
@@ -30,7 +30,9 @@ CHECKS = ["-fsanitize=thread,alignment,bounds,signed-integer-overflow,shift-expo
 CHECKS += ["-fsanitize=integer-divide-by-zero,float-cast-overflow"]
 CHECKS += ["--param", "tsan-instrument-func-entry-exit=0"]
 
-WITH_VALUE = {"-arch", "-code", "-gencode", "-Xptxas", "-Xcompiler", "--compiler-options", "-maxrregcount"}
+PRELUDES = ("emulated.h", "half.h")  # half.h includes the other
+WITH_VALUE = {"-arch", "-code", "-gencode", "-Xptxas", "-Xcompiler", "--compiler-options"}
+WITH_VALUE |= {"-maxrregcount"}
 PASSED_ON = ("-I", "-D", "-U")
 
 
@@ -63,16 +65,24 @@ def run_compiler(command: list[str], text: str | None = None) -> str:
     return done.stdout
 
 
-def base_command() -> list[str]:
-    headers = os.environ["BRAZE_EMULATED_HEADERS"]
-    return ["g++", *LANGUAGE, f"-I{HERE / 'device'}", "-isystem", headers]
+def checked() -> bool:
+    return os.environ.get("BRAZE_EMULATED_CHECKS", "1") != "0"
 
 
-def architecture(arguments: list[str]) -> str:
-    """The value of __CUDA_ARCH__ that -arch=sm_90 asks for, as "900"."""
-    found = re.search(r"(?:sm|compute)_(\d+)", " ".join(arguments))
-    return f"{found[1]}0" if found else "800"
+def compiler() -> list[str]:
+    """The host compiler with all options that the language and the code's form depend on."""
+    headers = ["-I", str(HERE / "device"), "-isystem", os.environ["BRAZE_EMULATED_HEADERS"]]
+    return ["g++", *LANGUAGE, *CODE, *(CHECKS if checked() else []), *headers]
 
+
+def prepare() -> None:
+    """Compiles the headers beforehand: the compiler finds the form that fits its options."""
+    for prelude in PRELUDES:
+        folder = HERE / "device" / f"{prelude}.gch"
+        folder.mkdir(exist_ok=True)
+        output = folder / ("checked" if checked() else "unchecked")
+        header = [*compiler(), "-x", "c++-header", str(HERE / "device" / prelude)]
+        run_compiler([*header, "-o", str(output)])
 
 
 def kernels_of(source: str, options: list[str]) -> dict[str, str]:
@@ -82,13 +92,12 @@ def kernels_of(source: str, options: list[str]) -> dict[str, str]:
     """
     own = re.sub(r"^[ \t]*#[ \t]*include\b.*$", "", source, flags=re.M)
     definitions = [option for option in options if not option.startswith("-I")]
-    command = ["g++", *LANGUAGE, "-D__CUDACC__", "-E", "-P", *definitions, "-"]
+    command = ["g++", *LANGUAGE, "-D__CUDACC__", "-x", "c++", "-E", "-P", *definitions, "-"]
     text = run_compiler(command, own)
     found = {}
     for match in re.finditer(r"__global__", text):
         head = text[match.end() : text.find("{", match.end())]
-        semicolon = head.find(";")
-        if semicolon >= 0 or re.search(r"template\s*<[^;{}]*>\s*(?:static\s+)?$", text[: match.start()]):
+        if ";" in head or re.search(r"template\s*<[^;{}]*>\s*$", text[: match.start()]):
             continue  # a declaration, or a template, which has no name to launch by
         bounds = re.search(r"__launch_bounds__\s*\(((?:[^()]|\([^()]*\))*)\)", head)
         if bounds:
@@ -124,8 +133,9 @@ def program(source: str, name: str, kernels: dict[str, str]) -> str:
         lines.append(f"    BRAZE_KERNEL({kernel}, {bounds or 'BRAZE_MOST_THREADS'}),")
     lines += ["    {nullptr, nullptr, 0, 0}};", ""]
     for array in dynamic_arrays(source):
-        lines.append(f'asm(".globl {array}\\n.type {array}, @object\\n'
-                     f'.set {array}, braze_dynamic_shared");')
+        lines.append(
+            f'asm(".globl {array}\\n.type {array}, @object\\n.set {array}, braze_dynamic_shared");'
+        )
     return f'#line 1 "{name}"\n{source}\n' + "\n".join(lines) + "\n"
 
 
@@ -142,11 +152,13 @@ def functions_of(assembly: str) -> Iterator[tuple[str, str]]:
         yield label[1], assembly[label.end() : end if end >= 0 else len(assembly)]
 
 
+TLS_SECTION = r"^\s*\.section\s+\.t(?:bss|data)[^\n]*\n(.*?)(?=^\s*\.(?:section|text|data|bss)\b)"
+
+
 def shared_sizes(assembly: str) -> dict[str, int]:
     """Bytes of each variable in the thread-local block, by its name in the assembly."""
     sizes = {}
-    for section in re.finditer(r"^\s*\.section\s+\.t(?:bss|data)[^\n]*\n(.*?)(?=^\s*\.(?:section|text|data|bss)\b)",
-                               assembly, re.S | re.M):
+    for section in re.finditer(TLS_SECTION, assembly, re.S | re.M):
         for name, size in re.findall(r"^\s*\.size\s+([\w.$]+),\s*(\d+)", section[1], re.M):
             sizes[name] = int(size)
     sizes.pop("braze_dynamic_shared", None)
@@ -180,8 +192,10 @@ def add_tables(assembly: str, kernels: dict[str, str]) -> str:
             continue
         total = sum(sizes[variable] for variable in variables)
         if total > MOST_STATIC_SHARED:
-            raise Refused(f"ptxas error   : Entry function '{function}' uses too much shared data "
-                          f"({total:#x} bytes, {MOST_STATIC_SHARED:#x} max)\n")
+            raise Refused(
+                f"ptxas error   : Entry function '{function}' uses too much shared data "
+                f"({total:#x} bytes, {MOST_STATIC_SHARED:#x} max)\n"
+            )
         lines += [f"\t.quad {function}, {v}@dtpoff, {sizes[v]}" for v in variables]
     lines += ["\t.quad 0, 0, 0", "\t.globl braze_dynamic_offset", "braze_dynamic_offset:"]
     lines.append("\t.quad braze_dynamic_shared@dtpoff")
@@ -201,12 +215,8 @@ def compile_to_library(arguments: list[str]) -> None:
     source = Path(sources[0]).read_text()
     kernels = kernels_of(source, options)
     target = Path(output or Path(sources[0]).with_suffix(".cubin").name)
-    includes = ["-include", "emulated.h"]
-    if re.search(r"cuda_(fp16|bf16)\.h", source):
-        includes += ["-include", "half.h"]
-    checks = CHECKS if os.environ.get("BRAZE_EMULATED_CHECKS", "1") != "0" else []
-    command = [*base_command(), *CODE, *checks, *includes, *options, "-S", "-o", "-", "-"]
-    command.append(f"-D__CUDA_ARCH_LIST__={architecture(arguments)}")
+    prelude = PRELUDES[bool(re.search(r"cuda_(fp16|bf16)\.h", source))]
+    command = [*compiler(), "-include", prelude, *options, "-x", "c++", "-S", "-o", "-", "-"]
     assembly = run_compiler(command, program(source, sources[0], kernels))
     library = ["-L", os.environ["BRAZE_EMULATED_LIBRARY"], "-l:libcuda.so.1"]
     link = ["g++", "-shared", "-x", "assembler", "-", "-x", "none", "-o", str(target), *library]
@@ -216,11 +226,14 @@ def compile_to_library(arguments: list[str]) -> None:
 def main(arguments: list[str]) -> int:
     try:
         if "--version" in arguments:
-            checks = os.environ.get("BRAZE_EMULATED_CHECKS", "1")
-            print(f"nvcc: Braze's emulator {os.environ['BRAZE_EMULATED_VERSION']}, checks {checks}")
+            version = os.environ["BRAZE_EMULATED_VERSION"]
+            print(f"nvcc: Braze's emulator {version}, {'checked' if checked() else 'unchecked'}")
+        elif "--prepare" in arguments:
+            prepare()
         elif "--preprocess" in arguments or "-E" in arguments:
             options, sources, _ = parse_command(arguments)
-            print(run_compiler([*base_command(), "-include", "emulated.h", "-E", "-P", *options, *sources]))
+            command = [*compiler(), "-include", PRELUDES[0], "-x", "c++", "-E", "-P"]
+            print(run_compiler([*command, *options, *sources]))
         else:
             compile_to_library(arguments)
     except Refused as refused:

@@ -51,6 +51,7 @@ BRAZE_FLOAT_1(__frcp_rn, 1.0f / x)
 BRAZE_FLOAT_1(__fsqrt_rn, sqrtf(x))
 BRAZE_FLOAT_1(__frsqrt_rn, (float)(1.0 / ::sqrt((double)x)))
 BRAZE_DEVICE float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
+BRAZE_DEVICE float __fmaf_ieee_rn(float x, float y, float z) { return fmaf(x, y, z); }
 BRAZE_DOUBLE_2(__dadd_rn, x + y)
 BRAZE_DOUBLE_2(__dsub_rn, x - y)
 BRAZE_DOUBLE_2(__dmul_rn, x * y)

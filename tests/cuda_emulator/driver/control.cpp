@@ -24,6 +24,13 @@ int braze_emulator_set(const char* name, const char* value) {
     return set_option(name, value);
 }
 
+// Writes an option's value as text; returns the bytes needed.
+size_t braze_emulator_option(const char* name, char* text, size_t bytes) {
+    std::string value = option_text(name);
+    if (bytes) snprintf(text, bytes, "%s", value.c_str());
+    return value.size() + 1;
+}
+
 // Writes the counts as lines "name\tnumber"; returns the bytes needed.
 size_t braze_emulator_counts(char* text, size_t bytes) {
     Call call;

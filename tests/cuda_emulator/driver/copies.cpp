@@ -8,6 +8,7 @@
 #include "failure.h"
 #include "memory.h"
 #include "module.h"
+#include "options.h"
 #include "stream.h"
 
 bool is_pinned(uintptr_t address);
@@ -39,7 +40,7 @@ static CUresult copy_row(const Rows& to, uintptr_t target, const Rows& from, uin
     if (result != CUDA_SUCCESS) return result;
     bool tracked = from.device && memory.contains(source);
     uintptr_t bad;
-    if (tracked && !to.device && !memory.all(source, bytes, WRITTEN, &bad))
+    if (tracked && !to.device && !options.unwritten && !memory.all(source, bytes, WRITTEN, &bad))
         return fail(CUDA_ERROR_ILLEGAL_ADDRESS,
                     "a copy to the host of what nobody wrote: " + memory.describe(bad));
     memmove((void*)target, (void*)source, bytes);

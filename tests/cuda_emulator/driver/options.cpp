@@ -6,7 +6,8 @@
 
 #include <string>
 
-static const char* const NAMES[] = {"ORDER", "LAZY", "PROFILE", "DEVICES", "ARCHITECTURE", "MEMORY"};
+static const char* const NAMES[] = {"ORDER",        "LAZY",   "PROFILE",  "DEVICES",
+                                    "ARCHITECTURE", "MEMORY", "UNWRITTEN"};
 
 static bool parse(const char* text, uint64_t* number) {
     char* end;
@@ -30,6 +31,7 @@ static bool set(Options* into, const std::string& name, const char* value) {
     else if (name == "DEVICES") into->devices = (int)number;
     else if (name == "ARCHITECTURE") into->architecture = (int)number;
     else if (name == "MEMORY") into->memory = number;
+    else if (name == "UNWRITTEN") into->unwritten = number != 0;
     else return false;
     return true;
 }
@@ -49,3 +51,18 @@ static Options from_environment() {
 Options options = from_environment();
 
 bool set_option(const char* name, const char* value) { return set(&options, name, value); }
+
+std::string option_text(const char* text) {
+    std::string name = text;
+    if (name == "ORDER")
+        return options.order == Order::forward ? "forward"
+            : options.order == Order::reverse  ? "reverse"
+                                               : "random:" + std::to_string(options.seed);
+    uint64_t value = name == "LAZY" ? options.lazy
+        : name == "PROFILE"         ? options.profile
+        : name == "DEVICES"         ? (uint64_t)options.devices
+        : name == "ARCHITECTURE"    ? (uint64_t)options.architecture
+        : name == "MEMORY"          ? options.memory
+                                    : options.unwritten;
+    return std::to_string(value);
+}

@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include <string>
+
 enum class Order { forward, reverse, random };
 
 struct Options {
@@ -12,6 +14,7 @@ struct Options {
     bool profile = false;          // BRAZE_EMULATED_PROFILE=1: sectors and bank conflicts by line
     int devices = 1;               // BRAZE_EMULATED_DEVICES
     int architecture = 80;         // BRAZE_EMULATED_ARCHITECTURE=80, for compute capability 8.0
+    bool unwritten = false;        // BRAZE_EMULATED_UNWRITTEN=1: copies may take what nobody wrote
     uint64_t memory = 4ull << 30;  // BRAZE_EMULATED_MEMORY: bytes of each device
 };
 
@@ -20,3 +23,4 @@ extern Options options;
 // Sets one option by its variable's name without the prefix, as in ("ORDER", "random:3"). Returns
 // false where there is no such option or value.
 bool set_option(const char* name, const char* value);
+std::string option_text(const char* name);
