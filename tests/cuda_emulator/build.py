@@ -55,8 +55,16 @@ def forget_unused(name: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def built(name: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The folder `name`-`hash of key` of the cache; `build` fills it if it is not there."""
+def built(
+    name: str,
+    key: str,
+    build: Callable[[Path], None],
+    finish: Callable[[Path], None] = lambda folder: None,
+) -> Path:
+    """The folder `name`-`hash of key` of the cache; `build` fills it if it is not there.
+
+    It is filled under another name. `finish` does what depends on its name, and may be missing.
+    """
     target = cache_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if target.is_dir():
         os.utime(target)
@@ -69,6 +77,7 @@ def built(name: str, key: str, build: Callable[[Path], None]) -> Path:
                 build(partial)
                 partial.chmod(0o755)
                 partial.rename(target)
+                finish(target)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     return target
@@ -100,7 +109,12 @@ def headers() -> Path:
 
 
 def sources() -> dict[str, bytes]:
-    files = [HERE / "nvcc.py", *(HERE / "driver").rglob("*"), *(HERE / "device").rglob("*")]
+    files = [
+        HERE / "build.py",
+        HERE / "nvcc.py",
+        *(HERE / "driver").rglob("*"),
+        *(HERE / "device").rglob("*"),
+    ]
     return {str(f.relative_to(HERE)): f.read_bytes() for f in sorted(files) if f.is_file()}
 
 
@@ -131,11 +145,13 @@ def driver() -> Path:
         script = 'exec "{}" -I -S "$(dirname "$0")/../nvcc.py" "$@"'
         nvcc.write_text(f"#!/bin/sh\n{script.format(sys.executable)}\n")
         nvcc.chmod(0o755)
+
+    def finish(folder: Path) -> None:
         for checks in "01":
             variables = {"BRAZE_EMULATED_HEADERS": str(headers()), "BRAZE_EMULATED_CHECKS": checks}
-            run(nvcc, "--prepare", env={**os.environ, **variables})
+            run(folder / "bin/nvcc", "--prepare", env={**os.environ, **variables})
 
-    return built("cuda-driver", repr((files, compiler, HEADERS)), build)
+    return built("cuda-driver", repr((files, compiler, HEADERS)), build, finish)
 
 
 def pycuda() -> Path:
@@ -155,7 +171,7 @@ def pycuda() -> Path:
                 env=variables)  # fmt: skip
             pip("install", "--target", to, *Path(home).glob("pycuda*.whl"))
 
-    key = f"{PYCUDA} {HEADERS} {sys.implementation.cache_tag} {sys.prefix}"
+    key = f"{PYCUDA} {HEADERS} {sys.version}"
     return built("pycuda", key, build)
 
 

@@ -2,8 +2,8 @@
 
 Takes the options that PyCUDA gives to nvcc: `nvcc --cubin OPTIONS kernel.cu` writes kernel.cubin,
 `nvcc --preprocess OPTIONS kernel.cu` prints the source with its includes, `nvcc --version` says
-which emulator this is. Options of the host compiler (-I, -D, -U, -include, -o) are passed on; those that
-only concern a GPU's code are accepted and change nothing.
+which emulator this is. Options of the host compiler (-I, -D, -U, -include, -o) are passed on; those
+that only concern a GPU's code are accepted and change nothing.
 
 What is done to the source: its `__global__` functions are found, once comments are gone and
 conditions decided, and a table of them is compiled behind it. In the compiler's assembly, each
@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +23,17 @@ HERE = Path(__file__).resolve().parent
 MOST_STATIC_SHARED = 48 * 1024  # bytes; more has to be dynamic, on every GPU
 
 LANGUAGE = ["-std=c++17", "-DBRAZE_EMULATED", "-fPIC", "-w"]
-# Contracting a * b + c would make results depend on the compiler; the headers' functions are small.
-CODE = ["-O2", "-g1", "-ffp-contract=off", "-fno-exceptions", "-fno-asynchronous-unwind-tables"]
+# Contracting a * b + c would make results depend on the compiler. Faults are told by line, so calls
+# must leave an address to return to, and inlined functions be known.
+CODE = [
+    "-O2",
+    "-g",
+    "-fno-var-tracking",
+    "-fno-optimize-sibling-calls",
+    "-ffp-contract=off",
+    "-fno-exceptions",
+    "-fno-asynchronous-unwind-tables",
+]
 CODE += ["-fno-extern-tls-init", "-ftls-model=local-dynamic", "-fno-stack-protector"]
 # The driver's library defines what these make the code call.
 CHECKS = ["-fsanitize=thread,alignment,bounds,signed-integer-overflow,shift-exponent"]
@@ -71,7 +81,10 @@ def checked() -> bool:
 
 def compiler() -> list[str]:
     """The host compiler with all options that the language and the code's form depend on."""
-    headers = ["-I", str(HERE / "device"), "-isystem", os.environ["BRAZE_EMULATED_HEADERS"]]
+    device = str(HERE / "device")
+    headers = ["-I", device, "-isystem", os.environ["BRAZE_EMULATED_HEADERS"]]
+    # The driver knows its own headers by this name when it looks for the user's line.
+    headers.append(f"-ffile-prefix-map={device}=<emulator>")
     return ["g++", *LANGUAGE, *CODE, *(CHECKS if checked() else []), *headers]
 
 
@@ -126,9 +139,9 @@ def dynamic_arrays(source: str) -> list[str]:
     return sorted(set(re.findall(pattern, source)))
 
 
-def program(source: str, name: str, kernels: dict[str, str]) -> str:
+def program(source: str, kernels: dict[str, str]) -> str:
     """The source with the tables behind it."""
-    lines = ["", f'#line 1 "{HERE}/device/tables.h"', '#include "tables.h"', "BRAZE_KERNELS = {"]
+    lines = ["", '#include "tables.h"', "BRAZE_KERNELS = {"]
     for kernel, bounds in kernels.items():
         lines.append(f"    BRAZE_KERNEL({kernel}, {bounds or 'BRAZE_MOST_THREADS'}),")
     lines += ["    {nullptr, nullptr, 0, 0}};", ""]
@@ -136,7 +149,7 @@ def program(source: str, name: str, kernels: dict[str, str]) -> str:
         lines.append(
             f'asm(".globl {array}\\n.type {array}, @object\\n.set {array}, braze_dynamic_shared");'
         )
-    return f'#line 1 "{name}"\n{source}\n' + "\n".join(lines) + "\n"
+    return source + "\n".join(lines) + "\n"
 
 
 LABEL = re.compile(r"^([A-Za-z_.$][\w.$]*):", re.M)
@@ -216,8 +229,13 @@ def compile_to_library(arguments: list[str]) -> None:
     kernels = kernels_of(source, options)
     target = Path(output or Path(sources[0]).with_suffix(".cubin").name)
     prelude = PRELUDES[bool(re.search(r"cuda_(fp16|bf16)\.h", source))]
-    command = [*compiler(), "-include", prelude, *options, "-x", "c++", "-S", "-o", "-", "-"]
-    assembly = run_compiler(command, program(source, sources[0], kernels))
+    command = [*compiler(), "-include", prelude, *options, "-x", "c++", "-S", "-o", "-"]
+    with tempfile.TemporaryDirectory() as folder:
+        # A file of the source's own name, since messages and line numbers speak of it.
+        complete = Path(folder, Path(sources[0]).name)
+        complete.write_text(program(source, kernels))
+        own_folder = ["-iquote", str(Path(sources[0]).resolve().parent)]
+        assembly = run_compiler([*command, *own_folder, str(complete)])
     library = ["-L", os.environ["BRAZE_EMULATED_LIBRARY"], "-l:libcuda.so.1"]
     link = ["g++", "-shared", "-x", "assembler", "-", "-x", "none", "-o", str(target), *library]
     run_compiler(link, add_tables(assembly, kernels))

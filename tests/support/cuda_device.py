@@ -6,9 +6,9 @@ reason. Comes before `import pycuda` and before anything that asks Braze for its
 """
 
 import importlib.util
+import os
 
 import pytest
-
 from cuda_emulator import build
 
 EMULATED = not build.real_gpu()
@@ -16,6 +16,7 @@ EMULATED = not build.real_gpu()
 if EMULATED:
     if reason := build.why_not():
         pytest.skip(reason, allow_module_level=True)
+    os.environ.setdefault("BRAZE_EMULATED_DEVICES", "3")
     build.activate()
 elif importlib.util.find_spec("pycuda") is None:
     pytest.skip("there is a GPU, but no PyCUDA: install braze[cuda]", allow_module_level=True)

@@ -46,21 +46,24 @@ CUresult CUDAAPI cuCtxCreate_v4(CUcontext* context, CUctxCreateParams*, unsigned
     return cuCtxCreate_v2(context, flags, device);
 }
 
+// A context that is current is popped, once.
+static void pop_if_current(CUcontext context) {
+    if (!stack.empty() && stack.back() == context) stack.pop_back();
+}
+
 CUresult CUDAAPI cuCtxDestroy(CUcontext context) {
     Call call;
-    if (!context || !context->alive) return CUDA_ERROR_INVALID_CONTEXT;
-    finish_device(context->device);
+    if (!context || !context->alive || context->primary) return CUDA_ERROR_INVALID_CONTEXT;
+    CUresult result = finish_device(context->device);
     context->alive = false;
-    stack.erase(std::remove(stack.begin(), stack.end(), context), stack.end());
-    return CUDA_SUCCESS;
+    pop_if_current(context);
+    return result;
 }
 
 CUresult CUDAAPI cuCtxAttach(CUcontext* context, unsigned) {
     *context = current_context();
     return *context ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
 }
-
-CUresult CUDAAPI cuCtxDetach(CUcontext context) { return cuCtxDestroy(context); }
 
 CUresult CUDAAPI cuCtxPushCurrent(CUcontext context) {
     if (!context) return CUDA_ERROR_INVALID_CONTEXT;
@@ -120,6 +123,13 @@ CUresult CUDAAPI cuDevicePrimaryCtxRelease(CUdevice device) {
         primaries[(size_t)device]->alive = false;
     }
     return CUDA_SUCCESS;
+}
+
+// PyCUDA detaches from primary contexts too.
+CUresult CUDAAPI cuCtxDetach(CUcontext context) {
+    if (!context || !context->primary) return cuCtxDestroy(context);
+    pop_if_current(context);
+    return cuDevicePrimaryCtxRelease(context->device);
 }
 
 CUresult CUDAAPI cuCtxEnablePeerAccess(CUcontext peer, unsigned) {

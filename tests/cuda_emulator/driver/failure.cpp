@@ -74,7 +74,7 @@ static std::string resolve(const char* library, uintptr_t offset) {
     while (fgets(line, sizeof line, pipe)) {
         line[strcspn(line, " \n")] = 0;
         const char* slash = strrchr(line, '/');
-        bool own = strstr(line, "/cuda_emulator/device/") || strstr(line, "/nvidia/cu13/");
+        bool own = strstr(line, "<emulator>") || strstr(line, "/nvidia/cu13/");
         if (found.empty() && !own && line[0] != '?') found = slash ? slash + 1 : line;
     }
     pclose(pipe);
