@@ -17,6 +17,7 @@
 #undef __global__
 #undef __shared__
 #undef __constant__
+#undef __noinline__
 #undef __managed__
 #undef __grid_constant__
 #undef __launch_bounds__
@@ -25,6 +26,7 @@
 #define __device__
 #define __host__
 #define __constant__
+#define __noinline__ __attribute__((noinline))
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define __global__ __attribute__((noinline, visibility("default")))

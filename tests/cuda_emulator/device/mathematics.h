@@ -21,6 +21,7 @@ BRAZE_DOUBLE_1(sinpi, ::sin(M_PI * ::remainder(x, 2.0)))
 BRAZE_DOUBLE_1(cospi, ::cos(M_PI * ::remainder(x, 2.0)))
 BRAZE_DOUBLE_1(normcdf, 0.5 * ::erfc(-x * M_SQRT1_2))
 BRAZE_DEVICE float rsqrt(float x) { return rsqrtf(x); }
+BRAZE_DEVICE void sincos(float x, float* sine, float* cosine) { sincosf(x, sine, cosine); }
 BRAZE_DEVICE void sincospif(float x, float* sine, float* cosine) {
     *sine = sinpif(x);
     *cosine = cospif(x);
