@@ -396,7 +396,9 @@ def test_arrays_of_pycuda():
     y = 2 * x + cumath.exp(x)
     expected = 2 * x.get() + np.exp(x.get())
     np.testing.assert_allclose(y.get(), expected, rtol=1e-6)
-    np.testing.assert_allclose(gpuarray.sum(y).get(), expected.sum(), rtol=1e-5)
+    # Its sums rely on the lanes of a warp running in step, which they need not since Volta.
+    with pytest.raises(cuda.LaunchError, match="kernel reduce_kernel_stage1.*race: writes what"):
+        gpuarray.sum(y)
 
 
 def test_what_is_not_emulated_says_so():
