@@ -1,8 +1,9 @@
 """Ask and set the emulated driver while a program runs on it.
 
-with counted() as counts: ...        counts["launches"], counts["copies to the host"], ...
-with options(ORDER="reverse"): ...   what BRAZE_EMULATED_ORDER=reverse sets for a whole process
-allocations()                        the device memory that is allocated now
+- `with counted() as counts`: counts["launches"], counts["copies to the host"] and others
+- `with options(ORDER="reverse")`: what BRAZE_EMULATED_ORDER=reverse sets for a whole process
+- `with profiled() as lines`: sectors and bank conflicts of each line that uses memory
+- `allocations()`: the device memory that is allocated now
 """
 
 import ctypes
@@ -18,6 +19,22 @@ class Allocation(NamedTuple):
     number: int
     device: int
     bytes: int
+
+
+class Line(NamedTuple):
+    """How the warps' requests of one line of a kernel fell on memory.
+
+    A transfer is a sector of 32 bytes in global memory, and a pass over the banks in shared memory.
+    `fewest` is the number that requests of the same bytes, well arranged, would have taken.
+    """
+
+    kernel: str
+    place: str  # as "kernel.cu:7"
+    space: str  # "global" or "shared"
+    access: str  # "read" or "write"
+    requests: int
+    transfers: int
+    fewest: int
 
 
 def driver() -> ctypes.CDLL:
@@ -79,3 +96,15 @@ def options(**values: object) -> Iterator[None]:
     finally:
         for name, text in before.items():
             set_option(name, text)
+
+
+@contextmanager
+def profiled() -> Iterator[list[Line]]:
+    """Gives a list that holds, at the end, the lines of the kernels that the block ran."""
+    result: list[Line] = []
+    with options(PROFILE=1):
+        text_of(driver().braze_emulator_profile)
+        yield result
+    for row in rows_of(text_of(driver().braze_emulator_profile)):
+        kernel, place, space, access, *numbers = row
+        result.append(Line(kernel, place, space, access, *map(int, numbers)))

@@ -4,6 +4,8 @@
 #include "failure.h"
 #include "memory.h"
 #include "module.h"
+#include "options.h"
+#include "profile.h"
 #include "races.h"
 
 static const char* verb(Access access) {
@@ -68,11 +70,13 @@ static void check(void* pointer, unsigned bytes, bool aligned, Access access, co
         check_states(memory.state(address), address, bytes, access, site, false);
         if (memory.device_of(address) != e.launch->device) check_peer(address, site);
         note_uses(memory.cell(address), address, bytes, access, false, site);
+        if (options.profile) profile_access(address, bytes, access, false, site);
         return;
     }
     if (shared_memory.contains(address)) {
         check_states(shared_memory.state(address), address, bytes, access, site, true);
         note_uses(shared_memory.cell(address), address, bytes, access, true, site);
+        if (options.profile) profile_access(address, bytes, access, true, site);
         return;
     }
     if (e.stacks.contains(address)) {

@@ -28,6 +28,7 @@ CUresult CUDAAPI cuInit(unsigned) {
         primaries.push_back(new CUctx_st{i, 0, true, false, {}});
     retained.assign((size_t)options.devices, 0);
     initialised = true;
+    check_leaks_at_exit();
     return CUDA_SUCCESS;
 }
 

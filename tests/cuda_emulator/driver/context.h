@@ -31,6 +31,9 @@ CUcontext current_context();
 // Counts that a program can read by name: launches, copies, allocations.
 void count(const char* what, unsigned long by = 1);
 
+// With the option LEAKS: a process fails if it ends with memory allocated.
+void check_leaks_at_exit();
+
 #define NEED_CONTEXT(name) \
     Call call; \
     CUcontext context = current_context(); \

@@ -7,6 +7,7 @@
 #include "failure.h"
 #include "module.h"
 #include "options.h"
+#include "profile.h"
 #include "races.h"
 
 Execution execution;
@@ -171,6 +172,7 @@ void Execution::run_block() {
     thread->stack_pointer = prepare_stack(*thread->stack, run_threads);
     braze_switch(&scheduler_, thread->stack_pointer);
     stacks.give_back_all();
+    if (options.profile) profile_block_ended();
 }
 
 CUresult Execution::run(const Launch& what) {

@@ -7,7 +7,7 @@
 #include <string>
 
 static const char* const NAMES[] = {"ORDER",        "LAZY",   "PROFILE",  "DEVICES",
-                                    "ARCHITECTURE", "MEMORY", "UNWRITTEN"};
+                                    "ARCHITECTURE", "MEMORY", "UNWRITTEN", "LEAKS"};
 
 static bool parse(const char* text, uint64_t* number) {
     char* end;
@@ -32,6 +32,7 @@ static bool set(Options* into, const std::string& name, const char* value) {
     else if (name == "ARCHITECTURE") into->architecture = (int)number;
     else if (name == "MEMORY") into->memory = number;
     else if (name == "UNWRITTEN") into->unwritten = number != 0;
+    else if (name == "LEAKS") into->leaks = number != 0;
     else return false;
     return true;
 }
@@ -63,6 +64,7 @@ std::string option_text(const char* text) {
         : name == "DEVICES"         ? (uint64_t)options.devices
         : name == "ARCHITECTURE"    ? (uint64_t)options.architecture
         : name == "MEMORY"          ? options.memory
+        : name == "LEAKS"           ? options.leaks
                                     : options.unwritten;
     return std::to_string(value);
 }
