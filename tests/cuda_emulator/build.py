@@ -137,8 +137,11 @@ def driver() -> Path:
         if any(codes):
             raise RuntimeError("the emulated CUDA driver does not compile")
         objects = [unit.with_suffix(".o") for unit in units]
-        library = to / "libcuda.so.1"
-        run("g++", "-shared", "-Wl,-soname,libcuda.so.1", "-o", library, *objects, "-ldl")
+        # Of its own names none may stand in for those of another library.
+        exports = to / "exports"
+        exports.write_text("{ global: cu*; braze_*; __tsan_*; __ubsan_*; __wrap_*; local: *; };")
+        link = ["-shared", "-Wl,-soname,libcuda.so.1", f"-Wl,--version-script={exports}"]
+        run("g++", *link, "-o", to / "libcuda.so.1", *objects, "-ldl")
         (to / "libcuda.so").symlink_to("libcuda.so.1")  # the name that PyCUDA's build links
         (to / "bin").mkdir()
         nvcc = to / "bin/nvcc"
@@ -194,13 +197,15 @@ def why_not() -> str | None:
 def environment() -> dict[str, str]:
     """The variables to set for a process that runs PyCUDA on the emulated driver."""
     folder = driver()
+    # PyCUDA writes its cache's files in place, so processes that run at once have one each.
+    cubins = folder / f"cubins-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    cubins.mkdir(exist_ok=True)
     variables = {
         "BRAZE_EMULATED_HEADERS": str(headers()),
         "BRAZE_EMULATED_LIBRARY": str(folder),
         "BRAZE_EMULATED_VERSION": folder.name,
-        "PYCUDA_CACHE_DIR": str(cache_folder() / "cubins"),
+        "PYCUDA_CACHE_DIR": str(cubins),
     }
-    (cache_folder() / "cubins").mkdir(exist_ok=True)
     for name, first in (
         ("PATH", folder / "bin"),
         ("LD_LIBRARY_PATH", folder),
@@ -217,7 +222,7 @@ def activate() -> None:
         return  # started by run.py
     variables = environment()
     # A library of this name is loaded already when PyCUDA asks for it, so no path is searched.
-    ctypes.CDLL(str(driver() / "libcuda.so.1"), mode=ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(driver() / "libcuda.so.1"))
     os.environ.update(variables)
     sys.path.append(str(pycuda()))
 

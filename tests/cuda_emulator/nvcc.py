@@ -39,6 +39,9 @@ CODE += ["-fno-extern-tls-init", "-ftls-model=local-dynamic", "-fno-stack-protec
 CHECKS = ["-fsanitize=thread,alignment,bounds,signed-integer-overflow,shift-exponent"]
 CHECKS += ["-fsanitize=integer-divide-by-zero,float-cast-overflow"]
 CHECKS += ["--param", "tsan-instrument-func-entry-exit=0"]
+# Variables that nobody set hold a pattern that is no likely value.
+CHECKS += ["-ftrivial-auto-var-init=pattern"]
+CHECKED_FUNCTIONS = [f"-Wl,--wrap={name}" for name in ("memcpy", "memmove", "memset")]
 
 PRELUDES = ("emulated.h", "half.h")  # half.h includes the other
 WITH_VALUE = {"-arch", "-code", "-gencode", "-Xptxas", "-Xcompiler", "--compiler-options"}
@@ -69,7 +72,14 @@ def parse_command(arguments: list[str]) -> tuple[list[str], list[str], str | Non
 
 
 def run_compiler(command: list[str], text: str | None = None) -> str:
-    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    done = subprocess.run(
+        command,
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "LC_ALL": "C"},  # plain quotes in messages
+    )
     if done.returncode:
         raise Refused(done.stderr)
     return done.stdout
@@ -98,15 +108,19 @@ def prepare() -> None:
         run_compiler([*header, "-o", str(output)])
 
 
-def kernels_of(source: str, options: list[str]) -> dict[str, str]:
-    """Names of the kernels that the source defines, with their `__launch_bounds__` or "".
+def without_includes(source: str, options: list[str]) -> str:
+    """The source with its own conditions decided and its own macros replaced; no includes.
 
-    Includes are dropped before the preprocessor runs, so this is quick; it keeps `__global__`.
+    So this is quick, and words like `__global__` stay, which are macros of a header.
     """
     own = re.sub(r"^[ \t]*#[ \t]*include\b.*$", "", source, flags=re.M)
     definitions = [option for option in options if not option.startswith("-I")]
     command = ["g++", *LANGUAGE, "-D__CUDACC__", "-x", "c++", "-E", "-P", *definitions, "-"]
-    text = run_compiler(command, own)
+    return run_compiler(command, own)
+
+
+def kernels_of(text: str) -> dict[str, str]:
+    """Names of the kernels that a text defines, with their `__launch_bounds__` or ""."""
     found = {}
     for match in re.finditer(r"__global__", text):
         head = text[match.end() : text.find("{", match.end())]
@@ -133,19 +147,19 @@ def split_arguments(text: str) -> list[str]:
     return parts
 
 
-def dynamic_arrays(source: str) -> list[str]:
-    """Names of the arrays that the source declares as `extern __shared__`."""
+def dynamic_arrays(text: str) -> list[str]:
+    """Names of the arrays that a text declares as `extern __shared__`."""
     pattern = r"extern\s+(?:[\w:]+(?:\([^()]*\))?\s+)*?__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;"
-    return sorted(set(re.findall(pattern, source)))
+    return sorted(set(re.findall(pattern, text)))
 
 
-def program(source: str, kernels: dict[str, str]) -> str:
+def program(source: str, kernels: dict[str, str], arrays: list[str]) -> str:
     """The source with the tables behind it."""
     lines = ["", '#include "tables.h"', "BRAZE_KERNELS = {"]
     for kernel, bounds in kernels.items():
         lines.append(f"    BRAZE_KERNEL({kernel}, {bounds or 'BRAZE_MOST_THREADS'}),")
     lines += ["    {nullptr, nullptr, 0, 0}};", ""]
-    for array in dynamic_arrays(source):
+    for array in arrays:
         lines.append(
             f'asm(".globl {array}\\n.type {array}, @object\\n.set {array}, braze_dynamic_shared");'
         )
@@ -226,17 +240,19 @@ def compile_to_library(arguments: list[str]) -> None:
     if len(sources) != 1:
         raise Refused(f"nvcc (emulated): one source file is compiled at a time, got {sources}\n")
     source = Path(sources[0]).read_text()
-    kernels = kernels_of(source, options)
+    text = without_includes(source, options)
+    kernels = kernels_of(text)
     target = Path(output or Path(sources[0]).with_suffix(".cubin").name)
     prelude = PRELUDES[bool(re.search(r"cuda_(fp16|bf16)\.h", source))]
     command = [*compiler(), "-include", prelude, *options, "-x", "c++", "-S", "-o", "-"]
     with tempfile.TemporaryDirectory() as folder:
         # A file of the source's own name, since messages and line numbers speak of it.
         complete = Path(folder, Path(sources[0]).name)
-        complete.write_text(program(source, kernels))
+        complete.write_text(program(source, kernels, dynamic_arrays(text)))
         own_folder = ["-iquote", str(Path(sources[0]).resolve().parent)]
         assembly = run_compiler([*command, *own_folder, str(complete)])
     library = ["-L", os.environ["BRAZE_EMULATED_LIBRARY"], "-l:libcuda.so.1"]
+    library += CHECKED_FUNCTIONS if checked() else []
     link = ["g++", "-shared", "-x", "assembler", "-", "-x", "none", "-o", str(target), *library]
     run_compiler(link, add_tables(assembly, kernels))
 

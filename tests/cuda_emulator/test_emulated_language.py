@@ -316,10 +316,53 @@ def test_the_last_block_sums_up(launch):
         launch(source.replace("__threadfence();", ""), parts, out, grid=8)
 
 
+def test_large_parameters_and_copies(launch):
+    x = np.zeros(64, np.float32)
+    dtype = np.dtype([("values", np.float32, 64)])
+    given = np.zeros((), dtype)
+    given["values"] = np.arange(64)
+    source = """struct Many { float values[64]; };
+    extern "C" __global__ void k(float* x, Many many, int n) {
+        if (threadIdx.x == 0) memcpy(x, many.values, n);
+    }"""
+    launch(source, x, given[()], np.int32(256))
+    np.testing.assert_array_equal(x, np.arange(64))
+    with pytest.raises(cuda.LogicError, match=r"kernel\.cu:3: writes 260 bytes .*: byte 0 past"):
+        launch(
+            source.replace("[64]", "[65]"),
+            x,
+            np.zeros(65, np.float32).view(np.dtype([("values", np.float32, 65)]))[0],
+            np.int32(260),
+        )
+
+
+def test_printing(launch, capfd):
+    launch(
+        """extern "C" __global__ void k(int n) {
+            if (threadIdx.x == 3) printf("thread %d of %d\\n", threadIdx.x, n);
+        }""",
+        np.int32(32),
+    )
+    assert capfd.readouterr().out == "thread 3 of 32\n"
+
+
+def test_a_variable_that_nobody_set(launch):
+    x = np.zeros(32, np.float32)
+    launch(
+        """extern "C" __global__ void k(float* x) {
+            float sum[2];
+            for (int i = threadIdx.x; i < 40; i += 32) sum[i % 2] += i;
+            x[threadIdx.x] = sum[threadIdx.x % 2];
+        }""",
+        x,
+    )
+    assert (np.abs(x) > 1e30).all()
+
+
 def test_errors_of_the_source(context):
     from pycuda.compiler import SourceModule
 
-    with pytest.raises(cuda.CompileError, match=r"kernel\.cu:3:.*y.* was not declared"):
+    with pytest.raises(cuda.CompileError, match=r"kernel\.cu:3:.*'y' was not declared"):
         SourceModule("__global__ void k(float* x) {\n  *x = y;\n}")
     source = "__global__ void k(float* x) { __shared__ float s[20000]; s[(int)*x] = 1; *x = s[1]; }"
     with pytest.raises(cuda.CompileError, match="uses too much shared data"):

@@ -21,7 +21,7 @@ struct BrazeReader {
     template <class T> BRAZE_DRIVER_SIDE T next() {
         at = (at + alignof(T) - 1) / alignof(T) * alignof(T);
         T value;
-        __builtin_memcpy((void*)&value, buffer + at, sizeof(T));
+        braze_read_parameter(&value, buffer + at, sizeof(T));
         at += sizeof(T);
         return value;
     }

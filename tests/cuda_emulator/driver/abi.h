@@ -47,6 +47,9 @@ unsigned braze_barrier(int predicate);
 // operation. `width` is that of shuffles.
 uint64_t braze_warp(int operation, unsigned mask, uint64_t value, int operand, int width);
 
+// Copies a parameter out of the driver's buffer: no access of the kernel's.
+void braze_read_parameter(void* to, const char* from, unsigned bytes);
+
 // Comes before an atomic operation on `bytes` bytes: checks the access.
 void braze_atomic(void* address, unsigned bytes);
 

@@ -1,5 +1,7 @@
 // Every access that a kernel makes comes here first: the compiler's thread sanitizer calls these
 // functions, of which its own runtime is not linked.
+#include <string.h>
+
 #include "execution.h"
 #include "failure.h"
 #include "memory.h"
@@ -88,6 +90,12 @@ static void check(void* pointer, unsigned bytes, bool aligned, Access access, co
     illegal(address, bytes, access, site, "host memory, or no memory at all");
 }
 
+static void check_range(void* to, const void* from, size_t bytes, const void* site) {
+    if (!bytes) return;
+    if (from) check((void*)from, (unsigned)bytes, false, Access::read, site);
+    check(to, (unsigned)bytes, false, Access::write, site);
+}
+
 extern "C" {
 
 #define ACCESS(bytes) \
@@ -121,6 +129,22 @@ void __tsan_vptr_update(void**, void*) {}
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
+
+// The library functions that kernels call: the stand-in `nvcc` has the linker send them here.
+void* __wrap_memcpy(void* to, const void* from, size_t bytes) {
+    check_range(to, from, bytes, __builtin_return_address(0));
+    return memcpy(to, from, bytes);
+}
+void* __wrap_memmove(void* to, const void* from, size_t bytes) {
+    check_range(to, from, bytes, __builtin_return_address(0));
+    return memmove(to, from, bytes);
+}
+void* __wrap_memset(void* to, int value, size_t bytes) {
+    check_range(to, nullptr, bytes, __builtin_return_address(0));
+    return memset(to, value, bytes);
+}
+
+void braze_read_parameter(void* to, const char* from, unsigned bytes) { memcpy(to, from, bytes); }
 
 void braze_atomic(void* address, unsigned bytes) {
     execution.acquired = true;

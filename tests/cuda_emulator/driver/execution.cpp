@@ -1,5 +1,6 @@
 #include "execution.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <algorithm>
@@ -208,5 +209,6 @@ CUresult Execution::run(const Launch& what) {
     }
     shared_memory.end_launch();
     running = false;
+    fflush(stdout);  // what kernels printed
     return code_ == CUDA_SUCCESS ? code_ : fail(code_, failure_);
 }
