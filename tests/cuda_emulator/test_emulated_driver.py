@@ -315,6 +315,29 @@ def test_counts():
     assert counts["bytes copied"] == 32
 
 
+def order_of_execution(order):
+    """For each of 4 blocks of 64 threads, the how-manieth it was to reach a counter."""
+    source = """__device__ int count;
+    __global__ void k(int* out) {
+        out[blockIdx.x * 64 + threadIdx.x] = atomicAdd(&count, 1);
+    }"""
+    out = np.zeros((4, 64), np.int32)
+    with control.options(ORDER=order):
+        SourceModule(source).get_function("k")(cuda.Out(out), grid=(4, 1), block=(64, 1, 1))
+    return out
+
+
+def test_the_order_of_threads_and_blocks():
+    np.testing.assert_array_equal(order_of_execution("forward").ravel(), np.arange(256))
+    np.testing.assert_array_equal(order_of_execution("reverse").ravel(), np.arange(256)[::-1])
+    random = order_of_execution("random:1")
+    np.testing.assert_array_equal(random, order_of_execution("random:1"))
+    assert (random != order_of_execution("random:2")).any()
+    # Blocks run one after the other, in any order, and so do their threads.
+    assert sorted(random.ravel()) == list(range(256))
+    assert len(set(random[0] // 64)) == 1 and (np.diff(random[0]) < 0).any()
+
+
 def test_options_that_do_not_exist():
     with (
         pytest.raises(ValueError, match="no option ORDER=sideways"),

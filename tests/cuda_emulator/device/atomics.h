@@ -1,5 +1,5 @@
-// Atomic operations. Threads run one at a time, so reading and writing one after the other is atomic;
-// the driver is asked before, since it checks every access.
+// Atomic operations. Threads run one at a time, so reading and writing one after the other is
+// atomic; the driver is asked before, since it checks every access.
 #pragma once
 
 // The accesses of the operation itself must not count as plain ones.

@@ -31,7 +31,9 @@ BRAZE_DEVICE unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shif
 }
 
 BRAZE_DEVICE int __mulhi(int a, int b) { return (int)(((int64_t)a * b) >> 32); }
-BRAZE_DEVICE unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)a * b) >> 32); }
+BRAZE_DEVICE unsigned __umulhi(unsigned a, unsigned b) {
+    return (unsigned)(((uint64_t)a * b) >> 32);
+}
 BRAZE_DEVICE long long __mul64hi(long long a, long long b) {
     return (long long)(((__int128)a * b) >> 64);
 }
@@ -43,7 +45,9 @@ BRAZE_DEVICE unsigned __umul24(unsigned a, unsigned b) { return (a & 0xffffff) *
 BRAZE_DEVICE unsigned __sad(int a, int b, unsigned c) {
     return c + (a > b ? (unsigned)a - (unsigned)b : (unsigned)b - (unsigned)a);
 }
-BRAZE_DEVICE unsigned __usad(unsigned a, unsigned b, unsigned c) { return c + (a > b ? a - b : b - a); }
+BRAZE_DEVICE unsigned __usad(unsigned a, unsigned b, unsigned c) {
+    return c + (a > b ? a - b : b - a);
+}
 BRAZE_DEVICE int __hadd(int a, int b) { return (int)(((int64_t)a + b) >> 1); }
 BRAZE_DEVICE int __rhadd(int a, int b) { return (int)(((int64_t)a + b + 1) >> 1); }
 BRAZE_DEVICE int __dp4a(int a, int b, int c) {

@@ -1,7 +1,7 @@
 // Conversions between numbers in each of the four rounding directions.
 //
-// To integers they saturate, and nan gives 0, or the lowest value for 64 bits, as on a GPU. To floats
-// they round once.
+// To integers they saturate, and nan gives 0, or the lowest value for 64 bits, as on a GPU. To
+// floats they round once.
 #pragma once
 
 enum BrazeRounding { BRAZE_NEAREST, BRAZE_TO_ZERO, BRAZE_UP, BRAZE_DOWN };

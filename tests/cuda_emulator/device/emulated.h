@@ -1,5 +1,5 @@
-// CUDA C's language for a host compiler. The stand-in `nvcc` includes this file before the source, or
-// half.h where the source uses 16-bit floats.
+// CUDA C's language for a host compiler. The stand-in `nvcc` includes this file before the source,
+// or half.h where the source uses 16-bit floats.
 #pragma once
 
 // The standard library comes first: it uses names that CUDA defines as macros.

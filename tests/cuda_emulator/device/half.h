@@ -20,18 +20,20 @@ BRAZE_DEVICE float braze_wide(__nv_bfloat16 x) { return __bfloat162float(x); }
 BRAZE_DEVICE void braze_narrow(float x, __half* to) { *to = __float2half_rn(x); }
 BRAZE_DEVICE void braze_narrow(float x, __nv_bfloat16* to) { *to = __float2bfloat16_rn(x); }
 
-// a * b + c, which a later rounding to fewer digits turns into the result of one rounding: the product
-// is exact in double, and where the sum is not, its last bit is set ("rounding to odd").
+// a * b + c, which a later rounding to fewer digits turns into the result of one rounding: the
+// product is exact in double, and where the sum is not, its last bit is set ("rounding to odd").
 BRAZE_DEVICE double braze_fma_to_odd(double a, double b, double c) {
     double product = a * b, sum = product + c;
     double c_used = sum - product;
     double error = (product - (sum - c_used)) + (c - c_used);
     long long bits = __double_as_longlong(sum);
-    if (error != 0.0 && sum - sum == 0.0 && !(bits & 1)) bits += (error > 0.0) == (sum > 0.0) ? 1 : -1;
+    bool finite = sum - sum == 0.0;
+    if (error != 0.0 && finite && !(bits & 1)) bits += (error > 0.0) == (sum > 0.0) ? 1 : -1;
     return __longlong_as_double(bits);
 }
 
-// The same on the way from double to float, which has more than two digits beyond the narrow formats.
+// The same on the way from double to float, which has more than two digits beyond the narrow
+// formats.
 BRAZE_DEVICE float braze_float_to_odd(double x) {
     float result = (float)x;
     if ((double)result == x || x != x || result - result != 0.0f) return result;

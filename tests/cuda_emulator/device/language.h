@@ -3,8 +3,8 @@
 
 #include "../driver/abi.h"
 
-// The headers below take this for nvcc's pass over host code: they then declare what device code may
-// call, and implement it without instructions of a GPU.
+// The headers below take this for nvcc's pass over host code: they then declare what device code
+// may call, and implement it without instructions of a GPU.
 #define __CUDACC__ 1
 #define __CUDACC_VER_MAJOR__ 13
 #define __CUDACC_VER_MINOR__ 0

@@ -1,5 +1,6 @@
-// Names of functions that NVIDIA's headers of 16-bit floats write in PTX. Included before those headers
-// it gives the functions other names, so that half.h can define them; included again, it ends that.
+// Names of functions that NVIDIA's headers of 16-bit floats write in PTX. Included before those
+// headers it gives the functions other names, so that half.h can define them; included again, it
+// ends that.
 //
 // No `#pragma once`: it is meant to be included twice.
 #ifndef BRAZE_PTX_NAMES

@@ -47,4 +47,6 @@ extern "C" {
 alignas(1024) thread_local char braze_dynamic_shared[BRAZE_MOST_SHARED];
 }
 
-#define BRAZE_KERNELS extern "C" const BrazeKernel braze_kernels[]; const BrazeKernel braze_kernels[]
+#define BRAZE_KERNELS \
+    extern "C" const BrazeKernel braze_kernels[]; \
+    const BrazeKernel braze_kernels[]

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#define BRAZE_MOST_THREADS 1024  // of a block, as on every GPU
+#define BRAZE_MOST_THREADS 1024         // of a block, as on every GPU
 #define BRAZE_MOST_SHARED (227 * 1024)  // bytes of shared memory of a block, on the largest GPU
 
 enum BrazeWarpOperation {
@@ -73,5 +73,4 @@ struct BrazeSharedVariable {
     uint64_t offset;  // in the module's thread-local block
     uint64_t bytes;
 };
-
 }

@@ -16,10 +16,9 @@ static const char* verb(Access access) {
 
 [[noreturn]] static void illegal(uintptr_t address, unsigned bytes, Access access, const void* site,
                                  const std::string& where) {
-    execution.thread_failed(CUDA_ERROR_ILLEGAL_ADDRESS,
-                            format("%s %u bytes at 0x%lx: %s", verb(access), bytes, address,
-                                   where.c_str()),
-                            site);
+    execution.thread_failed(
+        CUDA_ERROR_ILLEGAL_ADDRESS,
+        format("%s %u bytes at 0x%lx: %s", verb(access), bytes, address, where.c_str()), site);
 }
 
 // The first byte without the state's bit, as an offset, or `bytes` if all have it.
@@ -34,7 +33,8 @@ static inline void check_states(unsigned char* states, uintptr_t address, unsign
     unsigned bad = first_without(states, bytes, ALLOCATED);
     if (__builtin_expect(bad < bytes, 0))
         illegal(address, bytes, access, site,
-                shared ? "shared memory that is none of this kernel's" : memory.describe(address + bad));
+                shared ? "shared memory that is none of this kernel's"
+                       : memory.describe(address + bad));
     if (access != Access::write) {
         bad = first_without(states, bytes, WRITTEN);
         if (__builtin_expect(bad < bytes, 0))
@@ -48,8 +48,8 @@ static inline void check_states(unsigned char* states, uintptr_t address, unsign
         for (unsigned i = 0; i < bytes; i++) states[i] = ALLOCATED | WRITTEN;
 }
 
-static inline void note_uses(Cell* cell, uintptr_t address, unsigned bytes, Access access, bool shared,
-                             const void* site) {
+static inline void note_uses(Cell* cell, uintptr_t address, unsigned bytes, Access access,
+                             bool shared, const void* site) {
     uintptr_t end = address + bytes;
     for (uintptr_t at = address; at < end; cell++) {
         uintptr_t word = at & ~(uintptr_t)3, stop = word + 4 < end ? word + 4 : end;
@@ -82,7 +82,8 @@ static void check(void* pointer, unsigned bytes, bool aligned, Access access, co
         return;
     }
     if (e.stacks.contains(address)) {
-        if (address < (uintptr_t)e.thread->stack->low || address >= (uintptr_t)e.thread->stack->high)
+        if (address < (uintptr_t)e.thread->stack->low ||
+            address >= (uintptr_t)e.thread->stack->high)
             illegal(address, bytes, access, site, "another thread's local memory");
         return;
     }
@@ -99,8 +100,12 @@ static void check_range(void* to, const void* from, size_t bytes, const void* si
 extern "C" {
 
 #define ACCESS(bytes) \
-    void __tsan_read##bytes(void* p) { check(p, bytes, true, Access::read, __builtin_return_address(0)); } \
-    void __tsan_write##bytes(void* p) { check(p, bytes, true, Access::write, __builtin_return_address(0)); } \
+    void __tsan_read##bytes(void* p) { \
+        check(p, bytes, true, Access::read, __builtin_return_address(0)); \
+    } \
+    void __tsan_write##bytes(void* p) { \
+        check(p, bytes, true, Access::write, __builtin_return_address(0)); \
+    } \
     void __tsan_unaligned_read##bytes(void* p) { \
         check(p, bytes, false, Access::read, __builtin_return_address(0)); \
     } \
@@ -163,5 +168,4 @@ void braze_assert_failed(const char* condition, const char*, int) {
     execution.thread_failed(CUDA_ERROR_ASSERT, format("assertion failed: %s", condition),
                             __builtin_return_address(0));
 }
-
 }

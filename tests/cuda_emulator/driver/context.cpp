@@ -43,7 +43,8 @@ CUresult CUDAAPI cuCtxCreate_v2(CUcontext* context, unsigned flags, CUdevice dev
     return CUDA_SUCCESS;
 }
 
-CUresult CUDAAPI cuCtxCreate_v4(CUcontext* context, CUctxCreateParams*, unsigned flags, CUdevice device) {
+CUresult CUDAAPI cuCtxCreate_v4(CUcontext* context, CUctxCreateParams*, unsigned flags,
+                                CUdevice device) {
     return cuCtxCreate_v2(context, flags, device);
 }
 
@@ -159,7 +160,9 @@ CUresult CUDAAPI cuCtxGetSharedMemConfig(CUsharedconfig* config) {
 }
 CUresult CUDAAPI cuCtxSetLimit(CUlimit, size_t) { return CUDA_SUCCESS; }
 CUresult CUDAAPI cuCtxGetLimit(size_t* value, CUlimit limit) {
-    *value = limit == CU_LIMIT_STACK_SIZE ? 1024 : limit == CU_LIMIT_PRINTF_FIFO_SIZE ? 1 << 20 : 8 << 20;
+    *value = limit == CU_LIMIT_STACK_SIZE         ? 1024
+             : limit == CU_LIMIT_PRINTF_FIFO_SIZE ? 1 << 20
+                                                  : 8 << 20;
     return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuProfilerStart() { return CUDA_SUCCESS; }

@@ -38,4 +38,4 @@ void check_leaks_at_exit();
     Call call; \
     CUcontext context = current_context(); \
     if (!context || !context->alive) \
-        return fail(CUDA_ERROR_INVALID_CONTEXT, name " needs a current context")
+    return fail(CUDA_ERROR_INVALID_CONTEXT, name " needs a current context")

@@ -17,8 +17,10 @@ public:
     ~LeakCheck() {
         if (!options.leaks || memory.live().empty()) return;
         for (auto& item : memory.live())
-            fprintf(stderr, "emulated CUDA driver: allocation %lu of %zu bytes on device %d was never freed\n",
-                    item.second.serial, item.second.bytes, item.second.device);
+            fprintf(
+                stderr,
+                "emulated CUDA driver: allocation %lu of %zu bytes on device %d was never freed\n",
+                item.second.serial, item.second.bytes, item.second.device);
         _exit(1);
     }
 };
@@ -73,10 +75,9 @@ size_t braze_emulator_allocations(char* text, size_t bytes) {
     Call call;
     std::string all;
     for (auto& item : memory.live())
-        all += std::to_string(item.second.serial) + "\t" + std::to_string(item.second.device) + "\t" +
-            std::to_string(item.second.bytes) + "\n";
+        all += std::to_string(item.second.serial) + "\t" + std::to_string(item.second.device) +
+               "\t" + std::to_string(item.second.bytes) + "\n";
     if (bytes) snprintf(text, bytes, "%s", all.c_str());
     return all.size() + 1;
 }
-
 }

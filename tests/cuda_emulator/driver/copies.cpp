@@ -1,5 +1,5 @@
-// Calls that copy and fill memory. Every range is checked, and states go along: a copy of what nobody
-// wrote is again what nobody wrote, and must not reach the host.
+// Calls that copy and fill memory. Every range is checked, and states go along: a copy of what
+// nobody wrote is again what nobody wrote, and must not reach the host.
 #include <string.h>
 
 #include <algorithm>
@@ -25,10 +25,10 @@ struct Rows {
 static CUresult check_range(uintptr_t address, size_t bytes, const char* what) {
     if (is_module_memory(address, bytes)) return CUDA_SUCCESS;
     uintptr_t bad = address;
-    if (memory.contains(address) && memory.all(address, bytes, ALLOCATED, &bad)) return CUDA_SUCCESS;
-    return fail(CUDA_ERROR_INVALID_VALUE,
-                format("%s of %zu bytes at 0x%lx reaches %s", what, bytes, address,
-                       memory.describe(bad).c_str()));
+    if (memory.contains(address) && memory.all(address, bytes, ALLOCATED, &bad))
+        return CUDA_SUCCESS;
+    return fail(CUDA_ERROR_INVALID_VALUE, format("%s of %zu bytes at 0x%lx reaches %s", what, bytes,
+                                                 address, memory.describe(bad).c_str()));
 }
 
 static CUresult copy_row(const Rows& to, uintptr_t target, const Rows& from, uintptr_t source,
@@ -60,14 +60,16 @@ static CUresult copy(const Rows& to, const Rows& from, size_t bytes, size_t heig
 }
 
 static const char* kind_of(const Rows& to, const Rows& from) {
-    return to.device ? (from.device ? "copies between devices" : "copies to devices") : "copies to the host";
+    return to.device ? (from.device ? "copies between devices" : "copies to devices")
+                     : "copies to the host";
 }
 
 // Host memory that is not pinned cannot wait: such a copy is done before the call returns.
-static CUresult submit(const char* name, const Rows& to, const Rows& from, size_t bytes, size_t height,
-                       size_t depth, bool wait, CUstream stream) {
+static CUresult submit(const char* name, const Rows& to, const Rows& from, size_t bytes,
+                       size_t height, size_t depth, bool wait, CUstream stream) {
     Call call;
-    if (!current_context()) return fail(CUDA_ERROR_INVALID_CONTEXT, std::string(name) + " needs a context");
+    if (!current_context())
+        return fail(CUDA_ERROR_INVALID_CONTEXT, std::string(name) + " needs a context");
     if (bytes && height && depth) {
         count(kind_of(to, from));
         count("bytes copied", bytes * height * depth);
@@ -90,50 +92,59 @@ static Rows any_rows(CUdeviceptr p) {
 CUresult CUDAAPI cuMemcpyHtoD(CUdeviceptr to, const void* from, size_t bytes) {
     return submit("cuMemcpyHtoD", device_rows(to), host_rows(from), bytes, 1, 1, true, nullptr);
 }
-CUresult CUDAAPI cuMemcpyHtoDAsync(CUdeviceptr to, const void* from, size_t bytes, CUstream stream) {
-    return submit("cuMemcpyHtoDAsync", device_rows(to), host_rows(from), bytes, 1, 1, false, stream);
+CUresult CUDAAPI cuMemcpyHtoDAsync(CUdeviceptr to, const void* from, size_t bytes,
+                                   CUstream stream) {
+    return submit("cuMemcpyHtoDAsync", device_rows(to), host_rows(from), bytes, 1, 1, false,
+                  stream);
 }
 CUresult CUDAAPI cuMemcpyDtoH(void* to, CUdeviceptr from, size_t bytes) {
     return submit("cuMemcpyDtoH", host_rows(to), device_rows(from), bytes, 1, 1, true, nullptr);
 }
 CUresult CUDAAPI cuMemcpyDtoHAsync(void* to, CUdeviceptr from, size_t bytes, CUstream stream) {
-    return submit("cuMemcpyDtoHAsync", host_rows(to), device_rows(from), bytes, 1, 1, false, stream);
+    return submit("cuMemcpyDtoHAsync", host_rows(to), device_rows(from), bytes, 1, 1, false,
+                  stream);
 }
 CUresult CUDAAPI cuMemcpyDtoD(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
     return submit("cuMemcpyDtoD", device_rows(to), device_rows(from), bytes, 1, 1, false, nullptr);
 }
-CUresult CUDAAPI cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
-    return submit("cuMemcpyDtoDAsync", device_rows(to), device_rows(from), bytes, 1, 1, false, stream);
+CUresult CUDAAPI cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes,
+                                   CUstream stream) {
+    return submit("cuMemcpyDtoDAsync", device_rows(to), device_rows(from), bytes, 1, 1, false,
+                  stream);
 }
 CUresult CUDAAPI cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
     return submit("cuMemcpy", any_rows(to), any_rows(from), bytes, 1, 1, true, nullptr);
 }
 
 // Between devices: both must have finished what they were given before.
-CUresult CUDAAPI cuMemcpyPeer(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t bytes) {
+CUresult CUDAAPI cuMemcpyPeer(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext,
+                              size_t bytes) {
     Call call;
     CUresult result = finish_all();
     if (result != CUDA_SUCCESS) return result;
     return submit("cuMemcpyPeer", device_rows(to), device_rows(from), bytes, 1, 1, true, nullptr);
 }
-CUresult CUDAAPI cuMemcpyPeerAsync(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t bytes,
-                                   CUstream stream) {
-    return submit("cuMemcpyPeerAsync", device_rows(to), device_rows(from), bytes, 1, 1, false, stream);
+CUresult CUDAAPI cuMemcpyPeerAsync(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext,
+                                   size_t bytes, CUstream stream) {
+    return submit("cuMemcpyPeerAsync", device_rows(to), device_rows(from), bytes, 1, 1, false,
+                  stream);
 }
 
 // Copies of rows. The driver's structures name both ends alike, so a macro fills either.
 #define COPY_END(c, side, slices) \
-    Rows{(c)->side##MemoryType != CU_MEMORYTYPE_HOST, \
-         ((c)->side##MemoryType == CU_MEMORYTYPE_HOST ? (uintptr_t)(c)->side##Host \
-                                                      : (uintptr_t)(c)->side##Device) + \
-             (c)->side##XInBytes + (c)->side##Y * (c)->side##Pitch, \
-         (c)->side##Pitch, slices}
+    Rows { \
+        (c)->side##MemoryType != CU_MEMORYTYPE_HOST, \
+            ((c)->side##MemoryType == CU_MEMORYTYPE_HOST ? (uintptr_t)(c)->side##Host \
+                                                         : (uintptr_t)(c)->side##Device) + \
+                (c)->side##XInBytes + (c)->side##Y*(c)->side##Pitch, \
+            (c)->side##Pitch, slices \
+    }
 
 static CUresult copy_2d(const CUDA_MEMCPY2D* c, bool wait, CUstream stream) {
     if (c->srcMemoryType == CU_MEMORYTYPE_ARRAY || c->dstMemoryType == CU_MEMORYTYPE_ARRAY)
         return fail(CUDA_ERROR_NOT_SUPPORTED, "CUDA arrays are not emulated");
-    return submit("cuMemcpy2D", COPY_END(c, dst, 0), COPY_END(c, src, 0), c->WidthInBytes, c->Height, 1,
-                  wait, stream);
+    return submit("cuMemcpy2D", COPY_END(c, dst, 0), COPY_END(c, src, 0), c->WidthInBytes,
+                  c->Height, 1, wait, stream);
 }
 CUresult CUDAAPI cuMemcpy2D(const CUDA_MEMCPY2D* c) { return copy_2d(c, true, nullptr); }
 CUresult CUDAAPI cuMemcpy2DUnaligned(const CUDA_MEMCPY2D* c) { return copy_2d(c, true, nullptr); }
@@ -156,7 +167,8 @@ CUresult CUDAAPI cuMemcpy3DAsync(const CUDA_MEMCPY3D* c, CUstream stream) {
 }
 
 template <class T>
-static CUresult fill(CUdeviceptr to, size_t pitch, T value, size_t width, size_t height, CUstream stream) {
+static CUresult fill(CUdeviceptr to, size_t pitch, T value, size_t width, size_t height,
+                     CUstream stream) {
     NEED_CONTEXT("cuMemset");
     count("fills");
     return enqueue(stream, [=] {
@@ -164,7 +176,8 @@ static CUresult fill(CUdeviceptr to, size_t pitch, T value, size_t width, size_t
             uintptr_t row = to + y * pitch;
             CUresult result = check_range(row, width * sizeof(T), "a fill");
             if (result != CUDA_SUCCESS) return result;
-            if (row % sizeof(T)) return fail(CUDA_ERROR_INVALID_VALUE, "a fill at a misaligned address");
+            if (row % sizeof(T))
+                return fail(CUDA_ERROR_INVALID_VALUE, "a fill at a misaligned address");
             std::fill_n((T*)row, width, value);
             if (memory.contains(row)) memory.mark_written(row, width * sizeof(T));
         }

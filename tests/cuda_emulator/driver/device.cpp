@@ -72,9 +72,13 @@ CUresult CUDAAPI cuDeviceCanAccessPeer(int* can, CUdevice device, CUdevice peer)
 int most_shared_memory() {
     switch (options.architecture) {
     case 75: return 64 * 1024;
-    case 80: case 87: return 163 * 1024;
-    case 86: case 89: case 120: return 99 * 1024;
-    case 90: case 100: return BRAZE_MOST_SHARED;
+    case 80:
+    case 87: return 163 * 1024;
+    case 86:
+    case 89:
+    case 120: return 99 * 1024;
+    case 90:
+    case 100: return BRAZE_MOST_SHARED;
     default: return 96 * 1024;
     }
 }
@@ -93,7 +97,9 @@ CUresult CUDAAPI cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, 
     case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y:
     case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z: *value = 65535; break;
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK: *value = 48 * 1024; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: *value = most_shared_memory(); break;
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
+        *value = most_shared_memory();
+        break;
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR:
         *value = most_shared_memory() + 1024;
         break;

@@ -21,11 +21,12 @@ static uint32_t random_below(uint32_t bound) {
     return (uint32_t)(((state >> 32) * bound) >> 32);
 }
 
-static void arrange(std::vector<uint16_t>& order, unsigned count) {
+template <class Index>
+static void arrange(std::vector<Index>& order, unsigned count) {
     if (order.size() != count || options.order != Order::random) {
         order.resize(count);
         for (unsigned i = 0; i < count; i++)
-            order[i] = (uint16_t)(options.order == Order::reverse ? count - 1 - i : i);
+            order[i] = (Index)(options.order == Order::reverse ? count - 1 - i : i);
     }
     if (options.order == Order::random)
         for (unsigned i = count; i > 1; i--) std::swap(order[i - 1], order[random_below(i)]);
@@ -110,10 +111,10 @@ std::string Execution::why_stuck() const {
     if (warp)
         return format("thread (%u, %u, %u) waits for lanes of mask 0x%08x that do not come, at %s",
                       warp->x, warp->y, warp->z, warp->mask, source_line(warp->site).c_str());
-    return format("%u of %u threads wait at the barrier of %s, which thread (%u, %u, %u) and others "
-                  "that ended early do not reach",
-                  at_barrier_, count, source_line(barrier->site).c_str(), ended->x, ended->y,
-                  ended->z);
+    return format(
+        "%u of %u threads wait at the barrier of %s, which thread (%u, %u, %u) and others "
+        "that ended early do not reach",
+        at_barrier_, count, source_line(barrier->site).c_str(), ended->x, ended->y, ended->z);
 }
 
 unsigned braze_barrier(int predicate) {
@@ -199,9 +200,13 @@ CUresult Execution::run(const Launch& what) {
     code_ = CUDA_SUCCESS;
     running = true;
     find_shared();
-    uint64_t blocks_in_grid = (uint64_t)what.grid[0] * what.grid[1] * what.grid[2];
-    for (uint64_t i = 0; i < blocks_in_grid && code_ == CUDA_SUCCESS; i++) {
-        uint64_t at = options.order == Order::reverse ? blocks_in_grid - 1 - i : i;
+    uint64_t number = (uint64_t)what.grid[0] * what.grid[1] * what.grid[2];
+    // A grid may have more blocks than memory has room for their order.
+    bool random = options.order == Order::random && number <= 1u << 24;
+    std::vector<uint32_t> order;
+    if (random) arrange(order, (unsigned)number);
+    for (uint64_t i = 0; i < number && code_ == CUDA_SUCCESS; i++) {
+        uint64_t at = random ? order[i] : options.order == Order::reverse ? number - 1 - i : i;
         braze_grid.block_index[0] = (unsigned)(at % what.grid[0]);
         braze_grid.block_index[1] = (unsigned)(at / what.grid[0] % what.grid[1]);
         braze_grid.block_index[2] = (unsigned)(at / what.grid[0] / what.grid[1]);

@@ -1,8 +1,9 @@
 // A kernel's launch while it runs: the block's threads as fibers, and what is known of their order.
 //
-// Blocks run one after the other, the threads of a block in turns: each runs until it waits. Time is
-// counted in *stamps*: the counter goes up with every launch, block, barrier and warp's barrier. So
-// two uses of one address are ordered if a barrier's stamp lies between them, which `races.cpp` asks.
+// Blocks run one after the other, the threads of a block in turns: each runs until it waits. Time
+// is counted in *stamps*: the counter goes up with every launch, block, barrier and warp's barrier.
+// So two uses of one address are ordered if a barrier's stamp lies between them, which `races.cpp`
+// asks.
 #pragma once
 
 #include <cuda.h>
@@ -22,7 +23,7 @@ struct Thread : BrazeThread {
     uint32_t synchronised;  // stamp of the last barrier of its block or warp
     void* stack_pointer;
     Stack* stack;
-    const void* site;       // where it waits: a return address
+    const void* site;  // where it waits: a return address
 
     // What it came to its warp with, and what it takes from there.
     int operation;

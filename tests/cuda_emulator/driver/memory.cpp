@@ -47,7 +47,8 @@ uintptr_t Memory::allocate(int device, size_t bytes) {
     memset(state(start), ALLOCATED, bytes);
     memset((void*)start, 0xff, bytes);  // nan, and -1: what nobody wrote must not look like a zero
     allocations_in_page_[start / PAGE]++;
-    if ((start + bytes - 1) / PAGE != start / PAGE) allocations_in_page_[(start + bytes - 1) / PAGE]++;
+    if ((start + bytes - 1) / PAGE != start / PAGE)
+        allocations_in_page_[(start + bytes - 1) / PAGE]++;
     return start;
 }
 
@@ -102,9 +103,7 @@ void Memory::mark_written(uintptr_t address, size_t bytes) {
     memset(state(address), ALLOCATED | WRITTEN, bytes);
 }
 
-void Memory::forget_uses() {
-    madvise(cells_, bytes_ / 4 * sizeof(Cell), MADV_DONTNEED);
-}
+void Memory::forget_uses() { madvise(cells_, bytes_ / 4 * sizeof(Cell), MADV_DONTNEED); }
 
 std::string Memory::describe(uintptr_t address) const {
     if (!contains(address)) return "host memory, or no memory at all";

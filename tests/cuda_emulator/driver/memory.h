@@ -1,8 +1,8 @@
 // Device memory: host memory at addresses that are never given out twice, with a shadow beside it.
 //
-// One range of addresses per device. A byte of memory has a byte of state (allocated? written?), and
-// each word of four bytes a `Cell` that says who used it last; both lie in ranges of their own, at
-// places computed from the address.
+// One range of addresses per device. A byte of memory has a byte of state (allocated? written?),
+// and each word of four bytes a `Cell` that says who used it last; both lie in ranges of their own,
+// at places computed from the address.
 #pragma once
 
 #include <cuda.h>

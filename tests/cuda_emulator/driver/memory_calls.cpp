@@ -28,7 +28,7 @@ static const std::pair<const uintptr_t, HostRange>* host_range(uintptr_t address
 bool is_mapped_host_memory(uintptr_t address, size_t bytes) {
     auto range = host_range(address);
     return range && range->second.flags & CU_MEMHOSTALLOC_DEVICEMAP &&
-        address + bytes <= range->first + range->second.bytes;
+           address + bytes <= range->first + range->second.bytes;
 }
 
 // Whether asynchronous copies may wait with memory of the host.
@@ -59,7 +59,9 @@ CUresult CUDAAPI cuMemAllocManaged(CUdeviceptr* pointer, size_t bytes, unsigned)
     return result;
 }
 
-CUresult CUDAAPI cuStreamAttachMemAsync(CUstream, CUdeviceptr, size_t, unsigned) { return CUDA_SUCCESS; }
+CUresult CUDAAPI cuStreamAttachMemAsync(CUstream, CUdeviceptr, size_t, unsigned) {
+    return CUDA_SUCCESS;
+}
 
 // Frees as a device does: only after all work that was given to it.
 CUresult CUDAAPI cuMemFree(CUdeviceptr pointer) {
@@ -89,7 +91,8 @@ CUresult CUDAAPI cuMemGetAddressRange(CUdeviceptr* start, size_t* bytes, CUdevic
     return CUDA_SUCCESS;
 }
 
-CUresult CUDAAPI cuPointerGetAttribute(void* value, CUpointer_attribute attribute, CUdeviceptr pointer) {
+CUresult CUDAAPI cuPointerGetAttribute(void* value, CUpointer_attribute attribute,
+                                       CUdeviceptr pointer) {
     NEED_CONTEXT("cuPointerGetAttribute");
     bool on_host = host_range(pointer);
     if (!on_host && !memory.find(pointer))
@@ -117,7 +120,9 @@ CUresult CUDAAPI cuMemHostAlloc(void** pointer, size_t bytes, unsigned flags) {
     return CUDA_SUCCESS;
 }
 
-CUresult CUDAAPI cuMemAllocHost(void** pointer, size_t bytes) { return cuMemHostAlloc(pointer, bytes, 0); }
+CUresult CUDAAPI cuMemAllocHost(void** pointer, size_t bytes) {
+    return cuMemHostAlloc(pointer, bytes, 0);
+}
 
 CUresult CUDAAPI cuMemFreeHost(void* pointer) {
     Call call;

@@ -78,8 +78,9 @@ static int find_range(dl_phdr_info* info, size_t, void* data) {
     if (info->dlpi_addr != module->first) return 0;
     for (int i = 0; i < info->dlpi_phnum; i++)
         if (info->dlpi_phdr[i].p_type == PT_LOAD)
-            module->last = std::max<uintptr_t>(
-                module->last, module->first + info->dlpi_phdr[i].p_vaddr + info->dlpi_phdr[i].p_memsz);
+            module->last =
+                std::max<uintptr_t>(module->last, module->first + info->dlpi_phdr[i].p_vaddr +
+                                                      info->dlpi_phdr[i].p_memsz);
     return 1;
 }
 
@@ -141,7 +142,8 @@ CUresult CUDAAPI cuModuleLoadData(CUmodule* module, const void* image) {
     return load(module, image, header->e_shoff + (size_t)header->e_shnum * header->e_shentsize);
 }
 
-CUresult CUDAAPI cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned, CUjit_option*, void**) {
+CUresult CUDAAPI cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned, CUjit_option*,
+                                    void**) {
     return cuModuleLoadData(module, image);
 }
 
@@ -175,13 +177,15 @@ CUresult CUDAAPI cuModuleGetFunction(CUfunction* function, CUmodule handle, cons
     if (at == functions.end()) {
         std::string known;
         for (auto& item : functions) known += " " + item.first;
-        return fail(CUDA_ERROR_NOT_FOUND, format("no kernel %s; there are:%s", name, known.c_str()));
+        return fail(CUDA_ERROR_NOT_FOUND,
+                    format("no kernel %s; there are:%s", name, known.c_str()));
     }
     *function = (CUfunction)&at->second;
     return CUDA_SUCCESS;
 }
 
-CUresult CUDAAPI cuModuleGetGlobal(CUdeviceptr* pointer, size_t* bytes, CUmodule handle, const char* name) {
+CUresult CUDAAPI cuModuleGetGlobal(CUdeviceptr* pointer, size_t* bytes, CUmodule handle,
+                                   const char* name) {
     Call call;
     void* address = dlsym(((Module*)handle)->library, name);
     Dl_info info;

@@ -18,7 +18,7 @@ struct Function {
     std::string name;
     std::vector<BrazeSharedVariable> variables;
     unsigned static_shared;
-    unsigned most_dynamic_shared;  // as set by CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    unsigned most_dynamic_shared;   // as set by CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     unsigned block[3] = {1, 1, 1};  // as set by cuFuncSetBlockShape
     unsigned dynamic_shared = 0;
 };
@@ -27,7 +27,7 @@ struct Module {
     int device;
     void* library;
     std::string path;
-    uintptr_t first, last;  // where it is loaded
+    uintptr_t first, last;    // where it is loaded
     uint64_t dynamic_offset;  // of the dynamic shared memory in the thread-local block
     size_t shared_bytes;
     std::map<std::string, Function> functions;

@@ -6,7 +6,7 @@
 
 #include <string>
 
-static const char* const NAMES[] = {"ORDER",        "LAZY",   "PROFILE",  "DEVICES",
+static const char* const NAMES[] = {"ORDER",        "LAZY",   "PROFILE",   "DEVICES",
                                     "ARCHITECTURE", "MEMORY", "UNWRITTEN", "LEAKS"};
 
 static bool parse(const char* text, uint64_t* number) {
@@ -56,15 +56,15 @@ bool set_option(const char* name, const char* value) { return set(&options, name
 std::string option_text(const char* text) {
     std::string name = text;
     if (name == "ORDER")
-        return options.order == Order::forward ? "forward"
-            : options.order == Order::reverse  ? "reverse"
-                                               : "random:" + std::to_string(options.seed);
-    uint64_t value = name == "LAZY" ? options.lazy
-        : name == "PROFILE"         ? options.profile
-        : name == "DEVICES"         ? (uint64_t)options.devices
-        : name == "ARCHITECTURE"    ? (uint64_t)options.architecture
-        : name == "MEMORY"          ? options.memory
-        : name == "LEAKS"           ? options.leaks
-                                    : options.unwritten;
+        return options.order == Order::forward   ? "forward"
+               : options.order == Order::reverse ? "reverse"
+                                                 : "random:" + std::to_string(options.seed);
+    uint64_t value = name == "LAZY"           ? options.lazy
+                     : name == "PROFILE"      ? options.profile
+                     : name == "DEVICES"      ? (uint64_t)options.devices
+                     : name == "ARCHITECTURE" ? (uint64_t)options.architecture
+                     : name == "MEMORY"       ? options.memory
+                     : name == "LEAKS"        ? options.leaks
+                                              : options.unwritten;
     return std::to_string(value);
 }

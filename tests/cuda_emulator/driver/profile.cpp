@@ -17,7 +17,8 @@ struct Total {
     uint64_t requests, transfers, fewest;
 };
 
-// A line of the source, the kind of access (shared * 2 + write), the warp, and the how-manieth time.
+// A line of the source, the kind of access (shared * 2 + write), the warp, and the how-manieth
+// time.
 typedef std::tuple<std::string, int, unsigned, unsigned> RequestKey;
 static std::map<RequestKey, std::vector<Touch>> requests;
 static std::map<std::tuple<std::string, std::string, int>, Total> totals;
@@ -32,7 +33,8 @@ struct Progress {
 };
 static std::vector<Progress> progress;
 
-void profile_access(uintptr_t address, unsigned bytes, Access access, bool shared, const void* site) {
+void profile_access(uintptr_t address, unsigned bytes, Access access, bool shared,
+                    const void* site) {
     if (progress.size() != execution.count) progress.assign(execution.count, {});
     unsigned thread = execution.thread->index;
     Progress& own = progress[thread];
@@ -60,7 +62,8 @@ void profile_access(uintptr_t address, unsigned bytes, Access access, bool share
 static uint64_t units(const std::vector<Touch>& touches, unsigned unit) {
     std::set<uintptr_t> found;
     for (const Touch& touch : touches)
-        for (uintptr_t at = touch.address / unit; at <= (touch.address + touch.bytes - 1) / unit; at++)
+        for (uintptr_t at = touch.address / unit; at <= (touch.address + touch.bytes - 1) / unit;
+             at++)
             found.insert(at);
     return found.size();
 }
@@ -74,7 +77,8 @@ static Total bank_passes(const std::vector<Touch>& touches) {
         std::set<uintptr_t> words[32];
         for (const Touch& touch : touches)
             if (touch.lane / lanes_at_once == first / lanes_at_once)
-                for (uintptr_t at = touch.address / 4; at <= (touch.address + touch.bytes - 1) / 4; at++)
+                for (uintptr_t at = touch.address / 4; at <= (touch.address + touch.bytes - 1) / 4;
+                     at++)
                     words[at % 32].insert(at);
         size_t passes = 0;
         for (auto& bank : words) passes = std::max(passes, bank.size());
@@ -103,8 +107,8 @@ std::string profile_text() {
     for (auto& [key, total] : totals) {
         auto& [kernel, line, kind] = key;
         result += format("%s\t%s\t%s\t%s\t%lu\t%lu\t%lu\n", kernel.c_str(), line.c_str(),
-                         kind >= 2 ? "shared" : "global", kind % 2 ? "write" : "read", total.requests,
-                         total.transfers, total.fewest);
+                         kind >= 2 ? "shared" : "global", kind % 2 ? "write" : "read",
+                         total.requests, total.transfers, total.fewest);
     }
     return result;
 }

@@ -28,7 +28,8 @@ static const BlockRecord& block_of(uint32_t stamp) {
 static bool unordered(Use use, unsigned byte_mask, bool shared) {
     const Execution& e = execution;
     uint32_t stamp = stamp_of(use);
-    if (stamp < (shared ? e.block_start : e.launch_start) || !(bytes_of(use) & byte_mask)) return false;
+    if (stamp < (shared ? e.block_start : e.launch_start) || !(bytes_of(use) & byte_mask))
+        return false;
     if (stamp < e.block_start) return !(e.acquired && stamp < block_of(stamp).published);
     if (stamp < e.block_synchronised || thread_of(use) == e.thread->index) return false;
     bool same_warp = thread_of(use) / 32 == e.thread->index / 32;
@@ -47,10 +48,10 @@ static bool unordered(Use use, unsigned byte_mask, bool shared) {
         missing = "nothing orders the blocks of a grid";
     }
     std::string where = shared ? "shared memory" : memory.describe(address);
-    execution.thread_failed(CUDA_ERROR_LAUNCH_FAILED,
-                            format("race: %s what %s %s, and %s (%s)", does, who.c_str(), did, missing,
-                                   where.c_str()),
-                            site);
+    execution.thread_failed(
+        CUDA_ERROR_LAUNCH_FAILED,
+        format("race: %s what %s %s, and %s (%s)", does, who.c_str(), did, missing, where.c_str()),
+        site);
 }
 
 void note_use(Cell* cell, unsigned byte_mask, Access access, bool shared, uintptr_t address,
@@ -58,17 +59,19 @@ void note_use(Cell* cell, unsigned byte_mask, Access access, bool shared, uintpt
     const Execution& e = execution;
     Use now = (Use)e.stamp << 32 | byte_mask << 10 | e.thread->index;
     uint32_t oldest = shared ? e.block_start : e.launch_start;
-    const char* does = access == Access::read ? "reads" : access == Access::write ? "writes" : "changes";
+    const char* does = access == Access::read    ? "reads"
+                       : access == Access::write ? "writes"
+                                                 : "changes";
     if (stamp_of(cell->write) >= oldest && unordered(cell->write, byte_mask, shared) &&
         !(access == Access::atomic && cell->write & ATOMIC))
-        report(cell->write, cell->write & ATOMIC ? "changed" : "wrote", does, shared, address, site);
+        report(cell->write, cell->write & ATOMIC ? "changed" : "wrote", does, shared, address,
+               site);
     if (access == Access::read) {
         Use last = cell->read;
         if (stamp_of(last) >= oldest) {
             if (thread_of(last) != e.thread->index || stamp_of(last) < e.block_start)
                 cell->other_read = last;
-            else if (stamp_of(last) == e.stamp)
-                now |= last & 15 << 10;
+            else if (stamp_of(last) == e.stamp) now |= last & 15 << 10;
             if (!shared && (stamp_of(last) < e.block_start || last & EARLIER)) now |= EARLIER;
         }
         cell->read = now;
@@ -78,8 +81,8 @@ void note_use(Cell* cell, unsigned byte_mask, Access access, bool shared, uintpt
         for (Use use : {cell->read, cell->other_read})
             if (unordered(use, byte_mask, shared)) report(use, "read", does, shared, address, site);
         if (cell->read & EARLIER && !e.acquired)
-            report(((Use)e.launch_start + 1) << 32 | (cell->read & 0xffffffff), "read", does, shared,
-                   address, site);
+            report(((Use)e.launch_start + 1) << 32 | (cell->read & 0xffffffff), "read", does,
+                   shared, address, site);
     }
     if (access == Access::atomic) now |= ATOMIC;
     if (thread_of(cell->write) == e.thread->index && stamp_of(cell->write) == e.stamp)

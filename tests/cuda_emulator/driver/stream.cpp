@@ -23,8 +23,8 @@ static CUstream default_stream(int device) {
 // Null and the two special handles stand for the default stream.
 static CUstream resolve(CUstream stream, int device) {
     return stream == nullptr || stream == CU_STREAM_LEGACY || stream == CU_STREAM_PER_THREAD
-        ? default_stream(device)
-        : stream;
+               ? default_stream(device)
+               : stream;
 }
 
 static bool is_stream(CUstream stream) {

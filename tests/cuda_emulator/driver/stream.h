@@ -1,4 +1,5 @@
-// Streams: what is given to one is done in order, at once or, with the option LAZY, when waited for.
+// Streams: what is given to one is done in order, at once or, with the option LAZY, when waited
+// for.
 #pragma once
 
 #include <cuda.h>
@@ -20,8 +21,8 @@ struct CUstream_st {
 // Gives work to a stream of the current context; null is its default stream.
 CUresult enqueue(CUstream stream, std::function<CUresult()> work);
 
-// Waits until a stream, or all streams of a device, or of all devices, have no work left. Returns the
-// first failure.
+// Waits until a stream, or all streams of a device, or of all devices, have no work left. Returns
+// the first failure.
 CUresult finish_stream(CUstream stream);
 CUresult finish_device(int device);
 CUresult finish_all();

@@ -25,8 +25,8 @@ struct Mismatch {
 };
 void __ubsan_handle_type_mismatch_v1(Mismatch* data, uintptr_t address) {
     fault(CUDA_ERROR_MISALIGNED_ADDRESS,
-          format("uses address 0x%lx as %s, which must be a multiple of %u", address, data->type->name,
-                 1u << data->log_alignment),
+          format("uses address 0x%lx as %s, which must be a multiple of %u", address,
+                 data->type->name, 1u << data->log_alignment),
           __builtin_return_address(0));
 }
 
@@ -74,5 +74,4 @@ void __ubsan_handle_float_cast_overflow(FloatCast* data, uintptr_t) {
                  data->from->name, data->to->name),
           __builtin_return_address(0));
 }
-
 }

@@ -1,5 +1,5 @@
-// Calls that PyCUDA links and the emulator does not know: textures and CUDA arrays, the device linker,
-// sharing between processes, and launches as they were before CUDA 4.
+// Calls that PyCUDA links and the emulator does not know: textures and CUDA arrays, the device
+// linker, sharing between processes, and launches as they were before CUDA 4.
 #include "failure.h"
 
 static int unsupported(const char* name) {

@@ -7,13 +7,16 @@
 #include "options.h"
 
 static const char* const NAMES[] = {
-    "__syncwarp", "__shfl_sync", "__shfl_up_sync", "__shfl_down_sync", "__shfl_xor_sync",
-    "a vote", "__match_any_sync", "__match_all_sync",
-    "__reduce_add_sync", "__reduce_min_sync", "__reduce_max_sync", "__reduce_min_sync",
-    "__reduce_max_sync", "__reduce_and_sync", "__reduce_or_sync", "__reduce_xor_sync",
+    "__syncwarp",        "__shfl_sync",       "__shfl_up_sync",
+    "__shfl_down_sync",  "__shfl_xor_sync",   "a vote",
+    "__match_any_sync",  "__match_all_sync",  "__reduce_add_sync",
+    "__reduce_min_sync", "__reduce_max_sync", "__reduce_min_sync",
+    "__reduce_max_sync", "__reduce_and_sync", "__reduce_or_sync",
+    "__reduce_xor_sync",
 };
 
-// The lane whose value a lane takes; a lane that would reach out of its part of the warp keeps its own.
+// The lane whose value a lane takes; a lane that would reach out of its part of the warp keeps its
+// own.
 static int source_lane(const Thread& t, int lane) {
     int first = lane & ~(t.width - 1), end = first + t.width;
     int source = lane;
@@ -65,7 +68,8 @@ static void check_call(const Thread& t, unsigned lanes_of_warp, const void* site
     if (!(t.mask >> lane & 1))
         what = format("%s with mask 0x%08x, which lacks the calling lane %d", name, t.mask, lane);
     else if (lanes_of_warp < 32 && t.mask >> lanes_of_warp)
-        what = format("%s with mask 0x%08x, but this warp has %u lanes", name, t.mask, lanes_of_warp);
+        what =
+            format("%s with mask 0x%08x, but this warp has %u lanes", name, t.mask, lanes_of_warp);
     else if (t.width < 1 || t.width > 32 || (t.width & (t.width - 1)))
         what = format("%s with width %d, which is no power of two up to 32", name, t.width);
     if (!what.empty()) execution.thread_failed(CUDA_ERROR_LAUNCH_FAILED, what, site);
@@ -85,11 +89,10 @@ static bool complete(const Thread* lanes, const Thread& t, const void* site) {
                                   other.operation == t.operation))
             continue;
         else if (other.waiting == Waiting::in_warp)
-            what = format("%s with mask 0x%08x, but lane %d waits in %s with mask 0x%08x at %s", name,
-                          t.mask, lane, NAMES[other.operation], other.mask,
+            what = format("%s with mask 0x%08x, but lane %d waits in %s with mask 0x%08x at %s",
+                          name, t.mask, lane, NAMES[other.operation], other.mask,
                           source_line(other.site).c_str());
-        else
-            all = false;
+        else all = false;
         if (!what.empty()) execution.thread_failed(CUDA_ERROR_LAUNCH_FAILED, what, site);
     }
     return all;
@@ -134,7 +137,8 @@ uint64_t braze_warp(int operation, unsigned mask, uint64_t value, int operand, i
         uint64_t common = common_result(lanes, operation, mask);
         for (unsigned left = mask; left; left &= left - 1) {
             Thread& lane = lanes[__builtin_ctz(left)];
-            lane.result = operation == BRAZE_MATCH_ANY ? lanes_of_value(lanes, mask, lane.value) : common;
+            lane.result =
+                operation == BRAZE_MATCH_ANY ? lanes_of_value(lanes, mask, lane.value) : common;
         }
     }
     // The lanes go on before the rest of the block, in its order.
