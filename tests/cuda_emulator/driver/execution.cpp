@@ -197,6 +197,7 @@ CUresult Execution::run(const Launch& what) {
     }
     launch_start = ++stamp;
     blocks.clear();
+    order_.clear();  // a seed gives one order, whatever ran before
     code_ = CUDA_SUCCESS;
     running = true;
     find_shared();
