@@ -1,7 +1,7 @@
 """Build the emulated CUDA driver and PyCUDA, into a cache by content, and say how to run on them.
 
     environment() -> the variables that a process needs to run PyCUDA on the emulated driver
-    activate()    the same for this process, before PyCUDA is imported
+    activate()    makes this process one that runs on it, before PyCUDA is imported
     why_not()     what is missing on this machine, or None
 
 What is built: the driver's library (`libcuda.so.1`) from driver/, a folder with the stand-in `nvcc`
@@ -218,11 +218,13 @@ def environment() -> dict[str, str]:
 
 def activate() -> None:
     """Make this process one that runs on the emulated driver. Comes before `import pycuda`."""
-    if "BRAZE_EMULATED_LIBRARY" in os.environ:
+    if str(driver()) in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
         return  # started by run.py
     variables = environment()
-    # A library of this name is loaded already when PyCUDA asks for it, so no path is searched.
+    # A library of this name is loaded already when PyCUDA asks for it, so no path is searched, and
+    # the programs that this process starts have no device unless they are given one.
     ctypes.CDLL(str(driver() / "libcuda.so.1"))
+    del variables["LD_LIBRARY_PATH"], variables["PYTHONPATH"]
     os.environ.update(variables)
     sys.path.append(str(pycuda()))
 

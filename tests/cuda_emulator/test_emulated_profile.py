@@ -8,7 +8,7 @@ from pathlib import Path
 import cuda_device
 import numpy as np
 import pytest
-from cuda_emulator import control
+from cuda_emulator import build, control
 
 pytestmark = cuda_device.emulated_only
 
@@ -112,3 +112,14 @@ if {freed}:
     )
     assert done.returncode == (0 if freed else 1)
     assert ("allocation 1 of 1000 bytes on device 0 was never freed" in done.stderr) != freed
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_program_that_a_test_starts(given):
+    """It has a device only if the test wants it to."""
+    program = "import pycuda.driver as cuda; cuda.init(); print(cuda.Device(0).name())"
+    variables = {**os.environ, **(build.environment() if given else {})}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=variables
+    )
+    assert ("emulated GPU" in done.stdout) == given == (done.returncode == 0)
