@@ -1,0 +1,41 @@
+// Contexts, the current one of each thread, and the lock that every call of the driver holds.
+#pragma once
+
+#include <cuda.h>
+
+#include <mutex>
+#include <set>
+#include <string>
+
+struct CUctx_st {
+    int device;
+    unsigned flags;
+    bool primary;
+    bool alive;
+    std::set<int> peers;  // devices whose memory it may use
+};
+
+// Held while a call of the driver runs: kernels of several threads run one after the other.
+class Call {
+public:
+    Call() : lock_(mutex_) {}
+
+private:
+    static std::recursive_mutex mutex_;
+    std::lock_guard<std::recursive_mutex> lock_;
+};
+
+// The calling thread's current context, or null.
+CUcontext current_context();
+
+// Counts that a program can read by name: launches, copies, allocations.
+void count(const char* what, unsigned long by = 1);
+
+// With the option LEAKS: a process fails if it ends with memory allocated.
+void check_leaks_at_exit();
+
+#define NEED_CONTEXT(name) \
+    Call call; \
+    CUcontext context = current_context(); \
+    if (!context || !context->alive) \
+    return fail(CUDA_ERROR_INVALID_CONTEXT, name " needs a current context")

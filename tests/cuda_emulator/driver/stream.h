@@ -1,0 +1,28 @@
+// Streams: what is given to one is done in order, at once or, with the option LAZY, when waited
+// for.
+#pragma once
+
+#include <cuda.h>
+#include <stdint.h>
+
+#include <deque>
+#include <functional>
+
+struct CUstream_st {
+    struct Work {
+        uint64_t number;  // in the order in which all streams were given work
+        std::function<CUresult()> run;
+    };
+    int device;
+    bool blocking;  // waits for the default stream, and is waited for by it
+    std::deque<Work> work;
+};
+
+// Gives work to a stream of the current context; null is its default stream.
+CUresult enqueue(CUstream stream, std::function<CUresult()> work);
+
+// Waits until a stream, or all streams of a device, or of all devices, have no work left. Returns
+// the first failure.
+CUresult finish_stream(CUstream stream);
+CUresult finish_device(int device);
+CUresult finish_all();
