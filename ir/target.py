@@ -54,6 +54,17 @@ class Target:
                 raise TargetError(f"[target] {text!r} is not a usable name")
 
     @property
+    def is_gpu(self) -> bool:
+        """Is it an NVIDIA GPU, named after its compute capability?"""
+        return self.architecture == GPU_TRIPLE.split("-", 1)[0]
+
+    @property
+    def capability(self) -> int:
+        """A GPU's compute capability: 80 for ``sm_80``."""
+        assert self.is_gpu
+        return int(self.cpu.removeprefix("sm_"))
+
+    @property
     def architecture(self) -> str:
         """The triple's first part: ``x86_64`` or ``aarch64``."""
         return self.triple.split("-", 1)[0]
@@ -119,6 +130,18 @@ X86_64_V4_FEATURES = (
 X86_64_TRIPLE = "x86_64-unknown-linux-gnu"
 AARCH64_TRIPLE = "aarch64-unknown-linux-gnu"
 
+GPU_TRIPLE = "nvptx64-nvidia-cuda"
+# The feature of a GPU target by which products of f32 may be rounded to TF32 on tensor cores.
+TF32 = "tf32"
+
+
+def _gpu(capability: int) -> Target:
+    """A GPU: accesses of 16 bytes, registers of a thread, shared memory that a block has without
+    asking, and how much of a row can be read again without going to memory."""
+    name = f"sm_{capability}"
+    return Target(name, GPU_TRIPLE, name, (), 128, 255, 48 << 10, 512 << 10)
+
+
 _NAMED = {
     target.name: target
     for target in (
@@ -133,13 +156,18 @@ _NAMED = {
     )
 }  # fmt: skip
 
-TARGET_NAMES = tuple(_NAMED)
+TARGET_NAMES = tuple(_NAMED)  # of processors
+_GPUS = {f"sm_{c}": _gpu(c) for c in (75, 80, 86, 89, 90, 100, 120)}
+GPU_NAMES = tuple(_GPUS)
 
 
 def named_target(name: str) -> Target:
-    """The target called `name`, one of `TARGET_NAMES`.  Raises: TargetError."""
+    """The target called `name`, of `TARGET_NAMES` or `GPU_NAMES`.  Raises: TargetError."""
+    if name in _GPUS:
+        return _GPUS[name]
     if name not in _NAMED:
-        raise TargetError(f"[target] no target is called {name!r}; known: {', '.join(_NAMED)}")
+        known = ", ".join(TARGET_NAMES + GPU_NAMES)
+        raise TargetError(f"[target] no target is called {name!r}; known: {known}")
     return _NAMED[name]
 
 

@@ -24,7 +24,8 @@ def tune_loops(
     record: Record | None = None,
     choices: Choices | None = None,
 ) -> Kernel:
-    """A kernel ready for a code generator. Contractions and sorts are scheduled there.
+    """A kernel ready for a code generator. Contractions and sorts are scheduled there, and for a GPU
+    whatever decides which thread does what: loops are only merged.
 
     Args:
         taken: results that lie where operands of the kernel lie.
@@ -43,6 +44,8 @@ def tune_loops(
 def _passes(
     kernel: Nest, target: Target, taken: Collection[str], choices: Choices | None
 ) -> list[tuple[str, LoopPass]]:
+    if target.is_gpu:
+        return [("merge_loops", merge_loops)]
     last = ("reuse_rows", partial(reuse_rows, taken=taken))
     if len(kernel.body) == 1 and isinstance(kernel.body[0], Loop) and kernel.body[0].chunks > 1:
         # Cut up where it was lowered, by somebody who knew that the parts are independent.

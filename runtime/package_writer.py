@@ -17,7 +17,7 @@ import numpy as np
 
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph, Value
-from braze.ir.target import Target, named_target
+from braze.ir.target import Target, TargetError, named_target
 from braze.runtime import compiler
 from braze.runtime.artifact import Artifact, layout_facts, slots_of
 from braze.runtime.cpu import host_target
@@ -81,6 +81,8 @@ def write_package(
     stored: dict[str, np.ndarray] = {}
     for name in dict.fromkeys(targets):
         target = host_target() if name == HOST else named_target(name)
+        if target.is_gpu:
+            raise TargetError(f"[package] packages hold code for processors, not for {name}")
         if sizes is None:
             compiled.append(_compile(graph, folded, held, name, target, entries, stored))
         else:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braze.ir.errors import ParseError
-from braze.ir.target import TARGET_NAMES, Target, TargetError, can_run, named_target
+from braze.ir.target import GPU_NAMES, TARGET_NAMES, Target, TargetError, can_run, named_target
 from braze.runtime.cpu import host_target, parse_flags, read_caches, target_from_flags
 
 HASWELL = (
@@ -56,6 +56,15 @@ def test_named_targets():
     assert named_target("aarch64").architecture == "aarch64"
     with pytest.raises(TargetError, match="no target is called 'z80'"):
         named_target("z80")
+
+
+def test_gpu_targets():
+    assert {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"} == set(GPU_NAMES)
+    ampere = named_target("sm_80")
+    assert ampere.is_gpu and ampere.capability == 80 and not named_target("aarch64").is_gpu
+    assert Target.from_text(str(ampere)) == ampere
+    reason = can_run(ampere, named_target("x86-64-v3"))
+    assert reason == "made for nvptx64, this CPU is x86_64"
 
 
 def test_can_run():

@@ -192,6 +192,11 @@ def test_bad_arguments_write_nothing(tmp_path, changes, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_gpu_is_no_target(tmp_path):
+    with pytest.raises(TargetError, match="not for sm_80"):
+        write_package(tmp_path / "m.brz", affine(), WEIGHTS, targets=["sm_80"])
+
+
 def test_an_unknown_target(tmp_path):
     with pytest.raises(TargetError, match="no target is called 'z80'"):
         write_package(tmp_path / "m.brz", affine(), WEIGHTS, targets=["z80"])

@@ -1,0 +1,177 @@
+"""What one graph becomes on a GPU: CUDA C, and the steps that run it in order on one stream.
+
+In: a `Program` of the loop IR and a GPU's `Target`.  Out: a `CudaProgram`, which the runtime
+compiles (the same program gives the same text, so that the text can be a cache's key) and runs.
+
+Buffers are named. A name means memory that the caller finds for it: through `placements` (an input,
+an output, or a byte offset in the arena), or, within a `Repeat`, through its `places`. Every input,
+every output and the arena begin at a multiple of `ALIGNMENT` bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from braze.ir.errors import BrazeError
+from braze.ir.loops import CheckSite, HostCall, Placement, Program
+from braze.ir.target import Target
+
+# Where memory begins that kernels are given; loads of 16 bytes at a time rely on it.
+ALIGNMENT = 16
+# A block has so much shared memory without asking for more (`Launch.shared_bytes`).
+SHARED_BYTES = 48 << 10
+
+
+class CodegenError(BrazeError, ValueError):
+    """A program asks for what the generator has no code for; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class BufferArgument:
+    """A pointer to byte `offset` of a buffer."""
+
+    name: str
+    offset: int = 0
+
+
+Argument = BufferArgument | int | Literal["status"]
+Size = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Run a kernel of the source.
+
+    Attributes:
+        kernel: the function's name.
+        grid, block: (x, y, z), as CUDA takes them.
+        shared_bytes: dynamic shared memory; where it is more than `SHARED_BYTES`, the function's
+            limit must be raised first.
+        arguments: in the function's order. A buffer is passed as an address of 8 bytes, a number
+            as a signed integer of 8 bytes, "status" as the address of the status block, whose words
+            are i64 (`braze.ir.target`: FAILED, VALUE, BOUND).
+    """
+
+    kernel: str
+    grid: Size
+    block: Size
+    shared_bytes: int
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostStep:
+    """Evaluate an operation with NumPy: its operands are copied to the host, its results back.
+
+    It may read and write what the launches before and behind it do, so it waits for the stream. It
+    is not made after a check has failed.
+    """
+
+    call: HostCall
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Set `nbytes` bytes of a buffer, from byte `offset`, to `value`."""
+
+    name: str
+    offset: int
+    value: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a buffer of a `Repeat`'s steps lies at each turn: within a buffer of the program.
+
+    Attributes:
+        name: of the buffer in the steps.
+        buffer: in which it lies; a name from outside the `Repeat`.
+        offset: bytes from that one's beginning at turn 0.
+        stride: bytes from one turn to the next; may be negative.
+        edge: a turn and the buffer in whose place it is, from its beginning, at that turn alone.
+    """
+
+    name: str
+    buffer: str
+    offset: int = 0
+    stride: int = 0
+    edge: tuple[int, str] | None = None
+
+    def at(self, turn: int) -> BufferArgument:
+        """Where it lies at a turn."""
+        if self.edge is not None and self.edge[0] == turn:
+            return BufferArgument(self.edge[1])
+        return BufferArgument(self.buffer, self.offset + turn * self.stride)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Run steps `times` times in order. Their buffers are those of `places`, and no others."""
+
+    times: int
+    steps: tuple[Step, ...]
+    places: tuple[Place, ...]
+
+
+Step = Launch | HostStep | Fill | Repeat
+
+
+@dataclass(frozen=True, slots=True)
+class CudaProgram:
+    """Everything that runs for one graph, on one GPU.
+
+    Attributes:
+        name: the graph's.
+        target: what the source is made for.
+        source: CUDA C that includes nothing but CUDA's own headers; "" where nothing is launched.
+        steps: in order; each may read what the ones before it wrote.
+        inputs, outputs: how many pointers of each the caller passes. An output may lie where an
+            input lies if the graph says so (its aliases), and nowhere else.
+        placements: buffer name -> where it lives.
+        arena_bytes: size of the block that holds every intermediate value and workspace.
+        checks: meaning of the failure codes. Where there are any, the status block's word FAILED
+            is 0 when the first step starts; the first failure is noted there, and later launches
+            return at once.
+    """
+
+    name: str
+    target: Target
+    source: str
+    steps: tuple[Step, ...]
+    inputs: int
+    outputs: int
+    placements: Mapping[str, Placement]
+    arena_bytes: int
+    checks: tuple[CheckSite, ...] = ()
+
+    def launches(self) -> Iterator[Launch]:
+        """Every launch in the order of the text; those of a `Repeat` once."""
+        yield from launches_of(self.steps)
+
+
+def launches_of(steps: tuple[Step, ...]) -> Iterator[Launch]:
+    """The launches among steps and within their repeats."""
+    for step in steps:
+        if isinstance(step, Launch):
+            yield step
+        elif isinstance(step, Repeat):
+            yield from launches_of(step.steps)
+
+
+def generate(program: Program, target: Target) -> CudaProgram:
+    """CUDA C for a program of the loop IR.
+
+    Args:
+        program: not a symbolic one (`Program.words`).
+        target: a GPU. Its feature "tf32" allows products of f32 on tensor cores, rounded to 10
+            bits of mantissa.
+
+    Raises:
+        CodegenError: the program holds something that has no form on a GPU.
+    """
+    from braze.codegen.cuda.generate import generate_program
+
+    return generate_program(program, target)
