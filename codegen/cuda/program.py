@@ -5,7 +5,8 @@ compiles (the same program gives the same text, so that the text can be a cache'
 
 Buffers are named. A name means memory that the caller finds for it: through `placements` (an input,
 an output, or a byte offset in the arena), or, within a `Repeat`, through its `places`. Every input,
-every output and the arena begin at a multiple of `ALIGNMENT` bytes.
+every output and the arena begin at a multiple of `ALIGNMENT` bytes, and the memory there is a whole
+multiple of them: an atomic change of a byte swaps the word that it is in.
 """
 
 from __future__ import annotations

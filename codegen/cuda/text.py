@@ -1,0 +1,77 @@
+"""C text, line by line.
+
+In: lines and blocks.  Out: indented text, and names that are not used twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+INDENT = "  "
+# Expressions longer than this get a name of their own.
+LONG = 88
+
+
+class Writer:
+    """Lines of a function's body, indented by the blocks around them."""
+
+    def __init__(self, depth: int = 1) -> None:
+        self.lines: list[str] = []
+        self.depth = depth
+        self._count: dict[str, int] = {}
+
+    def line(self, text: str = "") -> None:
+        self.lines.append(f"{INDENT * self.depth}{text}" if text else "")
+
+    def all(self, lines: Iterable[str]) -> None:
+        for text in lines:
+            self.line(text)
+
+    @contextmanager
+    def block(self, head: str = "") -> Iterator[None]:
+        """A block behind ``head {``."""
+        self.line(f"{head} {{" if head else "{")
+        self.depth += 1
+        yield
+        self.depth -= 1
+        self.line("}")
+
+    @contextmanager
+    def unrolled(self, variable: str, count: int | str) -> Iterator[None]:
+        """A loop that is written out by the compiler."""
+        self.line("#pragma unroll")
+        with self.block(f"for (int {variable} = 0; {variable} < {count}; ++{variable})"):
+            yield
+
+    def fresh(self, stem: str) -> str:
+        """A name that nothing else in this function has: ``stem0``, ``stem1``, ..."""
+        number = self._count.get(stem, 0)
+        self._count[stem] = number + 1
+        return f"{stem}{number}"
+
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+def bare(text: str) -> str:
+    """The expression without parentheses around all of it."""
+    while text.startswith("(") and closing(text) == len(text) - 1:
+        text = text[1:-1]
+    return text
+
+
+def closing(text: str, start: int = 0) -> int:
+    """Where the parenthesis at `start` is closed."""
+    depth = 0
+    for place, letter in enumerate(text[start:], start):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return place
+    return -1
+
+
+def identifier(name: str) -> str:
+    """A name in which only letters, digits and underscores are left."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
+    return kept if kept and not kept[0].isdigit() else f"k{kept}"
