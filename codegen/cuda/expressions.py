@@ -95,6 +95,8 @@ class Expressions:
                 if expr not in seen:
                     seen.add(expr)
                     self._uses.update(expr.parts())
+                    if isinstance(expr, Apply) and expr.op.name == "bitcast":
+                        self.move(expr.arguments[0])
 
     def move(self, expr: Expr) -> None:
         """Say that an expression is stored, or reinterpreted, as it is."""

@@ -1,0 +1,273 @@
+"""Kernels over rows: reductions, and what is computed from their results, in one launch.
+
+In: loops over rows around a list of `Reduce`, loops along the row, and stores for each row.
+Out: one launch. The lanes of a row take turns at its elements. What several stages need of an
+element stays in the registers of its lane where a row is short enough for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from braze.codegen.cuda.combining import declare, share, take
+from braze.codegen.cuda.expressions import Expressions
+from braze.codegen.cuda.grid import extent, int_type, spread
+from braze.codegen.cuda.interning import Interner
+from braze.codegen.cuda.pointwise import emit_flat
+from braze.codegen.cuda.program import CodegenError
+from braze.codegen.cuda.row_layout import Layout, layout_of
+from braze.codegen.cuda.statements import is_flat, outer_loops, values_of
+from braze.codegen.cuda.text import bare
+from braze.codegen.cuda.types import register_type
+from braze.ir.index import Index, LoopVar
+from braze.ir.loops import (
+    Apply,
+    Check,
+    Expr,
+    Load,
+    Loop,
+    Philox,
+    Reduce,
+    Statement,
+    Store,
+)
+
+if TYPE_CHECKING:
+    from braze.codegen.cuda.generate import Unit
+    from braze.codegen.cuda.kernel import KernelWriter
+
+# Elements of a row that one lane may keep, and 4-byte registers that it may keep them in.
+MOST_STEPS = 16
+MOST_REGISTERS = 48
+
+
+def emit_rows(kept: list[LoopVar], body: list[Statement], unit: Unit) -> None:
+    """A launch for rows that do not depend on each other, and write nothing that they read."""
+    layout = layout_of(kept, body)
+    made = unit.writer(layout.threads)
+    rows = RowWriter(made, layout, kept)
+    rows.keep_registers(body)
+    rows.statements(body)
+    unit.launch(made, (rows.blocks, 1, 1), layout.block)
+
+
+class RowWriter:
+    """Writes what is done for a row, by its lanes together.
+
+    Args:
+        kept: the loops over rows.
+    """
+
+    def __init__(self, made: KernelWriter, layout: Layout, kept: list[LoopVar]) -> None:
+        self.made = made
+        self.layout = layout
+        self.count = extent(kept)
+        self.blocks = -(-self.count // layout.rows)
+        self.row = LoopVar("row", self.count)
+        self.interner = Interner()
+        self.replacements = spread(Index.of(self.row), kept)
+        self.kept_values: dict[Expr, str] = {}
+        self.computed: set[Expr] = set()
+        self._open()
+        self.emitter = made.expressions({self.row: "row"})
+
+    def _open(self) -> None:
+        """Which row this thread works at, and which of its lanes it is."""
+        w, layout = self.made.writer, self.layout
+        type = int_type(self.count * layout.rows)
+        block = "blockIdx.x" if type == "int" else "(long long)blockIdx.x"
+        number, lane = "0", "threadIdx.x"
+        if layout.across:
+            number, lane = "threadIdx.x", "threadIdx.y"
+        elif layout.rows > 1:
+            number, lane = f"threadIdx.x / {layout.lanes}", f"threadIdx.x % {layout.lanes}"
+        if layout.lanes > 1:
+            w.line(f"const int lane = {lane};")
+        else:
+            number = "threadIdx.x"
+        place = f"{block} * {layout.rows} + {number}" if layout.rows > 1 else block
+        self.is_whole = self.blocks * layout.rows == self.count
+        if self.is_whole:
+            w.line(f"const {type} row = {place};")
+            return
+        # The threads behind the last row do its work too, since they meet the others at barriers.
+        w.line(f"const bool is_inside = {place} < {self.count};")
+        w.line(f"const {type} row = is_inside ? {place} : {self.count - 1};")
+
+    @contextmanager
+    def _inside(self, *conditions: str) -> Iterator[None]:
+        """Where something is stored: by rows that exist, and if all of these hold."""
+        wanted = [c for c in ("" if self.is_whole else "is_inside", *conditions) if c]
+        if not wanted:
+            yield
+            return
+        with self.made.writer.block(f"if ({' && '.join(wanted)})"):
+            yield
+
+    # Stages ---------------------------------------------------------------------------------------
+
+    def statements(self, body: Sequence[Statement]) -> None:
+        """Write statements in order; stores for the row are written by its first lane."""
+        place = 0
+        while place < len(body):
+            statement = body[place]
+            if isinstance(statement, Reduce):
+                self.reduce(statement)
+            elif isinstance(statement, Loop):
+                loops, inner = outer_loops([statement])
+                if not is_flat(inner):
+                    raise CodegenError("[cuda] loops along a row hold stores alone")
+                self.along(loops, [s for s in inner if isinstance(s, (Store, Check))])
+            else:
+                single: list[Store | Check] = []
+                while place < len(body) and isinstance(s := body[place], (Store, Check)):
+                    single.append(s)
+                    place += 1
+                if not single:
+                    raise CodegenError(f"[cuda] a row holds no {type(statement).__name__}")
+                self.once(single)
+                continue
+            place += 1
+
+    def once(self, statements: Sequence[Store | Check]) -> None:
+        """Stores and checks for the row as a whole."""
+        rewriting = self.interner.rewriting(self.replacements)
+        made = [rewriting.flat(statement) for statement in statements]
+        with self._inside("lane == 0" if self.layout.lanes > 1 else ""):
+            emit_flat(self.made, self.emitter.fork(), made)
+
+    def reduce(self, reduce: Reduce) -> None:
+        """A reduction along the row; all lanes get its results."""
+        loops = [v for v, _ in reduce.loops]
+        point, replacements = self._point(loops)
+        accumulators = self.interner.rewriting(replacements).reduce(reduce)
+        running = [declare(self.made, accumulator) for accumulator in accumulators]
+
+        def body(emitter: Expressions) -> None:
+            emitter.plan(accumulator.value for accumulator in accumulators)
+            for one in running:
+                take(self.made, one, emitter)
+
+        self.each(point, [a.value for a in accumulators], body)
+        for one in running:
+            if self.layout.reduction:
+                share(self.made, one, self.layout.reduction)
+                self.made.has_barriers |= not self.layout.reduction.startswith("lanes")
+            self.emitter.refs[one.accumulator.name] = one.result
+
+    def along(self, loops: list[LoopVar], statements: Sequence[Store | Check]) -> None:
+        """Stores and checks at every point of the row."""
+        point, replacements = self._point(loops)
+        rewriting = self.interner.rewriting(replacements)
+        made = [rewriting.flat(statement) for statement in statements]
+        values = [value for s in made for value in values_of(s)]
+        with self._inside():
+            self.each(point, values, lambda emitter: emit_flat(self.made, emitter, made))
+
+    def _point(self, loops: list[LoopVar]) -> tuple[LoopVar, dict[LoopVar, Index]]:
+        """A variable over the points of loops along the row, and what the variables are there."""
+        point = LoopVar("p", extent(loops))
+        return point, {**self.replacements, **spread(Index.of(point), loops)}
+
+    # Points of a row ------------------------------------------------------------------------------
+
+    def each(
+        self, point: LoopVar, values: Sequence[Expr], body: Callable[[Expressions], None]
+    ) -> None:
+        """Write `body` for every point that is this lane's.
+
+        Args:
+            values: what is computed there.
+        """
+        w, lanes, size = self.made.writer, self.layout.lanes, int(point.extent)
+        steps = -(-size // lanes)
+        kept = {e: n for e, n in self.kept_values.items() if point in e.variables()}
+        if size == 1 and lanes == 1:
+            body(self.emitter.fork({point: "0"}))
+        elif kept or (steps <= MOST_STEPS and lanes > 1):
+            with w.unrolled("s", steps):
+                w.line(f"const int p = {f'lane + {lanes} * s' if lanes > 1 else 's'};")
+                if steps * lanes != size:
+                    with w.block(f"if (p < {size})"):
+                        self._at(point, values, body, kept)
+                else:
+                    self._at(point, values, body, kept)
+        else:
+            start, step = ("lane", f"p += {lanes}") if lanes > 1 else ("0", "++p")
+            w.line("#pragma unroll 4")
+            type = int_type(size)
+            with w.block(f"for ({type} p = {start}; p < {size}; {step})"):
+                body(self.emitter.fork({point: "p"}))
+
+    def _at(
+        self,
+        point: LoopVar,
+        values: Sequence[Expr],
+        body: Callable[[Expressions], None],
+        kept: dict[Expr, str],
+    ) -> None:
+        """One point: what was kept of it is there, what later stages need is kept."""
+        emitter = self.emitter.fork({point: "p"})
+        here = {e for value in values for e in value.walk()}
+        for expr, name in kept.items():
+            if expr in self.computed:
+                emitter.provide(expr, f"{name}[s]")
+        new = [e for e in kept if e in here and e not in self.computed]
+        if new:
+            emitter.plan(values)
+        for expr in sorted(new, key=lambda e: sum(1 for _ in e.walk())):
+            if not emitter.knows(expr) or not emitter.value(expr).endswith("[s]"):
+                name = kept[expr]
+                self.made.writer.line(f"{name}[s] = {bare(emitter.value(expr))};")
+                emitter.provide(expr, f"{name}[s]")
+        body(emitter)
+        self.computed |= set(new)
+
+    def keep_registers(self, body: Sequence[Statement]) -> None:
+        """Decide which values of an element are kept for later stages, and declare them."""
+        stages = list(self._stages(body))
+        seen: set[Expr] = set()
+        found: dict[Expr, LoopVar] = {}
+        for point, values in stages:
+            for value in values:
+                for expr in _largest_known(value, seen, point):
+                    found[expr] = point
+            seen |= {e for value in values for e in value.walk()}
+        steps = max((-(-int(v.extent) // self.layout.lanes) for v in found.values()), default=0)
+        registers = sum(max(e.dtype.itemsize, 4) // 4 for e in found) * steps
+        if not found or steps > MOST_STEPS or registers > MOST_REGISTERS:
+            return
+        for expr in found:
+            name = self.made.writer.fresh("kept")
+            self.kept_values[expr] = name
+            self.made.writer.line(f"{register_type(expr.dtype)} {name}[{steps}];")
+
+    def _stages(self, body: Sequence[Statement]) -> Iterator[tuple[LoopVar, list[Expr]]]:
+        """The points and values of each stage that goes along the row."""
+        for statement in body:
+            if isinstance(statement, Reduce):
+                point, replacements = self._point([v for v, _ in statement.loops])
+                rewriting = self.interner.rewriting(replacements)
+                yield point, [a.value for a in rewriting.reduce(statement)]
+            elif isinstance(statement, Loop):
+                loops, inner = outer_loops([statement])
+                point, replacements = self._point(loops)
+                rewriting = self.interner.rewriting(replacements)
+                flat = [s for s in inner if isinstance(s, (Store, Check))]
+                yield point, [v for s in flat for v in values_of(rewriting.flat(s))]
+
+
+def _largest_known(value: Expr, seen: set[Expr], point: LoopVar) -> Iterator[Expr]:
+    """The largest subexpressions that an earlier stage has computed for the same point."""
+    waiting, visited = [value], set()
+    while waiting:
+        expr = waiting.pop()
+        if expr in visited:
+            continue
+        visited.add(expr)
+        if expr in seen and isinstance(expr, (Load, Apply, Philox)) and point in expr.variables():
+            yield expr
+        else:
+            waiting += expr.parts()
