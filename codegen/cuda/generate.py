@@ -25,10 +25,11 @@ from braze.codegen.cuda.program import (
     Size,
     Step,
 )
+from braze.codegen.cuda.sorts import emit_sort
 from braze.codegen.cuda.text import identifier
 from braze.ir.arena import aligned
 from braze.ir.dtypes import DType
-from braze.ir.loops import Buffer, HostCall, Kernel, Nest, Placement, Program
+from braze.ir.loops import Buffer, HostCall, Kernel, Nest, Placement, Program, Sort
 from braze.ir.loops_recurrence import Recurrence, slot_sizes
 from braze.ir.target import Target
 
@@ -291,4 +292,4 @@ def _prefixed(step: Step, prefix: str, workspaces: list[Buffer]) -> Step:
     raise CodegenError(f"[cuda] a recurrence's step cannot hold a {type(step).__name__}")
 
 
-EMITTERS: dict[type, Callable[..., None]] = {Nest: emit_nest}
+EMITTERS: dict[type, Callable[..., None]] = {Nest: emit_nest, Sort: emit_sort}

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from braze.codegen.cuda.library_atomics import ATOMICS
 from braze.codegen.cuda.library_part import Part
 from braze.codegen.cuda.library_scalars import SCALARS
+from braze.codegen.cuda.library_sorting import SORTING
 from braze.codegen.cuda.library_threads import THREADS
 
-PARTS: dict[str, Part] = {**SCALARS, **THREADS, **ATOMICS}
+PARTS: dict[str, Part] = {**SCALARS, **THREADS, **ATOMICS, **SORTING}
 
 
 def needed(names: Iterable[str]) -> list[str]:

@@ -194,15 +194,16 @@ template <class T> __device__ __forceinline__ Step<T> lane_below(Step<T> x, int 
 }
 """, "combining", "shuffle"),
     "LastLargest": part("""
-// Of values in order: the last of the largest (smallest) so far; a nan is one from then on.
+// Of values in order: the last of the largest (smallest) so far; a nan is one from then on. What has
+// no place is no value.
 struct LastLargest {
   template <class T> __device__ __forceinline__ Placed<T> operator()(Placed<T> x, Placed<T> y) const {
-    return y.value >= x.value || y.value != y.value ? y : x;
+    return y.place >= 0 && (y.value >= x.value || y.value != y.value) ? y : x;
   }
 };
 struct LastSmallest {
   template <class T> __device__ __forceinline__ Placed<T> operator()(Placed<T> x, Placed<T> y) const {
-    return y.value <= x.value || y.value != y.value ? y : x;
+    return y.place >= 0 && (y.value <= x.value || y.value != y.value) ? y : x;
   }
 };
 """, "Placed", "shuffle_placed"),

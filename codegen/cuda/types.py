@@ -84,9 +84,10 @@ def literal(value: float | int | bool, dtype: DType) -> str:
     number = int(value)
     if dtype is i64:
         return f"{number}LL" if -_LARGEST <= number else f"({-_LARGEST}LL - 1)"
+    if dtype.bits < 32:  # of its own type, for functions of two equal types
+        return f"({MEMORY[dtype.name]}){number}"
     if dtype.kind == "uint":
-        suffix = {64: "ULL", 32: "u"}.get(dtype.bits, "")
-        return f"{number}{suffix}"
+        return f"{number}{'ULL' if dtype.bits == 64 else 'u'}"
     if dtype is i32 and number == -(2**31):
         return f"({number + 1} - 1)"
     return str(number)
