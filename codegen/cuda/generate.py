@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from braze.codegen.cuda.contraction import emit_contraction
 from braze.codegen.cuda.kernel import NAME, Function, KernelWriter
 from braze.codegen.cuda.library import headers, library
 from braze.codegen.cuda.nests import emit_nest
@@ -29,7 +30,7 @@ from braze.codegen.cuda.sorts import emit_sort
 from braze.codegen.cuda.text import identifier
 from braze.ir.arena import aligned
 from braze.ir.dtypes import DType
-from braze.ir.loops import Buffer, HostCall, Kernel, Nest, Placement, Program, Sort
+from braze.ir.loops import Buffer, Contraction, HostCall, Kernel, Nest, Placement, Program, Sort
 from braze.ir.loops_recurrence import Recurrence, slot_sizes
 from braze.ir.target import Target
 
@@ -292,4 +293,8 @@ def _prefixed(step: Step, prefix: str, workspaces: list[Buffer]) -> Step:
     raise CodegenError(f"[cuda] a recurrence's step cannot hold a {type(step).__name__}")
 
 
-EMITTERS: dict[type, Callable[..., None]] = {Nest: emit_nest, Sort: emit_sort}
+EMITTERS: dict[type, Callable[..., None]] = {
+    Nest: emit_nest,
+    Contraction: emit_contraction,
+    Sort: emit_sort,
+}

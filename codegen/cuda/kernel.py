@@ -81,7 +81,7 @@ class KernelWriter:
     def pointer(self, buffer: Buffer) -> str:
         """The name of a buffer's parameter."""
         if buffer.name not in self._used:
-            stem = {"in": "in", "out": "out", "inout": "acc"}[self._buffers[buffer.name].access]
+            stem = {"in": "in", "out": "out", "inout": "io"}[self._buffers[buffer.name].access]
             number = self._numbers.get(stem, 0)
             self._numbers[stem] = number + 1
             self._used[buffer.name] = f"{stem}{number}"

@@ -13,9 +13,10 @@ from braze.codegen.cuda.library_atomics import ATOMICS
 from braze.codegen.cuda.library_part import Part
 from braze.codegen.cuda.library_scalars import SCALARS
 from braze.codegen.cuda.library_sorting import SORTING
+from braze.codegen.cuda.library_tensor import TENSOR
 from braze.codegen.cuda.library_threads import THREADS
 
-PARTS: dict[str, Part] = {**SCALARS, **THREADS, **ATOMICS, **SORTING}
+PARTS: dict[str, Part] = {**SCALARS, **THREADS, **ATOMICS, **SORTING, **TENSOR}
 
 
 def needed(names: Iterable[str]) -> list[str]:

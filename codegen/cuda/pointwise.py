@@ -27,7 +27,7 @@ from braze.codegen.cuda.statements import loads_of, values_of
 from braze.codegen.cuda.text import bare
 from braze.codegen.cuda.types import from_memory, pack_type, to_memory
 from braze.ir.index import Index, LoopVar
-from braze.ir.loops import Check, Expr, Load, Store
+from braze.ir.loops import Check, Expr, Load, Ref, Store
 
 if TYPE_CHECKING:
     from braze.codegen.cuda.generate import Unit
@@ -62,9 +62,9 @@ def emit_pointwise(
             head = f"if (i < {count})"
     if head:
         with made.writer.block(head):
-            _emit_point(made, statements, point, lane)
+            emit_lanes(made, made.expressions({point: "i"}), statements, lane)
     else:
-        _emit_point(made, statements, point, lane)
+        emit_lanes(made, made.expressions({point: "i"}), statements, lane)
     unit.launch(made, (blocks, 1, 1), (threads, 1, 1), suffix=suffix)
 
 
@@ -90,10 +90,11 @@ def _width(loops: list[LoopVar], body: Sequence[Flat], unit: Unit, size: int) ->
     return 1
 
 
-def _emit_point(
-    made: KernelWriter, statements: list[Flat], point: LoopVar, lane: LoopVar
+def emit_lanes(
+    made: KernelWriter, emitter: Expressions, statements: Sequence[Flat], lane: LoopVar
 ) -> None:
-    emitter = made.expressions({point: "i"})
+    """Stores and checks at the emitter's point, for all elements that `lane` tells apart: those
+    that lie side by side are loaded before and stored behind all others."""
     if lane.extent == 1:
         emit_flat(made, emitter, statements)
         return
@@ -169,6 +170,7 @@ def _the_same(values: Sequence[Expr], lane: LoopVar) -> list[Expr]:
         for expr in value.walk():
             if expr not in varies:
                 own = any(lane in index.variables() for index in expr.indices())
+                own = own or isinstance(expr, Ref)  # such as a product's element
                 varies[expr] = own or any(varies[part] for part in expr.parts())
         for expr in value.walk():
             if varies[expr]:

@@ -1,0 +1,261 @@
+"""Contractions in tiles: products of matrices, and convolutions as products of a matrix that is
+never made.
+
+In: a `Contraction`.  Out: one launch, or two where the sum is cut into parts. A block computes a
+tile of results. While its threads multiply one stretch of the sum in shared memory, the next is on
+its way from memory to their registers. The epilogue's stores are those of an elementwise kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from braze.codegen.cuda.contraction_operand import Operand, tile_type
+from braze.codegen.cuda.contraction_plan import Plan, plan_of
+from braze.codegen.cuda.contraction_products import PlainProducts, Result, TensorProducts
+from braze.codegen.cuda.contraction_rows import rows_of_products
+from braze.codegen.cuda.expressions import Expressions
+from braze.codegen.cuda.grid import extent, spread
+from braze.codegen.cuda.interning import Interner
+from braze.codegen.cuda.kernel import KernelWriter
+from braze.codegen.cuda.packs import fits
+from braze.codegen.cuda.pointwise import emit_lanes, emit_pointwise
+from braze.codegen.cuda.program import CodegenError
+from braze.codegen.cuda.rows import emit_rows
+from braze.ir.index import Index, LoopVar, flatten
+from braze.ir.loops import (
+    Accumulator,
+    Buffer,
+    Const,
+    Contraction,
+    Expr,
+    Load,
+    Reduce,
+    Ref,
+    Store,
+)
+
+if TYPE_CHECKING:
+    from braze.codegen.cuda.generate import Unit
+
+
+def emit_contraction(kernel: Contraction, unit: Unit) -> None:
+    """The launches of a contraction."""
+    outer = list(kernel.dims[: len(kernel.dims) - kernel.inner])
+    if extent(outer) == 0:
+        return
+    if extent(list(kernel.dims[len(outer) :])) == 0:
+        emit_pointwise(outer, _without_sum(kernel), unit)
+        return
+    plan = plan_of(kernel, unit.target)
+    if plan is None:
+        emit_rows(*rows_of_products(kernel), unit)
+        return
+    stores = kernel.stores
+    partial: Buffer | None = None
+    if plan.parts > 1:
+        numel = plan.parts * plan.batch * plan.rows * plan.columns
+        partial = unit.workspace(kernel.dtype, numel)
+        stores = [_store_of_part(plan, partial, kernel)]
+    _Tiles(kernel, plan, stores, unit).emit("parts" if partial else "")
+    if partial is not None:
+        _emit_total(kernel, plan, partial, unit)
+
+
+def _without_sum(kernel: Contraction) -> list[Store]:
+    """The stores of sums of no terms."""
+
+    def without(expr: Expr) -> Expr:
+        rewriting = Interner().rewriting({})
+        return rewriting.expr(expr)
+
+    zero = Const(0, kernel.dtype)
+    found = []
+    for store in kernel.stores:
+        rewriting = _Zeros(zero)
+        value = rewriting.expr(without(store.value))
+        found.append(Store(store.buffer, store.index, value, store.guard))
+    return found
+
+
+class _Zeros:
+    """Puts a number in the place of the sum."""
+
+    def __init__(self, zero: Const) -> None:
+        self.zero = zero
+
+    def expr(self, root: Expr) -> Expr:
+        from braze.ir.loops import Apply
+
+        memo: dict[Expr, Expr] = {}
+        for expr in root.walk():
+            if isinstance(expr, Ref):
+                memo[expr] = self.zero
+            elif isinstance(expr, Apply):
+                memo[expr] = Apply(expr.op, tuple(memo[a] for a in expr.arguments), expr.dtype)
+            else:
+                memo[expr] = expr
+        return memo[root]
+
+
+def _flat(plan: Plan) -> Index:
+    """The number of a result: batch, row, column, the last varying fastest."""
+    roles = plan.roles
+    variables = [*roles.batch, *roles.rows, *roles.columns]
+    return flatten(tuple(map(Index.of, variables)), tuple(v.extent for v in variables))
+
+
+PART = "part"
+
+
+def _store_of_part(plan: Plan, partial: Buffer, kernel: Contraction) -> Store:
+    """Where a part's sum goes."""
+    part = LoopVar(PART, plan.parts)
+    size = plan.batch * plan.rows * plan.columns
+    return Store(partial, Index.of(part) * size + _flat(plan), Ref("acc", kernel.dtype))
+
+
+def _emit_total(kernel: Contraction, plan: Plan, partial: Buffer, unit: Unit) -> None:
+    """Add the parts up, and store."""
+    part = LoopVar(PART, plan.parts)
+    size = plan.batch * plan.rows * plan.columns
+    value = Load(partial, Index.of(part) * size + _flat(plan))
+    total = Accumulator("acc", "sum", value)
+    roles = plan.roles
+    outer = [*roles.batch, *roles.rows, *roles.columns]
+    emit_rows(outer, [Reduce(((part, "serial"),), (total,)), *kernel.stores], unit)
+
+
+class _Tiles:
+    """Writes the launch of a block for each tile."""
+
+    def __init__(
+        self, kernel: Contraction, plan: Plan, stores: Sequence[Store], unit: Unit
+    ) -> None:
+        self.kernel = kernel
+        self.plan = plan
+        self.stores = stores
+        self.unit = unit
+        self.made: KernelWriter = unit.writer(plan.tile.threads)
+        if plan.blocks >= 2**31:
+            raise CodegenError(f"[cuda] a contraction of {plan.blocks} tiles is too large")
+        self.products: PlainProducts | TensorProducts
+        if plan.tile.method == "tensor":
+            self.products = TensorProducts(self.made, plan)
+        else:
+            self.products = PlainProducts(self.made, plan, kernel.dtype)
+        self.operands = [
+            Operand(self.made, kernel, plan, letter, is_left=letter == "a") for letter in "ab"
+        ]
+
+    def emit(self, suffix: str) -> None:
+        made, plan = self.made, self.plan
+        w, tile = made.writer, plan.tile
+        made.has_barriers = True
+        type, pad = tile_type(plan), 16 // plan.element.itemsize
+        for x, size in (("a", tile.rows), ("b", tile.columns)):
+            w.line(f"__shared__ __align__(32) {type} {x}_tile[2][{tile.depth}][{size + pad}];")
+        variables = self._place()
+        emitter = made.expressions(variables)
+        for operand, first in zip(self.operands, ("first_row", "first_column"), strict=True):
+            operand.declare(emitter, first)
+        self.products.declare()
+        end = self._ends()
+        with w.block("auto fetch = [&](int k0)"):
+            for operand in self.operands:
+                operand.fetch(emitter.fork(), end)
+        w.lines[-1] += ";"
+        with w.block("auto keep = [&](int at)"):
+            for operand in self.operands:
+                operand.keep()
+        w.lines[-1] += ";"
+        start, stop = ("start", "end") if plan.parts > 1 else ("0", str(plan.inner))
+        w.line(f"fetch({start});")
+        w.line("keep(0);")
+        w.line("__syncthreads();")
+        w.line("int at = 0;")
+        with w.block(f"for (int k0 = {start}; k0 < {stop}; k0 += {tile.depth})"):
+            w.line(f"const bool has_next = k0 + {tile.depth} < {stop};")
+            w.line(f"if (has_next) fetch(k0 + {tile.depth});")
+            self.products.multiply()
+            w.line("if (has_next) keep(at ^ 1);")
+            w.line("__syncthreads();")
+            w.line("at ^= 1;")
+        self._epilogue(emitter)
+        self.unit.launch(made, (plan.blocks, 1, 1), (tile.threads, 1, 1), suffix=suffix)
+
+    def _place(self) -> dict[LoopVar, str]:
+        """Which tile this block computes, of which batch and part of the sum."""
+        w, plan = self.made.writer, self.plan
+        w.line(f"const int first_column = blockIdx.x % {plan.column_tiles} * {plan.tile.columns};")
+        rest = f"blockIdx.x / {plan.column_tiles}"
+        w.line(f"const int first_row = {rest} % {plan.row_tiles} * {plan.tile.rows};")
+        rest = f"blockIdx.x / {plan.column_tiles * plan.row_tiles}"
+        variables = {LoopVar("batch", plan.batch): "0", LoopVar(PART, plan.parts): "0"}
+        if plan.batch > 1:
+            w.line(f"const int batch = {rest} % {plan.batch};")
+            variables[LoopVar("batch", plan.batch)] = "batch"
+        if plan.parts > 1:
+            rest = f"blockIdx.x / {plan.column_tiles * plan.row_tiles * plan.batch}"
+            w.line(f"const int part = {rest};")
+            w.line(f"const int start = part * {plan.part};")
+            w.line(f"const int end = min(start + {plan.part}, {plan.inner});")
+            variables[LoopVar(PART, plan.parts)] = "part"
+        return variables
+
+    def _ends(self) -> str | None:
+        """Where a block's sum ends, if its last stretch goes beyond."""
+        plan = self.plan
+        if plan.inner % plan.tile.depth == 0:
+            return None
+        return "end" if plan.parts > 1 else str(plan.inner)
+
+    def _epilogue(self, emitter: Expressions) -> None:
+        made, plan = self.made, self.plan
+        width = self._width()
+        statements, row, column, lane = self._statements(width)
+        conditions = []
+        if plan.rows % plan.tile.rows:
+            conditions.append(f"row < {plan.rows}")
+        if plan.columns % plan.tile.columns:
+            conditions.append(f"column < {plan.columns // width}")
+
+        def body(result: Result) -> None:
+            made.writer.line(f"const int row = first_row + {result.row};")
+            text = f"first_column + {result.column}"
+            made.writer.line(f"const int column = {f'({text}) / {width}' if width > 1 else text};")
+            inner = emitter.fork({row: "row", column: "column"}, {"acc": result.value})
+            if conditions:
+                with made.writer.block(f"if ({' && '.join(conditions)})"):
+                    emit_lanes(made, inner, statements, lane)
+            else:
+                emit_lanes(made, inner, statements, lane)
+
+        self.products.each(width, body)
+
+    def _statements(self, width: int) -> tuple[list[Store], LoopVar, LoopVar, LoopVar]:
+        """The stores over rows and packs of columns."""
+        plan = self.plan
+        row = LoopVar("row", plan.rows)
+        column = LoopVar("column", plan.columns // width)
+        lane = LoopVar("l", width)
+        place = Index.of(column) * width + Index.of(lane)
+        replacements = {
+            **spread(Index.of(LoopVar("batch", plan.batch)), list(plan.roles.batch)),
+            **spread(Index.of(row), list(plan.roles.rows)),
+            **spread(place, list(plan.roles.columns)),
+        }
+        rewriting = Interner().rewriting(replacements)
+        return [rewriting.store(store) for store in self.stores], row, column, lane
+
+    def _width(self) -> int:
+        """How many neighbouring columns are stored at once."""
+        width = self.products.widest
+        while width > 1:
+            if self.plan.columns % width == 0:
+                statements, _, _, lane = self._statements(width)
+                if fits(statements, lane, width, self.made.alignment):
+                    return width
+            width //= 2
+        return 1

@@ -1,0 +1,193 @@
+"""How a contraction is cut into tiles: one for each block of threads, and a piece of it for each
+thread.
+
+In: a `Contraction` and a target.  Out: a `Plan`, chosen by an estimate of the time that depends on
+sizes alone; None where sums without tiles do better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from braze.codegen.cuda.grid import extent
+from braze.ir.dtypes import DType, bf16, f16, f32
+from braze.ir.index import LoopVar
+from braze.ir.loops import Contraction
+from braze.ir.target import TF32, Target
+
+# Multiprocessors of a large GPU, and what each does in a cycle: multiplications, and bytes moved.
+PROCESSORS = 132
+PRODUCTS = 128.0
+TENSOR_PRODUCTS = 1024.0
+BYTES = 15.0
+LAUNCH_CYCLES = 5000.0
+# A sum is cut into parts of no less than this.
+SHORTEST_PART = 128
+MOST_PARTS = 64
+# With fewer results in a row or column than this, tiles are mostly empty.
+FEWEST = 8
+SHORTEST_SUM = 4
+
+Method = Literal["plain", "tensor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Attributes:
+    rows, columns: of the results of a block.
+    depth: products of each sum that lie in shared memory at a time.
+    thread_rows, thread_columns: results of a thread; of a warp for tensor cores.
+    efficiency: share of the multiplications that are possible, about.
+    """
+
+    rows: int
+    columns: int
+    depth: int
+    thread_rows: int
+    thread_columns: int
+    efficiency: float
+    method: Method = "plain"
+
+    @property
+    def threads(self) -> int:
+        pieces = (self.rows // self.thread_rows) * (self.columns // self.thread_columns)
+        return pieces * (32 if self.method == "tensor" else 1)
+
+
+PLAIN = (
+    Tile(128, 128, 16, 8, 8, 0.85),
+    Tile(128, 64, 16, 8, 4, 0.7),
+    Tile(64, 128, 16, 4, 8, 0.7),
+    Tile(64, 64, 16, 4, 4, 0.5),
+    Tile(256, 16, 16, 4, 4, 0.45),
+    Tile(16, 256, 16, 4, 4, 0.45),
+    Tile(128, 32, 16, 4, 4, 0.5),
+    Tile(32, 128, 16, 4, 4, 0.5),
+    Tile(32, 32, 32, 2, 2, 0.25),
+    Tile(128, 8, 16, 4, 2, 0.3),
+    Tile(8, 128, 16, 2, 4, 0.3),
+)
+WIDE = (Tile(64, 64, 16, 4, 4, 0.5), Tile(32, 32, 16, 2, 2, 0.25))  # elements of 8 bytes
+TENSOR = (
+    Tile(128, 128, 32, 64, 32, 0.55, "tensor"),
+    Tile(64, 64, 32, 32, 32, 0.4, "tensor"),
+    Tile(128, 32, 32, 32, 32, 0.3, "tensor"),
+    Tile(32, 128, 32, 32, 32, 0.3, "tensor"),
+)
+TENSOR_TF32 = tuple(replace(tile, depth=16, efficiency=tile.efficiency / 2) for tile in TENSOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """A contraction's dimensions by what reads them; see `Contraction`."""
+
+    batch: tuple[LoopVar, ...]
+    rows: tuple[LoopVar, ...]
+    columns: tuple[LoopVar, ...]
+    inner: tuple[LoopVar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Attributes:
+    batch, rows, columns, inner: how many points the dimensions of each role have together.
+    part: products of each sum that one block adds up; a multiple of the tile's depth.
+    element: what lies in shared memory.
+    """
+
+    roles: Roles
+    tile: Tile
+    batch: int
+    rows: int
+    columns: int
+    inner: int
+    parts: int
+    part: int
+    element: DType
+
+    @property
+    def row_tiles(self) -> int:
+        return -(-self.rows // self.tile.rows)
+
+    @property
+    def column_tiles(self) -> int:
+        return -(-self.columns // self.tile.columns)
+
+    @property
+    def blocks(self) -> int:
+        return self.row_tiles * self.column_tiles * self.batch * self.parts
+
+
+def roles_of(kernel: Contraction) -> Roles:
+    """Which dimensions are read by both operands, by one, or summed over."""
+    outer = len(kernel.dims) - kernel.inner
+    groups: dict[str, list[LoopVar]] = {"batch": [], "rows": [], "columns": []}
+    guarded = [
+        {v for bound in access.guard for v in bound.index.variables()}
+        for access in (kernel.lhs, kernel.rhs)
+    ]
+    for number, variable in enumerate(kernel.dims[:outer]):
+        of_left = kernel.lhs.strides[number] != 0 or variable in guarded[0]
+        of_right = kernel.rhs.strides[number] != 0 or variable in guarded[1]
+        role = "batch" if of_left and of_right else "columns" if of_right else "rows"
+        groups[role].append(variable)
+    batch, rows, columns = (tuple(groups[role]) for role in ("batch", "rows", "columns"))
+    return Roles(batch, rows, columns, tuple(kernel.dims[outer:]))
+
+
+def plan_of(kernel: Contraction, target: Target) -> Plan | None:
+    """The plan of a contraction; None for one that does better without tiles."""
+    roles = roles_of(kernel)
+    batch, rows, columns, inner = (
+        extent(list(r)) for r in (roles.batch, roles.rows, roles.columns, roles.inner)
+    )
+    if min(rows, columns) < FEWEST or inner < SHORTEST_SUM:
+        return None
+    tiles, element = tiles_for(kernel, target)
+    best: Plan | None = None
+    best_time = math.inf
+    for tile in tiles:
+        for parts in _parts(inner, tile):
+            part = -(-inner // (parts * tile.depth)) * tile.depth
+            plan = Plan(roles, tile, batch, rows, columns, inner, -(-inner // part), part, element)
+            time = _cycles(plan)
+            if time < best_time:
+                best, best_time = plan, time
+    return best
+
+
+def tiles_for(kernel: Contraction, target: Target) -> tuple[Sequence[Tile], DType]:
+    """The tiles to choose from, and the dtype of what they multiply."""
+    left, right = kernel.lhs.buffer.dtype, kernel.rhs.buffer.dtype
+    tensor_dtypes = (f16, bf16) if target.capability >= 80 else (f16,)
+    if kernel.dtype is f32 and left is right and left in tensor_dtypes:
+        return TENSOR, left
+    if kernel.dtype is f32 and left is right is f32 and TF32 in target.features:
+        if target.capability >= 80:
+            return TENSOR_TF32, f32
+    if kernel.dtype.itemsize == 8:
+        return WIDE, kernel.dtype
+    return PLAIN, kernel.dtype
+
+
+def _parts(inner: int, tile: Tile) -> Iterator[int]:
+    yield 1
+    parts = 2
+    while parts <= MOST_PARTS and inner // parts >= max(SHORTEST_PART, 2 * tile.depth):
+        yield parts
+        parts *= 2
+
+
+def _cycles(plan: Plan) -> float:
+    """About how long it takes."""
+    tile = plan.tile
+    rate = TENSOR_PRODUCTS if tile.method == "tensor" else PRODUCTS
+    rounds = -(-plan.blocks // PROCESSORS)
+    time = rounds * tile.rows * tile.columns * plan.part / (rate * tile.efficiency)
+    if plan.parts > 1:
+        moved = 8.0 * plan.parts * plan.batch * plan.rows * plan.columns
+        time += moved / (PROCESSORS * BYTES) + LAUNCH_CYCLES
+    return time
