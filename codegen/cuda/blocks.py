@@ -1,9 +1,9 @@
 """Kernels that read what they have stored: one block for each turn of the outermost loop.
 
 In: a nest with buffers that are read and written, such as sums over rows that are added up in
-memory, or the states of a lattice.  Out: one launch. Within a block, loops whose turns do not depend
-on each other are shared out among its threads; others run in order, with a barrier behind each
-statement that touches such a buffer.
+memory, or the states of a lattice.  Out: one launch. Within a block, loops whose turns do not
+depend on each other are shared out among its threads; others run in order, with a barrier behind
+each statement that touches such a buffer.
 """
 
 from __future__ import annotations
@@ -82,12 +82,10 @@ class _BlockWriter(RowWriter):
 
     def _meet(self, statements: Iterable[Statement]) -> None:
         """Let the block's threads wait for each other, if others need what was stored here."""
-        touched = {
-            access.buffer.access
-            for statement in statements
-            for access in (*stores_of([statement]), *loads_of(values_of(statement)))
-        }
-        if "inout" in touched:
+        found: list[Store | Load] = []
+        for statement in statements:
+            found += [*stores_of([statement]), *loads_of(values_of(statement))]
+        if any(access.buffer.access == "inout" for access in found):
             self.made.barrier()
 
 
@@ -96,10 +94,11 @@ def are_independent(loops: list[LoopVar], body: list[Statement]) -> bool:
     stores = [s for s in body if isinstance(s, Store) and s.buffer.access == "inout"]
     loads = [x for s in body for x in loads_of(values_of(s)) if x.buffer.access == "inout"]
     variables = {v for v in loops if v.extent > 1}
+    others: list[Store | Load] = [*stores, *loads]
     return all(
         _never_meet(store, other, variables)
         for store in stores
-        for other in (*stores, *loads)
+        for other in others
         if store.buffer.name == other.buffer.name
     )
 

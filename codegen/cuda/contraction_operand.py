@@ -220,7 +220,8 @@ class Operand:
                     self._load(f"{x}_start[i]{offset}", conditions)
             return
         with w.unrolled("i", self.count):
-            w.line(f"const int k = {start} + {x}_k{f' + {self.step} * i' if self.count > 1 else ''};")
+            shift = f" + {self.step} * i" if self.count > 1 else ""
+            w.line(f"const int k = {start} + {x}_k{shift};")
             inner = emitter.fork({place.k: "k"})
             offset, checks = self._inner(inner, "")
             conditions = [partial, f"k < {limit}" if limit else "", *checks]

@@ -43,7 +43,8 @@ def cast(text: str, source: DType, goal: DType, use: Use) -> str:
         use("to_u64")
         return f"to_u64({text})"
     through = "(long long)" if goal.bits == 64 or goal is u32 else "int"
-    return f"{through}({text})" if type in (through, through[1:-1]) else f"({type}){through}({text})"
+    whole = f"{through}({text})"
+    return whole if type in (through, through[1:-1]) else f"({type}){whole}"
 
 
 def bitcast(text: str, source: DType, goal: DType, use: Use) -> str:

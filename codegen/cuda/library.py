@@ -16,6 +16,7 @@ from braze.codegen.cuda.library_sorting import SORTING
 from braze.codegen.cuda.library_tensor import TENSOR
 from braze.codegen.cuda.library_threads import THREADS
 
+DEVICE = "#define DEVICE __device__ __forceinline__"
 PARTS: dict[str, Part] = {**SCALARS, **THREADS, **ATOMICS, **SORTING, **TENSOR}
 
 
@@ -33,7 +34,8 @@ def needed(names: Iterable[str]) -> list[str]:
 
 def library(names: Iterable[str]) -> str:
     """Their text."""
-    return "\n\n".join(PARTS[name].text for name in needed(names))
+    texts = [PARTS[name].text for name in needed(names)]
+    return "\n\n".join([DEVICE, *texts]) if texts else ""
 
 
 def headers(names: Iterable[str]) -> list[str]:

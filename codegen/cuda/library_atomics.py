@@ -6,14 +6,14 @@ from braze.codegen.cuda.library_part import Part, part
 
 ATOMICS: dict[str, Part] = {
     "atomic_add": part("""
-__device__ __forceinline__ void atomic_add(float* to, float x) { atomicAdd(to, x); }
-__device__ __forceinline__ void atomic_add(double* to, double x) { atomicAdd(to, x); }
-__device__ __forceinline__ void atomic_add(int* to, int x) { atomicAdd(to, x); }
-__device__ __forceinline__ void atomic_add(unsigned* to, unsigned x) { atomicAdd(to, x); }
-__device__ __forceinline__ void atomic_add(unsigned long long* to, unsigned long long x) {
+DEVICE void atomic_add(float* to, float x) { atomicAdd(to, x); }
+DEVICE void atomic_add(double* to, double x) { atomicAdd(to, x); }
+DEVICE void atomic_add(int* to, int x) { atomicAdd(to, x); }
+DEVICE void atomic_add(unsigned* to, unsigned x) { atomicAdd(to, x); }
+DEVICE void atomic_add(unsigned long long* to, unsigned long long x) {
   atomicAdd(to, x);
 }
-__device__ __forceinline__ void atomic_add(long long* to, long long x) {
+DEVICE void atomic_add(long long* to, long long x) {
   atomicAdd((unsigned long long*)to, (unsigned long long)x);
 }
 """),
@@ -21,7 +21,7 @@ __device__ __forceinline__ void atomic_add(long long* to, long long x) {
 // The element becomes change(element), whatever its size, by comparing and swapping the word that
 // holds it.
 template <class Word, class T, class F>
-__device__ __forceinline__ void swap_word(Word* word, unsigned shift, Word mask, T*, F change) {
+DEVICE void swap_word(Word* word, unsigned shift, Word mask, T*, F change) {
   Word seen = *(volatile Word*)word, before;
   do {
     before = seen;
@@ -34,7 +34,7 @@ __device__ __forceinline__ void swap_word(Word* word, unsigned shift, Word mask,
     seen = atomicCAS(word, before, Word((before & ~mask) | ((changed << shift) & mask)));
   } while (seen != before);
 }
-template <class T, class F> __device__ __forceinline__ void atomic_change(T* at, F change) {
+template <class T, class F> DEVICE void atomic_change(T* at, F change) {
   if constexpr (sizeof(T) == 8) {
     swap_word(reinterpret_cast<unsigned long long*>(at), 0, ~0ull, at, change);
   } else if constexpr (sizeof(T) == 4) {

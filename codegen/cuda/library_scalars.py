@@ -8,34 +8,34 @@ SCALARS: dict[str, Part] = {
     "Pack": part("""
 // N neighbouring elements, loaded or stored at once.
 template <class T, int N> struct alignas(sizeof(T) * N) Pack { T at[N]; };
-template <int N, class T> __device__ __forceinline__ Pack<T, N> load_pack(const T* from) {
+template <int N, class T> DEVICE Pack<T, N> load_pack(const T* from) {
   return *reinterpret_cast<const Pack<T, N>*>(from);
 }
-template <int N, class T> __device__ __forceinline__ void store_pack(T* to, const Pack<T, N>& x) {
+template <int N, class T> DEVICE void store_pack(T* to, const Pack<T, N>& x) {
   *reinterpret_cast<Pack<T, N>*>(to) = x;
 }
 """),
     "quotient": part("""
 // Of a number that is not negative, by a constant.
-template <unsigned D> __device__ __forceinline__ int quotient(int x) { return unsigned(x) / D; }
-template <unsigned D> __device__ __forceinline__ int remainder_of(int x) { return unsigned(x) % D; }
+template <unsigned D> DEVICE int quotient(int x) { return unsigned(x) / D; }
+template <unsigned D> DEVICE int remainder_of(int x) { return unsigned(x) % D; }
 """),
     "quotient_long": part("""
-template <unsigned long long D> __device__ __forceinline__ long long quotient_long(long long x) {
+template <unsigned long long D> DEVICE long long quotient_long(long long x) {
   return (unsigned long long)(x) / D;
 }
-template <unsigned long long D> __device__ __forceinline__ long long remainder_long(long long x) {
+template <unsigned long long D> DEVICE long long remainder_long(long long x) {
   return (unsigned long long)(x) % D;
 }
 """),
     "data_index": part("""
 // An index that was read from memory, kept within 0 <= index < extent.
-__device__ __forceinline__ long long data_index(long long index, long long extent) {
+DEVICE long long data_index(long long index, long long extent) {
   return index < 0 ? 0 : index < extent ? index : extent > 0 ? extent - 1 : 0;
 }
 """),
     "bit_cast": part("""
-template <class To, class From> __device__ __forceinline__ To bit_cast(From x) {
+template <class To, class From> DEVICE To bit_cast(From x) {
   static_assert(sizeof(To) == sizeof(From), "the same bits");
   To y;
   memcpy(&y, &x, sizeof y);
@@ -44,19 +44,19 @@ template <class To, class From> __device__ __forceinline__ To bit_cast(From x) {
 """),
     "larger": part("""
 // The larger (smaller) number; nan if one is nan.
-template <class T> __device__ __forceinline__ T larger(T x, T y) {
+template <class T> DEVICE T larger(T x, T y) {
   return x > y || x != x ? x : y;
 }
-template <class T> __device__ __forceinline__ T smaller(T x, T y) {
+template <class T> DEVICE T smaller(T x, T y) {
   return x < y || x != x ? x : y;
 }
 """),
     "sign_of": part("""
-template <class T> __device__ __forceinline__ T sign_of(T x) { return T((x > T(0)) - (x < T(0))); }
+template <class T> DEVICE T sign_of(T x) { return T((x > T(0)) - (x < T(0))); }
 """),
     "floor_divide": part("""
 // Rounded down; 0 where y is 0; the smallest number by -1 is itself.
-template <class T> __device__ __forceinline__ T floor_divide(T x, T y) {
+template <class T> DEVICE T floor_divide(T x, T y) {
   if (y == T(0)) return T(0);
   if constexpr (T(-1) < T(0)) {
     if (y == T(-1)) return T(0ull - (unsigned long long)(x));
@@ -68,7 +68,7 @@ template <class T> __device__ __forceinline__ T floor_divide(T x, T y) {
 """),
     "floor_remainder": part("""
 // With the sign of y; 0 where y is 0.
-template <class T> __device__ __forceinline__ T floor_remainder(T x, T y) {
+template <class T> DEVICE T floor_remainder(T x, T y) {
   if (y == T(0)) return T(0);
   if constexpr (T(-1) < T(0)) {
     if (y == T(-1)) return T(0);
@@ -80,12 +80,12 @@ template <class T> __device__ __forceinline__ T floor_remainder(T x, T y) {
 """),
     "float_remainder": part("""
 // With the sign of y, as Python's %.
-__device__ __forceinline__ float float_remainder(float x, float y) {
+DEVICE float float_remainder(float x, float y) {
   float rest = fmodf(x, y);
   if (rest == 0.0f) return y == 0.0f ? rest : copysignf(0.0f, y);
   return (rest < 0.0f) != (y < 0.0f) ? rest + y : rest;
 }
-__device__ __forceinline__ double float_remainder(double x, double y) {
+DEVICE double float_remainder(double x, double y) {
   double rest = fmod(x, y);
   if (rest == 0.0) return y == 0.0 ? rest : copysign(0.0, y);
   return (rest < 0.0) != (y < 0.0) ? rest + y : rest;
@@ -93,13 +93,13 @@ __device__ __forceinline__ double float_remainder(double x, double y) {
 """),
     "gcd_of": part("""
 // Euclid's algorithm on the sizes, which are numbers without sign.
-template <class T> __device__ __forceinline__ unsigned long long size_of(T x) {
+template <class T> DEVICE unsigned long long size_of(T x) {
   if constexpr (T(-1) < T(0)) {
     if (x < T(0)) return 0ull - (unsigned long long)(x);
   }
   return (unsigned long long)(x);
 }
-template <class T> __device__ __forceinline__ T gcd_of(T x, T y) {
+template <class T> DEVICE T gcd_of(T x, T y) {
   unsigned long long a = size_of(x), b = size_of(y);
   while (b != 0) {
     const unsigned long long rest = a % b;
@@ -111,7 +111,7 @@ template <class T> __device__ __forceinline__ T gcd_of(T x, T y) {
 """),
     "to_u64": part("""
 // The upper half of the range is moved down and, as bits, back up.
-template <class T> __device__ __forceinline__ unsigned long long to_u64(T x) {
+template <class T> DEVICE unsigned long long to_u64(T x) {
   const T half = T(9223372036854775808.0);
   if (x >= half) return (unsigned long long)((long long)(x - half)) ^ 0x8000000000000000ULL;
   return (unsigned long long)((long long)(x));
@@ -119,7 +119,7 @@ template <class T> __device__ __forceinline__ unsigned long long to_u64(T x) {
 """),
     "philox": part("""
 // Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC 2011) of a 64-bit counter and key.
-__device__ __forceinline__ uint4 philox(long long counter, long long seed) {
+DEVICE uint4 philox(long long counter, long long seed) {
   unsigned a = (unsigned)counter, b = (unsigned)((unsigned long long)counter >> 32), c = 0, d = 0;
   unsigned k = (unsigned)seed, l = (unsigned)((unsigned long long)seed >> 32);
 #pragma unroll
@@ -137,10 +137,10 @@ __device__ __forceinline__ uint4 philox(long long counter, long long seed) {
 """),
     "check": part("""
 // The status block: the number of the first check that failed (0: none has), and its value.
-__device__ __forceinline__ bool has_failed(const long long* status) {
+DEVICE bool has_failed(const long long* status) {
   return *(const volatile long long*)status != 0;
 }
-__device__ __forceinline__ void check(
+DEVICE void check(
     long long* status, long long value, long long low, long long high, long long code) {
   if (low <= value && value < high) return;
   if (atomicCAS((unsigned long long*)status, 0ull, (unsigned long long)code) == 0) {

@@ -10,7 +10,7 @@ SORTING: dict[str, Part] = {
 // no place comes behind all.
 template <class T> struct Key { T value; int place; };
 struct Ascending {
-  template <class T> __device__ __forceinline__ bool operator()(Key<T> x, Key<T> y) const {
+  template <class T> DEVICE bool operator()(Key<T> x, Key<T> y) const {
     if (x.place < 0 || y.place < 0) return x.place >= 0;
     if (x.value < y.value || (y.value != y.value && x.value == x.value)) return true;
     if (y.value < x.value || (x.value != x.value && y.value == y.value)) return false;
@@ -18,7 +18,7 @@ struct Ascending {
   }
 };
 struct Descending {
-  template <class T> __device__ __forceinline__ bool operator()(Key<T> x, Key<T> y) const {
+  template <class T> DEVICE bool operator()(Key<T> x, Key<T> y) const {
     if (x.place < 0 || y.place < 0) return x.place >= 0;
     if (x.value > y.value || (x.value != x.value && y.value == y.value)) return true;
     if (y.value > x.value || (y.value != y.value && x.value == x.value)) return false;
@@ -30,7 +30,7 @@ struct Descending {
 // Sorts the N keys (a power of two) of each row in shared memory: R rows, a block of T threads
 // (Batcher, "Sorting networks and their applications", AFIPS 1968).
 template <int N, int R, int T, class K, class F>
-__device__ __forceinline__ void bitonic_sort(K* keys, F precedes) {
+DEVICE void bitonic_sort(K* keys, F precedes) {
   for (int size = 2; size <= N; size *= 2) {
     for (int half = size / 2; half > 0; half /= 2) {
       __syncthreads();
@@ -51,7 +51,7 @@ __device__ __forceinline__ void bitonic_sort(K* keys, F precedes) {
     "rank_in": part("""
 // How many keys of a sorted run come before a key that is not among them.
 template <class K, class F>
-__device__ __forceinline__ int rank_in(const K* run, int count, K key, F precedes) {
+DEVICE int rank_in(const K* run, int count, K key, F precedes) {
   int low = 0;
   while (low < count) {
     const int middle = (low + count) / 2;

@@ -8,50 +8,50 @@ THREADS: dict[str, Part] = {
     "combining": part("""
 // How two numbers are combined. Integers wrap around.
 struct Sum {
-  __device__ __forceinline__ float operator()(float x, float y) const { return x + y; }
-  __device__ __forceinline__ double operator()(double x, double y) const { return x + y; }
-  __device__ __forceinline__ bool operator()(bool x, bool y) const { return x || y; }
-  template <class T> __device__ __forceinline__ T operator()(T x, T y) const {
+  DEVICE float operator()(float x, float y) const { return x + y; }
+  DEVICE double operator()(double x, double y) const { return x + y; }
+  DEVICE bool operator()(bool x, bool y) const { return x || y; }
+  template <class T> DEVICE T operator()(T x, T y) const {
     return T((unsigned long long)x + (unsigned long long)y);
   }
 };
 struct Product {
-  __device__ __forceinline__ float operator()(float x, float y) const { return x * y; }
-  __device__ __forceinline__ double operator()(double x, double y) const { return x * y; }
-  __device__ __forceinline__ bool operator()(bool x, bool y) const { return x && y; }
-  template <class T> __device__ __forceinline__ T operator()(T x, T y) const {
+  DEVICE float operator()(float x, float y) const { return x * y; }
+  DEVICE double operator()(double x, double y) const { return x * y; }
+  DEVICE bool operator()(bool x, bool y) const { return x && y; }
+  template <class T> DEVICE T operator()(T x, T y) const {
     return T((unsigned long long)x * (unsigned long long)y);
   }
 };
 struct Larger {
-  template <class T> __device__ __forceinline__ T operator()(T x, T y) const { return larger(x, y); }
+  template <class T> DEVICE T operator()(T x, T y) const { return larger(x, y); }
 };
 struct Smaller {
-  template <class T> __device__ __forceinline__ T operator()(T x, T y) const { return smaller(x, y); }
+  template <class T> DEVICE T operator()(T x, T y) const { return smaller(x, y); }
 };
-struct Any { __device__ __forceinline__ bool operator()(bool x, bool y) const { return x || y; } };
-struct All { __device__ __forceinline__ bool operator()(bool x, bool y) const { return x && y; } };
+struct Any { DEVICE bool operator()(bool x, bool y) const { return x || y; } };
+struct All { DEVICE bool operator()(bool x, bool y) const { return x && y; } };
 """, "larger"),
     "Placed": part("""
 // A value and where it stands. The first of the largest (smallest) is wanted; nan beats all.
 template <class T> struct Placed { T value; long long place; };
-template <class T> __device__ __forceinline__ Placed<T> placed(T value, long long place) {
+template <class T> DEVICE Placed<T> placed(T value, long long place) {
   Placed<T> made;
   made.value = value;
   made.place = place;
   return made;
 }
-template <class T> __device__ __forceinline__ bool is_same(T x, T y) {
+template <class T> DEVICE bool is_same(T x, T y) {
   return x == y || (x != x && y != y);
 }
 struct FirstLargest {
-  template <class T> __device__ __forceinline__ Placed<T> operator()(Placed<T> x, Placed<T> y) const {
+  template <class T> DEVICE Placed<T> operator()(Placed<T> x, Placed<T> y) const {
     if (is_same(x.value, y.value)) return x.place < y.place ? x : y;
     return x.value > y.value || x.value != x.value ? x : y;
   }
 };
 struct FirstSmallest {
-  template <class T> __device__ __forceinline__ Placed<T> operator()(Placed<T> x, Placed<T> y) const {
+  template <class T> DEVICE Placed<T> operator()(Placed<T> x, Placed<T> y) const {
     if (is_same(x.value, y.value)) return x.place < y.place ? x : y;
     return x.value < y.value || x.value != x.value ? x : y;
   }
@@ -59,46 +59,46 @@ struct FirstSmallest {
 """),
     "shuffle": part("""
 // The value of another lane: of lane ^ mask, or of the lane `by` below.
-template <class T> __device__ __forceinline__ T lane_xor(T x, int mask) {
+template <class T> DEVICE T lane_xor(T x, int mask) {
   return __shfl_xor_sync(0xffffffffu, x, mask);
 }
-template <class T> __device__ __forceinline__ T lane_below(T x, int by) {
+template <class T> DEVICE T lane_below(T x, int by) {
   return __shfl_up_sync(0xffffffffu, x, by);
 }
-__device__ __forceinline__ bool lane_xor(bool x, int mask) { return lane_xor(int(x), mask) != 0; }
-__device__ __forceinline__ signed char lane_xor(signed char x, int mask) {
+DEVICE bool lane_xor(bool x, int mask) { return lane_xor(int(x), mask) != 0; }
+DEVICE signed char lane_xor(signed char x, int mask) {
   return (signed char)lane_xor(int(x), mask);
 }
-__device__ __forceinline__ unsigned char lane_xor(unsigned char x, int mask) {
+DEVICE unsigned char lane_xor(unsigned char x, int mask) {
   return (unsigned char)lane_xor(int(x), mask);
 }
-__device__ __forceinline__ short lane_xor(short x, int mask) { return (short)lane_xor(int(x), mask); }
-__device__ __forceinline__ unsigned short lane_xor(unsigned short x, int mask) {
+DEVICE short lane_xor(short x, int mask) { return (short)lane_xor(int(x), mask); }
+DEVICE unsigned short lane_xor(unsigned short x, int mask) {
   return (unsigned short)lane_xor(int(x), mask);
 }
-__device__ __forceinline__ bool lane_below(bool x, int by) { return lane_below(int(x), by) != 0; }
-__device__ __forceinline__ signed char lane_below(signed char x, int by) {
+DEVICE bool lane_below(bool x, int by) { return lane_below(int(x), by) != 0; }
+DEVICE signed char lane_below(signed char x, int by) {
   return (signed char)lane_below(int(x), by);
 }
-__device__ __forceinline__ unsigned char lane_below(unsigned char x, int by) {
+DEVICE unsigned char lane_below(unsigned char x, int by) {
   return (unsigned char)lane_below(int(x), by);
 }
-__device__ __forceinline__ short lane_below(short x, int by) { return (short)lane_below(int(x), by); }
-__device__ __forceinline__ unsigned short lane_below(unsigned short x, int by) {
+DEVICE short lane_below(short x, int by) { return (short)lane_below(int(x), by); }
+DEVICE unsigned short lane_below(unsigned short x, int by) {
   return (unsigned short)lane_below(int(x), by);
 }
 """),
     "shuffle_placed": part("""
-template <class T> __device__ __forceinline__ Placed<T> lane_xor(Placed<T> x, int mask) {
+template <class T> DEVICE Placed<T> lane_xor(Placed<T> x, int mask) {
   return placed(lane_xor(x.value, mask), lane_xor(x.place, mask));
 }
-template <class T> __device__ __forceinline__ Placed<T> lane_below(Placed<T> x, int by) {
+template <class T> DEVICE Placed<T> lane_below(Placed<T> x, int by) {
   return placed(lane_below(x.value, by), lane_below(x.place, by));
 }
 """, "Placed", "shuffle"),
     "lanes_reduce": part("""
 // Combined over groups of G neighbouring lanes of a warp; every lane gets the result.
-template <int G, class T, class F> __device__ __forceinline__ T lanes_reduce(T x, F combine) {
+template <int G, class T, class F> DEVICE T lanes_reduce(T x, F combine) {
 #pragma unroll
   for (int mask = G / 2; mask > 0; mask /= 2) x = combine(x, lane_xor(x, mask));
   return x;
@@ -106,7 +106,7 @@ template <int G, class T, class F> __device__ __forceinline__ T lanes_reduce(T x
 """, "shuffle", "combining"),
     "block_reduce": part("""
 // Combined over a block of W whole warps; every thread gets the result.
-template <int W, class T, class F> __device__ __forceinline__ T block_reduce(T x, F combine) {
+template <int W, class T, class F> DEVICE T block_reduce(T x, F combine) {
   __shared__ T of_warps[W];
   x = lanes_reduce<32>(x, combine);
   __syncthreads();
@@ -121,7 +121,7 @@ template <int W, class T, class F> __device__ __forceinline__ T block_reduce(T x
     "columns_reduce": part("""
 // Combined over threadIdx.y, which is below G; threadIdx.x, below X, tells results apart.
 template <int X, int G, class T, class F>
-__device__ __forceinline__ T columns_reduce(T x, F combine) {
+DEVICE T columns_reduce(T x, F combine) {
   __shared__ T all[G][X];
   __syncthreads();
   all[threadIdx.y][threadIdx.x] = x;
@@ -139,7 +139,7 @@ __device__ __forceinline__ T columns_reduce(T x, F combine) {
 """, "combining"),
     "lanes_scan": part("""
 // Each lane gets the combination of its own and all lower lanes' values, in their order.
-template <class T, class F> __device__ __forceinline__ T lanes_scan(T x, F combine) {
+template <class T, class F> DEVICE T lanes_scan(T x, F combine) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int by = 1; by < 32; by *= 2) {
@@ -152,7 +152,7 @@ template <class T, class F> __device__ __forceinline__ T lanes_scan(T x, F combi
     "block_scan": part("""
 // The same over a block of W whole warps. `total` becomes the combination of all.
 template <int W, class T, class F>
-__device__ __forceinline__ T block_scan(T x, F combine, T* total) {
+DEVICE T block_scan(T x, F combine, T* total) {
   __shared__ T of_warps[W];
   x = lanes_scan(x, combine);
   __syncthreads();
@@ -171,38 +171,38 @@ __device__ __forceinline__ T block_scan(T x, F combine, T* total) {
     "Step": part("""
 // y -> a y + b, and one of them after another.
 template <class T> struct Step { T a, b; };
-template <class T> __device__ __forceinline__ Step<T> step(T a, T b) {
+template <class T> DEVICE Step<T> step(T a, T b) {
   Step<T> made;
   made.a = a;
   made.b = b;
   return made;
 }
 struct Then {
-  __device__ __forceinline__ Step<float> operator()(Step<float> x, Step<float> y) const {
+  DEVICE Step<float> operator()(Step<float> x, Step<float> y) const {
     return step(x.a * y.a, y.a * x.b + y.b);
   }
-  __device__ __forceinline__ Step<double> operator()(Step<double> x, Step<double> y) const {
+  DEVICE Step<double> operator()(Step<double> x, Step<double> y) const {
     return step(x.a * y.a, y.a * x.b + y.b);
   }
-  template <class T> __device__ __forceinline__ Step<T> operator()(Step<T> x, Step<T> y) const {
+  template <class T> DEVICE Step<T> operator()(Step<T> x, Step<T> y) const {
     const Product times;
     return step(times(x.a, y.a), Sum()(times(y.a, x.b), y.b));
   }
 };
-template <class T> __device__ __forceinline__ Step<T> lane_below(Step<T> x, int by) {
+template <class T> DEVICE Step<T> lane_below(Step<T> x, int by) {
   return step(lane_below(x.a, by), lane_below(x.b, by));
 }
 """, "combining", "shuffle"),
     "LastLargest": part("""
-// Of values in order: the last of the largest (smallest) so far; a nan is one from then on. What has
-// no place is no value.
+// Of values in order: the last of the largest (smallest) so far; a nan is one from then on. What
+// has no place is no value.
 struct LastLargest {
-  template <class T> __device__ __forceinline__ Placed<T> operator()(Placed<T> x, Placed<T> y) const {
+  template <class T> DEVICE Placed<T> operator()(Placed<T> x, Placed<T> y) const {
     return y.place >= 0 && (y.value >= x.value || y.value != y.value) ? y : x;
   }
 };
 struct LastSmallest {
-  template <class T> __device__ __forceinline__ Placed<T> operator()(Placed<T> x, Placed<T> y) const {
+  template <class T> DEVICE Placed<T> operator()(Placed<T> x, Placed<T> y) const {
     return y.place >= 0 && (y.value <= x.value || y.value != y.value) ? y : x;
   }
 };

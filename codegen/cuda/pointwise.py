@@ -214,5 +214,3 @@ def emit_check(made: KernelWriter, emitter: Expressions, check: Check) -> None:
     made.checks = True
     value = bare(emitter.value(check.value))
     made.writer.line(f"check({STATUS}, {value}, {check.low}LL, {check.high}LL, {check.code});")
-
-

@@ -1,8 +1,8 @@
 """How rows, and the elements of a row, are shared out among threads.
 
 In: the loops over rows and what is done for each.  Out: a `Layout`. Where neighbouring elements of
-memory belong to one row, neighbouring threads (lanes) share a row; where they belong to neighbouring
-rows, each of them has a row of its own, and further threads the rest of these rows.
+memory belong to one row, neighbouring threads (lanes) share a row; where they belong to
+neighbouring rows, each of them has a row of its own, and further threads the rest of these rows.
 """
 
 from __future__ import annotations
@@ -90,8 +90,10 @@ def layout_of(kept: list[LoopVar], body: list[Statement]) -> Layout:
     lanes = min(power_of_two(-(-length // SHARE)), WARP)
     if length > MOST_LANES:
         lanes = THREADS
-    while lanes < MOST_LANES and lanes * SHARE * 2 <= length and (
-        rows * lanes < ENOUGH_THREADS // 2 or length > 16 * lanes * SHARE
+    while (
+        lanes < MOST_LANES
+        and lanes * SHARE * 2 <= length
+        and (rows * lanes < ENOUGH_THREADS // 2 or length > 16 * lanes * SHARE)
     ):
         lanes *= 2
     if lanes > WARP:

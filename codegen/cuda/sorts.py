@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from braze.codegen.cuda.grid import MOST_BLOCKS, THREADS, WARP, extent, int_type, power_of_two, spread
+from braze.codegen.cuda.grid import (
+    MOST_BLOCKS,
+    THREADS,
+    WARP,
+    extent,
+    int_type,
+    power_of_two,
+    spread,
+)
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.pointwise import emit_flat
 from braze.codegen.cuda.program import CodegenError

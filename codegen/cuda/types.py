@@ -120,4 +120,3 @@ def infinity(dtype: DType, sign: int) -> str:
 def pack_type(dtype: DType, count: int) -> str:
     """Neighbouring elements that are loaded or stored at once."""
     return f"Pack<{memory_type(dtype)}, {count}>"
-
