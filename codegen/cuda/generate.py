@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from braze.codegen.cuda.attention import emit_attention
 from braze.codegen.cuda.contraction import emit_contraction
 from braze.codegen.cuda.kernel import NAME, Function, KernelWriter
 from braze.codegen.cuda.library import headers, library
@@ -31,6 +32,7 @@ from braze.codegen.cuda.text import identifier
 from braze.ir.arena import aligned
 from braze.ir.dtypes import DType
 from braze.ir.loops import Buffer, Contraction, HostCall, Kernel, Nest, Placement, Program, Sort
+from braze.ir.loops_attention import Attention
 from braze.ir.loops_recurrence import Recurrence, slot_sizes
 from braze.ir.target import Target
 
@@ -297,4 +299,5 @@ EMITTERS: dict[type, Callable[..., None]] = {
     Nest: emit_nest,
     Contraction: emit_contraction,
     Sort: emit_sort,
+    Attention: emit_attention,
 }
