@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from braze.codegen.cuda.expressions import Expressions
 from braze.codegen.cuda.kernel import KernelWriter
 from braze.codegen.cuda.text import bare, identifier
-from braze.codegen.cuda.types import infinity, literal, register_type
+from braze.codegen.cuda.types import infinity, literal, placed, placed_types, register_type
 from braze.ir.dtypes import DType
 from braze.ir.loops import Accumulator
 
@@ -24,7 +24,8 @@ _FUNCTORS = {
     "argmax": "FirstLargest",
     "argmin": "FirstSmallest",
 }
-NOWHERE = "0x7fffffffffffffffLL"
+# Behind every place.
+NOWHERE = {"int": "0x7fffffff", "long long": "0x7fffffffffffffffLL"}
 
 
 def start_of(combine: str, dtype: DType) -> str:
@@ -53,13 +54,20 @@ class Running:
 
     @property
     def type(self) -> str:
-        type = register_type(self.accumulator.value.dtype)
-        return f"Placed<{type}>" if self.is_placed else type
+        if self.is_placed:
+            return f"Placed<{', '.join(self.placed_types)}>"
+        return register_type(self.accumulator.value.dtype)
+
+    @property
+    def placed_types(self) -> tuple[str, str]:
+        assert self.accumulator.position is not None
+        _, last = self.accumulator.position.span
+        return placed_types(self.accumulator.value.dtype, last + 1)
 
     @property
     def result(self) -> str:
         """The C expression of what a `Ref` reads."""
-        return f"{self.name}.place" if self.is_placed else self.name
+        return f"(long long){self.name}.place" if self.is_placed else self.name
 
 
 def declare(made: KernelWriter, accumulator: Accumulator) -> Running:
@@ -69,7 +77,7 @@ def declare(made: KernelWriter, accumulator: Accumulator) -> Running:
     start = start_of(accumulator.combine, accumulator.value.dtype)
     if running.is_placed:
         made.use("Placed")
-        start = f"placed({bare(start)}, {NOWHERE})"
+        start = placed(start, NOWHERE[running.placed_types[1]], running.placed_types)
     made.writer.line(f"{running.type} {name} = {bare(start)};")
     return running
 
@@ -82,7 +90,7 @@ def take(made: KernelWriter, running: Running, emitter: Expressions) -> None:
         assert accumulator.position is not None
         place = emitter.index(accumulator.position)
         made.use("Placed")
-        value = f"placed({value}, (long long)({place}))"
+        value = placed(value, place, running.placed_types)
     combine = accumulator.combine
     if accumulator.value.dtype.is_floating_point and combine in ("sum", "prod"):
         made.writer.line(f"{name} {'+' if combine == 'sum' else '*'}= {value};")

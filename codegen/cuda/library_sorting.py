@@ -8,9 +8,9 @@ SORTING: dict[str, Part] = {
     "Key": part("""
 // A key and its place in the row. Equal keys keep their order, nan is the largest key, and what has
 // no place comes behind all.
-template <class T> struct Key { T value; int place; };
+template <class T, class P> struct Key { T value; P place; };
 struct Ascending {
-  template <class T> DEVICE bool operator()(Key<T> x, Key<T> y) const {
+  template <class T, class P> DEVICE bool operator()(Key<T, P> x, Key<T, P> y) const {
     if (x.place < 0 || y.place < 0) return x.place >= 0;
     if (x.value < y.value || (y.value != y.value && x.value == x.value)) return true;
     if (y.value < x.value || (x.value != x.value && y.value == y.value)) return false;
@@ -18,7 +18,7 @@ struct Ascending {
   }
 };
 struct Descending {
-  template <class T> DEVICE bool operator()(Key<T> x, Key<T> y) const {
+  template <class T, class P> DEVICE bool operator()(Key<T, P> x, Key<T, P> y) const {
     if (x.place < 0 || y.place < 0) return x.place >= 0;
     if (x.value > y.value || (x.value != x.value && y.value == y.value)) return true;
     if (y.value > x.value || (y.value != y.value && x.value == x.value)) return false;

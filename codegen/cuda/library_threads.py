@@ -33,10 +33,11 @@ struct Any { DEVICE bool operator()(bool x, bool y) const { return x || y; } };
 struct All { DEVICE bool operator()(bool x, bool y) const { return x && y; } };
 """, "larger"),
     "Placed": part("""
-// A value and where it stands. The first of the largest (smallest) is wanted; nan beats all.
-template <class T> struct Placed { T value; long long place; };
-template <class T> DEVICE Placed<T> placed(T value, long long place) {
-  Placed<T> made;
+// A value and where it stands, in a type of the same size (see `place_type`: nothing lies between
+// them). The first of the largest (smallest) is wanted; nan beats all.
+template <class T, class P> struct Placed { T value; P place; };
+template <class T, class P> DEVICE Placed<T, P> placed(T value, P place) {
+  Placed<T, P> made;
   made.value = value;
   made.place = place;
   return made;
@@ -45,13 +46,15 @@ template <class T> DEVICE bool is_same(T x, T y) {
   return x == y || (x != x && y != y);
 }
 struct FirstLargest {
-  template <class T> DEVICE Placed<T> operator()(Placed<T> x, Placed<T> y) const {
+  template <class T, class P>
+  DEVICE Placed<T, P> operator()(Placed<T, P> x, Placed<T, P> y) const {
     if (is_same(x.value, y.value)) return x.place < y.place ? x : y;
     return x.value > y.value || x.value != x.value ? x : y;
   }
 };
 struct FirstSmallest {
-  template <class T> DEVICE Placed<T> operator()(Placed<T> x, Placed<T> y) const {
+  template <class T, class P>
+  DEVICE Placed<T, P> operator()(Placed<T, P> x, Placed<T, P> y) const {
     if (is_same(x.value, y.value)) return x.place < y.place ? x : y;
     return x.value < y.value || x.value != x.value ? x : y;
   }
@@ -89,10 +92,10 @@ DEVICE unsigned short lane_below(unsigned short x, int by) {
 }
 """),
     "shuffle_placed": part("""
-template <class T> DEVICE Placed<T> lane_xor(Placed<T> x, int mask) {
+template <class T, class P> DEVICE Placed<T, P> lane_xor(Placed<T, P> x, int mask) {
   return placed(lane_xor(x.value, mask), lane_xor(x.place, mask));
 }
-template <class T> DEVICE Placed<T> lane_below(Placed<T> x, int by) {
+template <class T, class P> DEVICE Placed<T, P> lane_below(Placed<T, P> x, int by) {
   return placed(lane_below(x.value, by), lane_below(x.place, by));
 }
 """, "Placed", "shuffle"),
@@ -197,12 +200,14 @@ template <class T> DEVICE Step<T> lane_below(Step<T> x, int by) {
 // Of values in order: the last of the largest (smallest) so far; a nan is one from then on. What
 // has no place is no value.
 struct LastLargest {
-  template <class T> DEVICE Placed<T> operator()(Placed<T> x, Placed<T> y) const {
+  template <class T, class P>
+  DEVICE Placed<T, P> operator()(Placed<T, P> x, Placed<T, P> y) const {
     return y.place >= 0 && (y.value >= x.value || y.value != y.value) ? y : x;
   }
 };
 struct LastSmallest {
-  template <class T> DEVICE Placed<T> operator()(Placed<T> x, Placed<T> y) const {
+  template <class T, class P>
+  DEVICE Placed<T, P> operator()(Placed<T, P> x, Placed<T, P> y) const {
     return y.place >= 0 && (y.value <= x.value || y.value != y.value) ? y : x;
   }
 };

@@ -188,12 +188,12 @@ class RowWriter:
             body(self.emitter.fork({point: "0"}))
         elif kept or (steps <= MOST_STEPS and lanes > 1):
             with w.unrolled("s", steps):
-                w.line(f"const int p = {f'lane + {lanes} * s' if lanes > 1 else 's'};")
-                if steps * lanes != size:
-                    with w.block(f"if (p < {size})"):
+                with w.constant("int", "p", f"lane + {lanes} * s" if lanes > 1 else "s"):
+                    if steps * lanes != size:
+                        with w.block(f"if (p < {size})"):
+                            self._at(point, values, body, kept)
+                    else:
                         self._at(point, values, body, kept)
-                else:
-                    self._at(point, values, body, kept)
         else:
             start, step = ("lane", f"p += {lanes}") if lanes > 1 else ("0", "++p")
             w.line("#pragma unroll 4")

@@ -17,7 +17,7 @@ from braze.codegen.cuda.pointwise import emit_flat
 from braze.codegen.cuda.row_layout import Layout, runs_across
 from braze.codegen.cuda.rows import RowWriter
 from braze.codegen.cuda.text import bare
-from braze.codegen.cuda.types import register_type
+from braze.codegen.cuda.types import placed, placed_types, register_type
 from braze.ir.index import LoopVar
 from braze.ir.loops import Carried, Check, Scan, Statement, Store
 
@@ -86,8 +86,8 @@ class _ScanWriter(RowWriter):
         if carried.position is not None:
             made.use("LastLargest")
             value, place = texts or (bare(start_of(carried.combine, dtype)), "0")
-            text = f"placed({value}, (long long)({place}))"
-            made.writer.line(f"Placed<{register_type(dtype)}> {name} = {text};")
+            text = placed(value, place, _placed_types(carried))
+            made.writer.line(f"{_type(carried)} {name} = {text};")
             return name
         start = "0" if carried.combine == "linear" else start_of(carried.combine, dtype)
         text = texts[0] if texts else bare(start)
@@ -170,7 +170,14 @@ def _type(carried: Carried) -> str:
     type = register_type(carried.values[0].dtype)
     if carried.combine == "linear":
         return f"Step<{type}>"
-    return f"Placed<{type}>" if carried.position is not None else type
+    if carried.position is not None:
+        return f"Placed<{', '.join(_placed_types(carried))}>"
+    return type
+
+
+def _placed_types(carried: Carried) -> tuple[str, str]:
+    assert carried.position is not None
+    return placed_types(carried.values[0].dtype, carried.position.span[1] + 1)
 
 
 def _neutral(made: KernelWriter, carried: Carried) -> str:
@@ -184,7 +191,7 @@ def _neutral(made: KernelWriter, carried: Carried) -> str:
     if carried.position is None:
         return start
     made.use("LastLargest")
-    return f"placed({start}, -1LL)"
+    return placed(start, "-1", _placed_types(carried))
 
 
 def _element(made: KernelWriter, carried: Carried, emitter: Expressions) -> str:
@@ -196,7 +203,7 @@ def _element(made: KernelWriter, carried: Carried, emitter: Expressions) -> str:
     if carried.position is None:
         return values[0]
     made.use("LastLargest")
-    return f"placed({values[0]}, (long long)({emitter.index(carried.position)}))"
+    return placed(values[0], emitter.index(carried.position), _placed_types(carried))
 
 
 def _applied(step: str, state: str) -> str:
@@ -206,4 +213,4 @@ def _applied(step: str, state: str) -> str:
 
 def _result(carried: Carried, name: str) -> str:
     """The C expression of what a `Ref` reads."""
-    return f"{name}.place" if carried.position is not None else name
+    return f"(long long){name}.place" if carried.position is not None else name

@@ -22,7 +22,7 @@ from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.pointwise import emit_flat
 from braze.codegen.cuda.program import CodegenError
 from braze.codegen.cuda.text import bare
-from braze.codegen.cuda.types import register_type
+from braze.codegen.cuda.types import placed_types, register_type
 from braze.ir.dtypes import u8
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Buffer, Sort
@@ -52,7 +52,7 @@ class _Plan:
             self.rows_of_block = min(most, power_of_two(self.rows))
         keys = self.run * self.rows_of_block
         self.threads = min(max(keys // 2, WARP), MOST_THREADS)
-        self.type = f"Key<{register_type(kernel.key.dtype)}>"
+        self.type = f"Key<{', '.join(placed_types(kernel.key.dtype, self.length))}>"
         self.order = "Descending()" if kernel.descending else "Ascending()"
 
 
@@ -139,7 +139,8 @@ def _store(plan: _Plan, made: KernelWriter, key: str) -> None:
     row, rank = LoopVar("row", plan.rows), LoopVar("rank", plan.wanted)
     replacements = spread(Index.of(row), list(kernel.rows)) | {kernel.rank: Index.of(rank)}
     rewriting = Interner().rewriting(replacements)
-    refs = {"key": "key.value", "position": "(long long)key.place"}
+    value = f"({register_type(kernel.key.dtype)})key.value"
+    refs = {"key": value, "position": "(long long)key.place"}
     emitter = made.expressions({row: "row", rank: "rank"}, refs)
     emit_flat(made, emitter, [rewriting.store(store) for store in kernel.stores])
 

@@ -5,6 +5,7 @@ In: lines and blocks.  Out: indented text, and names that are not used twice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -43,6 +44,16 @@ class Writer:
         self.line("#pragma unroll")
         with self.block(f"for (int {variable} = 0; {variable} < {count}; ++{variable})"):
             yield
+
+    @contextmanager
+    def constant(self, type: str, name: str, value: str) -> Iterator[None]:
+        """A constant for the lines in the `with` block, left out if none of them uses it."""
+        place = len(self.lines)
+        self.line(f"const {type} {name} = {value};")
+        yield
+        used = re.compile(rf"\b{name}\b")
+        if not any(used.search(line) for line in self.lines[place + 1 :]):
+            del self.lines[place]
 
     def fresh(self, stem: str) -> str:
         """A name that nothing else in this function has: ``stem0``, ``stem1``, ..."""

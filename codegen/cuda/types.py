@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from braze.codegen.cuda.text import closing
+from braze.codegen.cuda.text import bare, closing
 from braze.ir.dtypes import DType, bf16, bool_, f16, f32, f64, i32, i64
 
 MEMORY = {
@@ -115,6 +115,28 @@ def infinity(dtype: DType, sign: int) -> str:
         return literal(sign > 0, dtype)
     limits = np.iinfo(dtype.numpy)
     return literal(int(limits.max if sign > 0 else limits.min), dtype)
+
+
+def placed_types(dtype: DType, size: int) -> tuple[str, str]:
+    """The types of a value that is kept with its place, and of the place: of the same size, so that
+    all bytes of the pair are written.
+
+    Args:
+        size: how many places there are.
+    """
+    type = register_type(dtype)
+    if dtype.itemsize == 8 or size < 2**31:
+        if dtype.itemsize == 8:
+            return type, "long long"
+        return "int" if dtype.itemsize < 4 and type != "float" else type, "int"
+    return "double" if type == "float" else "long long", "long long"
+
+
+def placed(value: str, place: str, types: tuple[str, str]) -> str:
+    """A value with its place."""
+    both = (f"({t}){bare(x)}" if bare(x).isidentifier() else f"({t})({bare(x)})"
+            for t, x in zip(types, (value, place), strict=True))  # fmt: skip
+    return f"placed({', '.join(both)})"
 
 
 def pack_type(dtype: DType, count: int) -> str:

@@ -106,7 +106,10 @@ def assert_equal(
     assert not cases, f"(operands..., found, right): {cases}"
 
 
-def several(cases: list[tuple[Op, list[DType], DType]], target: Target) -> Native:
+Case = tuple[Op, list[DType], DType]
+
+
+def several(cases: list[Case]) -> Program:
     """One program with a kernel for each (op, operand dtypes, result dtype), to compile them
     together.
     """
@@ -133,17 +136,15 @@ def several(cases: list[tuple[Op, list[DType], DType]], target: Target) -> Nativ
                 placements[new.name] = Placement("input", inputs)
                 inputs += 1
         placements[names["out"].name] = Placement("output", number)
-    return Native(Program("several", inputs, len(cases), [waves], placements, 0), target)
+    return Program("several", inputs, len(cases), [waves], placements, 0)
 
 
 def operand_count(op: Op, dtypes: list[DType]) -> int:
     return operands(op, dtypes)[0].size
 
 
-@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.name)
-@pytest.mark.parametrize("dtype", REAL, ids=str)
-def test_every_operation(dtype, target):
-    """Over its domain, on all pairs of special values, in full vectors and in the tail."""
+def cases_of(dtype: DType) -> tuple[list[Case], list[list[np.ndarray]]]:
+    """Every operation that takes a dtype, and operands for it."""
     cases = []
     for op in PLAIN:
         dtypes = operand_dtypes(op, dtype)
@@ -151,10 +152,27 @@ def test_every_operation(dtype, target):
         if result is not None and _numpy_can(op, dtypes):
             cases.append((op, dtypes, result))
     assert cases
-    arrays = [operands(op, dtypes) for op, dtypes, _ in cases]
-    native = several(cases, target)
+    return cases, [operands(op, dtypes) for op, dtypes, _ in cases]
+
+
+@pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+def test_every_operation(dtype, target):
+    """Over its domain, on all pairs of special values, in full vectors and in the tail."""
+    cases, arrays = cases_of(dtype)
+    native = Native(several(cases), target)
     outs = [np.zeros(a[0].size, r.numpy) for a, (_, _, r) in zip(arrays, cases, strict=True)]
     results = native.run([x for group in arrays for x in group], outs)
+    assert_meanings(cases, arrays, results, dtype)
+
+
+def assert_meanings(
+    cases: list[Case],
+    arrays: list[list[np.ndarray]],
+    results: list[np.ndarray],
+    dtype: DType,
+) -> None:
+    """Each result is what NumPy says."""
     for (op, _, result), group, found in zip(cases, arrays, results, strict=True):
         right = widened(op, group, result)
         try:
@@ -175,7 +193,15 @@ def _numpy_can(op: Op, dtypes: list[DType]) -> bool:
 @pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.name)
 @pytest.mark.parametrize("source", REAL, ids=str)
 def test_casts(source, target):
-    cases, arrays = [], []
+    for goal, x in cast_cases(source):
+        program = elementwise(op_named("cast"), [source], goal, x.size)
+        (found,) = Native(program, target).run([x], [np.zeros(x.size, goal.numpy)])
+        assert_cast(found, x, goal)
+
+
+def cast_cases(source: DType) -> list[tuple[DType, np.ndarray]]:
+    """Numbers of a dtype whose casts to another have a meaning, for each other."""
+    cases = []
     for goal in REAL:
         x = specials(source)
         if source.is_floating_point and not goal.is_floating_point and goal is not bool_:
@@ -188,13 +214,13 @@ def test_casts(source, target):
             with np.errstate(all="ignore"):
                 x = np.concatenate([x.astype(source.numpy), specials(source)])
         cases.append((goal, x))
-        arrays.append(x)
-    for goal, x in cases:
-        program = elementwise(op_named("cast"), [source], goal, x.size)
-        (found,) = Native(program, target).run([x], [np.zeros(x.size, goal.numpy)])
-        right = op_named("cast").evaluate(x, dtype=goal)
-        same = (found == right) | (np.isnan(found.astype("d")) & np.isnan(right.astype("d")))
-        assert same.all(), (goal, x[~same], found[~same], right[~same])
+    return cases
+
+
+def assert_cast(found: np.ndarray, x: np.ndarray, goal: DType) -> None:
+    right = op_named("cast").evaluate(x, dtype=goal)
+    same = (found == right) | (np.isnan(found.astype("d")) & np.isnan(right.astype("d")))
+    assert same.all(), (goal, x[~same], found[~same], right[~same])
 
 
 @pytest.mark.parametrize("target", runnable_targets(), ids=lambda t: t.name)

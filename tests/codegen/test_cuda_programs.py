@@ -1,0 +1,91 @@
+"""Whole programs on a CUDA device: random graphs, training steps, recurrences; and that the real
+compiler takes them for every architecture, with no register spilled in products of matrices."""
+
+import re
+import shutil
+import subprocess
+
+import cuda
+import numpy as np
+import pytest
+from graphs import assert_same, random_graph, random_graphs, sample_inputs
+from hypothesis import HealthCheck, given, settings
+from networks import dense_step, mnist_step, network_inputs, residual_step
+
+import braze.ir as ir
+from braze.codegen.cuda.program import CodegenError, Repeat, generate
+from braze.ir.interpreter import interpret
+from braze.ir.target import named_target
+from braze.passes import compile_graph
+
+STEPS = {"dense": dense_step, "residual": residual_step, "mnist": lambda: mnist_step(4)}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_graphs(seed):
+    graph = random_graph(seed, nodes=25)
+    inputs = sample_inputs(graph, seed)
+    assert_same(cuda.run_graph(graph, inputs), interpret(graph, inputs))
+
+
+@given(random_graphs(nodes=12))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_generated_graphs(graph):
+    inputs = sample_inputs(graph, 0)
+    assert_same(cuda.run_graph(graph, inputs), interpret(graph, inputs))
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_training_steps(name):
+    graph = STEPS[name]()
+    cuda.check_graph(graph, network_inputs(graph), 1e-4)
+
+
+def lstm_graph(steps=5, batch=3, width=8):
+    b = ir.Builder("lstm")
+    shapes = [(steps, batch, 4 * width), (batch, width), (batch, width), (4 * width, width)]
+    return b, [b.input(ir.tensor_type(ir.f32, shape)) for shape in shapes]
+
+
+def test_a_program_is_the_same_text_each_time():
+    programs = [compile_graph(residual_step(), cuda.TARGET)[0] for _ in range(2)]
+    first, second = (generate(program, cuda.TARGET) for program in programs)
+    assert first.source == second.source and first.steps == second.steps
+
+
+def test_equal_kernels_are_one_function():
+    b = ir.Builder("g")
+    x = b.input(ir.tensor_type(ir.f32, (64, 64)))
+    y = x
+    for _ in range(4):
+        y = b.tanh(b.contract(y, x, equation="mk,kn->mn"))
+    made = generate(compile_graph(b.finish([y]), cuda.TARGET)[0], cuda.TARGET)
+    assert len(list(made.launches())) == 4 and made.source.count("__global__") == 1
+
+
+def test_a_processor_is_no_target():
+    program, _ = compile_graph(dense_step(), named_target("x86-64-v3"))
+    with pytest.raises(CodegenError, match="x86-64-v3 is not a GPU"):
+        generate(program, named_target("x86-64-v3"))
+
+
+NVCC = shutil.which("/usr/local/cuda/bin/nvcc") or shutil.which("/usr/local/bin/nvcc")
+
+
+@pytest.mark.skipif(NVCC is None, reason="needs NVIDIA's compiler")
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90", "sm_100"])
+@pytest.mark.parametrize("name", STEPS)
+def test_the_real_compiler_spills_no_register(name, architecture, tmp_path):
+    target = named_target(architecture)
+    program, _ = compile_graph(STEPS[name](), target)
+    source = tmp_path / "program.cu"
+    source.write_text(generate(program, target).source)
+    command = [NVCC, "-cubin", f"-arch={architecture}", "-Xptxas=-v", "-o", "/dev/null", source]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "warning" not in found.stderr, found.stderr
+    spilled = re.findall(r"(\d+) bytes spill stores", found.stderr)
+    assert spilled and set(spilled) == {"0"}, found.stderr
+
+
+assert np and Repeat and lstm_graph
