@@ -23,6 +23,7 @@ from braze.codegen.cuda.packs import fits
 from braze.codegen.cuda.pointwise import emit_lanes, emit_pointwise
 from braze.codegen.cuda.program import CodegenError
 from braze.codegen.cuda.rows import emit_rows
+from braze.codegen.cuda.types import is_narrow_float
 from braze.ir.index import Index, LoopVar, flatten
 from braze.ir.loops import (
     Accumulator,
@@ -155,7 +156,12 @@ class _Tiles:
         made.has_barriers = True
         type, pad = tile_type(plan), 16 // plan.element.itemsize
         for x, size in (("a", tile.rows), ("b", tile.columns)):
-            w.line(f"__shared__ __align__(32) {type} {x}_tile[2][{tile.depth}][{size + pad}];")
+            shape = f"[2][{tile.depth}][{size + pad}]"
+            if is_narrow_float(plan.element) and type != "float":  # of a class, with a constructor
+                w.line(f"__shared__ __align__(32) unsigned short {x}_bits{shape};")
+                w.line(f"auto& {x}_tile = reinterpret_cast<{type} (&){shape}>({x}_bits);")
+            else:
+                w.line(f"__shared__ __align__(32) {type} {x}_tile{shape};")
         variables = self._place()
         emitter = made.expressions(variables)
         for operand, first in zip(self.operands, ("first_row", "first_column"), strict=True):

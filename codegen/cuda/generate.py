@@ -166,6 +166,12 @@ class Unit:
         own = self._generator.source.add(name, made.function(), self._kernel.comment)
         self.steps.append(made.launch(own, grid, block, shared_bytes))
 
+    def pad(self, buffer: Buffer, size: int) -> None:
+        """Write what lies between a buffer's end and the next multiple of `size` bytes."""
+        nbytes = buffer.numel * buffer.dtype.itemsize
+        if nbytes % size:
+            self.steps.append(Fill(buffer.name, nbytes, 0, -nbytes % size))
+
     def fill(self, buffer: Buffer, value: int) -> None:
         """Set all bytes of a buffer."""
         self.steps.append(Fill(buffer.name, 0, value, buffer.numel * buffer.dtype.itemsize))

@@ -103,10 +103,7 @@ class KernelWriter:
         head = [f'extern "C" __global__ void __launch_bounds__({self.threads}) {NAME}(']
         head += [f"    {text}," for text in self._parameters()]
         head[-1] = head[-1].removesuffix(",") + ") {"
-        if self.stops and self.checks and self.has_barriers:
-            # Threads of one block must agree, and some other block's check may fail just now.
-            head.append(f"  if (__syncthreads_or(has_failed({STATUS}))) return;")
-        elif self.stops:
+        if self.stops and not self.checks:  # a kernel with checks overwrites nothing
             head.append(f"  if (has_failed({STATUS})) return;")
         text = "\n".join([*head, self.writer.text(), "}"])
         return Function(text, tuple(self._functions))

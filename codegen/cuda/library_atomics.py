@@ -19,10 +19,10 @@ DEVICE void atomic_add(long long* to, long long x) {
 """),
     "atomic_change": part("""
 // The element becomes change(element), whatever its size, by comparing and swapping the word that
-// holds it.
+// holds it. What the word is at first is a guess, which the first swap corrects.
 template <class Word, class T, class F>
 DEVICE void swap_word(Word* word, unsigned shift, Word mask, T*, F change) {
-  Word seen = *(volatile Word*)word, before;
+  Word seen = 0, before;
   do {
     before = seen;
     const Word own = before >> shift;

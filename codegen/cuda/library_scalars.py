@@ -138,7 +138,7 @@ DEVICE uint4 philox(long long counter, long long seed) {
     "check": part("""
 // The status block: the number of the first check that failed (0: none has), and its value.
 DEVICE bool has_failed(const long long* status) {
-  return *(const volatile long long*)status != 0;
+  return *status != 0;
 }
 DEVICE void check(
     long long* status, long long value, long long low, long long high, long long code) {

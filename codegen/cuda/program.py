@@ -135,7 +135,7 @@ class CudaProgram:
         arena_bytes: size of the block that holds every intermediate value and workspace.
         checks: meaning of the failure codes. Where there are any, the status block's word FAILED
             is 0 when the first step starts; the first failure is noted there, and later launches
-            return at once.
+            that have no checks themselves return at once.
     """
 
     name: str

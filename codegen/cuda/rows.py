@@ -92,6 +92,11 @@ class RowWriter:
         if self.is_whole:
             w.line(f"const {type} row = {place};")
             return
+        if layout.lanes == 1:
+            w.line(f"const {type} row = {place};")
+            w.line(f"if (row >= {self.count}) return;")
+            self.is_whole = True
+            return
         # The threads behind the last row do its work too, since they meet the others at barriers.
         w.line(f"const bool is_inside = {place} < {self.count};")
         w.line(f"const {type} row = is_inside ? {place} : {self.count - 1};")

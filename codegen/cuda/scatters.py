@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from braze.codegen.cuda.kernel import KernelWriter
 
 UpdateBody = Callable[["KernelWriter", "Expressions", Store], None]
+# Bytes that are swapped at least.
+WORD = 4
 _NATIVE = (f32, f64, i32, u32, i64, u64)
 
 
@@ -74,6 +76,7 @@ def _reads_itself(store: Store) -> list[Load]:
 
 def _emit_updates(loops: list[LoopVar], store: Store, unit: Unit, suffix: str) -> None:
     if store.accumulate or _reads_itself(store):
+        unit.pad(store.buffer, WORD)
         _emit_points(loops, store, unit, suffix, _change)
         return
     size = extent(loops)

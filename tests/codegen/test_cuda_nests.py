@@ -56,7 +56,7 @@ def test_a_layer_norm_and_a_softmax_are_one_launch_each():
     b = ir.Builder("g")
     x = b.input(ir.tensor_type(ir.f32, (64, 768)))
     w, c = (b.input(ir.tensor_type(ir.f32, (768,))) for _ in "wc")
-    graph = b.finish([b.layer_norm(x, w, c, shape=(768,), eps=1e-5)[0]])
+    graph = b.finish([b.layer_norm(x, w, c, dims=1, epsilon=1e-5)])
     assert len(launches_of(graph)) == 1
     cuda.check_graph(graph, [drawn((64, 768)), drawn(768), drawn(768)])
     b = ir.Builder("g")
@@ -87,7 +87,7 @@ def test_packs_of_every_width(dtype):
 def test_an_index_beyond_32_bits_is_long():
     b = ir.Builder("g")
     x = b.input(ir.tensor_type(ir.f32, (1,)))
-    graph = b.finish([b.expand(b.add(x, 1.0), shape=(3 << 30,))])
+    graph = b.finish([b.expand(b.add(x, 1.0), shape=(5 << 31,))])
     program, _ = compile_graph(graph, cuda.TARGET)
     assert "long long i = " in generate(program, cuda.TARGET).source
 
@@ -96,8 +96,11 @@ def test_an_index_beyond_32_bits_is_long():
 def test_scans(shape, dim):
     b = ir.Builder("g")
     x, k = b.input(ir.tensor_type(ir.f32, shape)), b.input(ir.tensor_type(ir.i64, shape))
-    outputs = [b.cumsum(x, dim=dim), b.cumprod(b.add(b.mul(x, 0.01), 1.0), dim=dim)]
-    outputs += [*b.cummax(x, dim=dim), *b.cummin(k, dim=dim), b.logcumsumexp(x, dim=dim)]
+    outputs = [
+        b.cumsum(x, dim=dim, reverse=False),
+        b.cumprod(b.add(b.mul(x, 0.01), 1.0), dim=dim, reverse=False),
+    ]
+    outputs += [*b.cummax(x, dim=dim, reverse=False), *b.cummin(k, dim=dim, reverse=False), b.logcumsumexp(x, dim=dim)]
     graph = b.finish(outputs)
     inputs = [drawn(shape), drawn(shape, ir.i64)]
     cuda.check_graph(graph, inputs, 1e-4)
@@ -138,7 +141,7 @@ def test_scatters_that_combine(combine):
     b = ir.Builder("g")
     x, u = (b.input(ir.tensor_type(ir.f32, (n, 5))) for n in (13, 60))
     i = b.input(ir.tensor_type(ir.i64, (60, 5)))
-    graph = b.finish([b.scatter_combine(x, i, u, dim=0, combine=combine)])
+    graph = b.finish([b.scatter_reduce(x, i, u, dim=0, combine=combine)])
     inputs = [drawn((13, 5)), drawn((60, 5)), RNG.integers(0, 13, (60, 5))]
     cuda.check_graph(graph, inputs, 1e-4)
 
@@ -148,7 +151,7 @@ def test_checks_note_a_failure_and_stop_later_launches():
     x = b.input(ir.tensor_type(ir.f32, (10,)))
     i = b.input(ir.tensor_type(ir.i64, (4,)))
     b.check_range(i, low=0, high=10, message="index_select")
-    graph = b.finish([b.gather(x, i, dim=0)])
+    graph = b.finish([b.take(x, i, dim=0)])
     program, _ = compile_graph(graph, cuda.TARGET)
     made = generate(program, cuda.TARGET)
     device = cuda.Device(made)
@@ -158,4 +161,21 @@ def test_checks_note_a_failure_and_stop_later_launches():
     assert device.status[0] == 0
     device.run([values, np.array([1, 12, 0, 3])], [((4,), np.dtype("f4"))])
     assert device.status[:2].tolist() == [1, 12]
+
+
+def test_what_overwrites_an_input_stops_after_a_failed_check():
+    b = ir.Builder("g")
+    x = b.input(ir.tensor_type(ir.f32, (10,)), role="param")
+    i = b.input(ir.tensor_type(ir.i64, (4,)))
+    b.check_range(i, low=0, high=10, message="index_select")
+    graph = b.finish([b.mul(x, 2.0), b.take(x, i, dim=0)])
+    graph.aliases[0] = 0
+    program, _ = compile_graph(graph, cuda.TARGET)
+    made = generate(program, cuda.TARGET)
     assert "if (has_failed(status)) return;" in made.source
+    device = cuda.Device(made)
+    values = drawn(10)
+    types = [((10,), np.dtype("f4")), ((4,), np.dtype("f4"))]
+    for index, factor in (([1, 12, 0, 3], 1), ([1, 2, 0, 3], 2)):
+        found, _ = device.run([values, np.array(index)], types, {0: 0})
+        np.testing.assert_array_equal(found, factor * values)

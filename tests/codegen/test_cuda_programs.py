@@ -57,10 +57,11 @@ def test_equal_kernels_are_one_function():
     b = ir.Builder("g")
     x = b.input(ir.tensor_type(ir.f32, (64, 64)))
     y = x
-    for _ in range(4):
+    for _ in range(8):
         y = b.tanh(b.contract(y, x, equation="mk,kn->mn"))
     made = generate(compile_graph(b.finish([y]), cuda.TARGET)[0], cuda.TARGET)
-    assert len(list(made.launches())) == 4 and made.source.count("__global__") == 1
+    # Those at either end differ in which of their buffers can overlap.
+    assert len(list(made.launches())) == 8 and made.source.count("__global__") == 3
 
 
 def test_a_processor_is_no_target():
