@@ -1,4 +1,4 @@
-"""Every primitive pointwise operation on a CUDA device, in every dtype, against its NumPy meaning."""
+"""Every primitive pointwise operation on a CUDA device, in every dtype, against NumPy."""
 
 import cuda
 import numpy as np

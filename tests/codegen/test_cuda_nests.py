@@ -100,7 +100,8 @@ def test_scans(shape, dim):
         b.cumsum(x, dim=dim, reverse=False),
         b.cumprod(b.add(b.mul(x, 0.01), 1.0), dim=dim, reverse=False),
     ]
-    outputs += [*b.cummax(x, dim=dim, reverse=False), *b.cummin(k, dim=dim, reverse=False), b.logcumsumexp(x, dim=dim)]
+    outputs += [*b.cummax(x, dim=dim, reverse=False), *b.cummin(k, dim=dim, reverse=True)]
+    outputs.append(b.logcumsumexp(x, dim=dim))
     graph = b.finish(outputs)
     inputs = [drawn(shape), drawn(shape, ir.i64)]
     cuda.check_graph(graph, inputs, 1e-4)

@@ -18,7 +18,7 @@ from braze.ir.errors import DTypeError
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Apply, Buffer, Expr, Load, Loop, Nest, Placement, Program, Store
 from braze.ir.op import Op, all_ops, op_named
-from braze.ir.target import TARGET_NAMES, Target, named_target
+from braze.ir.target import TARGET_NAMES, named_target
 from braze.ir.types import tensor_type
 from braze.runtime.cpu import host_target
 
