@@ -97,7 +97,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("simplify_again", lambda g, _: simplify(g), "what layout brought together cancels"),
     Pass(
         "split_pads",
-        lambda g, c: split_pads(g, c.choices),
+        lambda g, c: split_pads(g, c.choices, everywhere=c.target.is_gpu),
         "the layout of what is padded is known now",
     ),
     Pass("cse_again", lambda g, _: cse(g), "simplified nodes are often equal"),
@@ -105,7 +105,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("order_operands", lambda g, _: order_operands(g), "innermost dimensions are known now"),
     Pass(
         "split_reductions",
-        lambda g, c: split_reductions(g, c.choices),
+        lambda g, c: split_reductions(g, c.choices, on_gpu=c.target.is_gpu),
         "what fuse joins with a reduction depends on whether it is in parts",
     ),
     Pass("split_scans", lambda g, _: split_scans(g), "as for reductions"),

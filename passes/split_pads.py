@@ -43,14 +43,22 @@ from braze.passes.guards import (
 Dims = frozenset[int]
 
 
-def split_pads(graph: Graph, choices: Choices | None = None) -> Graph:
+def split_pads(
+    graph: Graph, choices: Choices | None = None, *, everywhere: bool = False
+) -> Graph:
     """The graph in which every pad is left out of a contraction wholly or not at all.
 
     Args:
         choices: which borders are left out in the same graph of other sizes.
+        everywhere: all borders are that can be. On a GPU each thread decides for itself what it
+            reads, so that no border has to be in memory.
     """
     choices = choices or Choices()
-    chosen = {node: found for node in graph.nodes if (found := _letters(node, choices)) is not None}
+    chosen = {
+        node: found
+        for node in graph.nodes
+        if (found := _letters(node, choices, everywhere)) is not None
+    }
     if not chosen:
         return graph
     new = Rewriter(graph)
@@ -71,15 +79,17 @@ def split_pads(graph: Graph, choices: Choices | None = None) -> Graph:
     return dce(new.done())
 
 
-def _letters(node: Node, choices: Choices) -> str | None:
+def _letters(node: Node, choices: Choices, everywhere: bool) -> str | None:
     """Along which letters borders are left out; None if there are none."""
     if not node.op.is_contract or "left_out" in node.attributes:
         return None
     letters = contraction_letters(node)
     if not any([*padded(node, position, letters)] for position in range(2)):
         return None
-    own = {v for position in range(2) for v in left_out(node, position, letters)}
     out = parse_equation(str(node.attributes["equation"]))[2]
+    own = {v for position in range(2) for v in left_out(node, position, letters)}
+    if everywhere:
+        own = {letters[c] for c in out}
     return choices.choose("left_out", "".join(sorted(map(str, own))), lambda c: set(c) <= set(out))
 
 

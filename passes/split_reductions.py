@@ -37,8 +37,9 @@ from braze.passes.choices import Choices
 from braze.passes.column_sums import FEWEST_PARTS
 from braze.passes.space import SpaceKey, across_rows, gives_position, space_of
 
-# So many pieces of work occupy 16 cores evenly.
+# So many pieces of work occupy 16 cores evenly, or the multiprocessors of a GPU.
 PIECES = 64
+GPU_PIECES = 512
 # Below this many elements one core is done before the others have started.
 FEWEST_ELEMENTS = 1 << 16
 # A part shorter than this is mostly overhead.
@@ -62,12 +63,16 @@ LONG_PART = 2048
 MOST_LONG_PARTS = 16
 
 
-def split_reductions(graph: Graph, choices: Choices | None = None) -> Graph:
+def split_reductions(
+    graph: Graph, choices: Choices | None = None, *, on_gpu: bool = False
+) -> Graph:
     """The graph with its long reductions in two steps.
 
     Args:
         choices: into how many parts each of them was cut in the same graph of other sizes.
+        on_gpu: for more processors; contractions are cut where they are scheduled.
     """
+    pieces = GPU_PIECES if on_gpu else PIECES
     choices = choices or Choices()
     rows = {space_of(node).key for node in graph.nodes if node.op.is_reduce}
     new = Rewriter(graph)
@@ -76,8 +81,8 @@ def split_reductions(graph: Graph, choices: Choices | None = None) -> Graph:
         with new.at(node.location):
             result: Value | None = None
             if node.op.is_reduce:
-                result = _split_reduce(new, node, choices, rows)
-            elif node.op.is_contract:
+                result = _split_reduce(new, node, choices, rows, pieces)
+            elif node.op.is_contract and not on_gpu:
                 result = _split_contract(new, node, choices)
             if result is None:
                 new.keep(node)
@@ -88,7 +93,7 @@ def split_reductions(graph: Graph, choices: Choices | None = None) -> Graph:
 
 
 def _split_reduce(
-    b: Rewriter, node: Node, choices: Choices, others: set[SpaceKey]
+    b: Rewriter, node: Node, choices: Choices, others: set[SpaceKey], wanted: int
 ) -> Value | None:
     space = space_of(node)
     if gives_position(node.op) or node.attributes["keepdim"] or node.result.dtype.bits == 16:
@@ -103,9 +108,9 @@ def _split_reduce(
     pieces = -(-space.kept // COLUMNS) if last_is_kept else space.kept
     start, stop = run
     length = math.prod(space.dims[start:stop])
-    limit = min(PIECES // pieces, space.full // space.kept // SHORTEST_PART)
+    limit = min(wanted // pieces, space.full // space.kept // SHORTEST_PART)
     if last_is_kept and across_rows(space.key) in others:
-        limit = min(PIECES, max(length // FEWEST_PART_ROWS, FEWEST_PARTS))
+        limit = min(wanted, max(length // FEWEST_PART_ROWS, FEWEST_PARTS))
         limit = max(limit, length // MOST_PART_ROWS)
     own = _divisor(length, limit) if space.full >= FEWEST_ELEMENTS else 1
     parts = choices.choose(node.op.name, own, lambda n: length % n == 0)

@@ -108,6 +108,8 @@ def _flat(plan: Plan) -> Index:
 
 
 PART = "part"
+# Of blocks of this many threads two share a multiprocessor, if each thread has 128 registers.
+TWO_AT_A_TIME = 256
 
 
 def _store_of_part(plan: Plan, partial: Buffer, kernel: Contraction) -> Store:
@@ -154,6 +156,7 @@ class _Tiles:
         made, plan = self.made, self.plan
         w, tile = made.writer, plan.tile
         made.has_barriers = True
+        made.blocks = 2 if tile.threads == TWO_AT_A_TIME else 0
         type, pad = tile_type(plan), 16 // plan.element.itemsize
         for x, size in (("a", tile.rows), ("b", tile.columns)):
             shape = f"[2][{tile.depth}][{size + pad}]"

@@ -66,6 +66,7 @@ class KernelWriter:
         self.threads = threads
         self.alignment = alignment
         self.stops = stops
+        self.blocks = 0  # that should fit on a multiprocessor at a time, if that is known
         self.checks = False
         self.has_barriers = False
         self._buffers = dict(buffers)
@@ -100,7 +101,8 @@ class KernelWriter:
         """What has been written."""
         if self.stops or self.checks:
             self.use("check")
-        head = [f'extern "C" __global__ void __launch_bounds__({self.threads}) {NAME}(']
+        bounds = f"{self.threads}, {self.blocks}" if self.blocks else f"{self.threads}"
+        head = [f'extern "C" __global__ void __launch_bounds__({bounds}) {NAME}(']
         head += [f"    {text}," for text in self._parameters()]
         head[-1] = head[-1].removesuffix(",") + ") {"
         if self.stops and not self.checks:  # a kernel with checks overwrites nothing

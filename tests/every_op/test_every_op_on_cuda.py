@@ -11,7 +11,7 @@ from braze.ir.interpreter import interpret
 
 # Single precision functions of CUDA are a few units in the last place off, sums in parts too.
 WIDER = 20
-SAMPLES = 6
+SAMPLES = 3
 
 
 def samples_of(op):
@@ -21,17 +21,13 @@ def samples_of(op):
         if not sample.edges:
             found.setdefault(dtype, []).append(sample)
     wanted = [d for d in (ir.f32, ir.f64, ir.bf16, ir.i32, ir.bool_, ir.c64) if d in found]
-    return {d: found[d][:SAMPLES] for d in wanted or list(found)[:1]}
+    return [s for d in wanted or list(found)[:1] for s in found[d][:SAMPLES]]
 
 
 @pytest.mark.parametrize("op", OPS, ids=str)
 def test_the_device_computes_what_the_interpreter_does(op):
-    taken = samples_of(op)
-    if not taken:
-        pytest.skip("only edge cases")
-    graphs = {dtype: graph_of(op, samples) for dtype, samples in taken.items()}
-    for dtype, (graph, inputs) in graphs.items():
-        found, wanted = cuda.run_graph(graph, inputs), interpret(graph, inputs)
-        tolerance = TOLERANCE.get(dtype.name, 0.0) * WIDER
-        for number, (x, y) in enumerate(zip(found, wanted, strict=True)):
-            assert_near(x, np.asarray(y), tolerance, f"{op.name} {dtype.name} output {number}")
+    graph, inputs = graph_of(op, samples_of(op))
+    found, wanted = cuda.run_graph(graph, inputs), interpret(graph, inputs)
+    for number, (x, y) in enumerate(zip(found, map(np.asarray, wanted), strict=True)):
+        tolerance = TOLERANCE.get(ir.from_numpy(y.dtype).name, 0.0) * WIDER
+        assert_near(x, y, tolerance, f"{op.name} output {number}")
