@@ -24,7 +24,7 @@ def tune_loops(
     record: Record | None = None,
     choices: Choices | None = None,
 ) -> Kernel:
-    """A kernel ready for a code generator. Contractions and sorts are scheduled there, and for a GPU
+    """A kernel ready for a code generator. Contractions and sorts are scheduled there, for a GPU
     whatever decides which thread does what: loops are only merged.
 
     Args:
