@@ -71,7 +71,7 @@ class RowWriter:
         self.kept_values: dict[Expr, str] = {}
         self.computed: set[Expr] = set()
         self._open()
-        self.emitter = made.expressions({self.row: "row" if self.count > 1 else "0"})
+        self.emitter = made.expressions({self.row: "row"})
 
     def _open(self) -> None:
         """Which row this thread works at, and which of its lanes it is."""
@@ -91,11 +91,6 @@ class RowWriter:
         self.is_whole = self.blocks * layout.rows == self.count
         if self.is_whole:
             w.line(f"const {type} row = {place};")
-            return
-        if self.count == 1 and layout.lanes > 1:
-            self.is_whole = layout.rows == 1
-            if not self.is_whole:
-                w.line(f"const bool is_inside = {place} < 1;")
             return
         if layout.lanes == 1:
             w.line(f"const {type} row = {place};")

@@ -14,6 +14,9 @@ INDENT = "  "
 LONG = 88
 
 
+_CONSTANT = re.compile(r"\s*const [\w ]+ (\w+) = [^;]*;$")
+
+
 class Writer:
     """Lines of a function's body, indented by the blocks around them."""
 
@@ -62,7 +65,15 @@ class Writer:
         return f"{stem}{number}"
 
     def text(self) -> str:
-        return "\n".join(self.lines)
+        """All lines, without constants that no other line uses."""
+        kept = list(self.lines)
+        for place in range(len(kept) - 1, -1, -1):
+            found = _CONSTANT.match(kept[place])
+            if found is not None:
+                used = re.compile(rf"\b{found[1]}\b")
+                if not any(used.search(line) for n, line in enumerate(kept) if n != place):
+                    del kept[place]
+        return "\n".join(kept)
 
 
 def bare(text: str) -> str:

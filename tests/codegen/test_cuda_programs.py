@@ -6,8 +6,10 @@ import shutil
 import subprocess
 
 import cuda
-import numpy as np
+import cuda_device
 import pytest
+from captured import lstm_step, plausible_inputs, transformer_step
+from cuda_emulator import control
 from graphs import assert_same, random_graph, random_graphs, sample_inputs
 from hypothesis import HealthCheck, given, settings
 from networks import dense_step, mnist_step, network_inputs, residual_step
@@ -18,6 +20,7 @@ from braze.ir.interpreter import interpret
 from braze.ir.target import named_target
 from braze.passes import compile_graph
 
+LEARNED = {"transformer": transformer_step, "lstm": lstm_step}
 STEPS = {"dense": dense_step, "residual": residual_step, "mnist": lambda: mnist_step(4)}
 
 
@@ -41,10 +44,30 @@ def test_training_steps(name):
     cuda.check_graph(graph, network_inputs(graph), 1e-4)
 
 
-def lstm_graph(steps=5, batch=3, width=8):
-    b = ir.Builder("lstm")
-    shapes = [(steps, batch, 4 * width), (batch, width), (batch, width), (4 * width, width)]
-    return b, [b.input(ir.tensor_type(ir.f32, shape)) for shape in shapes]
+@pytest.mark.parametrize("name", LEARNED)
+def test_training_steps_of_the_front_end(name):
+    graph = LEARNED[name]()
+    cuda.check_graph(graph, plausible_inputs(graph), 1e-4)
+
+
+@pytest.mark.parametrize("order", ["reverse", "random:1"])
+@cuda_device.emulated_only
+def test_the_order_of_threads_does_not_matter(order):
+    graph = LEARNED["transformer"]()
+    with control.options(ORDER=order):
+        cuda.check_graph(graph, plausible_inputs(graph), 1e-4)
+
+
+def test_a_recurrence_is_repeated_steps():
+    program, _ = compile_graph(LEARNED["lstm"](), cuda.TARGET)
+    made = generate(program, cuda.TARGET)
+    repeats = [step for step in made.steps if isinstance(step, Repeat)]
+    assert len(repeats) >= 4 and all(repeat.times == 6 for repeat in repeats)
+    names = {place.name for repeat in repeats for place in repeat.places}
+    used = {
+        a.name for r in repeats for launch in r.steps for a in launch.arguments if a != "status"
+    }
+    assert used <= names
 
 
 def test_a_program_is_the_same_text_each_time():
@@ -75,10 +98,10 @@ NVCC = shutil.which("/usr/local/cuda/bin/nvcc") or shutil.which("/usr/local/bin/
 
 @pytest.mark.skipif(NVCC is None, reason="needs NVIDIA's compiler")
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90", "sm_100"])
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", [*STEPS, *LEARNED])
 def test_the_real_compiler_spills_no_register(name, architecture, tmp_path):
     target = named_target(architecture)
-    program, _ = compile_graph(STEPS[name](), target)
+    program, _ = compile_graph({**STEPS, **LEARNED}[name](), target)
     source = tmp_path / "program.cu"
     source.write_text(generate(program, target).source)
     command = [NVCC, "-cubin", f"-arch={architecture}", "-Xptxas=-v", "-o", "/dev/null", source]
@@ -87,6 +110,3 @@ def test_the_real_compiler_spills_no_register(name, architecture, tmp_path):
     assert "warning" not in found.stderr, found.stderr
     spilled = re.findall(r"(\d+) bytes spill stores", found.stderr)
     assert spilled and set(spilled) == {"0"}, found.stderr
-
-
-assert np and Repeat and lstm_graph

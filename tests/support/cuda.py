@@ -7,6 +7,7 @@ touches anything else.
 
 from __future__ import annotations
 
+import atexit
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -45,6 +46,7 @@ def context() -> Any:
     cuda.init()
     made = cuda.Device(0).retain_primary_context()
     made.push()
+    atexit.register(cuda.Context.pop)
     return made
 
 
