@@ -105,6 +105,7 @@ class Frame:
         self.bases: dict[str, str] = {}
         made.use("Pack")
         made.use("lanes_reduce")
+        made.use("Sum")
         made.has_barriers = True
 
     def number(self, value: float) -> str:

@@ -53,6 +53,11 @@ class Running:
         return _FUNCTORS[self.accumulator.combine] + "()"
 
     @property
+    def functor_part(self) -> str:
+        """The part of the library that has the functor."""
+        return "Placed" if self.is_placed else _FUNCTORS[self.accumulator.combine]
+
+    @property
     def type(self) -> str:
         if self.is_placed:
             return f"Placed<{', '.join(self.placed_types)}>"
@@ -101,7 +106,7 @@ def take(made: KernelWriter, running: Running, emitter: Expressions) -> None:
         if accumulator.value.dtype.kind != "bool":
             made.writer.line(f"{name} = {function}({name}, {value});")
             return
-    made.use("combining")
+    made.use(running.functor_part)
     made.writer.line(f"{name} = {running.functor}({name}, {value});")
 
 
@@ -112,6 +117,7 @@ def share(made: KernelWriter, running: Running, call: str) -> None:
         call: a function of the library with its numbers of threads, such as ``lanes_reduce<8>``.
     """
     made.use(call.partition("<")[0])
+    made.use(running.functor_part)
     if running.is_placed:
         made.use("shuffle_placed")
     made.writer.line(f"{running.name} = {call}({running.name}, {running.functor});")

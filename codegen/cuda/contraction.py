@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from braze.codegen.cuda.contraction_operand import Operand, tile_type
-from braze.codegen.cuda.contraction_plan import Plan, plan_of
+from braze.codegen.cuda.contraction_plan import Plan, plan_of, turned
 from braze.codegen.cuda.contraction_products import PlainProducts, Result, TensorProducts
 from braze.codegen.cuda.contraction_rows import rows_of_products
 from braze.codegen.cuda.expressions import Expressions
 from braze.codegen.cuda.grid import extent, spread
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.kernel import KernelWriter
+from braze.codegen.cuda.lanes import emit_lanes
 from braze.codegen.cuda.packs import fits
-from braze.codegen.cuda.pointwise import emit_lanes, emit_pointwise
+from braze.codegen.cuda.pointwise import emit_pointwise
 from braze.codegen.cuda.program import CodegenError
 from braze.codegen.cuda.rows import emit_rows
 from braze.codegen.cuda.types import is_narrow_float
@@ -49,6 +50,7 @@ def emit_contraction(kernel: Contraction, unit: Unit) -> None:
     if extent(list(kernel.dims[len(outer) :])) == 0:
         emit_pointwise(outer, _without_sum(kernel), unit)
         return
+    kernel = turned(kernel)
     plan = plan_of(kernel, unit.target)
     if plan is None:
         emit_rows(*rows_of_products(kernel), unit)

@@ -138,6 +138,17 @@ def roles_of(kernel: Contraction) -> Roles:
     return Roles(batch, rows, columns, tuple(kernel.dims[outer:]))
 
 
+def turned(kernel: Contraction) -> Contraction:
+    """The same sum with its operands exchanged, if so neighbouring results are columns."""
+    roles = roles_of(kernel)
+    votes = 0
+    for store in kernel.stores:
+        for variable in kernel.dims:
+            if store.index.coefficient(variable) == 1:
+                votes += (variable in roles.rows) - (variable in roles.columns)
+    return replace(kernel, lhs=kernel.rhs, rhs=kernel.lhs) if votes > 0 else kernel
+
+
 def plan_of(kernel: Contraction, target: Target) -> Plan | None:
     """The plan of a contraction; None for one that does better without tiles."""
     roles = roles_of(kernel)

@@ -77,7 +77,8 @@ class PlainProducts:
                 if self.dtype.is_floating_point:
                     w.line(f"acc[i][j] += {x} * {y};")
                 else:
-                    self.made.use("combining")
+                    self.made.use("Sum")
+                    self.made.use("Product")
                     w.line(f"acc[i][j] = Sum()(acc[i][j], Product()({x}, {y}));")
 
     def _row(self, group: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from braze.codegen.cuda.library_part import Part, part
 
 THREADS: dict[str, Part] = {
-    "combining": part("""
+    "Sum": part("""
 // How two numbers are combined. Integers wrap around.
 struct Sum {
   DEVICE float operator()(float x, float y) const { return x + y; }
@@ -15,6 +15,8 @@ struct Sum {
     return T((unsigned long long)x + (unsigned long long)y);
   }
 };
+"""),
+    "Product": part("""
 struct Product {
   DEVICE float operator()(float x, float y) const { return x * y; }
   DEVICE double operator()(double x, double y) const { return x * y; }
@@ -23,15 +25,23 @@ struct Product {
     return T((unsigned long long)x * (unsigned long long)y);
   }
 };
+"""),
+    "Larger": part("""
 struct Larger {
   template <class T> DEVICE T operator()(T x, T y) const { return larger(x, y); }
 };
+""", "larger"),
+    "Smaller": part("""
 struct Smaller {
   template <class T> DEVICE T operator()(T x, T y) const { return smaller(x, y); }
 };
-struct Any { DEVICE bool operator()(bool x, bool y) const { return x || y; } };
-struct All { DEVICE bool operator()(bool x, bool y) const { return x && y; } };
 """, "larger"),
+    "Any": part("""
+struct Any { DEVICE bool operator()(bool x, bool y) const { return x || y; } };
+"""),
+    "All": part("""
+struct All { DEVICE bool operator()(bool x, bool y) const { return x && y; } };
+"""),
     "Placed": part("""
 // A value and where it stands, in a type of the same size (see `place_type`: nothing lies between
 // them). The first of the largest (smallest) is wanted; nan beats all.
@@ -63,32 +73,12 @@ struct FirstSmallest {
     "shuffle": part("""
 // The value of another lane: of lane ^ mask, or of the lane `by` below.
 template <class T> DEVICE T lane_xor(T x, int mask) {
-  return __shfl_xor_sync(0xffffffffu, x, mask);
+  if constexpr (sizeof(T) < 4) return T(__shfl_xor_sync(0xffffffffu, int(x), mask));
+  else return __shfl_xor_sync(0xffffffffu, x, mask);
 }
 template <class T> DEVICE T lane_below(T x, int by) {
-  return __shfl_up_sync(0xffffffffu, x, by);
-}
-DEVICE bool lane_xor(bool x, int mask) { return lane_xor(int(x), mask) != 0; }
-DEVICE signed char lane_xor(signed char x, int mask) {
-  return (signed char)lane_xor(int(x), mask);
-}
-DEVICE unsigned char lane_xor(unsigned char x, int mask) {
-  return (unsigned char)lane_xor(int(x), mask);
-}
-DEVICE short lane_xor(short x, int mask) { return (short)lane_xor(int(x), mask); }
-DEVICE unsigned short lane_xor(unsigned short x, int mask) {
-  return (unsigned short)lane_xor(int(x), mask);
-}
-DEVICE bool lane_below(bool x, int by) { return lane_below(int(x), by) != 0; }
-DEVICE signed char lane_below(signed char x, int by) {
-  return (signed char)lane_below(int(x), by);
-}
-DEVICE unsigned char lane_below(unsigned char x, int by) {
-  return (unsigned char)lane_below(int(x), by);
-}
-DEVICE short lane_below(short x, int by) { return (short)lane_below(int(x), by); }
-DEVICE unsigned short lane_below(unsigned short x, int by) {
-  return (unsigned short)lane_below(int(x), by);
+  if constexpr (sizeof(T) < 4) return T(__shfl_up_sync(0xffffffffu, int(x), by));
+  else return __shfl_up_sync(0xffffffffu, x, by);
 }
 """),
     "shuffle_placed": part("""
@@ -106,7 +96,7 @@ template <int G, class T, class F> DEVICE T lanes_reduce(T x, F combine) {
   for (int mask = G / 2; mask > 0; mask /= 2) x = combine(x, lane_xor(x, mask));
   return x;
 }
-""", "shuffle", "combining"),
+""", "shuffle"),
     "block_reduce": part("""
 // Combined over a block of W whole warps; every thread gets the result.
 template <int W, class T, class F> DEVICE T block_reduce(T x, F combine) {
@@ -139,7 +129,7 @@ DEVICE T columns_reduce(T x, F combine) {
   __syncthreads();
   return all[0][threadIdx.x];
 }
-""", "combining"),
+"""),
     "lanes_scan": part("""
 // Each lane gets the combination of its own and all lower lanes' values, in their order.
 template <class T, class F> DEVICE T lanes_scan(T x, F combine) {
@@ -151,7 +141,7 @@ template <class T, class F> DEVICE T lanes_scan(T x, F combine) {
   }
   return x;
 }
-""", "shuffle", "combining"),
+""", "shuffle"),
     "block_scan": part("""
 // The same over a block of W whole warps. `total` becomes the combination of all.
 template <int W, class T, class F>
@@ -195,7 +185,7 @@ struct Then {
 template <class T> DEVICE Step<T> lane_below(Step<T> x, int by) {
   return step(lane_below(x.a, by), lane_below(x.b, by));
 }
-""", "combining", "shuffle"),
+""", "Sum", "Product", "shuffle"),
     "LastLargest": part("""
 // Of values in order: the last of the largest (smallest) so far; a nan is one from then on. What
 // has no place is no value.

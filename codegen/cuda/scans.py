@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from braze.codegen.cuda.combining import start_of
 from braze.codegen.cuda.grid import THREADS, WARP, extent, int_type, power_of_two
-from braze.codegen.cuda.pointwise import emit_flat
+from braze.codegen.cuda.lanes import emit_flat
 from braze.codegen.cuda.row_layout import Layout, runs_across
 from braze.codegen.cuda.rows import RowWriter
 from braze.codegen.cuda.text import bare
@@ -109,7 +109,7 @@ class _ScanWriter(RowWriter):
             emitter.plan(value for c in carried for value in c.values)
             for c, state in zip(carried, states, strict=True):
                 element = _element(self.made, c, emitter)
-                self.made.use("combining")
+                self.made.use(_part(c))
                 if c.combine == "linear":
                     name = w.fresh("x")
                     w.line(f"const {_type(c)} {name} = {element};")
@@ -147,7 +147,7 @@ class _ScanWriter(RowWriter):
             self.made.use("block_scan")
             for c, name, state in zip(carried, elements, states, strict=True):
                 total, functor = w.fresh("total"), f"{_FUNCTORS[c.combine]}()"
-                self.made.use("Step" if c.combine == "linear" else "combining")
+                self.made.use(_part(c))
                 w.line(f"{_type(c)} {total};")
                 w.line(f"{name} = block_scan<{lanes // WARP}>({name}, {functor}, &{total});")
                 here = w.fresh("here")
@@ -163,6 +163,13 @@ class _ScanWriter(RowWriter):
                 emit_flat(self.made, self.emitter.fork({point: "p"}, running), stores)
             for state, text in totals:
                 w.line(f"{state} = {text};")
+
+
+def _part(carried: Carried) -> str:
+    """The part of the library that has the functor."""
+    if carried.combine == "linear":
+        return "Step"
+    return "LastLargest" if carried.position is not None else _FUNCTORS[carried.combine]
 
 
 def _type(carried: Carried) -> str:

@@ -19,7 +19,7 @@ from braze.codegen.cuda.grid import (
     spread,
 )
 from braze.codegen.cuda.interning import Interner
-from braze.codegen.cuda.pointwise import emit_flat
+from braze.codegen.cuda.lanes import emit_flat
 from braze.codegen.cuda.program import CodegenError
 from braze.codegen.cuda.text import bare
 from braze.codegen.cuda.types import placed_types, register_type

@@ -76,6 +76,22 @@ def test_elements_are_moved_sixteen_bytes_at_a_time():
     cuda.check_graph(graph, [drawn((512, 512)), drawn((512, 512)), drawn(512)])
 
 
+@pytest.mark.parametrize(
+    "shape, dims", [((70, 50), (1, 0)), ((3, 40, 33), (0, 2, 1)), ((20, 5, 6, 32), (3, 1, 2, 0))]
+)
+@pytest.mark.parametrize("dtype", [ir.f32, ir.bf16, ir.bool_], ids=str)
+def test_what_is_read_across_goes_through_shared_memory(dtype, shape, dims):
+    b = ir.Builder("g")
+    x = b.input(ir.tensor_type(dtype, shape))
+    y = b.input(ir.tensor_type(ir.f32, tuple(shape[d] for d in dims)))
+    turned = b.cast(b.permute(x, dims=dims), dtype=ir.f32)
+    graph = b.finish([b.add(b.mul(turned, 2.0), y)])
+    program, _ = compile_graph(graph, cuda.TARGET)
+    assert "tile0[threadIdx.x][line]" in generate(program, cuda.TARGET).source
+    inputs = [(drawn(shape) > 0).astype(dtype.numpy), drawn(y.type.shape)]
+    cuda.check_graph(graph, inputs)
+
+
 @pytest.mark.parametrize("dtype", [ir.f16, ir.bf16, ir.f64, ir.u8], ids=str)
 def test_packs_of_every_width(dtype):
     b = ir.Builder("g")
