@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from braze.codegen.cuda.combining import declare, share, take
 from braze.codegen.cuda.expressions import Expressions
-from braze.codegen.cuda.grid import extent, int_type, spread
+from braze.codegen.cuda.grid import ENOUGH_THREADS, extent, int_type, spread
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.lanes import emit_flat
 from braze.codegen.cuda.program import CodegenError
@@ -21,8 +22,10 @@ from braze.codegen.cuda.row_layout import Layout, layout_of
 from braze.codegen.cuda.statements import is_flat, outer_loops, values_of
 from braze.codegen.cuda.text import bare
 from braze.codegen.cuda.types import register_type
-from braze.ir.index import Index, LoopVar
+from braze.ir.dtypes import i64
+from braze.ir.index import DataIndex, Index, LoopVar, flatten
 from braze.ir.loops import (
+    Accumulator,
     Apply,
     Check,
     Expr,
@@ -30,6 +33,7 @@ from braze.ir.loops import (
     Loop,
     Philox,
     Reduce,
+    Ref,
     Statement,
     Store,
 )
@@ -38,14 +42,21 @@ if TYPE_CHECKING:
     from braze.codegen.cuda.generate import Unit
     from braze.codegen.cuda.kernel import KernelWriter
 
+# Rows are cut into parts in which a lane has at least so many elements, if there are several.
+SHORTEST_PART = 16
+FEWEST_PARTS = 4
 # Elements of a row that one lane may keep, and 4-byte registers that it may keep them in.
 MOST_STEPS = 16
 MOST_REGISTERS = 48
 
 
 def emit_rows(kept: list[LoopVar], body: list[Statement], unit: Unit) -> None:
-    """A launch for rows that do not depend on each other, and write nothing that they read."""
+    """The launches for rows that do not depend on each other, and write nothing that they read."""
     layout = layout_of(kept, body)
+    parts = parts_of(kept, body, layout)
+    if parts > 1:
+        _emit_parts(kept, body, layout, parts, unit)
+        return
     made = unit.writer(layout.threads)
     rows = RowWriter(made, layout, kept)
     rows.keep_registers(body)
@@ -53,15 +64,74 @@ def emit_rows(kept: list[LoopVar], body: list[Statement], unit: Unit) -> None:
     unit.launch(made, (rows.blocks, 1, 1), layout.block)
 
 
+def parts_of(kept: list[LoopVar], body: list[Statement], layout: Layout) -> int:
+    """Into how many parts rows are cut that are too long and few for one launch to keep a GPU busy.
+    Their results must be all that is wanted: of one reduction, once for each row."""
+    reduce, *rest = body
+    if not isinstance(reduce, Reduce) or not is_flat(rest):
+        return 1
+    length = extent([v for v, _ in reduce.loops])
+    busy = -(-extent(kept) // layout.rows) * layout.threads
+    wanted = min(ENOUGH_THREADS // busy, length // (layout.lanes * SHORTEST_PART))
+    return wanted if wanted >= FEWEST_PARTS else 1
+
+
+def _emit_parts(
+    kept: list[LoopVar], body: list[Statement], layout: Layout, parts: int, unit: Unit
+) -> None:
+    """Two launches: the accumulators of each part of a row, and what they come to."""
+    reduce, *rest = body
+    assert isinstance(reduce, Reduce)
+    length = extent([v for v, _ in reduce.loops])
+    part = LoopVar("part", parts)
+    place = flatten((*map(Index.of, kept), Index.of(part)), (*(v.extent for v in kept), parts))
+    stores: list[Statement] = []
+    again: list[Accumulator] = []
+    for a in reduce.accumulators:
+        values = unit.workspace(a.value.dtype, extent(kept) * parts)
+        best = Ref(f"{a.name}.value" if a.position is not None else a.name, a.value.dtype)
+        stores.append(Store(values, place, best))
+        position = None
+        if a.position is not None:
+            places = unit.workspace(i64, extent(kept) * parts)
+            stores.append(Store(places, place, Ref(a.name, i64)))
+            extent_of = a.position.span[1] + 1
+            position = Index.of(DataIndex(Load(places, place), extent_of))
+        again.append(Accumulator(a.name, a.combine, Load(values, place), position))
+    made = unit.writer(layout.threads)
+    rows = RowWriter(made, layout, [*kept, part], Part(part, -(-length // parts)))
+    rows.statements([reduce, *stores])
+    unit.launch(made, (rows.blocks, 1, 1), layout.block, suffix="parts")
+    total = Reduce(((part, "serial"),), tuple(again))
+    emit_rows(kept, [total, *rest], unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a row is gone through: `number` counts them, each has `length` points, or what
+    is left."""
+
+    number: LoopVar
+    length: int
+
+
 class RowWriter:
     """Writes what is done for a row, by its lanes together.
 
     Args:
-        kept: the loops over rows.
+        kept: the loops over rows, or over parts of them.
+        part: what of a row is gone through; None for all of it.
     """
 
-    def __init__(self, made: KernelWriter, layout: Layout, kept: list[LoopVar]) -> None:
+    def __init__(
+        self,
+        made: KernelWriter,
+        layout: Layout,
+        kept: list[LoopVar],
+        part: Part | None = None,
+    ) -> None:
         self.made = made
+        self.part = part
         self.layout = layout
         self.count = extent(kept)
         self.blocks = -(-self.count // layout.rows)
@@ -161,6 +231,8 @@ class RowWriter:
                 share(self.made, one, self.layout.reduction)
                 self.made.has_barriers |= not self.layout.reduction.startswith("lanes")
             self.emitter.refs[one.accumulator.name] = one.result
+            if one.is_placed:
+                self.emitter.refs[f"{one.accumulator.name}.value"] = f"{one.name}.value"
 
     def along(self, loops: list[LoopVar], statements: Sequence[Store | Check]) -> None:
         """Stores and checks at every point of the row."""
@@ -186,6 +258,9 @@ class RowWriter:
         Args:
             values: what is computed there.
         """
+        if self.part is not None:
+            self._each_of_part(point, self.part, body)
+            return
         w, lanes, size = self.made.writer, self.layout.lanes, int(point.extent)
         steps = -(-size // lanes)
         kept = {e: n for e, n in self.kept_values.items() if point in e.variables()}
@@ -205,6 +280,20 @@ class RowWriter:
             type = int_type(size)
             with w.block(f"for ({type} p = {start}; p < {size}; {step})"):
                 body(self.emitter.fork({point: "p"}))
+
+    def _each_of_part(
+        self, point: LoopVar, part: Part, body: Callable[[Expressions], None]
+    ) -> None:
+        """The same for the points of a part."""
+        w, lanes = self.made.writer, self.layout.lanes
+        type = int_type(point.extent + part.length)
+        number = self.emitter.index(self.replacements[part.number])
+        w.line(f"const {type} start = {part.length} * {type}({number});")
+        w.line(f"const {type} end = min(start + {part.length}, ({type}){point.extent});")
+        first, step = ("start + lane", f"p += {lanes}") if lanes > 1 else ("start", "++p")
+        w.line("#pragma unroll 4")
+        with w.block(f"for ({type} p = {first}; p < end; {step})"):
+            body(self.emitter.fork({point: "p"}))
 
     def _at(
         self,

@@ -52,6 +52,20 @@ def test_reductions_and_what_is_made_of_them(shape, dims):
     cuda.check_graph(graph, inputs)
 
 
+@pytest.mark.parametrize("shape, dim", [((300_001,), 0), ((2, 70_000), 1), ((40_000, 3), 0)])
+def test_long_rows_are_cut_into_parts(shape, dim):
+    b = ir.Builder("g")
+    x, k = b.input(ir.tensor_type(ir.f32, shape)), b.input(ir.tensor_type(ir.i32, shape))
+    keep = {"dims": (dim,), "keepdim": False}
+    outputs = [b.argmax(x, **keep), b.argmin(k, **keep), b.amax(x, **keep), b.prod(k, **keep)]
+    graph = b.finish([*outputs, b.any(b.gt(x, 4.0), **keep)])
+    assert any(launch.kernel.endswith("_parts") for launch in launches_of(graph))
+    inputs = [drawn(shape), drawn(shape, ir.i32)]
+    cuda.check_graph(graph, inputs)
+    inputs[0].reshape(-1)[[7777, 9999]] = np.nan
+    cuda.check_graph(graph, inputs)
+
+
 def test_a_layer_norm_and_a_softmax_are_one_launch_each():
     b = ir.Builder("g")
     x = b.input(ir.tensor_type(ir.f32, (64, 768)))
