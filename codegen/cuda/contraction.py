@@ -110,7 +110,8 @@ def _flat(plan: Plan) -> Index:
 
 
 PART = "part"
-# Of blocks of this many threads two share a multiprocessor, if each thread has 128 registers.
+# Of blocks of this many threads two share a multiprocessor, if each thread has 128 registers. (For
+# sm_75 these are too few.)
 TWO_AT_A_TIME = 256
 
 
@@ -145,23 +146,26 @@ class _Tiles:
         self.made: KernelWriter = unit.writer(plan.tile.threads)
         if plan.blocks >= 2**31:
             raise CodegenError(f"[cuda] a contraction of {plan.blocks} tiles is too large")
-        self.products: PlainProducts | TensorProducts
-        if plan.tile.method == "tensor":
-            self.products = TensorProducts(self.made, plan)
-        else:
-            self.products = PlainProducts(self.made, plan, kernel.dtype)
         self.operands = [
             Operand(self.made, kernel, plan, letter, is_left=letter == "a") for letter in "ab"
         ]
+        self.products: PlainProducts | TensorProducts
+        if plan.tile.method == "tensor":
+            self.products = TensorProducts(self.made, plan, self.operands)
+        else:
+            self.products = PlainProducts(self.made, plan, kernel.dtype)
 
     def emit(self, suffix: str) -> None:
         made, plan = self.made, self.plan
         w, tile = made.writer, plan.tile
         made.has_barriers = True
-        made.blocks = 2 if tile.threads == TWO_AT_A_TIME else 0
-        type, pad = tile_type(plan), 16 // plan.element.itemsize
-        for x, size in (("a", tile.rows), ("b", tile.columns)):
-            shape = f"[2][{tile.depth}][{size + pad}]"
+        if tile.threads == TWO_AT_A_TIME and made.target.capability >= 80:
+            made.blocks = 2
+        type = tile_type(plan)
+        for operand in self.operands:
+            x = operand.letter
+            rows, length = operand.tile_shape
+            shape = f"[2][{rows}][{length}]"
             if is_narrow_float(plan.element) and type != "float":  # of a class, with a constructor
                 w.line(f"__shared__ __align__(32) unsigned short {x}_bits{shape};")
                 w.line(f"auto& {x}_tile = reinterpret_cast<{type} (&){shape}>({x}_bits);")

@@ -2,7 +2,8 @@
 
 In: an access and a plan.  Out: C that fetches the next stretch of a tile into registers, and C that
 keeps it in shared memory, where it lies as ``tile[k][outer]``. Elements that lie side by side are
-fetched up to 16 bytes at a time, along the sum or across it. What a guard excludes is zero.
+fetched up to 16 bytes at a time, along the sum or across it. What a guard excludes is zero. Tensor
+cores also take ``tile[outer][k]``, which is how an operand is kept that is fetched along the sum.
 """
 
 from __future__ import annotations
@@ -83,6 +84,20 @@ class Operand:
         self.packs = packs
         self.row_length = self.depth if self.place.direction == "along" else self.size
         self.row_length //= self.place.width
+
+    @property
+    def k_is_last(self) -> bool:
+        """Does it lie as ``tile[outer][k]``?"""
+        is_tensor = self.plan.tile.method == "tensor"
+        return is_tensor and self.place.direction == "along" and self.dtype is self.plan.element
+
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """Rows of a tile in shared memory, and how long they are: with a pad against conflicts."""
+        pad = ALIGNMENT // self.plan.element.itemsize
+        if self.k_is_last:
+            return self.size, self.depth + pad
+        return self.depth, self.size + pad
 
     @property
     def buffer(self) -> Buffer:
@@ -265,6 +280,10 @@ class Operand:
         tile = f"{x}_tile[at]"
         shift = f" + {self.step} * i" if self.count > 1 else ""
         with w.unrolled("i", self.count):
+            if self.k_is_last:
+                at = f"{tile}[{x}_outer{shift}] + {place.width} * {x}_k"
+                w.line(f"{partial}store_pack({at}, {x}_next[i]);")
+                return
             if not is_along and self.dtype is element and place.width > 1:
                 at = f"{tile}[{x}_k{shift}] + {place.width} * {x}_outer"
                 w.line(f"{partial}store_pack({at}, {x}_next[i]);")

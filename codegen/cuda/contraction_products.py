@@ -7,9 +7,10 @@ gives each warp a piece on tensor cores, whose results go through shared memory 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from braze.codegen.cuda.contraction_operand import Operand
 from braze.codegen.cuda.contraction_plan import Plan
 from braze.codegen.cuda.kernel import KernelWriter
 from braze.codegen.cuda.types import literal, memory_type, register_type
@@ -118,9 +119,10 @@ class TensorProducts:
 
     widest = 4
 
-    def __init__(self, made: KernelWriter, plan: Plan) -> None:
+    def __init__(self, made: KernelWriter, plan: Plan, operands: Sequence[Operand]) -> None:
         self.made = made
         self.plan = plan
+        self.operands = operands
         self.type = memory_type(plan.element)
         tile = plan.tile
         self.rows, self.columns = tile.thread_rows // 16, tile.thread_columns // 16
@@ -129,7 +131,8 @@ class TensorProducts:
 
     def declare(self) -> None:
         w = self.made.writer
-        w.line(f"typedef Tensor<{self.type}> Tensors;")
+        orders = ", ".join(str(operand.k_is_last).lower() for operand in self.operands)
+        w.line(f"typedef Tensor<{self.type}, {orders}> Tensors;")
         w.line("const int warp = threadIdx.x / 32;")
         w.line(f"const int warp_row = warp / {self.across} * {self.plan.tile.thread_rows};")
         w.line(f"const int warp_column = warp % {self.across} * {self.plan.tile.thread_columns};")
@@ -139,17 +142,19 @@ class TensorProducts:
 
     def multiply(self) -> None:
         w, tile = self.made.writer, self.plan.tile
-        pad = 16 // self.plan.element.itemsize
         w.line("#pragma unroll")
         with w.block(f"for (int k = 0; k < {tile.depth}; k += Tensors::depth)"):
             w.line(f"Tensors::A a[{self.rows}];")
             w.line(f"Tensors::B b[{self.columns}];")
-            for x, count, pitch, first in (
-                ("a", self.rows, tile.rows + pad, "warp_row"),
-                ("b", self.columns, tile.columns + pad, "warp_column"),
+            for operand, count, first in zip(
+                self.operands, (self.rows, self.columns), ("warp_row", "warp_column"), strict=True
             ):
+                x, (_, pitch) = operand.letter, operand.tile_shape
+                place = f"[k] + {first} + 16 * g"
+                if operand.k_is_last:
+                    place = f"[{first} + 16 * g] + k"
                 with w.unrolled("g", count):
-                    w.line(f"Tensors::load({x}[g], {x}_tile[at][k] + {first} + 16 * g, {pitch});")
+                    w.line(f"Tensors::load({x}[g], {x}_tile[at]{place}, {pitch});")
             with w.unrolled("i", self.rows), w.unrolled("j", self.columns):
                 w.line("Tensors::multiply(acc[i][j], a[i], b[j]);")
 

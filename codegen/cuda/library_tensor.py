@@ -7,22 +7,35 @@ from braze.codegen.cuda.library_part import Part, part
 TENSOR: dict[str, Part] = {
     "tensor": part("""
 // Products of 16 x D by D x 16 numbers by one warp, added up in f32: T is __half or __nv_bfloat16
-// (D = 16), or float (D = 8, rounded to TF32). Both factors lie as tile[k][...] in shared memory.
+// (D = 16), or float (D = 8, rounded to TF32). A factor lies in shared memory as tile[k][...], or,
+// if its flag is set, as tile[...][k].
 #ifndef BRAZE_EMULATED
 #include <mma.h>
 namespace wmma = nvcuda::wmma;
-template <class T> struct Tensor {
+template <bool IS_SET, class X, class Y> struct Choice { typedef X Type; };
+template <class X, class Y> struct Choice<false, X, Y> { typedef Y Type; };
+template <class T> struct Factor {
   static const int depth = 16;
-  typedef wmma::fragment<wmma::matrix_a, 16, 16, 16, T, wmma::col_major> A;
-  typedef wmma::fragment<wmma::matrix_b, 16, 16, 16, T, wmma::row_major> B;
-  typedef wmma::fragment<wmma::accumulator, 16, 16, 16, float> C;
+  typedef T Type;
+  static DEVICE T rounded(T x) { return x; }
+};
+template <class T, bool A_LAST, bool B_LAST> struct Tensor {
+  static const int depth = Factor<T>::depth;
+  typedef typename Factor<T>::Type Type;
+  typedef typename Choice<A_LAST, wmma::row_major, wmma::col_major>::Type OrderA;
+  typedef typename Choice<B_LAST, wmma::col_major, wmma::row_major>::Type OrderB;
+  typedef wmma::fragment<wmma::matrix_a, 16, 16, depth, Type, OrderA> A;
+  typedef wmma::fragment<wmma::matrix_b, 16, 16, depth, Type, OrderB> B;
+  typedef wmma::fragment<wmma::accumulator, 16, 16, depth, float> C;
   template <class F> static DEVICE void load(F& f, const T* from, int pitch) {
     wmma::load_matrix_sync(f, from, pitch);
+    if constexpr (depth == 8) {
+#pragma unroll
+      for (int e = 0; e < f.num_elements; ++e) f.x[e] = Factor<T>::rounded(f.x[e]);
+    }
   }
   static DEVICE void clear(C& c) { wmma::fill_fragment(c, 0.0f); }
-  static DEVICE void multiply(C& c, const A& a, const B& b) {
-    wmma::mma_sync(c, a, b, c);
-  }
+  static DEVICE void multiply(C& c, const A& a, const B& b) { wmma::mma_sync(c, a, b, c); }
   static DEVICE void store(float* to, const C& c) {
     wmma::store_matrix_sync(to, c, 16, wmma::mem_row_major);
   }
@@ -37,12 +50,19 @@ DEVICE float tensor_factor(float x) {
 }
 template <class T> DEVICE float tensor_factor(T x) { return float(x); }
 // Each lane has half a row of the product.
-template <class T> struct Tensor {
+template <class T, bool A_LAST, bool B_LAST> struct Tensor {
   static const int depth = sizeof(T) == 4 ? 8 : 16;
-  struct A { const T* from; int pitch; };
-  typedef A B;
+  template <bool IS_LAST> struct Piece {
+    const T* from;
+    int pitch;
+    float at(int k, int other) const {
+      return tensor_factor(IS_LAST ? from[other * pitch + k] : from[k * pitch + other]);
+    }
+  };
+  struct A : Piece<A_LAST> {};
+  struct B : Piece<B_LAST> {};
   struct C { float x[8]; };
-  static DEVICE void load(A& f, const T* from, int pitch) {
+  template <class F> static DEVICE void load(F& f, const T* from, int pitch) {
     f.from = from;
     f.pitch = pitch;
   }
@@ -52,8 +72,8 @@ template <class T> struct Tensor {
   static DEVICE void multiply(C& c, const A& a, const B& b) {
     const int row = threadIdx.x % 32 / 2, column = threadIdx.x % 2 * 8;
     for (int k = 0; k < depth; ++k) {
-      const float x = tensor_factor(a.from[k * a.pitch + row]);
-      for (int e = 0; e < 8; ++e) c.x[e] += x * tensor_factor(b.from[k * b.pitch + column + e]);
+      const float x = a.at(k, row);
+      for (int e = 0; e < 8; ++e) c.x[e] += x * b.at(k, column + e);
     }
   }
   static DEVICE void store(float* to, const C& c) {
@@ -65,24 +85,10 @@ template <class T> struct Tensor {
 """),
     "tensor_tf32": part("""
 #ifndef BRAZE_EMULATED
-template <> struct Tensor<float> {
+template <> struct Factor<float> {
   static const int depth = 8;
-  typedef wmma::precision::tf32 Tf32;
-  typedef wmma::fragment<wmma::matrix_a, 16, 16, 8, Tf32, wmma::col_major> A;
-  typedef wmma::fragment<wmma::matrix_b, 16, 16, 8, Tf32, wmma::row_major> B;
-  typedef wmma::fragment<wmma::accumulator, 16, 16, 8, float> C;
-  template <class F> static DEVICE void load(F& f, const float* from, int pitch) {
-    wmma::load_matrix_sync(f, from, pitch);
-#pragma unroll
-    for (int e = 0; e < f.num_elements; ++e) f.x[e] = wmma::__float_to_tf32(f.x[e]);
-  }
-  static DEVICE void clear(C& c) { wmma::fill_fragment(c, 0.0f); }
-  static DEVICE void multiply(C& c, const A& a, const B& b) {
-    wmma::mma_sync(c, a, b, c);
-  }
-  static DEVICE void store(float* to, const C& c) {
-    wmma::store_matrix_sync(to, c, 16, wmma::mem_row_major);
-  }
+  typedef wmma::precision::tf32 Type;
+  static DEVICE float rounded(float x) { return wmma::__float_to_tf32(x); }
 };
 #endif
 """, "tensor"),

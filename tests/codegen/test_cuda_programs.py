@@ -1,6 +1,7 @@
 """Whole programs on a CUDA device: random graphs, training steps, recurrences; and that the real
 compiler takes them for every architecture, with no register spilled in products of matrices."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from networks import dense_step, mnist_step, network_inputs, residual_step
 import braze.ir as ir
 from braze.codegen.cuda.program import CodegenError, Repeat, generate
 from braze.ir.interpreter import interpret
-from braze.ir.target import named_target
+from braze.ir.target import TF32, named_target
 from braze.passes import compile_graph
 
 LEARNED = {"transformer": transformer_step, "lstm": lstm_step}
@@ -100,13 +101,60 @@ NVCC = shutil.which("/usr/local/cuda/bin/nvcc") or shutil.which("/usr/local/bin/
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90", "sm_100"])
 @pytest.mark.parametrize("name", [*STEPS, *LEARNED])
 def test_the_real_compiler_spills_no_register(name, architecture, tmp_path):
-    target = named_target(architecture)
-    program, _ = compile_graph({**STEPS, **LEARNED}[name](), target)
+    compile_for({**STEPS, **LEARNED}[name](), named_target(architecture), tmp_path)
+
+
+def compile_for(graph, target, tmp_path):
+    """Compile a graph's source with NVIDIA's compiler: without warnings, and nothing is spilled."""
+    program, _ = compile_graph(graph, target)
     source = tmp_path / "program.cu"
     source.write_text(generate(program, target).source)
-    command = [NVCC, "-cubin", f"-arch={architecture}", "-Xptxas=-v", "-o", "/dev/null", source]
+    command = [NVCC, "-cubin", f"-arch={target.cpu}", "-Xptxas=-v", "-o", "/dev/null", source]
     found = subprocess.run(command, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert "warning" not in found.stderr, found.stderr
     spilled = re.findall(r"(\d+) bytes spill stores", found.stderr)
     assert spilled and set(spilled) == {"0"}, found.stderr
+
+
+def products(dtype, equations=("mk,kn->mn", "mk,nk->mn", "km,nk->mn")):
+    """Large products of matrices in several orders."""
+    b = ir.Builder("products")
+    x, y = (b.input(ir.tensor_type(dtype, (1024, 1024))) for _ in "xy")
+    return b.finish([b.contract(x, y, equation=equation) for equation in equations])
+
+
+def other_kinds():
+    """A sort of each form, scans, scatters, attention and its gradient."""
+    b = ir.Builder("kinds")
+    x = b.input(ir.tensor_type(ir.f32, (4, 5000)))
+    i = b.input(ir.tensor_type(ir.i64, (4, 5000)))
+    q, k, v = (b.input(ir.tensor_type(ir.f32, (8, 512, 64))) for _ in "qkv")
+    settings = {"scale": 0.125, "causal": True}
+    out, lse = b.emit(ir.op_named("attention"), [q, k, v], settings).results
+    grad = ir.op_named("attention_grad")
+    taken = [out, q, k, v, lse, lse]
+    outputs = [*b.sort(x, dim=1, descending=True), *b.sort(i, dim=0, descending=False)]
+    outputs += [b.cumsum(x, dim=1, reverse=False), *b.cummax(x, dim=0, reverse=False)]
+    outputs += [b.scatter(x, i, x, dim=1), b.scatter_add(i, i, i, dim=1)]
+    outputs.append(b.argmax(x, dims=(1,), keepdim=False))
+    return b.finish([*outputs, out, *b.emit(grad, taken, {**settings, "parts": 2}).results])
+
+
+@pytest.mark.skipif(NVCC is None, reason="needs NVIDIA's compiler")
+@pytest.mark.parametrize(
+    "architecture, dtype",
+    [("sm_75", "f16"), ("sm_80", "f16"), ("sm_80", "bf16"), ("sm_90", "tf32"), ("sm_100", "bf16"),
+     ("sm_75", "f32"), ("sm_90", "f32"), ("sm_80", "f64"), ("sm_80", "i64")],
+)  # fmt: skip
+def test_the_real_compiler_takes_large_products(architecture, dtype, tmp_path):
+    target = named_target(architecture)
+    if dtype == "tf32":
+        target, dtype = dataclasses.replace(target, features=(TF32,)), "f32"
+    compile_for(products(ir.dtypes.dtype_named(dtype)), target, tmp_path)
+
+
+@pytest.mark.skipif(NVCC is None, reason="needs NVIDIA's compiler")
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_120"])
+def test_the_real_compiler_takes_other_kinds(architecture, tmp_path):
+    compile_for(other_kinds(), named_target(architecture), tmp_path)
