@@ -17,6 +17,7 @@ from braze.codegen.cuda.contraction_rows import index_of
 from braze.codegen.cuda.conversions import cast
 from braze.codegen.cuda.expressions import Expressions
 from braze.codegen.cuda.grid import spread
+from braze.codegen.cuda.indices import fits_int
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.kernel import KernelWriter
 from braze.codegen.cuda.packs import is_aligned
@@ -179,8 +180,7 @@ class Operand:
         self.bounds = [(bound, self._split(bound.index)) for bound in place.guard]
         names = [f"{x}_start", *(f"{x}_bound{n}" for n in range(len(self.bounds)))]
         sums = [self.parts[0], *(outer for _, (outer, _) in self.bounds)]
-        low, high = place.index.span
-        if max(abs(low), abs(high)) >= 2**31:
+        if not fits_int(place.index):
             index_type = "long long"
         many = f"[{self.count}]" if is_along else ""
         types = [index_type, *("int" for _ in self.bounds)]

@@ -18,15 +18,17 @@ from braze.ir.index import LoopVar
 from braze.ir.loops import Contraction
 from braze.ir.target import TF32, Target
 
-# Multiprocessors of a large GPU, and what each does in a cycle: multiplications, and bytes moved.
+# Multiprocessors of a large GPU, and what each does in a cycle: multiplications, bytes moved to and
+# from memory, and bytes fetched from the second-level cache.
 PROCESSORS = 132
 PRODUCTS = 128.0
 TENSOR_PRODUCTS = 1024.0
 BYTES = 15.0
+CACHE_BYTES = 24.0
 LAUNCH_CYCLES = 5000.0
 # A sum is cut into parts of no less than this.
 SHORTEST_PART = 128
-MOST_PARTS = 64
+PARTS = (*range(2, 17), 20, 24, 32, 48, 64)
 # With fewer results in a row or column than this, tiles are mostly empty.
 FEWEST = 8
 SHORTEST_SUM = 4
@@ -66,6 +68,10 @@ PLAIN = (
     Tile(16, 256, 16, 4, 4, 0.45),
     Tile(128, 32, 16, 4, 4, 0.5),
     Tile(32, 128, 16, 4, 4, 0.5),
+    Tile(64, 32, 16, 4, 4, 0.45),
+    Tile(32, 64, 16, 4, 4, 0.45),
+    Tile(64, 16, 32, 4, 2, 0.3),
+    Tile(16, 64, 32, 2, 4, 0.3),
     Tile(32, 32, 32, 2, 2, 0.25),
     Tile(128, 8, 16, 4, 2, 0.3),
     Tile(8, 128, 16, 2, 4, 0.3),
@@ -186,10 +192,9 @@ def tiles_for(kernel: Contraction, target: Target) -> tuple[Sequence[Tile], DTyp
 
 def _parts(inner: int, tile: Tile) -> Iterator[int]:
     yield 1
-    parts = 2
-    while parts <= MOST_PARTS and inner // parts >= max(SHORTEST_PART, 2 * tile.depth):
-        yield parts
-        parts *= 2
+    for parts in PARTS:
+        if inner // parts >= max(SHORTEST_PART, 2 * tile.depth):
+            yield parts
 
 
 def _cycles(plan: Plan) -> float:
@@ -197,7 +202,9 @@ def _cycles(plan: Plan) -> float:
     tile = plan.tile
     rate = TENSOR_PRODUCTS if tile.method == "tensor" else PRODUCTS
     rounds = -(-plan.blocks // PROCESSORS)
-    time = rounds * tile.rows * tile.columns * plan.part / (rate * tile.efficiency)
+    products = tile.rows * tile.columns * plan.part / (rate * tile.efficiency)
+    fetched = (tile.rows + tile.columns) * plan.part * plan.element.itemsize / CACHE_BYTES
+    time = rounds * max(products, fetched)
     if plan.parts > 1:
         moved = 8.0 * plan.parts * plan.batch * plan.rows * plan.columns
         time += moved / (PROCESSORS * BYTES) + LAUNCH_CYCLES
