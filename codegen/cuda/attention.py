@@ -37,18 +37,7 @@ def emit_attention(kernel: Attention, unit: Unit) -> None:
     frame.zeros("sum", sizes.groups(sizes.depth))
     infinity, zero = frame.number(float("inf")), frame.number(0.0)
     w.line(f"{frame.type} top = -{infinity}, total = {zero};")
-    steps = frame.steps_for([sizes.width, sizes.depth])
-    frame.declare_tile("keys", sizes.width, steps)
-    frame.declare_tile("values", sizes.depth, steps)
-    limit = str(sizes.keys)
-    if frame.is_causal:
-        w.line(f"const int limit = min({sizes.keys}, first_row + {sizes.rows});")
-        limit = "limit"
-    with w.block(f"for (int first = 0; first < {limit}; first += {steps})"):
-        w.line("__syncthreads();")
-        frame.load_tile("keys", "key", steps, limit)
-        frame.load_tile("values", "value", steps, limit)
-        w.line("__syncthreads();")
+    with frame.keys_and_values() as (steps, limit):
         with w.block(f"for (int c = 0; c < {steps}; c += {CHUNK})"):
             _chunk(frame, limit)
     w.line(f"const {frame.type} factor = total == {zero} ? {zero} : {frame.number(1.0)} / total;")

@@ -11,6 +11,8 @@ in the order in which words of dropout belong together.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from braze.codegen.cuda.expressions import Expressions
@@ -33,10 +35,12 @@ SHARED = 40 << 10
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Attributes:
-    lead: heads of all batches.
-    width: of queries and keys; values have rows of `depth`.
-    lanes: that share a row.
+    """The sizes of a call, and how a row is shared out.
+
+    Attributes:
+        lead: heads of all batches.
+        width: of queries and keys; values have rows of `depth`.
+        lanes: that share a row.
     """
 
     lead: int
@@ -241,6 +245,24 @@ class Frame:
                 inside += f" && column < {width}"
             value = f"{inside} ? {item} : {self.number(0.0)}"
             self.w.line(f"{name}[t / {padded}][t % {padded}] = {value};")
+
+    @contextmanager
+    def keys_and_values(self) -> Iterator[tuple[int, str]]:
+        """Bring some keys and values after the other into shared memory; the `with` block writes
+        what is done with these `steps` of them, and those below `limit` take part."""
+        sizes, steps = self.sizes, self.steps_for([self.sizes.width, self.sizes.depth])
+        self.declare_tile("keys", sizes.width, steps)
+        self.declare_tile("values", sizes.depth, steps)
+        limit = str(sizes.keys)
+        if self.is_causal:
+            self.w.line(f"const int limit = min({sizes.keys}, first_row + {sizes.rows});")
+            limit = "limit"
+        with self.w.block(f"for (int first = 0; first < {limit}; first += {steps})"):
+            self.w.line("__syncthreads();")
+            self.load_tile("keys", "key", steps, limit)
+            self.load_tile("values", "value", steps, limit)
+            self.w.line("__syncthreads();")
+            yield steps, limit
 
     def dot(self, name: str, row: str, tile: str, step: str, width: int) -> None:
         """Add the thread's row times a step's to a number, over all lanes."""

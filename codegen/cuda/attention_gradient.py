@@ -47,18 +47,7 @@ def _emit_queries(kernel: Attention, unit: Unit) -> None:
     frame.zeros("sum", sizes.groups(sizes.width))
     for name in ("lse", "delta"):
         w.line(f"const {frame.type} {name} = {frame.item(name, 'row')};")
-    steps = frame.steps_for([sizes.width, sizes.depth])
-    frame.declare_tile("keys", sizes.width, steps)
-    frame.declare_tile("values", sizes.depth, steps)
-    limit = str(sizes.keys)
-    if frame.is_causal:
-        w.line(f"const int limit = min({sizes.keys}, first_row + {sizes.rows});")
-        limit = "limit"
-    with w.block(f"for (int first = 0; first < {limit}; first += {steps})"):
-        w.line("__syncthreads();")
-        frame.load_tile("keys", "key", steps, limit)
-        frame.load_tile("values", "value", steps, limit)
-        w.line("__syncthreads();")
+    with frame.keys_and_values() as (steps, limit):
         w.line("#pragma unroll 4")
         with w.block(f"for (int c = 0; c < {steps}; ++c)"):
             w.line("const int step = first + c;")

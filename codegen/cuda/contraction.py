@@ -28,6 +28,7 @@ from braze.codegen.cuda.types import is_narrow_float
 from braze.ir.index import Index, LoopVar, flatten
 from braze.ir.loops import (
     Accumulator,
+    Apply,
     Buffer,
     Const,
     Contraction,
@@ -68,38 +69,16 @@ def emit_contraction(kernel: Contraction, unit: Unit) -> None:
 
 def _without_sum(kernel: Contraction) -> list[Store]:
     """The stores of sums of no terms."""
-
-    def without(expr: Expr) -> Expr:
-        rewriting = Interner().rewriting({})
-        return rewriting.expr(expr)
-
     zero = Const(0, kernel.dtype)
     found = []
     for store in kernel.stores:
-        rewriting = _Zeros(zero)
-        value = rewriting.expr(without(store.value))
-        found.append(Store(store.buffer, store.index, value, store.guard))
+        made: dict[Expr, Expr] = {}
+        for expr in store.value.walk():
+            made[expr] = zero if isinstance(expr, Ref) else expr
+            if isinstance(expr, Apply):
+                made[expr] = Apply(expr.op, tuple(made[a] for a in expr.arguments), expr.dtype)
+        found.append(Store(store.buffer, store.index, made[store.value], store.guard))
     return found
-
-
-class _Zeros:
-    """Puts a number in the place of the sum."""
-
-    def __init__(self, zero: Const) -> None:
-        self.zero = zero
-
-    def expr(self, root: Expr) -> Expr:
-        from braze.ir.loops import Apply
-
-        memo: dict[Expr, Expr] = {}
-        for expr in root.walk():
-            if isinstance(expr, Ref):
-                memo[expr] = self.zero
-            elif isinstance(expr, Apply):
-                memo[expr] = Apply(expr.op, tuple(memo[a] for a in expr.arguments), expr.dtype)
-            else:
-                memo[expr] = expr
-        return memo[root]
 
 
 def _flat(plan: Plan) -> Index:

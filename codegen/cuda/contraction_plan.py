@@ -38,11 +38,13 @@ Method = Literal["plain", "tensor"]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Attributes:
-    rows, columns: of the results of a block.
-    depth: products of each sum that lie in shared memory at a time.
-    thread_rows, thread_columns: results of a thread; of a warp for tensor cores.
-    efficiency: share of the multiplications that are possible, about.
+    """What a block computes.
+
+    Attributes:
+        rows, columns: of the results of a block.
+        depth: products of each sum that lie in shared memory at a time.
+        thread_rows, thread_columns: results of a thread; of a warp for tensor cores.
+        efficiency: share of the multiplications that are possible, about.
     """
 
     rows: int
@@ -98,10 +100,13 @@ class Roles:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Attributes:
-    batch, rows, columns, inner: how many points the dimensions of each role have together.
-    part: products of each sum that one block adds up; a multiple of the tile's depth.
-    element: what lies in shared memory.
+    """How a contraction is shared out among blocks.
+
+    Attributes:
+        batch, rows, columns, inner: how many points the dimensions of each role have together.
+        parts: into how many each sum is cut.
+        part: products of each sum that one block adds up; a multiple of the tile's depth.
+        element: what lies in shared memory.
     """
 
     roles: Roles

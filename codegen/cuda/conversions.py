@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from braze.codegen.cuda.types import (
-    bits_type,
     from_memory,
     is_narrow_float,
     memory_type,
@@ -56,9 +55,3 @@ def bitcast(text: str, source: DType, goal: DType, use: Use) -> str:
     use("bit_cast")
     raw = to_memory(text, source)
     return from_memory(f"bit_cast<{memory_type(goal)}>({raw})", goal)
-
-
-def to_bits(text: str, dtype: DType, use: Use) -> str:
-    """The bits of an element in memory, as an unsigned integer."""
-    use("bit_cast")
-    return f"bit_cast<{bits_type(dtype)}>({text})"

@@ -36,6 +36,16 @@ def spread(flat: Index, variables: list[LoopVar]) -> dict[LoopVar, Index]:
     return found
 
 
+def each_of_grid(size: int) -> str:
+    """The head of a loop in which the grid's threads take turns at `size` points, ``i``."""
+    type = int_type(size)
+    block = "blockDim.x" if type == "int" else "(long long)blockDim.x"
+    return (
+        f"for ({type} i = blockIdx.x * {block} + threadIdx.x; i < {size};"
+        f" i += gridDim.x * blockDim.x)"
+    )
+
+
 def int_type(size: int) -> str:
     """The type of a loop's variable that counts to `size`, and steps over it by a grid at most."""
     return "int" if size + MOST_BLOCKS * 1024 < 2**31 else "long long"

@@ -76,10 +76,6 @@ def _cast(type: str) -> str:
     return f"({type})" if " " in type else type
 
 
-def _unsigned(c: Context, x: str) -> str:
-    return f"{_cast(unsigned_type(c.dtype))}({x})" if c.dtype.is_signed else x
-
-
 def _arithmetic(name: str, symbol: str, on_bool: str | None) -> Rule:
     def rule(c: Context, x: str, y: str) -> str:
         if c.dtype.is_floating_point:

@@ -21,17 +21,13 @@ WIDTHS = (8, 4, 2)
 def shape_of(access: Load | Store, lane: LoopVar) -> Shape:
     """How an access looks from one thread, whose elements `lane` tells apart."""
     index = access.index
-    guards = {v for bound in access.guard for v in _variables(bound.index)}
-    if lane not in _variables(index):
+    guards = {v for bound in access.guard for v in bound.index.variables()}
+    if lane not in index.variables():
         return "same" if lane not in guards else "apart"
     hidden = {v for atom, _ in index.terms if atom != lane for v in Index.of(atom).variables()}
     if index.coefficient(lane) == 1 and lane not in hidden and lane not in guards:
         return "neighbours"
     return "apart"
-
-
-def _variables(index: Index) -> set[LoopVar]:
-    return index.variables()
 
 
 def is_aligned(index: Index, lane: LoopVar, width: int) -> bool:

@@ -14,8 +14,8 @@ from braze.codegen.cuda.grid import (
     MOST_BLOCKS,
     THREADS,
     WARP,
+    each_of_grid,
     extent,
-    int_type,
     power_of_two,
     spread,
 )
@@ -48,14 +48,10 @@ def emit_pointwise(
     point = LoopVar("i", count)
     lane = LoopVar("l", width)
     statements = _statements(loops, body, point, lane)
-    type = int_type(count)
-    first = "blockIdx.x * blockDim.x + threadIdx.x"
-    if type == "long long":
-        first = "blockIdx.x * (long long)blockDim.x + threadIdx.x"
-    head = f"for ({type} i = {first}; i < {count}; i += gridDim.x * blockDim.x)"
+    head = each_of_grid(count)
     if blocks * threads >= count:  # each thread has one turn
         head = ""
-        made.writer.line(f"const {type} i = {first};")
+        made.writer.line("const int i = blockIdx.x * blockDim.x + threadIdx.x;")
         if blocks * threads > count:
             head = f"if (i < {count})"
     if head:

@@ -23,10 +23,12 @@ SHARE = 4
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Attributes:
-    lanes: threads that share a row; a power of two.
-    rows: of a block.
-    across: whether the rows of a block are neighbouring threads, and the lanes threadIdx.y.
+    """Which threads of a block work at which row.
+
+    Attributes:
+        lanes: threads that share a row; a power of two.
+        rows: of a block.
+        across: whether the rows of a block are neighbouring threads, and the lanes threadIdx.y.
     """
 
     lanes: int

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from braze.codegen.cuda.grid import MOST_BLOCKS, THREADS, extent, int_type, spread
+from braze.codegen.cuda.grid import MOST_BLOCKS, THREADS, each_of_grid, extent, spread
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.operations import apply_operation
 from braze.codegen.cuda.pointwise import emit_pointwise
@@ -110,12 +110,7 @@ def _emit_points(
     point = LoopVar("i", size)
     own = Interner().rewriting(spread(Index.of(point), loops)).store(store)
     blocks = min(-(-size // THREADS), MOST_BLOCKS)
-    type = int_type(size)
-    head = (
-        f"for ({type} i = blockIdx.x * blockDim.x + threadIdx.x; i < {size};"
-        f" i += gridDim.x * blockDim.x)"
-    )
-    with made.writer.block(head):
+    with made.writer.block(each_of_grid(size)):
         emitter = made.expressions({point: "i"})
         emitter.plan(values_of(own))
         condition = emitter.condition(own.guard)

@@ -13,8 +13,8 @@ from braze.codegen.cuda.grid import (
     MOST_BLOCKS,
     THREADS,
     WARP,
+    each_of_grid,
     extent,
-    int_type,
     power_of_two,
     spread,
 )
@@ -150,7 +150,7 @@ def _emit_merge(plan: _Plan, unit: Unit, source: Buffer, goal: Buffer, width: in
     made = unit.writer(THREADS)
     made.use("rank_in")
     w, size = made.writer, plan.rows * plan.length
-    with _each(made, size):
+    with w.block(each_of_grid(size)):
         w.line(f"const auto* from = reinterpret_cast<const {plan.type}*>({made.pointer(source)});")
         w.line(f"auto* to = reinterpret_cast<{plan.type}*>({made.pointer(goal)});")
         w.line(f"const int row = i / {plan.length}, place = i % {plan.length};")
@@ -173,17 +173,9 @@ def _emit_stores(plan: _Plan, unit: Unit, source: Buffer) -> None:
     made = unit.writer(THREADS)
     made.use("Key")
     size = plan.rows * plan.wanted
-    with _each(made, size):
+    with made.writer.block(each_of_grid(size)):
         made.writer.line(f"const int row = i / {plan.wanted}, rank = i % {plan.wanted};")
         keys = f"reinterpret_cast<const {plan.type}*>({made.pointer(source)})"
         _store(plan, made, f"{keys}[row * {plan.length} + rank]")
     blocks = min(-(-size // THREADS), MOST_BLOCKS)
     unit.launch(made, (blocks, 1, 1), (THREADS, 1, 1))
-
-
-def _each(made: KernelWriter, size: int):  # type: ignore[no-untyped-def]
-    type = int_type(size)
-    return made.writer.block(
-        f"for ({type} i = blockIdx.x * blockDim.x + threadIdx.x; i < {size};"
-        f" i += gridDim.x * blockDim.x)"
-    )

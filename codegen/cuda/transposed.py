@@ -34,9 +34,11 @@ MOST_TILES = 4
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """Attributes:
-    along: the loop along which results are neighbours.
-    across: the loop along which `loads` find theirs.
+    """Loads that lie across the results.
+
+    Attributes:
+        along: the loop along which results are neighbours.
+        across: the loop along which `loads` find theirs.
     """
 
     along: LoopVar

@@ -40,11 +40,6 @@ def unsigned_type(dtype: DType) -> str:
     return _UNSIGNED[max(dtype.bits, 32)]
 
 
-def bits_type(dtype: DType) -> str:
-    """The unsigned integer type of a dtype's width."""
-    return _UNSIGNED[8 * dtype.itemsize]
-
-
 def is_narrow_float(dtype: DType) -> bool:
     return dtype in (f16, bf16)
 
