@@ -2,7 +2,7 @@
 
 import dataclasses
 
-import cuda
+import cuda_programs as cuda
 import numpy as np
 import pytest
 

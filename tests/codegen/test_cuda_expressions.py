@@ -1,6 +1,6 @@
 """Every primitive pointwise operation on a CUDA device, in every dtype, against NumPy."""
 
-import cuda
+import cuda_programs as cuda
 import numpy as np
 import pytest
 from native import elementwise

@@ -1,6 +1,6 @@
 """Elementwise kernels, reductions, row programs, scans, scatters and sorts on a CUDA device."""
 
-import cuda
+import cuda_programs as cuda
 import numpy as np
 import pytest
 

@@ -6,8 +6,8 @@ import re
 import shutil
 import subprocess
 
-import cuda
 import cuda_device
+import cuda_programs as cuda
 import pytest
 from captured import lstm_step, plausible_inputs, transformer_step
 from cuda_emulator import control

@@ -1,7 +1,7 @@
 """Every operation of the table on a CUDA device, over generated operands: what its compiled form
 computes there is what the interpreter says."""
 
-import cuda
+import cuda_programs as cuda
 import numpy as np
 import pytest
 from test_every_op_values import OPS, TOLERANCE, assert_near, calls, graph_of
