@@ -15,6 +15,7 @@ from braze.aot_arguments import narrow_dtype, require_processors, samples_of, te
 from braze.dynamic_dims import Dim, DynamicDims, resized, sizes_of
 from braze.engine import AccuracyReport
 from braze.ir.dtypes import DType
+from braze.ir.polynomials import Point
 from braze.structure import describe
 from braze.tensors import Tensor
 from braze.tracing import trace_pure
@@ -44,16 +45,16 @@ def compile(
         path: where the package is written, atomically.
         target: CPUs to compile for: "host" (the default) or names such as "x86-64-v3"; see
             `braze.ir.target`.
-        dynamic: the dimensions whose size a call may choose, as ``{"x": {0: "batch"}}`` by the
-            inputs' names or ``[{0: "batch"}]`` in their order. A name, or a `Dim` for other limits
-            than 1 to 1024; dimensions of one name are equal. One name at most.
+        dynamic: the dimensions whose size a call may choose, as ``{"x": {0: "batch", 1: "time"}}``
+            by the inputs' names or ``[{0: "batch"}]`` in their order. A name, or a `Dim` for other
+            limits than 1 to 1024; dimensions of one name are equal. Two names at most.
         weights: the dtype to store weights in, "bfloat16" or "int8"; None: their own. It is about
             weights of two dimensions or more that are multiplied with inputs by linear,
             convolutional, attention and recurrent layers, and about embeddings. Batch normalisation
             is folded into them before. "int8" has a scale for each output channel
             (`braze.passes.narrow_weights`). Inputs, results and sums keep their dtypes.
         calibration: further inputs, each like `example_inputs`, to compare results for. They may
-            have other sizes of the dynamic dimension.
+            have other sizes of the dynamic dimensions.
 
     Returns:
         With `weights`, how far results for the example inputs and for `calibration` are from those
@@ -68,7 +69,7 @@ def compile(
             random numbers or changes its own state, as in training mode.
         TypeError: it does not return tensors in tuples, lists or dicts; or `dynamic`, or an input,
             is of another form.
-        ValueError: `dynamic` names inputs or dimensions that there are not, or two names; `weights`
+        ValueError: `dynamic` has inputs or dimensions that there are not, or three names; `weights`
             is none of the above; or an input for calibration does not fit the example, or there are
             some without `weights`.
         NotImplementedError: `target` names a GPU.
@@ -95,18 +96,18 @@ def compile(
     ]
     names = _names(module, own)
     sizes = None
-    axes: list[list[int]] = [[] for _ in arguments]
+    axes: list[dict[int, int]] = [{} for _ in arguments]
     if dynamic:
-        found = sizes_of(_renamed(dynamic, names, own), names, arguments)
-        axes = [found.axes.get(name, []) for name in names]
+        found, usual = sizes_of(_renamed(dynamic, names, own), names, arguments)
+        for number, dim in enumerate(found.dims):
+            for name, places in dim.axes.items():
+                axes[names.index(name)].update(dict.fromkeys(places, number))
 
-        def graph_at(size: int) -> Any:
-            resized_arguments = resized(arguments, axes, size)
+        def graph_at(point: Point) -> Any:
+            resized_arguments = resized(arguments, axes, point)
             return trace_pure(module, resized_arguments, remedy=_REMEDY).graph
 
-        sizes = engine.Sizes(
-            found.dim.name, found.dim.min, found.dim.max, found.usual, found.axes, graph_at
-        )
+        sizes = engine.Sizes(found, usual, graph_at)
     narrowing = None
     if narrow is not None:
         narrowing = engine.Narrowing(narrow, samples_of(arguments, calibration, axes, sizes))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from braze import engine
 from braze.ir.dtypes import DType
+from braze.ir.polynomials import Point
 from braze.ir.target import TARGET_NAMES
 from braze.tensors import Tensor
 
@@ -47,51 +48,56 @@ def narrow_dtype(given: str | DType) -> str:
 def samples_of(
     example: Sequence[Tensor],
     calibration: Iterable[Any],
-    axes: Sequence[Sequence[int]],
+    axes: Sequence[Mapping[int, int]],
     sizes: engine.Sizes | None,
 ) -> list[engine.Sample]:
     """The calls to compare: the example, then those for calibration.
 
     Args:
-        axes: of each input those whose size a call may choose.
+        axes: of each input those whose size a call may choose, and the numbers of the dimensions.
 
     Raises:
         TypeError: an input is no tensor.
         ValueError: inputs are not of the example's dtypes and shapes, but for these axes.
     """
-    samples: list[engine.Sample] = [(_size(example, axes), [x._numpy() for x in example])]
+    samples: list[engine.Sample] = [(_sizes(example, axes), [x._numpy() for x in example])]
     for number, inputs in enumerate(calibration):
         given = tensors_of(inputs, f"calibration[{number}]:")
-        size = _size(given, axes)
-        if sizes is not None and size is not None and not sizes.lowest <= size <= sizes.highest:
-            raise ValueError(
-                f"[aot] calibration[{number}]: {sizes.name} must be {sizes.lowest} to "
-                f"{sizes.highest}, given {size}"
-            )
-        if [(x.dtype, list(x.shape)) for x in given] != _resized(example, axes, size):
+        point = _sizes(given, axes)
+        for dim, size in zip(sizes.dynamic.dims, point or (), strict=True) if sizes else ():
+            if not dim.lowest <= size <= dim.highest:
+                raise ValueError(
+                    f"[aot] calibration[{number}]: {dim.name} must be {dim.lowest} to "
+                    f"{dim.highest}, given {size}"
+                )
+        if [(x.dtype, list(x.shape)) for x in given] != _resized(example, axes, point):
             raise ValueError(
                 f"[aot] calibration[{number}] must be like the example inputs "
                 f"{_described(example)}, given {_described(given)}"
             )
-        samples.append((size, [x._numpy() for x in given]))
+        samples.append((point, [x._numpy() for x in given]))
     return samples
 
 
-def _size(inputs: Sequence[Tensor], axes: Sequence[Sequence[int]]) -> int | None:
-    """The size that the inputs choose; None if there is none to choose."""
+def _sizes(inputs: Sequence[Tensor], axes: Sequence[Mapping[int, int]]) -> Point | None:
+    """The sizes that the inputs choose; None if there are none to choose."""
+    found: dict[int, int] = {}
     for x, own in zip(inputs, axes, strict=False):
-        for axis in own:
+        for axis, dim in own.items():
             if axis < x.dim():
-                return int(x.shape[axis])
-    return None
+                found.setdefault(dim, int(x.shape[axis]))
+    # What an input does not have is found to be missing when its shape is compared.
+    count = len({dim for own in axes for dim in own.values()})
+    return tuple(found.get(dim, 1) for dim in range(count)) or None
 
 
 def _resized(
-    example: Sequence[Tensor], axes: Sequence[Sequence[int]], size: int | None
-) -> list[tuple[Any, list[int | None]]]:
-    """The dtypes and shapes that inputs of this size have."""
+    example: Sequence[Tensor], axes: Sequence[Mapping[int, int]], sizes: Point | None
+) -> list[tuple[Any, list[int]]]:
+    """The dtypes and shapes that inputs of these sizes have."""
+    given = sizes or ()
     return [
-        (x.dtype, [size if axis in own else n for axis, n in enumerate(x.shape)])
+        (x.dtype, [given[own[axis]] if axis in own else n for axis, n in enumerate(x.shape)])
         for x, own in zip(example, axes, strict=True)
     ]
 

@@ -246,6 +246,8 @@ def _inspect_package(args: argparse.Namespace) -> int:
         _write(package_report(os.path.basename(path), model), args)
         return 0
     print(f"{path}: {model!r}, written by braze {model.braze_version}\n")
+    if model.dynamic is not None:
+        print(f"{model.describe_sizes()}\n")
     if model.accuracy is not None:
         print(f"{model.accuracy}\n")
     print(model.graph_text)

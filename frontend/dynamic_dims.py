@@ -1,6 +1,6 @@
 """Dimensions of example inputs whose size is chosen at each call: what the user says of them.
 
-In: `braze.aot.compile`'s argument `dynamic`.  Out: the dimension, and which axes have its size.
+In: `braze.aot.compile`'s argument `dynamic`.  Out: the dimensions, and which axes have their sizes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from braze import engine
 from braze.functions.creation import from_numpy
+from braze.ir.polynomials import Point
 from braze.tensors import Tensor
 
 
@@ -43,21 +45,15 @@ Axes = Mapping[int, str | Dim]
 DynamicDims = Mapping[str, Axes] | Sequence[Axes | None]
 
 
-@dataclass(frozen=True)
-class DynamicSizes:
-    """dim: the dimension; usual: its size in the examples; axes: input -> its axes of that size."""
-
-    dim: Dim
-    usual: int
-    axes: dict[str, list[int]]
-
-
 def sizes_of(
     dynamic: DynamicDims, names: Sequence[str], examples: Sequence[Tensor]
-) -> DynamicSizes:
-    """What `dynamic` says of some inputs.  Raises: TypeError, ValueError; see `aot.compile`."""
+) -> tuple[engine.Dynamic, Point]:
+    """What `dynamic` says of some inputs: the dimensions, and their sizes in the examples.
+
+    Raises: TypeError, ValueError; see `aot.compile`.
+    """
     found: dict[str, Dim] = {}
-    axes: dict[str, list[int]] = {}
+    axes: dict[str, dict[str, list[int]]] = {}
     usual: dict[str, int] = {}
     for name, own in _by_name(dynamic, names).items():
         if not isinstance(own, Mapping):
@@ -83,14 +79,22 @@ def sizes_of(
                     f"[aot] dimension {dim.name} is {usual[dim.name]} in one example input and "
                     f"{shape[at]} in dimension {at} of {name}; they must be equal"
                 )
-            axes.setdefault(name, []).append(at)
-    if len(found) != 1:
+            own_axes = axes.setdefault(dim.name, {}).setdefault(name, [])
+            if any(at in others.get(name, ()) for others in axes.values()):
+                raise ValueError(f"[aot] dimension {at} of input {name} is given twice")
+            own_axes.append(at)
+    if not 1 <= len(found) <= engine.MOST_DIMENSIONS:
         raise ValueError(
-            f"[aot] a package has one dynamic dimension, given {len(found)} names"
+            f"[aot] a package has one dynamic dimension or two, given {len(found)} names"
             f" ({', '.join(found)}); write one package for each size of the others"
         )
-    (dim,) = found.values()
-    return DynamicSizes(dim, usual[dim.name], axes)
+    dims = tuple(
+        engine.DynamicDim(
+            dim.name, dim.min, dim.max, {name: tuple(own) for name, own in axes[dim.name].items()}
+        )
+        for dim in found.values()
+    )
+    return engine.Dynamic(dims), tuple(usual[dim.name] for dim in dims)
 
 
 def _by_name(dynamic: DynamicDims, names: Sequence[str]) -> dict[str, Axes]:
@@ -106,12 +110,19 @@ def _by_name(dynamic: DynamicDims, names: Sequence[str]) -> dict[str, Axes]:
     return {name: own for name, own in zip(names, dynamic, strict=True) if own is not None}
 
 
-def resized(examples: Sequence[Tensor], axes: Sequence[Sequence[int]], size: int) -> list[Tensor]:
-    """The examples with another size of some axes; their elements are repeated, and dtypes stay."""
+def resized(
+    examples: Sequence[Tensor], axes: Sequence[Mapping[int, int]], sizes: Sequence[int]
+) -> list[Tensor]:
+    """The examples with other sizes; their elements are repeated, and dtypes stay.
+
+    Args:
+        axes: of each example those that change, and the number of their dimension.
+    """
     made = []
     for example, own in zip(examples, axes, strict=True):
         array = example._numpy()
-        for axis in own:
+        for axis, dim in own.items():
+            size = sizes[dim]
             array = np.take(array, np.arange(size) % array.shape[axis], axis)
         made.append(from_numpy(np.ascontiguousarray(array)))
     return made

@@ -14,6 +14,7 @@ from braze.runtime.libc import die_with_parent
 from braze.runtime.observing import Observer, Work, observing
 from braze.runtime.package import load
 from braze.runtime.package_accuracy import AccuracyReport
+from braze.runtime.package_codes import MOST_DIMENSIONS, Dynamic, DynamicDim
 from braze.runtime.package_narrow import DTYPES, Narrowing, Sample
 from braze.runtime.package_sizes import Sizes
 from braze.runtime.package_writer import write_package
@@ -32,8 +33,11 @@ from braze.runtime.storage import Storage, sized
 
 __all__ = [
     "DTYPES",
+    "MOST_DIMENSIONS",
     "AccuracyReport",
     "Background",
+    "Dynamic",
+    "DynamicDim",
     "Entry",
     "Input",
     "KernelDifference",

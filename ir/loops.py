@@ -557,6 +557,7 @@ class Program:
         checks: meaning of the failure codes.
         words: how many numbers the caller passes behind the pointers; a program whose integers are
             functions of them (`braze.ir.symint`) is symbolic.
+        sizes: how many of the words, the first of them, are sizes.
     """
 
     name: str
@@ -567,6 +568,7 @@ class Program:
     arena_bytes: int
     checks: list[CheckSite] = field(default_factory=list)
     words: int = 0
+    sizes: int = 0
 
     def kernels(self) -> Iterator[Kernel]:
         for wave in self.waves:

@@ -1,13 +1,13 @@
-"""Integers that are a function of a size that is not known when code is generated.
+"""Integers that are functions of sizes that are not known when code is generated.
 
-A `SymInt` is an integer, the one that the function has at a sample of the size, so that whatever
+A `SymInt` is an integer, the one that the function has at a sample of the sizes, so that whatever
 plans with integers plans for the sample. What is computed from it with +, -, *, //, % is again a
 `SymInt`, and where code generation needs the number it emits the computation (see
 `braze.codegen.llvm.symbolic`). A comparison, and anything else that gives no `SymInt`, is decided
 for the sample: whoever decides so must know that the decision holds for the other sizes as well.
 
-The function's arguments are *words*, which a compiled graph is given when it is called: word 0 is
-the size itself.
+The function's arguments are *words*, which a compiled graph is given when it is called: the first
+are the sizes themselves.
 
     >>> n = SymInt.word(0, 20)
     >>> rows = n * 4 + 8
@@ -48,7 +48,7 @@ class SymInt(int):
     @property
     def factor(self) -> int:
         """A number that divides the value for all words."""
-        return gcd(*self.form[2:]) if self.form[0] == "affine" else 1
+        return _factor(self.form)
 
     # The result of an operation on plain values, with its form ------------------------------------
 
@@ -83,6 +83,8 @@ class SymInt(int):
         return self * -1
 
     def __sub__(self, other: int) -> int:
+        if isinstance(other, SymInt) and other.form == self.form:
+            return 0
         return self + -other
 
     def __rsub__(self, other: int) -> int:
@@ -105,6 +107,8 @@ class SymInt(int):
             if self.form[0] == "affine" and self.form[2] % other == 0:
                 _, word, k, b = self.form
                 return SymInt(int(self) // other, ("affine", word, k // other, b // other))
+            if self.form[0] in "+*" and other > 1 and self.factor % other == 0:
+                return SymInt(int(self) // other, _divided(self.form, other))
         return self._with("//", int(self) // int(other), self, other)
 
     def __rfloordiv__(self, other: int) -> int:
@@ -116,6 +120,8 @@ class SymInt(int):
                 return 0
             if self.form[0] == "affine" and self.form[2] % other == 0:
                 return int(self.form[3]) % other
+            if other > 0 and self.factor % other == 0:
+                return 0
         return self._with("%", int(self) % int(other), self, other)
 
     def __rmod__(self, other: int) -> int:
@@ -151,6 +157,33 @@ _OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "//": int.__floordiv__,
     "%": int.__mod__,
 }
+
+
+def _factor(form: Form | int) -> int:
+    """A number that divides the values of a form; 0 if they are 0."""
+    if isinstance(form, int):
+        return abs(form)
+    match form[0]:
+        case "affine":
+            return gcd(*form[2:])
+        case "*":
+            return _factor(form[1]) * _factor(form[2])
+        case "+":
+            return gcd(_factor(form[1]), _factor(form[2]))
+    return 1
+
+
+def _divided(form: Form | int, by: int) -> Any:
+    """A form over a divisor of its factor."""
+    if isinstance(form, int):
+        return form // by
+    if form[0] == "affine":
+        return "affine", form[1], form[2] // by, form[3] // by
+    op, left, right = form
+    if op == "+":
+        return op, _divided(left, by), _divided(right, by)
+    own = gcd(_factor(left), by)
+    return op, _divided(left, own), _divided(right, by // own)
 
 
 def form_of(value: int) -> Form | int:
@@ -198,8 +231,12 @@ def evaluate(
     return apply(op, evaluate(left, word, number, apply), evaluate(right, word, number, apply))
 
 
-def print_form(form: Form) -> str:
-    """A form for people: ``4*n + 8``."""
+def print_form(form: Form, names: Sequence[str] = ("n",)) -> str:
+    """A form for people: ``4*n + 8``.
+
+    Args:
+        names: of the first words.
+    """
 
     def single(text: str) -> str:
         return text if text.isidentifier() or text.isdigit() else f"({text})"
@@ -213,17 +250,4 @@ def print_form(form: Form) -> str:
             return f"{right}*{single(left)}"
         return f"{single(left)}{op}{single(right)}"
 
-    return evaluate(form, lambda word: f"w{word}" if word else "n", str, apply)
-
-
-def through(points: list[tuple[int, int]]) -> tuple[int, int, int] | None:
-    """The coefficients a, b, c of a x^2 + b x + c through three points (Newton's form); None if
-    they are not whole."""
-    (x0, y0), (x1, y1), (x2, y2) = points
-    first, rest = divmod(y1 - y0, x1 - x0)
-    second, rest2 = divmod(y2 - y1, x2 - x1)
-    square, rest3 = divmod(second - first, x2 - x0)
-    if rest or rest2 or rest3:
-        return None
-    factor = first - square * (x0 + x1)
-    return square, factor, y0 - (square * x0 + factor) * x0
+    return evaluate(form, lambda w: names[w] if w < len(names) else f"w{w}", str, apply)

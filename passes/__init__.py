@@ -110,7 +110,11 @@ PIPELINE: tuple[Pass, ...] = (
     ),
     Pass("split_scans", lambda g, _: split_scans(g), "as for reductions"),
     Pass("dce", lambda g, _: dce(g), "fuse takes every node for needed"),
-    Pass("fuse", lambda g, c: fuse(g, c.target, c.refusals), "one kernel for what can share loops"),
+    Pass(
+        "fuse",
+        lambda g, c: fuse(g, c.target, c.refusals, sums_of_columns=not c.choices.for_any_size),
+        "one kernel for what can share loops",
+    ),
     Pass("schedule", lambda g, _: schedule(g), "the order decides how much memory is alive"),
 )
 
@@ -151,7 +155,7 @@ def fold_known(
                 record("scale_weights", graph)
     stored = {name: _as_stored(array) for name, array in arrays.items()}
     known = {v: stored[v.name] for v in graph.inputs if v.name in stored}
-    return fold_weights(graph, known, sources)
+    return fold_weights(graph, known, sources, for_many_sizes=choices is not None)
 
 
 def _as_stored(array: Array) -> Array:

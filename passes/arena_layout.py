@@ -8,12 +8,13 @@ that lay below it, so that they never meet.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
-from braze.ir.arena import ArenaLayout
-from braze.ir.loops import Buffer, Program
+from braze.ir.arena import ArenaLayout, aligned
+from braze.ir.loops import Buffer, Placement, Program
 from braze.ir.loops_recurrence import Recurrence
+from braze.ir.symint import form_of
 from braze.passes.symbolic_fit import NotSymbolic
 
 
@@ -56,6 +57,31 @@ def arena_layout(program: Program) -> ArenaLayout:
         tuple(below),
         {name: number for number, block in enumerate(blocks) for name in block.names},
     )
+
+
+def with_step_layout(kernel: Recurrence, sizes: int) -> None:
+    """Have a recurrence's step keep its values in an arena of any size: one behind the other.
+
+    Args:
+        sizes: how many there are. They become the words of the step's program.
+    """
+    layout = arena_layout(kernel.program)
+    begins: list[int] = [0]
+    for own in layout.sizes:
+        # Which of several is the largest may be another for other sizes.
+        different = {form_of(size): size for size in own}
+        begins.append(begins[-1] + aligned(sum(different.values())))
+    placements = {
+        name: Placement("arena", offset=begins[layout.block_of[name]])
+        if place.kind == "arena"
+        else place
+        for name, place in kernel.program.placements.items()
+    }
+    kernel.program = replace(kernel.program, placements=placements, words=sizes, sizes=sizes)
+    if kernel.arena is not None:
+        arena = replace(kernel.arena, numel=begins[-1])
+        kernel.buffers = tuple(arena if b is kernel.arena else b for b in kernel.buffers)
+        kernel.arena = arena
 
 
 def _single(program: Program) -> Iterator[_Block]:

@@ -13,9 +13,14 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Choices:
-    """Choices as they are made, or those of an earlier graph that differs in sizes alone."""
+    """Choices as they are made, or those of an earlier graph that differs in sizes alone.
 
-    def __init__(self, earlier: Choices | None = None) -> None:
+    Attributes:
+        for_any_size: what would be something else for each size is not to be chosen at all.
+    """
+
+    def __init__(self, earlier: Choices | None = None, *, for_any_size: bool = False) -> None:
+        self.for_any_size: bool = for_any_size if earlier is None else earlier.for_any_size
         self._made: list[tuple[str, Hashable]] = []
         self._earlier = earlier
 

@@ -36,6 +36,7 @@ import numpy as np
 from braze.ir.builder import Builder
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.interpreter import interpret
+from braze.ir.types import tensor_type
 from braze.passes.weight_values import weight_values
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -44,13 +45,19 @@ MOST_GROWTH = 2
 
 
 def fold_weights(
-    graph: Graph, arrays: Mapping[Value, Array], sources: dict[str, str] | None = None
+    graph: Graph,
+    arrays: Mapping[Value, Array],
+    sources: dict[str, str] | None = None,
+    *,
+    for_many_sizes: bool = False,
 ) -> tuple[Graph, dict[str, Array]]:
     """The graph without what only depends on weights, whose arguments come first, and the arrays of
     its other inputs by their names.
 
     Args:
         sources: takes up, for each array that was computed, the largest one that it was made of.
+        for_many_sizes: of what is computed, and has the same rows again and again, one is stored:
+            there may be as many as a call has, as of a first state that is 0.
     """
     known = weight_values(graph, arrays)
     made = _made_of(graph, arrays, known)
@@ -68,12 +75,31 @@ def fold_weights(
     for value in needed:
         role = "const" if value.node is not None else graph.input_role(value)
         name = value.name if value.node is None and value.name else next(names)
-        replaced[value] = new.input(value.type, role, name)
         weights[name] = found[value] if value in found else arrays[value]
+        if for_many_sizes and value in found:
+            weights[name] = _without_repeats(found[value])
+        shape = weights[name].shape
+        if shape == value.shape:
+            replaced[value] = new.input(value.type, role, name)
+        else:
+            stored = new.input(tensor_type(value.dtype, shape, value.type.device), role, name)
+            replaced[value] = new.expand(stored, shape=value.shape)
         if sources is not None and value in found:
             largest = max(made[value], key=lambda x: (x.type.nbytes, x.name or ""))
             sources[name] = largest.name or name
     return _rest(graph, new, replaced), weights
+
+
+def _without_repeats(array: Array) -> Array:
+    """The first along each axis along which all are equal to the bit."""
+    for axis in range(array.ndim):
+        first = array.take([0], axis) if array.shape[axis] > 1 else array
+        if (
+            first is not array
+            and first.repeat(array.shape[axis], axis).tobytes() == array.tobytes()
+        ):
+            array = first
+    return array
 
 
 def _rest(graph: Graph, new: Builder, replaced: dict[Value, Value]) -> Graph:

@@ -39,15 +39,23 @@ from braze.passes.space import space_of
 MOST_REFUSALS = 200
 
 
-def fuse(graph: Graph, target: Target, refusals: list[str] | None = None) -> Graph:
+def fuse(
+    graph: Graph,
+    target: Target,
+    refusals: list[str] | None = None,
+    *,
+    sums_of_columns: bool = True,
+) -> Graph:
     """The graph as fusion nodes.
 
     Args:
         target: cache sizes decide how long a row may be.
         refusals: receives a sentence for each pair of neighbours that stays apart.
+        sums_of_columns: whether these may be made by a kernel that goes through the rows, whose
+            loops are others for each number of rows.
     """
     reads = Reads(graph)
-    fuser = _Fuser(reads, target)
+    fuser = _Fuser(reads, target, sums_of_columns)
     fuser.join_only_readers()
     fuser.join_neighbours()
     fuser.join_siblings()
@@ -60,10 +68,10 @@ def fuse(graph: Graph, target: Target, refusals: list[str] | None = None) -> Gra
 class _Fuser:
     """Grows groups from single anchors."""
 
-    def __init__(self, reads: Reads, target: Target) -> None:
+    def __init__(self, reads: Reads, target: Target, sums_of_columns: bool) -> None:
         self.reads = reads
         self.of: dict[Node, Group] = {}
-        self.rules = Rules(reads, self.of, target)
+        self.rules = Rules(reads, self.of, target, sums_of_columns)
         self.refused: dict[tuple[int, int, str], tuple[Group, Group, str]] = {}
         self.order = _Order()
         self.count = 0

@@ -76,10 +76,13 @@ class Joined:
 class Rules:
     """The judge of one graph's groups."""
 
-    def __init__(self, reads: Reads, group_of: dict[Node, Group], target: Target) -> None:
+    def __init__(
+        self, reads: Reads, group_of: dict[Node, Group], target: Target, sums_of_columns: bool
+    ) -> None:
         self.reads = reads
         self.group_of = group_of
         self.target = target
+        self.sums_of_columns = sums_of_columns
         self._places: dict[tuple[Node, Level, Space], list[tuple[Value, bool, bool]]] = {}
 
     # Facts about groups ---------------------------------------------------------------------------
@@ -273,7 +276,7 @@ class Rules:
                 node: "full" if own == "kept" else own for node, own in c.levels.items()
             }
         elif c.kind == "reduce":
-            found = dict(c.levels) if c.space.key == p.space.key else columns_of(c, p)
+            found = dict(c.levels) if c.space.key == p.space.key else self._columns_of(c, p)
             if len(parts_in(p) | parts_in(c)) > 1:
                 return "their sums over rows are of parts of other lengths"
             if found is None:
@@ -420,6 +423,9 @@ class Rules:
             stack += value.node.operands
         return False
 
+    def _columns_of(self, group: Group, rows: Group) -> dict[Node, Level] | None:
+        return columns_of(group, rows) if self.sums_of_columns else None
+
     # Siblings -------------------------------------------------------------------------------------
 
     def horizontal(self, a: Group, b: Group) -> Joined | str:
@@ -430,7 +436,7 @@ class Rules:
             return "only elementwise kernels and reductions share loops with a neighbour"
         if "moved" in a.levels.values() or "moved" in b.levels.values():
             return "a rearranged copy keeps its own loops"
-        rows, moved = a, columns_of(b, a)
+        rows, moved = a, self._columns_of(b, a)
         if a.kind == b.kind == "pointwise":
             same = a.space.full == b.space.full
             levels = {**a.levels, **b.levels}
@@ -439,7 +445,7 @@ class Rules:
             if a.space.key == b.space.key:
                 moved = b.levels
             elif moved is None:
-                rows, moved = b, columns_of(a, b)
+                rows, moved = b, self._columns_of(a, b)
             same = moved is not None and len(parts_in(a) | parts_in(b)) < 2
             levels = {**rows.levels, **(moved or {})}
             space = rows.space

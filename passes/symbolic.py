@@ -1,13 +1,12 @@
-"""Make one program for all sizes of a dimension, from what the passes make of a few of them.
+"""Make one program for all sizes of some dimensions, from what the passes make of a few of them.
 
-In: the programs of graphs that differ in one size.  Out: a `SymbolicProgram`: the loops for one of
-the sizes, in which every integer that depends on the size is a function of it (`braze.ir.symint`).
+In: the programs of graphs that differ in one size, or two.  Out: a `SymbolicProgram`: the loops for
+one choice of sizes, in which every integer that depends on them is a function (`braze.ir.symint`).
 
 The passes themselves know sizes only as numbers. So they are run for a sample and for some sizes
 near it, and integers at the same place are fitted by polynomials. How far from the sample that
-holds is found out in the same way: what the functions say of a larger and of a smaller size must
-be, kernel by kernel, what the passes make of it. All these sizes are primes, since passes ask
-whether a size can be divided; what they do where it cannot serves all.
+holds is found out in the same way: what the functions say of larger and of smaller sizes must be,
+kernel by kernel, what the passes make of these.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
-from itertools import islice
-from math import isqrt
 
 from braze.ir.arena import ArenaLayout
 from braze.ir.errors import BrazeError, ParseError
@@ -38,22 +35,22 @@ from braze.ir.loops_attention import Attention
 from braze.ir.loops_parser import parse_program
 from braze.ir.loops_recurrence import Recurrence
 from braze.ir.loops_text import print_kernel, print_program
+from braze.ir.polynomials import Point, corners
 from braze.ir.symint import SymInt
-from braze.passes.arena_layout import arena_layout
+from braze.passes.arena_layout import arena_layout, with_step_layout
 from braze.passes.symbolic_fit import (
     Item,
     NotSymbolic,
     agree,
+    are_alike,
     items_of,
     symbols_of,
     with_functions,
 )
+from braze.passes.symbolic_sizes import near_sizes, served_range
 
-# Of so many sizes near the sample, on either side, the first few are taken that have its kernels.
-_NEAR = 5
-_NEEDED = 3
-# How far from the sample it is worth serving: beyond, chunks and tiles are too many or too few.
-_FACTORS = (8, 4, 2)
+# So often a range is made smaller since something cannot be one program at its end.
+_MOST_WRONG = 6
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,97 +58,105 @@ class SymbolicProgram:
     """A program for all sizes from `lowest` to `highest`.
 
     Attributes:
-        program: with the sample's numbers; word 0 is the size, the others are the arena's offsets.
-        layout: gives these for a size.
-        at: the same program with another size's numbers.
+        program: with the sample's numbers; the first words are the sizes, the others are the
+            arena's offsets.
+        layout: gives these for sizes.
+        at: the same program with other sizes' numbers.
         text: the program's, with the functions in braces for its integers.
     """
 
     program: Program
     layout: ArenaLayout
-    lowest: int
-    highest: int
-    at: Callable[[int], Program]
+    lowest: Point
+    highest: Point
+    at: Callable[[Point], Program]
     text: str
 
 
 def symbolic_program(
-    program_of: Callable[[int], Program], sample: int, seen: Iterable[int]
+    program_of: Callable[[Point], Program],
+    sample: Point,
+    seen: Iterable[Point],
+    free: Sequence[int] = (0,),
+    checking: Callable[[Program], Callable[[Program], None]] | None = None,
 ) -> SymbolicProgram:
-    """The program for many sizes of one dimension.
+    """The program for many sizes.
 
     Args:
-        program_of: the passes' result for a size. Raises: BrazeError, if there is no such graph.
+        program_of: the passes' result for sizes. Raises: BrazeError, if there is no such graph.
         sample: whose decisions are taken; see `sample_for`.
         seen: sizes that should be served if possible.
+        free: the dimensions that many sizes are wanted of; the others keep the sample's.
+        checking: gives for the program what raises BrazeError for the one with other sizes' numbers
+            if they cannot be one. The range is such that it does not at its corners.
 
     Raises:
         NotSymbolic: there is none.
     """
 
     @cache
-    def items_at(size: int) -> list[Item]:
+    def items_at(sizes: Point) -> list[Item]:
         try:
-            return items_of(print_program(program_of(size)))
+            return items_of(print_program(program_of(sizes)))
         except BrazeError:  # there is no such graph
             return []
 
     text = print_program(program_of(sample))
     items = items_of(text)
-    near = _near(sample)
-    symbols = symbols_of(sample, items, ((size, items_at(size)) for size in near), _NEEDED)
+    near, further = near_sizes(sample, free, lambda sizes: are_alike(items, items_at(sizes)))
+    known = {sample: items}
+    symbols = symbols_of(near, known | {s: items_at(s) for s in (*near.points, *further)})
     try:
         program = parse_program(text, symbols)
     except ParseError as error:
         raise NotSymbolic(f"what is no integer depends on the size: {error}") from None
-    _require_supported(program)
+    _finish(program, len(sample))
     layout = arena_layout(program)
 
-    def at(size: int) -> Program:
-        numbers = {place: SymInt(s.at([size]), s.form) for place, s in symbols.items()}
+    def at(sizes: Point) -> Program:
+        numbers = {place: SymInt(s.at(sizes), s.form) for place, s in symbols.items()}
         variant = parse_program(text, numbers)
-        _require_supported(variant)
-        return _with_words(variant, layout, size)
+        _finish(variant, len(sample))
+        return _with_words(variant, layout, sizes)
 
-    def holds(size: int) -> bool:
-        return agree(items, symbols, size, items_at(size))
+    own, wrong = _with_words(program, layout, sample), list[tuple[Point, BrazeError]]()
+    require = checking(own) if checking is not None else None
+    right: set[Point] = {sample}
 
-    lowest, highest = _range(sample, list(seen), holds)
-    own = _with_words(program, layout, sample)
-    return SymbolicProgram(own, layout, lowest, highest, at, with_functions(text, symbols))
+    @cache
+    def agrees(sizes: Point) -> bool:
+        return agree(items, symbols, sizes, items_at(sizes))
 
+    def holds(sizes: Point) -> bool:
+        return agrees(sizes) and all(sizes != other for other, _ in wrong)
 
-def sample_for(size: int) -> int:
-    """The size to take decisions for, near one that is wanted."""
-    return next(_primes_from(size, 1))
-
-
-def _range(sample: int, seen: Sequence[int], holds: Callable[[int], bool]) -> tuple[int, int]:
-    """The smallest and the largest size for which the functions are known to hold."""
-    least, most = min([*seen, sample]), max([*seen, sample])
-    above = [most * 2, *(sample * factor for factor in _FACTORS), most, sample + 1]
-    below = [2, least // 2, least, *(sample // factor for factor in _FACTORS), sample - 1]
-    upper = dict.fromkeys(map(sample_for, above))
-    lower = dict.fromkeys(next(_primes_from(size, -1), 2) for size in below)
-    highest = next((size for size in upper if size > sample and holds(size)), sample)
-    lowest = next((size for size in lower if size < sample and holds(size)), sample)
-    if lowest == highest:
-        raise NotSymbolic(f"no other size than {sample} is compiled to such kernels")
-    return lowest, highest
-
-
-def _near(sample: int) -> Iterator[int]:
-    """Primes near a prime, first those above it."""
-    yield from islice(_primes_from(sample + 1, 1), _NEAR)
-    yield from islice(_primes_from(sample - 1, -1), _NEAR)
+    while True:
+        try:
+            lowest, highest = served_range(sample, free, list(seen), holds)
+        except NotSymbolic as error:
+            raise wrong[0][1] if wrong else error from None
+        found = SymbolicProgram(own, layout, lowest, highest, at, with_functions(text, symbols))
+        corner = next((c for c in corners(lowest, highest) if c not in right), None)
+        if require is None or corner is None:
+            return found
+        try:
+            require(at(corner))
+            right.add(corner)
+        except BrazeError as error:
+            wrong.append((corner, error))
+            if len(wrong) == _MOST_WRONG:
+                raise wrong[0][1] from None
 
 
-def _primes_from(number: int, step: int) -> Iterator[int]:
-    """The primes from a number upwards, or downwards."""
-    while number >= 2 or step > 0:
-        if number >= 2 and all(number % d for d in range(2, isqrt(number) + 1)):
-            yield number
-        number += step
+def _finish(program: Program, sizes: int) -> None:
+    """Make a program that was read one that code can be generated for, if there is code.
+
+    Raises: NotSymbolic.
+    """
+    _require_supported(program)
+    for kernel in program.kernels():
+        if isinstance(kernel, Recurrence) and _is_symbolic([*kernel.program.kernels()]):
+            with_step_layout(kernel, sizes)
 
 
 # What code can be generated for -------------------------------------------------------------------
@@ -174,7 +179,10 @@ def _closed_parts(kernel: Kernel) -> list[object]:
         widths = (array.type.shape[last:] for array in kernel.operands)
         return [dict(kernel.attributes), *widths]
     if isinstance(kernel, Recurrence):
-        return [kernel.program]
+        return [
+            inner if isinstance(inner, Recurrence) else _closed_parts(inner)
+            for inner in kernel.program.kernels()
+        ]
     if isinstance(kernel, Contraction):
         return [kernel.lhs.guard, kernel.rhs.guard]
     if isinstance(kernel, Nest):
@@ -228,15 +236,16 @@ def _is_symbolic(part: object) -> bool:
 # Words --------------------------------------------------------------------------------------------
 
 
-def _with_words(program: Program, layout: ArenaLayout, size: int) -> Program:
-    """The program with words for the arena's offsets."""
-    offsets, _ = layout.offsets([size])
+def _with_words(program: Program, layout: ArenaLayout, sizes: Point) -> Program:
+    """The program with words for the sizes and the arena's offsets."""
+    offsets, _ = layout.offsets(sizes)
 
     def placed(name: str, place: Placement) -> Placement:
         if place.kind != "arena":
             return place
         block = layout.block_of[name]
-        return Placement("arena", offset=SymInt.word(1 + block, offsets[block]))
+        return Placement("arena", offset=SymInt.word(len(sizes) + block, offsets[block]))
 
     placements = {name: placed(name, place) for name, place in program.placements.items()}
-    return replace(program, placements=placements, words=1 + len(layout.sizes))
+    words = len(sizes) + len(layout.sizes)
+    return replace(program, placements=placements, words=words, sizes=len(sizes))

@@ -1,4 +1,4 @@
-"""The integers of a program as functions of a size, from its text and those for a few other sizes.
+"""The integers of a program as functions of sizes, from its text and those for a few other sizes.
 
 In: texts of programs.  Out: a `SymInt` for each place of a text where the integers differ.
 
@@ -11,24 +11,37 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 from braze.ir.errors import BrazeError
-from braze.ir.symint import SymInt, print_form, through
+from braze.ir.loops_recurrence import STEP
+from braze.ir.polynomials import Interpolation, Point
+from braze.ir.symint import SymInt, print_form
 
 # A kernel or the meaning of a check, up to the next one.
 _BEGIN = r"  site |    (?:nest|contraction|sort|host|recurrence|attention) "
 _ITEM = re.compile(rf"^(?:{_BEGIN}).*\n?(?:(?!{_BEGIN}|  wave|  \}}|\}}).*\n?)*", re.MULTILINE)
 # What is no integer of the program, and what may differ.
-_WORD = re.compile(
+_WORDS = (
     r"(?P<number>(?<![\w.])\d+(?![\w]))"
     r"|(?P<value>(?<!\))%(?:\w+|\"[^\"]*\"))"  # behind a parenthesis it is a remainder
     r"|(?P<speed> chunks \d+| unroll\b)"
     r"|(?P<kernel>@[^\s(]+)"
     r"|#[^\n]*|\"[^\"]*\"|[$\w.]+"
 )
+_WORD = re.compile(_WORDS)
+# Where the values of a step are in its arena, which is laid out again for all sizes.
+_WORD_OF_STEPS = re.compile(
+    rf"(?P<layout>(?<=arena)\"?: u8\[\d+\](?= inout)|(?<=arena )\d+)|{_WORDS}"
+)
+_RECURRENCE = "    recurrence "
+# A step's name tells what it computes, its sizes included.
+_STEP = re.compile(rf"@{STEP}[0-9a-f]+")
+# What stands for words of each kind.
+_FORMS = {"number": "#", "value": "%", "speed": "", "kernel": "@", "layout": "arena"}
+# Of sizes in what people read.
+_NAMES = ("n", "m")
 
 
 class NotSymbolic(BrazeError, ValueError):
@@ -58,52 +71,61 @@ def items_of(text: str) -> list[Item]:
 
 def _item(start: int, text: str) -> Item:
     places, numbers, pieces, end = [], [], [], 0
-    for word in _WORD.finditer(text):
-        stands_for = {"number": "#", "value": "%", "speed": "", "kernel": "@"}.get(
-            word.lastgroup or "", word[0]
-        )
+    words = _WORD_OF_STEPS if text.startswith(_RECURRENCE) else _WORD
+    for word in words.finditer(text):
+        stands_for = _FORMS.get(word.lastgroup or "", word[0])
         if word.lastgroup == "number":
             places.append(word.start())
             numbers.append(int(word[0]))
         elif word.lastgroup == "kernel":
-            stands_for = re.sub(r"_\d+$", "", word[0])
+            stands_for = _STEP.sub(f"@{STEP}", re.sub(r"_\d+$", "", word[0]))
         pieces += [text[end : word.start()], stands_for]
         end = word.end()
     return Item(start, "".join([*pieces, text[end:]]), tuple(places), tuple(numbers))
 
 
-def symbols_of(
-    sample: int, items: list[Item], others: Iterator[tuple[int, list[Item]]], needed: int
-) -> dict[int, SymInt]:
+def are_alike(items: list[Item], others: list[Item]) -> bool:
+    """Whether there are the same kernels, but for integers."""
+    return Counter(item.form for item in items) == Counter(item.form for item in others)
+
+
+def symbols_of(near: Interpolation, items_at: Mapping[Point, list[Item]]) -> dict[int, SymInt]:
     """The function for each integer that differs, by its position in the sample's text.
 
     Args:
-        sample: the size of `items`.
-        others: further sizes, of which the first with the same kernels are taken.
-        needed: how many.
+        near: the sizes that functions are found from, the first of which are the sample.
+        items_at: the kernels for these and some other sizes, alike for all.
 
     Raises:
-        NotSymbolic: there are too few, or the integers are no polynomials of the size.
+        NotSymbolic: the integers are no polynomials of the sizes.
     """
-    forms = Counter(item.form for item in items)
-    alike = ((size, its) for size, its in others if Counter(i.form for i in its) == forms)
-    near = {size: _in_order(its) for size, its in islice(alike, needed)}
-    if len(near) < needed:
-        raise NotSymbolic(f"sizes near {sample} are compiled to other kernels")
+    sample = near.points[0]
+    items = items_at[sample]
+    in_order = {sizes: _in_order(own) for sizes, own in items_at.items()}
     symbols: dict[int, SymInt] = {}
+    functions: dict[tuple[int, ...], int | None] = {}
     seen: Counter[str] = Counter()
     for item in items:
         number = seen[item.form]
         seen[item.form] += 1
-        rows = {size: its[item.form][number].numbers for size, its in near.items()}
-        for at, value in enumerate(item.numbers):
-            symbol = _function(sample, value, {size: row[at] for size, row in rows.items()})
+        rows = [own[item.form][number].numbers for own in in_order.values()]
+        for at, values in enumerate(zip(*rows, strict=True)):
+            if values not in functions:
+                functions[values] = _function(near, dict(zip(in_order, values, strict=True)))
+            symbol = functions[values]
             if symbol is None:
-                line = item.form.split("\n", 1)[0].strip()
-                raise NotSymbolic(f"{value} is no simple function of the size {sample} in {line}")
+                line, size = item.form.split("\n", 1)[0].strip(), sized(sample)
+                raise NotSymbolic(
+                    f"{item.numbers[at]} is no simple function of the size {size} in {line}"
+                )
             if isinstance(symbol, SymInt):
                 symbols[item.start + item.places[at]] = symbol
     return symbols
+
+
+def sized(point: Point) -> str:
+    """Sizes for people: ``8 x 128``."""
+    return " x ".join(map(str, point))
 
 
 def _in_order(items: list[Item]) -> dict[str, list[Item]]:
@@ -114,39 +136,34 @@ def _in_order(items: list[Item]) -> dict[str, list[Item]]:
     return found
 
 
-def _function(sample: int, value: int, others: Mapping[int, int]) -> int | None:
-    """The polynomial of degree two, at most, through the values at some sizes; a number if all are
-    the same, None if there is none with whole coefficients."""
-    if all(other == value for other in others.values()):
-        return value
-    points = {sample: value, **others}
-    found = through(list(points.items())[:3])
-    if found is None:
+def _function(near: Interpolation, values: Mapping[Point, int]) -> int | None:
+    """The function with the values at some sizes; a number if all are the same, None if there is
+    none."""
+    found = near.through([values[sizes] for sizes in near.points])
+    if found is None or any(found.at(sizes) != value for sizes, value in values.items()):
         return None
-    square, factor, summand = found
-    if any((square * s + factor) * s + summand != v for s, v in points.items()):
-        return None
-    n = SymInt.word(0, sample)
-    return (n * square + factor) * n + summand
+    return found.symbol(near.points[0])
 
 
 def agree(
-    items: list[Item], symbols: Mapping[int, SymInt], size: int, actual: list[Item]
+    items: list[Item], symbols: Mapping[int, SymInt], sizes: Point, actual: list[Item]
 ) -> bool:
-    """Whether the functions give the kernels that there are for a size, with all their integers."""
+    """Whether the functions give the kernels that there are for some sizes, with all their
+    integers."""
+    found = {symbol.form: symbol.at(sizes) for symbol in symbols.values()}
 
     def predicted(item: Item) -> tuple[str, tuple[int, ...]]:
         pairs = zip(item.places, item.numbers, strict=True)
-        found = ((symbols.get(item.start + place), number) for place, number in pairs)
-        return item.form, tuple(s.at([size]) if s is not None else n for s, n in found)
+        known = ((symbols.get(item.start + place), number) for place, number in pairs)
+        return item.form, tuple(found[s.form] if s is not None else n for s, n in known)
 
     return Counter(map(predicted, items)) == Counter((i.form, i.numbers) for i in actual)
 
 
 def with_functions(text: str, symbols: Mapping[int, SymInt]) -> str:
-    """A program's text with functions of the size n, in braces, for its integers."""
+    """A program's text with functions of the sizes, n and m, in braces, for its integers."""
     pieces, end = [], 0
     for start, symbol in sorted(symbols.items()):
-        pieces += [text[end:start], f"{{{print_form(symbol.form)}}}"]
+        pieces += [text[end:start], f"{{{print_form(symbol.form, _NAMES)}}}"]
         end = start + len(str(symbol))
     return "".join([*pieces, text[end:]])

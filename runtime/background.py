@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import overload
 
 from braze.ir.graph import Graph
+from braze.ir.polynomials import Point
 from braze.ir.target import Target
 from braze.runtime.background_process import Reply, Request
 from braze.runtime.config import config
@@ -113,7 +114,7 @@ class _Compiler:
         key: str,
         wants_pool: bool,
         seconds: float,
-        family: tuple[Fit, int] | None,
+        family: tuple[Fit, Point] | None,
     ) -> Job | None:
         """Hand over a graph; None if the process has ended."""
         self._look(None)
@@ -281,7 +282,7 @@ def submit(
     key: str,
     wants_pool: bool,
     seconds: float,
-    family: tuple[Fit, int] | None = None,
+    family: tuple[Fit, Point] | None = None,
 ) -> Job | None:
     """Have a graph compiled beside the program; None if it must compile the graph itself.
 

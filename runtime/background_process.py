@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from braze.ir.polynomials import Point
 from braze.runtime.families import Fit
 from braze.runtime.symbolic_code import SymbolicCode
 
@@ -49,7 +50,7 @@ class Request:
     settings: dict[str, Any]
     environment: dict[str, str]
     wants_pool: bool
-    family: tuple[Fit, int] | None = None
+    family: tuple[Fit, Point] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from braze.ir.errors import ParseError, said_by_check
-from braze.ir.symint import SymInt, value_at
+from braze.ir.polynomials import Interpolation
+from braze.ir.symint import value_at
 from braze.ir.target import Target
 from braze.runtime.artifact import Artifact, FailureSite, Slot
 from braze.runtime.c_header import (
@@ -45,6 +46,7 @@ from braze.runtime.package_codes import (
     sized_code_of,
 )
 from braze.runtime.package_format import Archive, PackageError
+from braze.runtime.symbolic_code import are_within
 from braze.runtime.weights import unpack_weights
 
 _ALIGNMENT = 64
@@ -140,7 +142,7 @@ def _read(archive: Archive, wanted: str | None) -> _Contents:
             require_every_size(codes, dynamic)
         else:
             artifact, own = code_of(archive, entry, weights)
-            codes = [SizedCode(0, 0, artifact, None, own)]
+            codes = [SizedCode((), (), artifact, None, own)]
         builds.append(_Build(Target.from_text(text), codes))
     found = _Contents(
         str(manifest["name"]), str(manifest["braze"]), names, str(manifest["structure"]), dynamic,
@@ -192,6 +194,7 @@ def _exported(contents: _Contents, name: str) -> tuple[str, bytes]:
     """The header's text and the object's bytes."""
     from braze.codegen.llvm.c_driver import LIBRARY, MOST_THREADS, baseline
     from braze.codegen.llvm.c_reports import CODES, MESSAGE_BYTES
+    from braze.codegen.llvm.c_sizes import Dimension
     from braze.codegen.llvm.c_tables import Given, Model, model_text, public_symbols
     from braze.codegen.llvm.compile import compile_object
     from braze.codegen.llvm.pool import POOL_SYMBOLS, pool_object
@@ -199,24 +202,24 @@ def _exported(contents: _Contents, name: str) -> tuple[str, bytes]:
     weights = _Weights()
     units: list[Unit] = []
     variants = [_variant(build, contents.names, weights, units) for build in contents.builds]
-    taken: set[str] = set()
-    dynamic, dimension, lowest, highest = contents.dynamic, None, 0, 0
-    if dynamic is not None:
-        (dimension,) = distinct([dynamic.name], set(PARAMETERS))
-        taken.add(dimension.lower())
-        lowest, highest = dynamic.lowest, dynamic.highest
+    dims = () if contents.dynamic is None else contents.dynamic.dims
+    called = distinct([dim.name for dim in dims], set(PARAMETERS))
+    dimensions = [
+        Dimension(own, dim.lowest, dim.highest) for own, dim in zip(called, dims, strict=True)
+    ]
+    taken = {own.lower() for own in called}
     results = output_names(contents.structure, len(contents.codes[0].artifact.outputs))
     inputs = _arrays(distinct(contents.names, taken), contents.codes, _arguments)
     outputs = _arrays(distinct(results, taken), contents.codes, lambda c: c.artifact.outputs)
     targets = [build.target.name for build in contents.builds]
     header = Header(
         name, contents.model, contents.version, targets, inputs, outputs, CODES, MESSAGE_BYTES,
-        MOST_THREADS, dimension, lowest, highest,
+        MOST_THREADS, dimensions,
     )  # fmt: skip
     takes, gives = (
         [Given(a.name, a.alignment, a.is_empty) for a in own] for own in (inputs, outputs)
     )
-    table = Model(name, takes, gives, dimension, lowest, highest, variants)
+    table = Model(name, takes, gives, dimensions, variants)
     plain = baseline(contents.builds[0].target.architecture)
     public = public_symbols(name)
     units.append(Unit([pool_object(plain)], {symbol: symbol for symbol in POOL_SYMBOLS}))
@@ -242,27 +245,28 @@ def _arrays(
 
 
 def _shape(shapes: Sequence[tuple[int, ...]], codes: Sequence[SizedCode]) -> tuple[int, ...]:
-    """One shape for all sizes: that of the code for many, or through those of single sizes."""
-    for shape, code in zip(shapes, codes, strict=True):
-        if code.layout is not None:
-            return shape
+    """One shape for all sizes: through those of the codes."""
+    spans = [
+        range(min(code.lowest[dim] for code in codes), max(code.highest[dim] for code in codes) + 1)
+        for dim in range(len(codes[0].lowest))
+    ]
+    near = Interpolation([span[:3] for span in spans])
+    known = {
+        sizes: [value_at(extent, sizes) for extent in shape]
+        for shape, code in zip(shapes, codes, strict=True)
+        for sizes in (*code.corners(), *near.points)
+        if are_within(sizes, code.lowest, code.highest)
+    }
     extents = []
-    for own in zip(*shapes, strict=True):
-        points = sorted({(code.lowest, extent) for code, extent in zip(codes, own, strict=True)})
-        extents.append(_line_through(points))
+    for at in range(len(shapes[0])):
+        found = near.through([known[sizes][at] for sizes in near.points])
+        if found is None or any(found.at(sizes) != own[at] for sizes, own in known.items()):
+            raise PackageError(
+                f"[export_c] the extents of an array are no simple function of the sizes, as "
+                f"{known[near.points[0]][at]} in dimension {at}"
+            )
+        extents.append(found.symbol(near.points[0]))
     return tuple(extents)
-
-
-def _line_through(points: Sequence[tuple[int, int]]) -> int:
-    """An extent that has these values for these sizes."""
-    (first, extent), *others = points
-    if all(value == extent for _, value in others):
-        return extent
-    slope, rest = divmod(others[0][1] - extent, others[0][0] - first)
-    found = SymInt.word(0, first) * slope + (extent - slope * first)
-    if rest or any(value_at(found, [size]) != value for size, value in others):
-        raise PackageError(f"[export_c] the extents {points} of an array are no line")
-    return found
 
 
 # Tables -------------------------------------------------------------------------------------------
@@ -318,9 +322,7 @@ def _variant(build: _Build, names: Sequence[str], weights: _Weights, units: list
             raise ValueError(f"the code takes {given} inputs, the package {len(names)}")
         failures = [_failure(site) for site in artifact.failures]
         memory = artifact.arena_bytes, artifact.scratch_bytes
-        codes.append(
-            Code(code.lowest, code.highest, main, sources, code.layout, *memory, failures)
-        )
+        codes.append(Code(code.lowest, code.highest, main, sources, code.layout, *memory, failures))
     return Variant(build.target, codes)
 
 

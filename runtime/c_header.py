@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from braze.codegen.llvm.c_sizes import Dimension
 from braze.ir.dtypes import dtype_named
 from braze.ir.symint import SymInt, evaluate
 
@@ -29,7 +30,7 @@ _TAKEN = frozenset(
     linux unix NULL
     """.split()
 )
-# Names of a function's own parameters, which the dimension's stands beside.
+# Names of a function's own parameters, which the dimensions' stand beside.
 PARAMETERS = frozenset({"model", "inputs", "outputs", "error"})
 _C_TYPES = {
     "bool": "bool", "u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t", "u64": "uint64_t",
@@ -48,7 +49,7 @@ _REMARKS = {
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """What a call takes or gives: `name` is C's, extents may be functions of the size."""
+    """What a call takes or gives: `name` is C's, extents may be functions of the sizes."""
 
     name: str
     dtype: str
@@ -120,7 +121,7 @@ class Header:
         name: what its names begin with.
         model, version, targets: for people.
         codes: names of what functions give, from 0 on. message_bytes: of an error's text.
-        dimension: the C name of the size that calls choose, or None, and its limits.
+        dimensions: whose sizes calls choose.
     """
 
     name: str
@@ -132,9 +133,7 @@ class Header:
     codes: Sequence[str]
     message_bytes: int
     most_threads: int
-    dimension: str | None = None
-    lowest: int = 0
-    highest: int = 0
+    dimensions: Sequence[Dimension] = ()
 
     def text(self) -> str:
         """The header."""
@@ -152,7 +151,7 @@ class Header:
             ),
             "BYTES": str(self.message_bytes),
             "MOST": str(self.most_threads),
-            "SIZE": f"int64_t {self.dimension}, " if self.dimension else "",
+            "SIZES": "".join(f"int64_t {dim.name}, " for dim in self.dimensions),
             "SIZE_TOLD": self._size_told(upper),
         }
         return re.sub(r"@(\w+)@", lambda found: values[found[1]], _TEXT)
@@ -162,8 +161,9 @@ class Header:
         for label, arrays in (("Takes", self.inputs), ("Gives", self.outputs)):
             for number, array in enumerate(arrays):
                 lines.append(f"{label if number == 0 else '':7}{array.name}: {self._type(array)}")
-        if self.dimension:
-            lines.append(f"Size   {self.dimension}: {self.lowest} to {self.highest}")
+        for number, dim in enumerate(self.dimensions):
+            label = "" if number else "Size"
+            lines.append(f"{label:7}{dim.name}: {dim.lowest} to {dim.highest}")
         lines.append(f"Code   {', '.join(map(_safe, self.targets))}")
         return "\n".join(f"   {line}" if line else "" for line in lines).strip()
 
@@ -171,29 +171,35 @@ class Header:
         shape = ", ".join(self._extent(extent) for extent in array.shape)
         return f"{_C_TYPES[array.dtype]} [{shape}]{_REMARKS.get(array.dtype, '')}"
 
-    def _extent(self, extent: int, size: str | None = None) -> str:
-        """As C has it."""
+    def _extent(self, extent: int, sizes: Sequence[str] = ()) -> str:
+        """As C has it.
+
+        Args:
+            sizes: what stands for them; by default their names.
+        """
         if not isinstance(extent, SymInt):
             return str(extent)
-        word = size or str(self.dimension)
+        words = sizes or [dim.name for dim in self.dimensions]
 
         def apply(op: str, left: str, right: str) -> str:
             return f"({left} {op} {right})"
 
-        text = evaluate(extent.form, lambda number: word, str, apply)
-        return text[1:-1] if size is None and text.startswith("(") else text
+        text = evaluate(extent.form, words.__getitem__, str, apply)
+        return text[1:-1] if not sizes and text.startswith("(") else text
 
     def _macros(self, upper: str) -> str:
         lines = []
-        if self.dimension:
-            size = f"{upper}_{self.dimension.upper()}"
-            lines += [f"#define {size}_LOWEST {self.lowest}",
-                      f"#define {size}_HIGHEST {self.highest}"]  # fmt: skip
+        for dim in self.dimensions:
+            size = f"{upper}_{dim.name.upper()}"
+            lines += [f"#define {size}_LOWEST {dim.lowest}",
+                      f"#define {size}_HIGHEST {dim.highest}"]  # fmt: skip
+        several = [dim.name for dim in self.dimensions] if len(self.dimensions) > 1 else ["size"]
+        sizes = [f"(int64_t)({name})" for name in several]
         for array in (*self.inputs, *self.outputs):
             start = f"#define {upper}_{array.name.upper()}"
             varies = any(isinstance(extent, SymInt) for extent in array.shape)
-            given = "(size)" if varies else ""
-            extents = [self._extent(extent, "(int64_t)(size)") for extent in array.shape]
+            given = f"({', '.join(several)})" if varies else ""
+            extents = [self._extent(extent, sizes) for extent in array.shape]
             parts = ["2"] if dtype_named(array.dtype).is_complex else []
             count = " * ".join(parts + extents) or "1"
             lines.append(f"{start}_COUNT{given} {f'({count})' if ' ' in count else count}")
@@ -209,10 +215,13 @@ class Header:
         return "\n".join(lines) or f"  {const}void *unused;"
 
     def _size_told(self, upper: str) -> str:
-        if not self.dimension:
-            return ""
-        size = f"{upper}_{self.dimension.upper()}"
-        return f"\n   {self.dimension}: the size of this call, {size}_LOWEST to {size}_HIGHEST."
+        lines = []
+        for dim in self.dimensions:
+            size = f"{upper}_{dim.name.upper()}"
+            lines.append(
+                f"\n   {dim.name}: the size of this call, {size}_LOWEST to {size}_HIGHEST."
+            )
+        return "".join(lines)
 
 
 def _safe(text: str) -> str:
@@ -287,7 +296,7 @@ typedef struct @NAME@_model @NAME@_model;
    its own, which is kept for later ones.
 
    Returns @UPPER@_OK or the error's code. */
-int @NAME@_run(@NAME@_model *model, @SIZE@const @NAME@_inputs *inputs,
+int @NAME@_run(@NAME@_model *model, @SIZES@const @NAME@_inputs *inputs,
     const @NAME@_outputs *outputs, @NAME@_error *error);
 
 /* End its threads and give back its memory. No call may be running. NULL is ignored.

@@ -277,11 +277,12 @@ class Entry:
         if found is None:
             return None
         start = time.perf_counter()
-        code, size = found
-        artifact = code.instance(self.graph, size)
+        code, sizes_here = found
+        artifact = code.instance(self.graph, sizes_here)
         executable = _load(artifact, pool_object)
         seconds = time.perf_counter() - start
-        sizes = f"one code serves sizes {code.lowest} to {code.highest}, here {size}"
+        ((lowest,), (highest,), (size,)) = code.lowest, code.highest, sizes_here
+        sizes = f"one code serves sizes {lowest} to {highest}, here {size}"
         log.note(self.graph, self._known.fingerprint, "dynamic", seconds, artifact, sizes=sizes)
         return executable
 
@@ -457,9 +458,10 @@ class Entry:
 def _sizes(code: SymbolicCode | None, refusal: str) -> str:
     """What is told of code for many sizes, or of why there is none."""
     if code is not None:
+        ((lowest,), (highest,)) = code.lowest, code.highest
         return (
             "this is the third size of one dimension, so the code serves all from "
-            f"{code.lowest} to {code.highest}"
+            f"{lowest} to {highest}"
         )
     return f"this is the third size of one dimension, but {refusal}" if refusal else ""
 

@@ -13,14 +13,15 @@ from __future__ import annotations
 from braze.codegen.llvm.kernel import CodegenError
 from braze.ir.graph import Graph
 from braze.ir.parser import parse_graph
+from braze.ir.polynomials import Interpolation, Point
 from braze.ir.target import Target
-from braze.passes.symbolic import sample_for
 from braze.passes.symbolic_fit import NotSymbolic
+from braze.passes.symbolic_sizes import sample_for
 from braze.runtime.cache import pool_object
 from braze.runtime.checking import CheckedExecutable, checked_executable
 from braze.runtime.compiler import compile_watched_symbolic
 from braze.runtime.config import config
-from braze.runtime.families import Fit, Text, families, fitted
+from braze.runtime.families import Fit, Text, families, fitted_at
 from braze.runtime.pool import get_pool
 from braze.runtime.provenance import Provenance
 
@@ -35,25 +36,29 @@ class CheckedSizes:
         NotSymbolic, CodegenError: there is no such code, or its graph is not known for all sizes.
     """
 
-    def __init__(self, fit: Fit, size: int, target: Target) -> None:
-        self.code, self._program, scheduled_of = compile_watched_symbolic(fit, size, target)
+    def __init__(self, fit: Fit, sizes: Point, target: Target) -> None:
+        self.code, self._program, scheduled_of = compile_watched_symbolic(fit, sizes, target)
         get_pool(compile=pool_object)
-        sample = sample_for(size)
-        lowest, highest = self.code.lowest, self.code.highest
-        between = (sample_for((lowest + sample) // 2), sample_for((sample + highest) // 2))
-        sizes = sorted({lowest, sample, highest, *between})
-        texts = [Text.of(scheduled_of(size_then)) for size_then in sizes]
-        found = fitted(texts) if len(texts) >= 3 else None
-        if found is None or [text.numbers[found.unit] for text in texts] != sizes:
+        ((lowest,), (highest,)) = self.code.lowest, self.code.highest
+        (sample,) = sample_for(sizes, fit.free)
+        between = ((lowest + sample) // 2, (sample + highest) // 2)
+        several = sorted(
+            {(lowest,), (sample,), (highest,), *(sample_for((n,), (0,)) for n in between)}
+        )
+        texts = {sizes_then: Text.of(scheduled_of(sizes_then)) for sizes_then in several}
+        found = None
+        if len(texts) >= 3:
+            found = fitted_at(Interpolation([[size for (size,) in several[:3]]]), texts)
+        if found is None:
             raise NotSymbolic("the graph of its kernels is no function of the size")
         self._scheduled = found
 
-    def executable(self, graph: Graph, size: int) -> CheckedExecutable:
+    def executable(self, graph: Graph, sizes: Point) -> CheckedExecutable:
         """The code for a graph of the family, of a size that it serves."""
         return CheckedExecutable(
-            self.code.instance(graph, size),
-            self._program.at(size),
-            parse_graph(self._scheduled.text_at(size)),
+            self.code.instance(graph, sizes),
+            self._program.at(sizes),
+            parse_graph(self._scheduled.text_at(sizes)),
             graph,
             Provenance(graph),
         )
@@ -73,8 +78,8 @@ def checked_for(graph: Graph, target: Target) -> CheckedExecutable:
             family.checked.append(CheckedSizes(*joined, target))
         except (NotSymbolic, CodegenError) as error:
             family.refusal = family.refusal or str(error)
-    for sizes in family.checked:
-        size = sizes.code.fit.size_of(Text.of(graph))
-        if size is not None and sizes.code.serves(size):
-            return sizes.executable(graph, size)
+    for checked in family.checked:
+        sizes = checked.code.fit.sizes_of(Text.of(graph))
+        if sizes is not None and checked.code.serves(sizes):
+            return checked.executable(graph, sizes)
     return checked_executable(graph, target)

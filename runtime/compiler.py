@@ -23,6 +23,7 @@ from braze.ir.graph import Graph
 from braze.ir.loops import CheckSite
 from braze.ir.loops_recurrence import is_of_step
 from braze.ir.parser import parse_graph
+from braze.ir.polynomials import Point
 from braze.ir.target import Target
 from braze.ir.verifier import verify
 from braze.runtime.artifact import Artifact, CallSite, FailureSite, Figures, slots_of
@@ -118,7 +119,7 @@ def _compile(
 
 
 def compile_member(
-    graph: Graph, target: Target, family: tuple[Fit, int] | None
+    graph: Graph, target: Target, family: tuple[Fit, Point] | None
 ) -> tuple[Artifact, SymbolicCode | None, str]:
     """Compile a graph, for other sizes as well if there is a family: the artifact, the code for
     them, and why there is none."""
@@ -127,102 +128,107 @@ def compile_member(
 
     code, refusal = None, ""
     if family is not None:
-        fit, size = family
+        fit, sizes = family
         try:
-            code = compile_symbolic(fit, size, target)
+            code = compile_symbolic(fit, sizes, target)
         except (NotSymbolic, CodegenError) as error:
             refusal = str(error)
         else:
-            if code.serves(size):
-                return code.instance(graph, size), code, ""
+            if code.serves(sizes):
+                return code.instance(graph, sizes), code, ""
     # The sizes that the code serves are near the graph's, and may not include it.
     return compile_artifact(graph, target), code, refusal
 
 
 def compile_symbolic(
     fit: Fit,
-    size: int,
+    sizes: Point,
     target: Target,
     change: Callable[[Program], Program] | None = None,
 ) -> SymbolicCode:
     """Compile a family of graphs for many sizes.
 
     Args:
-        size: near which chunks, tiles and the order of the kernels are chosen.
-        change: what is done to the loops of a size before they are compared; first those of the
-            size that decisions are taken for.
+        sizes: near which chunks, tiles and the order of the kernels are chosen.
+        change: what is done to the loops of some sizes before they are compared; first those of the
+            sizes that decisions are taken for.
 
     Raises:
         NotSymbolic, CodegenError: there is no such code.
     """
-    return _compile_symbolic(fit, size, target, change)[0]
+    return _compile_symbolic(fit, sizes, target, change)[0]
 
 
 def compile_watched_symbolic(
-    fit: Fit, size: int, target: Target
-) -> tuple[SymbolicCode, SymbolicProgram, Callable[[int], Graph]]:
+    fit: Fit, sizes: Point, target: Target
+) -> tuple[SymbolicCode, SymbolicProgram, Callable[[Point], Graph]]:
     """As `compile_symbolic`, to code that calls a function of the runtime between its waves.
 
-    Returns: the code, its loops, and what gives the graph of fusion nodes for a size.
+    Returns: the code, its loops, and what gives the graph of fusion nodes for sizes.
     """
-    return _compile_symbolic(fit, size, target, None, watched=True)
+    return _compile_symbolic(fit, sizes, target, None, watched=True)
 
 
 def _compile_symbolic(
     fit: Fit,
-    size: int,
+    sizes: Point,
     target: Target,
     change: Callable[[Program], Program] | None,
     *,
     watched: bool = False,
-) -> tuple[SymbolicCode, SymbolicProgram, Callable[[int], Graph]]:
+) -> tuple[SymbolicCode, SymbolicProgram, Callable[[Point], Graph]]:
     from braze.codegen.llvm.program import generate
-    from braze.codegen.llvm.symbolic_check import require_same_code
+    from braze.codegen.llvm.symbolic_check import SameCode
     from braze.passes import Choices, compile_graph
-    from braze.passes.symbolic import sample_for, symbolic_program
-    from braze.passes.symbolic_fit import NotSymbolic
+    from braze.passes.symbolic import symbolic_program
+    from braze.passes.symbolic_fit import NotSymbolic, sized
+    from braze.passes.symbolic_sizes import sample_for
 
     start = time.perf_counter()
 
-    def graph_at(size_then: int) -> Graph:
+    def graph_at(sizes_then: Point) -> Graph:
         try:
-            graph = parse_graph(fit.text_at(size_then))
+            graph = parse_graph(fit.text_at(sizes_then))
             verify(graph)
         except (ParseError, VerifyError) as error:  # what differs is no size, or is out of range
             first = str(error).splitlines()[0]
-            raise NotSymbolic(f"there is no such graph of size {size_then}: {first}") from None
+            size = sized(sizes_then)
+            raise NotSymbolic(f"there is no such graph of size {size}: {first}") from None
         return graph
 
-    sample = sample_for(size)
+    sample = sample_for(sizes, fit.free)
     origin = Provenance(graph_at(sample))
     graph = origin.graph
     record = Recorder(graph, fingerprint(graph)) if Recorder.is_wanted() else None
-    choices = Choices()
+    # A package has no other way to serve its sizes; and gradients, which it has not, need the most
+    # of what is left out so.
+    choices = Choices(for_any_size=change is not None)
     sampled, report = compile_graph(graph, target, record, choices)
     if change is not None:
         sampled = change(sampled)
 
-    def program_of(size_then: int) -> Program:
-        if size_then == sample:
+    def program_of(sizes_then: Point) -> Program:
+        if sizes_then == sample:
             return sampled
-        program = compile_graph(graph_at(size_then), target, choices=Choices(choices))[0]
+        program = compile_graph(graph_at(sizes_then), target, choices=Choices(choices))[0]
         return program if change is None else change(program)
 
-    def scheduled_of(size_then: int) -> Graph:
+    def scheduled_of(sizes_then: Point) -> Graph:
         made: list[Graph] = []
 
         def keep(stage: str, result: object) -> None:
             if isinstance(result, Graph):
                 made.append(result)
 
-        compile_graph(graph_at(size_then), target, keep, Choices(choices))
+        compile_graph(graph_at(sizes_then), target, keep, Choices(choices))
         return made[-1]
 
-    found = symbolic_program(program_of, sample, fit.seen)
+    def checking(program: Program) -> Callable[[Program], None]:
+        return SameCode(program, target).require
+
+    found = symbolic_program(program_of, sample, fit.seen, fit.free, checking)
     if record is not None:
         record("symbolic", found.text, "loops")
-    others = [found.at(other) for other in (found.lowest, found.highest)]
-    require_same_code(found.program, others, target)
     with ModuleCompiler(target) as compiler:
         generated = generate(found.program, target, compiler.start, watched=watched)
         objects = compiler.objects(generated.modules)
@@ -266,8 +272,7 @@ def _artifact(
         failures=tuple(_failure(site, origin) for site in program.checks),
         figures=figures_of(report, seconds),
         calls=tuple(
-            CallSite(str(call), origin.position(call.location))
-            for call in program.host_calls()
+            CallSite(str(call), origin.position(call.location)) for call in program.host_calls()
         ),
     )
 
@@ -464,6 +469,4 @@ _step_object = lru_cache(STEP_OBJECTS_KEPT)(_object)
 
 def _failure(site: CheckSite, origin: Provenance) -> FailureSite:
     location = site.location
-    return FailureSite(
-        site.message, site.low, site.high, origin.position(location), location
-    )
+    return FailureSite(site.message, site.low, site.high, origin.position(location), location)

@@ -13,14 +13,14 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from braze.ir.fingerprint import description
 from braze.ir.graph import Graph
-from braze.ir.symint import through
+from braze.ir.polynomials import Interpolation, Point, Polynomial
 from braze.ir.target import Target
 from braze.runtime.config import config
 from braze.runtime.symbolic_code import SymbolicCode
@@ -75,36 +75,51 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The integers of a family's graphs as functions of its size.
+    """The integers of a family's graphs as functions of its sizes.
 
     Attributes:
-        text: of the latest graph.
-        unit: the number of the integer that is the size.
-        functions: the coefficients of each, a, b and c of a x^2 + b x + c.
+        text: of one of the graphs.
+        functions: those that are no constants. places: the numbers of the integers that each is of.
         seen: sizes of which there are graphs.
+        free: the dimensions of which there are many sizes; the others have one.
     """
 
     text: Text
-    unit: int
-    functions: tuple[tuple[int, int, int], ...]
-    seen: tuple[int, ...]
+    functions: tuple[Polynomial, ...]
+    places: tuple[tuple[int, ...], ...]
+    seen: tuple[Point, ...]
+    free: tuple[int, ...]
 
-    def numbers_at(self, size: int) -> tuple[int, ...]:
-        """The integers for a size."""
-        return tuple((a * size + b) * size + c for a, b, c in self.functions)
+    def numbers_at(self, sizes: Point) -> tuple[int, ...]:
+        """The integers for some sizes."""
+        numbers = list(self.text.numbers)
+        for function, places in zip(self.functions, self.places, strict=True):
+            value = function.at(sizes)
+            for place in places:
+                numbers[place] = value
+        return tuple(numbers)
 
-    def text_at(self, size: int) -> str:
-        """The graph for a size, as text."""
-        numbers = map(str, self.numbers_at(size))
+    def text_at(self, sizes: Point) -> str:
+        """The graph for some sizes, as text."""
+        numbers = map(str, self.numbers_at(sizes))
         pairs = zip(self.text.pieces, numbers, strict=False)
         return "".join([*(piece for pair in pairs for piece in pair), self.text.pieces[-1]])
 
-    def size_of(self, text: Text) -> int | None:
-        """The size of a graph, if the fit describes it."""
+    def describes(self, text: Text, sizes: Point) -> bool:
+        """Whether a text is that of the graph for some sizes."""
+        return text.form == self.text.form and self.numbers_at(sizes) == text.numbers
+
+    def sizes_of(self, text: Text) -> Point | None:
+        """The sizes of a graph, if the fit describes it."""
         if text.form != self.text.form:
             return None
-        size = text.numbers[self.unit]
-        return size if self.numbers_at(size) == text.numbers else None
+        sizes = list(self.seen[0])
+        for dim in self.free:
+            # One of the integers is the size itself.
+            pairs = zip(self.functions, self.places, strict=True)
+            sizes[dim] = next(text.numbers[own[0]] for f, own in pairs if f.is_size(dim))
+        made = tuple(sizes)
+        return made if self.describes(text, made) else None
 
 
 class Family:
@@ -125,15 +140,15 @@ class Family:
         self.lock = threading.Lock()
         self._members: OrderedDict[tuple[int, ...], Text] = OrderedDict()
 
-    def code_for(self, graph: Graph) -> tuple[SymbolicCode, int] | None:
+    def code_for(self, graph: Graph) -> tuple[SymbolicCode, Point] | None:
         """Code that serves a graph, and its size."""
         if not self.codes:
             return None
         text = Text.of(graph)
         for code in self.codes:
-            size = code.fit.size_of(text)
-            if size is not None and code.serves(size):
-                return code, size
+            sizes = code.fit.sizes_of(text)
+            if sizes is not None and code.serves(sizes):
+                return code, sizes
         return None
 
     def receive(self, reply: Reply) -> bool:
@@ -151,7 +166,7 @@ class Family:
         open_yet = config.dynamic_shapes and not self.refusal and not self.codes
         return open_yet and len(self._members) >= _MEMBERS_NEEDED - 1
 
-    def join(self, graph: Graph) -> tuple[Fit, int] | None:
+    def join(self, graph: Graph) -> tuple[Fit, Point] | None:
         """Enter a graph that is to be compiled; with enough members, the fit and its size."""
         text = Text.of(graph)
         with self.lock:
@@ -165,8 +180,8 @@ class Family:
         fit = fitted(texts)
         if fit is None:
             return None
-        size = fit.size_of(text)
-        return None if size is None else (fit, size)
+        sizes = fit.sizes_of(text)
+        return None if sizes is None else (fit, sizes)
 
 
 def fitted(texts: Sequence[Text]) -> Fit | None:
@@ -178,17 +193,33 @@ def fitted(texts: Sequence[Text]) -> Fit | None:
     unit = min((at for at, step in enumerate(steps) if step), key=steps.__getitem__, default=None)
     if unit is None or len({row[unit] for row in rows[:3]}) < 3:
         return None
-    functions = []
-    for at, value in enumerate(rows[0]):
-        found = (0, 0, value)
-        if any(row[at] != value for row in rows[1:]):
-            points = through([(row[unit], row[at]) for row in rows[:3]])
-            if points is None:
-                return None
-            found = points
-        functions.append(found)
-    fit = Fit(texts[-1], unit, tuple(functions), tuple(row[unit] for row in rows))
-    return fit if all(fit.numbers_at(row[unit]) == row for row in rows) else None
+    near = Interpolation([[row[unit] for row in rows[:3]]])
+    sizes = [(row[unit],) for row in rows]
+    fit = fitted_at(near, dict(zip(sizes, texts, strict=True)))
+    described = fit is not None and all(map(fit.describes, texts, sizes))
+    return fit if described else None
+
+
+def fitted_at(near: Interpolation, texts: Mapping[Point, Text]) -> Fit | None:
+    """The fit of graphs for some sizes, the points of `near` among them; None if there is none."""
+    *_, latest = texts.values()
+    if any(text.form != latest.form for text in texts.values()):
+        return None
+    places: dict[Polynomial, list[int]] = {}
+    known: dict[tuple[int, ...], Polynomial] = {}
+    rows = [texts[sizes].numbers for sizes in near.points]
+    for at, values in enumerate(zip(*rows, strict=True)):
+        if all(text.numbers[at] == values[0] for text in texts.values()):
+            continue
+        found = known.get(values) or near.through(values)
+        if found is None:
+            return None
+        known[values] = found
+        places.setdefault(found, []).append(at)
+    fit = Fit(latest, tuple(places), tuple(map(tuple, places.values())), tuple(texts), near.free)
+    if not all(any(f.is_size(dim) for f in fit.functions) for dim in near.free):
+        return None
+    return fit if all(fit.describes(text, sizes) for sizes, text in texts.items()) else None
 
 
 class _Families:

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from braze.ir.errors import ParseError
+from braze.ir.polynomials import Point
 from braze.ir.target import Target, can_run
 from braze.runtime.artifact import Slot
 from braze.runtime.cpu import host_target
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.package_accuracy import AccuracyReport
-from braze.runtime.package_codes import Dynamic, SizedCodes, code_of
+from braze.runtime.package_codes import Dynamic, SizedCodes, code_of, described
 from braze.runtime.package_format import Archive, PackageError
 from braze.runtime.package_instance import Instance, type_of
 from braze.runtime.pool import get_pool
@@ -36,8 +37,8 @@ class LoadedModel:
     Attributes:
         name: of the graph.
         inputs, outputs: names, dtypes and shapes of what a call takes and gives.
-        dynamic: the dimension whose size calls choose, or None; `inputs` and `outputs` are then
-            those of its least size.
+        dynamic: the dimensions whose sizes calls choose, or None; `inputs` and `outputs` are then
+            those of their least sizes.
         target: what the code in use was made for.
         arrange: puts one item for each output in the structure of a call's results.
         graph_text: the captured graph, for reading.
@@ -98,14 +99,23 @@ class LoadedModel:
     def results(self, arrays: Sequence[Any]) -> list[np.ndarray]:
         """What a call computes from as many arrays as there are `inputs`, in the order of
         `outputs`; see `__call__` for what is raised."""
-        instance = self._only
-        if self.dynamic is not None and self._codes is not None:
-            instance = self._codes.instance(self.dynamic.size_of(self.name, self.inputs, arrays))
+        if self.dynamic is None or self._codes is None:
+            return self._only.run(arrays)
+        instance = self._codes.met(arrays)
+        if instance is None:
+            sizes = self.dynamic.sizes_of(self.name, self.inputs, arrays)
+            instance = self._codes.instance(sizes)
         return instance.run(arrays)
 
-    def outputs_at(self, size: int) -> tuple[Slot, ...]:
-        """The outputs of a call whose dynamic dimension has `size`, which must be served."""
-        return self.outputs if self._codes is None else self._codes.instance(size).outputs
+    def outputs_at(self, sizes: Point) -> tuple[Slot, ...]:
+        """The outputs of a call whose dynamic dimensions have `sizes`, which must be served."""
+        return self.outputs if self._codes is None else self._codes.instance(sizes).outputs
+
+    def describe_sizes(self) -> str:
+        """What calls may choose, and how many codes serve that, for people; "" for fixed sizes."""
+        if self.dynamic is None or self._codes is None:
+            return ""
+        return described(self.dynamic, self._codes.ranges)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{slot.name}: {type_of(slot)}" for slot in self.inputs)

@@ -1,7 +1,7 @@
-"""The code of a package that serves many sizes of one dimension.
+"""The code of a package that serves many sizes of some dimensions.
 
-In: what the manifest says of the dimension and of the code.  Out: a `Dynamic`, which takes the size
-from a call's arrays, and `SizedCodes`, which have an `Instance` for each size that was met.
+In: what the manifest says of the dimensions and of the code.  Out: a `Dynamic`, which takes the
+sizes from a call's arrays, and `SizedCodes`, which have an `Instance` for each that were met.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from braze.ir.arena import ArenaLayout
 from braze.ir.errors import ShapeError
-from braze.runtime.artifact import Artifact, Slot, layout_from, number_from
+from braze.ir.polynomials import Point, corners
+from braze.runtime.artifact import Artifact, Slot, layout_from
 from braze.runtime.package_format import Archive
 from braze.runtime.package_instance import Instance
-from braze.runtime.symbolic_code import instance_of
+from braze.runtime.symbolic_code import are_within, instance_of
 
 _INSTANCES_KEPT = 64
+MOST_DIMENSIONS = 2
 
 
 def code_of(
@@ -35,17 +38,26 @@ def code_of(
 
 @dataclass(frozen=True, slots=True)
 class SizedCode:
-    """A package's code for the sizes from `lowest` to `highest`.
+    """A package's code for the sizes from `lowest` to `highest`, of each dimension.
 
-    layout: the arena's, of code for more than one size; None of code for one.
+    layout: the arena's, of code for more than one choice of sizes; None of code for one.
     weights: the arrays that the code reads.
     """
 
-    lowest: int
-    highest: int
+    lowest: Point
+    highest: Point
     artifact: Artifact
     layout: ArenaLayout | None
     weights: dict[str, np.ndarray]
+
+    @property
+    def choices(self) -> int:
+        """How many choices of sizes it serves."""
+        return prod(b - a + 1 for a, b in zip(self.lowest, self.highest, strict=True))
+
+    def corners(self) -> list[Point]:
+        """The smallest sizes, the largest, and those that are smallest in some dimensions only."""
+        return corners(self.lowest, self.highest)
 
 
 def sized_code_of(
@@ -54,14 +66,21 @@ def sized_code_of(
     """The code that the manifest describes.  Raises: ValueError if it cannot be."""
     artifact, weights = code_of(archive, entry, everything)
     layout = None if entry["layout"] is None else layout_from(entry["layout"])
-    lowest, highest = number_from(entry["lowest"]), number_from(entry["highest"])
+    lowest, highest = (tuple(map(_whole, entry[end])) for end in ("lowest", "highest"))
     if layout is None and lowest != highest:
         raise ValueError(f"code for the sizes {lowest} to {highest} has no layout")
     return SizedCode(lowest, highest, artifact, layout, weights)
 
 
+def _whole(plain: Any) -> int:
+    """A number that is no function.  Raises: ValueError."""
+    if type(plain) is not int:
+        raise ValueError(f"{plain!r} is no size")
+    return plain
+
+
 @dataclass(frozen=True, slots=True)
-class Dynamic:
+class DynamicDim:
     """A dimension whose size calls choose.
 
     Attributes:
@@ -76,12 +95,10 @@ class Dynamic:
     axes: dict[str, tuple[int, ...]]
 
     @classmethod
-    def of(cls, facts: dict[str, Any], names: Sequence[str]) -> Dynamic:
+    def of(cls, facts: dict[str, Any], names: Sequence[str]) -> DynamicDim:
         """What the manifest says.  Raises: ValueError if it cannot be."""
-        axes = {name: tuple(map(number_from, own)) for name, own in facts["axes"].items()}
-        made = cls(
-            str(facts["name"]), number_from(facts["lowest"]), number_from(facts["highest"]), axes
-        )
+        axes = {name: tuple(map(_whole, own)) for name, own in facts["axes"].items()}
+        made = cls(str(facts["name"]), _whole(facts["lowest"]), _whole(facts["highest"]), axes)
         if not 1 <= made.lowest <= made.highest or not any(axes.values()):
             raise ValueError(f"the sizes of dimension {made.name} are out of range")
         if not axes.keys() <= set(names):
@@ -122,15 +139,90 @@ class Dynamic:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Dynamic:
+    """The dimensions whose sizes calls choose: one, or two."""
+
+    dims: tuple[DynamicDim, ...]
+
+    @classmethod
+    def of(cls, facts: Sequence[dict[str, Any]], names: Sequence[str]) -> Dynamic:
+        """What the manifest says.  Raises: ValueError if it cannot be."""
+        dims = tuple(DynamicDim.of(own, names) for own in facts)
+        if not 1 <= len(dims) <= MOST_DIMENSIONS:
+            raise ValueError(f"a package has {len(dims)} dynamic dimensions")
+        axes = [(n, axis) for dim in dims for n, own in dim.axes.items() for axis in own]
+        if len({dim.name for dim in dims}) < len(dims) or len(set(axes)) < len(axes):
+            raise ValueError("two dynamic dimensions are one")
+        return cls(dims)
+
+    @property
+    def lowest(self) -> Point:
+        return tuple(dim.lowest for dim in self.dims)
+
+    @property
+    def highest(self) -> Point:
+        return tuple(dim.highest for dim in self.dims)
+
+    @property
+    def name(self) -> str:
+        """The dimensions' names."""
+        return " and ".join(dim.name for dim in self.dims)
+
+    def require_axes(self, slots: Sequence[Slot]) -> None:
+        """Raise ValueError unless the axes of the inputs, of the least sizes, have these sizes."""
+        for dim in self.dims:
+            dim.require_axes(slots)
+
+    def sizes_of(self, model: str, slots: Sequence[Slot], arrays: Sequence[Any]) -> Point:
+        """The sizes in a call.  Raises: ShapeError, which names the input and the dimension."""
+        return tuple([dim.size_of(model, slots, arrays) for dim in self.dims])
+
+
 def require_every_size(codes: Sequence[SizedCode], dynamic: Dynamic) -> None:
-    """Raise ValueError if there is a size that no code serves."""
-    reached = dynamic.lowest - 1
-    for lowest, highest in sorted((code.lowest, code.highest) for code in codes):
-        if lowest > reached + 1:
-            break
-        reached = max(reached, highest)
-    if reached < dynamic.highest:
-        raise ValueError(f"no code serves size {reached + 1} of dimension {dynamic.name}")
+    """Raise ValueError if there are sizes that no code serves."""
+    count = len(dynamic.dims)
+    if any(len(code.lowest) != count or len(code.highest) != count for code in codes):
+        raise ValueError("code has sizes of other dimensions")
+    boxes = [(code.lowest, code.highest) for code in codes]
+    missing = first_outside(boxes, dynamic.lowest, dynamic.highest)
+    if missing is not None:
+        size = " and ".join(map(str, missing))
+        raise ValueError(f"no code serves size {size} of dimension {dynamic.name}")
+
+
+def first_outside(
+    boxes: Sequence[tuple[Point, Point]], lowest: Point, highest: Point
+) -> Point | None:
+    """Sizes between two that are in none of some boxes, given by their ends; None if there are
+    none."""
+    if not lowest:
+        return None if boxes else ()
+    (first, *others), (last, *others_last) = lowest, highest
+    # Where boxes begin or end, it may be others that hold what follows.
+    begins = {first, *(a[0] for a, _ in boxes), *(b[0] + 1 for _, b in boxes)}
+    for at in sorted(size for size in begins if first <= size <= last):
+        within = [(a[1:], b[1:]) for a, b in boxes if a[0] <= at <= b[0]]
+        missing = first_outside(within, tuple(others), tuple(others_last))
+        if missing is not None:
+            return at, *missing
+    return None
+
+
+def described(dynamic: Dynamic, ranges: Sequence[tuple[Point, Point]]) -> str:
+    """For people: the dimensions, and how many codes serve them."""
+    lines = []
+    for dim in dynamic.dims:
+        places = [f"dimension {axis} of {name}" for name, own in dim.axes.items() for axis in own]
+        lines.append(f"{dim.name}: {dim.lowest} to {dim.highest} ({', '.join(places)})")
+    free = [sum(a < b for a, b in zip(*own, strict=True)) for own in ranges]
+    kinds = []
+    for count in sorted(set(free), reverse=True):
+        what = f"many sizes of {'both' if count > 1 else 'one'}" if count else "one choice"
+        if count and len(dynamic.dims) == 1:
+            what = "many sizes"
+        kinds.append(f"{free.count(count)} for {what}")
+    return "\n".join([*lines, f"code: {', '.join(kinds)}"])
 
 
 class SizedCodes:
@@ -147,34 +239,46 @@ class SizedCodes:
         self._model = model
         self._names = names
         self._lock = threading.Lock()
-        self._instances: OrderedDict[int, Instance] = OrderedDict()
+        self._instances: OrderedDict[Point, Instance] = OrderedDict()
+        self._by_shapes: dict[tuple[Any, ...], Instance] = {}
         self._codes = [sized_code_of(archive, entry, everything) for entry in entries]
 
+    @property
+    def ranges(self) -> list[tuple[Point, Point]]:
+        """The least and the greatest sizes of each code."""
+        return [(code.lowest, code.highest) for code in self._codes]
+
     def require_all(self, dynamic: Dynamic) -> None:
-        """Raise ValueError if there is a size that no code serves."""
+        """Raise ValueError if there are sizes that no code serves."""
+        require_every_size(self._codes, dynamic)
         for code in self._codes:
             if code.layout is not None:
-                for size in (code.lowest, code.highest):
-                    instance_of(code.artifact, code.layout, size)
-        require_every_size(self._codes, dynamic)
+                for sizes in code.corners():
+                    instance_of(code.artifact, code.layout, sizes)
 
-    def instance(self, size: int) -> Instance:
-        """The code for a size that is served."""
+    def met(self, arrays: Sequence[Any]) -> Instance | None:
+        """The code for arrays of the right shapes, if it is at hand."""
+        return self._by_shapes.get(tuple([getattr(array, "shape", None) for array in arrays]))
+
+    def instance(self, sizes: Point) -> Instance:
+        """The code for sizes that are served."""
         with self._lock:
-            found = self._instances.get(size)
+            found = self._instances.get(sizes)
             if found is None:
-                found = self._instances[size] = self._made(size)
+                found = self._instances[sizes] = self._made(sizes)
+                self._by_shapes[tuple(slot.shape for slot in found.inputs)] = found
                 if len(self._instances) > _INSTANCES_KEPT:
-                    self._instances.popitem(last=False)
+                    _, old = self._instances.popitem(last=False)
+                    del self._by_shapes[tuple(slot.shape for slot in old.inputs)]
             else:
-                self._instances.move_to_end(size)
+                self._instances.move_to_end(sizes)
             return found
 
-    def _made(self, size: int) -> Instance:
-        # Code for one size first, then the code that was chosen for the nearest.
-        serving = [code for code in self._codes if code.lowest <= size <= code.highest]
-        code = min(serving, key=lambda code: code.highest - code.lowest)
+    def _made(self, sizes: Point) -> Instance:
+        # Code for one choice first, then the code that was chosen for the nearest.
+        serving = [code for code in self._codes if are_within(sizes, code.lowest, code.highest)]
+        code = min(serving, key=lambda code: code.choices)
         artifact = code.artifact
         if code.layout is not None:
-            artifact = instance_of(artifact, code.layout, size)
+            artifact = instance_of(artifact, code.layout, sizes)
         return Instance(self._model, artifact, self._names, code.weights)

@@ -14,6 +14,7 @@ import numpy as np
 from braze.ir.dtypes import bf16, i8
 from braze.ir.graph import Graph
 from braze.ir.interpreter import interpret
+from braze.ir.polynomials import Point
 from braze.runtime.package_accuracy import AccuracyReport, WeightAccuracy, compared
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ Folded = tuple[Graph, Arrays]
 # Computes what depends on weights alone, of a graph; a second argument may be a `Choices`.
 Fold = Callable[..., Folded]
 
-# The size that a call chooses, if it chooses one, and its arguments.
-Sample = tuple[int | None, Sequence[np.ndarray]]
+# The sizes that a call chooses, if it chooses any, and its arguments.
+Sample = tuple[Point | None, Sequence[np.ndarray]]
 
 DTYPES = {dtype.public_name: dtype for dtype in (bf16, i8)}
 
@@ -77,15 +78,15 @@ class Narrowing:
         """Run both and make the report.
 
         Args:
-            graph: the captured one, of samples that choose no size.
+            graph: the captured one, of samples that choose no sizes.
         """
-        graphs: dict[int | None, tuple[Folded, Folded]] = {}
+        graphs: dict[Point | None, tuple[Folded, Folded]] = {}
         runs = []
-        for size, arrays in self._samples:
-            if size not in graphs:
-                own = graph if sizes is None or size is None else sizes.graph_at(size)
-                graphs[size] = fold(own), narrowed(own)
-            wanted, found = (_run(folded, arrays) for folded in graphs[size])
+        for point, arrays in self._samples:
+            if point not in graphs:
+                own = graph if sizes is None or point is None else sizes.graph_at(point)
+                graphs[point] = fold(own), narrowed(own)
+            wanted, found = (_run(folded, arrays) for folded in graphs[point])
             runs.append((wanted, found))
         weights = tuple(
             WeightAccuracy.of(

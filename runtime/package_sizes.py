@@ -1,33 +1,40 @@
-"""Code of a package for every size of one dimension.
+"""Code of a package for every size of one dimension, or of two.
 
-In: what gives the graph of a size, and the range of sizes.  Out: `SizedCode`s, each for a range,
-that between them serve them all; the few sizes that no code for many serves, as 1, have their own.
+In: what gives the graph of sizes, and their ranges.  Out: `SizedCode`s, each for ranges of sizes,
+that between them serve them all.
+
+A dimension of size 1 is another graph: it vanishes. So of two dimensions there are three parts. Two
+are lines, on which one of them is 1 and the other changes, and the third is the rectangle of all
+else. A line is covered like the sizes of a single dimension (`_Line`), a rectangle by a few
+rectangles that it is cut into around what the code for some sizes is found to serve (`_Plane`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from braze.ir.errors import ShapeError
 from braze.ir.graph import Graph
+from braze.ir.polynomials import Interpolation, Point
 from braze.ir.target import Target
 from braze.runtime import compiler
 from braze.runtime.executable import place
-from braze.runtime.families import Fit, Text, fitted
-from braze.runtime.package_codes import SizedCode
+from braze.runtime.families import Fit, Text, fitted_at
+from braze.runtime.package_codes import Dynamic, SizedCode
 from braze.runtime.package_format import PackageError
-from braze.runtime.package_narrow import Fold, Folded
+from braze.runtime.package_narrow import Fold
 
 if TYPE_CHECKING:
     from braze.codegen.llvm.panels import Order
-    from braze.passes import Choices
 
 Arrays = Mapping[str, np.ndarray]
+Box = tuple[Point, Point]
 
 # Sizes that may be compiled each for itself, below the ranges; and up to which they always are:
 # what is best for a few rows is another thing for each number of them.
@@ -35,7 +42,12 @@ _MOST_ALONE = 16
 _FEW = 8
 _STEP = 4
 _LEAST_SAMPLE = 7
+_LEAST_SAMPLES = (_LEAST_SAMPLE, _LEAST_SAMPLE)
 _TRIES = 4
+# Rectangles that sizes of two dimensions are cut into, and lines beside those of size 1.
+_MOST_BOXES = 24
+_MOST_LINES = 4
+_MANY = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +55,14 @@ class Sizes:
     """The sizes that a package is to serve.
 
     Attributes:
-        name: of the dimension.
-        lowest, highest: the least and the greatest size.
-        usual: near which decisions are taken first.
-        axes: argument -> the axes that have the size.
-        graph_at: the captured graph of a size.
+        dynamic: the dimensions.
+        usual: sizes near which decisions are taken first.
+        graph_at: the captured graph of sizes.
     """
 
-    name: str
-    lowest: int
-    highest: int
-    usual: int
-    axes: dict[str, list[int]]
-    graph_at: Callable[[int], Graph]
+    dynamic: Dynamic
+    usual: Point
+    graph_at: Callable[[Point], Graph]
 
 
 def codes_for(sizes: Sizes, fold: Fold, target: Target) -> list[SizedCode]:
@@ -68,149 +75,370 @@ def codes_for(sizes: Sizes, fold: Fold, target: Target) -> list[SizedCode]:
         ShapeError: the module computes something else for other sizes; the message has its line.
         PackageError: there is no code for many sizes; the message says why.
     """
-    graph_at = cache(sizes.graph_at)
-    first = max(_LEAST_SAMPLE, min(sizes.usual, sizes.highest))
-    captured = _fit(sizes, graph_at, _primes(first, 3))
-    fit, arrays = _folded_fit(sizes, lambda size, choices: fold(graph_at(size), choices), first)
-    codes: list[SizedCode] = []
-    # One order of each weight for all sizes but 1, where all is a matter of reading them once.
-    decided: dict[str, Order | None] = {}
+    sizes = replace(sizes, graph_at=cache(sizes.graph_at))
+    making = _Making(sizes, fold, target)
+    if len(sizes.usual) == 1:
+        return _Line(making, sizes.usual, 0).codes()
+    return _Plane(making).codes()
 
-    def alone(size: int) -> SizedCode:
-        return _alone(fold(graph_at(size)), size, target, None if size == 1 else decided)
 
-    def add(size: int) -> SizedCode:
-        code = _symbolic(sizes, fit, size, arrays, target, decided)
-        lowest = max(code.lowest, sizes.lowest)
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """What code is made from."""
+
+    sizes: Sizes
+    fold: Fold
+    target: Target
+
+    def refused(self, reason: object) -> PackageError:
+        return PackageError(
+            f"[package] no code serves many sizes of {self.sizes.dynamic.name}: {reason}"
+        )
+
+
+class _Family:
+    """The graphs of all sizes of some dimensions, where the others have one, and their code.
+
+    Args:
+        first: sizes near which the graphs are compared.
+        free: the dimensions.
+    """
+
+    def __init__(self, making: _Making, first: Point, free: Sequence[int]) -> None:
+        self.making, self.free = making, free
+        # One order of each weight for all sizes but 1, where all is a matter of reading them once.
+        self._decided: dict[str, Order | None] = {}
+        nearest = first
+        while (found := self._captured_fit(first)) is None:
+            # Of few rows the library's layers may make another graph.
+            farther = self._farther(first)
+            if farther is None or max(first[dim] for dim in free) > _MOST_ALONE:
+                points = _near(nearest, free)[0]
+                raise self._specialised(points[0], points[-1])
+            first = farther
+        self.captured = found
+        self._fit, self._arrays = self._folded_fit(first)
+
+    def code(self, point: Point) -> SizedCode:
+        """Code for many sizes, planned for some.  Raises: PackageError: there is none."""
+        from braze.codegen.llvm.kernel import CodegenError
+        from braze.codegen.llvm.panels import Packer
+        from braze.passes.symbolic_fit import NotSymbolic
+
+        target = self.making.target
+        pack = Packer(self._arrays, target, self._decided)
+        try:
+            fit = replace(self._fit, seen=(point,))
+            code = compiler.compile_symbolic(fit, point, target, pack)
+            artifact = code.described()
+        except (NotSymbolic, CodegenError, ValueError) as error:
+            raise self.making.refused(error) from error
+        return SizedCode(code.lowest, code.highest, artifact, code.layout, pack.given)
+
+    def alone(self, point: Point) -> SizedCode:
+        """Code for one choice of sizes."""
+        from braze.codegen.llvm.panels import Packer
+
+        graph, arrays = self.making.fold(self.making.sizes.graph_at(point))
+        target, is_single = self.making.target, max(point) == 1
+        pack = Packer(arrays, target, None if is_single else self._decided)
+        artifact = compiler.compile_artifact(graph, target, change=pack)
+        return SizedCode(point, point, artifact, None, pack.given)
+
+    def describes(self, point: Point) -> bool:
+        """Whether the module computes the same for some sizes."""
+        return self.captured.describes(Text.of(self.making.sizes.graph_at(point)), point)
+
+    def require_same(self, points: Sequence[Point]) -> None:
+        """Raise ShapeError if the module computes something else for some of the sizes."""
+        for point in points:
+            if not self.describes(point):
+                raise self._specialised(self.captured.seen[0], point)
+
+    def _captured_fit(self, first: Point) -> Fit | None:
+        """The graphs as they are captured."""
+        points, near = _near(first, self.free)
+        graph_at = self.making.sizes.graph_at
+        return fitted_at(near, {point: Text.of(graph_at(point)) for point in points})
+
+    def _farther(self, first: Point) -> Point | None:
+        """Sizes twice as far, if none near them is too large."""
+        farther = tuple(size * 2 if dim in self.free else size for dim, size in enumerate(first))
+        points = _near(farther, self.free)[0]
+        highest = self.making.sizes.dynamic.highest
+        return farther if all(max(sizes) <= most for sizes, most in zip(
+            zip(*points, strict=True), highest, strict=True
+        )) else None  # fmt: skip
+
+    def _folded_fit(self, first: Point) -> tuple[Fit, Arrays]:
+        """The graphs whose weights are folded, and these. What passes decide for the first sizes
+        they decide for the others; where that is not possible, further sizes are tried."""
+        from braze.passes import Choices
+
+        making = self.making
+        refusal = "what the passes decide changes with it"
+        for _ in range(_TRIES):
+            points, near = _near(first, self.free)
+            made = Choices()
+            one, *others = points
+            members = [making.fold(making.sizes.graph_at(one), made)]
+            members += [
+                making.fold(making.sizes.graph_at(point), Choices(made)) for point in others
+            ]
+            texts = [Text.of(graph) for graph, _ in members]
+            fit = fitted_at(near, dict(zip(points, texts, strict=True)))
+            arrays = members[0][1]
+            if fit is not None:
+                if all(_equal(arrays, other) for _, other in members[1:]):
+                    return fit, arrays
+                refusal = "a table of weights that is cut to its length is computed ahead of time"
+            farther = self._farther(first)
+            if farther is None:
+                break
+            first = farther
+        raise making.refused(refusal)
+
+    def _specialised(self, one: Point, other: Point) -> ShapeError:
+        """The error, with the line of the first operation that differs."""
+        sizes = self.making.sizes
+        dims = sizes.dynamic.dims
+        here = " and ".join(f"{d.name} is {n}" for d, n in zip(dims, other, strict=True))
+        there = f"it is {one[0]}" if len(dims) == 1 else f"they are {' and '.join(map(str, one))}"
+        return ShapeError(
+            f"[aot] the module computes something else where {here} than where {there}, so one "
+            f"code cannot serve both{_line_of(sizes.graph_at(one), sizes.graph_at(other))}"
+        )
+
+
+class _Line:
+    """The sizes of one dimension, where the others have one.
+
+    Args:
+        point: sizes of the others.
+        lowest: the least size, if it is not the dimension's.
+        usual: near which decisions are taken first, if not near the usual one.
+        few: sizes up to this one have code of their own.
+    """
+
+    def __init__(
+        self,
+        making: _Making,
+        point: Point,
+        dim: int,
+        *,
+        lowest: int | None = None,
+        usual: int | None = None,
+        few: int = _FEW,
+    ) -> None:
+        self._point, self._dim, self._few = point, dim, few
+        sizes = making.sizes
+        self._lowest = sizes.dynamic.lowest[dim] if lowest is None else lowest
+        self._highest = sizes.dynamic.highest[dim]
+        self._name = sizes.dynamic.dims[dim].name
+        self._codes: list[SizedCode] = []
+        usual = sizes.usual[dim] if usual is None else usual
+        self._usual = max(_LEAST_SAMPLE, min(usual, self._highest))
+        self._family = _Family(making, self._at(self._usual), [dim])
+
+    def codes(self) -> list[SizedCode]:
+        """Code for every size.  Raises: ShapeError, PackageError."""
+        code = self._add(self._usual)
+        (least, most), count = self._ends(code), 0
+        while most < self._highest:
+            # The farther the sample, the fewer codes; but the passes may decide otherwise there.
+            for near in (most * _STEP, most * 2, most + 1):
+                low, high = self._ends(self._add(near))
+                if low <= most + 1 and high > most:
+                    most = high
+                    break
+                self._codes.pop()
+            else:
+                self._codes.append(self._family.alone(self._at(most + 1)))
+                most += 1
+                count += 1
+                if count > _MOST_ALONE:
+                    raise PackageError(
+                        f"[package] no code serves the sizes of {self._name} above {most}"
+                    )
+        while least > max(self._lowest, _MOST_ALONE):
+            low, high = self._ends(self._add(max(_LEAST_SAMPLE, least // _STEP)))
+            if high < least - 1 or low >= least:
+                raise PackageError(
+                    f"[package] no code serves the sizes of {self._name} below {least}"
+                )
+            least = low
+        alone = range(self._lowest, max(least, min(self._highest, self._few) + 1))
+        return self._codes + [self._family.alone(self._at(size)) for size in alone]
+
+    def _at(self, size: int) -> Point:
+        return *self._point[: self._dim], size, *self._point[self._dim + 1 :]
+
+    def _ends(self, code: SizedCode) -> tuple[int, int]:
+        return code.lowest[self._dim], code.highest[self._dim]
+
+    def _add(self, size: int) -> SizedCode:
+        code = self._family.code(self._at(size))
+        lowest, highest = self._ends(code)
+        lowest = max(lowest, self._lowest)
         # Of a few rows another graph may be made, as layers of the library do: those sizes have
         # code of their own.
-        while lowest <= _MOST_ALONE and captured.size_of(Text.of(graph_at(lowest))) != lowest:
+        while lowest <= _MOST_ALONE and not self._family.describes(self._at(lowest)):
             lowest += 1
-        code = replace(code, lowest=lowest)
-        for end in {min(lowest, sizes.highest), min(code.highest, sizes.highest)}:
-            _require_same(sizes, captured, graph_at(end), end)
-        codes.append(code)
+        ends = {min(lowest, self._highest), min(highest, self._highest)}
+        self._family.require_same([*map(self._at, ends)])
+        code = replace(code, lowest=self._at(lowest))
+        self._codes.append(code)
         return code
 
-    code = add(first)
-    least, most, count = code.lowest, code.highest, 0
-    while most < sizes.highest:
-        # The farther the sample, the fewer codes; but the passes may decide otherwise there.
-        for near in (most * _STEP, most * 2, most + 1):
-            code = add(near)
-            if code.lowest <= most + 1 and code.highest > most:
-                break
-            codes.pop()
-        else:
-            code = alone(most + 1)
-            codes.append(code)
-            count += 1
-            if count > _MOST_ALONE:
-                raise PackageError(
-                    f"[package] no code serves the sizes of {sizes.name} above {most}"
+
+class _Plane:
+    """The sizes of two dimensions."""
+
+    def __init__(self, making: _Making) -> None:
+        self._making = making
+        sizes = making.sizes
+        self._lowest, self._highest = sizes.dynamic.lowest, sizes.dynamic.highest
+        self._usual = tuple(
+            max(_LEAST_SAMPLE, min(usual, highest))
+            for usual, highest in zip(sizes.usual, self._highest, strict=True)
+        )
+        self._family = _Family(making, self._usual, (0, 1))
+        self._codes: list[SizedCode] = []
+        self._refusal: PackageError | None = None
+
+    def codes(self) -> list[SizedCode]:
+        """Code for every choice of sizes.  Raises: ShapeError, PackageError."""
+        low = self._least(0), self._least(1)
+        ends = [min(low[dim], self._highest[dim] + 1) for dim in (0, 1)]
+        lines = [(dim, size) for dim in (0, 1) for size in range(self._lowest[dim], ends[dim])]
+        lines += self._cover((low, self._highest))
+        for dim, size in lines:
+            self._codes += self._line(dim, size, low[0])
+        return self._codes
+
+    def _line(self, dim: int, size: int, low: int) -> list[SizedCode]:
+        """Code for all sizes of the other dimension, where this one has so many."""
+        point = (size, 1) if dim == 0 else (1, size)
+        # Where both are so small, the first dimension's lines are there already.
+        lowest = low if dim == 1 else None
+        other = 1 - dim
+        if size == 1:
+            return _Line(self._making, point, other, lowest=lowest).codes()
+        # There are several of these lines, and few rows only where both sizes are small.
+        usual = max(self._usual[other], min(self._highest[other] // 2, _MANY))
+        return _Line(self._making, point, other, lowest=lowest, usual=usual, few=1).codes()
+
+    def _least(self, dim: int) -> int:
+        """From which size on the module computes the same; 1 is always another thing."""
+        size = max(2, self._lowest[dim])
+        known = self._family.captured.seen[0]
+        while size <= _MOST_ALONE and not self._family.describes(
+            tuple(size if d == dim else own for d, own in enumerate(known))
+        ):
+            size += 1
+        return size
+
+    def _cover(self, box: Box) -> list[tuple[int, int]]:
+        """Add code for all of a rectangle, but for some lines: of these the dimension and its
+        size."""
+        # Of few sizes all may be on lines.
+        waiting = [box] if all(map(int.__le__, *box)) else []
+        lines = dict[tuple[int, int], None]()
+        while waiting:
+            box = waiting.pop()
+            if len(self._codes) == _MOST_BOXES:
+                raise self._making.refused(
+                    f"they would be cut into more than {_MOST_BOXES} rectangles, one of which is "
+                    f"{_named(box)}"
                 )
-        most = code.highest
-    while least > max(sizes.lowest, _MOST_ALONE):
-        code = add(max(_LEAST_SAMPLE, least // _STEP))
-        if code.highest < least - 1 or code.lowest >= least:
-            raise PackageError(f"[package] no code serves the sizes of {sizes.name} below {least}")
-        least = code.lowest
-    for size in range(sizes.lowest, max(least, min(sizes.highest, _FEW) + 1)):
-        codes.append(alone(size))
-    return codes
+            code = self._code_for(box)
+            if code is not None:
+                self._codes.append(code)
+                waiting += _outside(box, code)
+                continue
+            dim = min((0, 1), key=lambda d: box[1][d] - box[0][d])
+            lines.update(dict.fromkeys((dim, n) for n in range(box[0][dim], box[1][dim] + 1)))
+            if len(lines) > _MOST_LINES:
+                raise self._refusal or self._making.refused(
+                    f"{_named(box)} are compiled to other kernels"
+                )
+        return [*lines]
+
+    def _code_for(self, box: Box) -> SizedCode | None:
+        """Code that serves part of a rectangle, as much as possible, or None."""
+        tried = set[Point]()
+        for step, further in ((_STEP, 1), (2, 2), (1, 3)):
+            point = tuple(
+                max(min(usual * further if low <= usual <= high else low * step, high), least)
+                for low, usual, high, least in zip(
+                    box[0], self._usual, box[1], _LEAST_SAMPLES, strict=True
+                )
+            )
+            if point in tried:
+                continue
+            tried.add(point)
+            try:
+                code = self._family.code(point)
+            except PackageError as error:
+                self._refusal = error
+                continue
+            low, high = _met((code.lowest, code.highest), box)
+            if all(map(int.__le__, low, high)):
+                code = replace(code, lowest=low, highest=high)
+                self._family.require_same(code.corners())
+                return code
+        return None
 
 
-def _folded_fit(
-    sizes: Sizes, folded: Callable[[int, Choices], Folded], first: int
-) -> tuple[Fit, dict[str, np.ndarray]]:
-    """The graphs whose weights are folded, and these. What passes decide for the first size they
-    decide for the others; where that is not possible, further sizes are tried."""
-    from braze.passes import Choices
-
-    refusal = "what the passes decide changes with it"
-    for _ in range(_TRIES):
-        made = Choices()
-        one, *rest = _primes(first, 3)
-        members = [folded(one, made), *(folded(size, Choices(made)) for size in rest)]
-        fit = fitted([Text.of(graph) for graph, _ in members])
-        arrays = members[0][1]
-        if fit is not None:
-            if all(_equal(arrays, other) for _, other in members[1:]):
-                return fit, arrays
-            refusal = "a table of weights that is cut to its length is computed ahead of time"
-        first *= 2
-        if first > sizes.highest:
-            break
-    raise PackageError(f"[package] no code serves many sizes of {sizes.name}: {refusal}")
+def _named(box: Box) -> str:
+    """A rectangle for people."""
+    return " by ".join(f"{a} to {b}" for a, b in zip(*box, strict=True))
 
 
-def _symbolic(
-    sizes: Sizes,
-    fit: Fit,
-    size: int,
-    arrays: Arrays,
-    target: Target,
-    decided: dict[str, Order | None],
-) -> SizedCode:
-    from braze.codegen.llvm.kernel import CodegenError
-    from braze.codegen.llvm.panels import Packer
-    from braze.passes.symbolic_fit import NotSymbolic
-
-    pack = Packer(arrays, target, decided)
-    try:
-        code = compiler.compile_symbolic(replace(fit, seen=(size,)), size, target, pack)
-        artifact = code.described()
-    except (NotSymbolic, CodegenError, ValueError) as error:
-        raise PackageError(
-            f"[package] no code serves many sizes of {sizes.name}: {error}"
-        ) from error
-    return SizedCode(code.lowest, code.highest, artifact, code.layout, pack.given)
+def _met(one: Box, other: Box) -> Box:
+    """What is in both rectangles."""
+    return tuple(map(max, one[0], other[0])), tuple(map(min, one[1], other[1]))
 
 
-def _alone(
-    folded: Folded, size: int, target: Target, decided: dict[str, Order | None] | None
-) -> SizedCode:
-    from braze.codegen.llvm.panels import Packer
+def _outside(box: Box, code: SizedCode) -> list[Box]:
+    """What a code leaves of a rectangle, as rectangles: what is below and above it in the second
+    dimension, and beside it in the first."""
+    (x, y), (x_last, y_last) = box
+    (a, b), (a_last, b_last) = code.lowest, code.highest
+    parts = [
+        ((x, y), (a - 1, y_last)),
+        ((a_last + 1, y), (x_last, y_last)),
+        ((a, y), (a_last, b - 1)),
+        ((a, b_last + 1), (a_last, y_last)),
+    ]
+    return [part for part in parts if all(map(int.__le__, *part))]
 
-    graph, arrays = folded
-    pack = Packer(arrays, target, decided)
-    artifact = compiler.compile_artifact(graph, target, change=pack)
-    return SizedCode(size, size, artifact, None, pack.given)
+
+def _near(first: Point, free: Sequence[int]) -> tuple[list[Point], Interpolation]:
+    """Sizes to compare graphs at, primes, and those of them that functions are found from."""
+    from braze.passes.symbolic_sizes import primes_from
+
+    nodes, taken = [[size] for size in first], set[int]()
+    for dim in free:
+        nodes[dim] = [*islice((n for n in primes_from(first[dim]) if n not in taken), 3)]
+        taken.update(nodes[dim])
+    near = Interpolation(nodes)
+    last = tuple(own[-1] for own in nodes)
+    return [*dict.fromkeys([*near.points, last])], near
 
 
 # The graphs of other sizes must be the same ------------------------------------------------------
 
 
-def _fit(sizes: Sizes, graph_at: Callable[[int], Graph], probes: list[int]) -> Fit:
-    graphs = [graph_at(size) for size in probes]
-    fit = fitted([Text.of(graph) for graph in graphs])
-    if fit is not None:
-        return fit
-    raise _specialised(sizes, graphs[0], graphs[1], *probes[:2])
-
-
-def _require_same(sizes: Sizes, fit: Fit, graph: Graph, size: int) -> None:
-    if fit.size_of(Text.of(graph)) != size:
-        first = fit.seen[0]
-        raise _specialised(sizes, sizes.graph_at(first), graph, first, size)
-
-
-def _specialised(sizes: Sizes, one: Graph, other: Graph, a: int, b: int) -> ShapeError:
-    """The error, with the line of the first operation that differs."""
-    line = ""
+def _line_of(one: Graph, other: Graph) -> str:
+    """The line of the first operation that differs."""
     for node, second in zip(one.nodes, other.nodes, strict=False):
         kinds = [{k: type(v) for k, v in n.attributes.items()} for n in (node, second)]
         if node.op is not second.op or kinds[0] != kinds[1] or node.location != second.location:
-            line = place(second.location)
-            break
-    else:
-        nodes = max(one.nodes, other.nodes, key=len)
-        rest = nodes[min(len(one.nodes), len(other.nodes)) :]
-        line = place(rest[0].location) if rest else ""
-    return ShapeError(
-        f"[aot] the module computes something else where {sizes.name} is {b} than where it is {a}, "
-        f"so one code cannot serve both{line}"
-    )
+            return place(second.location)
+    nodes = max(one.nodes, other.nodes, key=len)
+    rest = nodes[min(len(one.nodes), len(other.nodes)) :]
+    return place(rest[0].location) if rest else ""
 
 
 def _equal(one: Arrays, other: Arrays) -> bool:
@@ -218,12 +446,3 @@ def _equal(one: Arrays, other: Arrays) -> bool:
         array.shape == other[name].shape and array.tobytes() == other[name].tobytes()
         for name, array in one.items()
     )
-
-
-def _primes(least: int, count: int) -> list[int]:
-    found: list[int] = []
-    while len(found) < count:
-        if all(least % d for d in range(2, int(least**0.5) + 1)):
-            found.append(least)
-        least += 1
-    return found

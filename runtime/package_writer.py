@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ def write_package(
             ``{"tuple": [...]}``, ``{"list": [...]}``, ``{"dict": [[key, ...], ...]}`` of these. By
             default ``0``, or a tuple of all.
         targets: names of `braze.ir.target.TARGET_NAMES`, or "host" for this processor.
-        sizes: those of a dimension that calls may choose; `graph` is that of the usual size.
+        sizes: those of dimensions that calls may choose; `graph` is that of the usual sizes.
         narrowing: how weights are to be stored in fewer bits; it is given a report.
 
     Returns:
@@ -98,12 +98,7 @@ def write_package(
         "targets": compiled,
     }
     if sizes is not None:
-        manifest["dynamic"] = {
-            "name": sizes.name,
-            "lowest": sizes.lowest,
-            "highest": sizes.highest,
-            "axes": sizes.axes,
-        }
+        manifest["dynamic"] = [asdict(dim) for dim in sizes.dynamic.dims]
     if narrowing is not None:
         manifest["accuracy"] = narrowing.compare(graph, sizes, whole, fold).facts()
     write_archive(Path(path), manifest, entries)
@@ -166,14 +161,17 @@ def _sized(
     """What the manifest says of a target's code for many sizes; adds to `entries` and `stored`."""
     described = []
     for code in codes:
-        folder = f"code/{name}/{code.lowest}-{code.highest}"
+        folder = f"code/{name}/{_range(code)}"
         layout = None if code.layout is None else layout_facts(code.layout)
         own = _described(code.artifact, code.weights, name, folder, entries, stored)
-        described.append(
-            {"lowest": code.lowest, "highest": code.highest, "layout": layout, **own}
-        )
+        described.append({"lowest": code.lowest, "highest": code.highest, "layout": layout, **own})
     pool = _pool(name, target, entries)
     return {"target": target.to_text(), "pool": pool, "codes": described}
+
+
+def _range(code: SizedCode) -> str:
+    """The sizes of a code, as the name of a folder: ``1-1``, ``2-64x2-512``."""
+    return "x".join(f"{a}-{b}" for a, b in zip(code.lowest, code.highest, strict=True))
 
 
 def _described(

@@ -1,7 +1,7 @@
-"""Machine code that serves many sizes of one dimension, and its instance for one of them.
+"""Machine code that serves many sizes, of one dimension or two, and its instance for one choice.
 
 In: what compiling a family of graphs left.  Out: an `Artifact` for a graph of the family: the same
-objects, with the words that they are given for its size.
+objects, with the words that they are given for its sizes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from braze.ir.arena import ArenaLayout
 from braze.ir.graph import Graph
-from braze.ir.symint import SymInt, through, value_at
+from braze.ir.polynomials import Interpolation, Point
+from braze.ir.symint import value_at
 from braze.runtime.artifact import Artifact, Slot, slots_of
 
 if TYPE_CHECKING:
@@ -21,65 +22,68 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SymbolicCode:
-    """Code for the sizes from `lowest` to `highest`.
+    """Code for the sizes from `lowest` to `highest`, of every dimension.
 
     Attributes:
         fit: the family's graphs.
-        artifact: for the size that it was planned for. Its numbers may be symbolic.
+        artifact: for the sizes that it was planned for. Its numbers may be symbolic.
         layout: the arena's.
     """
 
     fit: Fit
     artifact: Artifact
     layout: ArenaLayout
-    lowest: int
-    highest: int
+    lowest: Point
+    highest: Point
 
-    def serves(self, size: int) -> bool:
-        """Whether the code is known to be right for a size."""
-        return self.lowest <= size <= self.highest
+    def serves(self, sizes: Point) -> bool:
+        """Whether the code is known to be right for some sizes."""
+        return are_within(sizes, self.lowest, self.highest)
 
     def described(self) -> Artifact:
-        """The artifact, with shapes that are functions of the size, for `instance_of`."""
+        """The artifact, with shapes that are functions of the sizes, for `instance_of`."""
         from braze.ir.parser import parse_graph  # which loading a package does without
 
-        graphs = [parse_graph(self.fit.text_at(size)) for size in self._three()]
-        slots = [slots_of(graph) for graph in graphs]
+        own = [[size] for size in self.lowest]
+        for dim in self.fit.free:
+            first = max(2, self.lowest[dim])
+            own[dim] = [first, first + 1, first + 2]
+        near = Interpolation(own)
+        slots = [slots_of(parse_graph(self.fit.text_at(sizes))) for sizes in near.points]
         inputs, outputs = (
-            tuple(self._slot(own) for own in zip(*sides, strict=True))
+            tuple(_slot(near, own) for own in zip(*sides, strict=True))
             for sides in zip(*slots, strict=True)
         )
         return replace(self.artifact, inputs=inputs, outputs=outputs)
 
-    def _three(self) -> list[int]:
-        first = max(2, self.lowest)
-        return [first, first + 1, first + 2]
-
-    def _slot(self, own: Sequence[Slot]) -> Slot:
-        shapes = zip(*(slot.shape for slot in own), strict=True)
-        return replace(own[0], shape=tuple(self._extent(list(sizes)) for sizes in shapes))
-
-    def _extent(self, sizes: list[int]) -> int:
-        if len(set(sizes)) == 1:
-            return sizes[0]
-        found = through(list(zip(self._three(), sizes, strict=True)))
-        if found is None:
-            raise ValueError(f"[package] the extents {sizes} are no polynomial of the size")
-        n = SymInt.word(0, self._three()[0])
-        square, factor, summand = found
-        return n * n * square + n * factor + summand
-
-    def instance(self, graph: Graph, size: int) -> Artifact:
-        """The artifact of the family's graph of a size."""
+    def instance(self, graph: Graph, sizes: Point) -> Artifact:
+        """The artifact of the family's graph of some sizes."""
         inputs, outputs = slots_of(graph)
         own = replace(self.artifact, name=graph.name, inputs=inputs, outputs=outputs)
-        return instance_of(own, self.layout, size)
+        return instance_of(own, self.layout, sizes)
 
 
-def instance_of(artifact: Artifact, layout: ArenaLayout, size: int) -> Artifact:
-    """An artifact in which every number is the one that its function has for a size."""
-    offsets, arena_bytes = layout.offsets([size])
-    words = size, *offsets
+def are_within(sizes: Point, lowest: Point, highest: Point) -> bool:
+    """Whether every size is in its dimension's range."""
+    return all(a <= size <= b for a, size, b in zip(lowest, sizes, highest, strict=True))
+
+
+def _slot(near: Interpolation, own: Sequence[Slot]) -> Slot:
+    shapes = zip(*(slot.shape for slot in own), strict=True)
+    return replace(own[0], shape=tuple(_extent(near, extents) for extents in shapes))
+
+
+def _extent(near: Interpolation, extents: Sequence[int]) -> int:
+    found = near.through(extents)
+    if found is None:
+        raise ValueError(f"[package] the extents {list(extents)} are no polynomial of the size")
+    return found.symbol(near.points[0])
+
+
+def instance_of(artifact: Artifact, layout: ArenaLayout, sizes: Point) -> Artifact:
+    """An artifact in which every number is the one that its function has for some sizes."""
+    offsets, arena_bytes = layout.offsets(sizes)
+    words = (*sizes, *offsets)
 
     def sized(slots: Sequence[Slot]) -> tuple[Slot, ...]:
         return tuple(

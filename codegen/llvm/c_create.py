@@ -102,7 +102,7 @@ define internal ptr @choose(ptr %error) #1 {
 entry:
   %count_at = getelementptr %model, ptr @model, i32 0, i32 4
   %variants = load ptr, ptr %count_at
-  %number_at = getelementptr %model, ptr @model, i32 0, i32 6
+  %number_at = getelementptr %model, ptr @model, i32 0, i32 5
   %number = load i64, ptr %number_at
   br label %look
 look:
@@ -250,19 +250,17 @@ no_thread:
     + """
   br label %undo
 reserve:
-  ; What one call at a time needs is there from the beginning, unless it depends on the size.
+  ; What one call at a time needs is there from the beginning, unless it depends on sizes.
   %context = call ptr @acquire(ptr %model, ptr %error)
   %has_context = icmp ne ptr %context, null
   br i1 %has_context, label %look_fixed, label %undo
 look_fixed:
-  %dimension_at = getelementptr %model, ptr @model, i32 0, i32 5
-  %dimension = load ptr, ptr %dimension_at
-  %fixed = icmp eq ptr %dimension, null
+  %fixed = icmp eq i64 $SIZE_COUNT, 0
   br i1 %fixed, label %reserve_fixed, label %give
 reserve_fixed:
   %codes_at = getelementptr %variant, ptr %variant, i32 0, i32 4
   %codes = load ptr, ptr %codes_at
-  %no_memory = call i32 @prepare(ptr %model, ptr %context, ptr %codes, i64 0, ptr %error)
+  %no_memory = call i32 @prepare(${NO_SIZES}ptr %model, ptr %context, ptr %codes, ptr %error)
   %reserved = icmp eq i32 %no_memory, 0
   br i1 %reserved, label %give, label %undo
 give:

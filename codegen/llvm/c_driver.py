@@ -1,10 +1,10 @@
 """What calls a compiled graph where there is no Python: the functions behind a model's C header.
 
-In: a model's name, whether calls choose a size, and the place of a call's pointers.  Out: LLVM IR,
+In: a model's name, how many sizes calls choose, and the place of a call's pointers.  Out: LLVM IR,
 which needs the C library and threads, and next to it the tables of `braze.codegen.llvm.c_tables`.
 
     NAME_create(i32 threads, ptr error) -> model       null after an error
-    NAME_run(model, [i64 size,] inputs, outputs, error) -> i32
+    NAME_run(model, [i64 size, ...] inputs, outputs, error) -> i32
     NAME_destroy(model)
 
 A model is one block: its fields, a word for each worker's thread, and the pool. Each call needs
@@ -15,11 +15,11 @@ side by side without a lock, and a child of `fork` finds nothing that another th
 but a context that it was using. Nor does it find workers; a parallel region then runs on its caller
 (`braze.codegen.llvm.pool`), and `destroy` leaves out to wait for them.
 
-A context remembers the code and the size that it was last used for: addresses of weights, places in
-the arena and the ranges of checks are written once.
+A context remembers the code and the sizes that it was last used for: addresses of weights, places
+in the arena and the ranges of checks are written once.
 
     model:    variant, threads, pool, process, head of contexts, workers, started
-    context:  0 next, 8 busy, 16 code, 24 size, 32 block, 40 its bytes, 64 status,
+    context:  0 next, 8 busy, 16 code, 24 size, 32 block, 40 its bytes, 48 other size, 64 status,
               128 facts (arena bytes, bytes of scratch, low and high of each check), pointers
 """
 
@@ -32,6 +32,7 @@ from braze.codegen.llvm.c_memory import MEMORY
 from braze.codegen.llvm.c_processor import processor_text
 from braze.codegen.llvm.c_reports import CODES, MESSAGE_BYTES, REPORTS, TEXTS, constant_text
 from braze.codegen.llvm.c_run import RUN
+from braze.codegen.llvm.c_sizes import SAY_SIZE, size_texts
 from braze.ir.target import AARCH64_TRIPLE, FAILED, FINISHED, VALUE, X86_64_TRIPLE, Target
 
 MOST_THREADS = 4096
@@ -66,12 +67,12 @@ def baseline(architecture: str) -> Target:
 
 
 def driver_text(
-    name: str, architecture: str, *, sized: bool, pointers: int, context_bytes: int
+    name: str, architecture: str, *, sizes: int, pointers: int, context_bytes: int
 ) -> str:
     """The functions.
 
     Args:
-        sized: calls choose a size.
+        sizes: how many of them a call chooses.
         pointers: where in a context they lie. context_bytes: the size of one.
     """
     values = {
@@ -88,11 +89,10 @@ def driver_text(
         "FAILED": 64 + 8 * FAILED,
         "VALUE": 64 + 8 * VALUE,
         "FINISHED": 64 + 8 * FINISHED,
-        "SIZE": "i64 %size, " if sized else "",
-        "GIVEN_SIZE": "%size" if sized else "0",
+        **size_texts(sizes),
         **{code: number for number, code in enumerate(CODES)},
     }
-    parts = (_DECLARATIONS, REPORTS, MEMORY, CREATE, DESTROY, RUN)
+    parts = (_DECLARATIONS, REPORTS, SAY_SIZE, MEMORY, CREATE, DESTROY, RUN)
     texts = "".join(constant_text(f"text_{label}", text) for label, text in TEXTS.items())
     return texts + processor_text(architecture) + Template("".join(parts)).substitute(values)
 
@@ -123,9 +123,9 @@ declare hidden i64 @braze_ticks()
 
 %slot = type { ptr, i64, i64 }
 %failure = type { ptr, ptr, ptr }
-%code = type { i64, i64, ptr, ptr, i64, ptr, ptr }
+%code = type { [$SIZE_COUNT x i64], [$SIZE_COUNT x i64], ptr, ptr, i64, ptr, ptr }
 %variant = type { ptr, i64, ptr, i64, ptr }
-%model = type { ptr, i64, ptr, i64, ptr, ptr, i64 }
+%model = type { ptr, i64, ptr, i64, ptr, i64 }
 
 attributes #0 = { nounwind }
 attributes #1 = { nounwind noinline }

@@ -2,7 +2,7 @@
 describes.
 
 In: names in `string.Template`'s form.  Out: ``acquire``, which takes a context for a call, and
-``prepare``, which has it ready for a code and a size.
+``prepare``, which has it ready for a code and sizes.
 """
 
 from __future__ import annotations
@@ -67,11 +67,10 @@ none:
   ret ptr null
 }
 
-; Have a context ready for a code and a size.
-define internal i32 @prepare(ptr %model, ptr %context, ptr %code, i64 %size, ptr %error) #1 {
+; Have a context ready for a code and its sizes.
+define internal i32 @prepare(${SIZES}ptr %model, ptr %context, ptr %code, ptr %error) #1 {
 entry:
   %code_at = getelementptr i8, ptr %context, i64 16
-  %size_at = getelementptr i8, ptr %context, i64 24
   %block_at = getelementptr i8, ptr %context, i64 32
   %capacity_at = getelementptr i8, ptr %context, i64 40
   %status = getelementptr i8, ptr %context, i64 64
@@ -87,7 +86,7 @@ entry:
   %words = getelementptr ptr, ptr %pointers, i64 %words_from
   %plan_at = getelementptr %code, ptr %code, i32 0, i32 3
   %plan = load ptr, ptr %plan_at
-  call void %plan(i64 %size, ptr %words, ptr %facts)
+  call void %plan(${SIZES}ptr %words, ptr %facts)
   %arena = load i64, ptr %facts
   %each_at = getelementptr i64, ptr %facts, i64 1
   %each = load i64, ptr %each_at
@@ -150,7 +149,7 @@ weights_next:
   br label %weights
 done:
   store ptr %code, ptr %code_at
-  store i64 %size, ptr %size_at
+$KEEP_SIZES
   ret i32 $OK
 none:
   ret i32 $OUT_OF_MEMORY

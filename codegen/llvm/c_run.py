@@ -1,7 +1,7 @@
 """A call on a C model, as LLVM IR.
 
 In: names in `string.Template`'s form.  Out: ``NAME_run``, which checks what it is given, chooses
-the code for the size, takes a context, calls the graph and says what a check found.
+the code for the sizes, takes a context, calls the graph and says what a check found.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ missing:
   ret i1 false
 }
 
-; The code that serves the fewest sizes beside this one, as it was made for it. There is one.
-define internal ptr @code_for(ptr %variant, i64 %size) #1 {
+; The code that serves the fewest sizes beside these, as it was made for them. There is one.
+define internal ptr @code_for(${SIZES}ptr %variant) #1 {
 entry:
   %count_at = getelementptr %variant, ptr %variant, i32 0, i32 3
   %count = load i64, ptr %count_at
@@ -73,16 +73,11 @@ look:
   br i1 %more, label %one, label %done
 one:
   %code = getelementptr %code, ptr %codes, i64 %i
-  %lowest = load i64, ptr %code
-  %highest_at = getelementptr %code, ptr %code, i32 0, i32 1
-  %highest = load i64, ptr %highest_at
-  %width = sub i64 %highest, %lowest
-  %above = sub i64 %size, %lowest
-  %serves = icmp ule i64 %above, %width
-  %fewer = icmp ult i64 %width, %least
-  %takes = and i1 %serves, %fewer
+$SERVES
+  %fewer = icmp ult i64 %choices$SIZE_COUNT, %least
+  %takes = and i1 %serves$SIZE_COUNT, %fewer
   %better = select i1 %takes, ptr %code, ptr %best
-  %fewest = select i1 %takes, i64 %width, i64 %least
+  %fewest = select i1 %takes, i64 %choices$SIZE_COUNT, i64 %least
   %i_next = add i64 %i, 1
   br label %look
 done:
@@ -125,7 +120,7 @@ say_range:
   ret void
 }
 
-define i32 @${NAME}_run(ptr %model, ${SIZE}ptr %inputs, ptr %outputs, ptr %error) #0 {
+define i32 @${NAME}_run(ptr %model, ${SIZES}ptr %inputs, ptr %outputs, ptr %error) #0 {
 entry:
   %counts_in = load i64, ptr getelementptr (%model, ptr @model, i32 0, i32 1)
   %slots_in = load ptr, ptr getelementptr (%model, ptr @model, i32 0, i32 0)
@@ -165,28 +160,11 @@ look_pointers:
 look_pointers_out:
   %outputs_usable = call i1 @usable(
       ptr %outputs, ptr %slots_out, i64 %counts_out, ptr @text_output, ptr %error)
-  br i1 %outputs_usable, label %look_size, label %bad_argument
-look_size:
-  ; Code may be right for more sizes than were asked for.
-  %smallest = load i64, ptr @sizes
-  %greatest = load i64, ptr getelementptr (i64, ptr @sizes, i64 1)
-  %above = icmp sge i64 $GIVEN_SIZE, %smallest
-  %below = icmp sle i64 $GIVEN_SIZE, %greatest
-  %within = and i1 %above, %below
-  br i1 %within, label %choose, label %say_size
-choose:
+  br i1 %outputs_usable, label %look_size0, label %bad_argument
+$LOOK_SIZES
   %variant = load ptr, ptr %model
-  %code = call ptr @code_for(ptr %variant, i64 $GIVEN_SIZE)
+  %code = call ptr @code_for(${SIZES}ptr %variant)
   br label %begin
-say_size:
-  %dimension = load ptr, ptr getelementptr (%model, ptr @model, i32 0, i32 5)
-"""
-    + report(
-        "BAD_ARGUMENT", "size", "ptr %dimension", "i64 %smallest", "i64 %greatest",
-        "i64 $GIVEN_SIZE",
-    )  # fmt: skip
-    + """
-  br label %bad_argument
 bad_argument:
   ret i32 $BAD_ARGUMENT
 
@@ -200,15 +178,11 @@ look_context:
   %flag = getelementptr i8, ptr %context, i64 8
   %code_at = getelementptr i8, ptr %context, i64 16
   %last_code = load ptr, ptr %code_at
-  %size_at = getelementptr i8, ptr %context, i64 24
-  %last_size = load i64, ptr %size_at
-  %same_code = icmp eq ptr %last_code, %code
-  %same_size = icmp eq i64 %last_size, $GIVEN_SIZE
-  %same = and i1 %same_code, %same_size
-  br i1 %same, label %fill, label %make_ready
+$SAME_SIZES
+  br i1 %same$SIZE_COUNT, label %fill, label %make_ready
 make_ready:
   %unready = call i32 @prepare(
-      ptr %model, ptr %context, ptr %code, i64 $GIVEN_SIZE, ptr %error)
+      ${SIZES}ptr %model, ptr %context, ptr %code, ptr %error)
   %is_ready = icmp eq i32 %unready, 0
   br i1 %is_ready, label %fill, label %end
 

@@ -3,14 +3,16 @@
 In: a `Model`: what calls take and give, and for each processor the code and where its arguments
 come from.  Out: the text of one LLVM module, with the driver in it.
 
-    model:    inputs' slots, how many, outputs' slots, how many, variants, the dimension, how many
+    model:    inputs' slots, how many, outputs' slots, how many, variants, how many
     slot:     name, alignment, whether it may be NULL as it has no elements
     variant:  name, how many features, features, how many codes, codes
-    code:     lowest and highest size, main, plan, how many inputs, sources, failures
+    code:     lowest and highest sizes, main, plan, how many inputs, sources, failures
     sources:  for each input of the code the number of the caller's, or -1 - offset of a weight
     failure:  its text if it is always the same, the operation's name, the user's line
 
-What depends on a size is computed by a function for each code, ``plan(size, words, facts)``: it
+The names of dimensions, and their least and greatest sizes, stand for themselves.
+
+What depends on sizes is computed by a function for each code, ``plan(size, ..., words, facts)``: it
 writes the words that the code is given, the bytes of the arena and of a thread's workspace, and the
 range of each check.
 """
@@ -24,12 +26,12 @@ from braze.codegen.llvm import ir
 from braze.codegen.llvm.c_driver import FACTS, FACTS_FIRST, driver_text
 from braze.codegen.llvm.c_processor import features_of
 from braze.codegen.llvm.c_reports import constant_text
+from braze.codegen.llvm.c_sizes import Dimension
 from braze.codegen.llvm.symbolic import enter_function, symbolic_scope
 from braze.codegen.llvm.types import I64, POINTER, constant, intrinsic
 from braze.ir.arena import ALIGNMENT, ArenaLayout
+from braze.ir.polynomials import Point
 from braze.ir.target import Target
-
-_PLAN_TYPE = ir.FunctionType(ir.VoidType(), [I64, POINTER, POINTER])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Given:
 class Failure:
     """A check: what it always says, or the operation that an index is out of range for.
 
-    place: the end of the message. low, high: the range, maybe functions of the size.
+    place: the end of the message. low, high: the range, maybe functions of the sizes.
     """
 
     text: str | None
@@ -57,17 +59,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Machine code for the sizes from `lowest` to `highest`; both 0 where there are none.
+    """Machine code for the sizes from `lowest` to `highest`; empty where there are none.
 
     Attributes:
         main: the symbol of its entry point.
         sources: see the module's table.
-        layout: of the arena, if its places are functions of the size.
+        layout: of the arena, if its places are functions of the sizes.
         arena_bytes, scratch_bytes: see `Artifact`; the first is unused beside a layout.
     """
 
-    lowest: int
-    highest: int
+    lowest: Point
+    highest: Point
     main: str
     sources: Sequence[int]
     layout: ArenaLayout | None
@@ -90,16 +92,14 @@ class Model:
 
     Attributes:
         name: a C identifier, which public symbols begin with.
-        dimension: whose size calls choose, or None; lowest, highest: its sizes.
+        dimensions: whose sizes calls choose.
         variants: the best first.
     """
 
     name: str
     inputs: Sequence[Given]
     outputs: Sequence[Given]
-    dimension: str | None
-    lowest: int
-    highest: int
+    dimensions: Sequence[Dimension]
     variants: Sequence[Variant]
 
 
@@ -126,7 +126,7 @@ def model_text(model: Model) -> str:
     driver = driver_text(
         model.name,
         architecture,
-        sized=model.dimension is not None,
+        sizes=len(model.dimensions),
         pointers=pointers,
         context_bytes=-(-(pointers + 8 * most) // 64) * 64,
     )
@@ -134,7 +134,7 @@ def model_text(model: Model) -> str:
 
 
 def _words(code: Code) -> int:
-    return 0 if code.layout is None else 1 + len(code.layout.sizes)
+    return 0 if code.layout is None else len(code.lowest) + len(code.layout.sizes)
 
 
 class _Tables:
@@ -150,13 +150,14 @@ class _Tables:
         for main in dict.fromkeys(c.main for v in model.variants for c in v.codes):
             self.lines.append(f"declare hidden i64 @{main}(ptr, ptr)")
         self.lines.append("@weights = external hidden constant i8, align 64")
-        self._array("sizes", "i64", [f"i64 {model.lowest}", f"i64 {model.highest}"])
+        ends = [f"i64 {end}" for dim in model.dimensions for end in (dim.lowest, dim.highest)]
+        self._array("sizes", "i64", ends)
+        names = [f"ptr {self._text(dim.name)}" for dim in model.dimensions]
+        self._array("dimensions", "ptr", names)
         self._array("variants", "%variant", variants)
-        dimension = "null" if model.dimension is None else self._text(model.dimension)
         self.lines.append(
             f"@model = internal constant %model {{ ptr {inputs}, i64 {len(model.inputs)}, "
-            f"ptr {outputs}, i64 {len(model.outputs)}, ptr @variants, ptr {dimension}, "
-            f"i64 {len(variants)} }}"
+            f"ptr {outputs}, i64 {len(model.outputs)}, ptr @variants, i64 {len(variants)} }}"
         )
 
     def _text(self, text: str) -> str:
@@ -203,11 +204,16 @@ class _Tables:
             for f in code.failures
         ]
         return (
-            f"%code {{ i64 {code.lowest}, i64 {code.highest}, ptr @{code.main}, "
+            f"%code {{ {_sizes(code.lowest)}, {_sizes(code.highest)}, ptr @{code.main}, "
             f"ptr @{_plan_symbol(code)}, i64 {len(sources)}, "
             f"ptr {self._array(f'{code.main}_sources', 'i64', sources)}, "
             f"ptr {self._array(f'{code.main}_failures', '%failure', failures)} }}"
         )
+
+
+def _sizes(point: Point) -> str:
+    items = ", ".join(f"i64 {size}" for size in point)
+    return f"[{len(point)} x i64] {f'[ {items} ]' if items else 'zeroinitializer'}"
 
 
 def _plan_symbol(code: Code) -> str:
@@ -215,15 +221,16 @@ def _plan_symbol(code: Code) -> str:
 
 
 def _write_plan(module: ir.Module, code: Code) -> None:
-    """The function that computes what depends on the size."""
-    function = ir.Function(module, _PLAN_TYPE, _plan_symbol(code))
+    """The function that computes what depends on the sizes."""
+    types = [*([I64] * len(code.lowest)), POINTER, POINTER]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), _plan_symbol(code))
     function.linkage = "internal"
     function.attributes.add("nounwind")
-    size, words, facts = function.args
+    *sizes, words, facts = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    known = [size]
+    known = [*sizes]
     with symbolic_scope():
-        enter_function(builder, lambda number: known[number])
+        enter_function(builder, known.__getitem__, len(sizes))
         arena: ir.Value = constant(I64, code.arena_bytes)
         if code.layout is not None:
             arena = _write_layout(builder, code.layout, known)

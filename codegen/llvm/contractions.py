@@ -47,7 +47,7 @@ from braze.codegen.llvm.schedule_search import AnySchedule, schedule
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule
 from braze.codegen.llvm.schedule_winograd_gradient import WinogradGradientSchedule
 from braze.codegen.llvm.sum_ranges import Terms, terms_of
-from braze.codegen.llvm.symbolic import own_words
+from braze.codegen.llvm.symbolic import own_sizes
 from braze.codegen.llvm.tap_packing import TapPackEmitter
 from braze.codegen.llvm.tile import Level, Tile, epilogue_buffers
 from braze.codegen.llvm.types import I64, memory_type, register_type
@@ -400,7 +400,7 @@ class _KernelEmitter:
             arguments += [sums, as_i64(block.state)]
         arguments += self.epilogue
         arguments += [as_i64(value) for value in (*block.loops, *row.variables, lane)]
-        arguments += own_words()
+        arguments += own_sizes()
         builder.call(self.tiles[row.size, kind], arguments)
 
     def _from_b(self, number: Number, lane: Number) -> Number:
@@ -436,7 +436,7 @@ class _KernelEmitter:
                 builder.call(self.pack_b[kind], [source, place, number])
             else:
                 arguments = [source, place, as_i64(steps), number]
-                builder.call(self.pack_b[kind], arguments + own_words())
+                builder.call(self.pack_b[kind], arguments + own_sizes())
 
     def _pack_rows(self, block: _Block, tiles: tuple[ir.Value, ir.Value]) -> None:
         plan, builder = self.plan, self.builder
@@ -450,7 +450,7 @@ class _KernelEmitter:
             )
             number = builder.sub(as_i64(end), as_i64(begin))
             arguments = [source, place, as_i64(block.steps), number]
-            builder.call(self.pack_a[kind], arguments + own_words())
+            builder.call(self.pack_a[kind], arguments + own_sizes())
 
 
 def _cut(

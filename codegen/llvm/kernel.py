@@ -80,8 +80,9 @@ class KernelFunction:
         self._slots: dict[int, ir.Value] = {}
         self._words: dict[int, ir.Value] = {}
         if program.words:
-            self._word(0)
-            enter_function(self.builder, self._word)
+            for number in range(program.sizes):
+                self._word(number)
+            enter_function(self.builder, self._word, program.sizes)
         self._placements = placements
         self._pointers = {buffer.name: self._locate(buffer) for buffer in buffers}
 

@@ -27,7 +27,7 @@ from braze.codegen.llvm.control import (
 )
 from braze.codegen.llvm.looping import carried_loop
 from braze.codegen.llvm.operands import OperandLoader, multiply_add
-from braze.codegen.llvm.symbolic import enter_function, symbolic_scope, words
+from braze.codegen.llvm.symbolic import enter_function, size_count, symbolic_scope
 from braze.codegen.llvm.tile import Level, Tile, epilogue_buffers, outer_variables
 from braze.codegen.llvm.tile_epilogue import TileEpilogue
 from braze.codegen.llvm.types import (
@@ -67,7 +67,7 @@ class TileEmitter:
         counts = sum(self.schedule.open_levels)
         types += [I64] * counts
         types += [POINTER, I64] if self.blocked else []
-        types += [POINTER] * len(buffers) + [I64] * (len(variables) + (words() is not None))
+        types += [POINTER] * len(buffers) + [I64] * (len(variables) + size_count())
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
@@ -81,7 +81,7 @@ class TileEmitter:
         self.pointers = {buffer.name: next(arguments) for buffer in buffers}
         self.variables = {variable: next(arguments) for variable in variables}
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
-        self.word = next(arguments, None)
+        self.sizes = [*arguments]
         shape = tile.schedule.shape
         a_dtype = self.dtype if tile.a_is_packed else shape.a.dtype
         b_dtype = self.dtype if tile.b_is_packed else shape.b.dtype
@@ -90,9 +90,8 @@ class TileEmitter:
 
     def emit(self) -> ir.Function:
         with symbolic_scope():
-            word = self.word
-            if word is not None:
-                enter_function(self.builder, lambda number: word)
+            if self.sizes:
+                enter_function(self.builder, self.sizes.__getitem__, len(self.sizes))
             return self._emit()
 
     def _emit(self) -> ir.Function:

@@ -29,7 +29,7 @@ from braze.codegen.llvm.control import (
     multiply,
 )
 from braze.codegen.llvm.operands import OperandLoader
-from braze.codegen.llvm.symbolic import enter_function, symbolic_scope, words
+from braze.codegen.llvm.symbolic import enter_function, size_count, symbolic_scope
 from braze.codegen.llvm.tile import Level, Tile
 from braze.codegen.llvm.turned_stores import transposed
 from braze.codegen.llvm.types import (
@@ -57,11 +57,11 @@ class PackEmitter:
         self.dtype = self.shape.dtype
         self.width = tile.schedule.width
         self.item = register_type(self.dtype)
-        types = [POINTER, POINTER, I64, I64, *([I64] if words() is not None else [])]
+        types = [POINTER, POINTER, I64, I64] + [I64] * size_count()
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
         self.function.linkage = "internal"
         self.function.attributes.add("noinline")
-        self.source, self.packed, self.steps, self.count, *self.word = self.function.args
+        self.source, self.packed, self.steps, self.count, *self.sizes = self.function.args
         self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.a = OperandLoader(self.builder, target, self.shape.a.dtype, self.dtype)
         self.b = OperandLoader(self.builder, target, self.shape.b.dtype, self.dtype)
@@ -79,8 +79,8 @@ class PackEmitter:
     @contextmanager
     def _scope(self) -> Iterator[None]:
         with symbolic_scope():
-            if self.word:
-                enter_function(self.builder, lambda number: self.word[number])
+            if self.sizes:
+                enter_function(self.builder, self.sizes.__getitem__, len(self.sizes))
             yield
 
     def _pack_b(self) -> ir.Function:

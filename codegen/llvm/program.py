@@ -225,14 +225,14 @@ def _scratch_stride(program: Program, target: Target, shared: Mapping[Kernel, Sh
         elif isinstance(kernel, Sort):
             from braze.codegen.llvm.sort_plan import sort_plan
 
-            most = max(most, sort_plan(kernel, target).scratch_bytes)
+            most = _at_least(most, sort_plan(kernel, target).scratch_bytes)
         elif isinstance(kernel, Attention):
             from braze.codegen.llvm.attention_plan import attention_plan
 
-            most = max(most, attention_plan(kernel, target).scratch_bytes)
+            most = _at_least(most, attention_plan(kernel, target).scratch_bytes)
         elif isinstance(kernel, Recurrence):
-            inner = shared_kernels(kernel.program)
-            most = max(most, _scratch_stride(kernel.program, target, inner))
+            inner = {} if kernel.program.words else shared_kernels(kernel.program)
+            most = _at_least(most, _scratch_stride(kernel.program, target, inner))
     return most
 
 
@@ -305,7 +305,7 @@ def _write_main(
     status = builder.load(place, typ=POINTER, align=8)
     places = Places(builder, program)
     if program.words:
-        enter_function(builder, places.word)
+        enter_function(builder, places.word, program.sizes)
     size = max((_table_size(wave) for wave in waves), default=0)
     table = places.array(size, "table") if size else None
     rows = PlaceTable(module, name)

@@ -2,7 +2,8 @@
 
 In: a `Recurrence`, the symbol of its program's `main`, and the builder of the outer program's.
 Out: the loop there.  The places of a step are written into an array of pointers, laid out as the
-one that the outer program gets: inputs, outputs, arena, scratch, status.
+one that the outer program gets: inputs, outputs, arena, scratch, status, and the sizes if the step
+depends on them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def emit_steps(
     pool = builder.function.args[1]
     places = Places(builder, outer)
     count = len(kernel.arrays)
-    array_of_step = places.array(count + 3, "places")
+    array_of_step = places.array(count + 3 + kernel.program.words, "places")
     bases = [places.address(array.buffer) for array in kernel.arrays]
     edges = [places.address(array.edge[1]) if array.edge else None for array in kernel.arrays]
     moving = [n for n, array in enumerate(kernel.arrays) if array.stride or array.edge]
@@ -35,6 +36,8 @@ def emit_steps(
             places.put(array_of_step, number, _moved(builder, array, base, constant(I64, 0)))
     arena = places.address(kernel.arena) if kernel.arena else None
     places.put_rest(array_of_step, count, arena)
+    for word in range(kernel.program.words):
+        places.put(array_of_step, count + 3 + word, places.word(word))
 
     def body(number: ir.Value) -> None:
         for place in moving:

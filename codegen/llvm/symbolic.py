@@ -22,7 +22,7 @@ class _Functions(threading.local):
     """The functions being written: the builder of each, and where it finds the words."""
 
     def __init__(self) -> None:
-        self.stack: list[tuple[ir.IRBuilder, Word] | None] = []
+        self.stack: list[tuple[ir.IRBuilder, Word, int] | None] = []
 
 
 _functions = _Functions()
@@ -38,25 +38,26 @@ def symbolic_scope() -> Iterator[None]:
         _functions.stack.pop()
 
 
-def enter_function(builder: ir.IRBuilder, word: Word) -> None:
+def enter_function(builder: ir.IRBuilder, word: Word, sizes: int) -> None:
     """From now on numbers are emitted with this builder.
 
     Args:
         word: the value of a word, at the builder's position.
+        sizes: how many of the words are sizes.
     """
-    _functions.stack[-1] = builder, word
+    _functions.stack[-1] = builder, word, sizes
 
 
-def words() -> Word | None:
-    """Where the function being written finds the words, if it has them."""
+def size_count() -> int:
+    """How many sizes the function being written has."""
     entered = _functions.stack[-1] if _functions.stack else None
-    return None if entered is None else entered[1]
+    return 0 if entered is None else entered[2]
 
 
-def own_words() -> list[ir.Value]:
+def own_sizes() -> list[ir.Value]:
     """What a function of a symbolic program tells those that it calls, besides."""
-    word = words()
-    return [] if word is None else [word(0)]
+    entered = _functions.stack[-1] if _functions.stack else None
+    return [] if entered is None else [entered[1](number) for number in range(entered[2])]
 
 
 def writing() -> ir.IRBuilder:
@@ -68,7 +69,7 @@ def _entered() -> tuple[ir.IRBuilder, Word]:
     entered = _functions.stack[-1] if _functions.stack else None
     if entered is None:
         raise AssertionError("internal error: a symbolic number in a function without words")
-    return entered
+    return entered[:2]
 
 
 def emitted(number: SymInt) -> ir.Value:

@@ -5,12 +5,10 @@ differs: then something was decided by the sample's number that is another for o
 
 Code generation compares and rounds numbers all over; each place may be right for a sample only, for
 instance because it leaves out what is never needed there. Generating the code of the smallest and
-of the largest size, too, shows that.
+of the largest sizes, too, shows that.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from braze.codegen.llvm.contractions import emit_contraction
 from braze.codegen.llvm.kernel import CodegenError
@@ -21,15 +19,24 @@ from braze.codegen.llvm.schedule_symbolic import for_other_sample
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule, for_other_images
 from braze.codegen.llvm.symbolic import symbolic_scope
 from braze.ir.loops import Contraction, Kernel, Nest, Program
+from braze.ir.loops_recurrence import Recurrence
 from braze.ir.target import Target
 
 
-def require_same_code(program: Program, others: Sequence[Program], target: Target) -> None:
-    """Raise CodegenError for the first kernel that is not the same code in all programs."""
-    for kernel, *alike in zip(*(p.kernels() for p in (program, *others)), strict=True):
-        own = _code(kernel, kernel, program, target)
-        for other, within in zip(alike, others, strict=True):
-            if _code(other, kernel, within, target) != own:
+class SameCode:
+    """Compares programs with one of them."""
+
+    def __init__(self, program: Program, target: Target) -> None:
+        self._program, self._target = program, target
+        self._own: dict[str, str] = {}
+
+    def require(self, other: Program) -> None:
+        """Raise CodegenError for the first kernel that is not the same code."""
+        target = self._target
+        for kernel, alike in zip(self._program.kernels(), other.kernels(), strict=True):
+            if kernel.name not in self._own:
+                self._own[kernel.name] = _code(kernel, kernel, self._program, target)
+            if _code(alike, kernel, other, target) != self._own[kernel.name]:
                 raise CodegenError(f"[{kernel.name}] its code would be another for other sizes")
 
 
@@ -43,6 +50,9 @@ def _code(kernel: Kernel, first: Kernel, program: Program, target: Target) -> st
         with symbolic_scope():
             code = emit_contraction(kernel, program.placements, program, target, 0, None, plan)
         return str(code.module)
+    if isinstance(kernel, Recurrence) and isinstance(first, Recurrence):
+        pairs = zip(kernel.program.kernels(), first.program.kernels(), strict=True)
+        return "".join(_code(own, before, kernel.program, target) for own, before in pairs)
     return ""
 
 

@@ -38,7 +38,7 @@ from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction
 from braze.codegen.llvm.looping import carried_loop
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule
-from braze.codegen.llvm.symbolic import own_words
+from braze.codegen.llvm.symbolic import own_sizes
 from braze.codegen.llvm.types import F32, I64, POINTER, register_type
 from braze.codegen.llvm.winograd import PRODUCTS, RESULTS, TAPS
 from braze.codegen.llvm.winograd_emitter import WinogradEmitter
@@ -178,7 +178,7 @@ class WinogradKernelEmitter(WinogradEmitter):
                     b,
                     self._at(sums, multiply(builder, row, plan.lanes)),
                 ]
-                builder.call(self.product, [*arguments, as_i64(0), as_i64(0), *own_words()])
+                builder.call(self.product, [*arguments, as_i64(0), as_i64(0), *own_sizes()])
         lane = builder.mul(panel, as_i64(plan.lanes))
         with counted_loop(builder, 0, number, "results") as tile:
             places = self._places(builder.add(first, tile))

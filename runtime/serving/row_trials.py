@@ -44,11 +44,14 @@ class _Trial:
         self._rows = rows
         self._below = below
         self._random = np.random.default_rng(0)
-        self._size = max(2 * signature.lowest, min(_ROWS, signature.highest))
+        first, *others = signature.dims
+        self._lowest = first.lowest
+        self._size = max(2 * first.lowest, min(_ROWS, first.highest))
+        self._others = tuple(max(dim.lowest, min(_ROWS, dim.highest)) for dim in others)
         self._fixed = self._drawn(self._size)
 
     def reason(self) -> str | None:
-        size, lowest = self._size, self._signature.lowest
+        size, lowest = self._size, self._lowest
         given = self._drawn(size)
         results = self._model.results(given)
         for row in sorted({0, size // 2, size - 1}):
@@ -62,12 +65,12 @@ class _Trial:
         back = list(range(size))[::-1]
         turned = self._model.results(self._taken(given, back))
         for argument, one, other in self._outputs(results, turned):
-            if not _close(np.take(one, back, argument.axes[0]), other, argument):
+            if not _close(np.take(one, back, argument.rows[0]), other, argument):
                 return f"output {argument.name} of a row changes with its place"
         few = list(range(lowest))
         alone = self._model.results(self._taken(given, few))
         for argument, one, other in self._outputs(results, alone):
-            if not _close(np.take(one, few, argument.axes[0]), other, argument):
+            if not _close(np.take(one, few, argument.rows[0]), other, argument):
                 return f"output {argument.name} of a row changes with the number of rows"
         return None
 
@@ -83,7 +86,7 @@ class _Trial:
             if axis is None and hasattr(self, "_fixed"):
                 made.append(self._fixed[i])
             else:
-                shape, dtype = argument.at(size), dtype_named(argument.dtype)
+                shape, dtype = argument.at((size, *self._others)), dtype_named(argument.dtype)
                 made.append(_random(self._random, shape, dtype, self._below))
         return made
 
@@ -101,7 +104,7 @@ class _Trial:
 
     def _part(self, array: np.ndarray, argument: Argument, places: Sequence[int]) -> bytes:
         """Bits of some rows: the same code at the same place computes the same bits."""
-        return np.take(array, places, argument.axes[0]).tobytes()
+        return np.take(array, places, argument.rows[0]).tobytes()
 
 
 def _random(

@@ -1,7 +1,8 @@
 """Requests that are computed as one: their rows are put together, and the results cut apart.
 
-A row is what lies at one place of the dynamic dimension. This is right for a model which computes
-each row from that row alone; `row_trials` finds out whether one does.
+A row is what lies at one place of the dynamic dimension, the first if there are two; the other one
+must have one size then. This is right for a model which computes each row from that row alone;
+`row_trials` finds out whether one does.
 """
 
 from __future__ import annotations
@@ -30,20 +31,21 @@ class Rows:
     @classmethod
     def of(cls, signature: Signature) -> Rows | str:
         """Those of a model, or why there are none."""
-        if signature.name is None:
+        if not signature.dims:
             return "the model has no dynamic dimension"
-        if signature.highest < 2 * signature.lowest:
-            return f"two requests have more than {signature.highest} rows"
+        rows = signature.dims[0]
+        if rows.highest < 2 * rows.lowest:
+            return f"two requests have more than {rows.highest} rows"
         for kind, arguments in (("input", signature.inputs), ("output", signature.outputs)):
             for argument in arguments:
-                if len(argument.axes) > 1 or (kind == "output" and len(argument.axes) != 1):
+                if len(argument.rows) > 1 or (kind == "output" and len(argument.rows) != 1):
                     return (
-                        f"{kind} {argument.name} has {len(argument.axes)} dimensions "
-                        f"{signature.name}, not one"
+                        f"{kind} {argument.name} has {len(argument.rows)} dimensions "
+                        f"{rows.name}, not one"
                     )
         return cls(
-            tuple(a.axes[0] if a.axes else None for a in signature.inputs),
-            tuple(a.axes[0] for a in signature.outputs),
+            tuple(a.rows[0] if a.rows else None for a in signature.inputs),
+            tuple(a.rows[0] for a in signature.outputs),
         )
 
     def joined(self, requests: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
@@ -62,6 +64,9 @@ class Rows:
         return [list(own) for own in zip(*parts, strict=True)]
 
     def key(self, arrays: Sequence[np.ndarray]) -> bytes:
-        """Equal for requests that may be computed as one: what has no rows must be the same."""
-        fixed = [a for a, axis in zip(arrays, self.inputs, strict=True) if axis is None]
-        return b"".join(array.tobytes() for array in fixed)
+        """Equal for requests that may be computed as one: what has no rows must be the same, and
+        rows must have one shape."""
+        pairs = list(zip(arrays, self.inputs, strict=True))
+        shapes = [[n for at, n in enumerate(a.shape) if at != axis] for a, axis in pairs]
+        fixed = [array.tobytes() for array, axis in pairs if axis is None]
+        return b"".join([str(shapes).encode(), *fixed])

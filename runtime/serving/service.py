@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from braze.ir.errors import BrazeError
+from braze.ir.polynomials import Point
 from braze.runtime.package import LoadedModel
 from braze.runtime.serving import media
 from braze.runtime.serving.batcher import Arrays, Batcher
@@ -58,7 +59,7 @@ class Service:
         self.stopping = False
         self.unanswered = 0
         self._admitted = 0
-        self._most_rows = min(settings.max_batch, self.signature.highest)
+        self._most_rows = min(settings.max_batch, max(self.signature.highest[:1], default=1))
         self._batcher = Batcher(
             model.results,
             self.rows,
@@ -91,17 +92,26 @@ class Service:
     def warm_up(self) -> None:
         """Run the model on zeros at the sizes of small and full batches, so that no request pays
         for a first run. What the model says of zeros does not matter."""
-        most = self._most_rows
-        sizes = {self.signature.lowest, max(most, self.signature.lowest)}
-        sizes |= {2**i for i in range(most.bit_length()) if self.signature.lowest <= 2**i <= most}
         begin = time.perf_counter()
-        for size in sorted(sizes):
-            zeros = [np.zeros(a.at(size), a.numpy) for a in self.signature.inputs]
+        for sizes in self._warm_sizes():
+            zeros = [np.zeros(a.at(sizes), a.numpy) for a in self.signature.inputs]
             try:
                 self._model.results(zeros)
             except Exception as error:
-                log.warning("warm-up at size %d: %s", size, str(error).partition("\n")[0])
+                said = str(error).partition("\n")[0]
+                log.warning("warm-up at size %s: %s", " x ".join(map(str, sizes)), said)
         log.info("warm-up took %.0f ms", 1e3 * (time.perf_counter() - begin))
+
+    def _warm_sizes(self) -> list[Point]:
+        """Batches of several sizes, with the least size of another dimension; and the least batch
+        with its greatest."""
+        lowest, highest = self.signature.lowest, self.signature.highest
+        if not lowest:
+            return [()]
+        least, most = lowest[0], self._most_rows
+        rows = {least, max(most, least)}
+        rows |= {2**i for i in range(most.bit_length()) if least <= 2**i <= most}
+        return [*dict.fromkeys([*((n, *lowest[1:]) for n in sorted(rows)), (least, *highest[1:])])]
 
     def facts(self) -> dict[str, Any]:
         """For `GET /model`."""
@@ -138,7 +148,8 @@ class Service:
 
         def read() -> tuple[Arrays, int]:
             arrays = media.decoded(body, kind, self.signature, settings.max_body_bytes)
-            return arrays, self.signature.checked(arrays, settings.finite_only)
+            sizes = self.signature.checked(arrays, settings.finite_only)
+            return arrays, sizes[0] if sizes else 1
 
         arrays, rows = await self._coded(read, len(body))
         try:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from braze.ir.dtypes import dtype_named
+from braze.ir.polynomials import Point
 from braze.runtime.package import LoadedModel
 from braze.runtime.serving.faults import RequestFault
 
@@ -22,15 +23,20 @@ class Argument:
     """An input or an output.
 
     Attributes:
-        shape: the dynamic dimension stands by its name; None is a size that follows from it in
+        shape: dynamic dimensions stand by their names; None is a size that follows from them in
             some other way.
-        axes: those that have the dynamic dimension's size.
+        axes: for each dynamic dimension those that have its size.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...]
-    axes: tuple[int, ...]
+    axes: tuple[tuple[int, ...], ...]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The axes that have the first dynamic dimension's size."""
+        return self.axes[0] if self.axes else ()
 
     @property
     def numpy(self) -> np.dtype:
@@ -47,9 +53,11 @@ class Argument:
             "shape": list(self.shape),
         }
 
-    def at(self, size: int) -> tuple[int, ...]:
-        """The shape of an input where the dynamic dimension has `size`."""
-        return tuple(size if isinstance(n, str) or n is None else n for n in self.shape)
+    def at(self, sizes: Point) -> tuple[int, ...]:
+        """The shape of an input where the dynamic dimensions have these sizes."""
+        own = {axis: size for axes, size in zip(self.axes, sizes, strict=True) for axis in axes}
+        fixed = (n if isinstance(n, int) else 0 for n in self.shape)
+        return tuple(own.get(axis, n) for axis, n in enumerate(fixed))
 
 
 class Signature:
@@ -57,22 +65,24 @@ class Signature:
 
     Attributes:
         inputs, outputs: in the order of the model's.
-        name: of the dynamic dimension, or None.
-        lowest, highest: its sizes; 1 without one.
+        dims: the dynamic dimensions.
+        lowest, highest: their sizes.
         structure: of results, with an output's number for each.
     """
 
     def __init__(self, model: LoadedModel) -> None:
-        dynamic = model.dynamic
         self.model = model.name
-        self.name = None if dynamic is None else dynamic.name
-        self.lowest = 1 if dynamic is None else dynamic.lowest
-        self.highest = 1 if dynamic is None else dynamic.highest
+        self.dims = () if model.dynamic is None else model.dynamic.dims
+        self.lowest = tuple(dim.lowest for dim in self.dims)
+        self.highest = tuple(dim.highest for dim in self.dims)
         inputs = []
         for slot in model.inputs:
-            axes = () if dynamic is None else dynamic.axes.get(slot.name, ())
-            shape = (self.name if axis in axes else n for axis, n in enumerate(slot.shape))
-            inputs.append(Argument(slot.name, slot.dtype, tuple(shape), tuple(axes)))
+            axes = tuple(dim.axes.get(slot.name, ()) for dim in self.dims)
+            shape: list[int | str | None] = [*slot.shape]
+            for dim, own in zip(self.dims, axes, strict=True):
+                for axis in own:
+                    shape[axis] = dim.name
+            inputs.append(Argument(slot.name, slot.dtype, tuple(shape), axes))
         self.inputs = tuple(inputs)
         self.structure = model.arrange(range(len(model.outputs)))
         names: dict[int, str] = {}
@@ -82,25 +92,28 @@ class Signature:
 
     def _output(self, model: LoadedModel, number: int, names: dict[int, str]) -> Argument:
         low = model.outputs_at(self.lowest)[number]
-        high = model.outputs_at(self.highest)[number]
-        shape: list[int | str | None] = []
-        axes = []
-        for axis, (one, other) in enumerate(zip(low.shape, high.shape, strict=True)):
-            if one == other:
-                shape.append(one)
-            elif (one, other) == (self.lowest, self.highest):
-                shape.append(self.name)
-                axes.append(axis)
-            else:
-                shape.append(None)
+        shape: list[int | str | None] = [*low.shape]
+        axes: list[tuple[int, ...]] = []
+        for at, dim in enumerate(self.dims):
+            sizes = *self.lowest[:at], dim.highest, *self.lowest[at + 1 :]
+            high = model.outputs_at(sizes)[number].shape
+            changed = [axis for axis, one in enumerate(low.shape) if high[axis] != one]
+            ends = dim.lowest, dim.highest
+            # What changes with an earlier dimension, too, is a function of both.
+            own = [axis for axis in changed if shape[axis] == low.shape[axis]]
+            own = [axis for axis in own if (low.shape[axis], high[axis]) == ends]
+            for axis in changed:
+                shape[axis] = dim.name if axis in own else None
+            axes = [tuple(axis for axis in before if axis not in changed) for before in axes]
+            axes.append(tuple(own))
         name = names.get(number, f"output{number}")
         return Argument(name, low.dtype, tuple(shape), tuple(axes))
 
     def facts(self) -> dict[str, Any]:
         """For `GET /model`."""
-        dynamic = None
-        if self.name is not None:
-            dynamic = {"name": self.name, "lowest": self.lowest, "highest": self.highest}
+        dynamic = [
+            {"name": dim.name, "lowest": dim.lowest, "highest": dim.highest} for dim in self.dims
+        ]
         return {
             "inputs": [argument.facts() for argument in self.inputs],
             "outputs": [argument.facts() for argument in self.outputs],
@@ -146,12 +159,13 @@ class Signature:
             )
         return list(given)
 
-    def checked(self, arrays: Sequence[np.ndarray], finite_only: bool = False) -> int:
-        """The size of the dynamic dimension in a request's arrays, 1 without one.
+    def checked(self, arrays: Sequence[np.ndarray], finite_only: bool = False) -> Point:
+        """The sizes of the dynamic dimensions in a request's arrays.
 
         Raises: RequestFault that names the input, what is expected and what is given.
         """
-        found, first = 0, ""
+        found: list[int] = [0 for _ in self.dims]
+        first = ["" for _ in self.dims]
         for argument, array in zip(self.inputs, arrays, strict=True):
             place = self.place(argument)
             if array.dtype.newbyteorder("=") != argument.numpy:
@@ -166,28 +180,30 @@ class Signature:
                 raise RequestFault(
                     422, f"{place} must be {argument}, given shape {list(array.shape)}"
                 )
-            for axis in argument.axes:
-                size, here = array.shape[axis], f"dimension {axis} of input {argument.name}"
-                if not self.lowest <= size <= self.highest:
+            of_dims = [(at, axis) for at, own in enumerate(argument.axes) for axis in own]
+            for at, axis in of_dims:
+                dim, size = self.dims[at], array.shape[axis]
+                here = f"dimension {axis} of input {argument.name}"
+                if not dim.lowest <= size <= dim.highest:
                     raise RequestFault(
                         422,
-                        f"[{self.model}] {here} ({self.name}) must be {self.lowest} to "
-                        f"{self.highest}, given {size}",
+                        f"[{self.model}] {here} ({dim.name}) must be {dim.lowest} to "
+                        f"{dim.highest}, given {size}",
                     )
-                if first and size != found:
+                if first[at] and size != found[at]:
                     raise RequestFault(
                         422,
-                        f"[{self.model}] {here} ({self.name}) must be equal to {first}: "
-                        f"{size} != {found}",
+                        f"[{self.model}] {here} ({dim.name}) must be equal to {first[at]}: "
+                        f"{size} != {found[at]}",
                     )
-                found, first = size, first or here
+                found[at], first[at] = size, first[at] or here
             if finite_only and array.dtype.kind not in "biu" and not np.isfinite(array).all():
                 where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
                 raise RequestFault(
                     422,
                     f"{place} must be finite, given {array[tuple(where)]} at {where}",
                 )
-        return found or 1
+        return tuple(found)
 
 
 def _named(structure: Any, path: str) -> Iterator[tuple[int, str]]:

@@ -232,6 +232,36 @@ def test_a_size_out_of_range_is_a_code(tmp_path):
         assert done.stderr == f"batch must be 1 to 9, given {size}\n" * 2
 
 
+def test_calls_choose_two_sizes(tmp_path):
+    braze.manual_seed(0)
+    dims = [{0: braze.aot.Dim("batch", max=20), 1: braze.aot.Dim("time", max=40)}]
+    tokens = braze.arange(48).reshape(4, 12) % 20
+    model, files = exported(tmp_path, Sequences().eval(), tokens, dynamic=dims)
+    for batch, time in ((1, 1), (1, 40), (20, 1), (20, 40), (2, 2), (3, 17)):
+        given = np.arange(batch * time).reshape(batch, time) * 7 % 20
+        compared(tmp_path, files, model, [given], (batch, time), threads=(2,))
+    header = files.header.read_text()
+    assert (
+        "net_run(net_model *model, int64_t batch, int64_t time, const net_inputs *in" in header
+    )
+    assert "#define NET_BATCH_HIGHEST 20\n#define NET_TIME_LOWEST 1" in header
+    assert "#define NET_MEAN_COUNT(batch, time) ((int64_t)(batch) * " in header
+
+
+def test_either_of_two_sizes_out_of_range_is_a_code(tmp_path):
+    dims = [{0: braze.aot.Dim("batch", max=9), 1: braze.aot.Dim("time", 2, 12)}]
+    _, files = exported(tmp_path, nn.Linear(4, 3), example(1, 5, 8, 4), dynamic=dims)
+    given, made = {"input": np.zeros((9, 12, 4), "f4")}, {"output": np.zeros((9, 12, 3), "f4")}
+    for sizes, text in {
+        (0, 5): "batch must be 1 to 9, given 0",
+        (10, 1): "batch must be 1 to 9, given 10",
+        (9, 13): "time must be 2 to 12, given 13",
+        (9, 1): "time must be 2 to 12, given 1",
+    }.items():
+        done = c_programs.run(c_programs.program_for(files.header, given, made, sizes))
+        assert done.returncode == 1 and done.stderr == f"{text}\n" * 2
+
+
 # What cannot be exported --------------------------------------------------------------------------
 
 

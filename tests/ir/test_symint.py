@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braze.ir import symint
-from braze.ir.symint import SymInt, is_always, is_symbolic, print_form, through, value_at
+from braze.ir.symint import SymInt, is_always, is_symbolic, print_form, value_at
 
 OPERATIONS = ("+", "-", "*", "//", "%", "r-", "r//", "r%", "neg", "divmod", "ceil")
 
@@ -103,10 +103,19 @@ def test_functions_are_printed():
         assert print_form(number.form) == text
 
 
-def test_a_polynomial_through_points():
-    assert through([(1, 1), (2, 4), (5, 25)]) == (1, 0, 0)
-    assert through([(3, 10), (4, 13), (6, 19)]) == (0, 3, 1)
-    assert through([(3, 10), (5, 13), (6, 19)]) is None
+def test_products_of_two_sizes_are_divided():
+    b, t = SymInt.word(0, 7), SymInt.word(1, 11)
+    rows = b * (t * 12)
+    assert (rows + 8).factor == 4 and (b * t).factor == 1
+    assert (rows // 4).at([2, 5]) == 30 and "//" not in str((rows // 4).form)
+    assert ((rows + 8) // 4).at([2, 5]) == 32
+    assert not is_symbolic(rows % 6, rows - rows) and rows % 6 == 0 and rows - rows == 0
+    assert is_symbolic(rows % 5) and (rows % 5).at([1, 3]) == 1
+
+
+def test_two_sizes_have_two_names():
+    b, t = SymInt.word(0, 7), SymInt.word(1, 11)
+    assert print_form((b * t + 3).form, ("n", "m")) == "n*m + 3"
 
 
 def test_documentation():

@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braze.ir.arena import aligned
-from braze.ir.dtypes import f32
+from braze.ir.dtypes import f32, u8
 from braze.ir.loops import Buffer, Nest, Placement, Program
+from braze.ir.loops_recurrence import Recurrence
 from braze.ir.symint import SymInt, value_at
-from braze.passes.arena_layout import arena_layout
+from braze.passes.arena_layout import arena_layout, with_step_layout
 from braze.passes.symbolic_fit import NotSymbolic
 
 SAMPLE = 20
@@ -89,3 +90,27 @@ def test_what_lives_at_other_times_has_a_place_of_its_own():
 def test_overlaps_in_part_are_refused():
     with pytest.raises(NotSymbolic, match="overlap in part"):
         arena_layout(two(64))
+
+
+def test_the_values_of_a_step_lie_one_behind_the_other():
+    """Whatever the sizes are: which of two that share memory is larger may change."""
+    n = SymInt.word(0, 3)
+    sizes = {"a": n * 4, "b": n * 8, "c": n + 40}
+    buffers = {name: Buffer(name, u8, size, "inout") for name, size in sizes.items()}
+    own = Buffer("x", u8, n, "in")
+    kernels = [[Nest("k", (own, *buffers.values()), [])]]
+    offsets = {"a": 0, "b": 64, "c": 64}
+    placements = {name: Placement("arena", offset=at) for name, at in offsets.items()}
+    placements["x"] = Placement("input", slot=0)
+    step = Program("step_1", 1, 0, kernels, placements, 128)
+    arena = Buffer("arena", u8, 128, "inout")
+    recurrence = Recurrence("r", (arena,), 5, (), step, arena)
+    with_step_layout(recurrence, 1)
+    assert recurrence.buffers == (recurrence.arena,) and recurrence.program.sizes == 1
+    assert step.placements == placements
+    found = recurrence.program.placements
+    for size in (1, 3, 7, 100):
+        at = {name: value_at(found[name].offset, [size]) for name in "abc"}
+        assert at["a"] == 0 and at["b"] == at["c"] == -(-4 * size // 64) * 64
+        rest = value_at(recurrence.arena.numel, [size]) - at["b"]
+        assert rest % 64 == 0 and rest >= max(8 * size, size + 40)

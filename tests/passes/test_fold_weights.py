@@ -7,7 +7,7 @@ import braze.ir as ir
 from braze.ir.builder import Builder
 from braze.ir.interpreter import interpret
 from braze.ir.verifier import verify
-from braze.passes import fold_known
+from braze.passes import Choices, fold_known
 from braze.passes.decompose import decompose
 from braze.passes.inline_steps import inline_steps
 from braze.passes.order_operands import order_operands
@@ -177,3 +177,22 @@ def test_other_inputs_and_outputs():
     np.testing.assert_allclose(found[0], np.exp(arrays["w"]), rtol=1e-6)
     assert found[3].tolist() == [1, 6, 0]
     assert "unread" not in weights
+
+
+def test_of_rows_that_are_all_the_same_one_is_stored_for_many_sizes():
+    """A product with a first state of zeros: it has as many rows as a call, all of them equal."""
+    b = Builder("g")
+    x = data(b, "x", 5, 8)
+    w = weight(b, "w", 4, 8)
+    state = b.expand(b.exp(weight(b, "s", 1, 4)), shape=(5, 4))
+    graph = b.finish([b.add(x, b.matmul(state, w))])
+    arrays = {"w": values(w.type, 1), "s": np.zeros((1, 4), np.float32)}
+    given = values(x.type, 2)
+    (wanted,) = interpret(graph, [given, arrays["w"], arrays["s"]])
+    for choices, rows in ((None, 5), (Choices(), 1)):
+        new, weights = fold_known(graph, arrays, choices=choices)
+        verify(new)
+        (stored,) = weights.values()
+        assert stored.shape == (rows, 8)
+        (found,) = interpret(new, [given, stored])
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from braze.codegen.llvm.c_sizes import Dimension
 from braze.ir.symint import SymInt
 from braze.runtime.c_header import (
     Array,
@@ -65,7 +66,7 @@ def header(**changes):
     pairs = Array("z", "c64", (n * n + 1, 2))
     inputs = [Array("x", "f32", (n, 3)), pairs, Array("e", "i8", (0, 4))]
     outputs = [Array("y", "bf16", ()), Array("t", "bool", (n * 2,))]
-    given = {"dimension": "batch", "lowest": 1, "highest": 9, **changes}
+    given = {"dimensions": [Dimension("batch", 1, 9)], **changes}
     return Header("net", "a */ b", "0.1", ["host"], inputs, outputs, CODES, 508, 4096, **given)
 
 

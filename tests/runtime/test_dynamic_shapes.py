@@ -102,7 +102,7 @@ def test_a_size_outside_of_what_the_code_serves_has_its_own(monkeypatch, scaled)
     original = compiler.compile_symbolic
 
     def narrow(fit, size, target):
-        return replace(original(fit, size, target), lowest=size + 1)
+        return replace(original(fit, size, target), lowest=(size[0] + 1,))
 
     monkeypatch.setattr(compiler, "compile_symbolic", narrow)
     run(scaled, [20, 30, 24])
@@ -327,9 +327,7 @@ def test_a_recurrent_network_over_many_lengths():
     def inputs(rng, size):
         return rng.integers(0, 30, (size, 3)), rng.integers(0, 4, size * 3)
 
-    program = trained(
-        Tagger, inputs, lambda m, x, y: F.cross_entropy(m(x).reshape(-1, 4), y)
-    )
+    program = trained(Tagger, inputs, lambda m, x, y: F.cross_entropy(m(x).reshape(-1, 4), y))
     compared(program, [9, 14, 11, 10, 12, 17], most=4)
 
 
@@ -358,11 +356,11 @@ def test_a_fit_finds_the_size_and_its_functions():
         for n in (5, 9, 6)
     ]
     fit = fitted([*map(Text.of, texts)])
-    assert fit.seen == (5, 9, 6)
+    assert fit.seen == ((5,), (9,), (6,))
     eleven = "%3: f32[11,47] = reshape(%x0; shape=(121,7), i32)  # a.py:12\n"
-    assert fit.text_at(11) == eleven and fit.size_of(Text.of(eleven)) == 11
-    assert fit.size_of(Text.of(eleven.replace("a.py:12", "b.py:1"))) == 11
-    assert fit.size_of(Text.of(eleven.replace("121", "122"))) is None
+    assert fit.text_at((11,)) == eleven and fit.sizes_of(Text.of(eleven)) == (11,)
+    assert fit.sizes_of(Text.of(eleven.replace("a.py:12", "b.py:1"))) == (11,)
+    assert fit.sizes_of(Text.of(eleven.replace("121", "122"))) is None
 
 
 def test_dtypes_are_no_sizes():
@@ -372,7 +370,7 @@ def test_dtypes_are_no_sizes():
 
 def test_the_smallest_step_is_the_size():
     """The others are whole polynomials of it, or there is none."""
-    assert fitted([Text.of(f"[{6 * n},{2 * n}]") for n in (4, 6, 10)]).seen == (8, 12, 20)
+    assert fitted([Text.of(f"[{6 * n},{2 * n}]") for n in (4, 6, 10)]).seen == ((8,), (12,), (20,))
     assert fitted([Text.of(f"[{2 * n},{3 * n}]") for n in (4, 5, 7)]) is None
 
 

@@ -86,9 +86,7 @@ def run(
     if checked:
         assert VALGRIND is not None
         command = [VALGRIND, *_CHECKED, *command]
-    done = subprocess.run(
-        command, cwd=program.parent, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run(command, cwd=program.parent, capture_output=True, text=True, timeout=300)
     assert done.returncode not in (90, 91, 92, 99), done.stderr
     assert done.returncode >= 0, f"signal {-done.returncode}: {done.stderr}"
     return done
@@ -98,7 +96,7 @@ def program_for(
     header: Path,
     inputs: Mapping[str, np.ndarray],
     outputs: Mapping[str, np.ndarray],
-    size: int | None = None,
+    size: int | tuple[int, ...] | None = None,
     compiler: Sequence[str] = (COMPILER or "cc",),
 ) -> Path:
     """A program that runs a model on arrays; `outputs` tells their sizes."""
@@ -107,7 +105,7 @@ def program_for(
         (folder / f"{label}.in").write_bytes(array.tobytes())
     parts = {
         "NAME": name,
-        "SIZE": "" if size is None else f"{size}, ",
+        "SIZE": "".join(f"{n}, " for n in ((size,) if isinstance(size, int) else size or ())),
         "INPUTS": ", ".join(f'.{k} = get("{k}.in", {a.nbytes})' for k, a in inputs.items())
         or ".unused = NULL",
         "OUTPUTS": ", ".join(

@@ -8,41 +8,46 @@ import numpy as np
 from kernels import assert_close, buffers_of, program_of, sample
 from native import GuardedMemory, Native, runnable_targets
 
-from braze.codegen.llvm.symbolic_check import require_same_code
+from braze.codegen.llvm.symbolic_check import SameCode
 from braze.ir.loops import Program
 from braze.ir.loops_interpreter import run_program
+from braze.ir.polynomials import Point, corners
 from braze.ir.symint import value_at
 from braze.passes.symbolic import SymbolicProgram, symbolic_program
+from braze.runtime.symbolic_code import are_within
 
 
 def check_symbolic(
-    text_at: Callable[[int], str] | Callable[[int], Program],
-    sizes: Iterable[int],
+    text_at: Callable[..., str] | Callable[..., Program],
+    sizes: Iterable[int | Point],
     *,
-    like: int = 20,
+    like: int | Point = 20,
     tolerance: float = 1e-5,
     reference: Callable[..., np.ndarray] | None = None,
 ) -> SymbolicProgram:
     """Compare one code for all sizes with the loops interpreter, for every target that can run.
 
     Args:
-        text_at: the kernel's text (or the program) for a size.
-        like: the size that the code is planned for.
+        text_at: the kernel's text (or the program) for a size, or for several.
+        like: the size, or sizes, that the code is planned for.
         reference: what the only output is, of the inputs' arrays; by default what the interpreter
             makes of them.
     """
 
-    def program_at(size: int) -> Program:
-        made = text_at(size)
+    def program_at(point: Point) -> Program:
+        made = text_at(*point)
         return program_of(made) if isinstance(made, str) else made
 
-    sizes = list(sizes)
-    found = symbolic_program(program_at, like, sizes)
-    assert found.lowest <= min(sizes) and max(sizes) <= found.highest, found
+    points = [(size,) if isinstance(size, int) else size for size in sizes]
+    planned = (like,) if isinstance(like, int) else like
+    found = symbolic_program(program_at, planned, points, range(len(planned)))
     for target in runnable_targets():
-        require_same_code(found.program, [found.at(min(sizes)), found.at(max(sizes))], target)
+        check = SameCode(found.program, target)
+        for corner in corners(found.lowest, found.highest):
+            check.require(found.at(corner))
         native = Native(found.program, target)
-        for size in sizes:
+        for size in points:
+            assert are_within(size, found.lowest, found.highest), found
             program = program_at(size)
             ins, outs = buffers_of(program)
             rng = np.random.default_rng(size)
@@ -53,8 +58,8 @@ def check_symbolic(
                 run_program(program, arrays, expected)
             else:
                 expected[0][:] = reference(*arrays).reshape(-1)
-            offsets, arena = found.layout.offsets([size])
-            native.words = [size, *offsets]
+            offsets, arena = found.layout.offsets(size)
+            native.words = [*size, *offsets]
             native.arena = GuardedMemory(arena)
             scratch = value_at(native.scratch_bytes, native.words)
             native.scratch = GuardedMemory(scratch * native.threads)

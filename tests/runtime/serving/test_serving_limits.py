@@ -141,9 +141,9 @@ def test_the_model_is_described(mlp, fixed, pair):
     assert found["name"] == "function" and found["target"] == mlp.target.name
     assert found["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 6]}]
     assert found["outputs"] == [{"name": "output", "dtype": "float32", "shape": ["batch", 3]}]
-    assert found["dynamic"] == {"name": "batch", "lowest": 1, "highest": 64}
+    assert found["dynamic"] == [{"name": "batch", "lowest": 1, "highest": 64}]
     assert found["batching"] == {"most_rows": 64, "max_delay_ms": 0.0, "why_not": None}
-    assert ask(fixed, "/model").json()["dynamic"] is None
+    assert ask(fixed, "/model").json()["dynamic"] == []
     outputs = ask(pair, "/model").json()["outputs"]
     assert [output["name"] for output in outputs] == ["sum", "parts.0"]
 
