@@ -31,7 +31,7 @@ from typing import Any
 from braze.ir.errors import BrazeError
 from braze.runtime.files import replacing
 
-FORMAT = 4
+FORMAT = 5
 MIMETYPE = b"application/x-braze-package"
 MANIFEST = "manifest.json"
 
