@@ -20,9 +20,9 @@ def served(monkeypatch):
     sizes = []
     right = CheckedSizes.executable
 
-    def noting(self, graph, size):
-        sizes.append(size)
-        return right(self, graph, size)
+    def noting(self, graph, chosen):
+        sizes.extend(chosen)
+        return right(self, graph, chosen)
 
     monkeypatch.setattr(CheckedSizes, "executable", noting)
     with config.using(check=True, cache_dir="", recompile_limit=0):
