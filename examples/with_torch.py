@@ -1,0 +1,47 @@
+"""Run an example under PyTorch: `import braze` means torch in it.
+
+    python examples/with_torch.py examples/cartpole/main.py --seed 1
+
+For comparing speed and quality. The examples use nothing that PyTorch lacks but `braze.datasets`
+(which stays Braze's own) and `braze.explain`.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import runpy
+import sys
+
+
+class Torch(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds `braze.x` where torch has `torch.x`."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("braze."):
+            return importlib.machinery.ModuleSpec(name, self)
+        return None
+
+    def create_module(self, spec):
+        return importlib.import_module(spec.name.replace("braze", "torch", 1))
+
+    def exec_module(self, module):
+        pass
+
+
+def install():
+    """From here on, `import braze` is `import torch`."""
+    datasets = importlib.import_module("braze.datasets")
+    for name in [n for n in sys.modules if n == "braze" or n.startswith("braze.")]:
+        del sys.modules[name]
+    sys.modules["braze"] = importlib.import_module("torch")
+    sys.modules["braze.datasets"] = datasets
+    sys.meta_path.insert(0, Torch())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    install()
+    sys.argv = sys.argv[1:]
+    sys.path.insert(0, sys.argv[0].rpartition("/")[0] or ".")
+    runpy.run_path(sys.argv[0], run_name="__main__")
