@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from braze.ir.errors import (
         AttributeTypeError,
         BrazeError,
+        DeviceError,
         DimensionError,
         DTypeError,
         LinAlgError,
@@ -60,6 +61,7 @@ __all__ = [
     "Builder",
     "DType",
     "DTypeError",
+    "DeviceError",
     "DimensionError",
     "Graph",
     "LinAlgError",
@@ -108,8 +110,8 @@ _HOMES = {
     "builder": "Builder Rewriter",
     "dtypes": "DType bf16 bool_ c64 c128 f16 f32 f64 from_numpy i8 i16 i32 i64 promote "
     "u8 u16 u32 u64",
-    "errors": "AttributeTypeError BrazeError DimensionError DTypeError LinAlgError ParseError "
-    "ShapeError VerifyError",
+    "errors": "AttributeTypeError BrazeError DeviceError DimensionError DTypeError LinAlgError "
+    "ParseError ShapeError VerifyError",
     "graph": "Graph Location Node Role Value",
     "interpreter": "interpret",
     "op": "AttributeValue Op all_ops gradient_of op_named",

@@ -29,6 +29,10 @@ class AttributeTypeError(BrazeError, TypeError):
     """An argument or a node attribute has the wrong type."""
 
 
+class DeviceError(BrazeError, RuntimeError):
+    """Operands are on different devices."""
+
+
 class LinAlgError(BrazeError, RuntimeError):
     """A matrix has not the property that an operation needs: it is singular, not positive definite,
     or an iteration does not converge."""

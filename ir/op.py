@@ -39,6 +39,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from braze.ir.devices import HOST, placed_types
 from braze.ir.dtypes import DType
 from braze.ir.errors import AttributeTypeError, UnsupportedDTypeError
 from braze.ir.types import TensorType
@@ -70,6 +71,7 @@ Category = Literal[
     "attention",
     "fusion",
     "complex",
+    "transfer",
     "composite",
 ]
 
@@ -212,6 +214,11 @@ class Op:
         return self.category == "attention"
 
     @property
+    def is_transfer(self) -> bool:
+        """Does it bring a value to another device? No program for one device holds any."""
+        return self.category == "transfer"
+
+    @property
     def is_alone(self) -> bool:
         """Is it a kernel of its own, with nothing fused, whose operands lie in memory in order?"""
         return self.is_host or self.is_recurrence
@@ -244,7 +251,11 @@ class Op:
     def result_types(
         self, operands: Sequence[TensorType], attributes: Mapping[str, AttributeValue]
     ) -> tuple[TensorType, ...]:
-        """Types of the results; ShapeError, DTypeError or DimensionError for bad operands."""
+        """Types of the results; ShapeError, DTypeError, DimensionError or DeviceError for bad
+        operands. Rules know no devices: a result is where the operands are."""
+        for operand in operands:
+            if operand.device != HOST:
+                return placed_types(self, operands, attributes)
         return self.infer(*operands, **attributes)
 
     def operand_name(self, position: int) -> str:
@@ -488,10 +499,22 @@ def gradient_of(
             arguments[name] = operand_types[op.operands.index(name.removesuffix("_type"))]
     own = operand_types[position]
     rule = seen_rule(gradient.rule, [name in arriving for name in gradient.names], own.dtype)
+    rule = placed_rule(rule, own.device)
     result: Value = rule(b, *arguments.values())
     if op.broadcasts and result.type.shape != own.shape:
         result = b.sum_to_shape(result, shape=own.shape)
     return result
+
+
+def placed_rule(rule: Rule, device: str) -> Rule:
+    """A gradient rule whose result is on the operand's device: one that reads no values makes it
+    elsewhere."""
+
+    def run(b: Any, *arguments: Any) -> Any:
+        result = rule(b, *arguments)
+        return result if result.type.device == device else b.to_device(result, device=device)
+
+    return run
 
 
 def seen_rule(rule: Rule, upstream: Sequence[bool], dtype: DType) -> Rule:

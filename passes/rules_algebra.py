@@ -306,7 +306,17 @@ def _spread(b: RuleBuilder, value: Value, letters: str, out: str) -> Value:
     return b.reshape_to(ordered, tuple(sizes.get(c, 1) for c in out))
 
 
+# Devices ------------------------------------------------------------------------------------------
+
+
+def stay(b: RuleBuilder, site: Site) -> Value | None:
+    """to_device(x) -> x where it is there already."""
+    (x,) = site.operands
+    return x if x.type.device == site.type.device else None
+
+
 ALGEBRA: dict[str, tuple[Rule, ...]] = {
+    "to_device": (stay,),
     "add": (drop_neutral(0, left=True, right=True),),
     "sub": (drop_neutral(0, left=False, right=True),),
     "mul": (drop_neutral(1, left=True, right=True), negate_for_minus_one),

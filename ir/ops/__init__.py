@@ -66,6 +66,7 @@ from braze.ir.ops import (
     sorting,
     standard_gamma,
     strided,
+    transfer,
 )
 
 __all__ = [
@@ -128,4 +129,5 @@ __all__ = [
     "sorting",
     "standard_gamma",
     "strided",
+    "transfer",
 ]

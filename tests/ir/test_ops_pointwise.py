@@ -255,8 +255,9 @@ def types(*texts):
         (
             "eq",
             types("f32[2]", "f32[2]@cuda:0"),
-            ir.DTypeError,
-            "[eq] operands are on different devices: f32[2], f32[2]@cuda:0",
+            ir.DeviceError,
+            "Expected all tensors to be on the same device, but found at least two devices, "
+            "cuda:0 and cpu!",
         ),
         (
             "exp",

@@ -31,6 +31,7 @@ UNNAMED = {
     "lattice_sum": "the gradient of ctc_loss",
     "linear_recurrence": "the gradient of cumprod",
     "slice": "views",
+    "to_device": "a tensor that is moved to another device",
     "standard_gamma": "drawn by distributions",
     "window": "made from convolution and pooling",
     "unwindow": "made from the gradients of convolution and pooling",

@@ -120,6 +120,7 @@ ORACLES |= {
     "cast": lambda x, *, dtype: _real_if(dtype.is_integer or dtype.is_floating_point, x).astype(
         dtype.numpy
     ),
+    "to_device": lambda x, *, device: x,
     "bitcast": lambda x, *, dtype: np.frombuffer(x.tobytes(), dtype.numpy).reshape(x.shape),
 }
 

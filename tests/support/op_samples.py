@@ -171,6 +171,7 @@ ATTRIBUTES: dict[str, list[dict[str, Any]]] = {
     "masked_fill": [{"value": 2.0}],
     "threshold": [{"limit": 0.3, "value": -1.0}, {"limit": -0.6, "value": 2.0}],
     "cast": [{"dtype": dtype} for dtype in ir.dtypes.ALL],
+    "to_device": [{"device": "cpu"}],
     "mse_loss": [{"reduction": word} for word in ("none", "sum", "mean")],
     "l1_loss": [{"reduction": word} for word in ("none", "sum", "mean")],
     "binary_cross_entropy": [{"reduction": word} for word in ("none", "sum", "mean")],
