@@ -24,20 +24,20 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from braze.ir.builder import Rewriter
-from braze.ir.errors import ConstraintError, DivisorError, LinAlgError, ValueCheckError
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Node
-from braze.ir.interpreter import Trace, interpret
+from braze.ir.interpreter import Trace
 from braze.ir.target import Target
 from braze.runtime.artifact import Artifact
 from braze.runtime.config import TIERS, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.disk_cache import DiskCache
-from braze.runtime.executable import Executable, Input, Resident, Sites, site_of
+from braze.runtime.executable import Executable, Input, Resident, Sites
 from braze.runtime.families import Family, families
+from braze.runtime.interpreting import interpret_with_lines
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
+from braze.runtime.placed import PlacedEntry
 from braze.runtime.pool import get_pool, is_pool_loaded
 from braze.runtime.prediction import (
     SLOW_RUN,
@@ -48,6 +48,7 @@ from braze.runtime.prediction import (
 from braze.runtime.recompiles import log
 from braze.runtime.recorder import Recorder
 from braze.runtime.shared_blocks import block_under
+from braze.runtime.splitting import is_split
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
 from braze.runtime.symbolic_code import SymbolicCode
@@ -440,13 +441,8 @@ class Entry:
         for at, source in graph.aliases.items():
             if block_under(outputs[at].owner) is not None:
                 read[at] = given[source] = np.array(given[source])
-        try:
-            results = interpret(graph, given, _stopwatch(observer, sites) if observer else None)
-        except (IndexError, ConstraintError, DivisorError, LinAlgError, ValueCheckError):
-            if sites is not None:
-                # Again, with the lines of this call: nothing has been written yet.
-                interpret(_with_sites(graph, sites), given)
-            raise
+        watch = _stopwatch(observer, sites) if observer else None
+        results = interpret_with_lines(graph, given, sites, watch)
         stats.interpreted += 1
         # All results exist, and share no memory with the inputs: overwriting these is safe now.
         for at, (storage, result) in enumerate(zip(outputs, results, strict=True)):
@@ -487,13 +483,6 @@ def _stopwatch(observer: Observer, sites: Sites | None) -> Trace:
         last = time.perf_counter()
 
     return operated
-
-
-def _with_sites(graph: Graph, sites: Sites) -> Graph:
-    rewriter = Rewriter(graph)
-    for position, node in enumerate(graph.nodes):
-        rewriter.keep(node).location = site_of(sites, position) or node.location
-    return rewriter.done()
 
 
 # The caches ---------------------------------------------------------------------------------------
@@ -537,7 +526,10 @@ class _Memory:
 _memory = _Memory()
 
 
-def prepare(graph: Graph, *, tier: Tier | None = None) -> Entry:
+Prepared = Entry | PlacedEntry
+
+
+def prepare(graph: Graph, *, tier: Tier | None = None) -> Prepared:
     """Look a graph up; nothing is compiled before it runs.
 
     Args:
@@ -545,6 +537,8 @@ def prepare(graph: Graph, *, tier: Tier | None = None) -> Entry:
     """
     if tier is not None and tier not in TIERS:
         raise ValueError(f"[prepare] tier must be one of {', '.join(TIERS)}, given {tier!r}")
+    if is_split(graph):
+        return PlacedEntry(graph, tier)
     known, was_known = _memory.find((fingerprint(graph), host_target()))
     if was_known:
         stats.cache_hits += 1

@@ -269,7 +269,7 @@ def _artifact(
         outputs=outputs,
         arena_bytes=program.arena_bytes,
         scratch_bytes=generated.scratch_bytes,
-        failures=tuple(_failure(site, origin) for site in program.checks),
+        failures=tuple(failure_site(site, origin) for site in program.checks),
         figures=figures_of(report, seconds),
         calls=tuple(
             CallSite(str(call), origin.position(call.location)) for call in program.host_calls()
@@ -467,6 +467,7 @@ def _object(text: str, target: Target) -> bytes:
 _step_object = lru_cache(STEP_OBJECTS_KEPT)(_object)
 
 
-def _failure(site: CheckSite, origin: Provenance) -> FailureSite:
+def failure_site(site: CheckSite, origin: Provenance) -> FailureSite:
+    """What a failure means, with the captured node that can fail."""
     location = site.location
     return FailureSite(site.message, site.low, site.high, origin.position(location), location)

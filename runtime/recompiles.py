@@ -11,10 +11,10 @@ import threading
 import warnings
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from braze.ir.graph import Graph
-from braze.runtime.artifact import Artifact, Figures
+from braze.runtime.artifact import Figures
 from braze.runtime.config import config
 from braze.runtime.differences import Signature, difference, nearest, place_of, signature_of
 
@@ -31,6 +31,16 @@ _INSTANT: tuple[Source, ...] = ("interpreted once", "underway")
 _EVENTS_KEPT = 1000
 _GRAPHS_KEPT = 64
 FIRST = "the first graph of its kind"
+
+
+class Code(Protocol):
+    """What is told of compiled code."""
+
+    @property
+    def figures(self) -> Figures: ...
+
+    @property
+    def arena_bytes(self) -> int: ...
 
 
 class RecompileWarning(UserWarning):
@@ -147,7 +157,7 @@ class RecompileLog:
         fingerprint: str,
         source: Source,
         seconds: float = 0.0,
-        artifact: Artifact | None = None,
+        artifact: Code | None = None,
         beside: int = 0,
         sizes: str = "",
     ) -> Event:

@@ -1,0 +1,1 @@
+"""CUDA devices through PyCUDA, which is imported when one is first used."""

@@ -1,0 +1,129 @@
+"""A graph on a GPU ready to run: known in memory, its code on disk, or compiled at first sight.
+
+In: a graph without devices, and a device's name.  Out: a `DeviceEntry`. With the tier "interpret"
+operands are copied to the host, where the interpreter runs the graph, and results are copied back;
+other tiers compile, as a GPU's user waits for neither.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from braze.ir.graph import Graph
+from braze.runtime.cuda.compiling import compile_cuda
+from braze.runtime.cuda.devices import device_named
+from braze.runtime.cuda.executable import CudaExecutable
+from braze.runtime.cuda.memory import DeviceStorage, copy_storage
+from braze.runtime.executable import Input, Sites
+from braze.runtime.interpreting import interpret_with_lines
+from braze.runtime.recompiles import Source, log
+from braze.runtime.stats import stats
+from braze.runtime.storage import Storage
+
+
+class _Executables:
+    """The most recently used, by fingerprint and device."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.recent: OrderedDict[tuple[str, str], CudaExecutable] = OrderedDict()
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        self.lock = threading.RLock()
+        self.recent = OrderedDict()
+
+    def find(self, key: tuple[str, str]) -> CudaExecutable | None:
+        with self.lock:
+            found = self.recent.get(key)
+            if found is not None:
+                self.recent.move_to_end(key)
+            return found
+
+    def keep(self, key: tuple[str, str], executable: CudaExecutable, most: int) -> None:
+        with self.lock:
+            self.recent[key] = executable
+            while len(self.recent) > most:
+                self.recent.popitem(last=False)
+
+
+_executables = _Executables()
+
+
+def clear_executables() -> None:
+    """Forget all code; entries in use keep theirs."""
+    with _executables.lock:
+        _executables.recent.clear()
+
+
+class DeviceEntry:
+    """A graph for one GPU; see `braze.runtime.cache.Entry`."""
+
+    __slots__ = ("_executable", "device", "fingerprint", "graph")
+
+    def __init__(self, graph: Graph, fingerprint: str, device: str) -> None:
+        self.graph = graph
+        self.fingerprint = fingerprint
+        self.device = device
+        self._executable: CudaExecutable | None = None
+
+    @property
+    def is_compiled(self) -> bool:
+        return self._executable is not None
+
+    def run(
+        self, tier: str, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None
+    ) -> None:
+        """Compute the outputs, as far as can be told from here; see `CudaExecutable.run`."""
+        if tier == "interpret":
+            self._interpret(inputs, outputs, sites)
+        else:
+            (self._executable or self.compile()).run(inputs, outputs, sites)
+
+    def compile(self) -> CudaExecutable:
+        """Machine code for the graph, from memory, disk, or the compiler."""
+        if self._executable is None:
+            with _executables.lock:
+                key = (self.fingerprint, self.device)
+                self._executable = _executables.find(key) or self._compiled(key)
+        return self._executable
+
+    def _compiled(self, key: tuple[str, str]) -> CudaExecutable:
+        from braze.runtime.cache import disk_cache
+        from braze.runtime.config import config
+
+        start = time.perf_counter()
+        device = device_named(self.device)
+        code = compile_cuda(self.graph, device.target, disk_cache())
+        executable = CudaExecutable(code, device)
+        seconds = time.perf_counter() - start
+        if code.from_disk:
+            stats.disk_hits += 1
+        else:
+            stats.compiles += 1
+            stats.compile_seconds += seconds
+        stats.kernels += code.figures.kernels_after
+        source: Source = "disk" if code.from_disk else "compiled"
+        log.note(self.graph, self.fingerprint, source, seconds, code)
+        _executables.keep(key, executable, config.cache_entries)
+        return executable
+
+    def _interpret(
+        self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None
+    ) -> None:
+        given = []
+        for value, item in zip(self.graph.inputs, inputs, strict=True):
+            if isinstance(item, DeviceStorage):
+                given.append(item.to_host().array(value.dtype.numpy, value.shape))
+            else:
+                given.append(item)  # type: ignore[arg-type]
+        results = interpret_with_lines(self.graph, given, sites)
+        stats.interpreted += 1
+        for storage, result in zip(outputs, results, strict=True):
+            copy_storage(Storage.from_numpy(np.ascontiguousarray(result)), storage)

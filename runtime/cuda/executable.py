@@ -1,0 +1,285 @@
+"""A compiled graph on one GPU, and its launches.
+
+In: a `CudaCode` and a device.  Out: a `CudaExecutable`, whose `run` enqueues everything on the
+calling thread's current stream and returns: results are there when the stream is done. The host
+waits only for calls of NumPy in between.
+
+A check that fails is found when somebody waits for the stream, by then with the line of its call.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from braze.codegen.cuda.program import (
+    SHARED_BYTES,
+    BufferArgument,
+    CudaProgram,
+    Fill,
+    HostStep,
+    Launch,
+    Repeat,
+    launches_of,
+)
+from braze.ir.dtypes import DType, dtype_named
+from braze.ir.errors import BrazeError, failed_check
+from braze.ir.graph import Location
+from braze.ir.host import evaluate_call
+from braze.ir.scalars import narrowed
+from braze.ir.target import FAILED, STATUS_WORDS, VALUE
+from braze.runtime.cuda.compiling import CudaCode
+from braze.runtime.cuda.devices import CudaDevice, Stream
+from braze.runtime.cuda.driver import driver
+from braze.runtime.cuda.memory import DeviceStorage
+from braze.runtime.executable import Input, Sites, place, site_of
+from braze.runtime.stats import stats
+from braze.runtime.storage import Storage
+
+_WORD = 16  # bytes from one number to the next: memory of an input begins at such a multiple
+Base = Callable[[str], int]
+
+
+class _Kernel:
+    """A launch with its function, ready to be given addresses."""
+
+    __slots__ = ("arguments", "block", "call", "grid", "shared")
+
+    def __init__(self, launch: Launch, function: Any) -> None:
+        self.call = function.prepared_async_call
+        self.grid, self.block = launch.grid, launch.block
+        self.shared = launch.shared_bytes
+        self.arguments = launch.arguments
+
+
+class CudaExecutable:
+    """Machine code of one graph on a device.
+
+    Raises: CudaError if the code cannot be loaded.
+    """
+
+    def __init__(self, code: CudaCode, device: CudaDevice) -> None:
+        self.code = code
+        self.device = device
+        self._functions: dict[str, Any] = {}
+        self._module: Any = None
+        program = code.program
+        if code.cubin:
+            with device.active():
+                self._module = driver().module_from_buffer(code.cubin)
+                for launch in program.launches():
+                    self._load(launch)
+        self._kernels = {id(launch): _Kernel(launch, self._functions[launch.kernel])
+                         for launch in launches_of(program.steps)}  # fmt: skip
+        self._scalars = [(position, dtype_named(name)) for position, name in code.scalars]
+        self._reports = bool(program.checks)
+
+    def _load(self, launch: Launch) -> None:
+        function = self._functions.get(launch.kernel)
+        if function is None:
+            function = self._functions[launch.kernel] = self._module.get_function(launch.kernel)
+            function.prepare("".join("q" if type(a) is int else "P" for a in launch.arguments))
+        if launch.shared_bytes > SHARED_BYTES:
+            most = driver().function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
+            function.set_attribute(most, launch.shared_bytes)
+
+    def run(
+        self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None = None
+    ) -> None:
+        """Enqueue the computation of the outputs.
+
+        Args:
+            inputs: a storage of this device for each input, a Python number for those of role
+                "scalar".
+            outputs: a storage for each output; an aliased one is its input's storage.
+            sites: the user's lines in this call, for an error's message.
+
+        Raises:
+            What a host call raises, or a check before it found. (Other checks report later.)
+        """
+        program, device = self.code.program, self.device
+        if (len(inputs), len(outputs)) != (program.inputs, program.outputs):
+            raise ValueError(
+                f"graph @{program.name} takes {program.inputs} inputs and {program.outputs} "
+                f"outputs, given {len(inputs)} and {len(outputs)}"
+            )
+        with device.lock, device.active():
+            run = _Run(self, device.stream, inputs, outputs, sites)
+            run.steps(program.steps, run.base)
+            if run.status is not None:
+                run.numbers = None  # what comes next in this stream may have the memory
+                device.failures.append(run.failure)
+        stats.native_calls += 1
+
+    def numbers(self, inputs: Sequence[Input], stream: Stream) -> tuple[DeviceStorage, list[int]]:
+        """A call's Python numbers in memory of the device, and the addresses of all inputs."""
+        block = bytearray(_WORD * len(self._scalars))
+        for index, (position, dtype) in enumerate(self._scalars):
+            struct.pack_into("16s", block, _WORD * index, _bytes_of(inputs[position], dtype))
+        memory = DeviceStorage.on(self.device, len(block), stream, "numbers")
+        source = np.frombuffer(bytes(block), np.uint8)
+        driver().memcpy_htod_async(memory.address, source, stream=stream.handle)
+        where = {p: memory.address + _WORD * i for i, (p, _) in enumerate(self._scalars)}
+        return memory, [
+            where[p] if p in where else item.address  # type: ignore[union-attr]
+            for p, item in enumerate(inputs)
+        ]
+
+    @property
+    def kernels(self) -> dict[int, _Kernel]:
+        return self._kernels
+
+    @property
+    def reports(self) -> bool:
+        """Whether it can fail."""
+        return self._reports
+
+    @property
+    def scalars(self) -> list[tuple[int, DType]]:
+        return self._scalars
+
+
+def _bytes_of(number: Input, dtype: DType) -> bytes:
+    if not isinstance(number, (int, float, np.generic)):
+        raise TypeError(f"a scalar input must be a Python number, given {type(number).__name__}")
+    return narrowed(number, dtype).tobytes()
+
+
+class _Run:
+    """One call: where everything lies, and what keeps it there until all is enqueued."""
+
+    def __init__(
+        self,
+        executable: CudaExecutable,
+        stream: Stream,
+        inputs: Sequence[Input],
+        outputs: Sequence[Storage],
+        sites: Sites | None,
+    ) -> None:
+        program = executable.code.program
+        self.executable = executable
+        self.device = executable.device
+        self.stream = stream
+        self.program: CudaProgram = program
+        self.numbers: DeviceStorage | None = None
+        if executable.scalars:
+            self.numbers, given = executable.numbers(inputs, stream)
+        else:
+            given = [item.address for item in inputs]  # type: ignore[union-attr]
+        made = [item.address for item in outputs]
+        arena = self.device.arena(stream, program.arena_bytes) if program.arena_bytes else 0
+        starts = {"input": given, "output": made}
+        self.addresses = {
+            name: arena + p.offset if p.kind == "arena" else starts[p.kind][p.slot]
+            for name, p in program.placements.items()
+        }
+        self.base: Base = self.addresses.__getitem__
+        self.sites = sites
+        self.status: DeviceStorage | None = None
+        self.lines: list[Location | None] = []
+        if executable.reports:
+            self.status = DeviceStorage.on(self.device, 8 * STATUS_WORDS, stream, "status")
+            driver().memset_d8_async(self.status.address, 0, 8 * STATUS_WORDS, stream.handle)
+            self.lines = [
+                site_of(sites, f.node) if sites is not None and f.node >= 0 else None
+                for f in executable.code.failures
+            ]
+
+    def steps(self, steps: Sequence[Any], base: Base) -> None:
+        """Enqueue steps, whose buffers are where `base` says."""
+        kernels, stream = self.executable.kernels, self.stream.handle
+        for step in steps:
+            if isinstance(step, Launch):
+                kernel = kernels[id(step)]
+                arguments = [self._argument(a, base) for a in kernel.arguments]
+                kernel.call(
+                    kernel.grid, kernel.block, stream, *arguments, shared_size=kernel.shared
+                )
+            elif isinstance(step, Fill):
+                address = base(step.name) + step.offset
+                if step.nbytes:
+                    driver().memset_d8_async(address, step.value, step.nbytes, stream)
+            elif isinstance(step, Repeat):
+                for turn in range(step.times):
+                    self._turn(step, turn, base)
+            else:
+                self._call_host(step, base)
+
+    def _turn(self, step: Repeat, turn: int, base: Base) -> None:
+        inner = {}
+        for where in step.places:
+            at = where.at(turn)
+            inner[where.name] = base(at.name) + at.offset
+        self.steps(step.steps, inner.__getitem__)
+
+    def _argument(self, argument: Any, base: Base) -> int:
+        if isinstance(argument, BufferArgument):
+            return base(argument.name) + argument.offset
+        if argument == "status":
+            assert self.status is not None
+            return self.status.address
+        return int(argument)
+
+    # The host -------------------------------------------------------------------------------------
+
+    def _call_host(self, step: HostStep, base: Base) -> None:
+        """Wait, have NumPy compute, and go on."""
+        cuda, stream, call = driver(), self.stream.handle, step.call
+        error = self.failure()  # waits
+        if error is not None:
+            self.status = None  # is reported now
+            raise error
+        operands = []
+        for operand in call.operands:
+            assert operand.buffer is not None
+            array = np.empty(operand.type.shape, operand.type.dtype.numpy)
+            if array.nbytes:
+                cuda.memcpy_dtoh_async(array, base(operand.buffer.name), stream=stream)
+            operands.append(array)
+        self._wait()
+        try:
+            results = evaluate_call(call, operands)
+        except Exception as failure:
+            raise self._host_failure(call, failure) from failure
+        for result, target in zip(results, call.results, strict=True):
+            if result is not None and result.nbytes:
+                assert target.buffer is not None
+                source = np.ascontiguousarray(result)
+                cuda.memcpy_htod_async(base(target.buffer.name), source, stream=stream)
+
+    def _wait(self) -> None:
+        if self.stream.handle is None:
+            self.device.context.synchronize()
+        else:
+            self.stream.handle.synchronize()
+
+    def _host_failure(self, call: Any, error: Exception) -> Exception:
+        location = call.location
+        node = self.executable.code.calls[call.number]
+        if self.sites is not None and node >= 0:
+            location = site_of(self.sites, node) or location
+        if isinstance(error, BrazeError):
+            return type(error)(f"{error}{place(location)}")
+        error.add_note(f"in host call {call.number} of graph @{self.program.name}{place(location)}")
+        return error
+
+    def failure(self) -> BaseException | None:
+        """What a check found, once the stream is done."""
+        if self.status is None:
+            return None
+        words = np.zeros(STATUS_WORDS, np.int64)
+        with self.device.active():
+            driver().memcpy_dtoh_async(words, self.status.address, stream=self.stream.handle)
+            self._wait()
+        code = int(words[FAILED])
+        if not code:
+            return None
+        failures = self.executable.code.failures
+        if not 1 <= code <= len(failures):
+            return RuntimeError(f"graph @{self.program.name} reported unknown failure {code}")
+        site = failures[code - 1]
+        error = failed_check(site.message, int(words[VALUE]), site.low, site.high)
+        return type(error)(f"{error}{place(self.lines[code - 1] or site.location)}")
