@@ -77,8 +77,8 @@ from braze.tensors import Tensor
 _INTERNAL = frozenset(
     """
 as_value bin_edges bins_of check_dtype check_index check_bounds check_values
-checked_rows draw expand expand_as Extremum getitem indexed legacy_tensor log_sigmoid normalise_dims
-nothing_of refuse_sparse repeat reshape_as resolve_sizes setitem shape_of silu
+checked_rows draw draws_for expand expand_as Extremum getitem indexed legacy_tensor log_sigmoid
+normalise_dims nothing_of OfGpus refuse_sparse repeat reshape_as resolve_sizes setitem shape_of silu
 sizes_of slice_dimension wrapped_index write_slice written
 """.split()
 )

@@ -27,14 +27,17 @@ from typing import TYPE_CHECKING, Any
 
 from braze import engine
 from braze.handle import BUFFER, EXPOSED, INFERENCE, NUMBER, PARAM, Handle, concrete
+from braze.ir.devices import HOST
 from braze.ir.dtypes import f32
-from braze.ir.errors import BrazeError
-from braze.ir.graph import Graph, Location, Node, Role, Value
+from braze.ir.errors import BrazeError, DeviceError
+from braze.ir.graph import Location, Role
+from braze.ir.op import op_named
 from braze.ir.ops.creation import constant as constant_op
 from braze.ir.types import TensorType, tensor_type
+from braze.result_memory import memory_for
 from braze.sharing import is_exposed, snapshot
 from braze.sites import Site, current_scope, location_of, user_site, with_place
-from braze.trie import NOTHING, TRIE, Call, Plan, State, call_of, steps_of
+from braze.trie import NOTHING, TRIE, Call, Plan, State, build_graph, call_of
 
 if TYPE_CHECKING:
     from braze.autograd.replay import Replayed
@@ -366,7 +369,14 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
                 scope = current_scope() if node is None else node.location.scope
                 if len(handles) != count or tracer.pending is not pending:
                     continue  # a layer captured something to describe itself
-            state = pending.extend(before, key, call, operands, site, scope)
+            try:
+                state = pending.extend(before, key, call, operands, site, scope)
+            except DeviceError:
+                moved = _beside(operands, site, depth)
+                if moved is None:
+                    raise
+                operands = moved
+                continue
         types = state.types
         slot = len(handles)
         results: Any
@@ -391,6 +401,36 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
     if at_once or slot >= config.trace_limit or config.eager:
         tracer.flush()
     return results
+
+
+def _beside(operands: Sequence[Handle], site: Site, depth: int) -> Sequence[Handle] | None:
+    """Operands on one device: what the library made on the CPU within the user's very call is
+    moved to the GPU on which the others are.
+
+    Returns:
+        None where that is not the matter: the user has mixed devices.
+    """
+    places = {handle.type.device for handle in operands} - {HOST}
+    if len(places) != 1:
+        return None
+    call = call_of(op_named("to_device"), device=places.pop())
+    moved = []
+    for handle in operands:
+        if handle.type.device == HOST and handle.type.shape:
+            if handle.site != site or not _is_made_here(handle):
+                return None
+            handle = capture(call, [handle], depth + 2)
+        moved.append(handle)
+    return moved
+
+
+def _is_made_here(handle: Handle) -> bool:
+    """Whether a value comes from numbers and arrays alone, and no tensor of the user's."""
+    pending = handle.pending
+    if handle.storage is not None or pending is None or handle.state.call is None:
+        return True
+    given = [pending.handles[slot] for slot in handle.state.operands]
+    return all(h.flags & NUMBER or (h.site == handle.site and _is_made_here(h)) for h in given)
 
 
 def _shield(operands: Sequence[Handle], pending: Pending) -> tuple[Sequence[Handle], bool]:
@@ -497,19 +537,6 @@ def _run(pending: Pending) -> None:
     hand_out(live, outputs)
 
 
-def memory_for(plan: Plan, live: list[Handle]) -> list[Any]:
-    """The memory that a plan's results go to: fresh, or that of what they overwrite."""
-    for handle in live:
-        if handle.home is not None:
-            break
-    else:
-        return engine.Storage.several(plan.sizes)
-    return [
-        engine.Storage(size) if handle.home is None else handle.home.storage
-        for handle, (size, _) in zip(live, plan.sizes, strict=True)
-    ]
-
-
 def hand_out(live: list[Handle], outputs: Sequence[Any]) -> None:
     for handle, storage in zip(live, outputs, strict=True):
         handle.storage = storage
@@ -541,45 +568,5 @@ def make_plan(pending: Pending, state: State, live: list[Handle], tier: engine.T
         if home is not None and home.pending is pending:
             graph.aliases[i] = position[home.slot]
     entry = engine.prepare(graph, tier=tier)
-    return Plan(entry, kept, [handle.type.nbytes for handle in live])
-
-
-def build_graph(state: State, live: Sequence[int]) -> tuple[Graph, list[int]]:
-    """The IR graph of a trace, without the operations that no live value needs.
-
-    Args:
-        state: the trie's state at the end of the trace.
-        live: slots of the values to hand back.
-
-    Returns:
-        The graph, and for each of its nodes the number of the captured operation.
-    """
-    graph = Graph("traced")
-    values: list[Value] = []
-    nodes: list[Node] = []
-    for step in steps_of(state):
-        if step.call is None:
-            value = Value(step.types[0], name=f"{_PREFIX[step.role]}{len(graph.inputs)}")
-            graph.inputs.append(value)
-            graph.roles.append(step.role)
-            values.append(value)
-        else:
-            operands = [values[slot] for slot in step.operands]
-            node = Node(step.call.op, operands, step.call.attributes, step.types, step.location)
-            nodes.append(node)
-            # An operation without results takes one slot all the same.
-            values.extend(node.results or (Value(NOTHING),))
-    graph.outputs = [values[slot] for slot in live]
-    needed = {value.node for value in graph.outputs}
-    kept: list[int] = []
-    for number in range(len(nodes) - 1, -1, -1):
-        node = nodes[number]
-        if node in needed or node.op.effect:
-            kept.append(number)
-            needed.update(operand.node for operand in node.operands)
-    kept.reverse()
-    graph.nodes = [nodes[number] for number in kept]
-    return graph, kept
-
-
-_PREFIX: dict[Role, str] = {"data": "x", "param": "p", "buffer": "b", "scalar": "s", "const": "c"}
+    is_placed = any(handle.type.device != HOST for handle in live)
+    return Plan(entry, kept, [handle.type.nbytes for handle in live], is_placed)

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from braze import tensors as _tensors
 from braze.capture import Tracer, call_of, tracer
+from braze.devices import Used
 from braze.ir.dtypes import DType, bf16, f16, f32
 from braze.ir.op import Op, op_named
 from braze.tensors import Tensor, apply
 
 _CAST = op_named("cast")
 _CASTABLE = frozenset((bf16, f16, f32))
-DEVICE = "cpu"  # where tensors are
 DEFAULT_DTYPES = {"cpu": bf16, "cuda": f16}
 
 
@@ -63,17 +63,25 @@ def enable(device_type: str, enabled: bool) -> None:
     own = state()
     (own.enabled.add if enabled else own.enabled.discard)(device_type)
     with _lock:
-        (_threads.add if DEVICE in own.enabled else _threads.discard)(id(own))
+        (_threads.add if own.enabled else _threads.discard)(id(own))
         _tensors.autocast_hook = with_casts if _threads else None
 
 
-def _target(own: Tracer, policy: str) -> DType | None:
+def _device_of(tensors: Iterable[Tensor]) -> str:
+    """The type of device on which an operation on these runs."""
+    return "cuda" if Used.devices and any(tensor.is_cuda for tensor in tensors) else "cpu"
+
+
+def _target(own: Tracer, policy: str, operands: Iterable[Tensor]) -> DType | None:
     """The dtype to cast to, or None where there is nothing to cast: outside `autocast`, and in the
     gradients of operations."""
     settings = own.autocast
-    if settings is None or DEVICE not in settings.enabled or own.site is not None:
+    if settings is None or not settings.enabled or own.site is not None:
         return None
-    return settings.dtypes[DEVICE] if policy == "lower" else f32
+    device = _device_of(operands)
+    if device not in settings.enabled:
+        return None
+    return settings.dtypes[device] if policy == "lower" else f32
 
 
 def _cast(tensor: Tensor, dtype: DType) -> Tensor:
@@ -88,47 +96,55 @@ def with_casts(op: Op, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     policy = op.autocast
     if policy is None:
         return operands
-    dtype = _target(tracer(), policy)
+    dtype = _target(tracer(), policy, operands)
     if dtype is None:
         return operands
     return tuple([_cast(operand, dtype) for operand in operands])
 
 
-def casts_now() -> bool:
+def casts_now(*operands: Tensor) -> bool:
     """Whether operands of different dtypes may be about to be made equal."""
-    return _tensors.autocast_hook is not None and _target(tracer(), "lower") is not None
+    return _tensors.autocast_hook is not None and _target(tracer(), "lower", operands) is not None
 
 
 def lowered(*operands: Tensor) -> tuple[Tensor, ...]:
     """The operands in `autocast`'s dtype, inside of it."""
     if _tensors.autocast_hook is None:
         return operands
-    dtype = _target(tracer(), "lower")
+    dtype = _target(tracer(), "lower", operands)
     return operands if dtype is None else tuple(_cast(operand, dtype) for operand in operands)
 
 
-def settings_now() -> tuple[bool, DType]:
-    """Whether the calling thread is inside `autocast`, and its dtype."""
-    settings = tracer().autocast
-    if settings is None:
-        return False, DEFAULT_DTYPES[DEVICE]
-    return DEVICE in settings.enabled, settings.dtypes[DEVICE]
+Settings = tuple[tuple[str, bool, DType], ...]
+_OFF: Settings = tuple((kind, False, dtype) for kind, dtype in DEFAULT_DTYPES.items())
+
+
+def settings_now() -> Settings:
+    """For each type of device whether the calling thread is inside `autocast`, and the dtype."""
+    own = tracer().autocast
+    if own is None:
+        return _OFF
+    return tuple([(kind, kind in own.enabled, dtype) for kind, dtype in own.dtypes.items()])
 
 
 @contextmanager
-def with_settings(settings: tuple[bool, DType]) -> Iterator[None]:
+def with_settings(settings: Settings) -> Iterator[None]:
     """A block with what `settings_now` gave elsewhere."""
-    enabled, dtype = settings_now()
-    if (enabled, dtype) == settings:
+    before = settings_now()
+    if before == settings:
         yield
         return
-    enable(DEVICE, settings[0])
-    state().dtypes[DEVICE] = settings[1]
+    _set(settings)
     try:
         yield
     finally:
-        enable(DEVICE, enabled)
-        state().dtypes[DEVICE] = dtype
+        _set(before)
+
+
+def _set(settings: Settings) -> None:
+    for kind, enabled, dtype in settings:
+        enable(kind, enabled)
+        state().dtypes[kind] = dtype
 
 
 def cast_tree(tree: Any, dtype: DType) -> Any:
@@ -161,18 +177,20 @@ def casting(
             if _tensors.autocast_hook is None or not (when is None or when(*args, **kwargs)):
                 return function(*args, **kwargs)
             own = tracer()
-            dtype = _target(own, policy)
+            given = _given(args, kwargs)
+            dtype = _target(own, policy, given)
             if dtype is None:
                 return function(*args, **kwargs)
             if policy == "first":
                 return _in_f32(function, args, kwargs)
-            if policy == "widest" and len({t.dtype for t in _given(args, kwargs)} & _CASTABLE) < 2:
+            if policy == "widest" and len({t.dtype for t in given} & _CASTABLE) < 2:
                 return function(*args, **kwargs)
-            own.autocast.enabled.discard(DEVICE)
+            device = _device_of(given)
+            own.autocast.enabled.discard(device)
             try:
                 return function(*cast_tree(args, dtype), **cast_tree(kwargs, dtype))
             finally:
-                own.autocast.enabled.add(DEVICE)
+                own.autocast.enabled.add(device)
 
         return wrapped
 

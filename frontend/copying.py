@@ -13,9 +13,11 @@ import numpy as np
 
 from braze.autograd.modes import no_grad
 from braze.capture import call_of
+from braze.devices import place_of
 from braze.handle import BUFFER, PARAM
 from braze.ir.op import op_named
-from braze.tensors import Tensor, from_array, view_of
+from braze.placing import array_beside, array_on
+from braze.tensors import Tensor, view_of
 
 _SLOTS = tuple(name for name in Tensor.__slots__ if not name.startswith("__"))
 
@@ -55,7 +57,7 @@ def deep_copy(self: Tensor, memo: dict[Any, Any]) -> Tensor:
         )
     if self._base is None:
         flags = self._handle.flags & (PARAM | BUFFER)
-        new = retype(from_array(_own(self), flags), type(self))
+        new = retype(array_beside(self, _own(self), flags), type(self))
     else:
         new = retype(_view_again(self, _copy_of_base(self._base, memo)), type(self))
     new._requires_grad = self._requires_grad
@@ -77,7 +79,7 @@ def _copy_of_base(base: Tensor, memo: dict[Any, Any]) -> Tensor:
     # Part of the tape, and only there as memory.
     key = ("memory of", id(base))
     if key not in memo:
-        memo[key] = from_array(_own(base))
+        memo[key] = array_beside(base, _own(base))
     copied: Tensor = memo[key]
     return copied
 
@@ -93,7 +95,10 @@ def reduce(self: Tensor, protocol: Any) -> tuple[Any, ...]:
     base, whose pickle it shares."""
     if self._base is None:
         flags = self._handle.flags & (PARAM | BUFFER)
-        arguments = (type(self), _own(self), self._requires_grad, flags)
+        arguments: tuple[Any, ...] = (type(self), _own(self), self._requires_grad, flags)
+        place = self._handle.type.device
+        if place != "cpu":
+            arguments = (*arguments, place)
         made: tuple[Any, ...] = (rebuild, arguments)
     else:
         call = self._view
@@ -102,11 +107,17 @@ def reduce(self: Tensor, protocol: Any) -> tuple[Any, ...]:
     return (*made, dict(self.__dict__)) if self.__dict__ else made
 
 
-def rebuild(kind: type[Tensor], array: np.ndarray, requires_grad: bool, flags: int) -> Tensor:
-    """Unpickle a tensor that is nobody's view."""
+def rebuild(
+    kind: type[Tensor], array: np.ndarray, requires_grad: bool, flags: int, device: str = "cpu"
+) -> Tensor:
+    """Unpickle a tensor that is nobody's view.
+
+    Raises:
+        RuntimeError: it was on a device that this machine has not.
+    """
     if not array.flags.writeable:
         array = array.copy()
-    tensor = retype(from_array(array, flags), kind)
+    tensor = retype(array_on(place_of(device), array, flags), kind)
     tensor._requires_grad = requires_grad
     return tensor
 

@@ -1,9 +1,16 @@
-"""`braze.device`: where a tensor's elements are. This build knows one place, the CPU."""
+"""`braze.device`: where a tensor's elements are, and where those of new tensors go.
+
+A device is a name: that it exists is asked when something is put there (`place_of`), so that
+programs can speak of GPUs where there are none.
+"""
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import Any
+
+from braze import engine
 
 _TYPES = ("cpu", "cuda", "meta")
 
@@ -78,11 +85,13 @@ class device:
         return device, (str(self),)
 
     def __enter__(self) -> device:
-        check_device(self)
+        place_of(self)
+        _LOCAL.entered = (*_LOCAL.entered, self)
+        Used.defaults = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        _LOCAL.entered = _LOCAL.entered[:-1]
 
 
 @lru_cache(maxsize=64)
@@ -91,27 +100,124 @@ def device_named(name: str) -> device:
     return device(name)
 
 
-def check_device(wanted: Any) -> None:
-    """The devices of this build: the CPU.
+class Used:
+    """What a program uses of this, so that one which uses nothing is not slowed down.
+
+    Attributes:
+        defaults: whether anybody has set where new tensors are.
+        devices: whether there may be tensors that are not on the CPU.
+        default: what `set_default_device` was given.
+    """
+
+    defaults = False
+    devices = False
+    default: device | None = None
+
+
+class _Local(threading.local):
+    """A thread's choices.
+
+    Attributes:
+        entered: the devices of the `with` blocks around.
+        gpu: the GPU that is used where none is named.
+        drawing: the device for which random numbers are drawn, inside a function that is asked for
+            them there.
+    """
+
+    entered: tuple[device, ...] = ()
+    gpu: int = 0
+    drawing: str | None = None
+
+
+_LOCAL = _Local()
+
+
+def place_of(wanted: Any) -> str:
+    """Where a device is: "cpu" or "cuda:N"; None stands for where new tensors are.
 
     Raises:
-        RuntimeError: any other device.
+        RuntimeError: there is no such device, or it cannot be used.
     """
-    if wanted is None or wanted == "cpu":
-        return
-    if device(wanted).type != "cpu":
-        raise RuntimeError(f"device {str(wanted)!r} is not available; this machine has: cpu")
+    if wanted is None:
+        if not Used.defaults:
+            return "cpu"
+        wanted = get_default_device()
+    found = wanted if isinstance(wanted, device) else device(wanted)
+    if found.type == "cpu":
+        return "cpu"
+    if found.type != "cuda":
+        raise RuntimeError(f"device {str(found)!r} is not available; this machine has: {_have()}")
+    try:
+        index = _LOCAL.gpu if found.index is None else found.index
+        place: str = engine.cuda().cuda_device(index).name
+    except RuntimeError as error:
+        raise type(error)(
+            f"device {str(found)!r} is not available; this machine has: {_have()} ({error})"
+        ) from None
+    Used.devices = True
+    return place
+
+
+def _have() -> str:
+    return ", ".join(["cpu", *[f"cuda:{i}" for i in range(engine.cuda().device_count())]])
+
+
+def check_device(wanted: Any) -> None:
+    """Raises: RuntimeError, if a device does not exist or cannot be used."""
+    if wanted is not None and wanted != "cpu":
+        place_of(wanted)
+
+
+def refuse_gpu(name: str, wanted: Any) -> None:
+    """For what makes tensors on the CPU only.
+
+    Raises:
+        NotImplementedError: another device is wanted.
+    """
+    if wanted is not None and place_of(wanted) != "cpu":
+        raise NotImplementedError(f"{name} is not implemented for device {str(wanted)!r}")
+
+
+def current_gpu() -> int:
+    """The number of the GPU that is used where none is named."""
+    return _LOCAL.gpu
+
+
+def set_current_gpu(index: int) -> None:
+    """Choose it, for the calling thread."""
+    _LOCAL.gpu = index
+
+
+def drawing_on() -> str | None:
+    """The device for which a function that makes random tensors was asked, if any was."""
+    return _LOCAL.drawing
+
+
+def set_drawing(place: str | None) -> str | None:
+    """Set it; what it was before."""
+    before, _LOCAL.drawing = _LOCAL.drawing, place
+    return before
 
 
 def get_default_device() -> device:
     """Where new tensors are."""
-    return device_named("cpu")
+    if _LOCAL.entered:
+        return _LOCAL.entered[-1]
+    return Used.default or device_named("cpu")
 
 
 def set_default_device(device: Any) -> None:
-    """Set where new tensors are.
+    """Set where new tensors are; None: on the CPU.
 
     Raises:
-        RuntimeError: any device but the CPU.
+        RuntimeError: there is no such device, or it cannot be used.
     """
-    check_device(device)
+    if device is None:
+        Used.default = None
+        return
+    place_of(device)
+    Used.default = _device(device)
+    Used.defaults = True
+
+
+_device = device

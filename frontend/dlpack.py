@@ -77,6 +77,10 @@ def dlpack(
     """
     if self._requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    if self.is_cuda:
+        raise BufferError(
+            "DLPack of tensors on a GPU is not implemented; use __cuda_array_interface__ or cpu()"
+        )
     array = self._exposed()
     if self.dtype is bf16:
         array = array.view(np.uint16)
@@ -89,7 +93,9 @@ def dlpack(
 
 
 def dlpack_device(self: Tensor) -> tuple[DLDeviceType, int]:
-    """The device as DLPack numbers it: (kDLCPU, 0)."""
+    """The device as DLPack numbers it: (kDLCPU, 0) or (kDLCUDA, number)."""
+    if self.is_cuda:
+        return DLDeviceType.kDLCUDA, self.get_device()
     return DLDeviceType.kDLCPU, 0
 
 
@@ -145,10 +151,10 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
         TypeError: no such object, or a dtype that tensors do not have.
         BufferError: the elements are on another device, or cannot be shared with copy=False.
     """
-    from braze.devices import check_device
+    from braze.devices import refuse_gpu
     from braze.functions.creation import from_numpy
 
-    check_device(device)
+    refuse_gpu("from_dlpack()", device)
     if hasattr(ext_tensor, "__dlpack__"):
         wanted = {} if copy is None else {"copy": copy}
         capsule = _capsule_of(ext_tensor, **wanted)

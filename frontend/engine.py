@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from braze.runtime.cache import Entry, prepare
+from braze.runtime.cache import Entry, Prepared, prepare
 from braze.runtime.config import Background, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import Input, Resident
@@ -43,6 +43,7 @@ __all__ = [
     "KernelDifference",
     "Observer",
     "Narrowing",
+    "Prepared",
     "Resident",
     "Sample",
     "Sizes",
@@ -54,10 +55,12 @@ __all__ = [
     "block_under",
     "c_export",
     "config",
+    "cuda",
     "debugging",
     "die_with_parent",
     "explain",
     "get_num_threads",
+    "gpu_names",
     "host_target",
     "inspecting",
     "live_blocks",
@@ -102,3 +105,17 @@ def shared_files() -> ModuleType:
     from braze.runtime import shared_files
 
     return shared_files
+
+
+def cuda() -> ModuleType:
+    """CUDA devices and their memory, loaded when somebody asks for it."""
+    from braze.runtime.cuda import facade
+
+    return facade
+
+
+def gpu_names() -> tuple[str, ...]:
+    """The GPUs that code can be made for."""
+    from braze.ir.target import GPU_NAMES
+
+    return GPU_NAMES

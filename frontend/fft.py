@@ -22,7 +22,6 @@ from typing import Any
 
 import braze.functions  # noqa: F401  (first: it attaches the tensor methods)
 from braze.capture import call_of
-from braze.devices import check_device
 from braze.functions import fourier
 from braze.functions.movement import clone
 from braze.functions.out import with_out
@@ -39,6 +38,7 @@ from braze.functions.transforms import (
 )
 from braze.ir.dtypes import DType, f64, i64
 from braze.ir.op import op_named
+from braze.placing import makes
 from braze.tensors import Tensor, apply
 
 _LAST_TWO = (-2, -1)
@@ -211,7 +211,6 @@ def _frequencies(
     name: str, place: Tensor, step: float, dtype: DType | None, device: Any, requires_grad: bool
 ) -> Tensor:
     """Integers divided by `step`."""
-    check_device(device)
     dtype = dtype or get_default_dtype()
     if not dtype.is_differentiable:
         raise RuntimeError(f"{name} requires a floating point or complex dtype, given {dtype!r}")
@@ -225,6 +224,7 @@ def _ramp(name: str, n: int, count: int) -> Tensor:
     return apply(call_of(op_named("iota"), shape=(count,), dim=0, dtype=i64))  # type: ignore[no-any-return]
 
 
+@makes
 def fftfreq(
     n: int,
     d: float = 1.0,
@@ -241,6 +241,7 @@ def fftfreq(
     return _frequencies("fftfreq", place, n * d, dtype, device, requires_grad)
 
 
+@makes
 def rfftfreq(
     n: int,
     d: float = 1.0,

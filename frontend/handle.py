@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from braze.ir.types import TensorType
+import numpy as np
+
+from braze.ir.dtypes import from_numpy
+from braze.ir.types import TensorType, tensor_type
 
 if TYPE_CHECKING:
     from braze.capture import Pending, State
@@ -150,3 +153,8 @@ def replace_in_place(old: Handle, new: Handle, silent: bool = False) -> None:
     if silent:
         old.flags |= FOLLOWED
         old.successor = new
+
+
+def type_of_array(array: np.ndarray) -> TensorType:
+    """The tensor type of a NumPy array."""
+    return tensor_type(from_numpy(array.dtype), array.shape)

@@ -227,6 +227,8 @@ def _suffixes(tensor: Tensor) -> Iterator[str]:
     from braze.functions.promotion import get_default_dtype
 
     default = get_default_dtype()
+    if tensor.is_cuda:
+        yield f"device='{tensor.device}'"
     if tensor.numel() == 0:
         if tensor.ndim != 1:
             yield f"size={tuple(tensor.shape)}"

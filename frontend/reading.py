@@ -38,9 +38,14 @@ class Reading(AttachedMethods):
     # Elements -------------------------------------------------------------------------------------
 
     def _numpy(self) -> np.ndarray:
-        """The elements as an array that shares this tensor's memory."""
+        """The elements as an array that shares this tensor's memory; a copy to read of what is on a
+        GPU."""
         handle = self._current()
         storage = materialise(handle)
+        if handle.type.device != "cpu":
+            array = storage.to_host().array(handle.type.dtype.numpy, handle.type.shape)  # type: ignore[attr-defined]
+            array.flags.writeable = False
+            return array  # type: ignore[no-any-return]
         return storage.array(handle.type.dtype.numpy, handle.type.shape)
 
     def _exposed(self) -> np.ndarray:
@@ -58,12 +63,21 @@ class Reading(AttachedMethods):
         Raises:
             RuntimeError: the tensor requires a gradient (use ``.detach().numpy()`` or
                 ``force=True``).
+            TypeError: the tensor is on a GPU (use ``.cpu()`` or ``force=True``).
         """
         if self._requires_grad and not force:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
                 "instead."
             )
+        place = self._handle.type.device
+        if place != "cpu":
+            if not force:
+                raise TypeError(
+                    f"can't convert {place} device type tensor to numpy. Use Tensor.cpu() to copy "
+                    "the tensor to host memory first."
+                )
+            return self._numpy().copy()
         return self._exposed()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -20,7 +20,8 @@ import numpy as np
 from braze import engine
 from braze.autograd.anomaly import is_anomaly_enabled
 from braze.autograd.tape import Edge, Saving, TapeNode, next_number, record
-from braze.capture import LOCAL, NOTHING, Call, capture, materialise, tracer
+from braze.capture import LOCAL, NOTHING, Call, call_of, capture, materialise, tracer
+from braze.devices import Used
 from braze.handle import (
     EXPOSED,
     INFERENCE,
@@ -29,13 +30,13 @@ from braze.handle import (
     SparseOperand,
     concrete,
     replace_in_place,
+    type_of_array,
 )
-from braze.ir.dtypes import from_numpy
-from braze.ir.types import TensorType, tensor_type
+from braze.ir.op import op_named
 from braze.reading import Reading
 from braze.removable import HookTable
 from braze.sharing import is_exposed
-from braze.sites import is_library
+from braze.sites import is_library, user_site
 from braze.trie import State
 from braze.undoing import note_replacement
 
@@ -153,6 +154,9 @@ class Tensor(Reading):
                 are being recorded), an expanded view, of which several elements are one place in
                 memory, or was made in `inference_mode`.
         """
+        if Used.devices and new._handle.type.device != self._handle.type.device:
+            # Where the tensor is; what operations compute from it is there already.
+            new = apply(call_of(op_named("to_device"), device=self._handle.type.device), new)
         base = self._base
         if self._handle.flags & INFERENCE and not tracer().inference:
             raise RuntimeError(
@@ -573,10 +577,12 @@ def _take_memory(old: Handle, new: Handle, silent: bool) -> None:
     """Let `new` live where `old` did."""
     if new.storage is not None and old.storage is not None:
         # The operation ran at once (eager mode): copy now instead of at the next sync.
-        dtype, shape = old.type.dtype.numpy, old.type.shape
-        source = materialise(new).array(dtype, shape)
-        target = materialise(old)
-        np.copyto(target.array(dtype, shape), source)
+        source, target = materialise(new), materialise(old)
+        if old.type.device == "cpu":
+            dtype, shape = old.type.dtype.numpy, old.type.shape
+            np.copyto(target.array(dtype, shape), source.array(dtype, shape))
+        else:
+            engine.cuda().copy_storage(source, target)
         new.storage = target
     replace_in_place(old, new, silent)
     home, pending = new.home, new.pending
@@ -587,12 +593,8 @@ def _take_memory(old: Handle, new: Handle, silent: bool) -> None:
 
 def from_array(array: np.ndarray, flags: int = 0) -> Tensor:
     """A tensor that shares the memory of a C-contiguous NumPy array."""
-    storage = engine.Storage.from_numpy(array)
-    if tracer().inference:
-        flags |= INFERENCE
-    return wrap(concrete(type_of_array(array), storage, flags), None, 0)
-
-
-def type_of_array(array: np.ndarray) -> TensorType:
-    """The tensor type of a NumPy array."""
-    return tensor_type(from_numpy(array.dtype), array.shape)
+    flags |= INFERENCE if tracer().inference else 0
+    handle = concrete(type_of_array(array), engine.Storage.from_numpy(array), flags)
+    if Used.devices:
+        handle.site = user_site(2)  # what the library makes goes where it is used; see `capture`
+    return wrap(handle, None, 0)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from braze.autograd.modes import no_grad
-from braze.capture import build_graph, flush, materialise, tracer
+from braze.capture import flush, materialise, tracer
 from braze.handle import NUMBER, SparseHandle
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph
 from braze.random import default_generator
 from braze.structure import tensors_in
 from braze.tensors import Tensor, wrap
+from braze.trie import build_graph
 
 
 @dataclass

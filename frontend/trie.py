@@ -7,11 +7,12 @@ operands, or the next input with its type and role.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from braze import engine
 from braze.ir.dtypes import u8
-from braze.ir.graph import Location, Role
+from braze.ir.graph import Graph, Location, Node, Role, Value
 from braze.ir.op import AttributeValue, Op, check_attributes
 from braze.ir.types import TensorType
 
@@ -111,13 +112,17 @@ class Plan:
 
     Attributes:
         sizes: bytes of each result; see `Storage.several`.
+        is_placed: whether one of them is on a GPU.
     """
 
-    __slots__ = ("entry", "kept", "sizes")
+    __slots__ = ("entry", "is_placed", "kept", "sizes")
 
-    def __init__(self, entry: engine.Entry, kept: list[int], sizes: list[int]) -> None:
+    def __init__(
+        self, entry: engine.Prepared, kept: list[int], sizes: list[int], is_placed: bool
+    ) -> None:
         self.entry = entry
         self.kept = kept
+        self.is_placed = is_placed
         self.sizes = [engine.sized(size) for size in sizes]
 
 
@@ -159,3 +164,44 @@ def steps_of(state: State) -> list[State]:
 def slots_taken(step: State) -> int:
     """How many slots a step takes: an operation without results takes one all the same."""
     return len(step.types) or 1
+
+
+def build_graph(state: State, live: Sequence[int]) -> tuple[Graph, list[int]]:
+    """The IR graph of a trace, without the operations that no live value needs.
+
+    Args:
+        state: the trie's state at the end of the trace.
+        live: slots of the values to hand back.
+
+    Returns:
+        The graph, and for each of its nodes the number of the captured operation.
+    """
+    graph = Graph("traced")
+    values: list[Value] = []
+    nodes: list[Node] = []
+    for step in steps_of(state):
+        if step.call is None:
+            value = Value(step.types[0], name=f"{_PREFIX[step.role]}{len(graph.inputs)}")
+            graph.inputs.append(value)
+            graph.roles.append(step.role)
+            values.append(value)
+        else:
+            operands = [values[slot] for slot in step.operands]
+            node = Node(step.call.op, operands, step.call.attributes, step.types, step.location)
+            nodes.append(node)
+            # An operation without results takes one slot all the same.
+            values.extend(node.results or (Value(NOTHING),))
+    graph.outputs = [values[slot] for slot in live]
+    needed = {value.node for value in graph.outputs}
+    kept: list[int] = []
+    for number in range(len(nodes) - 1, -1, -1):
+        node = nodes[number]
+        if node in needed or node.op.effect:
+            kept.append(number)
+            needed.update(operand.node for operand in node.operands)
+    kept.reverse()
+    graph.nodes = [nodes[number] for number in kept]
+    return graph, kept
+
+
+_PREFIX: dict[Role, str] = {"data": "x", "param": "p", "buffer": "b", "scalar": "s", "const": "c"}

@@ -16,8 +16,9 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from braze import engine
-from braze.capture import Pending, hand_out, make_plan, memory_for
+from braze.capture import Pending, hand_out, make_plan
 from braze.handle import FOLLOWED, STALE, Handle
+from braze.result_memory import memory_for
 from braze.trie import State, slots_taken, steps_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from braze.casting import DEFAULT_DTYPES, DEVICE, cast_tree, enable, state
+from braze.casting import DEFAULT_DTYPES, cast_tree, enable, state
+from braze.cuda import is_available
 from braze.ir.dtypes import DType, bf16, f16
 
 _SUPPORTED = (bf16, f16)
@@ -136,7 +137,7 @@ class autocast:
     else computes in what it is given.
 
     Args:
-        device_type: "cpu"; "cuda" does nothing without a GPU.
+        device_type: "cpu" or "cuda", of the operands; "cuda" does nothing without a GPU.
         dtype: bfloat16 or float16.
         enabled: False switches it off inside another block.
         cache_enabled: accepted; equal casts are merged by the compiler.
@@ -165,7 +166,7 @@ class autocast:
         self._cache_enabled = (
             is_autocast_cache_enabled() if cache_enabled is None else cache_enabled
         )
-        if enabled and device_type != DEVICE:
+        if enabled and device_type == "cuda" and not is_available():
             warnings.warn("CUDA is not available. Disabling autocast.", UserWarning, stacklevel=2)
             enabled = False
         if enabled and self.fast_dtype not in _SUPPORTED:

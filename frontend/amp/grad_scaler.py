@@ -17,14 +17,17 @@ from typing import Any
 import numpy as np
 
 from braze.autograd.modes import no_grad
+from braze.cuda import is_available
+from braze.devices import place_of
 from braze.functions.pointwise import UNARY, bitwise_and, bitwise_or, eq, gt, maximum, mul, where
 from braze.functions.promotion import cast
 from braze.functions.reductions import all as all_of
 from braze.handle import BUFFER
 from braze.ir.dtypes import bf16, f16, f32, f64
 from braze.optim.optimizer import Optimizer, has_global_hooks
+from braze.placing import array_on, moved
 from braze.sites import user_stacklevel
-from braze.tensors import Tensor, from_array
+from braze.tensors import Tensor
 
 _isfinite, _not = UNARY["isfinite"], UNARY["logical_not"]
 
@@ -41,8 +44,8 @@ def _fresh() -> dict[str, Any]:
     return {"stage": OptState.READY, "found_inf_per_device": {}}
 
 
-def _in_memory(value: float, dtype: Any) -> Tensor:
-    return from_array(np.array(value, dtype), BUFFER)
+def _in_memory(value: float, dtype: Any, place: str) -> Tensor:
+    return array_on(place, np.array(value, dtype), BUFFER)
 
 
 def _gradients(optimizer: Optimizer) -> list[Tensor]:
@@ -73,7 +76,7 @@ class GradScaler:
         scaler.update()
 
     Args:
-        device: "cpu"; with "cuda" it is disabled, as there is none.
+        device: "cpu" or "cuda"; without a GPU, "cuda" disables it.
         init_scale: the first scale.
         growth_factor, growth_interval: after so many steps without overflow the scale grows by it.
         backoff_factor: the scale shrinks by it after an overflow.
@@ -95,7 +98,7 @@ class GradScaler:
     ) -> None:
         self._device = device
         self._enabled = enabled
-        if device == "cuda" and enabled:
+        if device == "cuda" and enabled and not is_available():
             warnings.warn(
                 "GradScaler is enabled, but CUDA is not available.  Disabling.",
                 stacklevel=user_stacklevel(),
@@ -127,13 +130,14 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if self._scale is None:
-            self._scale = _in_memory(self._init_scale, np.float32)
-            self._growth_tracker = _in_memory(self._init_growth_tracker, np.int32)
+            place = place_of(self._device)
+            self._scale = _in_memory(self._init_scale, np.float32, place)
+            self._growth_tracker = _in_memory(self._init_growth_tracker, np.int32, place)
         return self._scaled(outputs, self._scale)
 
     def _scaled(self, outputs: Any, scale: Tensor) -> Any:
         if isinstance(outputs, Tensor):
-            return mul(outputs, scale)
+            return mul(outputs, moved(scale, outputs._handle.type.device))
         if isinstance(outputs, Iterable):
             scaled = (self._scaled(output, scale) for output in outputs)
             return type(outputs)(scaled) if isinstance(outputs, (list, tuple)) else scaled  # type: ignore[call-arg]
@@ -173,9 +177,11 @@ class GradScaler:
         found: Tensor | None = None
         for gradient in _gradients(optimizer):
             overflow = cast(_not(all_of(_isfinite(gradient))), f32)
+            overflow = moved(overflow, scale._handle.type.device)
             found = overflow if found is None else maximum(found, overflow)
             wide = cast(gradient, f32) if gradient.dtype is bf16 else gradient
-            gradient._replace(cast(mul(wide, factor), gradient.dtype))
+            beside = moved(factor, gradient._handle.type.device)
+            gradient._replace(cast(mul(wide, beside), gradient.dtype))
         state["found_inf_per_device"] = {} if found is None else {found.device: found}
         state["stage"] = OptState.UNSCALED
 

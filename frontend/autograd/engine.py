@@ -17,6 +17,7 @@ from braze.autograd.replay import remember, replay, survey
 from braze.autograd.tape import Edge, NodeHooks, TapeNode
 from braze.capture import Tracer, tracer
 from braze.handle import SparseHandle, SparseOperand
+from braze.ir.devices import HOST
 from braze.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -72,11 +73,17 @@ class Sweep:
 
     def ones(self, type: TensorType) -> Any:
         """The gradient of a scalar output with respect to itself."""
-        return self.builder.full(shape=type.shape, value=1.0, dtype=type.dtype)
+        return self._full(type, 1.0)
 
     def zeros(self, type: TensorType) -> Any:
         """The gradient of what the outputs do not depend on."""
-        return self.builder.full(shape=type.shape, value=0.0, dtype=type.dtype)
+        return self._full(type, 0.0)
+
+    def _full(self, type: TensorType, value: float) -> Any:
+        made = self.builder.full(shape=type.shape, value=value, dtype=type.dtype)
+        if type.device != HOST:
+            made = self.builder.to_device(made, device=type.device)
+        return made
 
     def add(self, left: Any, right: Any) -> Any:
         if left is None:

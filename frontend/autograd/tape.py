@@ -16,8 +16,9 @@ from braze.autograd.builders import Tracked
 from braze.autograd.once import Once
 from braze.capture import Call, State
 from braze.handle import FOLLOWED, INFERENCE, STALE, Handle
+from braze.ir.devices import HOST
 from braze.ir.graph import Location
-from braze.ir.op import Op, seen_rule
+from braze.ir.op import Op, placed_rule, seen_rule
 from braze.ir.types import Shape, TensorType
 from braze.removable import HookTable, RemovableHandle
 from braze.sites import Site, location_of
@@ -91,6 +92,8 @@ class Saving:
             if any(t.dtype.is_complex for t in (*state.operand_types, *state.types)):
                 arriving = [kind == UPSTREAM for kind, _ in arguments]
                 rule = seen_rule(rule, arriving, state.operand_types[position].dtype)
+            if any(t.device != HOST for t in (*state.operand_types, *state.types)):
+                rule = placed_rule(rule, state.operand_types[position].device)
             steps.append(Step(position, rule, arguments, shape))
         self.steps = tuple(steps)
         self.records = bool(steps)
@@ -221,7 +224,7 @@ class TapeNode:
             builder = Once(builder)
         elif len(upstream) > 1:
             upstream = [
-                builder.full(shape=t.shape, value=0.0, dtype=t.dtype)
+                sweep.zeros(t)
                 if gradient is None and t.dtype.is_differentiable
                 else gradient
                 for gradient, t in zip(upstream, self.state.types, strict=True)

@@ -1,127 +1,129 @@
-"""`braze.cuda` on a machine without CUDA: it says so, and what is harmless does nothing.
+"""`braze.cuda`: the machine's CUDA devices, as `torch.cuda`.
 
-What asks about the state of a GPU answers as PyTorch does without one; what needs a GPU raises.
+Nothing is loaded before a device is asked for. Without PyCUDA, a driver or a GPU, `is_available` is
+False, what asks about the state of a GPU answers as PyTorch does then, and what needs one raises an
+error that says what is missing.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any, NoReturn
+from typing import Any
 
-from braze.devices import check_device
-from braze.devices import device as _device
+from braze.cuda.devices import (
+    can_device_access_peer,
+    current_device,
+    device,
+    device_count,
+    device_of,
+    get_arch_list,
+    get_device_capability,
+    get_device_name,
+    get_device_properties,
+    init,
+    is_available,
+    is_bf16_supported,
+    is_initialized,
+    mem_get_info,
+    set_device,
+    synchronize,
+)
+from braze.cuda.memory import (
+    empty_cache,
+    max_memory_allocated,
+    max_memory_cached,
+    max_memory_reserved,
+    memory_allocated,
+    memory_cached,
+    memory_reserved,
+    memory_stats,
+    memory_summary,
+    reset_accumulated_memory_stats,
+    reset_max_memory_allocated,
+    reset_max_memory_cached,
+    reset_peak_memory_stats,
+)
+from braze.cuda.random import (
+    get_rng_state,
+    get_rng_state_all,
+    initial_seed,
+    manual_seed,
+    manual_seed_all,
+    seed,
+    seed_all,
+    set_rng_state,
+    set_rng_state_all,
+)
+from braze.cuda.streams import (
+    Event,
+    Stream,
+    StreamContext,
+    current_stream,
+    default_stream,
+    set_stream,
+    stream,
+)
 
 __all__ = [
+    "Event",
+    "OutOfMemoryError",
+    "Stream",
+    "StreamContext",
     "amp",
+    "can_device_access_peer",
     "current_device",
     "current_stream",
+    "default_stream",
+    "device",
     "device_count",
+    "device_of",
     "empty_cache",
+    "get_arch_list",
+    "get_device_capability",
     "get_device_name",
+    "get_device_properties",
+    "get_rng_state",
+    "get_rng_state_all",
+    "init",
+    "initial_seed",
     "is_available",
     "is_bf16_supported",
     "is_initialized",
     "manual_seed",
     "manual_seed_all",
     "max_memory_allocated",
+    "max_memory_cached",
+    "max_memory_reserved",
+    "mem_get_info",
     "memory_allocated",
+    "memory_cached",
     "memory_reserved",
+    "memory_stats",
+    "memory_summary",
+    "reset_accumulated_memory_stats",
+    "reset_max_memory_allocated",
+    "reset_max_memory_cached",
     "reset_peak_memory_stats",
+    "seed",
     "seed_all",
     "set_device",
+    "set_rng_state",
+    "set_rng_state_all",
+    "set_stream",
+    "stream",
     "synchronize",
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
-    if name != "amp":
-        raise AttributeError(f"module 'braze.cuda' has no attribute {name!r}")
-    return importlib.import_module("braze.cuda.amp")
+    if name == "amp":
+        return importlib.import_module("braze.cuda.amp")
+    if name == "OutOfMemoryError":
+        from braze import engine
 
-
-def is_available() -> bool:
-    """Whether tensors can be on a GPU: False."""
-    return False
-
-
-def device_count() -> int:
-    """The number of GPUs that tensors can be on: 0."""
-    return 0
-
-
-def is_initialized() -> bool:
-    """Whether a GPU is in use: False."""
-    return False
-
-
-def is_bf16_supported() -> bool:
-    """Whether the GPU computes in bfloat16: False, there is none."""
-    return False
-
-
-def manual_seed(seed: int) -> None:
-    """Seed the GPU's random numbers: there are none to seed; see `braze.manual_seed`."""
-    int(seed)
-
-
-manual_seed_all = manual_seed
-
-
-def seed_all() -> None:
-    """Seed the random numbers of every GPU by chance: there are none to seed."""
-
-
-def empty_cache() -> None:
-    """Return unused GPU memory: there is none."""
-
-
-def memory_allocated(device: Any = None) -> int:
-    """Bytes of GPU memory in tensors: 0."""
-    return 0
-
-
-def max_memory_allocated(device: Any = None) -> int:
-    """The most bytes of GPU memory that were in tensors: 0."""
-    return 0
-
-
-def memory_reserved(device: Any = None) -> int:
-    """Bytes of GPU memory held: 0."""
-    return 0
-
-
-def reset_peak_memory_stats(device: Any = None) -> None:
-    """Forget the most that was in use: nothing was."""
-
-
-def _no_gpu(name: str) -> NoReturn:
-    raise RuntimeError(
-        f"braze.cuda.{name}() needs a GPU, and this machine has none that tensors can be on; "
-        "ask braze.cuda.is_available() first"
-    )
-
-
-def current_device() -> int:
-    """The number of the GPU in use.  Raises: RuntimeError, there is none."""
-    _no_gpu("current_device")
-
-
-def current_stream(device: Any = None) -> Any:
-    """The GPU's stream.  Raises: RuntimeError, there is none."""
-    _no_gpu("current_stream")
-
-
-def get_device_name(device: Any = None) -> str:
-    """The GPU's name.  Raises: RuntimeError, there is none."""
-    _no_gpu("get_device_name")
-
-
-def set_device(device: Any) -> None:
-    """Choose a GPU; a negative number chooses none.  Raises: RuntimeError, there is none."""
-    if not (isinstance(device, int) and device < 0):
-        check_device(_device(device))
-
-
-def synchronize(device: Any = None) -> None:
-    """Wait for the GPU.  Raises: RuntimeError, there is none."""
-    _no_gpu("synchronize")
+        return engine.cuda().OutOfMemoryError
+    raise AttributeError(f"module 'braze.cuda' has no attribute {name!r}")

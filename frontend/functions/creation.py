@@ -14,7 +14,7 @@ import numpy as np
 
 from braze import engine
 from braze.capture import call_of, tracer
-from braze.devices import check_device
+from braze.devices import Used, place_of
 from braze.functions.movement import expand, permute, reshape, sizes_of
 from braze.functions.promotion import check_fits, get_default_dtype, number_dtype, scalar
 from braze.handle import EXPOSED, INFERENCE, SparseHandle, concrete
@@ -23,6 +23,7 @@ from braze.ir.dtypes import from_numpy as dtype_of_numpy
 from braze.ir.op import op_named
 from braze.ir.types import tensor_type
 from braze.layouts import sparse_coo, strided
+from braze.placing import makes, makes_like, moved
 from braze.tensors import Tensor, apply, from_array, view_of, wrap
 
 # How `struct` writes the default dtypes' elements, and of lists of how many it does.
@@ -126,14 +127,21 @@ def tensor(
     Raises:
         TypeError: the data are not numbers. ValueError: the nesting is not rectangular.
     """
-    if data.__class__ is list and dtype is None and device is None and len(data) <= _SHORT:
+    plain = data.__class__ is list and dtype is None and device is None
+    if plain and len(data) <= _SHORT and not Used.defaults:
         result = _of_floats(data)
         if result is not None:
             if requires_grad:
                 result.requires_grad = True
             return result
-    check_device(device)
     check_dtype("tensor", dtype)
+    if device is None and isinstance(data, Tensor):
+        device = data.device
+    if device is not None or Used.defaults:
+        place = place_of(device)
+        if place != "cpu":
+            made = tensor(data, dtype=dtype, device="cpu")
+            return _finish(moved(made, place), requires_grad)
     if isinstance(data, Tensor) and data.is_sparse:
         return _finish(data.detach().clone().to(dtype or data.dtype), requires_grad)
     result = from_array(_array_of(data, dtype))
@@ -159,12 +167,12 @@ def _of_floats(data: list[Any]) -> Tensor | None:
 
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """As `tensor`, sharing the memory of a tensor or array where nothing has to change."""
-    check_device(device)
     if isinstance(data, Tensor):
-        return data if dtype is None else data.to(dtype)
+        placed = data if device is None else moved(data, place_of(device))
+        return placed if dtype is None else placed.to(dtype)
     if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtype.numpy):
-        return from_numpy(data)
-    return tensor(data, dtype=dtype)
+        return moved(from_numpy(data), place_of(device))
+    return tensor(data, dtype=dtype, device=device)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -333,6 +341,7 @@ def refuse_sparse(name: str, input: Any = None, layout: Any = None) -> None:
         raise NotImplementedError(f"{name}() is not implemented for sparse layout")
 
 
+@makes
 def zeros(
     *sizes: Any,
     size: Any = None,
@@ -343,12 +352,12 @@ def zeros(
     pin_memory: bool = False,
 ) -> Tensor:
     """A tensor of zeros; without entries, if the layout is `braze.sparse_coo`."""
-    check_device(device)
     if layout is not None and _asks_for_sparse(layout):
         return _no_entries((shape_of("zeros", sizes, size),), dtype, requires_grad)
     return _constant("zeros", 0.0, sizes, size, dtype, requires_grad)
 
 
+@makes
 def ones(
     *sizes: Any,
     size: Any = None,
@@ -359,11 +368,11 @@ def ones(
     pin_memory: bool = False,
 ) -> Tensor:
     """A tensor of ones."""
-    check_device(device)
     refuse_sparse("ones", layout=layout)
     return _constant("ones", 1.0, sizes, size, dtype, requires_grad)
 
 
+@makes
 def empty(
     *sizes: Any,
     size: Any = None,
@@ -375,12 +384,12 @@ def empty(
 ) -> Tensor:
     """A tensor whose elements nobody has set (they are zeros here, so that programs are
     reproducible)."""
-    check_device(device)
     if layout is not None and _asks_for_sparse(layout):
         return _no_entries((shape_of("empty", sizes, size),), dtype, requires_grad)
     return _constant("empty", 0.0, sizes, size, dtype, requires_grad)
 
 
+@makes
 def full(
     size: Sequence[int],
     fill_value: float | int | bool,
@@ -391,7 +400,6 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of one value, whose dtype is the value's unless given."""
-    check_device(device)
     check_dtype("full", dtype)
     refuse_sparse("full", layout=layout)
     if hasattr(size, "__index__"):
@@ -411,6 +419,7 @@ def _own(view: Tensor) -> Tensor:
     return view
 
 
+@makes_like
 def zeros_like(
     input: Tensor,
     *,
@@ -421,13 +430,13 @@ def zeros_like(
     memory_format: Any = None,
 ) -> Tensor:
     """Zeros of the shape, and unless given the dtype and layout, of another tensor."""
-    check_device(device)
     if layout is None and isinstance(input._handle, SparseHandle):
         layout = sparse_coo
     dtype = dtype or input.dtype
     return zeros(input.shape, dtype=dtype, layout=layout, requires_grad=requires_grad)
 
 
+@makes_like
 def ones_like(
     input: Tensor,
     *,
@@ -438,11 +447,11 @@ def ones_like(
     memory_format: Any = None,
 ) -> Tensor:
     """Ones of the shape, and unless given the dtype, of another tensor."""
-    check_device(device)
     refuse_sparse("ones_like", input, layout)
     return ones(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
+@makes_like
 def empty_like(
     input: Tensor,
     *,
@@ -453,10 +462,10 @@ def empty_like(
     memory_format: Any = None,
 ) -> Tensor:
     """As `empty`, of the shape, and unless given the dtype, of another tensor."""
-    check_device(device)
     return zeros_like(input, dtype=dtype, layout=layout, requires_grad=requires_grad)
 
 
+@makes_like
 def full_like(
     input: Tensor,
     fill_value: float,
@@ -468,11 +477,11 @@ def full_like(
     memory_format: Any = None,
 ) -> Tensor:
     """One value in the shape, and unless given the dtype, of another tensor."""
-    check_device(device)
     refuse_sparse("full_like", input, layout)
     return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
+@makes
 def arange(
     start: Any = None,
     end: Any = None,
@@ -488,7 +497,6 @@ def arange(
     Raises:
         RuntimeError: the step is zero or leads away from the end, or the end is infinite or nan.
     """
-    check_device(device)
     check_dtype("arange", dtype)
     if end is None:
         start, end = 0, start
@@ -516,6 +524,7 @@ def arange(
     return _finish(values.to(dtype), requires_grad)
 
 
+@makes
 def eye(
     n: int,
     m: int | None = None,
@@ -530,7 +539,6 @@ def eye(
     Raises:
         RuntimeError: a size is negative.
     """
-    check_device(device)
     n, m = index(n), index(n if m is None else m)
     if n < 0 or m < 0:
         raise RuntimeError(f"n and m must be greater or equal to 0, got {n} and {m}")

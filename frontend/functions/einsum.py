@@ -53,7 +53,7 @@ def einsum(*args: Any) -> Tensor:
     """
     equation, operands = _arguments(args)
     for operand in operands:
-        if operand.dtype is not operands[0].dtype and not casts_now():
+        if operand.dtype is not operands[0].dtype and not casts_now(operand, operands[0]):
             types = ", ".join(str(x._handle.type) for x in operands)
             raise DTypeError(f"[einsum] operands differ in dtype: {types}; convert with .to()")
     inputs, output, rank = _parse(equation, operands)

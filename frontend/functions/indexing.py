@@ -23,6 +23,7 @@ from braze.ir.dtypes import bool_, i32, i64, u8
 from braze.ir.op import op_named
 from braze.ir.ops.movement import inverse_permutation
 from braze.ir.ops.rules import normalise_dimension
+from braze.placing import array_beside, beside
 from braze.tensors import Tensor, apply, from_array, view_of
 from braze.views import check_writable, instead, shows_repeats
 
@@ -196,6 +197,7 @@ def _split(input: Tensor, key: Any) -> tuple[Tensor, Advanced]:
             advanced.append((dim, from_array(np.zeros(int(bool(item)), np.int64))))
             dim += 1
         elif isinstance(item, Tensor):
+            item = beside(input, item)
             if item.dtype is bool_:
                 indices = _indices_of_mask(item, shape, dim)
             else:
@@ -226,7 +228,7 @@ def _indices_of_mask(mask: Tensor, shape: tuple[int, ...], dim: int) -> list[Ten
                 f"The shape of the mask {list(own)} at index {axis} does not match the shape of "
                 f"the indexed tensor {list(shape)} at index {dim + axis}"
             )
-    return [from_array(np.ascontiguousarray(part)) for part in np.nonzero(mask._numpy())]
+    return [array_beside(mask, np.ascontiguousarray(p)) for p in np.nonzero(mask._numpy())]
 
 
 class _Table:
@@ -351,7 +353,7 @@ def setitem(input: Tensor, key: Any, value: Any) -> None:
         check_writable(_split(input, tuple(_whole_dimensions(basic)))[0])
     target, advanced = _split(input, key)
     if not advanced:
-        filled = clone(_broadcast(as_value(value, input), target._handle.type.shape))
+        filled = clone(_broadcast(as_value(beside(input, value), input), target._handle.type.shape))
         target._replace(instead(target, filled))
         return
     target._replace(written(target, advanced, value))

@@ -10,12 +10,14 @@ import numpy as np
 
 from braze import copying, dlpack, typed_storage
 from braze.autograd.modes import no_grad
-from braze.devices import check_device
+from braze.devices import place_of
 from braze.functions import tensor_types
 from braze.functions.arguments import explained, require_tensors
 from braze.functions.creation import from_numpy, tensor
+from braze.functions.pinning import is_in_pinned_memory, pinned_copy
 from braze.ir.dtypes import bf16
 from braze.layouts import layout, strided
+from braze.placing import moved
 from braze.sharing import block_of
 from braze.tensors import Tensor
 
@@ -156,17 +158,23 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
 
 def get_device(input: Tensor) -> int:
     """The number of the tensor's GPU; -1 on the CPU."""
-    return -1
+    place = input._handle.type.device
+    return -1 if place == "cpu" else int(place.partition(":")[2])
 
 
 def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
-    """A copy on a GPU.
+    """The tensor on a GPU, itself if it is there.
+
+    Args:
+        device: which; by default the one that is used where none is named.
 
     Raises:
-        RuntimeError: this machine has none that tensors can be on.
+        RuntimeError: it is not one that tensors can be on.
     """
-    check_device("cuda" if device is None else device)
-    raise RuntimeError(f"Tensor.cuda(): {device} is not a GPU")
+    place = place_of("cuda" if device is None else device)
+    if place == "cpu":
+        raise RuntimeError("Invalid device, must be cuda device")
+    return moved(self, place)
 
 
 def share_memory_(self: Tensor) -> Tensor:
@@ -191,24 +199,28 @@ def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
     """The tensor on a device, in the array API standard's words.
 
     Raises:
-        RuntimeError: any device but the CPU.
+        RuntimeError: there is no such device.
     """
-    check_device(device)
-    return self
+    return moved(self, place_of(device))
 
 
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
-    """A copy in memory that a GPU can read directly.
+    """A copy in memory that a GPU can read directly, itself if it is there already.
 
     Raises:
-        RuntimeError: this machine has no GPU.
+        RuntimeError: this machine has no GPU, or the tensor is on one.
     """
-    raise RuntimeError("Tensor.pin_memory(): there is no GPU that could read pinned memory")
+    if self.is_cuda:
+        raise RuntimeError(
+            f"cannot pin '{tensor_types.type_name(self.dtype)}' on {self.device}: only dense CPU "
+            "tensors can be pinned"
+        )
+    return pinned_copy(self)
 
 
 def is_pinned(self: Tensor, device: Any = None) -> bool:
-    """Whether a GPU can read the memory directly: False."""
-    return False
+    """Whether a GPU can read the memory directly."""
+    return not self.is_cuda and is_in_pinned_memory(self)
 
 
 def as_subclass(self: Tensor, cls: type[Tensor]) -> Tensor:

@@ -10,17 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from braze.devices import place_of
 from braze.dlpack import from_dlpack
-from braze.functions.creation import check_device, empty, from_numpy, tensor
+from braze.functions.creation import empty, from_numpy, tensor
 from braze.functions.movement import clone, permute
 from braze.functions.promotion import cast, get_default_dtype
 from braze.functions.views import as_strided
 from braze.ir.dtypes import DType
 from braze.ir.ops.rules import normalise_dimension
 from braze.ir.ops.strided import last_place
+from braze.placing import makes, moved
 from braze.tensors import Tensor
 
 
+@makes
 def empty_strided(
     size: Sequence[int],
     stride: Sequence[int],
@@ -32,7 +35,6 @@ def empty_strided(
     pin_memory: bool = False,
 ) -> Tensor:
     """As `empty`, with given strides, on memory that is just large enough."""
-    check_device(device)
     sizes, strides = tuple(map(int, size)), tuple(map(int, stride))
     if len(sizes) != len(strides):
         raise RuntimeError(
@@ -43,6 +45,7 @@ def empty_strided(
     return as_strided(empty(needed, dtype=dtype), sizes, strides).requires_grad_(requires_grad)
 
 
+@makes
 def empty_permuted(
     size: Sequence[int],
     physical_layout: Sequence[int],
@@ -61,7 +64,6 @@ def empty_permuted(
     Raises:
         RuntimeError: it is no order of the dimensions.
     """
-    check_device(device)
     sizes = tuple(map(int, size))
     if len(sizes) != len(physical_layout):
         raise RuntimeError(
@@ -121,6 +123,7 @@ def frombuffer(
     return result.requires_grad_() if requires_grad else result
 
 
+@makes
 def from_file(
     filename: str,
     shared: bool | None = None,
@@ -141,7 +144,6 @@ def from_file(
     Raises:
         RuntimeError: the file is too short, and not `shared`. OSError: it cannot be opened.
     """
-    check_device(device)
     chosen = dtype or get_default_dtype()
     needed = size * chosen.itemsize
     if shared:
@@ -175,7 +177,6 @@ def asarray(
     Raises:
         ValueError: a copy is needed, and `copy` is False.
     """
-    check_device(device)
     shared: Tensor | None = None
     if isinstance(obj, Tensor):
         shared = obj
@@ -188,8 +189,12 @@ def asarray(
     if shared is None:
         if copy is False:
             raise ValueError("can't alias arbitrary sequence into a tensor.")
-        return tensor(obj, dtype=dtype, requires_grad=requires_grad)
-    result = shared if dtype is None else cast(shared, dtype)
+        return tensor(obj, dtype=dtype, device=device, requires_grad=requires_grad)
+    place = shared._handle.type.device if device is None else place_of(device)
+    if place != shared._handle.type.device and copy is False:
+        raise ValueError("can't alias tensor with different device")
+    placed = moved(shared, place)
+    result = placed if dtype is None else cast(placed, dtype)
     if result is not shared and copy is False:
         raise ValueError(f"can't alias tensor with dtype {shared.dtype!r} into dtype {dtype!r}.")
     if copy and result is shared:

@@ -18,7 +18,7 @@ _CONTRACT = op_named("contract")
 
 def _check_dtypes(name: str, input: Tensor, other: Tensor) -> None:
     require_tensors(name, input, other)
-    if input.dtype is not other.dtype and not casts_now():
+    if input.dtype is not other.dtype and not casts_now(input, other):
         raise DTypeError(
             f"[{name}] operands differ in dtype: {input._handle.type} and {other._handle.type}; "
             "convert one with .to()"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from braze.capture import Call, call_of
+from braze.devices import Used, place_of
 from braze.functions import (
     comparison,
     complex_numbers,
@@ -43,13 +44,14 @@ from braze.functions import (
     views,
 )
 from braze.functions.arguments import count_tensors, explained
-from braze.functions.creation import as_tensor, check_device, full, ones, tensor, zeros
+from braze.functions.creation import as_tensor, full, ones, tensor, zeros
 from braze.functions.inplace import inplace_form as _inplace
 from braze.functions.promotion import cast, scalar, single
 from braze.functions.spellings import with_spellings
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
 from braze.ir.op import op_named
+from braze.placing import beside, moved
 from braze.shared_updates import is_update, updating
 from braze.sparse import methods as sparse_methods
 from braze.tensors import Tensor, apply
@@ -178,7 +180,7 @@ def _operator(function: Callable[..., Tensor], plain: Call | None = None) -> Cal
 
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Take over the elements of another tensor, cast and broadcast, in place."""
-    source = src if isinstance(src, Tensor) else tensor(src)
+    source = beside(self, src if isinstance(src, Tensor) else tensor(src))
     if source.is_sparse:
         raise RuntimeError(
             "copy_() between dense and sparse Tensors is not implemented! Found self type = "
@@ -204,7 +206,8 @@ def zero_(self: Tensor) -> Tensor:
     """Set every element to zero, in place."""
     if shows_repeats(self):
         return fill_(self, 0)
-    return self._replace(zeros(self._handle.type.shape, dtype=self.dtype))
+    new = zeros(self._handle.type.shape, dtype=self.dtype)
+    return self._replace(moved(new, self._handle.type.device))
 
 
 def zero_gradient(gradient: Tensor) -> None:
@@ -235,7 +238,8 @@ def to(
     """
     places = list(args)
     if places and isinstance(places[0], Tensor):
-        dtype = places.pop(0).dtype
+        like = places.pop(0)
+        dtype, device = like.dtype, like._handle.type.device
     else:
         if places and not isinstance(places[0], (DType, bool)):
             device = places.pop(0)
@@ -245,8 +249,10 @@ def to(
         raise TypeError(f"to() received an invalid combination of arguments: {args}")
     if len(places) == 2:
         copy = places[1]
-    check_device(device)
-    result = self if dtype is None else cast(self, dtype)
+    result = self
+    if device is not None:
+        result = moved(self, place_of(device))
+    result = result if dtype is None else cast(result, dtype)
     return movement.clone(result) if copy and result is self else result
 
 
@@ -256,13 +262,13 @@ def split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """Cast to the dtype of another tensor."""
-    return cast(self, other.dtype)
+    """Cast to the dtype of another tensor, and moved to its device."""
+    return cast(beside(other, self), other.dtype)
 
 
 def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor on the CPU."""
-    return self
+    """The tensor on the CPU, itself if it is there."""
+    return moved(self, "cpu")
 
 
 def _cast_method(dtype: DType) -> Callable[..., Tensor]:
@@ -276,6 +282,8 @@ def _cast_method(dtype: DType) -> Callable[..., Tensor]:
 
 def _new(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def method(self: Tensor, *size: Any, dtype: DType | None = None, **kwargs: Any) -> Tensor:
+        if Used.devices and kwargs.get("device") is None:
+            kwargs["device"] = self._handle.type.device
         return function(*size, dtype=dtype or self.dtype, **kwargs)
 
     return method

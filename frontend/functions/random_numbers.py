@@ -7,6 +7,7 @@ graph as run-time scalars.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import threading
@@ -19,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from braze.capture import call_of
-from braze.functions.creation import check_device, refuse_sparse, shape_of
+from braze.devices import Used, device_named, drawing_on, place_of, set_drawing
+from braze.functions.creation import refuse_sparse, shape_of
 from braze.functions.movement import sizes_of
 from braze.functions.promotion import check_fits, get_default_dtype, scalar
 from braze.ir.dtypes import DType, f32, f64, i64, u8
@@ -27,6 +29,7 @@ from braze.ir.op import op_named
 from braze.ir.ops.creation import counters_used
 from braze.ir.ops.dropout import counters
 from braze.ir.types import broadcast_shapes
+from braze.placing import makes, makes_like
 from braze.tensors import Tensor, apply
 
 _GENERATORS: weakref.WeakSet[Generator] = weakref.WeakSet()
@@ -42,10 +45,17 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Generator:
-    """A stream of random numbers."""
+    """A stream of random numbers.
+
+    Args:
+        device: of the tensors that it is used for. The numbers are the same on all devices.
+
+    Raises:
+        RuntimeError: there is no such device.
+    """
 
     def __init__(self, device: Any = "cpu") -> None:
-        check_device(device)
+        self._place = place_of(device)
         self._renew_lock()
         _GENERATORS.add(self)
         self._seed = 0
@@ -105,14 +115,14 @@ class Generator:
 
     def clone_state(self) -> Generator:
         """A new generator that continues as this one does."""
-        copy = Generator()
+        copy = Generator(self._place)
         copy.position = self.position
         return copy
 
     @property
-    def device(self) -> str:
+    def device(self) -> Any:
         """Where its numbers are made."""
-        return "cpu"
+        return device_named(self._place)
 
     @property
     def position(self) -> tuple[int, int]:
@@ -145,9 +155,66 @@ def _signed(word: int) -> int:
 default_generator = Generator()
 
 
+class OfGpus:
+    """The default streams of GPUs.
+
+    Attributes:
+        streams: those that were used, by device.
+        seed: what all were seeded with last; None if they were not.
+    """
+
+    streams: dict[str, Generator] = {}
+    seed: int | None = None
+
+    @classmethod
+    def of(cls, place: str) -> Generator:
+        """A GPU's."""
+        found = cls.streams.get(place)
+        if found is None:
+            found = cls.streams[place] = Generator(place)
+            if cls.seed is not None:
+                found.manual_seed(cls.seed)
+        return found
+
+    @classmethod
+    def manual_seed_all(cls, seed: int) -> None:
+        """Restart all from a seed, also those that are used later."""
+        cls.seed = seed
+        for stream in cls.streams.values():
+            stream.manual_seed(seed)
+
+
+def _source(generator: Generator | None, operands: tuple[Tensor, ...]) -> Generator:
+    """The stream to draw from: the given one, or that of the device for which it is."""
+    if generator is not None:
+        return generator
+    if not Used.devices:
+        return default_generator
+    place = drawing_on() or (operands[0]._handle.type.device if operands else "cpu")
+    return default_generator if place == "cpu" else OfGpus.of(place)
+
+
+def draws_for(function: Any) -> Any:
+    """Decorate a function that draws numbers for its first argument, from its device's stream."""
+
+    @functools.wraps(function)
+    def drawn(*args: Any, **named: Any) -> Any:
+        if not Used.devices or not args or not isinstance(args[0], Tensor):
+            return function(*args, **named)
+        before = set_drawing(args[0]._handle.type.device)
+        try:
+            return function(*args, **named)
+        finally:
+            set_drawing(before)
+
+    return drawn
+
+
 def manual_seed(seed: int) -> Generator:
-    """Restart the default stream from a seed."""
-    return default_generator.manual_seed(seed)
+    """Restart the default streams of all devices from a seed."""
+    default_generator.manual_seed(seed)
+    OfGpus.manual_seed_all(default_generator.initial_seed())
+    return default_generator
 
 
 def initial_seed() -> int:
@@ -189,7 +256,7 @@ def draw(
     op: str, numel: int, *operands: Tensor, generator: Generator | None = None, **attributes: Any
 ) -> Tensor:
     """Emit a random operation with its seed and offset; `numel` elements are drawn."""
-    source = default_generator if generator is None else generator
+    source = _source(generator, operands)
     span = attributes.get("high", 1) - attributes.get("low", 0)
     used = counters(op, numel, attributes.get("dtype", f32), span)
     key, offset = source.advance(used)
@@ -198,6 +265,7 @@ def draw(
     return result
 
 
+@makes
 def rand(
     *sizes: Any,
     size: Any = None,
@@ -210,9 +278,10 @@ def rand(
 ) -> Tensor:
     """Uniform numbers in [0, 1); of complex ones both parts."""
     shape = shape_of("rand", sizes, size)
-    return _floats("uniform", (shape,), generator, dtype, device, requires_grad)
+    return _floats("uniform", (shape,), generator, dtype, requires_grad)
 
 
+@makes
 def randn(
     *sizes: Any,
     size: Any = None,
@@ -226,13 +295,10 @@ def randn(
     """Numbers from the standard normal distribution; each part of complex ones has
     variance 1/2."""
     shape = shape_of("randn", sizes, size)
-    return _floats("normal", (shape,), generator, dtype, device, requires_grad)
+    return _floats("normal", (shape,), generator, dtype, requires_grad)
 
 
-def _floats(
-    op: str, size: Any, generator: Any, dtype: DType | None, device: Any, requires_grad: bool
-) -> Tensor:
-    check_device(device)
+def _floats(op: str, size: Any, generator: Any, dtype: DType | None, requires_grad: bool) -> Tensor:
     shape = sizes_of(size)
     dtype = dtype or get_default_dtype()
     if not dtype.is_differentiable:
@@ -254,6 +320,7 @@ def _complex_floats(
     return apply(call_of(op_named("view_as_complex")), parts)  # type: ignore[no-any-return]
 
 
+@makes_like
 def rand_like(
     input: Tensor,
     *,
@@ -267,9 +334,10 @@ def rand_like(
     """Uniform numbers in the shape and dtype of another tensor."""
     refuse_sparse("rand_like", input, layout)
     shape = (tuple(input.shape),)
-    return _floats("uniform", shape, generator, dtype or input.dtype, device, requires_grad)
+    return _floats("uniform", shape, generator, dtype or input.dtype, requires_grad)
 
 
+@makes_like
 def randn_like(
     input: Tensor,
     *,
@@ -283,9 +351,10 @@ def randn_like(
     """Normal numbers in the shape and dtype of another tensor."""
     refuse_sparse("randn_like", input, layout)
     shape = (tuple(input.shape),)
-    return _floats("normal", shape, generator, dtype or input.dtype, device, requires_grad)
+    return _floats("normal", shape, generator, dtype or input.dtype, requires_grad)
 
 
+@makes
 def randint(
     low: int = 0,
     high: Any = None,
@@ -303,7 +372,6 @@ def randint(
     Raises:
         RuntimeError: the range is empty.
     """
-    check_device(device)
     if high is None or not isinstance(high, int):  # randint(high, size) or randint(high, size=...)
         low, high, size = 0, low, high if size is None else size
     if size is None:
@@ -323,6 +391,7 @@ def randint(
     return result.requires_grad_(requires_grad) if requires_grad else result
 
 
+@makes_like
 def randint_like(
     input: Tensor,
     low: int,
@@ -345,11 +414,11 @@ def randint_like(
         shape,
         generator=generator,
         dtype=dtype or input.dtype,
-        device=device,
         requires_grad=requires_grad,
     )
 
 
+@makes
 def randperm(
     n: int,
     *,
@@ -364,13 +433,12 @@ def randperm(
     words)."""
     from braze.tensors import from_array
 
-    check_device(device)
     n = index(n)
     if n < 0:
         raise RuntimeError(f"randperm(): n must be non-negative, got {n}")
     if dtype is not None:
         check_fits("randperm", (n,), dtype)
-    source = default_generator if generator is None else generator
+    source = _source(generator, ())
     key, offset = source.advance(2 * counters_used(n))
     bits = op_named("random_bits").evaluate
     assert bits is not None
@@ -382,6 +450,7 @@ def randperm(
     return result.requires_grad_(requires_grad) if requires_grad else result
 
 
+@draws_for
 def bernoulli(
     input: Tensor, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:
@@ -407,6 +476,8 @@ def bernoulli(
     return result + 0 * input if input.requires_grad else result  # of which the gradient is zero
 
 
+@draws_for
+@makes
 def normal(
     mean: Any,
     std: Any = 1.0,
@@ -439,6 +510,6 @@ def normal(
         from braze.functions.indexing import check_values
 
         check_values("normal", std < 0, "expects all elements of std >= 0.0")
-    noise = _floats("normal", (shape,), generator, chosen, device, False)
+    noise = _floats("normal", (shape,), generator, chosen, False)
     result: Tensor = (noise * std + mean).to(chosen)
     return result.requires_grad_(requires_grad) if requires_grad else result

@@ -31,6 +31,7 @@ from braze.ir.dtypes import DType, i64
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
 from braze.ir.types import tensor_type
+from braze.placing import makes
 from braze.sizes import Size
 from braze.tensors import Tensor, apply, from_array
 
@@ -101,6 +102,7 @@ def _triangle_indices(name: str, row: int, col: int, rows: Any, dtype: DType | N
     return from_array(np.stack(rows).astype((dtype or i64).numpy))
 
 
+@makes
 def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: DType | None = None, device: Any = None
 ) -> Tensor:
@@ -113,6 +115,7 @@ def tril_indices(
     return _triangle_indices("tril_indices", row, col, found, dtype)
 
 
+@makes
 def triu_indices(
     row: int, col: int, offset: int = 0, *, dtype: DType | None = None, device: Any = None
 ) -> Tensor:

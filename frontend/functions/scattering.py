@@ -31,7 +31,8 @@ from braze.functions.scans import cumsum
 from braze.ir.dtypes import DType, bool_, i32, i64
 from braze.ir.op import op_named
 from braze.ir.ops.rules import normalise_dimension
-from braze.tensors import Tensor, apply, from_array
+from braze.placing import array_beside
+from braze.tensors import Tensor, apply
 from braze.views import check_writable
 
 _SCATTER, _ADD = op_named("scatter"), op_named("scatter_add")
@@ -433,10 +434,10 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     array = input._numpy()
     if as_tuple:
         found = np.nonzero(array if array.ndim else array.reshape(1))
-        return tuple(from_array(np.ascontiguousarray(part)) for part in found)
+        return tuple(array_beside(input, np.ascontiguousarray(part)) for part in found)
     if not array.ndim:
-        return from_array(np.zeros((int(bool(array)), 0), np.int64))
-    return from_array(np.ascontiguousarray(np.stack(np.nonzero(array), axis=1)))
+        return array_beside(input, np.zeros((int(bool(array)), 0), np.int64))
+    return array_beside(input, np.ascontiguousarray(np.stack(np.nonzero(array), axis=1)))
 
 
 def argwhere(input: Tensor) -> Tensor:

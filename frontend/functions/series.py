@@ -10,10 +10,11 @@ import numpy as np
 
 from braze.capture import call_of
 from braze.functions import pointwise
-from braze.functions.creation import check_device, tensor
+from braze.functions.creation import tensor
 from braze.functions.promotion import get_default_dtype, scalar
 from braze.ir.dtypes import DType, f64
 from braze.ir.op import op_named
+from braze.placing import makes
 from braze.tensors import Tensor, apply
 
 End = float | Tensor
@@ -28,6 +29,7 @@ def _finish(values: Tensor, dtype: DType | None, requires_grad: bool) -> Tensor:
     return result.requires_grad_(requires_grad)
 
 
+@makes
 def range(
     start: float = 0,
     end: Any = None,
@@ -45,7 +47,6 @@ def range(
     Raises:
         RuntimeError: the step is zero or leads away from the end.
     """
-    check_device(device)
     warnings.warn(
         "range is deprecated: its length is one more than that of Python's range. Use arange.",
         stacklevel=2,
@@ -84,6 +85,7 @@ def _check_ends(name: str, *ends: Any) -> None:
             raise TypeError(f"{name}(): start and end must be Number, not {type(end).__name__}")
 
 
+@makes
 def linspace(
     start: End,
     end: End,
@@ -94,11 +96,11 @@ def linspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """`steps` evenly spaced values from start to end, both included; integers are truncated."""
-    check_device(device)
     _check_ends("linspace", start, end)
     return _finish(_spaced(start, end, steps), dtype, requires_grad)
 
 
+@makes
 def logspace(
     start: End,
     end: End,
@@ -110,14 +112,14 @@ def logspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """base ** x for `steps` evenly spaced x from start to end, both included."""
-    check_device(device)
     _check_ends("logspace", start, end)
     values = pointwise.pow(scalar(float(base), f64), _spaced(start, end, steps))
     return _finish(values, dtype, requires_grad)
 
 
+@makes
 def scalar_tensor(
     s: float, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A 0-d tensor of a number, in the default dtype."""
-    return tensor(s, dtype=dtype or get_default_dtype(), device=device, requires_grad=requires_grad)
+    return tensor(s, dtype=dtype or get_default_dtype(), requires_grad=requires_grad)

@@ -34,7 +34,7 @@ def real_operand(name: str, input: Tensor) -> Tensor:
     if not input.dtype.is_floating_point:
         input = cast(input, get_default_dtype())
     if input.dtype not in (f32, f64):
-        if not casts_now():
+        if not casts_now(input):
             raise DTypeError(f"[{name}] Unsupported dtype, given {input._handle.type}")
         input = cast(input, f32)
     return input

@@ -14,7 +14,7 @@ import numpy as np
 from braze import random
 from braze.autograd.modes import no_grad
 from braze.functions import sampling
-from braze.functions.creation import zeros
+from braze.functions.creation import zeros_like
 from braze.functions.decompositions import qr
 from braze.functions.methods import fill_
 from braze.functions.movement import clone, reshape, transpose
@@ -23,9 +23,10 @@ from braze.functions.promotion import cast
 from braze.functions.sorting import argsort
 from braze.functions.views import diagonal
 from braze.ir.dtypes import f32, f64
+from braze.placing import array_beside
 from braze.random import Generator
 from braze.sites import user_stacklevel
-from braze.tensors import Tensor, from_array
+from braze.tensors import Tensor
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -104,13 +105,14 @@ def ones_(tensor: Tensor) -> Tensor:
 def zeros_(tensor: Tensor) -> Tensor:
     """Zero everywhere."""
     with no_grad():
-        return tensor._replace(zeros(tensor.shape, dtype=tensor.dtype))
+        return tensor._replace(zeros_like(tensor))
 
 
 def _set(tensor: Tensor, array: np.ndarray) -> Tensor:
     """Take over values that were computed on the host."""
     with no_grad():
-        values = from_array(np.ascontiguousarray(array).reshape(tuple(tensor.shape)))
+        shaped = np.ascontiguousarray(array).reshape(tuple(tensor.shape))
+        values = array_beside(tensor, shaped)
         return tensor._replace(cast(values, tensor.dtype))
 
 

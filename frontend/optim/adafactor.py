@@ -14,7 +14,8 @@ from braze.handle import BUFFER
 from braze.optim.formula import Changes, FormulaOptimizer
 from braze.optim.numbers import check_lr, in_memory
 from braze.optim.optimizer import Group
-from braze.tensors import Tensor, from_array
+from braze.placing import array_beside
+from braze.tensors import Tensor
 
 _rsqrt = UNARY["rsqrt"]
 
@@ -84,8 +85,8 @@ class Adafactor(FormulaOptimizer):
         dtype = parameter._handle.type.dtype.numpy
         rows, columns = (*shape[:-1], 1), (*shape[:-2], 1, shape[-1])
         return {
-            "row_var": from_array(np.zeros(rows, dtype), BUFFER),
-            "col_var": from_array(np.zeros(columns, dtype), BUFFER),
+            "row_var": array_beside(parameter, np.zeros(rows, dtype), BUFFER),
+            "col_var": array_beside(parameter, np.zeros(columns, dtype), BUFFER),
         }
 
     def _numbers(self, group: Group, state: dict[str, Any]) -> dict[str, Any]:

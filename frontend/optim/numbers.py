@@ -13,7 +13,8 @@ from braze.functions.complex_numbers import view_as_real
 from braze.functions.promotion import cast, scalar
 from braze.handle import BUFFER
 from braze.ir.dtypes import DType, f64
-from braze.tensors import Tensor, from_array
+from braze.placing import array_beside
+from braze.tensors import Tensor
 
 
 class Numbers:
@@ -44,7 +45,7 @@ def in_memory(like: Tensor, value: float | complex = 0.0) -> Tensor:
     is the later ones' graph.
     """
     kind = like._handle.type
-    return from_array(np.full(kind.shape, value, kind.dtype.numpy), BUFFER)
+    return array_beside(like, np.full(kind.shape, value, kind.dtype.numpy), BUFFER)
 
 
 def real(tensor: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from braze.handle import BUFFER
+from braze.placing import array_beside
 from braze.tensors import Tensor, from_array
 
 
@@ -46,7 +47,8 @@ def loaded(name: str, value: Any, parameter: Tensor, counted: Mapping[str, type]
         return copy.deepcopy(value)
     own = parameter._handle.type.dtype
     cast = own.is_floating_point and name != "step"
-    return from_array(np.array(array, dtype=own.numpy if cast else None, order="C"), BUFFER)
+    kept = np.array(array, dtype=own.numpy if cast else None, order="C")
+    return array_beside(parameter, kept, BUFFER)
 
 
 def _as_array(value: Any) -> np.ndarray | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from braze.devices import check_device, device
+from braze.cuda import is_available
+from braze.devices import device, place_of
 
 MapLocation = Callable[[Any, str], Any] | device | str | dict[str, str] | None
 
@@ -26,8 +27,8 @@ def restorer(map_location: MapLocation) -> Callable[[Any, str], Any]:
         wanted = map_location
         return lambda storage, location: _restored(storage, str(wanted.get(location, location)))
     if isinstance(map_location, (str, device)):
-        check_device(map_location)
-        return lambda storage, location: storage
+        place = place_of(map_location)
+        return lambda storage, location: storage.to_place(place)
     if not callable(map_location):
         raise TypeError(
             "map_location must be a device, a string, a dict or a function of a storage and its "
@@ -45,8 +46,10 @@ def restorer(map_location: MapLocation) -> Callable[[Any, str], Any]:
 def _restored(storage: Any, location: str) -> Any:
     kind = location.partition(":")[0]
     if kind == "cpu":
-        return storage
+        return storage.to_place("cpu")
     if kind == "cuda":
+        if is_available():
+            return storage.to_place(place_of(location))
         raise RuntimeError(
             "Attempting to deserialize object on a CUDA device but none is available. If you are "
             "running on a CPU-only machine, please use load with map_location='cpu' to map your "

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from braze import engine
 from braze.capture import Call, call_of
 from braze.copying import retype
-from braze.devices import device
+from braze.devices import device, place_of
 from braze.engine import Storage
 from braze.handle import INFERENCE, PARAM, Handle, concrete
 from braze.ir.dtypes import DType, u8
@@ -27,6 +28,7 @@ from braze.ir.ops.strided import last_place
 from braze.ir.types import tensor_type
 from braze.layouts import sparse_coo, strided
 from braze.nn.parameter import Parameter
+from braze.placing import array_on
 from braze.serialization.names import StorageKind
 from braze.strides import is_row_major
 from braze.tensors import Tensor, wrap
@@ -49,15 +51,29 @@ class LoadedStorage(TypedStorage):
         self.memory = memory
         self.kind = kind
         self.dtype = u8 if kind.dtype is None else kind.dtype
+        self.place = "cpu"
         self.root: Tensor | None = None
         self.shown: list[Tensor] = []
 
     def nbytes(self) -> int:
         return self.memory.nbytes
 
+    def to_place(self, place: str) -> LoadedStorage:
+        """Let the tensors that are made of it be on a device."""
+        self.place = place
+        return self
+
+    def cuda(self, device: Any = None) -> LoadedStorage:
+        """Let them be on a GPU, by default on the current one.  Raises: RuntimeError."""
+        return self.to_place(place_of("cuda" if device is None else device))
+
+    def cpu(self) -> LoadedStorage:
+        """Let them be on the CPU."""
+        return self.to_place("cpu")
+
     @property
     def device(self) -> device:
-        return device("cpu")
+        return device(self.place)
 
     @property
     def _owner(self) -> Tensor:  # type: ignore[override]
@@ -65,7 +81,11 @@ class LoadedStorage(TypedStorage):
 
     def own(self, dtype: DType, shape: tuple[int, ...]) -> Tensor:
         """The tensor that owns the memory, made now."""
-        self.root = wrap(concrete(tensor_type(dtype, shape), self.memory), None, 0)
+        memory = self.memory
+        if self.place != "cpu":
+            memory = engine.cuda().new_storage(self.place, memory.nbytes, "loaded")
+            engine.cuda().copy_storage(self.memory, memory)
+        self.root = wrap(concrete(tensor_type(dtype, shape, self.place), memory), None, 0)
         return self.root
 
     def flat(self, dtype: DType) -> Tensor:
@@ -82,7 +102,8 @@ class LoadedStorage(TypedStorage):
 
 def _view(call: Call, base: Tensor, dtype: DType, shape: tuple[int, ...]) -> Tensor:
     """A view that is derived when it is first used: loading runs nothing."""
-    view = wrap(Handle(tensor_type(dtype, shape), None, -1), None, 0)
+    kind = tensor_type(dtype, shape, base._handle.type.device)
+    view = wrap(Handle(kind, None, -1), None, 0)
     view._handle.flags = base._handle.flags & INFERENCE
     view._base, view._view = base, call
     view._seen = view._handle  # not the base's value, whatever that is
@@ -132,7 +153,7 @@ class Rebuilder:
         if storage.root is None and whole and storage.nbytes() % dtype.itemsize == 0:
             made = storage.own(dtype, sizes)
         elif 0 in sizes:
-            made = wrap(concrete(tensor_type(dtype, sizes), Storage(0)), None, 0)
+            made = array_on(storage.place, np.empty(sizes, dtype.numpy))
         else:
             flat = storage.flat(dtype)
             call = call_of(_STRIDED, sizes=sizes, strides=strides, offset=offset)
@@ -227,9 +248,8 @@ class Rebuilder:
             made = storage.shown[0]
             alone = len(storage.shown) == 1 and made._base is not None
             if alone and isinstance(made, Parameter):
-                array = np.array(made.detach()._exposed(), order="C")
-                own = concrete(made._handle.type, Storage.from_numpy(array), PARAM)
-                made._base, made._handle = None, own
+                array = np.array(made.detach()._numpy(), order="C")
+                made._base, made._handle = None, array_on(storage.place, array, PARAM)._handle
 
 
 def _finished(made: Tensor, requires_grad: Any, metadata: Any) -> Tensor:

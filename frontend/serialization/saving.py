@@ -61,6 +61,7 @@ class _Storages:
         self._legacy = legacy
         self._known: dict[int, tuple[_StorageNumber, DType | None]] = {}
         self.memory: list[tuple[Storage, int]] = []
+        self._held: list[Storage] = []  # of GPUs
 
     def number(self, root: Tensor, dtype: DType | None) -> _StorageNumber:
         """The storage that a root tensor is, as numbers of a dtype (None: as bytes).
@@ -74,9 +75,15 @@ class _Storages:
             itemsize = 1 if dtype is None else dtype.itemsize
             kind = names.UNTYPED if dtype is None else names.STORAGE_NAMES[dtype]
             numel = storage.nbytes // itemsize
-            description = ("storage", kind, str(len(self.memory)), "cpu", numel)
+            place = root._handle.type.device
+            if place != "cpu":
+                held = storage.to_host()  # type: ignore[attr-defined]
+                self._held.append(storage)  # an id is only good while what it is of lives
+                self.memory.append((held, numel))
+            else:
+                self.memory.append((storage, numel))
+            description = ("storage", kind, str(len(self.memory) - 1), place, numel)
             number = _StorageNumber((*description, None) if self._legacy else description)
-            self.memory.append((storage, numel))
             known = self._known[id(storage)] = (number, dtype)
         if known[1] is not dtype:
             raise RuntimeError(_MIXED)

@@ -1,10 +1,14 @@
 """Devices, layouts, ranges of dtypes, sizes, legacy types and storages."""
 
+import sys
+
 import numpy as np
 import pytest
 
 import braze
 from braze import nn
+from braze.runtime.cuda import devices as cuda_devices
+from braze.runtime.cuda import driver as cuda_driver
 
 
 def test_devices():
@@ -34,6 +38,14 @@ def test_devices():
         cpu.type = "cuda"
 
 
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """As where there is no PyCUDA, whether there is or not."""
+    monkeypatch.setattr(cuda_driver, "_driver", cuda_driver._Driver())
+    monkeypatch.setattr(cuda_devices, "_devices", {})
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+
+
 @pytest.mark.parametrize(
     "use",
     [
@@ -43,15 +55,17 @@ def test_devices():
         lambda: nn.Linear(2, 2).to("cuda:0"),
         lambda: nn.Linear(2, 2).cuda(),
         lambda: braze.set_default_device("cuda"),
-        lambda: braze.cuda.set_device(0),
+        lambda: braze.as_tensor([1.0], device="cuda"),
+        lambda: braze.Generator("cuda"),
     ],
 )
-def test_no_gpu_is_said_clearly(use):
-    with pytest.raises(RuntimeError, match="device 'cuda.*' is not available; this machine has"):
+def test_no_gpu_is_said_clearly(use, no_gpu):
+    said = r"device 'cuda.*' is not available; this machine has: cpu \(CUDA devices need PyCUDA.*"
+    with pytest.raises(RuntimeError, match=rf"{said}pip install 'braze\[cuda\]'"):
         use()
 
 
-def test_cuda_without_a_gpu():
+def test_cuda_without_a_gpu(no_gpu):
     cuda = braze.cuda
     assert not cuda.is_available() and cuda.device_count() == 0 and not cuda.is_initialized()
     cuda.manual_seed(1)
@@ -61,13 +75,17 @@ def test_cuda_without_a_gpu():
     cuda.reset_peak_memory_stats()
     cuda.set_device(-1)
     assert cuda.memory_allocated() == cuda.max_memory_allocated() == cuda.memory_reserved() == 0
-    for name in ("current_device", "current_stream", "get_device_name", "synchronize"):
-        with pytest.raises(RuntimeError, match=f"cuda.{name}.*needs a GPU"):
-            getattr(cuda, name)()
+    assert cuda.memory_stats() == {} and "CUDA memory of device 0" in cuda.memory_summary()
+    asking = (cuda.current_device, cuda.current_stream, cuda.get_device_name, cuda.synchronize)
+    for ask in (*asking, cuda.init, cuda.Stream, lambda: cuda.set_device(0)):
+        with pytest.raises(RuntimeError, match=r"need PyCUDA.*pip install 'braze\[cuda\]'"):
+            ask()
     assert not cuda.is_bf16_supported() and set(cuda.__all__) <= set(dir(cuda))
     assert braze.ones(1).get_device() == -1 and not braze.ones(1).is_pinned()
-    with pytest.raises(RuntimeError, match="no GPU"):
+    with pytest.raises(RuntimeError, match="need PyCUDA"):
         braze.ones(1).pin_memory()
+    with pytest.warns(UserWarning, match="CUDA is not available"), braze.autocast("cuda"):
+        assert (braze.ones(2, 2) @ braze.ones(2, 2)).dtype is braze.float32
 
 
 def test_layouts_and_memory_formats():

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from braze.autograd.modes import no_grad
-from braze.handle import BUFFER
 from braze.nn.functional.support import IntOrInts
 from braze.nn.modules.convolution import (
     Conv1d,
@@ -23,14 +20,14 @@ from braze.nn.modules.convolution import (
 from braze.nn.modules.instance_normalization import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from braze.nn.modules.lazy import LazyModuleMixin
 from braze.nn.modules.linear import Linear, placed
-from braze.nn.modules.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from braze.nn.modules.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, steps_counted
 from braze.nn.parameter import Parameter
 from braze.nn.uninitialized import (
     UninitializedBuffer,
     UninitializedParameter,
     UninitializedTensorMixin,
 )
-from braze.tensors import Tensor, from_array
+from braze.tensors import Tensor
 
 
 class LazyLinear(LazyModuleMixin, Linear):
@@ -241,7 +238,7 @@ class _LazyNorm(LazyModuleMixin):
         if track_running_stats:
             self.running_mean = UninitializedBuffer(**where)
             self.running_var = UninitializedBuffer(**where)
-            self.num_batches_tracked = from_array(np.zeros((), np.int64), BUFFER)
+            self.num_batches_tracked = steps_counted(device)
 
     def reset_parameters(self) -> None:
         """Forget the running statistics and what was trained, once there are shapes."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from braze.autograd.modes import no_grad
+from braze.devices import place_of
 from braze.functions.creation import ones, zeros
 from braze.functions.pointwise import add, div
 from braze.functions.promotion import cast
@@ -17,7 +18,8 @@ from braze.nn import init
 from braze.nn.modules.linear import placed
 from braze.nn.modules.module import Module
 from braze.nn.parameter import Parameter
-from braze.tensors import Tensor, from_array
+from braze.placing import array_on
+from braze.tensors import Tensor
 
 
 class _Affine(Module):
@@ -68,7 +70,7 @@ class _NormBase(_Affine):
         statistics = track_running_stats
         mean = zeros(num_features, **placed(device, dtype)) if statistics else None
         variance = ones(num_features, **placed(device, dtype)) if statistics else None
-        count = from_array(np.zeros((), np.int64), BUFFER) if statistics else None
+        count = steps_counted(device) if statistics else None
         self.running_mean: Tensor | None
         self.running_var: Tensor | None
         self.num_batches_tracked: Tensor | None
@@ -117,6 +119,11 @@ class _NormBase(_Affine):
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
+
+
+def steps_counted(device: Any) -> Tensor:
+    """The buffer that counts training steps, in memory at once."""
+    return array_on(place_of(device), np.zeros((), np.int64), BUFFER)
 
 
 class _BatchNorm(_NormBase):

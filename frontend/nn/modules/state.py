@@ -14,6 +14,7 @@ import numpy as np
 from braze.autograd.modes import no_grad
 from braze.capture import flush
 from braze.nn.parameter import Parameter
+from braze.placing import array_beside
 from braze.removable import HookTable, RemovableHandle
 from braze.sizes import Size
 from braze.tensors import Tensor, from_array
@@ -354,7 +355,8 @@ def _write(tensor: Tensor, value: Any) -> None:
         return
     array = value._numpy() if isinstance(value, Tensor) else value
     kind = tensor._handle.type.dtype.numpy
-    tensor._replace(from_array(np.array(array, dtype=kind, order="C").reshape(tuple(tensor.shape))))
+    made = np.array(array, dtype=kind, order="C").reshape(tuple(tensor.shape))
+    tensor._replace(array_beside(tensor, made))
 
 
 def _assign(module: Module, name: str, tensor: Tensor, value: Any) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from braze.autograd.modes import no_grad
-from braze.functions.creation import check_device, empty_like
+from braze.devices import check_device
+from braze.functions.creation import empty_like
 from braze.functions.methods import zero_gradient
 from braze.functions.promotion import cast
 from braze.functions.tensor_types import dtype_of

@@ -1,4 +1,7 @@
-"""Moving tensors between devices. On the CPU these are copies in the same memory."""
+"""Moving tensors between devices. On the CPU these are copies in the same memory.
+
+Moves are captured as any operation, so gradients find their way back.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from braze.devices import place_of
 from braze.functions.movement import cat, clone, split, stack
 from braze.functions.pointwise import add
 from braze.nn.parallel.places import devices_of
+from braze.placing import moved
 from braze.sites import user_stacklevel
 from braze.tensors import Tensor
 
@@ -32,7 +37,16 @@ def broadcast(
     if out is not None:
         return tuple(target.copy_(tensor) for target in out)
     assert devices is not None
-    return tuple(clone(tensor) if i else tensor for i, _ in enumerate(devices_of(devices)))
+    return tuple(
+        on_its_own(tensor, device) if i else moved(tensor, place_of(device))
+        for i, device in enumerate(devices_of(devices))
+    )
+
+
+def on_its_own(tensor: Tensor, device: Any) -> Tensor:
+    """A copy of a tensor on a device."""
+    copy = moved(tensor, place_of(device))
+    return clone(tensor) if copy is tensor else copy
 
 
 def broadcast_coalesced(
@@ -49,14 +63,15 @@ def reduce_add(inputs: Sequence[Tensor], destination: Any = None) -> Tensor:
     Raises:
         IndexError: there are none. ValueError: their shapes differ.
     """
-    total = inputs[0]
+    place = inputs[0]._handle.type.device if destination is None else place_of(destination)
+    total = moved(inputs[0], place)
     for i, tensor in enumerate(inputs[1:], 1):
         if tensor.shape != total.shape:
             raise ValueError(
                 f"input {i} has invalid size: got {tuple(tensor.shape)}, but expected "
                 f"{tuple(total.shape)}"
             )
-        total = add(total, tensor)
+        total = add(total, moved(tensor, place))
     return total
 
 
@@ -83,7 +98,8 @@ def scatter(
     Raises:
         RuntimeError: the sizes do not fit, or there is no such device.
     """
-    count = len(devices_of(devices))
+    places = devices_of(devices)
+    count = len(places)
     if chunk_sizes is not None and (
         len(chunk_sizes) != count or sum(chunk_sizes) != tensor.shape[dim]
     ):
@@ -92,16 +108,20 @@ def scatter(
             f"of size {tensor.shape[dim]}"
         )
     parts = tensor.chunk(count, dim) if chunk_sizes is None else split(tensor, chunk_sizes, dim)
-    return tuple(clone(part) for part in parts)
+    return tuple(
+        on_its_own(part, place) for part, place in zip(parts, places[: len(parts)], strict=True)
+    )
 
 
 def gather(tensors: Sequence[Tensor], dim: int = 0, destination: Any = None) -> Tensor:
     """Join parts along a dimension; numbers become a vector, with a warning."""
+    place = tensors[0]._handle.type.device if destination is None else place_of(destination)
+    joined = [moved(tensor, place) for tensor in tensors]
     if all(tensor.ndim == 0 for tensor in tensors) and dim == 0:
         warnings.warn(
             "Was asked to gather along dimension 0, but all input tensors were scalars; will "
             "instead unsqueeze and return a vector.",
             stacklevel=user_stacklevel(),
         )
-        return stack(list(tensors))
-    return cat(list(tensors), dim)
+        return stack(joined)
+    return cat(joined, dim)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from braze.autograd.modes import is_grad_enabled
-from braze.devices import device
+from braze.devices import current_gpu, device
 from braze.nn.modules.module import Module
 from braze.nn.parallel.parallel_apply import parallel_apply
-from braze.nn.parallel.places import devices_of
+from braze.nn.parallel.places import all_gpus, devices_of
 from braze.nn.parallel.replicate import replicate
 from braze.nn.parallel.scatter_gather import gather, scatter_kwargs
 
@@ -17,6 +17,26 @@ from braze.nn.parallel.scatter_gather import gather, scatter_kwargs
 def _are_gpus(device_ids: Sequence[Any] | None) -> bool:
     """Whether devices are named as GPUs are, or left to be found."""
     return device_ids is None or any(device(item).type != "cpu" for item in device_ids)
+
+
+def _usable(device_ids: Sequence[Any] | None) -> list[device]:
+    """The GPUs that are meant; none where there are none."""
+    gpus = all_gpus()
+    if not gpus or device_ids is None:
+        return gpus
+    return [device("cuda", current_gpu()) if str(i) == "cuda" else device(i) for i in device_ids]
+
+
+def _check_place(module: Module, first: device) -> None:
+    """Raises: RuntimeError, unless the module is on the first of several GPUs."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_cuda != (first.type == "cuda") or (
+            tensor.is_cuda and tensor.device.index != first.index
+        ):
+            raise RuntimeError(
+                "module must have its parameters and buffers on device "
+                f"{first} (device_ids[0]) but found one of them on device: {tensor.device}"
+            )
 
 
 class DataParallel(Module):
@@ -55,8 +75,9 @@ class DataParallel(Module):
         self.module = module
         self.device_ids: list[device] = []
         if _are_gpus(device_ids):
+            device_ids = _usable(device_ids)
+        if not device_ids:
             return
-        assert device_ids is not None
         self.dim = dim
         self.device_ids = devices_of(device_ids)
         first = self.device_ids[0] if output_device is None else output_device
@@ -66,6 +87,7 @@ class DataParallel(Module):
         """The module's result for the whole batch."""
         if not self.device_ids:
             return self.module(*inputs, **kwargs)
+        _check_place(self.module, self.device_ids[0])
         parts, named = self.scatter(inputs, kwargs, self.device_ids)
         if not parts:  # called without arguments: by one replica
             parts, named = ((),), ({},)
@@ -111,11 +133,12 @@ def data_parallel(
         RuntimeError: there is no GPU, and `device_ids` does not name shares of the CPU.
     """
     if _are_gpus(device_ids):
+        device_ids = _usable(device_ids)
+    if not device_ids:
         raise RuntimeError(
             "device type could not be determined: there is no GPU; name shares of the CPU, such as "
             'device_ids=["cpu:0", "cpu:1"]'
         )
-    assert device_ids is not None
     devices = devices_of(device_ids)
     given = inputs if isinstance(inputs, tuple) else () if inputs is None else (inputs,)
     parts, named = scatter_kwargs(given, module_kwargs, devices, dim)

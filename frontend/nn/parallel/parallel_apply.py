@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from braze.capture import Tracer, flush, tracer
+from braze.devices import current_gpu, set_current_gpu
 from braze.nn.modules.module import Module
-from braze.nn.parallel.places import devices_of, places_of
+from braze.nn.parallel.places import are_gpus, devices_of, places_of
 from braze.structure import tensors_in
 from braze.tensors import Tensor
 from braze.wrapped_errors import ExceptionWrapper
@@ -25,6 +26,22 @@ def _same_mode(own: Tracer, caller: Tracer) -> None:
     own.inference = caller.inference
     own.tier = caller.tier
     own.watch = None if caller.watch is None else []
+
+
+def _in_turn(call: Callable[[int], Any], where: Sequence[Any]) -> list[Any]:
+    """Capture the modules' work one after the other: what GPUs do runs side by side in any case."""
+    results = []
+    before = current_gpu()
+    try:
+        for i, device in enumerate(where):
+            set_current_gpu(before if device.index is None else device.index)
+            try:
+                results.append(call(i))
+            except Exception:
+                ExceptionWrapper(where=f"in replica {i} on device {device}").reraise()
+    finally:
+        set_current_gpu(before)
+    return results
 
 
 def parallel_apply(
@@ -61,6 +78,8 @@ def parallel_apply(
 
     if count == 1:
         return [call(0)]
+    if are_gpus(where):
+        return _in_turn(call, where)
     flush()  # what the modules are given is there before their threads ask for it
     caller = tracer()
     results: list[Any] = [None] * count

@@ -1,7 +1,7 @@
-"""Which devices replicas can be on, and the threads that each of them has.
+"""Which devices replicas can be on, and what they compute with.
 
-On the CPU a device is a share of the threads: with n devices, each has its own n-th of the pool and
-its own memory for intermediate values, so that replicas compute side by side.
+A GPU is itself. On the CPU a device is a share of the threads: with n devices, each has its own
+n-th of the pool and its own memory for intermediate values, so that replicas compute side by side.
 """
 
 from __future__ import annotations
@@ -31,3 +31,13 @@ def devices_of(wanted: Sequence[Any]) -> list[Device]:
 def places_of(devices: Sequence[Any]) -> list[Any]:
     """What each device computes with: a share of the CPU's threads."""
     return list(engine.shares(len(devices)))
+
+
+def are_gpus(devices: Sequence[Any]) -> bool:
+    """Whether devices are GPUs, all of them."""
+    return bool(devices) and all(Device(item).type == "cuda" for item in devices)
+
+
+def all_gpus() -> list[Device]:
+    """Those of this machine."""
+    return [Device("cuda", index) for index in range(engine.cuda().device_count())]

@@ -8,11 +8,12 @@ from typing import Any
 from braze.autograd.function import Function
 from braze.autograd.modes import no_grad
 from braze.capture import materialise
-from braze.functions.movement import clone
+from braze.devices import place_of
 from braze.handle import PARAM, concrete
 from braze.nn.modules.module import Module
 from braze.nn.parallel import comm
-from braze.nn.parallel.places import devices_of
+from braze.nn.parallel.places import are_gpus, devices_of
+from braze.placing import moved
 from braze.tensors import Tensor, wrap
 
 
@@ -47,6 +48,14 @@ def _parameters_for(
     return [made[i : i + length] for i in range(0, len(made), length)]
 
 
+def _parameters_on(
+    parameters: Sequence[Tensor], devices: Sequence[Any], detach: bool
+) -> list[Sequence[Tensor]]:
+    """Copies on GPUs, whose gradients find their way back; the module's own where they are."""
+    own = [parameter.detach() for parameter in parameters] if detach else parameters
+    return [[moved(parameter, place_of(device)) for parameter in own] for device in devices]
+
+
 def _hollow(module: Module) -> Module:
     """A module with the same attributes, and tables of its own."""
     replica: Module = object.__new__(type(module))
@@ -73,12 +82,16 @@ def replicate(network: Module, devices: Sequence[Any], detach: bool = False) -> 
     Raises:
         RuntimeError: there is no such device.
     """
-    count = len(devices_of(devices))
+    places = devices_of(devices)
+    count = len(places)
     if not count:
         return []
     parameters = list(network.parameters())
     place = {id(parameter): i for i, parameter in enumerate(parameters)}
-    copies = _parameters_for(parameters, count, detach)
+    if are_gpus(places):
+        copies = _parameters_on(parameters, places, detach)
+    else:
+        copies = _parameters_for(parameters, count, detach)
     modules = list(network.modules())
     replicas: list[Any] = []
     for number in range(count):
@@ -95,7 +108,7 @@ def replicate(network: Module, devices: Sequence[Any], detach: bool = False) -> 
                 if buffer is not None and number:
                     if id(buffer) not in buffers:
                         with no_grad():
-                            buffers[id(buffer)] = clone(buffer)
+                            buffers[id(buffer)] = comm.on_its_own(buffer, places[number])
                     replica._buffers[name] = buffers[id(buffer)]
         replicas.append(made[id(network)])
     return replicas
