@@ -579,8 +579,7 @@ def _take_memory(old: Handle, new: Handle, silent: bool) -> None:
         # The operation ran at once (eager mode): copy now instead of at the next sync.
         source, target = materialise(new), materialise(old)
         if old.type.device == "cpu":
-            dtype, shape = old.type.dtype.numpy, old.type.shape
-            np.copyto(target.array(dtype, shape), source.array(dtype, shape))
+            np.copyto(np.asarray(target), np.asarray(source))
         else:
             engine.cuda().copy_storage(source, target)
         new.storage = target
