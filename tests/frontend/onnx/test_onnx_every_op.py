@@ -37,7 +37,7 @@ REFUSED = {
     "projected_lstm_sequence",
     "scans": "cummax cummin logcumsumexp cumsum_ends cumsum_from cumprod_ends cumprod_from "
     "cummax_ends cummax_from cummin_ends cummin_from lattice_sum lattice_logsum",
-    "others": "gcd lcm as_strided checked checked_pairs",
+    "others": "gcd lcm as_strided checked checked_pairs to_device",
 }
 NAMES = {name for names in REFUSED.values() for name in names.split()}
 
