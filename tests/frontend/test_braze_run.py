@@ -260,5 +260,5 @@ def test_backends_and_accelerators():
     if not braze.cuda.is_available():
         assert braze.accelerator.device_count() == 0
         assert braze.accelerator.current_accelerator() is None
-        with pytest.raises(RuntimeError, match="needs a GPU"):
+        with pytest.raises(RuntimeError, match="CUDA"):
             braze.accelerator.synchronize()
