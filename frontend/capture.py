@@ -426,11 +426,20 @@ def _beside(operands: Sequence[Handle], site: Site, depth: int) -> Sequence[Hand
 
 def _is_made_here(handle: Handle) -> bool:
     """Whether a value comes from numbers and arrays alone, and no tensor of the user's."""
-    pending = handle.pending
-    if handle.storage is not None or pending is None or handle.state.call is None:
-        return True
-    given = [pending.handles[slot] for slot in handle.state.operands]
-    return all(h.flags & NUMBER or (h.site == handle.site and _is_made_here(h)) for h in given)
+    seen, waiting = {handle}, [handle]
+    while waiting:
+        made = waiting.pop()
+        pending = made.pending
+        if made.storage is not None or pending is None or made.state.call is None:
+            continue
+        for given in [pending.handles[slot] for slot in made.state.operands]:
+            if given.flags & NUMBER or given in seen:
+                continue
+            if given.site != handle.site:
+                return False
+            seen.add(given)
+            waiting.append(given)
+    return True
 
 
 def _shield(operands: Sequence[Handle], pending: Pending) -> tuple[Sequence[Handle], bool]:

@@ -158,6 +158,11 @@ def place_of(wanted: Any) -> str:
     return place
 
 
+def has_gpus() -> bool:
+    """Whether tensors can be on a GPU."""
+    return bool(engine.cuda().device_count())
+
+
 def _have() -> str:
     return ", ".join(["cpu", *[f"cuda:{i}" for i in range(engine.cuda().device_count())]])
 

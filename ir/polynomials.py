@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import product
 from math import lcm, prod
 from typing import TypeVar
@@ -109,6 +108,8 @@ class Interpolation:
 
 def _inverse(points: list[Point], exponents: list[Point]) -> tuple[list[list[int]], int]:
     """What makes coefficients of values: whole numbers, and what to divide the sums by."""
+    from fractions import Fraction  # slow to import, and a package is loaded without it
+
     count = len(points)
     rows = [
         [Fraction(prod(map(pow, point, e))) for e in exponents]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from braze.casting import DEFAULT_DTYPES, cast_tree, enable, state
-from braze.cuda import is_available
+from braze.devices import has_gpus
 from braze.ir.dtypes import DType, bf16, f16
 
 _SUPPORTED = (bf16, f16)
@@ -166,7 +166,7 @@ class autocast:
         self._cache_enabled = (
             is_autocast_cache_enabled() if cache_enabled is None else cache_enabled
         )
-        if enabled and device_type == "cuda" and not is_available():
+        if enabled and device_type == "cuda" and not has_gpus():
             warnings.warn("CUDA is not available. Disabling autocast.", UserWarning, stacklevel=2)
             enabled = False
         if enabled and self.fast_dtype not in _SUPPORTED:

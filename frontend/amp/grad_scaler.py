@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from braze.autograd.modes import no_grad
-from braze.cuda import is_available
-from braze.devices import place_of
+from braze.devices import has_gpus, place_of
 from braze.functions.pointwise import UNARY, bitwise_and, bitwise_or, eq, gt, maximum, mul, where
 from braze.functions.promotion import cast
 from braze.functions.reductions import all as all_of
@@ -98,7 +97,7 @@ class GradScaler:
     ) -> None:
         self._device = device
         self._enabled = enabled
-        if device == "cuda" and enabled and not is_available():
+        if device == "cuda" and enabled and not has_gpus():
             warnings.warn(
                 "GradScaler is enabled, but CUDA is not available.  Disabling.",
                 stacklevel=user_stacklevel(),

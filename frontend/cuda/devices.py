@@ -7,13 +7,13 @@ from typing import Any
 
 from braze import engine
 from braze.capture import flush
-from braze.devices import Used, current_gpu, set_current_gpu
+from braze.devices import Used, current_gpu, has_gpus, set_current_gpu
 from braze.devices import device as _Device
 
 
 def is_available() -> bool:
     """Whether tensors can be on a GPU."""
-    return device_count() > 0
+    return has_gpus()
 
 
 def device_count() -> int:

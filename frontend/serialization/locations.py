@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from braze.cuda import is_available
-from braze.devices import device, place_of
+from braze.devices import device, has_gpus, place_of
 
 MapLocation = Callable[[Any, str], Any] | device | str | dict[str, str] | None
 
@@ -48,7 +47,7 @@ def _restored(storage: Any, location: str) -> Any:
     if kind == "cpu":
         return storage.to_place("cpu")
     if kind == "cuda":
-        if is_available():
+        if has_gpus():
             return storage.to_place(place_of(location))
         raise RuntimeError(
             "Attempting to deserialize object on a CUDA device but none is available. If you are "

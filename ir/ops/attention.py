@@ -26,7 +26,7 @@ from braze.ir.errors import AttributeTypeError, DTypeError, ShapeError
 from braze.ir.op import AttributeKind, Op, Rule, declare
 from braze.ir.ops.creation import BLOCK, counters_used
 from braze.ir.ops.creation import random_bits as random_bits_op
-from braze.ir.ops.rules import common_device, common_dtype
+from braze.ir.ops.rules import common_dtype
 from braze.ir.types import Shape, TensorType, tensor_type
 from braze.ir.unrolled import reverse_gradient
 
@@ -67,7 +67,6 @@ def _check(
 ) -> None:
     """Raises: DTypeError, ShapeError or AttributeTypeError."""
     dtype = common_dtype(name, q, k, v)
-    common_device(name, q, k, v)
     if dtype.name not in ("f32", "f64"):
         raise DTypeError(f"[{name}] computes in f32 or f64, given {q}")
     lead = q.shape[:-2]
@@ -94,7 +93,7 @@ def _types(
 ) -> tuple[TensorType, ...]:
     _check(name, q, k, v, extra, p)
     shape = (*q.shape[:-1], v.shape[-1])
-    types = (tensor_type(q.dtype, s, q.device) for s in (shape, shape[:-1]))
+    types = (tensor_type(q.dtype, s) for s in (shape, shape[:-1]))
     return tuple(types)
 
 
@@ -112,7 +111,7 @@ def _gradient_types(
     shapes = [q.shape]
     for x in (k, v):
         shapes.append((parts, *x.shape[:-1], columns_for(x.shape[-1])))
-    return tuple(tensor_type(q.dtype, shape, q.device) for shape in shapes)
+    return tuple(tensor_type(q.dtype, shape) for shape in shapes)
 
 
 # Meaning ------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import numpy as np
 from braze.ir.dtypes import f32, f64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import Op, Rule, declare
-from braze.ir.ops.rules import common_device, common_dtype
+from braze.ir.ops.rules import common_dtype
 from braze.ir.types import TensorType, broadcast_shapes, tensor_type
 
 
@@ -34,7 +34,7 @@ def _joined_types(re: TensorType, im: TensorType) -> tuple[TensorType, ...]:
     _require_part("complex", re, im)
     dtype = common_dtype("complex", re, im).to_complex()
     shape = broadcast_shapes("complex", re, im)
-    return (tensor_type(dtype, shape, common_device("complex", re, im)),)
+    return (tensor_type(dtype, shape),)
 
 
 def _joined(re: np.ndarray, im: np.ndarray) -> np.ndarray:
@@ -120,14 +120,14 @@ conj = declare(
 
 def _as_real_types(x: TensorType) -> tuple[TensorType, ...]:
     _require_complex("view_as_real", x)
-    return (tensor_type(x.dtype.to_real(), (*x.shape, 2), x.device),)
+    return (tensor_type(x.dtype.to_real(), (*x.shape, 2)),)
 
 
 def _as_complex_types(x: TensorType) -> tuple[TensorType, ...]:
     _require_part("view_as_complex", x)
     if x.rank == 0 or x.shape[-1] != 2:
         raise ShapeError(f"[view_as_complex] the last dimension must be of size 2, given {x}")
-    return (tensor_type(x.dtype.to_complex(), x.shape[:-1], x.device),)
+    return (tensor_type(x.dtype.to_complex(), x.shape[:-1]),)
 
 
 view_as_real = declare(

@@ -18,7 +18,7 @@ import numpy as np
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
 from braze.ir.ops import complex_rules
-from braze.ir.ops.rules import common_device, common_dtype
+from braze.ir.ops.rules import common_dtype
 from braze.ir.types import TensorType, tensor_type
 
 
@@ -62,7 +62,7 @@ def _contract_types(
                 f"({sizes[letter]} != {size})"
             )
     shape = tuple(sizes[letter] for letter in out)
-    return (tensor_type(dtype, shape, common_device("contract", x, y)),)
+    return (tensor_type(dtype, shape),)
 
 
 def _contract(x: np.ndarray, y: np.ndarray, *, equation: str, left_out: str = "") -> np.ndarray:

@@ -14,7 +14,7 @@ from braze.ir.op import declare
 from braze.ir.ops.composite import Ints, channels_last, channels_second, require_floating
 from braze.ir.ops.convolution_depthwise import depthwise, is_depthwise
 from braze.ir.ops.movement import window_count
-from braze.ir.ops.rules import common_device, common_dtype
+from braze.ir.ops.rules import common_dtype
 from braze.ir.types import Shape, TensorType, tensor_type
 
 SPATIAL = "hwd"
@@ -88,8 +88,7 @@ def _conv_types(
             f"({x.shape[1]} != {weight.shape[1] * groups})"
         )
     size = output_size("conv", x, weight.shape[2:], stride, padding, dilation)
-    device = common_device("conv", x, weight)
-    return (tensor_type(dtype, (x.shape[0], weight.shape[0], *size), device),)
+    return (tensor_type(dtype, (x.shape[0], weight.shape[0], *size)),)
 
 
 def _biased_types(

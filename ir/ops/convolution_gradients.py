@@ -42,7 +42,7 @@ from braze.ir.ops.convolution import (
 )
 from braze.ir.ops.convolution_depthwise import depthwise_back, is_depthwise
 from braze.ir.ops.convolution_phases import Phase, are_few, are_uniform, interleaved, phases
-from braze.ir.ops.rules import common_device, common_dtype
+from braze.ir.ops.rules import common_dtype
 from braze.ir.types import TensorType, tensor_type
 
 PHASES = "rst"
@@ -70,7 +70,7 @@ def _input_grad_types(
             f"({out.shape[1]} != {weight.shape[0]})"
         )
     shape = (out.shape[0], weight.shape[1] * groups, *input_size)
-    x = tensor_type(dtype, shape, common_device(name, out, weight))
+    x = tensor_type(dtype, shape)
     size = output_size(name, x, weight.shape[2:], stride, padding, dilation)
     if size != out.shape[2:]:
         raise ShapeError(f"[{name}] {x} has windows {list(size)}, not those of {out}")
@@ -302,7 +302,7 @@ def _weight_grad_types(
     if (x.shape[0], *size) != (out.shape[0], *out.shape[2:]):
         raise ShapeError(f"[{name}] {x} has windows {list(size)}, not those of {out}")
     shape = (out.shape[1], x.shape[1] // groups, *kernel)
-    return (tensor_type(dtype, shape, common_device(name, x, out)),)
+    return (tensor_type(dtype, shape),)
 
 
 def _weight_grad(

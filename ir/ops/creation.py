@@ -95,7 +95,7 @@ def _random_types(
     for operand in (seed, offset):
         if operand.dtype is not i64 or operand.shape != ():
             raise DTypeError(f"[random_bits] seed and offset must be i64[], given {operand}")
-    return (tensor_type(u32, shape, seed.device),)
+    return (tensor_type(u32, shape),)
 
 
 def _random_bits(seed: np.ndarray, offset: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:

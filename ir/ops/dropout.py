@@ -62,7 +62,7 @@ def _float_types(name: str) -> Any:
         _check_state(name, seed, offset)
         if not dtype.is_floating_point:
             raise DTypeError(f"[{name}] makes floating-point numbers, not {dtype.name}")
-        return (tensor_type(dtype, shape, seed.device),)
+        return (tensor_type(dtype, shape),)
 
     return infer
 
@@ -138,7 +138,7 @@ def _randint_types(
         raise ShapeError(f"[randint] low must be less than high: {low} and {high}")
     if high - low >= 1 << 63:
         raise ShapeError(f"[randint] the range is too large: {low} to {high}")
-    return (tensor_type(i64, shape, seed.device),)
+    return (tensor_type(i64, shape),)
 
 
 def _randint(b: Any, seed: Any, offset: Any, *, shape: Ints, low: int, high: int) -> Any:

@@ -13,7 +13,7 @@ from braze.ir.dtypes import bool_
 from braze.ir.op import Op, Rule, declare
 from braze.ir.ops import complex_rules
 from braze.ir.ops.composite import as_dtype, in_wide, polynomial
-from braze.ir.ops.rules import common_device, floating, same
+from braze.ir.ops.rules import floating, same
 from braze.ir.types import TensorType, broadcast_shapes, tensor_type
 
 
@@ -181,8 +181,7 @@ def _predicate(
     name: str, operands: str, decompose: Rule, doc: str, complex: Rule | bool = True
 ) -> Op:
     def infer(*types: TensorType) -> tuple[TensorType, ...]:
-        device = common_device(name, *types)
-        return (tensor_type(bool_, broadcast_shapes(name, *types), device),)
+        return (tensor_type(bool_, broadcast_shapes(name, *types)),)
 
     return declare(
         name,

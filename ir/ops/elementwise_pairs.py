@@ -16,7 +16,7 @@ from braze.ir.errors import DTypeError
 from braze.ir.op import Op, Rule, declare
 from braze.ir.ops.composite import as_dtype, both, in_wide
 from braze.ir.ops.logarithms import BITS_AS
-from braze.ir.ops.rules import common_device, floating, numeric, predicate, same
+from braze.ir.ops.rules import floating, numeric, predicate, same
 from braze.ir.types import TensorType, broadcast_shapes, tensor_type
 
 Infer = Callable[..., tuple[TensorType, ...]]
@@ -179,8 +179,7 @@ isneginf = _joint(
 
 
 def _xor_types(x: TensorType, y: TensorType) -> tuple[TensorType, ...]:
-    device = common_device("logical_xor", x, y)
-    return (tensor_type(bool_, broadcast_shapes("logical_xor", x, y), device),)
+    return (tensor_type(bool_, broadcast_shapes("logical_xor", x, y)),)
 
 
 logical_xor = _joint(

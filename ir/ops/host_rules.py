@@ -23,7 +23,7 @@ import numpy as np
 from braze.ir.dtypes import COMPLEX, f32, f64, i64
 from braze.ir.errors import DTypeError, LinAlgError, ShapeError
 from braze.ir.op import AttributeKind, Op, Rule, declare
-from braze.ir.ops.rules import common_device, common_dtype
+from braze.ir.ops.rules import common_dtype
 from braze.ir.types import TensorType, tensor_type
 
 Evaluate = Callable[..., Any]
@@ -128,13 +128,13 @@ def _without_pairs(name: str, x: TensorType) -> TensorType:
         raise DTypeError(f"[{name}] real and imaginary part are float32 or float64, given {x}")
     if x.rank == 0 or x.shape[-1] != 2:
         raise ShapeError(f"[{name}] the last dimension must hold real and imaginary part: {x}")
-    return tensor_type(x.dtype.to_complex(), x.shape[:-1], x.device)
+    return tensor_type(x.dtype.to_complex(), x.shape[:-1])
 
 
 def _with_pairs(x: TensorType) -> TensorType:
     if not x.dtype.is_complex:
         return x
-    return tensor_type(x.dtype.to_real(), (*x.shape, 2), x.device)
+    return tensor_type(x.dtype.to_real(), (*x.shape, 2))
 
 
 def as_complex(x: np.ndarray) -> np.ndarray:
@@ -175,7 +175,6 @@ def check_matrices(name: str, *types: TensorType) -> None:
         if x.dtype not in (f32, f64, *COMPLEX):
             raise DTypeError(f"[{name}] needs float32, float64 or a complex dtype, given {x}")
     common_dtype(name, *types)
-    common_device(name, *types)
 
 
 def check_square(name: str, x: TensorType) -> None:

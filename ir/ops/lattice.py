@@ -15,7 +15,7 @@ import numpy as np
 from braze.ir.dtypes import bool_, f32, f64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
-from braze.ir.ops.rules import common_device, common_dtype
+from braze.ir.ops.rules import common_dtype
 from braze.ir.types import TensorType
 
 Array = np.ndarray
@@ -43,7 +43,6 @@ def moved(before: Array, by: int, fill: float) -> Array:
 def _sum_types(*types: TensorType) -> tuple[TensorType, ...]:
     name = "lattice_sum"
     common_dtype(name, *types)
-    common_device(name, *types)
     _check_values(name, types[0])
     if any(t.shape != types[0].shape for t in types):
         raise ShapeError(f"[{name}] operands differ in shape: {', '.join(map(str, types))}")
@@ -123,7 +122,6 @@ def _logsum_types(x: TensorType, skips: TensorType) -> tuple[TensorType, ...]:
         raise DTypeError(f"[{name}] which states are skipped to must be bools, given {skips}")
     if skips.shape != x.shape[1:]:
         raise ShapeError(f"[{name}] skips must be {list(x.shape[1:])} for {x}, given {skips}")
-    common_device(name, x, skips)
     return (x,)
 
 

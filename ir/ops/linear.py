@@ -14,7 +14,7 @@ from typing import Any
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import Autocast, Op, declare
 from braze.ir.ops.composite import reshaped, summed_to
-from braze.ir.ops.rules import common_device, common_dtype
+from braze.ir.ops.rules import common_dtype
 from braze.ir.types import Shape, TensorType, tensor_type
 
 LETTERS = "abcdefghijlopqrstuvwxyz"  # for batch dimensions; k, m and n are the matrices' own
@@ -97,7 +97,7 @@ def _result(name: str, x: TensorType, y: TensorType, shape: Shape) -> tuple[Tens
     dtype = common_dtype(name, x, y)
     if dtype.kind == "bool":
         raise DTypeError(f"[{name}] needs numeric operands, given {x} and {y}")
-    return (tensor_type(dtype, shape, common_device(name, x, y)),)
+    return (tensor_type(dtype, shape),)
 
 
 def multiply(b: Any, x: Any, y: Any, name: str = "matmul") -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from braze.ir.errors import AttributeTypeError
 from braze.ir.op import AttributeKind, Op, Rule, declare
 from braze.ir.ops.composite import as_dtype, require_floating, widened
-from braze.ir.ops.rules import common_device, common_dtype
+from braze.ir.ops.rules import common_dtype
 from braze.ir.types import TensorType, broadcast_shapes, tensor_type
 
 REDUCTIONS = ("none", "sum", "mean")
@@ -65,8 +65,7 @@ def _declare_loss(
         require_floating(name, x, target)
         check_reduction(name, reduction)
         shape = broadcast_shapes(name, x, target)
-        device = common_device(name, x, target)
-        return (tensor_type(dtype, shape if reduction == "none" else (), device),)
+        return (tensor_type(dtype, shape if reduction == "none" else ()),)
 
     def decompose(b: Any, x: Any, target: Any, *, reduction: str, **rest: Any) -> Any:
         rows = formula(b, widened(b, x), widened(b, target), **rest)

@@ -16,7 +16,7 @@ from braze.ir.dtypes import i64
 from braze.ir.errors import DTypeError, ShapeError
 from braze.ir.op import declare
 from braze.ir.ops import complex_rules
-from braze.ir.ops.rules import check_dimensions, common_device, common_dtype
+from braze.ir.ops.rules import check_dimensions, common_dtype
 from braze.ir.types import Shape, TensorType
 
 Ints = tuple[int, ...]
@@ -208,7 +208,6 @@ flip = declare(
 
 def _concat_types(*xs: TensorType, dim: int) -> tuple[TensorType, ...]:
     dtype, first = common_dtype("concat", *xs), xs[0]
-    common_device("concat", *xs)
     check_dimensions("concat", (dim,), first)
     for x in xs[1:]:
         if x.rank != first.rank or any(

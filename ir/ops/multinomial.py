@@ -40,7 +40,7 @@ def _types(
         raise ShapeError(f"[multinomial] the weights need a dimension of categories: {weights}")
     if not replacement and count > weights.shape[-1]:
         raise ShapeError(f"[multinomial] {count} categories cannot be drawn from {weights}")
-    return (tensor_type(i64, (*weights.shape[:-1], count), weights.device),)
+    return (tensor_type(i64, (*weights.shape[:-1], count)),)
 
 
 def _check(b: Any, weights: Any) -> None:

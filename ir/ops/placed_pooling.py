@@ -39,7 +39,7 @@ def _pooled_types(name: str, x: TensorType, output: Ints) -> tuple[TensorType, T
     if 0 in x.shape[2:]:
         raise ShapeError(f"[{name}] a spatial dimension is empty: {x}")
     shape = (*x.shape[:2], *output)
-    return x.with_shape(shape), tensor_type(i64, shape, x.device)
+    return x.with_shape(shape), tensor_type(i64, shape)
 
 
 def _add_at(b: Any, g: Any, indices: Any, x_type: TensorType) -> Any:

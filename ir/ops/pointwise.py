@@ -17,7 +17,7 @@ from braze.ir.dtypes import DType, bool_
 from braze.ir.errors import DTypeError
 from braze.ir.op import Op, Rule, declare
 from braze.ir.ops import complex_rules
-from braze.ir.ops.rules import common_device, common_dtype, floating, numeric, predicate, same
+from braze.ir.ops.rules import common_dtype, floating, numeric, predicate, same
 from braze.ir.special_functions import erf as special_erf
 from braze.ir.types import TensorType, broadcast_shapes, tensor_type
 
@@ -409,7 +409,7 @@ def _where_types(condition: TensorType, x: TensorType, y: TensorType) -> tuple[T
         raise DTypeError(f"[where] the condition must be bool, given {condition}")
     dtype = common_dtype("where", x, y)
     shape = broadcast_shapes("where", condition, x, y)
-    return (tensor_type(dtype, shape, common_device("where", condition, x, y)),)
+    return (tensor_type(dtype, shape),)
 
 
 where = _pointwise(

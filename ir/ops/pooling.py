@@ -63,7 +63,7 @@ def _max_pool_types(
         raise DTypeError(f"[max_pool] needs a numeric operand, given {x}")
     size = pooled_size("max_pool", x, kernel, stride, padding, dilation, ceil_mode)
     shape = (*x.shape[:2], *size)
-    indices, taps = (tensor_type(t, shape, x.device) for t in (i64, tap_dtype(kernel)))
+    indices, taps = (tensor_type(t, shape) for t in (i64, tap_dtype(kernel)))
     return (x.with_shape(shape), indices, taps)
 
 

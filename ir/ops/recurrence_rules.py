@@ -15,7 +15,7 @@ from typing import Any
 from braze.ir.errors import ShapeError
 from braze.ir.op import AttributeKind, Op, Rule, Steps, declare
 from braze.ir.ops.composite import cut, require_floating, widened
-from braze.ir.ops.rules import common_device, common_dtype
+from braze.ir.ops.rules import common_dtype
 from braze.ir.steps import evaluate_steps
 from braze.ir.types import Shape, TensorType, tensor_type
 from braze.ir.unrolled import unrolled_gradient
@@ -75,7 +75,7 @@ def _types(
     name: str, operands: Shapes, results: Shapes, types: tuple[TensorType, ...]
 ) -> tuple[TensorType, ...]:
     require_floating(name, *types)
-    dtype, device = common_dtype(name, *types), common_device(name, *types)
+    dtype = common_dtype(name, *types)
     sizes: dict[str, int] = {}
     for (operand, dims), given in zip(operands.items(), types, strict=True):
         words = dims.split()
@@ -97,7 +97,7 @@ def _types(
         pairs = map(_factor, dims.split())
         return tuple(factor * sizes[letter] if letter else factor for factor, letter in pairs)
 
-    return tuple(tensor_type(dtype, shape(dims), device) for dims in results.values())
+    return tuple(tensor_type(dtype, shape(dims)) for dims in results.values())
 
 
 def _factor(word: str) -> tuple[int, str]:

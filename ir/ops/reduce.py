@@ -131,7 +131,7 @@ def _arg_reduce(name: str, evaluate: Rule, doc: str) -> Op:
             raise ShapeError(f"[{name}] takes one dimension, given {dims}")
         if x.shape[dims[0]] == 0:
             raise ShapeError(f"[{name}] a reduction over an empty dimension has no value: {x}")
-        return (tensor_type(i64, reduced_shape(name, x, dims, keepdim), x.device),)
+        return (tensor_type(i64, reduced_shape(name, x, dims, keepdim)),)
 
     def run(x: np.ndarray, *, dims: tuple[int, ...], keepdim: bool) -> np.ndarray:
         return np.asarray(evaluate(x, axis=dims[0], keepdims=keepdim), dtype=np.int64)

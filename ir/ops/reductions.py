@@ -285,7 +285,7 @@ def _extremum(name: str, value: str, place: str, doc: str) -> Op:
         if x.shape[dim] == 0:
             raise ShapeError(f"[{name}] a reduction over an empty dimension has no value: {x}")
         shape = reduced_shape(name, x, (dim,), keepdim)
-        return (x.with_shape(shape), tensor_type(i64, shape, x.device))
+        return (x.with_shape(shape), tensor_type(i64, shape))
 
     def decompose(b: Any, x: Any, *, dim: int, keepdim: bool) -> Any:
         best = getattr(b, value)(x, dims=(dim,), keepdim=keepdim)

@@ -1,7 +1,7 @@
 """Shared pieces of the op declarations: type rules and argument checks.
 
 Every function here either returns result types or raises the error that the user sees; messages
-name the operation and the types given.
+name the operation and the types given. Rules know no devices: `braze.ir.devices` adds them.
 """
 
 from __future__ import annotations
@@ -23,23 +23,12 @@ def common_dtype(name: str, *types: TensorType) -> DType:
     return types[0].dtype
 
 
-def common_device(name: str, *types: TensorType) -> str:
-    """The one device that all operands are on."""
-    devices = {t.device for t in types}
-    if len(devices) > 1:
-        raise DTypeError(
-            f"[{name}] operands are on different devices: {', '.join(map(str, types))}"
-        )
-    return types[0].device
-
-
 def same(name: str) -> Infer:
     """Rule: broadcast the shapes, keep the common dtype."""
 
     def infer(*types: TensorType) -> tuple[TensorType, ...]:
         dtype = common_dtype(name, *types)
-        device = common_device(name, *types)
-        return (tensor_type(dtype, broadcast_shapes(name, *types), device),)
+        return (tensor_type(dtype, broadcast_shapes(name, *types)),)
 
     return infer
 
@@ -74,8 +63,7 @@ def predicate(name: str) -> Infer:
 
     def infer(*types: TensorType) -> tuple[TensorType, ...]:
         common_dtype(name, *types)
-        device = common_device(name, *types)
-        return (tensor_type(bool_, broadcast_shapes(name, *types), device),)
+        return (tensor_type(bool_, broadcast_shapes(name, *types)),)
 
     return infer
 

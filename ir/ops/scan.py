@@ -192,7 +192,7 @@ def _scan(
         return x
 
     def made(x: TensorType) -> tuple[TensorType, ...]:
-        return (x, tensor_type(i64, x.shape, x.device)) if positions else (x,)
+        return (x, tensor_type(i64, x.shape)) if positions else (x,)
 
     def infer(*types: TensorType, dim: int, reverse: bool) -> tuple[TensorType, ...]:
         return made(check(name, *types, dim=dim))
@@ -202,7 +202,7 @@ def _scan(
         if not 0 < length < x.shape[dim]:
             raise ShapeError(f"[{name}_ends] {x} has no two blocks of {length} along {dim}")
         shape = _at(x.shape, dim, block_count(x.shape[dim], length) - 1)
-        return made(tensor_type(carried_dtype(name, x.dtype), shape, x.device))
+        return made(tensor_type(carried_dtype(name, x.dtype), shape))
 
     def continued(
         x: TensorType, *starts: TensorType, dim: int, reverse: bool, length: int

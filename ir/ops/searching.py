@@ -27,7 +27,7 @@ def _types(sequence: TensorType, values: TensorType, *, right: bool) -> tuple[Te
             "[searchsorted] the sorted sequence should be of one dimension, or have the leading "
             f"dimensions of the values; it is {sequence}, the values are {values}"
         )
-    return (tensor_type(i64, values.shape, values.device),)
+    return (tensor_type(i64, values.shape),)
 
 
 def _evaluate(sequence: Array, values: Array, *, right: bool) -> Array:

@@ -11,7 +11,7 @@ from braze.ir.errors import DimensionError, DTypeError, ShapeError
 from braze.ir.op import declare
 from braze.ir.ops import reduce
 from braze.ir.ops.composite import as_dtype, cut, reshaped
-from braze.ir.ops.rules import check_dimensions, common_device, common_dtype
+from braze.ir.ops.rules import check_dimensions, common_dtype
 from braze.ir.types import Shape, TensorType, broadcast_shapes, tensor_type
 
 full = declare(
@@ -130,7 +130,6 @@ select = declare(
 
 def _stack_types(*xs: TensorType, dim: int) -> tuple[TensorType, ...]:
     common_dtype("stack", *xs)
-    common_device("stack", *xs)
     first = xs[0]
     for x in xs[1:]:
         if x.shape != first.shape:
@@ -169,8 +168,7 @@ stack = declare(
 def _masked_fill_types(x: TensorType, mask: TensorType, *, value: float) -> tuple[TensorType, ...]:
     if mask.dtype is not bool_:
         raise DTypeError(f"[masked_fill] the mask must be bool, given {mask}")
-    device = common_device("masked_fill", x, mask)
-    return (tensor_type(x.dtype, broadcast_shapes("masked_fill", x, mask), device),)
+    return (tensor_type(x.dtype, broadcast_shapes("masked_fill", x, mask)),)
 
 
 masked_fill = declare(

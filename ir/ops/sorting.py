@@ -34,7 +34,7 @@ def positions_in_order(x: Array, dim: int, descending: bool) -> Array:
 
 def _sort_types(x: TensorType, *, dim: int, descending: bool) -> tuple[TensorType, ...]:
     check_dimensions("sort", (dim,), x)
-    return (x, tensor_type(i64, x.shape, x.device))
+    return (x, tensor_type(i64, x.shape))
 
 
 def _sort(x: Array, *, dim: int, descending: bool) -> tuple[Array, Array]:
@@ -68,7 +68,7 @@ def _topk_types(x: TensorType, *, dim: int, k: int, largest: bool) -> tuple[Tens
     if not 0 <= k <= x.shape[dim]:
         raise ShapeError(f"[topk] selected index k out of range: {k} of dimension {dim} of {x}")
     shape = (*x.shape[:dim], k, *x.shape[dim + 1 :])
-    return (x.with_shape(shape), tensor_type(i64, shape, x.device))
+    return (x.with_shape(shape), tensor_type(i64, shape))
 
 
 def _topk(x: Array, *, dim: int, k: int, largest: bool) -> tuple[Array, Array]:
