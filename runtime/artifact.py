@@ -99,7 +99,7 @@ class Artifact:
     def facts(self) -> dict[str, Any]:
         """Everything but the objects, as JSON values."""
         return {
-            field.name: _plain(getattr(self, field.name))
+            field.name: plain(getattr(self, field.name))
             for field in fields(self)
             if field.name != "objects"
         }
@@ -113,12 +113,12 @@ class Artifact:
                 target=str(facts["target"]),
                 main=str(facts["main"]),
                 objects=objects,
-                inputs=tuple(_slot(slot) for slot in facts["inputs"]),
-                outputs=tuple(_slot(slot) for slot in facts["outputs"]),
+                inputs=tuple(slot_from(slot) for slot in facts["inputs"]),
+                outputs=tuple(slot_from(slot) for slot in facts["outputs"]),
                 arena_bytes=number_from(facts["arena_bytes"]),
                 scratch_bytes=number_from(facts["scratch_bytes"]),
-                failures=tuple(_failure(site) for site in facts["failures"]),
-                figures=_figures(facts["figures"]),
+                failures=tuple(failure_from(site) for site in facts["failures"]),
+                figures=figures_from(facts["figures"]),
                 calls=tuple(CallSite(**site) for site in facts.get("calls", ())),
                 words=tuple(map(int, facts.get("words", ()))),
             )
@@ -142,7 +142,7 @@ def slots_of(graph: Graph) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
 def layout_facts(layout: ArenaLayout) -> dict[str, Any]:
     """An arena's layout as JSON values; its buffers' names, which only the compiler needs, are
     left out."""
-    return {"sizes": _plain(layout.sizes), "below": _plain(layout.below)}
+    return {"sizes": plain(layout.sizes), "below": plain(layout.below)}
 
 
 def layout_from(facts: dict[str, Any]) -> ArenaLayout:
@@ -182,22 +182,25 @@ def _form(plain: Any) -> Any:
     raise ValueError(f"[artifact] {plain!r} is no function of the size")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What these classes hold, as JSON values."""
     if isinstance(value, SymInt):
-        return {"value": int(value), "form": _plain(value.form)}
+        return {"value": int(value), "form": plain(value.form)}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, (Slot, FailureSite, Figures, CallSite)):
-        return {name: _plain(item) for name, item in asdict(value).items()}
+        return {name: plain(item) for name, item in asdict(value).items()}
     return value
 
 
-def _slot(facts: dict[str, Any]) -> Slot:
+def slot_from(facts: dict[str, Any]) -> Slot:
+    """The slot of these facts.  Raises: ValueError, KeyError, TypeError if they are none."""
     shape = tuple(map(number_from, facts["shape"]))
     return Slot(facts["name"], facts["dtype"], shape, facts["role"])
 
 
-def _failure(facts: dict[str, Any]) -> FailureSite:
+def failure_from(facts: dict[str, Any]) -> FailureSite:
+    """The failure of these facts.  Raises: as `slot_from`."""
     location = facts["location"]
     return FailureSite(
         facts["message"],
@@ -208,5 +211,6 @@ def _failure(facts: dict[str, Any]) -> FailureSite:
     )
 
 
-def _figures(facts: dict[str, Any]) -> Figures:
+def figures_from(facts: dict[str, Any]) -> Figures:
+    """The figures of these facts.  Raises: as `slot_from`."""
     return Figures(**{**facts, "refusals": tuple(facts["refusals"])})

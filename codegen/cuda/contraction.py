@@ -15,6 +15,7 @@ from braze.codegen.cuda.contraction_operand import Operand, tile_type
 from braze.codegen.cuda.contraction_plan import Plan, plan_of, turned
 from braze.codegen.cuda.contraction_products import PlainProducts, Result, TensorProducts
 from braze.codegen.cuda.contraction_rows import rows_of_products
+from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.expressions import Expressions
 from braze.codegen.cuda.grid import extent, spread
 from braze.codegen.cuda.interning import Interner
@@ -22,7 +23,6 @@ from braze.codegen.cuda.kernel import KernelWriter
 from braze.codegen.cuda.lanes import emit_lanes
 from braze.codegen.cuda.packs import fits
 from braze.codegen.cuda.pointwise import emit_pointwise
-from braze.codegen.cuda.program import CodegenError
 from braze.codegen.cuda.rows import emit_rows
 from braze.codegen.cuda.types import is_narrow_float
 from braze.ir.index import Index, LoopVar, flatten

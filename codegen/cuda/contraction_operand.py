@@ -21,9 +21,9 @@ from braze.codegen.cuda.indices import fits_int
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.kernel import KernelWriter
 from braze.codegen.cuda.packs import is_aligned
-from braze.codegen.cuda.program import ALIGNMENT
 from braze.codegen.cuda.text import bare
 from braze.codegen.cuda.types import from_memory, memory_type, register_type
+from braze.ir.cuda_program import ALIGNMENT
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Access, Bound, Buffer, Contraction
 

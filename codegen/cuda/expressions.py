@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
+from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.indices import Indices
 from braze.codegen.cuda.operations import apply_operation
-from braze.codegen.cuda.program import CodegenError
 from braze.codegen.cuda.text import LONG, Writer, bare
 from braze.codegen.cuda.types import (
     from_memory,

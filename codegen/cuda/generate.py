@@ -11,13 +11,16 @@ from dataclasses import replace
 
 from braze.codegen.cuda.attention import emit_attention
 from braze.codegen.cuda.contraction import emit_contraction
+from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.kernel import NAME, Function, KernelWriter
 from braze.codegen.cuda.library import headers, library
 from braze.codegen.cuda.nests import emit_nest
-from braze.codegen.cuda.program import (
+from braze.codegen.cuda.sorts import emit_sort
+from braze.codegen.cuda.text import identifier
+from braze.ir.arena import aligned
+from braze.ir.cuda_program import (
     ALIGNMENT,
     BufferArgument,
-    CodegenError,
     CudaProgram,
     Fill,
     HostStep,
@@ -27,9 +30,6 @@ from braze.codegen.cuda.program import (
     Size,
     Step,
 )
-from braze.codegen.cuda.sorts import emit_sort
-from braze.codegen.cuda.text import identifier
-from braze.ir.arena import aligned
 from braze.ir.dtypes import DType
 from braze.ir.loops import Buffer, Contraction, HostCall, Kernel, Nest, Placement, Program, Sort
 from braze.ir.loops_attention import Attention
@@ -37,8 +37,17 @@ from braze.ir.loops_recurrence import Recurrence, slot_sizes
 from braze.ir.target import Target
 
 
-def generate_program(program: Program, target: Target) -> CudaProgram:
-    """See `braze.codegen.cuda.program.generate`."""
+def generate(program: Program, target: Target) -> CudaProgram:
+    """CUDA C for a program of the loop IR; the same program gives the same text.
+
+    Args:
+        program: not a symbolic one (`Program.words`).
+        target: a GPU. Its feature "tf32" allows products of f32 on tensor cores, rounded to 10
+            bits of mantissa.
+
+    Raises:
+        CodegenError: the program holds something that has no form on a GPU.
+    """
     if not target.is_gpu:
         raise CodegenError(f"[cuda] {target.name} is not a GPU")
     if program.words:

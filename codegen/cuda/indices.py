@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from braze.codegen.cuda.program import CodegenError
+from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.text import Writer, bare
 from braze.ir.index import Atom, DataIndex, FloorDiv, Index, LoopVar, Mod
 from braze.ir.loops import Bound, Expr

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from braze.codegen.cuda.expressions import Expressions
-from braze.codegen.cuda.program import Argument, BufferArgument, Launch, Size
 from braze.codegen.cuda.text import Writer
 from braze.codegen.cuda.types import memory_type
+from braze.ir.cuda_program import Argument, BufferArgument, Launch, Size
 from braze.ir.index import LoopVar
 from braze.ir.loops import Buffer
 from braze.ir.target import Target

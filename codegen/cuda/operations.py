@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from braze.codegen.cuda.conversions import bitcast, cast
-from braze.codegen.cuda.program import CodegenError
+from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.text import bare
 from braze.codegen.cuda.types import register_type, unsigned_type
 from braze.ir.dtypes import DType, bool_, f64

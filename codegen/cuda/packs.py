@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from braze.codegen.cuda.program import ALIGNMENT
 from braze.codegen.cuda.statements import loads_of, values_of
+from braze.ir.cuda_program import ALIGNMENT
 from braze.ir.index import DataIndex, Index, LoopVar
 from braze.ir.loops import Buffer, Check, Load, Store
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from braze.codegen.cuda.combining import declare, share, take
+from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.expressions import Expressions
 from braze.codegen.cuda.grid import ENOUGH_THREADS, extent, int_type, spread
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.lanes import emit_flat
-from braze.codegen.cuda.program import CodegenError
 from braze.codegen.cuda.row_layout import Layout, layout_of
 from braze.codegen.cuda.statements import is_flat, outer_loops, values_of
 from braze.codegen.cuda.text import bare

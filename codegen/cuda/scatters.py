@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.grid import MOST_BLOCKS, THREADS, each_of_grid, extent, spread
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.operations import apply_operation
 from braze.codegen.cuda.pointwise import emit_pointwise
-from braze.codegen.cuda.program import CodegenError
 from braze.codegen.cuda.statements import is_flat, loads_of, outer_loops, values_of
 from braze.codegen.cuda.text import bare
 from braze.codegen.cuda.types import (

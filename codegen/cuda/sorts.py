@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.grid import (
     MOST_BLOCKS,
     THREADS,
@@ -20,7 +21,6 @@ from braze.codegen.cuda.grid import (
 )
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.lanes import emit_flat
-from braze.codegen.cuda.program import CodegenError
 from braze.codegen.cuda.text import bare
 from braze.codegen.cuda.types import placed_types, register_type
 from braze.ir.dtypes import u8

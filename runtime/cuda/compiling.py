@@ -7,51 +7,19 @@ their source: for other graphs of the same source, and for the next start.
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
 
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph
 from braze.ir.target import Target
-from braze.runtime.artifact import FailureSite, Figures
-from braze.runtime.cuda.driver import CudaError, driver
+from braze.runtime.artifact import slots_of
+from braze.runtime.cuda.code import CudaCode
+from braze.runtime.cuda.nvcc import OPTIONS, cubin_of
 from braze.runtime.disk_cache import DiskCache
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Recorder
-
-if TYPE_CHECKING:
-    from braze.codegen.cuda.program import CudaProgram
-
-OPTIONS = ("-std=c++17", "-O3")
-
-
-@dataclass(frozen=True, slots=True)
-class CudaCode:
-    """A compiled graph.
-
-    Attributes:
-        program: its steps. cubin: machine code of the launched functions; b"" for none.
-        scalars: IR dtype of each input of role "scalar", by position.
-        failures: meaning of the failure codes 1, 2, ...
-        calls: the captured node of each host call, or -1, by the call's number.
-        from_disk: the cubin was compiled before.
-    """
-
-    program: CudaProgram
-    cubin: bytes
-    scalars: tuple[tuple[int, str], ...]
-    failures: tuple[FailureSite, ...]
-    calls: tuple[int, ...]
-    figures: Figures
-    from_disk: bool
-
-    @property
-    def arena_bytes(self) -> int:
-        return self.program.arena_bytes
 
 
 def compile_cuda(graph: Graph, target: Target, disk: DiskCache | None) -> CudaCode:
@@ -61,7 +29,7 @@ def compile_cuda(graph: Graph, target: Target, disk: DiskCache | None) -> CudaCo
         CudaError: nvcc refuses the code or is missing. CodegenError: there is no code for something
             in the graph. What the passes raise.
     """
-    from braze.codegen.cuda.program import generate
+    from braze.codegen.cuda.generate import generate
     from braze.passes import compile_graph
     from braze.runtime.compiler import failure_site, figures_of
 
@@ -82,14 +50,12 @@ def compile_cuda(graph: Graph, target: Target, disk: DiskCache | None) -> CudaCo
         raise
     if record is not None:
         record.finish()
+    inputs, outputs = slots_of(graph)
     return CudaCode(
         program,
         cubin,
-        tuple(
-            (position, value.type.dtype.name)
-            for position, (value, role) in enumerate(zip(graph.inputs, graph.roles, strict=True))
-            if role == "scalar"
-        ),
+        inputs,
+        outputs,
         tuple(failure_site(site, origin) for site in loops.checks),
         tuple(origin.position(call.location) for call in loops.host_calls()),
         figures_of(report, time.perf_counter() - start),
@@ -108,25 +74,7 @@ def _cubin_of(source: str, target: Target, disk: DiskCache | None) -> tuple[byte
     if found is not None:
         (cubin,) = found[1]
         return cubin, True
-    cubin = _nvcc(source, target)
+    cubin = cubin_of(source, target)
     if disk is not None:
         disk.store(key, {}, [cubin])
     return cubin, False
-
-
-def _nvcc(source: str, target: Target) -> bytes:
-    errors = driver().CompileError
-    compiler: Any = importlib.import_module("pycuda.compiler")
-
-    try:
-        # Kept on disk by us, and not by PyCUDA too.
-        cubin: bytes = compiler.compile(
-            source, options=list(OPTIONS), arch=target.cpu, no_extern_c=True, cache_dir=False
-        )
-    except errors as error:
-        raise CudaError(f"nvcc refuses the generated code: {error}") from error
-    except OSError as error:
-        raise CudaError(
-            f"cannot run nvcc ({error}); code for a GPU needs NVIDIA's CUDA toolkit on the PATH"
-        ) from error
-    return cubin

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from braze.codegen.cuda.program import (
+from braze.ir.cuda_program import (
     SHARED_BYTES,
     BufferArgument,
     CudaProgram,
@@ -31,7 +31,7 @@ from braze.ir.graph import Location
 from braze.ir.host import evaluate_call
 from braze.ir.scalars import narrowed
 from braze.ir.target import FAILED, STATUS_WORDS, VALUE
-from braze.runtime.cuda.compiling import CudaCode
+from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.devices import CudaDevice, Stream
 from braze.runtime.cuda.driver import driver
 from braze.runtime.cuda.memory import DeviceStorage
@@ -74,7 +74,11 @@ class CudaExecutable:
                     self._load(launch)
         self._kernels = {id(launch): _Kernel(launch, self._functions[launch.kernel])
                          for launch in launches_of(program.steps)}  # fmt: skip
-        self._scalars = [(position, dtype_named(name)) for position, name in code.scalars]
+        self._scalars = [
+            (position, dtype_named(slot.dtype))
+            for position, slot in enumerate(code.inputs)
+            if slot.role == "scalar"
+        ]
         self._reports = bool(program.checks)
 
     def _load(self, launch: Launch) -> None:

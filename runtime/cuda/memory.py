@@ -15,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from braze.codegen.cuda.program import ALIGNMENT
+from braze.ir.cuda_program import ALIGNMENT
 from braze.ir.dtypes import DType, bf16
 from braze.runtime.cuda.devices import CudaDevice, Stream, cuda_device, device_named
 from braze.runtime.cuda.driver import driver, is_initialised

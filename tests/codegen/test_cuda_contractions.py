@@ -8,7 +8,7 @@ import pytest
 
 import braze.ir as ir
 from braze.codegen.cuda.contraction_plan import plan_of
-from braze.codegen.cuda.program import generate
+from braze.codegen.cuda.generate import generate
 from braze.ir.loops import Contraction
 from braze.ir.target import TF32, named_target
 from braze.passes import compile_graph

@@ -13,8 +13,8 @@ from test_expressions import (
     specials,
 )
 
+from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.operations import RULES
-from braze.codegen.cuda.program import CodegenError
 from braze.ir.dtypes import REAL, f32
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Apply, Buffer, Const, Load, Loop, Nest, Placement, Program, Store

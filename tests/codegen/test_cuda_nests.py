@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import braze.ir as ir
-from braze.codegen.cuda.program import Launch, generate
+from braze.codegen.cuda.generate import generate
+from braze.ir.cuda_program import Launch
 from braze.passes import compile_graph
 
 RNG = np.random.default_rng(0)

@@ -16,7 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from networks import dense_step, mnist_step, network_inputs, residual_step
 
 import braze.ir as ir
-from braze.codegen.cuda.program import CodegenError, Repeat, generate
+from braze.codegen.cuda.errors import CodegenError
+from braze.codegen.cuda.generate import generate
+from braze.ir.cuda_program import Repeat
 from braze.ir.interpreter import interpret
 from braze.ir.target import TF32, named_target
 from braze.passes import compile_graph

@@ -3,15 +3,11 @@
 import pytest
 
 import braze.ir as ir
+from braze.codegen.cuda.errors import CodegenError
+from braze.codegen.cuda.generate import generate
 from braze.codegen.cuda.library import PARTS, library, needed
-from braze.codegen.cuda.program import (
-    BufferArgument,
-    CodegenError,
-    Launch,
-    Place,
-    generate,
-)
 from braze.codegen.cuda.text import Writer, bare, identifier
+from braze.ir.cuda_program import BufferArgument, Launch, Place
 from braze.ir.loops import Program
 from braze.ir.target import named_target
 from braze.passes import compile_graph

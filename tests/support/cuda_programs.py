@@ -17,7 +17,8 @@ import numpy as np
 import pycuda.driver as cuda
 from pycuda.compiler import SourceModule
 
-from braze.codegen.cuda.program import (
+from braze.codegen.cuda.generate import generate
+from braze.ir.cuda_program import (
     ALIGNMENT,
     SHARED_BYTES,
     BufferArgument,
@@ -27,7 +28,6 @@ from braze.codegen.cuda.program import (
     Launch,
     Repeat,
     Step,
-    generate,
 )
 from braze.ir.graph import Graph
 from braze.ir.host import evaluate_call

@@ -1,7 +1,7 @@
 """What one graph becomes on a GPU: CUDA C, and the steps that run it in order on one stream.
 
-In: a `Program` of the loop IR and a GPU's `Target`.  Out: a `CudaProgram`, which the runtime
-compiles (the same program gives the same text, so that the text can be a cache's key) and runs.
+In: what `braze.codegen.cuda` makes of a `Program`.  Out: a `CudaProgram`, which the runtime
+compiles, keeps in packages and runs; nothing here needs the code generator.
 
 Buffers are named. A name means memory that the caller finds for it: through `placements` (an input,
 an output, or a byte offset in the arena), or, within a `Repeat`, through its `places`. Every input,
@@ -15,18 +15,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from braze.ir.errors import BrazeError
-from braze.ir.loops import CheckSite, HostCall, Placement, Program
+from braze.ir.loops import CheckSite, HostCall, Placement
 from braze.ir.target import Target
 
 # Where memory begins that kernels are given; loads of 16 bytes at a time rely on it.
 ALIGNMENT = 16
 # A block has so much shared memory without asking for more (`Launch.shared_bytes`).
 SHARED_BYTES = 48 << 10
-
-
-class CodegenError(BrazeError, ValueError):
-    """A program asks for what the generator has no code for; the message says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +155,3 @@ def launches_of(steps: tuple[Step, ...]) -> Iterator[Launch]:
             yield step
         elif isinstance(step, Repeat):
             yield from launches_of(step.steps)
-
-
-def generate(program: Program, target: Target) -> CudaProgram:
-    """CUDA C for a program of the loop IR.
-
-    Args:
-        program: not a symbolic one (`Program.words`).
-        target: a GPU. Its feature "tf32" allows products of f32 on tensor cores, rounded to 10
-            bits of mantissa.
-
-    Raises:
-        CodegenError: the program holds something that has no form on a GPU.
-    """
-    from braze.codegen.cuda.generate import generate_program
-
-    return generate_program(program, target)
