@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from braze import engine
-from braze.aot_arguments import narrow_dtype, require_processors, samples_of, tensors_of
+from braze.aot_arguments import array_of, narrow_dtype, samples_of, tensors_of
 from braze.dynamic_dims import Dim, DynamicDims, resized, sizes_of
 from braze.engine import AccuracyReport
 from braze.ir.dtypes import DType
@@ -43,8 +43,9 @@ def compile(
         example_inputs: the arguments (a tensor, or a sequence of them); their dtypes become fixed,
             and their shapes but for dynamic dimensions.
         path: where the package is written, atomically.
-        target: CPUs to compile for: "host" (the default) or names such as "x86-64-v3"; see
-            `braze.ir.target`.
+        target: what to compile for, one or several: "host" (the default), this processor; "cuda"
+            or "cuda:N", a GPU that is here; or names such as "x86-64-v3" and "sm_80" (see
+            `braze.ir.target`). Code for GPUs is compiled by NVIDIA's nvcc, and needs no GPU.
         dynamic: the dimensions whose size a call may choose, as ``{"x": {0: "batch", 1: "time"}}``
             by the inputs' names or ``[{0: "batch"}]`` in their order. A name, or a `Dim` for other
             limits than 1 to 1024; dimensions of one name are equal. Two names at most.
@@ -72,9 +73,10 @@ def compile(
         ValueError: `dynamic` has inputs or dimensions that there are not, or three names; `weights`
             is none of the above; or an input for calibration does not fit the example, or there are
             some without `weights`.
-        NotImplementedError: `target` names a GPU.
+        TargetError: `target` is not known.
+        CudaError: nvcc, or the GPU that `target` names, is missing.
         ShapeError: the module computes something else for other sizes; the message has its line.
-        PackageError: no code serves many sizes; the message says why.
+        PackageError: no code serves many sizes; the message says why. For GPUs none does.
 
     Example:
         ``braze.aot.compile(model.eval(), braze.zeros(1, 3, 32, 32), "model.brz")`` and then,
@@ -82,7 +84,6 @@ def compile(
     """
     arguments = tensors_of(example_inputs, "example")
     targets = ["host"] if target is None else [target] if isinstance(target, str) else list(target)
-    require_processors(targets)
     narrow = None if weights is None else narrow_dtype(weights)
     if narrow is None and calibration != ():
         raise ValueError("[aot] calibration compares narrow weights; give weights=, too")
@@ -90,7 +91,7 @@ def compile(
     arrays: dict[str, np.ndarray] = {}
     for value, source in zip(traced.graph.inputs[traced.arguments :], traced.captured, strict=True):
         assert isinstance(source, Tensor) and value.name is not None
-        arrays[value.name] = source._numpy()
+        arrays[value.name] = array_of(source)
     own = [
         value.name or f"input{i}" for i, value in enumerate(traced.graph.inputs[: traced.arguments])
     ]

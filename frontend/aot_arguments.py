@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from braze import engine
 from braze.ir.dtypes import DType
 from braze.ir.polynomials import Point
-from braze.ir.target import TARGET_NAMES
 from braze.tensors import Tensor
-
-_GPU = re.compile(r"sm_\d+[a-z]*|cuda(:\d+)?|nvptx\d*")
 
 
 def tensors_of(inputs: Any, what: str) -> list[Tensor]:
@@ -24,14 +22,10 @@ def tensors_of(inputs: Any, what: str) -> list[Tensor]:
     return arguments
 
 
-def require_processors(targets: Sequence[str]) -> None:
-    """Raise NotImplementedError for a GPU; unknown names are `named_target`'s."""
-    for target in targets:
-        if _GPU.fullmatch(target):
-            raise NotImplementedError(
-                f"[aot] packages for target {target!r} are not implemented: the CUDA backend does "
-                f"not make packages yet. Expected one of: host, {', '.join(TARGET_NAMES)}"
-            )
+def array_of(x: Tensor) -> np.ndarray:
+    """A tensor's elements in the host's memory."""
+    found: np.ndarray = x.detach().cpu()._numpy()
+    return found
 
 
 def narrow_dtype(given: str | DType) -> str:
@@ -60,7 +54,7 @@ def samples_of(
         TypeError: an input is no tensor.
         ValueError: inputs are not of the example's dtypes and shapes, but for these axes.
     """
-    samples: list[engine.Sample] = [(_sizes(example, axes), [x._numpy() for x in example])]
+    samples: list[engine.Sample] = [(_sizes(example, axes), [array_of(x) for x in example])]
     for number, inputs in enumerate(calibration):
         given = tensors_of(inputs, f"calibration[{number}]:")
         point = _sizes(given, axes)
@@ -75,7 +69,7 @@ def samples_of(
                 f"[aot] calibration[{number}] must be like the example inputs "
                 f"{_described(example)}, given {_described(given)}"
             )
-        samples.append((point, [x._numpy() for x in given]))
+        samples.append((point, [array_of(x) for x in given]))
     return samples
 
 

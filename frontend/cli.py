@@ -236,7 +236,7 @@ def _inspect_package(args: argparse.Namespace) -> int:
     from braze.aot import load
 
     path = args.what
-    model = load(path)
+    model = load(path, device="meta")
     if args.repro:
         print(f"braze: --repro needs a program, and {path} is a package", file=sys.stderr)
         return 2
@@ -245,7 +245,8 @@ def _inspect_package(args: argparse.Namespace) -> int:
 
         _write(package_report(os.path.basename(path), model), args)
         return 0
-    print(f"{path}: {model!r}, written by braze {model.braze_version}\n")
+    print(f"{path}: {model!r}, written by braze {model.braze_version}")
+    print(f"code for {', '.join(model.targets)}\n")
     if model.dynamic is not None:
         print(f"{model.describe_sizes()}\n")
     if model.accuracy is not None:

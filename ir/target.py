@@ -172,12 +172,20 @@ def named_target(name: str) -> Target:
 
 
 def can_run(package_target: Target, host: Target) -> str | None:
-    """None if `host` can run code made for `package_target`, else the reason why not."""
+    """None if `host` can run code made for `package_target`, else the reason why not.
+
+    A GPU runs code for an equal or lower capability of the same major number (CUDA C programming
+    guide, "Binary compatibility").
+    """
+    if package_target.is_gpu and host.is_gpu:
+        ours, theirs = host.capability, package_target.capability
+        fits = theirs <= ours and theirs // 10 == ours // 10
+        return None if fits else f"made for {package_target.cpu}, this GPU is {host.cpu}"
     if package_target.architecture != host.architecture:
         return f"made for {package_target.architecture}, this CPU is {host.architecture}"
-    ours, theirs = (t.triple.split("-", 1)[-1] for t in (host, package_target))
-    if ours != theirs:
-        return f"made for {theirs}, this system is {ours}"
+    system, its = (t.triple.split("-", 1)[-1] for t in (host, package_target))
+    if system != its:
+        return f"made for {its}, this system is {system}"
     missing = sorted(set(package_target.features) - set(host.features))
     if missing:
         return f"needs {', '.join(missing)}, this CPU lacks {'it' if len(missing) == 1 else 'them'}"

@@ -46,6 +46,7 @@ from braze.runtime.package_codes import (
     sized_code_of,
 )
 from braze.runtime.package_format import Archive, PackageError
+from braze.runtime.package_targets import target_of
 from braze.runtime.symbolic_code import are_within
 from braze.runtime.weights import unpack_weights
 
@@ -136,14 +137,16 @@ def _read(archive: Archive, wanted: str | None) -> _Contents:
     weights = dict(unpack_weights(archive["weights.safetensors"]))
     builds = []
     for entry in manifest["targets"]:
-        text = entry["target"] if dynamic is not None else entry["facts"]["target"]
+        target = target_of(entry)
+        if target.is_gpu:
+            continue
         if dynamic is not None:
             codes = [sized_code_of(archive, code, weights) for code in entry["codes"]]
             require_every_size(codes, dynamic)
         else:
             artifact, own = code_of(archive, entry, weights)
             codes = [SizedCode((), (), artifact, None, own)]
-        builds.append(_Build(Target.from_text(text), codes))
+        builds.append(_Build(target, codes))
     found = _Contents(
         str(manifest["name"]), str(manifest["braze"]), names, str(manifest["structure"]), dynamic,
         _chosen(archive.path, builds, wanted),
@@ -155,7 +158,7 @@ def _read(archive: Archive, wanted: str | None) -> _Contents:
 
 def _chosen(path: Path, builds: list[_Build], wanted: str | None) -> list[_Build]:
     """The one that is wanted, or all for one architecture: this machine's if there are several."""
-    names = ", ".join(build.target.name for build in builds)
+    names = ", ".join(build.target.name for build in builds) or "GPUs only"
     if wanted is not None:
         chosen = [build for build in builds if build.target.name == wanted]
     else:

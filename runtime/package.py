@@ -11,22 +11,26 @@ import os
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from braze.ir.errors import ParseError
 from braze.ir.polynomials import Point
-from braze.ir.target import Target, can_run
 from braze.runtime.artifact import Slot
-from braze.runtime.cpu import host_target
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.package_accuracy import AccuracyReport
 from braze.runtime.package_codes import Dynamic, SizedCodes, code_of, described
 from braze.runtime.package_format import Archive, PackageError
-from braze.runtime.package_instance import Instance, type_of
+from braze.runtime.package_instance import Description, Instance, type_of
+from braze.runtime.package_targets import META, choose, device_name, target_of
 from braze.runtime.pool import get_pool
 from braze.runtime.weights import unpack_weights
+
+if TYPE_CHECKING:
+    from braze.runtime.cuda.package_instance import CudaInstance
+
+    AnyInstance = Instance | Description | CudaInstance
 
 __all__ = ["LoadedModel", "PackageError", "load"]
 
@@ -40,15 +44,18 @@ class LoadedModel:
         dynamic: the dimensions whose sizes calls choose, or None; `inputs` and `outputs` are then
             those of their least sizes.
         target: what the code in use was made for.
+        device: where it runs: "cpu" or "cuda:N"; or "meta".
+        targets: names of all that the package has code for.
         arrange: puts one item for each output in the structure of a call's results.
         graph_text: the captured graph, for reading.
         braze_version: of the Braze that wrote the package.
         accuracy: what its narrow weights lose; None if it has the model's own.
     """
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, device: str | None = None) -> None:
         manifest = archive.manifest
-        entry, self.target = _choose(archive.path, manifest["targets"])
+        entry, self.target, self.device = choose(archive.path, manifest["targets"], device)
+        self.targets = tuple(target_of(own).name for own in manifest["targets"])
         self.name: str = manifest["name"]
         self.braze_version: str = manifest["braze"]
         self.accuracy: AccuracyReport | None = None
@@ -57,16 +64,23 @@ class LoadedModel:
         self.graph_text = bytes(archive["graph.ir"]).decode()
         names: list[str] = manifest["inputs"]
         everything = dict(unpack_weights(archive["weights.safetensors"]))
-        # The pool's code is the package's, unless this process has started one before.
-        get_pool(compile=lambda: bytes(archive[entry["pool"]]))
         self.arrange = arranger(json.loads(manifest["structure"]))
         self.dynamic = Dynamic.of(manifest["dynamic"], names) if "dynamic" in manifest else None
         self._codes: SizedCodes | None = None
+        self._only: AnyInstance
+        make = Description if self.device == META else Instance
+        if self.target.is_gpu:
+            self._only = _gpu_instance(self.name, archive, entry, names, everything, self.device)
+            self.inputs, self.outputs = self._only.inputs, self._only.outputs
+            return
+        if self.device != META:
+            # The pool's code is the package's, unless this process has started one before.
+            get_pool(compile=lambda: bytes(archive[entry["pool"]]))
         if self.dynamic is None:
             artifact, weights = code_of(archive, entry, everything)
-            self._only = Instance(self.name, artifact, names, weights)
+            self._only = make(self.name, artifact, names, weights)
         else:
-            self._codes = SizedCodes(self.name, archive, entry["codes"], names, everything)
+            self._codes = SizedCodes(self.name, archive, entry["codes"], names, everything, make)
             self._codes.require_all(self.dynamic)
             self._only = self._codes.instance(self.dynamic.lowest)
             self.dynamic.require_axes(self._only.inputs)
@@ -123,17 +137,27 @@ class LoadedModel:
         return f"<braze model {self.name}({inputs}) -> ({outputs}) for {self.target.name}>"
 
 
-def load(path: str | os.PathLike[str]) -> LoadedModel:
+def load(path: str | os.PathLike[str], device: object = None) -> LoadedModel:
     """Load a package that `braze.aot.compile` wrote.
+
+    Args:
+        device: where it is to run, "cpu", "cuda" or "cuda:N". By default on the CPU if the package
+            has code for one, else on the first GPU. A call takes arrays of the host and gives such
+            arrays in any case; weights are on the GPU all the time. With "meta" it cannot run, and
+            anybody's package can be looked at.
 
     Raises:
         PackageError: it is no package, is damaged (the message names the entry), has a newer
-            format, or is made for another processor (the message names the missing features).
+            format, or is made for another processor (the message names the missing features) or
+            GPU.
+        ValueError: `device` is no name of one.
+        CudaError: PyCUDA, the driver, or the GPU is missing.
         FileNotFoundError: there is no such file.
     """
+    wanted = None if device is None else device_name(str(device))
     archive = Archive(Path(path), wait=False)
     try:
-        model = LoadedModel(archive)
+        model = LoadedModel(archive, wanted)
     except PackageError:
         raise
     except (
@@ -153,22 +177,25 @@ def load(path: str | os.PathLike[str]) -> LoadedModel:
     return model
 
 
-def _choose(path: Path, targets: list[dict[str, Any]]) -> tuple[dict[str, Any], Target]:
-    """The widest target that this processor can run."""
-    host = host_target()
-    reasons: list[str] = []
-    usable: list[tuple[int, int, int, dict[str, Any], Target]] = []
-    for entry in targets:
-        target = Target.from_text(entry["target"] if "codes" in entry else entry["facts"]["target"])
-        reason = can_run(target, host)
-        if reason is None:
-            usable.append((target.vector_bits, len(target.features), len(usable), entry, target))
-        else:
-            reasons.append(f"{target.name} {reason}")
-    if not usable:
-        raise PackageError(f"{path} is not built for this CPU: {'; '.join(reasons)}")
-    *_, entry, target = max(usable, key=lambda item: item[:3])
-    return entry, target
+def _gpu_instance(
+    model: str,
+    archive: Archive,
+    entry: dict[str, Any],
+    names: Sequence[str],
+    everything: dict[str, np.ndarray],
+    device: str,
+) -> CudaInstance | Description:
+    from braze.runtime.cuda.code import CudaCode
+
+    code = CudaCode.from_facts(entry["facts"], bytes(archive[entry["cubin"]]))
+    weights = {slot: everything[name] for slot, name in entry["weights"].items()}
+    if device == META:
+        return Description(model, code, names, weights)
+    from braze.runtime.cuda.devices import device_named
+    from braze.runtime.cuda.package_instance import CudaInstance
+
+    archive.finish()  # before weights are copied from it
+    return CudaInstance(model, code, names, weights, device_named(device))
 
 
 def arranger(structure: Any) -> Callable[[Sequence[Any]], Any]:

@@ -20,8 +20,10 @@ from braze.ir.errors import ShapeError
 from braze.ir.polynomials import Point, corners
 from braze.runtime.artifact import Artifact, Slot, layout_from
 from braze.runtime.package_format import Archive
-from braze.runtime.package_instance import Instance
+from braze.runtime.package_instance import Description, Instance
 from braze.runtime.symbolic_code import are_within, instance_of
+
+AnyInstance = Instance | Description
 
 _INSTANCES_KEPT = 64
 MOST_DIMENSIONS = 2
@@ -235,12 +237,14 @@ class SizedCodes:
         entries: Sequence[dict[str, Any]],
         names: Sequence[str],
         everything: Mapping[str, np.ndarray],
+        make: type[Instance] | type[Description] = Instance,
     ) -> None:
+        self._make = make
         self._model = model
         self._names = names
         self._lock = threading.Lock()
-        self._instances: OrderedDict[Point, Instance] = OrderedDict()
-        self._by_shapes: dict[tuple[Any, ...], Instance] = {}
+        self._instances: OrderedDict[Point, AnyInstance] = OrderedDict()
+        self._by_shapes: dict[tuple[Any, ...], AnyInstance] = {}
         self._codes = [sized_code_of(archive, entry, everything) for entry in entries]
 
     @property
@@ -256,11 +260,11 @@ class SizedCodes:
                 for sizes in code.corners():
                     instance_of(code.artifact, code.layout, sizes)
 
-    def met(self, arrays: Sequence[Any]) -> Instance | None:
+    def met(self, arrays: Sequence[Any]) -> AnyInstance | None:
         """The code for arrays of the right shapes, if it is at hand."""
         return self._by_shapes.get(tuple([getattr(array, "shape", None) for array in arrays]))
 
-    def instance(self, sizes: Point) -> Instance:
+    def instance(self, sizes: Point) -> AnyInstance:
         """The code for sizes that are served."""
         with self._lock:
             found = self._instances.get(sizes)
@@ -274,11 +278,11 @@ class SizedCodes:
                 self._instances.move_to_end(sizes)
             return found
 
-    def _made(self, sizes: Point) -> Instance:
+    def _made(self, sizes: Point) -> AnyInstance:
         # Code for one choice first, then the code that was chosen for the nearest.
         serving = [code for code in self._codes if are_within(sizes, code.lowest, code.highest)]
         code = min(serving, key=lambda code: code.choices)
         artifact = code.artifact
         if code.layout is not None:
             artifact = instance_of(artifact, code.layout, sizes)
-        return Instance(self._model, artifact, self._names, code.weights)
+        return self._make(self._model, artifact, self._names, code.weights)

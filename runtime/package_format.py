@@ -2,7 +2,7 @@
 
     mimetype              what `file` and people recognise it by
     code/<target>/*.o     objects, the thread pool's among them; where calls choose a size, in a
-                          folder for each range of sizes
+                          folder for each range of sizes; for a GPU, kernels.cubin
     weights.safetensors   the parameters
     graph.ir              the captured graph as text
     manifest.json         everything else; where each entry lies, and its SHA-256
@@ -31,7 +31,7 @@ from typing import Any
 from braze.ir.errors import BrazeError
 from braze.runtime.files import replacing
 
-FORMAT = 5
+FORMAT = 6
 MIMETYPE = b"application/x-braze-package"
 MANIFEST = "manifest.json"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,11 @@ from braze.ir.dtypes import dtype_named
 from braze.ir.errors import DTypeError, ShapeError
 from braze.runtime.artifact import Artifact, Slot
 from braze.runtime.executable import Executable, Input, Resident
+from braze.runtime.package_format import PackageError
 from braze.runtime.storage import Storage
+
+if TYPE_CHECKING:
+    from braze.runtime.cuda.code import CudaCode
 
 _LARGE = 1 << 17
 
@@ -37,18 +41,7 @@ class Instance:
     ) -> None:
         self._model = model
         self.outputs = artifact.outputs
-        self.inputs: tuple[Slot, ...] = ()
-        # What is fixed stands here already; what a call brings goes into the other places.
-        self._fixed: list[Input | None] = []
-        self._places: list[int] = []
-        for place, slot in enumerate(artifact.inputs):
-            if slot.name in weights:
-                self._fixed.append(_held(weights[slot.name], slot))
-                continue
-            name = names[len(self._places)]
-            self.inputs += (Slot(name, slot.dtype, slot.shape, slot.role),)
-            self._places.append(place)
-            self._fixed.append(None)
+        self._fixed, self._places, self.inputs = arguments_of(artifact.inputs, names, weights)
         dtypes = [dtype_named(slot.dtype).numpy for slot in self.inputs]
         self._types = [(d, slot.shape) for d, slot in zip(dtypes, self.inputs, strict=True)]
         self._makers = [_maker(slot) for slot in self.outputs]
@@ -69,7 +62,7 @@ class Instance:
                 or not array.flags.c_contiguous
                 or (address := array.__array_interface__["data"][0]) % dtype.alignment
             ):
-                storage = _input(self._model, slot, array)
+                storage = converted(self._model, slot, array)
                 kept.append(storage)
                 address = storage.address  # type: ignore[union-attr]
             given.append(address)
@@ -81,10 +74,57 @@ class Instance:
     def _run_with_numbers(self, arrays: Sequence[Any]) -> list[np.ndarray]:
         given: list[Any] = list(self._fixed)
         for place, slot, array in zip(self._places, self.inputs, arrays, strict=True):
-            given[place] = _input(self._model, slot, array)
+            given[place] = converted(self._model, slot, array)
         results = [make() for make in self._makers]
         self._executable.run(given, [Storage.from_numpy(array) for array in results])
         return results
+
+
+class Description:
+    """What an `Instance` takes and gives, without code that could run here."""
+
+    def __init__(
+        self,
+        model: str,
+        code: Artifact | CudaCode,
+        names: Sequence[str],
+        weights: Mapping[str, np.ndarray],
+    ) -> None:
+        self._model = model
+        _, _, self.inputs = arguments_of(code.inputs, names, weights)
+        self.outputs = code.outputs
+
+    def run(self, arrays: Sequence[Any]) -> list[np.ndarray]:
+        """Raises: PackageError."""
+        raise PackageError(f"[{self._model}] was loaded with device='meta', to be looked at only")
+
+
+def arguments_of(
+    slots: Sequence[Slot], names: Sequence[str], weights: Mapping[str, np.ndarray]
+) -> tuple[list[Input | None], list[int], tuple[Slot, ...]]:
+    """What code is given in each call.
+
+    Args:
+        slots: the code's inputs. names: what a call's arguments are called. weights: what is fixed.
+
+    Returns:
+        An item for each slot, which is None where a call's argument goes; the places of these; and
+        what each argument must be.
+
+    Raises:
+        ValueError: a weight is not what the code reads.
+    """
+    fixed: list[Input | None] = []
+    places: list[int] = []
+    arguments: list[Slot] = []
+    for place, slot in enumerate(slots):
+        if slot.name in weights:
+            fixed.append(_held(weights[slot.name], slot))
+            continue
+        arguments.append(Slot(names[len(places)], slot.dtype, slot.shape, slot.role))
+        places.append(place)
+        fixed.append(None)
+    return fixed, places, tuple(arguments)
 
 
 def _held(array: np.ndarray, slot: Slot) -> Input:
@@ -103,7 +143,8 @@ def _held(array: np.ndarray, slot: Slot) -> Input:
     return Storage.from_numpy(array)
 
 
-def _input(model: str, slot: Slot, given: Any) -> Input:
+def converted(model: str, slot: Slot, given: Any) -> Input:
+    """An argument as code takes it.  Raises: DTypeError, ShapeError; both name the input."""
     if slot.role == "scalar" and isinstance(given, (int, float)):
         return given
     array = np.asarray(given)

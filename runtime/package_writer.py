@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph, Value
-from braze.ir.target import Target, TargetError, named_target
+from braze.ir.target import Target, named_target
 from braze.runtime import compiler
 from braze.runtime.artifact import Artifact, layout_facts, slots_of
 from braze.runtime.cpu import host_target
@@ -26,12 +26,16 @@ from braze.runtime.package_codes import SizedCode
 from braze.runtime.package_format import PackageError, write_archive
 from braze.runtime.package_narrow import Fold, Narrowing
 from braze.runtime.package_sizes import Sizes, codes_for
+from braze.runtime.package_targets import device_name
+from braze.runtime.splitting import without_devices
 from braze.runtime.weights import pack_weights
 
 if TYPE_CHECKING:
     from braze.passes import Choices
+    from braze.runtime.cuda.code import CudaCode
 
 HOST = "host"
+_Code = TypeVar("_Code", Artifact, "CudaCode")
 
 
 def write_package(
@@ -54,7 +58,8 @@ def write_package(
         structure: how a call arranges the outputs, as JSON: an output's number, null for None, or
             ``{"tuple": [...]}``, ``{"list": [...]}``, ``{"dict": [[key, ...], ...]}`` of these. By
             default ``0``, or a tuple of all.
-        targets: names of `braze.ir.target.TARGET_NAMES`, or "host" for this processor.
+        targets: names of `braze.ir.target.TARGET_NAMES`, or "host" for this processor; of
+            `GPU_NAMES`, or "cuda" or "cuda:N" for a GPU that is here.
         sizes: those of dimensions that calls may choose; `graph` is that of the usual sizes.
         narrowing: how weights are to be stored in fewer bits; it is given a report.
 
@@ -64,7 +69,9 @@ def write_package(
     Raises:
         PackageError: the graph, the weights or the structure do not fit each other.
         TargetError: an unknown target.
+        CudaError: nvcc, or the GPU that is named, is missing.
     """
+    graph = without_devices(graph)
     arrays = _checked_weights(graph, weights)
     names = _checked_names(graph, arrays, input_names)
     if structure is None:
@@ -80,10 +87,15 @@ def write_package(
     compiled = []
     stored: dict[str, np.ndarray] = {}
     for name in dict.fromkeys(targets):
-        target = host_target() if name == HOST else named_target(name)
+        target = _target(name)
         if target.is_gpu:
-            raise TargetError(f"[package] packages hold code for processors, not for {name}")
-        if sizes is None:
+            if sizes is not None:
+                raise PackageError(
+                    f"[package] code for GPUs is for fixed sizes; target {name} and dynamic "
+                    "dimensions cannot be combined"
+                )
+            compiled.append(_for_gpu(graph, folded, held, target, entries, stored))
+        elif sizes is None:
             compiled.append(_compile(graph, folded, held, name, target, entries, stored))
         else:
             codes = codes_for(sizes, fold, target)
@@ -103,6 +115,16 @@ def write_package(
         manifest["accuracy"] = narrowing.compare(graph, sizes, whole, fold).facts()
     write_archive(Path(path), manifest, entries)
     return Path(path)
+
+
+def _target(name: str) -> Target:
+    if name == HOST:
+        return host_target()
+    if name.partition(":")[0] == "cuda":
+        from braze.runtime.cuda.devices import device_named
+
+        return device_named(device_name(name)).target
+    return named_target(name)
 
 
 def _folded(
@@ -141,14 +163,38 @@ def _compile(
     from braze.codegen.llvm.panels import Packer
 
     pack = Packer(arrays, target)
-    artifact = compiler.compile_artifact(folded, target, change=pack)
-    # Complex values are described as the caller gives and gets them.
-    inputs, outputs = slots_of(graph)
-    slots = {slot.name: slot for slot in inputs if slot.name not in arrays}
-    inputs = tuple(slots.get(slot.name, slot) for slot in artifact.inputs)
-    artifact = replace(artifact, inputs=inputs, outputs=outputs)
+    artifact = _as_given(compiler.compile_artifact(folded, target, change=pack), graph, arrays)
     described = _described(artifact, pack.given, name, f"code/{name}", entries, stored)
     return {**described, "pool": _pool(name, target, entries)}
+
+
+def _for_gpu(
+    graph: Graph,
+    folded: Graph,
+    arrays: Mapping[str, np.ndarray],
+    target: Target,
+    entries: dict[str, bytes],
+    stored: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    """As `_compile`, for a GPU."""
+    from braze.runtime.cache import disk_cache
+    from braze.runtime.cuda.compiling import compile_cuda
+
+    code = _as_given(compile_cuda(folded, target, disk_cache()), graph, arrays)
+    code = replace(code, figures=replace(code.figures, seconds=0.0))
+    cubin = f"code/{target.name}/kernels.cubin"
+    entries[cubin] = code.cubin
+    read = [slot.name for slot in code.inputs if slot.name in arrays]
+    weights = {label: _store(stored, label, target.name, arrays[label]) for label in read}
+    return {"facts": code.facts(), "cubin": cubin, "weights": weights}
+
+
+def _as_given(code: _Code, graph: Graph, arrays: Mapping[str, np.ndarray]) -> _Code:
+    """With its arguments and results, complex ones too, as the caller gives and gets them."""
+    inputs, outputs = slots_of(graph)
+    slots = {slot.name: slot for slot in inputs if slot.name not in arrays}
+    own = tuple(slots.get(slot.name, slot) for slot in code.inputs)
+    return replace(code, inputs=own, outputs=outputs)
 
 
 def _sized(

@@ -90,6 +90,32 @@ def split_devices(graph: Graph) -> Split:
     return _Splitter(graph).split()
 
 
+def without_devices(graph: Graph) -> Graph:
+    """The graph as a program for one device, whichever: all values are there, nothing is copied."""
+    own = {value: Value(on_device(value.type, HOST), name=value.name) for value in graph.inputs}
+    made = Graph(graph.name, list(own.values()), list(graph.roles))
+    for node in graph.nodes:
+        operands = [own[operand] for operand in node.operands]
+        if node.op.is_transfer:
+            own[node.results[0]] = operands[0]
+            continue
+        copy = _on_host(node, operands)
+        made.nodes.append(copy)
+        own.update(zip(node.results, copy.results, strict=True))
+    made.outputs = [own[value] for value in graph.outputs]
+    made.aliases = dict(graph.aliases)
+    return made
+
+
+def _on_host(node: Node, operands: list[Value]) -> Node:
+    """The node on other operands, its results without devices."""
+    types = [on_device(t, HOST) for t in types_of(node.results)]
+    copy = Node(node.op, operands, node.attributes, types, node.location, node.body)
+    for old, new in zip(node.results, copy.results, strict=True):
+        new.name = old.name
+    return copy
+
+
 @dataclass(eq=False)
 class _Open:
     """A segment that still grows.
@@ -228,13 +254,10 @@ class _Splitter:
         return own
 
     def _append(self, segment: _Open, node: Node, operands: list[Value]) -> None:
-        types = [on_device(t, HOST) for t in types_of(node.results)]
-        copy = Node(node.op, operands, node.attributes, types, node.location, node.body)
+        copy = _on_host(node, operands)
         segment.graph.nodes.append(copy)
         segment.nodes.append(self.numbers[node])
-        for old, new in zip(node.results, copy.results, strict=True):
-            new.name = old.name
-            segment.values[old] = new
+        segment.values.update(zip(node.results, copy.results, strict=True))
 
 
 # Memory -------------------------------------------------------------------------------------------

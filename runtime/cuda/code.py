@@ -179,6 +179,8 @@ def _place_from(facts: Any) -> Place:
 
 def _placement_from(facts: Any) -> Placement:
     kind, slot, offset = facts
+    if kind not in ("input", "output", "arena"):
+        raise ValueError(f"[cuda] {kind!r} is no place for a buffer")
     return Placement(kind, number_from(slot), number_from(offset))
 
 
@@ -189,7 +191,7 @@ def _require_sound(program: CudaProgram, calls: int) -> None:
     """Raise ValueError for buffers that there are not, or launches that no GPU makes."""
     counts = {"input": program.inputs, "output": program.outputs, "arena": 1}
     for name, placement in program.placements.items():
-        if not 0 <= placement.slot < counts.get(placement.kind, 0):
+        if not 0 <= placement.slot < counts[placement.kind]:
             raise ValueError(f"[cuda] buffer {name} is in {placement.kind} {placement.slot}")
         if not 0 <= placement.offset <= program.arena_bytes:
             raise ValueError(f"[cuda] buffer {name} lies outside the arena")

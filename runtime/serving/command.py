@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("package", metavar="MODEL.brz", help="what braze.aot.compile wrote")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=int, default=8000, help="0: any free one, which is printed")
+    parser.add_argument("--device", help="where the model runs; see braze.runtime.load")
     parser.add_argument("--threads", type=int, help="of the model's kernels (default: all cores)")
     parser.add_argument(
         "--batching",
@@ -59,8 +60,8 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises:
         RuntimeError: the extra `serve` is not installed.
-        PackageError, OSError, ValueError: the package cannot be loaded, the port is taken, or a
-            setting is out of range.
+        PackageError, CudaError, OSError, ValueError: the package cannot be loaded, the port is
+            taken, or a setting is out of range.
     """
     args = _parser().parse_args(arguments)
     names = [field.name for field in fields(Settings)]
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # First, so that a port that is taken is said at once.
     with bound(args.host, args.port) as at:
-        model = load(args.package)
+        model = load(args.package, args.device)
         if args.threads is not None:
             set_num_threads(args.threads)
         app = make_app(model, settings)

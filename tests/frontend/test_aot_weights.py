@@ -266,18 +266,6 @@ def test_bad_arguments(tmp_path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("target", ["sm_80", "sm_90a", "cuda", "cuda:0"])
-def test_packages_for_gpus_are_not_implemented(target, tmp_path):
-    model, x = nn.Linear(4, 3).eval(), braze.randn(2, 4)
-    with pytest.raises(NotImplementedError) as caught:
-        braze.aot.compile(model, x, tmp_path / "m.brz", target=["host", target])
-    assert str(caught.value) == (
-        f"[aot] packages for target {target!r} are not implemented: the CUDA backend does not make "
-        "packages yet. Expected one of: host, x86-64-v2, x86-64-v3, x86-64-v4, aarch64"
-    )
-    assert not list(tmp_path.iterdir())
-
-
 # Damage -------------------------------------------------------------------------------------------
 
 

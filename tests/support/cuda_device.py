@@ -22,3 +22,8 @@ elif importlib.util.find_spec("pycuda") is None:
     pytest.skip("there is a GPU, but no PyCUDA: install braze[cuda]", allow_module_level=True)
 
 emulated_only = pytest.mark.skipif(not EMULATED, reason="tests the emulated driver itself")
+
+
+def variables() -> dict[str, str]:
+    """The environment of a program of its own that is to see the same devices."""
+    return {**os.environ, **build.environment()} if EMULATED else dict(os.environ)
