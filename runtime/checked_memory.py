@@ -15,6 +15,7 @@ from braze.ir.graph import Graph
 from braze.ir.loops import Program
 from braze.runtime.kernel_cases import Array, KernelCase
 
+_SPOILT = 0xA5  # each byte of what is no float
 Span = tuple[int, int]  # the address of the first byte, and that behind the last
 
 
@@ -149,6 +150,18 @@ class CheckedMemory:
             for name in case.operands:
                 if name not in self.copies:
                     self.copies[name] = self.now(name).copy()
+
+    def spoil(self, wave: Sequence[KernelCase]) -> None:
+        """Fill what a wave is to write, where nothing lies that somebody reads: else memory that
+        was used before may hold the right values, and hide that a kernel leaves some out."""
+        taken = [self._span(name) for name in {*self.copies, *self._inputs}]
+        for _, name, place in self._written(wave):
+            if place[0] < place[1] and not any(_overlap(place, span) for span in taken):
+                array = self.now(name)
+                if array.dtype.kind in "iub":
+                    array.reshape(-1).view(np.uint8).fill(_SPOILT)
+                else:
+                    array.fill(np.nan)
 
     def _is_alive(self, name: str, wave: int) -> bool:
         is_kept = name in self._outputs or name in self._inputs

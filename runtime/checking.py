@@ -123,6 +123,7 @@ class CheckedExecutable(Executable):
                 self._look(self._waves[waves - 1])
             if waves < len(self._waves):
                 memory.need(self._waves[waves])
+                memory.spoil(self._waves[waves])
         except BaseException as error:  # nothing may pass through native code
             self._error = error
             return 1

@@ -178,6 +178,23 @@ def test_a_wrong_constant_and_a_missing_tail_are_found(monkeypatch):
         assert error.difference.index == (36,) and error.difference.count == 1
 
 
+def test_what_is_left_out_is_found_though_the_right_value_lies_there(monkeypatch):
+    b = ir.Builder("scaled")
+    x = b.input(ir.tensor_type(ir.i32, (37,)), name="x")
+    y = b.input(ir.tensor_type(ir.f32, (37,)), name="y")
+    graph = b.finish([b.mul(x, 3), b.mul(y, 0.5)])
+    arrays = [np.arange(37, dtype=np.int32), np.arange(37, dtype=np.float32)]
+    wrong_code(monkeypatch, other_text(" in 37 ", " in 36 "))
+    inputs, outputs = memory_for(graph, arrays)
+    for storage, type, right in zip(
+        outputs, (np.int32, np.float32), (arrays[0] * 3, arrays[1] / 2), strict=True
+    ):
+        storage.array(type, (37,))[:] = right
+    with pytest.raises(KernelDifference) as caught:
+        checked_executable(graph).run(inputs, outputs)
+    assert caught.value.difference.index == (36,) and caught.value.difference.count == 1
+
+
 def test_a_product_that_lacks_its_last_term_is_found(monkeypatch):
     from braze.codegen.llvm import contractions
 
