@@ -15,8 +15,8 @@ from braze.runtime.observing import Observer, Work, observing
 from braze.runtime.package import load
 from braze.runtime.package_accuracy import AccuracyReport
 from braze.runtime.package_codes import MOST_DIMENSIONS, Dynamic, DynamicDim
+from braze.runtime.package_family import Sizes
 from braze.runtime.package_narrow import DTYPES, Narrowing, Sample
-from braze.runtime.package_sizes import Sizes
 from braze.runtime.package_writer import write_package
 from braze.runtime.places import shares
 from braze.runtime.pool import get_num_threads, set_num_threads

@@ -20,6 +20,7 @@ from braze.passes.fuse import fuse
 from braze.passes.inline_steps import inline_steps
 from braze.passes.layout import layout
 from braze.passes.lower import lower_program
+from braze.passes.match_attention import match_attention
 from braze.passes.order_operands import order_operands
 from braze.passes.plan_memory import MemoryPlan, plan_memory
 from braze.passes.scale_weights import scale_weights
@@ -90,6 +91,11 @@ class Report:
 
 PIPELINE: tuple[Pass, ...] = (
     Pass("split_complex", lambda g, _: split_complex(g), "later passes know real dtypes only"),
+    Pass(
+        "match_attention",
+        lambda g, c: match_attention(g, c.choices),
+        "softmax is one operation still",
+    ),
     Pass("decompose", lambda g, _: decompose(g), "all later passes know primitives only"),
     Pass("cse", lambda g, _: cse(g), "gradient rules repeat what the forward pass computed"),
     Pass("simplify", lambda g, _: simplify(g), "constants and movements meet after decomposition"),
@@ -155,7 +161,13 @@ def fold_known(
                 record("scale_weights", graph)
     stored = {name: _as_stored(array) for name, array in arrays.items()}
     known = {v: stored[v.name] for v in graph.inputs if v.name in stored}
-    return fold_weights(graph, known, sources, for_many_sizes=choices is not None)
+    return fold_weights(
+        graph,
+        known,
+        sources,
+        for_many_sizes=choices is not None,
+        at_run_time=context.choices.at_run_time,
+    )
 
 
 def _as_stored(array: Array) -> Array:

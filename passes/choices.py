@@ -6,7 +6,7 @@ chosen for one size is kept, in order, and chosen again wherever that is possibl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Set
 from typing import TypeVar
 
 T = TypeVar("T", bound=Hashable)
@@ -17,10 +17,19 @@ class Choices:
 
     Attributes:
         for_any_size: what would be something else for each size is not to be chosen at all.
+        at_run_time: names of values (`braze.passes.fold_weights`) that depend on weights and sizes,
+            and are not computed ahead of time.
     """
 
-    def __init__(self, earlier: Choices | None = None, *, for_any_size: bool = False) -> None:
+    def __init__(
+        self,
+        earlier: Choices | None = None,
+        *,
+        for_any_size: bool = False,
+        at_run_time: Set[str] = frozenset(),
+    ) -> None:
         self.for_any_size: bool = for_any_size if earlier is None else earlier.for_any_size
+        self.at_run_time: Set[str] = at_run_time if earlier is None else earlier.at_run_time
         self._made: list[tuple[str, Hashable]] = []
         self._earlier = earlier
 

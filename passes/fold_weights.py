@@ -28,12 +28,13 @@ After:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
 
 from braze.ir.builder import Builder
+from braze.ir.errors import BrazeError
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.interpreter import interpret
 from braze.ir.types import tensor_type
@@ -50,6 +51,7 @@ def fold_weights(
     sources: dict[str, str] | None = None,
     *,
     for_many_sizes: bool = False,
+    at_run_time: Set[str] = frozenset(),
 ) -> tuple[Graph, dict[str, Array]]:
     """The graph without what only depends on weights, whose arguments come first, and the arrays of
     its other inputs by their names.
@@ -58,10 +60,15 @@ def fold_weights(
         sources: takes up, for each array that was computed, the largest one that it was made of.
         for_many_sizes: of what is computed, and has the same rows again and again, one is stored:
             there may be as many as a call has, as of a first state that is 0.
+        at_run_time: names of values that are left to be computed in each call. Values of graphs
+            that differ in sizes alone have the same names.
     """
     known = weight_values(graph, arrays)
     made = _made_of(graph, arrays, known)
-    needed = _needed(graph, known, made)
+    passed = set() if for_many_sizes else _passed(graph, known, arrays)
+    names = _names(graph, known)
+    left = {value for value, name in names.items() if name in at_run_time}
+    needed = _needed(graph, known, made, left, passed)
     computed = [value for value in needed if value.node is not None]
     found = dict(zip(computed, _evaluate(graph, computed, arrays), strict=True))
     new = Builder(graph.name)
@@ -70,11 +77,9 @@ def fold_weights(
     for value, role in zip(graph.inputs, graph.roles, strict=True):
         if value not in arrays:
             replaced[value] = new.input(value.type, role, value.name)
-    taken = {value.name for value in graph.inputs}
-    names = (name for i in range(len(needed) + len(taken)) if (name := f"folded{i}") not in taken)
     for value in needed:
         role = "const" if value.node is not None else graph.input_role(value)
-        name = value.name if value.node is None and value.name else next(names)
+        name = names[value]
         weights[name] = found[value] if value in found else arrays[value]
         if for_many_sizes and value in found:
             weights[name] = _without_repeats(found[value])
@@ -87,7 +92,19 @@ def fold_weights(
         if sources is not None and value in found:
             largest = max(made[value], key=lambda x: (x.type.nbytes, x.name or ""))
             sources[name] = largest.name or name
-    return _rest(graph, new, replaced), weights
+    return _rest(graph, new, replaced, passed), weights
+
+
+def _names(graph: Graph, known: set[Value]) -> dict[Value, str]:
+    """What the known values are called as inputs of the new graph."""
+    start = "folded"
+    while any((value.name or "").startswith(start) for value in graph.inputs):
+        start = f"_{start}"
+    own = [v for v in graph.inputs if v in known and not v.name]
+    own += [v for node in graph.nodes for v in node.results if v in known]
+    names = {value: f"{start}{number}" for number, value in enumerate(own)}
+    names.update((v, v.name) for v in graph.inputs if v in known and v.name)
+    return names
 
 
 def _without_repeats(array: Array) -> Array:
@@ -102,11 +119,29 @@ def _without_repeats(array: Array) -> Array:
     return array
 
 
-def _rest(graph: Graph, new: Builder, replaced: dict[Value, Value]) -> Graph:
+def _passed(graph: Graph, known: set[Value], arrays: Mapping[Value, Array]) -> set[Node]:
+    """The checks of known values that these pass: others are made in each call."""
+    passed = set[Node]()
+    for node in graph.nodes:
+        if node.op.effect and not node.results and all(x in known for x in node.operands):
+            values = _evaluate(graph, list(node.operands), arrays)
+            given = [Value(operand.type) for operand in node.operands]
+            check = Node(node.op, given, node.attributes, (), node.location, node.body)
+            try:
+                interpret(Graph("check", given, ["const"] * len(given), [check], []), values)
+            except (BrazeError, IndexError):
+                continue
+            passed.add(node)
+    return passed
+
+
+def _rest(graph: Graph, new: Builder, replaced: dict[Value, Value], passed: Set[Node]) -> Graph:
     """The nodes that something in the new graph needs, in order."""
     wanted = {value for value in graph.outputs if value not in replaced}
     kept: list[Node] = []
     for node in reversed(graph.nodes):
+        if node in passed:
+            continue
         if node.op.effect or any(r in wanted and r not in replaced for r in node.results):
             kept.append(node)
             wanted.update(node.operands)
@@ -135,7 +170,13 @@ def _made_of(
     return made
 
 
-def _needed(graph: Graph, known: set[Value], made: dict[Value, set[Value]]) -> list[Value]:
+def _needed(
+    graph: Graph,
+    known: set[Value],
+    made: dict[Value, set[Value]],
+    at_run_time: Set[Value],
+    passed: Set[Node],
+) -> list[Value]:
     """The weights and known values that the new graph has as inputs."""
     needed: dict[Value, None] = {}
     seen: set[Value] = set()
@@ -147,14 +188,15 @@ def _needed(graph: Graph, known: set[Value], made: dict[Value, set[Value]]) -> l
         if (copy := _ordered_copy(value)) is not None:
             need(copy)
             return
-        if value.node is not None and _stays(value, made[value]):
+        if value.node is not None and (value in at_run_time or _stays(value, made[value])):
             for operand in value.node.operands:
                 need(operand)
             return
         needed[value] = None
 
     for node in graph.nodes:
-        if not all(result in known for result in node.results):
+        is_made = node not in passed if node.op.effect else not known.issuperset(node.results)
+        if is_made:
             for operand in node.operands:
                 need(operand)
     for value in graph.outputs:

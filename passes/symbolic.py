@@ -176,7 +176,8 @@ def _closed_parts(kernel: Kernel) -> list[object]:
         return [kernel]
     if isinstance(kernel, Attention):
         last = kernel.operands[0].type.rank - 1
-        widths = (array.type.shape[last:] for array in kernel.operands)
+        mask = kernel.operand("mask")  # as wide as there are keys, like the scores
+        widths = (array.type.shape[last:] for array in kernel.operands if array is not mask)
         return [dict(kernel.attributes), *widths]
     if isinstance(kernel, Recurrence):
         return [

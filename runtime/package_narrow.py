@@ -20,7 +20,7 @@ from braze.runtime.package_accuracy import AccuracyReport, WeightAccuracy, compa
 if TYPE_CHECKING:
     from braze.passes import Choices
     from braze.passes.narrow_weights import NarrowWeight
-    from braze.runtime.package_sizes import Sizes
+    from braze.runtime.package_family import Sizes
 
 Arrays = dict[str, np.ndarray]
 Folded = tuple[Graph, Arrays]

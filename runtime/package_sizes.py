@@ -11,58 +11,27 @@ rectangles that it is cut into around what the code for some sizes is found to s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from itertools import islice
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from functools import cache, partial
 
-import numpy as np
-
-from braze.ir.errors import ShapeError
-from braze.ir.graph import Graph
-from braze.ir.polynomials import Interpolation, Point
+from braze.ir.polynomials import Point
 from braze.ir.target import Target
-from braze.runtime import compiler
-from braze.runtime.executable import place
-from braze.runtime.families import Fit, Text, fitted_at
-from braze.runtime.package_codes import Dynamic, SizedCode
+from braze.runtime.package_codes import SizedCode
+from braze.runtime.package_family import MOST_ALONE, STEP, Family, Making, Sizes
 from braze.runtime.package_format import PackageError
 from braze.runtime.package_narrow import Fold
 
-if TYPE_CHECKING:
-    from braze.codegen.llvm.panels import Order
-
-Arrays = Mapping[str, np.ndarray]
 Box = tuple[Point, Point]
 
-# Sizes that may be compiled each for itself, below the ranges; and up to which they always are:
-# what is best for a few rows is another thing for each number of them.
-_MOST_ALONE = 16
+# Up to this size each has code of its own: what is best for a few rows is another thing for each
+# number of them.
 _FEW = 8
-_STEP = 4
 _LEAST_SAMPLE = 7
 _LEAST_SAMPLES = (_LEAST_SAMPLE, _LEAST_SAMPLE)
-_TRIES = 4
 # Rectangles that sizes of two dimensions are cut into, and lines beside those of size 1.
 _MOST_BOXES = 24
 _MOST_LINES = 4
 _MANY = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """The sizes that a package is to serve.
-
-    Attributes:
-        dynamic: the dimensions.
-        usual: sizes near which decisions are taken first.
-        graph_at: the captured graph of sizes.
-    """
-
-    dynamic: Dynamic
-    usual: Point
-    graph_at: Callable[[Point], Graph]
 
 
 def codes_for(sizes: Sizes, fold: Fold, target: Target) -> list[SizedCode]:
@@ -76,138 +45,10 @@ def codes_for(sizes: Sizes, fold: Fold, target: Target) -> list[SizedCode]:
         PackageError: there is no code for many sizes; the message says why.
     """
     sizes = replace(sizes, graph_at=cache(sizes.graph_at))
-    making = _Making(sizes, fold, target)
+    making = Making.of(sizes, fold, target)
     if len(sizes.usual) == 1:
         return _Line(making, sizes.usual, 0).codes()
     return _Plane(making).codes()
-
-
-@dataclass(frozen=True, slots=True)
-class _Making:
-    """What code is made from."""
-
-    sizes: Sizes
-    fold: Fold
-    target: Target
-
-    def refused(self, reason: object) -> PackageError:
-        return PackageError(
-            f"[package] no code serves many sizes of {self.sizes.dynamic.name}: {reason}"
-        )
-
-
-class _Family:
-    """The graphs of all sizes of some dimensions, where the others have one, and their code.
-
-    Args:
-        first: sizes near which the graphs are compared.
-        free: the dimensions.
-    """
-
-    def __init__(self, making: _Making, first: Point, free: Sequence[int]) -> None:
-        self.making, self.free = making, free
-        # One order of each weight for all sizes but 1, where all is a matter of reading them once.
-        self._decided: dict[str, Order | None] = {}
-        nearest = first
-        while (found := self._captured_fit(first)) is None:
-            # Of few rows the library's layers may make another graph.
-            farther = self._farther(first)
-            if farther is None or max(first[dim] for dim in free) > _MOST_ALONE:
-                points = _near(nearest, free)[0]
-                raise self._specialised(points[0], points[-1])
-            first = farther
-        self.captured = found
-        self._fit, self._arrays = self._folded_fit(first)
-
-    def code(self, point: Point) -> SizedCode:
-        """Code for many sizes, planned for some.  Raises: PackageError: there is none."""
-        from braze.codegen.llvm.kernel import CodegenError
-        from braze.codegen.llvm.panels import Packer
-        from braze.passes.symbolic_fit import NotSymbolic
-
-        target = self.making.target
-        pack = Packer(self._arrays, target, self._decided)
-        try:
-            fit = replace(self._fit, seen=(point,))
-            code = compiler.compile_symbolic(fit, point, target, pack)
-            artifact = code.described()
-        except (NotSymbolic, CodegenError, ValueError) as error:
-            raise self.making.refused(error) from error
-        return SizedCode(code.lowest, code.highest, artifact, code.layout, pack.given)
-
-    def alone(self, point: Point) -> SizedCode:
-        """Code for one choice of sizes."""
-        from braze.codegen.llvm.panels import Packer
-
-        graph, arrays = self.making.fold(self.making.sizes.graph_at(point))
-        target, is_single = self.making.target, max(point) == 1
-        pack = Packer(arrays, target, None if is_single else self._decided)
-        artifact = compiler.compile_artifact(graph, target, change=pack)
-        return SizedCode(point, point, artifact, None, pack.given)
-
-    def describes(self, point: Point) -> bool:
-        """Whether the module computes the same for some sizes."""
-        return self.captured.describes(Text.of(self.making.sizes.graph_at(point)), point)
-
-    def require_same(self, points: Sequence[Point]) -> None:
-        """Raise ShapeError if the module computes something else for some of the sizes."""
-        for point in points:
-            if not self.describes(point):
-                raise self._specialised(self.captured.seen[0], point)
-
-    def _captured_fit(self, first: Point) -> Fit | None:
-        """The graphs as they are captured."""
-        points, near = _near(first, self.free)
-        graph_at = self.making.sizes.graph_at
-        return fitted_at(near, {point: Text.of(graph_at(point)) for point in points})
-
-    def _farther(self, first: Point) -> Point | None:
-        """Sizes twice as far, if none near them is too large."""
-        farther = tuple(size * 2 if dim in self.free else size for dim, size in enumerate(first))
-        points = _near(farther, self.free)[0]
-        highest = self.making.sizes.dynamic.highest
-        return farther if all(max(sizes) <= most for sizes, most in zip(
-            zip(*points, strict=True), highest, strict=True
-        )) else None  # fmt: skip
-
-    def _folded_fit(self, first: Point) -> tuple[Fit, Arrays]:
-        """The graphs whose weights are folded, and these. What passes decide for the first sizes
-        they decide for the others; where that is not possible, further sizes are tried."""
-        from braze.passes import Choices
-
-        making = self.making
-        refusal = "what the passes decide changes with it"
-        for _ in range(_TRIES):
-            points, near = _near(first, self.free)
-            made = Choices()
-            one, *others = points
-            members = [making.fold(making.sizes.graph_at(one), made)]
-            members += [
-                making.fold(making.sizes.graph_at(point), Choices(made)) for point in others
-            ]
-            texts = [Text.of(graph) for graph, _ in members]
-            fit = fitted_at(near, dict(zip(points, texts, strict=True)))
-            arrays = members[0][1]
-            if fit is not None:
-                if all(_equal(arrays, other) for _, other in members[1:]):
-                    return fit, arrays
-                refusal = "a table of weights that is cut to its length is computed ahead of time"
-            farther = self._farther(first)
-            if farther is None:
-                break
-            first = farther
-        raise making.refused(refusal)
-
-    def _specialised(self, one: Point, other: Point) -> ShapeError:
-        """The error, with the line of the first operation that differs."""
-        sizes = self.making.sizes
-        dims = sizes.dynamic.dims
-        here = " and ".join(f"{d.name} is {n}" for d, n in zip(dims, other, strict=True))
-        there = f"it is {one[0]}" if len(dims) == 1 else f"they are {' and '.join(map(str, one))}"
-        return ShapeError(
-            f"[aot] the module computes something else where {here} than where {there}, so one "
-            f"code cannot serve both{_line_of(sizes.graph_at(one), sizes.graph_at(other))}"
-        )
 
 
 class _Line:
@@ -222,7 +63,7 @@ class _Line:
 
     def __init__(
         self,
-        making: _Making,
+        making: Making,
         point: Point,
         dim: int,
         *,
@@ -237,8 +78,10 @@ class _Line:
         self._name = sizes.dynamic.dims[dim].name
         self._codes: list[SizedCode] = []
         usual = sizes.usual[dim] if usual is None else usual
-        self._usual = max(_LEAST_SAMPLE, min(usual, self._highest))
-        self._family = _Family(making, self._at(self._usual), [dim])
+        usual = making.within(dim, min(usual, self._highest))
+        self._usual = max(_LEAST_SAMPLE, usual)
+        self._within = partial(making.within, dim)
+        self._family = Family(making, self._at(self._usual), [dim])
 
     def codes(self) -> list[SizedCode]:
         """Code for every size.  Raises: ShapeError, PackageError."""
@@ -246,7 +89,7 @@ class _Line:
         (least, most), count = self._ends(code), 0
         while most < self._highest:
             # The farther the sample, the fewer codes; but the passes may decide otherwise there.
-            for near in (most * _STEP, most * 2, most + 1):
+            for near in dict.fromkeys(map(self._within, (most * STEP, most * 2, most + 1))):
                 low, high = self._ends(self._add(near))
                 if low <= most + 1 and high > most:
                     most = high
@@ -256,12 +99,12 @@ class _Line:
                 self._codes.append(self._family.alone(self._at(most + 1)))
                 most += 1
                 count += 1
-                if count > _MOST_ALONE:
+                if count > MOST_ALONE:
                     raise PackageError(
                         f"[package] no code serves the sizes of {self._name} above {most}"
                     )
-        while least > max(self._lowest, _MOST_ALONE):
-            low, high = self._ends(self._add(max(_LEAST_SAMPLE, least // _STEP)))
+        while least > max(self._lowest, MOST_ALONE):
+            low, high = self._ends(self._add(max(_LEAST_SAMPLE, least // STEP)))
             if high < least - 1 or low >= least:
                 raise PackageError(
                     f"[package] no code serves the sizes of {self._name} below {least}"
@@ -282,7 +125,7 @@ class _Line:
         lowest = max(lowest, self._lowest)
         # Of a few rows another graph may be made, as layers of the library do: those sizes have
         # code of their own.
-        while lowest <= _MOST_ALONE and not self._family.describes(self._at(lowest)):
+        while lowest <= MOST_ALONE and not self._family.describes(self._at(lowest)):
             lowest += 1
         ends = {min(lowest, self._highest), min(highest, self._highest)}
         self._family.require_same([*map(self._at, ends)])
@@ -294,15 +137,15 @@ class _Line:
 class _Plane:
     """The sizes of two dimensions."""
 
-    def __init__(self, making: _Making) -> None:
+    def __init__(self, making: Making) -> None:
         self._making = making
         sizes = making.sizes
         self._lowest, self._highest = sizes.dynamic.lowest, sizes.dynamic.highest
         self._usual = tuple(
-            max(_LEAST_SAMPLE, min(usual, highest))
-            for usual, highest in zip(sizes.usual, self._highest, strict=True)
+            max(_LEAST_SAMPLE, making.within(dim, min(usual, highest)))
+            for dim, (usual, highest) in enumerate(zip(sizes.usual, self._highest, strict=True))
         )
-        self._family = _Family(making, self._usual, (0, 1))
+        self._family = Family(making, self._usual, (0, 1))
         self._codes: list[SizedCode] = []
         self._refusal: PackageError | None = None
 
@@ -332,7 +175,7 @@ class _Plane:
         """From which size on the module computes the same; 1 is always another thing."""
         size = max(2, self._lowest[dim])
         known = self._family.captured.seen[0]
-        while size <= _MOST_ALONE and not self._family.describes(
+        while size <= MOST_ALONE and not self._family.describes(
             tuple(size if d == dim else own for d, own in enumerate(known))
         ):
             size += 1
@@ -367,13 +210,14 @@ class _Plane:
     def _code_for(self, box: Box) -> SizedCode | None:
         """Code that serves part of a rectangle, as much as possible, or None."""
         tried = set[Point]()
-        for step, further in ((_STEP, 1), (2, 2), (1, 3)):
+        for step, further in ((STEP, 1), (2, 2), (1, 3)):
             point = tuple(
                 max(min(usual * further if low <= usual <= high else low * step, high), least)
                 for low, usual, high, least in zip(
                     box[0], self._usual, box[1], _LEAST_SAMPLES, strict=True
                 )
             )
+            point = tuple(map(self._making.within, (0, 1), point))
             if point in tried:
                 continue
             tried.add(point)
@@ -412,37 +256,3 @@ def _outside(box: Box, code: SizedCode) -> list[Box]:
         ((a, b_last + 1), (a_last, y_last)),
     ]
     return [part for part in parts if all(map(int.__le__, *part))]
-
-
-def _near(first: Point, free: Sequence[int]) -> tuple[list[Point], Interpolation]:
-    """Sizes to compare graphs at, primes, and those of them that functions are found from."""
-    from braze.passes.symbolic_sizes import primes_from
-
-    nodes, taken = [[size] for size in first], set[int]()
-    for dim in free:
-        nodes[dim] = [*islice((n for n in primes_from(first[dim]) if n not in taken), 3)]
-        taken.update(nodes[dim])
-    near = Interpolation(nodes)
-    last = tuple(own[-1] for own in nodes)
-    return [*dict.fromkeys([*near.points, last])], near
-
-
-# The graphs of other sizes must be the same ------------------------------------------------------
-
-
-def _line_of(one: Graph, other: Graph) -> str:
-    """The line of the first operation that differs."""
-    for node, second in zip(one.nodes, other.nodes, strict=False):
-        kinds = [{k: type(v) for k, v in n.attributes.items()} for n in (node, second)]
-        if node.op is not second.op or kinds[0] != kinds[1] or node.location != second.location:
-            return place(second.location)
-    nodes = max(one.nodes, other.nodes, key=len)
-    rest = nodes[min(len(one.nodes), len(other.nodes)) :]
-    return place(rest[0].location) if rest else ""
-
-
-def _equal(one: Arrays, other: Arrays) -> bool:
-    return one.keys() == other.keys() and all(
-        array.shape == other[name].shape and array.tobytes() == other[name].tobytes()
-        for name, array in one.items()
-    )

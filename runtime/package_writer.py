@@ -23,9 +23,10 @@ from braze.runtime.artifact import Artifact, layout_facts, slots_of
 from braze.runtime.cpu import host_target
 from braze.runtime.environment import braze_version
 from braze.runtime.package_codes import SizedCode
+from braze.runtime.package_family import Sizes
 from braze.runtime.package_format import PackageError, write_archive
 from braze.runtime.package_narrow import Fold, Narrowing
-from braze.runtime.package_sizes import Sizes, codes_for
+from braze.runtime.package_sizes import codes_for
 from braze.runtime.package_targets import device_name
 from braze.runtime.splitting import without_devices
 from braze.runtime.weights import pack_weights

@@ -36,6 +36,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 QUERIES = 64
 # Rows of the gradients of keys and values are a multiple of this long.
 COLUMNS = 16
+# With fewer queries it is not worth it: most lanes of the kernel's vectors would be empty.
+FEWEST_QUERIES = 8
 WORD = 32
 
 

@@ -12,6 +12,7 @@ from braze.aot import Dim
 from braze.ir.errors import ShapeError
 from braze.runtime import load
 from braze.runtime.package_format import Archive, PackageError
+from braze.runtime.weights import unpack_weights
 
 
 class Pool(nn.Module):
@@ -215,23 +216,74 @@ def test_eight_threads_call_one_model(mlp):
     assert not wrong
 
 
-def test_a_table_cut_to_the_size_is_refused(tmp_path):
-    class Table(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.table = nn.Parameter(braze.randn(64, 4))
+def stored(path):
+    """The names and shapes of a package's weights."""
+    weights = unpack_weights(Archive(path)["weights.safetensors"])
+    return {name: array.shape for name, array in weights}
 
-        def forward(self, x):
-            return x + self.table[: x.shape[0]].exp()
 
-    try:
+class Table(nn.Module):
+    """A table that is cut to the size, from its beginning and from elsewhere, and is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(braze.randn(64, 4))
+
+    def forward(self, x):
+        n = x.shape[0]
+        own = x + self.table[:n].exp() * self.table[2 : n + 2]
+        return own, self.table[64 - n :] * 2, self.table[1:].sum(0)
+
+
+def test_a_table_that_is_cut_to_the_size(tmp_path):
+    model, path = Table().eval(), tmp_path / "m.brz"
+    braze.aot.compile(model, braze.randn(20, 4), path, dynamic=[{0: Dim("n", max=62)}])
+    packed = load(path)
+    for size in (1, 2, 7, 19, 20, 33, 62):
+        x = braze.randn(size, 4)
+        for found, expected in zip(packed(x.numpy()), model(x), strict=True):
+            np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+    assert sorted(stored(path).values()) == [(4,), (64, 4)]  # what all sizes share is computed
+    with pytest.raises(ShapeError, match=r"do not broadcast: f32\[63,4\], f32\[62,4\]"):
         braze.aot.compile(
-            Table(), braze.randn(6, 4), tmp_path / "m", dynamic=[{0: Dim("n", max=32)}]
+            model, braze.randn(20, 4), tmp_path / "more.brz", dynamic=[{0: Dim("n", max=63)}]
         )
-    except PackageError as error:
-        assert "weights" in str(error) or "table" in str(error)
-    else:
-        pytest.fail("a table of one length served all")
+
+
+class Positions(nn.Module):
+    """Learned positions and a causal mask, as a GPT has."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.places = nn.Embedding(11, 8), nn.Embedding(48, 8)
+        self.query, self.key, self.value = (nn.Linear(8, 8) for _ in range(3))
+        self.register_buffer("mask", braze.tril(braze.ones(1, 48, 48)))
+        self.register_buffer("numbers", braze.arange(48))
+
+    def forward(self, ids):
+        n = ids.shape[1]
+        x = self.words(ids) + self.places.weight[:n] + self.places(self.numbers[:n])
+        scores = self.query(x) @ self.key(x).transpose(1, 2) / 8**0.5
+        scores = scores.masked_fill(self.mask[:, :n, :n] == 0, float("-inf"))
+        return scores.softmax(-1) @ self.value(x)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_positions_and_a_mask_are_cut_to_the_length(tmp_path, both):
+    braze.manual_seed(0)
+    model, path = Positions().eval(), tmp_path / "m.brz"
+    example = braze.zeros(3, 16, dtype=braze.int64)
+    dims = {1: Dim("time", max=40), **({0: Dim("batch", max=6)} if both else {})}
+    braze.aot.compile(model, example, path, dynamic=[dims])
+    packed = load(path)
+    rng = np.random.default_rng(0)
+    for batch in (1, 2, 3, 6) if both else (3,):
+        for time in (1, 2, 7, 16, 23, 40):
+            ids = rng.integers(0, 11, (batch, time))
+            with braze.no_grad():
+                expected = model(braze.tensor(ids)).numpy()
+            np.testing.assert_allclose(packed(ids), expected, rtol=1e-4, atol=1e-5)
+    assert sum(shape[-2:] == (48, 48) for shape in stored(path).values()) == 1
 
 
 def codes(manifest):

@@ -17,9 +17,11 @@ from braze.ir.loops_parser import parse_kernel
 from braze.ir.parser import parse_graph
 from braze.ir.target import named_target
 from braze.ir.verifier import verify
+from braze.passes.choices import Choices
 from braze.passes.fold_weights import fold_weights
 from braze.passes.fuse import fuse
 from braze.passes.lower import lower_program
+from braze.passes.match_attention import match_attention
 from braze.passes.narrow_weights import narrow_weights
 from braze.passes.plan_memory import plan_memory
 from braze.passes.scale_weights import scale_weights
@@ -53,6 +55,7 @@ CALLS = {
     "fuse": lambda graph: fuse(graph, TARGET, []),
     "vectorise": lambda nest: vectorise(nest, TARGET),
     "trim_stores": lambda nest: trim_stores(nest, {"y": "x"}),
+    "match_attention": lambda graph: match_attention(graph, Choices()),
     "scale_weights": lambda graph: scale_weights(graph, graph.inputs[1:]),
     "fold_weights": lambda graph: fold_weights(graph, _arrays(graph))[0],
     "narrow_weights": lambda graph: _narrowed(graph)[0],

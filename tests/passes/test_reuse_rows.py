@@ -75,7 +75,7 @@ def test_the_row_over_an_operand_that_dies():
     x = b.input(ir.tensor_type(ir.f32, (40, 70)))
     w = b.input(ir.tensor_type(ir.f32, (70, 70)))
     for _ in range(3):
-        x = b.softmax(b.matmul(x, w), dim=1)
+        x = b.softmax(b.relu(b.matmul(x, w)), dim=1)
     program, _ = compile_graph(b.finish([x]), host_target())
     stored = [program.placements[name] for name in kept_buffers(program)]
     assert len(stored) == 3

@@ -17,12 +17,9 @@ from braze.functions.random_numbers import default_generator
 from braze.ir.dtypes import DType, bool_, f32, f64, i64
 from braze.ir.errors import ShapeError
 from braze.ir.op import op_named
-from braze.ir.ops.attention import counters
+from braze.ir.ops.attention import FEWEST_QUERIES, counters
 from braze.ir.types import broadcast_shapes, tensor_type
 from braze.tensors import Tensor, apply
-
-# With fewer queries most lanes of the kernel's vectors would be empty.
-FEWEST_QUERIES = 8
 
 
 def leading_sizes(
