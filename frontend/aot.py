@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from braze import engine
-from braze.aot_arguments import array_of, narrow_dtype, samples_of, tensors_of
+from braze.aot_arguments import array_of, named_alike, narrow_dtype, samples_of, tensors_of
 from braze.dynamic_dims import Dim, DynamicDims, resized, sizes_of
 from braze.engine import AccuracyReport
 from braze.ir.dtypes import DType
@@ -104,11 +104,15 @@ def compile(
             for name, places in dim.axes.items():
                 axes[names.index(name)].update(dict.fromkeys(places, number))
 
+        more: dict[str, np.ndarray] = {}
+
         def graph_at(point: Point) -> Any:
             resized_arguments = resized(arguments, axes, point)
-            return trace_pure(module, resized_arguments, remedy=_REMEDY).graph
+            other = trace_pure(module, resized_arguments, remedy=_REMEDY)
+            named_alike(traced, other, more)
+            return other.graph
 
-        sizes = engine.Sizes(found, usual, graph_at)
+        sizes = engine.Sizes(found, usual, graph_at, more)
     narrowing = None
     if narrow is not None:
         narrowing = engine.Narrowing(narrow, samples_of(arguments, calibration, axes, sizes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from braze import engine
 from braze.ir.dtypes import DType
 from braze.ir.polynomials import Point
 from braze.tensors import Tensor
+from braze.tracing import Traced
 
 
 def tensors_of(inputs: Any, what: str) -> list[Tensor]:
@@ -26,6 +28,37 @@ def array_of(x: Tensor) -> np.ndarray:
     """A tensor's elements in the host's memory."""
     found: np.ndarray = x.detach().cpu()._numpy()
     return found
+
+
+def named_alike(traced: Traced, other: Traced, more: dict[str, np.ndarray]) -> None:
+    """Call what a module reads, beside its arguments, as it is called at the first choice of sizes.
+
+    Args:
+        other: its graph at another choice.
+        more: takes up the arrays of what is read at other sizes only.
+    """
+    known = list(zip(traced.graph.inputs[traced.arguments :], traced.captured, strict=True))
+    inputs = other.graph.inputs[other.arguments :]
+    for value, its in zip(inputs, other.captured, strict=True):
+        assert isinstance(its, Tensor)
+        same = next((pair for pair in known if _is_same(pair[1], its)), None)
+        if same is not None:
+            known.remove(same)
+            value.name = same[0].name
+        else:
+            array = array_of(its)
+            value.name = f"other{sha256(array.tobytes() + str(value.type).encode()).hexdigest()}"
+            more[value.name] = array
+
+
+def _is_same(mine: Any, its: Tensor) -> bool:
+    if mine is its or mine._current() is its._current():
+        return True
+    return (
+        mine.dtype is its.dtype
+        and mine.shape == its.shape
+        and np.array_equal(array_of(mine), array_of(its))
+    )
 
 
 def narrow_dtype(given: str | DType) -> str:

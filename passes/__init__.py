@@ -15,7 +15,7 @@ from braze.passes.choices import Choices
 from braze.passes.cse import cse
 from braze.passes.dce import dce
 from braze.passes.decompose import decompose
-from braze.passes.fold_weights import fold_weights
+from braze.passes.fold_weights import fold_weights, numbers_as_constants
 from braze.passes.fuse import fuse
 from braze.passes.inline_steps import inline_steps
 from braze.passes.layout import layout
@@ -149,6 +149,7 @@ def fold_known(
     context = Context(named_target("x86-64-v2"), choices or Choices())
     names = {value.name for value in graph.inputs}
     assert len(names) == len(graph.inputs) and names >= arrays.keys()
+    graph = numbers_as_constants(graph, arrays)
     for entry in PIPELINE:
         if entry.name == "split_reductions":
             break

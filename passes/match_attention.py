@@ -43,6 +43,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from braze.ir.builder import Rewriter
 from braze.ir.dtypes import f32, f64
 from braze.ir.graph import Graph, Node, Value
@@ -160,7 +162,7 @@ def _scored(scores: Value, dim: int, read_once: set[Value]) -> _Attention | None
         factor = _factor(node)
         if factor is not None:
             scale, is_scaled = scale * factor, True
-            (scores,) = (x for x in node.operands if constant_number(x) is None)
+            (scores,) = (x for x in node.operands if _number(x) is None)
         elif is_scaled:  # masks inside would be multiplied, too
             return None
         elif node.op.name == "add":
@@ -171,10 +173,10 @@ def _scored(scores: Value, dim: int, read_once: set[Value]) -> _Attention | None
             hidden.append((condition, True))
         elif node.op.name == "where":
             condition, yes, no = node.operands
-            if constant_number(yes) == -math.inf:
+            if _number(yes) == -math.inf:
                 scores = no
                 hidden.append((condition, True))
-            elif constant_number(no) == -math.inf:
+            elif _number(no) == -math.inf:
                 scores = yes
                 hidden.append((condition, False))
             else:
@@ -184,11 +186,31 @@ def _scored(scores: Value, dim: int, read_once: set[Value]) -> _Attention | None
     return None
 
 
+def _number(value: Value) -> float | int | bool | None:
+    """The number that all elements of a value are; it may be computed from numbers, as the root of
+    a width is."""
+    found = constant_number(value)
+    node = value.node
+    if found is not None or node is None or value.type.numel != 1 or node.op.evaluate is None:
+        return found
+    operands = [_number(x) for x in node.operands]
+    if not operands or len(node.results) != 1 or None in operands or node.op.effect:
+        return None
+    arrays = [
+        np.full(x.shape, number, x.dtype.numpy)
+        for x, number in zip(node.operands, operands, strict=True)
+    ]
+    with np.errstate(all="ignore"):
+        result = np.asarray(node.op.evaluate(*arrays, **node.attributes)).item()
+    assert isinstance(result, (float, int, bool))
+    return result
+
+
 def _factor(node: Node) -> float | None:
     """What an operation multiplies its one operand that is no constant by."""
     if node.op.name not in ("mul", "div"):
         return None
-    left, right = map(constant_number, node.operands)
+    left, right = map(_number, node.operands)
     if left is not None and right is None and node.op.name == "mul":
         left, right = right, left
     if left is not None or right is None or not math.isfinite(right) or right == 0:

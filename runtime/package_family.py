@@ -46,11 +46,13 @@ class Sizes:
         dynamic: the dimensions.
         usual: sizes near which decisions are taken first.
         graph_at: the captured graph of sizes.
+        more: arrays of inputs that only graphs of other sizes have, once these were asked for.
     """
 
     dynamic: Dynamic
     usual: Point
     graph_at: Callable[[Point], Graph]
+    more: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,6 @@ class Making:
 
         highest = self.sizes.dynamic.highest[dim]
         self.greatest[dim] = next(primes_from(highest, -1), highest)
-
-    def served(self, dim: int, highest: int) -> int:
-        """The greatest size that code serves which was seen to serve sizes up to another one."""
-        # No larger one could be looked at, and of the last few none is a prime.
-        most = self.sizes.dynamic.highest[dim]
-        return most if highest == self.greatest[dim] else highest
 
     def within(self, dim: int, size: int) -> int:
         """A size that code can be looked at for, the nearest one up to the wanted one."""
@@ -149,20 +145,37 @@ class Family:
         except (NotSymbolic, CodegenError, ValueError) as error:
             raise self.making.refused(error) from error
         highest = [
-            self.making.served(dim, size) if dim in self.free else size
+            self._served(dim, size) if dim in self.free else size
             for dim, size in enumerate(code.highest)
         ]
         return SizedCode(code.lowest, tuple(highest), artifact, code.layout, pack.given)
+
+    def _served(self, dim: int, highest: int) -> int:
+        """The greatest size that code serves which was seen to serve sizes up to another one."""
+        if highest != self.making.greatest[dim]:
+            return highest
+        # No larger one could be looked at, and of the last few none is a prime. At the very last
+        # one a table may not be cut.
+        most = self.making.sizes.dynamic.highest[dim]
+        known = list(self.captured.seen[0])
+        while most > highest:
+            known[dim] = most
+            if self.describes(tuple(known)):
+                break
+            most -= 1
+        return most
 
     def alone(self, point: Point) -> SizedCode:
         """Code for one choice of sizes."""
         from braze.codegen.llvm.panels import Packer
         from braze.passes import Choices
 
-        choices = Choices(at_run_time=self._at_run_time) if self._at_run_time else None
+        # In another graph the same names are those of other values.
+        is_like = max(point) > 1 and self.describes(point)
+        choices = Choices(at_run_time=self._at_run_time) if is_like and self._at_run_time else None
         graph, arrays = self.making.fold(self.making.sizes.graph_at(point), choices)
-        target, is_single = self.making.target, max(point) == 1
-        pack = Packer(arrays, target, None if is_single else self._decided)
+        target = self.making.target
+        pack = Packer(arrays, target, self._decided if is_like else None)
         artifact = compiler.compile_artifact(graph, target, change=pack)
         return SizedCode(point, point, artifact, None, pack.given)
 
@@ -271,6 +284,10 @@ def _line_of(one: Graph, other: Graph) -> str:
         kinds = [{k: type(v) for k, v in n.attributes.items()} for n in (node, second)]
         if node.op is not second.op or kinds[0] != kinds[1] or node.location != second.location:
             return place(second.location)
+    known = {value.name for value in one.inputs}
+    for node in other.nodes:
+        if any(v.node is None and v.name not in known for v in node.operands):
+            return place(node.location)  # it reads an array that is another one for other sizes
     nodes = max(one.nodes, other.nodes, key=len)
     rest = nodes[min(len(one.nodes), len(other.nodes)) :]
     return place(rest[0].location) if rest else ""

@@ -89,7 +89,8 @@ class _Line:
         (least, most), count = self._ends(code), 0
         while most < self._highest:
             # The farther the sample, the fewer codes; but the passes may decide otherwise there.
-            for near in dict.fromkeys(map(self._within, (most * STEP, most * 2, most + 1))):
+            samples = map(self._within, (most * STEP, most * 2, most + 1))
+            for near in dict.fromkeys(size for size in samples if size > most):
                 low, high = self._ends(self._add(near))
                 if low <= most + 1 and high > most:
                     most = high

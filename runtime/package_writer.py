@@ -81,7 +81,7 @@ def write_package(
     _check_structure(structure, len(graph.outputs))
     if not targets:
         raise PackageError("[package] no target is given")
-    whole = partial(_folded, arrays=arrays)
+    whole = partial(_folded, arrays=arrays, more={} if sizes is None else sizes.more)
     fold: Fold = whole if narrowing is None else narrowing.folding(whole)
     folded, held = fold(graph) if sizes is None else (graph, arrays)
     entries: dict[str, bytes] = {}
@@ -132,7 +132,8 @@ def _folded(
     graph: Graph,
     choices: Choices | None = None,
     *,
-    arrays: dict[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
+    more: Mapping[str, np.ndarray],
     sources: dict[str, str] | None = None,
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """The graph in which what depends on weights alone is computed, and its weights.
@@ -147,7 +148,9 @@ def _folded(
         value.name = name
     for node in graph.nodes:
         named.keep(node)
-    return fold_known(named.done(), arrays, sources=sources, choices=choices)
+    names = {value.name for value in named.graph.inputs}
+    known = {name: array for name, array in {**arrays, **more}.items() if name in names}
+    return fold_known(named.done(), known, sources=sources, choices=choices)
 
 
 def _compile(

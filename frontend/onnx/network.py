@@ -167,6 +167,7 @@ class Network(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         names, runner = Names(), self._runner
+        runner.sized.clear()
         weights = {**self._parameters, **self._buffers}
         runner.use(t for t in weights.values() if t is not None)
         for name, tensor in weights.items():

@@ -19,6 +19,7 @@ from braze.capture import tracer
 from braze.onnx.known import KNOWN
 from braze.onnx.protos import DTYPES, ELEMENT_TYPES, attribute_value, attributes_of
 from braze.onnx.rules import NEWEST, ImportRule, import_rules
+from braze.onnx.sized import SizedValues
 from braze.tensors import Tensor
 
 MAIN = ("", "ai.onnx")
@@ -128,6 +129,7 @@ class Runner:
         self.directory = directory
         self.opsets = {_domain(o.domain): o.version for o in model.opset_import}
         self.functions = {(_domain(f.domain), f.name): f for f in model.functions}
+        self.sized = SizedValues()
         self.constants: dict[int, tuple[np.ndarray, Tensor]] = {}
         self._weights: dict[int, Tensor] = {}
         self._known: dict[int, np.ndarray] = {}
@@ -250,7 +252,10 @@ class Runner:
         if fold is not None and all(x is None or isinstance(x, np.ndarray) for x in operands):
             result = fold(node, *operands)
             if result is not NotImplemented:
-                return _listed(result)
+                results = _listed(result)
+                if any(self.sized.origin_of(x) is not None for x in operands):
+                    self.sized.note(results, node, operands)
+                return results
         if rule.run is None:
             return self._define(step, operands)
         if not rule.raw:
@@ -258,7 +263,10 @@ class Runner:
                 self.read(x, f"operand {i}") if i in rule.read else self.tensor(x)
                 for i, x in enumerate(operands)
             ]
-        return _listed(rule.run(node, *operands))
+        results = _listed(rule.run(node, *operands))
+        if rule.name in ("Shape", "Size"):
+            self.sized.note(results)
+        return results
 
     def _call(
         self, function: onnx.FunctionProto, operands: Sequence[Any], given: Mapping[str, Any]
@@ -297,6 +305,8 @@ class Runner:
         """A value as a tensor; None and sequences stay what they are."""
         if not isinstance(value, np.ndarray):
             return value
+        if self.sized.origin_of(value) is not None:
+            return self.sized.tensor(value)
         found = self.constants.get(id(value))
         if found is None:
             found = (value, braze.from_numpy(np.array(value)))

@@ -57,6 +57,9 @@ CHANGES = {
     "nothing": lambda b, s: s,
     "multiplied": lambda b, s: b.mul(s, number(b, 0.5)),
     "multiplied from the left": lambda b, s: b.mul(number(b, 0.5), s),
+    "divided by a root": lambda b, s: b.div(
+        s, b.sqrt(b.cast(number(b, 9, ir.i64), dtype=ir.f32))
+    ),
     "divided": lambda b, s: b.div(s, number(b, 3.0)),
     "a mask for all heads": masked_by("ls"),
     "a mask for each sequence": lambda b, s: b.add(

@@ -35,11 +35,14 @@ def constant_of_shape(node: Any, shape: np.ndarray) -> Tensor:
 
 
 @imports("Range", since=11, read=(0, 1, 2))
-def range_(node: Any, start: np.ndarray, stop: np.ndarray, step: np.ndarray) -> np.ndarray:
+def range_(node: Any, start: np.ndarray, stop: np.ndarray, step: np.ndarray) -> Tensor | np.ndarray:
     start, stop, step = (v.reshape(()) for v in (start, stop, step))
-    count = max(int(np.ceil((stop.astype(np.float64) - start) / step)), 0)
     if start.dtype.kind in "iu":
         count = max(-((int(start) - int(stop)) // int(step)), 0)
+        like = braze.from_numpy(start.copy())
+        end = int(start) + count * int(step)
+        return braze.arange(int(start), end, int(step), dtype=like.dtype)
+    count = max(int(np.ceil((stop.astype(np.float64) - start) / step)), 0)
     return (start + step * np.arange(count).astype(start.dtype)).astype(start.dtype)
 
 
