@@ -158,7 +158,9 @@ class _Plane:
         lines += self._cover((low, self._highest))
         for dim, size in lines:
             self._codes += self._line(dim, size, low[0])
-        return self._codes
+        # Lines cross: what is at one place of both is compiled by both.
+        by_range = {(code.lowest, code.highest): code for code in reversed(self._codes)}
+        return [*by_range.values()]
 
     def _line(self, dim: int, size: int, low: int) -> list[SizedCode]:
         """Code for all sizes of the other dimension, where this one has so many."""

@@ -212,6 +212,7 @@ def _sized(
     described = []
     for code in codes:
         folder = f"code/{name}/{_range(code)}"
+        assert f"{folder}/0.o" not in entries
         layout = None if code.layout is None else layout_facts(code.layout)
         own = _described(code.artifact, code.weights, name, folder, entries, stored)
         described.append({"lowest": code.lowest, "highest": code.highest, "layout": layout, **own})
