@@ -93,7 +93,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("split_complex", lambda g, _: split_complex(g), "later passes know real dtypes only"),
     Pass(
         "match_attention",
-        lambda g, c: match_attention(g, c.choices),
+        lambda g, c: match_attention(g, c.choices, everywhere=c.target.is_gpu),
         "softmax is one operation still",
     ),
     Pass("decompose", lambda g, _: decompose(g), "all later passes know primitives only"),

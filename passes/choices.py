@@ -17,6 +17,7 @@ class Choices:
 
     Attributes:
         for_any_size: what would be something else for each size is not to be chosen at all.
+        many_sizes: the program is to serve many sizes.
         at_run_time: names of values (`braze.passes.fold_weights`) that depend on weights and sizes,
             and are not computed ahead of time.
     """
@@ -26,9 +27,11 @@ class Choices:
         earlier: Choices | None = None,
         *,
         for_any_size: bool = False,
+        many_sizes: bool = False,
         at_run_time: Set[str] = frozenset(),
     ) -> None:
         self.for_any_size: bool = for_any_size if earlier is None else earlier.for_any_size
+        self.many_sizes: bool = many_sizes if earlier is None else earlier.many_sizes
         self.at_run_time: Set[str] = at_run_time if earlier is None else earlier.at_run_time
         self._made: list[tuple[str, Hashable]] = []
         self._earlier = earlier

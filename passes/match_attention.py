@@ -8,7 +8,7 @@ one kernel, which has no such matrix in memory. Between the first product and th
 may be multiplied by a number, then masks may be added, and some of the scores may become minus
 infinity. A graph with the gradient needs the softmax's result, and keeps its products.
 
-In this example a mask hides some keys of each query.
+In this example, for many sizes, a mask hides some keys of each query.
 
 Before:
     graph @g(%q: f32[2,16,8], %k: f32[2,16,8], %v: f32[2,16,8], %m: f32[16,16]) -> (f32[2,16,8]) {
@@ -54,13 +54,21 @@ from braze.ir.types import TensorType
 from braze.passes.choices import Choices
 from braze.passes.rewriting import constant_number, made_by
 
+# Bytes of scores that stay in a core's cache: two products and a softmax are as fast, or faster.
+_LARGE = 1 << 20
 _PRODUCTS = ("matmul", "bmm", "mm", "contract")
 # A dimension of a product, by what it is called in this product.
 _Letter = str
 
 
-def match_attention(graph: Graph, choices: Choices) -> Graph:
-    """The graph with attention as single operations."""
+def match_attention(graph: Graph, choices: Choices, *, everywhere: bool = False) -> Graph:
+    """The graph with attention as single operations.
+
+    Args:
+        choices: for many sizes, attention is matched where it is not faster, too: products whose
+            rows and columns are both of any number have no code.
+        everywhere: match it whatever its size.
+    """
     uses = graph.uses()
     read_once = {value for value, users in uses.items() if len(users) == 1} - set(graph.outputs)
     found: dict[Node, _Attention] = {}
@@ -75,7 +83,7 @@ def match_attention(graph: Graph, choices: Choices) -> Graph:
                 if (
                     match is not None
                     and taken.isdisjoint([*match.replaced, user])
-                    and _pays(match, choices)
+                    and _pays(match, choices, everywhere)
                 ):
                     found[user] = match
                     taken.update([*match.replaced, user])
@@ -126,10 +134,11 @@ class _Attention:
         return tuple(d for d in self.scores if d not in (self.queries, self.keys))
 
 
-def _pays(match: _Attention, choices: Choices) -> bool:
+def _pays(match: _Attention, choices: Choices, everywhere: bool) -> bool:
     if not all(math.prod(x.shape) for x, _ in (match.query, match.key, match.value)):
         return False
     many = match.type.shape[match.scores.index(match.queries)] >= FEWEST_QUERIES
+    many = many and (everywhere or choices.many_sizes or match.type.nbytes > _LARGE)
     return choices.choose("attention", many, lambda _: True)
 
 

@@ -202,7 +202,7 @@ def _compile_symbolic(
     record = Recorder(graph, fingerprint(graph)) if Recorder.is_wanted() else None
     # A package has no other way to serve its sizes; and gradients, which it has not, need the most
     # of what is left out so.
-    choices = Choices(for_any_size=change is not None)
+    choices = Choices(for_any_size=change is not None, many_sizes=True)
     sampled, report = compile_graph(graph, target, record, choices)
     if change is not None:
         sampled = change(sampled)

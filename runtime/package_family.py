@@ -223,7 +223,7 @@ class Family:
         tries = 0
         while True:
             points, near = self._near(first)
-            made = Choices(at_run_time=self._at_run_time)
+            made = Choices(many_sizes=True, at_run_time=self._at_run_time)
             one, *others = points
             members = [making.fold(making.sizes.graph_at(one), made)]
             members += [

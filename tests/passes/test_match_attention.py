@@ -20,7 +20,7 @@ def draw(b, letters, name, dtype=ir.f32):
 
 def matched(graph):
     """The graph after the pass, which computes the same."""
-    new = match_attention(graph, Choices())
+    new = match_attention(graph, Choices(many_sizes=True))
     verify(new)
     rng = np.random.default_rng(0)
     given = [
@@ -198,7 +198,7 @@ def wider(b):
 def test_what_is_something_else_stays(name):
     b = Builder("other")
     graph = b.finish(UNLIKE[name](b))
-    assert match_attention(graph, Choices()) is graph
+    assert match_attention(graph, Choices(many_sizes=True), everywhere=True) is graph
 
 
 def test_the_choice_for_one_size_is_kept_for_others():
@@ -209,15 +209,25 @@ def test_the_choice_for_one_size_is_kept_for_others():
         scores = b.matmul(q, b.permute(k, dims=(1, 0)))
         graphs.append(b.finish([b.matmul(b.softmax(scores, dim=1), k)]))
     many, few = graphs
-    first = Choices()
+    first = Choices(many_sizes=True)
     assert match_attention(many, first) is not many
-    assert match_attention(few, Choices()) is few
+    assert match_attention(few, Choices(many_sizes=True)) is few
     assert match_attention(few, Choices(first)) is not few
+
+
+def test_small_matrices_stay_unless_they_have_to_go():
+    for queries, is_large in ((64, False), (600, True)):
+        b = Builder("sized")
+        q, k = (b.input(ir.tensor_type(ir.f32, (queries, 4))) for _ in "qk")
+        scores = b.matmul(q, b.permute(k, dims=(1, 0)))
+        graph = b.finish([b.matmul(b.softmax(scores, dim=1), k)])
+        assert (match_attention(graph, Choices()) is not graph) == is_large
+        assert match_attention(graph, Choices(), everywhere=True) is not graph
 
 
 def test_gradients_keep_their_weights_and_inference_does_not():
     braze.manual_seed(0)
-    x = [braze.randn(2, 16, 8, requires_grad=True) for _ in range(3)]
+    x = [braze.randn(2, 400, 8, requires_grad=True) for _ in range(3)]
 
     def attended():
         return (x[0] @ x[1].transpose(1, 2) / 8**0.5).softmax(-1) @ x[2]

@@ -55,7 +55,7 @@ CALLS = {
     "fuse": lambda graph: fuse(graph, TARGET, []),
     "vectorise": lambda nest: vectorise(nest, TARGET),
     "trim_stores": lambda nest: trim_stores(nest, {"y": "x"}),
-    "match_attention": lambda graph: match_attention(graph, Choices()),
+    "match_attention": lambda graph: match_attention(graph, Choices(many_sizes=True)),
     "scale_weights": lambda graph: scale_weights(graph, graph.inputs[1:]),
     "fold_weights": lambda graph: fold_weights(graph, _arrays(graph))[0],
     "narrow_weights": lambda graph: _narrowed(graph)[0],
