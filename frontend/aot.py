@@ -6,12 +6,14 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from braze import engine
 from braze.aot_arguments import array_of, named_alike, narrow_dtype, samples_of, tensors_of
+from braze.capture import flush
 from braze.dynamic_dims import Dim, DynamicDims, resized, sizes_of
 from braze.engine import AccuracyReport
 from braze.ir.dtypes import DType
@@ -62,7 +64,8 @@ def compile(
         with the module's own weights, and what each weight lost; else None. A loaded package has
         the same as `accuracy`, and ``braze inspect model.brz`` prints it.
 
-    Inputs are named as the function's parameters, or those of the module's `forward`; where it
+    Inputs are named as the function's parameters, those of the module's `forward`, or the inputs
+    of a model from `braze.onnx.load`; where it
     takes ``*args``, ``input``, or ``input0``, ``input1`` and so on, which `dynamic` always takes.
 
     Raises:
@@ -110,7 +113,13 @@ def compile(
             resized_arguments = resized(arguments, axes, point)
             other = trace_pure(module, resized_arguments, remedy=_REMEDY)
             named_alike(traced, other, more)
-            return other.graph
+            graph = other.graph
+            del other
+            # The inputs are made up: what checks say of them, or of a table that ends before such
+            # a size, is of no interest.
+            with suppress(Exception):
+                flush()
+            return graph
 
         sizes = engine.Sizes(found, usual, graph_at, more)
     narrowing = None
@@ -130,13 +139,15 @@ def compile(
 
 
 def _names(module: Callable[..., Any], own: Sequence[str]) -> list[str]:
-    """What to call the arguments: as the function's parameters, or by the graph's names, `own`."""
+    """What to call the arguments: as the inputs of an ONNX model, as the function's parameters, or
+    by the graph's names, `own`."""
+    found = list(getattr(module, "input_names", ()))
     try:
         parameters = inspect.signature(getattr(module, "forward", module)).parameters.values()
     except (TypeError, ValueError):  # some functions of C do not tell
         return list(own)
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    found = [parameter.name for parameter in parameters if parameter.kind in positional]
+    found += [parameter.name for parameter in parameters if parameter.kind in positional]
     found = [*found[: len(own)], *own[len(found) :]]
     return found if len(set(found)) == len(found) else list(own)
 

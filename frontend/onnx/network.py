@@ -142,6 +142,11 @@ class Network(nn.Module):
         self._runner = Runner(self._model, directory)
         self.eval()
 
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """What the inputs are called, in order."""
+        return tuple(port.name for port in self.inputs)
+
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in super().__getstate__().items() if k != "_runner"}
 
