@@ -22,8 +22,10 @@ from braze.passes.splitting import Splitting
 
 # With fewer neighbours of a result in a contraction's vector than this, each of its elements is in
 # another cache line, and what an epilogue reads beside it, too. Results of as many elements as this
-# are stored in another order then, and read again in theirs.
+# are stored in another order then, and read again in theirs. Neighbours that no operand has side by
+# side, such as the taps that all look at one pixel, have to fill a vector.
 SHORT_RUN = 8
+FULL_RUN = 16
 LARGE_RESULT = 1 << 15
 
 
@@ -53,8 +55,8 @@ class OperandAddresses:
             found.append(address)
         return found
 
-    def result_run(self, order: Sequence[int] | None = None) -> int:
-        """How many neighbouring elements of the result an operand has at one stride: so many fit
+    def result_run(self, order: Sequence[int] | None = None) -> Run:
+        """The neighbouring elements of the result that operands have at one stride: so many fit
         vectors that run along the result.
 
         Args:
@@ -116,8 +118,26 @@ class Obstacle:
     reason: str
 
 
-def run_of(dims: Iterable[tuple[int, list[int]]]) -> int:
-    """How many elements follow each other at one stride in each operand.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Elements that follow each other at one stride in each operand.
+
+    Attributes:
+        length: how many.
+        strides: of each operand.
+    """
+
+    length: int
+    strides: Sequence[int]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether vectors along it cost more than storing the result in another order."""
+        return self.length < (SHORT_RUN if 1 in self.strides else FULL_RUN)
+
+
+def run_of(dims: Iterable[tuple[int, list[int]]]) -> Run:
+    """The run that begins with the innermost dimension.
 
     Args:
         dims: extents and strides, from the innermost dimension outwards.
@@ -131,7 +151,7 @@ def run_of(dims: Iterable[tuple[int, list[int]]]) -> int:
             break
         first = first or strides
         run *= extent
-    return run
+    return Run(run, first or [])
 
 
 def is_widening(node: Node) -> bool:

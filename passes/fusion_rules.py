@@ -23,7 +23,7 @@ from braze.passes.access import (
     source_index,
 )
 from braze.passes.column_sums import columns_of, parts_in
-from braze.passes.contraction_operands import LARGE_RESULT, SHORT_RUN
+from braze.passes.contraction_operands import LARGE_RESULT
 from braze.passes.groups import Group, Level, Read, Reads, is_flat
 from braze.passes.lower_nest import core_of, is_rearrangement, rearranged_point
 from braze.passes.space import Space, space_of
@@ -197,7 +197,7 @@ class Rules:
         lies along them?"""
         (contraction,) = (n for n in p.members if n.op.is_contract)
         result, found = contraction.result, self.reads.addresses[contraction]
-        if result.type.numel < LARGE_RESULT or found.result_run() < SHORT_RUN:
+        if result.type.numel < LARGE_RESULT or found.result_run().is_short:
             return False
         variables = loop_variables("m", result.shape)
         core, chain = core_of(moved.result)
@@ -206,7 +206,7 @@ class Rules:
             point = rearranged_point(node, point)
         index = flat_index(point, moved.result.shape)
         order = sorted(range(len(variables)), key=lambda d: -index.coefficient(variables[d]))
-        return index.is_affine and found.result_run(order) < SHORT_RUN
+        return index.is_affine and found.result_run(order).is_short
 
     def _map_into(self, p: Group, c: Group) -> Joined | str:
         wanted = self._levels_wanted(p, c)
@@ -389,12 +389,12 @@ class Rules:
         `c` does besides."""
         (node,) = (n for n in p.members if n.op.is_contract)
         size, run = node.result.type.numel, self.reads.addresses[node].result_run()
-        if run >= SHORT_RUN or size < LARGE_RESULT:
+        if not run.is_short or size < LARGE_RESULT:
             return None
         # An optimizer's update of a convolution's weight, say, whose innermost dimensions are taps.
         if not any(v.type.numel == size and v.node not in p.levels for v in self._bases(c)):
             return None
-        return f"it reads operands that vectors fit only {run} neighbouring elements of"
+        return f"it reads operands that vectors fit only {run.length} neighbouring elements of"
 
     def _flat_fault(self, group: Group) -> str | None:
         """Why a group cannot run along the flat order of a kernel of random bits."""

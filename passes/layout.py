@@ -37,7 +37,7 @@ from braze.ir.op import AttributeValue
 from braze.ir.ops.contract import parse_equation
 from braze.ir.ops.movement import inverse_permutation
 from braze.passes.access import base_of, strides_of
-from braze.passes.contraction_operands import LARGE_RESULT, SHORT_RUN, run_of
+from braze.passes.contraction_operands import LARGE_RESULT, run_of
 
 # A dimension of so many elements fills a vector.
 FEWEST_LANES = 16
@@ -402,7 +402,7 @@ def _with_lanes_last(order: Dims, out: str, values: list[Value], terms: list[str
             for s, term in zip(strides, terms, strict=True)
         ]
 
-    if run_of((sizes[out[d]], steps(d)) for d in reversed(order)) >= SHORT_RUN:
+    if not run_of((sizes[out[d]], steps(d)) for d in reversed(order)).is_short:
         return order
     for d in real:
         if 1 in steps(d) and sizes[out[d]] >= FEWEST_LANES:

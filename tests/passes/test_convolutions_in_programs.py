@@ -321,20 +321,21 @@ def test_a_weights_update_is_made_where_its_operands_are_read_in_order(
 
 
 STORED = [
-    # channels out and in, taps, whether vectors along the taps would be short
-    (48, 80, (3, 3), True),
-    (43, 101, (4, 2), True),
-    (16, 40, (3, 24), False),
-    (16, 16, (3, 3), False),  # a result of few elements is stored as it is wanted
+    # channels out and in, taps, size and padding, whether vectors along the taps would be short
+    (48, 80, (3, 3), (8, 28), 0, True),
+    (43, 101, (4, 2), (8, 28), 0, True),
+    (16, 40, (3, 24), (8, 28), 0, False),
+    (16, 16, (3, 3), (8, 28), 0, False),  # a result of few elements is stored as it is wanted
+    (48, 80, (3, 3), (1, 1), 1, True),  # nine taps at one stride, all of one pixel
 ]
 
 
 @pytest.mark.parametrize("update", [False, True])
-@pytest.mark.parametrize(("out", "inside", "kernel", "turned"), STORED)
-def test_a_contraction_stores_along_its_vectors(out, inside, kernel, turned, update):
+@pytest.mark.parametrize(("out", "inside", "kernel", "size", "padding", "turned"), STORED)
+def test_a_contraction_stores_along_its_vectors(out, inside, kernel, size, padding, turned, update):
     """Of pictures with channels innermost. Who reads the weight's gradient turns it over."""
-    geometry = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
-    x, weight = (2, inside, 8, 28), (out, inside, *kernel)
+    geometry = {"stride": (1, 1), "padding": (padding,) * 2, "dilation": (1, 1), "groups": 1}
+    x, weight = (2, inside, *size), (out, inside, *kernel)
     g = (2, out, *places(x, weight, geometry))
     rng = np.random.default_rng(0)
     shapes = [(n, h, w, c) for n, c, h, w in (x, g)] + [weight] * update
