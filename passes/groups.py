@@ -8,7 +8,7 @@ whoever reads them. The others are *anchors*. An anchor reads
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -76,17 +76,13 @@ class Reads:
         self.inlined = {node for node in graph.nodes if self._is_inlined(node)}
         self.cuts: dict[tuple[Node, int], Value] = {}
         self.addresses: dict[Node, OperandAddresses] = {}  # of contractions
-        for node in graph.nodes:
-            if node.op.is_contract:
-                self._cut_operands(node)
-            elif node.op.is_alone:
-                self._store_operands(node)
-            elif node.op.is_attention:
-                self._place_operands(node)
+        self._place(graph.nodes)
         # A padded value that others read the inside of (see `share_pads`) is read from memory by
-        # all.
+        # all, who may need more than that value in memory then.
         sliced = {n.operands[0] for n in graph.nodes if n.op.name == "slice"}
-        self.inlined -= {v.node for v in self.cuts.values() if v in sliced and v.node is not None}
+        while padded := {v for v in self.cuts.values() if v in sliced and not self.is_base(v)}:
+            self.inlined -= {v.node for v in padded if v.node is not None}
+            self._place([node for node in graph.nodes if self._reads_through(node, padded)])
         made = self.outputs | set(self.cuts.values())
         self.anchors = [
             node
@@ -128,6 +124,21 @@ class Reads:
             created = node is not None and node.op.category == "creation" and not node.operands
             return 0 if created else value.type.nbytes
         return min(value.type.nbytes, sum(self._loaded(x) for x in dict.fromkeys(node.operands)))
+
+    def _reads_through(self, node: Node, values: set[Value]) -> bool:
+        return any(not values.isdisjoint(self._chain(operand)) for operand in node.operands)
+
+    def _place(self, nodes: Iterable[Node]) -> None:
+        """Choose what must be in memory for kernels that read their operands there."""
+        for node in nodes:
+            for position in range(len(node.operands)):
+                self.cuts.pop((node, position), None)
+            if node.op.is_contract:
+                self._cut_operands(node)
+            elif node.op.is_alone:
+                self._store_operands(node)
+            elif node.op.is_attention:
+                self._place_operands(node)
 
     def _cut_operands(self, node: Node) -> None:
         """Choose what must be in memory so that the contraction can address its operands."""

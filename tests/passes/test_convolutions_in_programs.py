@@ -372,3 +372,28 @@ def test_phases_are_put_between_each_other_by_another_kernel(around):
     for store in contraction.stores:
         (lane,) = (v for v in contraction.dims if store.index.coefficient(v) == 1)
         assert lane.extent == 40
+
+
+def test_features_that_are_padded_and_multiplied_by_themselves():
+    """A convolution has its operand stored with a border; the sum of products over all pixels, cut
+    into parts that end within rows, cannot step over that."""
+    geometry = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    rng = np.random.default_rng(0)
+    shapes = ((1, 64, 64, 96), (4, 64, 3, 3))
+    given = [rng.uniform(-1, 1, shape).astype(np.float32) for shape in shapes]
+    b = ir.Builder("test")
+    x, w = (b.input(ir.tensor_type(ir.f32, shape)) for shape in shapes)
+    features = b.exp(x)
+    flat = b.reshape(features, shape=(64, 64 * 96))
+    gram = b.contract(flat, flat, equation="mk,nk->mn")
+    graph = b.finish([gram, b.conv_no_bias(features, w, **geometry)])
+    wide = [array.astype(np.float64) for array in given]
+    rows = np.exp(wide[0]).reshape(64, -1)
+    expected = [rows @ rows.T, ORACLES["conv_no_bias"](np.exp(wide[0]), wide[1], **geometry)]
+    for target in runnable_targets():
+        program, _ = compile_graph(graph, target)
+        empty = [np.full(array.shape, np.nan, np.float32) for array in expected]
+        for found, wanted in zip(
+            run_native(program, given, empty, target=target), expected, strict=True
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)
