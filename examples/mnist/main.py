@@ -89,9 +89,10 @@ class Progress:
         print(f"{start}{self.label} {text}, {seconds:.1f} s", flush=True)
 
 
-def train(model, loader, optimizer, scheduler, progress, dry_run):
+def train(model, loader, optimizer, scheduler, progress, args):
     model.train()
     for step, (data, target) in enumerate(loader, 1):
+        data, target = data.to(args.device), target.to(args.device)
         optimizer.zero_grad()
         output = model(data)
         loss = F.nll_loss(output, target)
@@ -100,16 +101,18 @@ def train(model, loader, optimizer, scheduler, progress, dry_run):
         scheduler.step()
         if step % 5 == 0:
             progress.show(step, f"loss {loss.item():.4f}")
-        if dry_run:
+        if args.dry_run:
             break
     return loss.item()
 
 
-def test(model, loader):
+def test(model, loader, device):
+    """The loss, and the share of digits that are right."""
     model.eval()
     test_loss = correct = 0
     with braze.no_grad():
         for data, target in loader:
+            data, target = data.to(device), target.to(device)
             output = model(data)
             test_loss += F.nll_loss(output, target, reduction="sum").item()
             correct += (output.argmax(dim=1) == target).sum().item()
@@ -124,35 +127,73 @@ def load_data(directory):
     return load_idx(directory, train=True), load_idx(directory, train=False)
 
 
+def plot(accuracies, path):
+    """Draw how many of the digits are wrong after each epoch."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4))
+    axes.plot(range(1, len(accuracies) + 1), [100 * (1 - a) for a in accuracies], marker="o")
+    axes.set(xlabel="epochs", ylabel="test error, %", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Train a convolutional network on MNIST.")
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--data", metavar="DIR", help="folder with IDX files, such as MNIST's own")
+    parser.add_argument("--limit", type=int, help="train on this many pictures only")
+    parser.add_argument("--save", metavar="FILE", help="write a checkpoint after each epoch")
+    parser.add_argument("--resume", metavar="FILE", help="go on from a checkpoint")
+    parser.add_argument("--plot", metavar="FILE", help="draw the accuracy (needs matplotlib)")
     parser.add_argument("--dry-run", action="store_true", help="one step and one test")
     args = parser.parse_args(argv)
 
     random.seed(args.seed)
     braze.manual_seed(args.seed)
-    training, testing = load_data(args.data)
+    (images, labels), testing = load_data(args.data)
+    training = images[: args.limit], labels[: args.limit]
     train_loader = DataLoader(Digits(*training, shift=1), args.batch_size, shuffle=True)
     test_loader = DataLoader(Digits(*testing), batch_size=500)
 
-    model = Net()
+    model = Net().to(args.device)
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
-    steps = args.epochs * len(train_loader)
-    scheduler = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
-    accuracy = 0.0
-    for epoch in range(1, args.epochs + 1):
-        progress = Progress(f"epoch {epoch}/{args.epochs}", len(train_loader))
-        loss = train(model, train_loader, optimizer, scheduler, progress, args.dry_run)
-        test_loss, accuracy = test(model, test_loader)
+    done, accuracies = 0, []
+    if args.resume:
+        checkpoint = braze.load(args.resume)
+        model.load_state_dict(checkpoint["model"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        done, accuracies = checkpoint["epoch"], checkpoint["accuracies"]
+    # The cycle has all epochs, also those before a checkpoint.
+    steps = len(train_loader)
+    scheduler = OneCycleLR(
+        optimizer,
+        args.lr,
+        total_steps=max(args.epochs, done) * steps,
+        cycle_momentum=False,
+        last_epoch=done * steps - 1,
+    )
+    for epoch in range(done + 1, args.epochs + 1):
+        progress = Progress(f"epoch {epoch}/{args.epochs}", steps)
+        loss = train(model, train_loader, optimizer, scheduler, progress, args)
+        test_loss, accuracy = test(model, test_loader, args.device)
+        accuracies.append(accuracy)
         progress.done(f"loss {loss:.4f}, test loss {test_loss:.4f}, test accuracy {accuracy:.2%}")
+        if args.save:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            braze.save({**state, "epoch": epoch, "accuracies": accuracies}, args.save)
         if args.dry_run:
             break
-    return accuracy
+    if args.plot:
+        plot(accuracies, args.plot)
+    return accuracies[-1]
 
 
 if __name__ == "__main__":

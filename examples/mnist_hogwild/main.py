@@ -14,7 +14,7 @@ import braze
 import braze.multiprocessing as mp
 import braze.nn.functional as F
 from braze import nn, optim
-from braze.datasets import load_mnist
+from braze.datasets import load_idx, load_mnist
 from braze.utils.data import DataLoader, TensorDataset
 
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training pictures
@@ -39,9 +39,10 @@ class Net(nn.Module):
         return F.log_softmax(x, dim=1)
 
 
-def digits(count):
+def digits(count, directory=None):
     """The first 4/5 of `count` digits to train with, the others to test with."""
-    images, labels = load_mnist()
+    images, labels = load_mnist() if directory is None else load_idx(directory, train=True)
+    count = min(count, len(labels))
     pixels = (images[:count, None].astype(np.float32) / 255 - MEAN) / STD
     classes = labels[:count].astype(np.int64)
     middle = count * 4 // 5
@@ -83,12 +84,17 @@ def main(argv=None):
     parser.add_argument("--momentum", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--digits", type=int, default=10_000, help="how many to use")
+    parser.add_argument("--data", metavar="DIR", help="folder with IDX files, such as MNIST's own")
+    parser.add_argument("--save", metavar="FILE", help="write the parameters at the end")
+    parser.add_argument("--resume", metavar="FILE", help="begin with parameters from a file")
     parser.add_argument("--start-method", default="spawn", choices=mp.get_all_start_methods())
     args = parser.parse_args(argv)
 
     braze.manual_seed(args.seed)
-    training, testing = digits(args.digits)
+    training, testing = digits(args.digits, args.data)
     model = Net()
+    if args.resume:
+        model.load_state_dict(braze.load(args.resume))
     model.share_memory()  # gradients are not there yet: each process gets its own
     mp.start_processes(
         train,
@@ -98,6 +104,8 @@ def main(argv=None):
     )
     accuracy = test(model, testing)
     print(f"test accuracy {accuracy:.2%}", flush=True)
+    if args.save:
+        braze.save(model.state_dict(), args.save)
     return accuracy
 
 

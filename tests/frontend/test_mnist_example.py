@@ -54,6 +54,20 @@ def test_one_step_of_the_whole_program(capsys):
     assert printed.startswith("epoch 1/") and "test accuracy" in printed and "\r" not in printed
 
 
+def test_it_goes_on_from_a_checkpoint(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    saved, drawn = str(tmp_path / "model.pt"), tmp_path / "error.png"
+    common = ["--limit", "640", "--save", saved]
+    first = example.main([*common, "--epochs", "1"])
+    second = example.main([*common, "--epochs", "2", "--resume", saved, "--plot", str(drawn)])
+    assert second > max(first, 0.5)
+    checkpoint = braze.load(saved)
+    assert checkpoint["epoch"] == 2 and checkpoint["accuracies"][0] == first
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert printed.count("epoch 1/1") == 1 and "epoch 2/2" in printed and "epoch 1/2" not in printed
+
+
 def write_idx(path, array, packed):
     head = b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     data = head + array.tobytes()

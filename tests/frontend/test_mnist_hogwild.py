@@ -23,12 +23,17 @@ def shared():
     return descriptors(), shared_files()
 
 
-def test_two_processes_train_one_network(capfd):
+def test_two_processes_train_one_network(capfd, tmp_path):
     before = shared()
-    assert example.main([*SMALL, "--epochs", "2"]) > 0.75
+    saved = str(tmp_path / "model.pt")
+    reached = example.main([*SMALL, "--epochs", "2", "--save", saved])
+    assert reached > 0.75
     printed = capfd.readouterr().out
     assert printed.count("epoch 2: loss") == 2 and "test accuracy" in printed
     assert shared() == before
+    # Nothing is learnt at a rate of 0, so it is as good as what was read.
+    same = [*SMALL, "--epochs", "1", "--resume", saved, "--lr", "0", "--num-processes", "1"]
+    assert example.main(same) == pytest.approx(reached)
 
 
 def test_a_killed_process_ends_the_training(monkeypatch):
