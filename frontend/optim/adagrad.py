@@ -11,8 +11,7 @@ from braze.ir.op import op_named
 from braze.optim.formula import FormulaOptimizer
 from braze.optim.numbers import as_setting, check_kinds, check_lr, check_not_negative, in_memory
 from braze.optim.optimizer import Group
-from braze.sparse.elementwise import add_to_dense
-from braze.sparse.entries import coalesced, picked, with_values
+from braze.sparse.merging import Merged
 from braze.sparse.tensor import SparseTensor
 from braze.tensors import Tensor
 
@@ -22,7 +21,7 @@ class Adagrad(FormulaOptimizer):
     g = grad + weight_decay * p.
 
     Duchi, Hazan, Singer, "Adaptive Subgradient Methods", JMLR 12 (2011). Of a sparse gradient only
-    the entries count; merging them is a sync point.
+    the entries count.
 
     Args:
         initial_accumulator_value: where the sums start.
@@ -93,14 +92,13 @@ class Adagrad(FormulaOptimizer):
         state["step"] += 1
         settings = {**group, "lr": as_setting(group["lr"])}
         rate = self._numbers(settings, state)["rate"]
-        entries = coalesced(neg(gradient) if group["maximize"] else gradient)  # type: ignore[arg-type]
-        values = entries._handle.values
-        squares = mul(values, values)
-        total = picked(state["sum"], entries._handle.indices, parameter.shape) + squares
-        self._write(state["sum"], add_to_dense(state["sum"], with_values(entries, squares)))
+        entries = Merged(neg(gradient) if group["maximize"] else gradient)  # type: ignore[arg-type]
+        values = entries.values
+        total = entries.of(state["sum"]) + mul(values, values)
+        self._write(state["sum"], entries.put_in(state["sum"], total))
         eps = scalar(group["eps"], parameter.dtype)
         change = values / (sqrt(total) + eps) * (-rate)
-        self._write(parameter, add_to_dense(parameter, with_values(entries, change)))
+        self._write(parameter, entries.put_in(parameter, entries.of(parameter) + change))
 
     def share_memory(self) -> None:
         """Move the sums to memory that other processes can share."""

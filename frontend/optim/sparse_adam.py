@@ -8,8 +8,7 @@ from braze.functions.pointwise import add, div, mul, neg, sqrt, sub
 from braze.functions.promotion import cast
 from braze.optim.numbers import Numbers, check_betas, corrections, in_memory
 from braze.optim.optimizer import Group, Optimizer
-from braze.sparse.elementwise import add_to_dense
-from braze.sparse.entries import coalesced, picked, with_values
+from braze.sparse.merging import Merged
 from braze.sparse.tensor import SparseTensor
 from braze.tensors import Tensor
 
@@ -19,8 +18,6 @@ class SparseAdam(Optimizer):
     with an entry in the gradient move, and only their averages do.
 
     p = p - lr * sqrt(1 - beta2 ** t) / (1 - beta1 ** t) * m / (sqrt(v) + eps)
-
-    A step merges the gradient's entries, so it is a sync point for each parameter.
 
     Args:
         maximize: climb instead.
@@ -76,25 +73,28 @@ class SparseAdam(Optimizer):
                 state["exp_avg_sq"] = in_memory(parameter)
             step = state["step"] = state["step"] + 1
             first, second = corrections(group["betas"], step)
-            rate = numbers((place, "lr"), group["lr"])
-            size = div(mul(rate, numbers((place, "root", step), second**0.5)), first)
-            beta1, beta2 = (
-                numbers((place, name), beta)
-                for name, beta in zip(("beta1", "beta2"), group["betas"], strict=True)
-            )
-            entries = coalesced(neg(gradient) if group["maximize"] else gradient)  # type: ignore[arg-type]
-            values = entries._handle.values
-            m = self._moved(state["exp_avg"], entries, values, beta1)
-            v = self._moved(state["exp_avg_sq"], entries, mul(values, values), beta2)
-            eps = cast(numbers((place, "eps"), group["eps"]), parameter.dtype)
-            change = mul(div(m, add(sqrt(v), eps)), cast(neg(size), parameter.dtype))
-            self._write(parameter, add_to_dense(parameter, with_values(entries, change)))
+            factor = -(second**0.5) / first
+            kind = parameter.dtype
+            if isinstance(group["lr"], Tensor):
+                rate = numbers((place, "lr"), group["lr"])
+                size = cast(mul(rate, numbers((place, "factor", step), factor)), kind)
+            else:
+                size = numbers((place, "size", step), group["lr"] * factor, kind)
+            weights = [
+                numbers((place, name), 1 - beta, kind)
+                for name, beta in zip(("first", "second"), group["betas"], strict=True)
+            ]
+            entries = Merged(neg(gradient) if group["maximize"] else gradient)  # type: ignore[arg-type]
+            values = entries.values
+            m = self._moved(state["exp_avg"], entries, values, weights[0])
+            v = self._moved(state["exp_avg_sq"], entries, mul(values, values), weights[1])
+            change = mul(div(m, add(sqrt(v), numbers((place, "eps"), group["eps"], kind))), size)
+            after = add(entries.of(parameter), change)
+            self._write(parameter, entries.put_in(parameter, after))
 
-    def _moved(
-        self, average: Tensor, entries: SparseTensor, values: Tensor, beta: Tensor
-    ) -> Tensor:
+    def _moved(self, average: Tensor, entries: Merged, values: Tensor, weight: Tensor) -> Tensor:
         """Move an average, in place, towards values where there are entries; returns it there."""
-        before = picked(average, entries._handle.indices, average.shape)
-        change = mul(sub(values, before), cast(sub(1.0, beta), average.dtype))
-        self._write(average, add_to_dense(average, with_values(entries, change)))
-        return add(before, change)
+        before = entries.of(average)
+        after = add(before, mul(sub(values, before), weight))
+        self._write(average, entries.put_in(average, after))
+        return after

@@ -8,6 +8,7 @@ import pytest
 from sparse_tensors import check
 
 import braze
+from braze.sparse.merging import Merged
 
 F = braze.nn.functional
 ADJACENCY = np.array([[0, 1.0, 0], [2, 0, 3], [0, 0, 0]])
@@ -179,3 +180,42 @@ def test_sparse_adam_refuses():
             braze.optim.SparseAdam([table], **options)
     with pytest.raises(ValueError, match="requires dense parameter"):
         braze.optim.SparseAdam([braze.eye(3).to_sparse().requires_grad_()])
+
+
+@pytest.mark.parametrize("tier", ["compile"], indirect=True)
+@pytest.mark.parametrize("name", ["SparseAdam", "Adagrad"])
+def test_a_step_is_one_graph_however_many_rows_it_touches(name):
+    table = braze.zeros(7, 3, requires_grad=True)
+    stepper = getattr(braze.optim, name)([table], 0.1)
+
+    def step(index):
+        stepper.zero_grad()
+        (F.embedding(braze.tensor(index), table, sparse=True) - 1).square().sum().backward()
+        stepper.step()
+
+    for index in ([0, 1, 2, 3], [6, 5, 4, 3]):  # the optimizer's state begins in the first
+        step(index)
+    braze.stats.reset()
+    for index in ([5, 5, 5, 5], [0, 6, 0, 6], [1, 2, 3, 2], [4, 0, 1, 2]):
+        step(index)
+    assert braze.stats.graphs == 0 and braze.stats.native_calls == 4
+    assert (table > 0.05).all()
+
+
+@both_tiers
+def test_entries_know_the_sum_of_their_place_without_a_sync():
+    rng = np.random.default_rng(4)
+    for shape, dims in (((6, 2), 1), ((3, 4), 2), ((2, 3, 2), 2)):
+        places = np.stack([rng.integers(0, size, 9) for size in shape[:dims]])
+        x = braze.sparse_coo_tensor(places, rng.standard_normal((9, *shape[dims:])), shape)
+        merged, whole = Merged(x), x.to_dense().numpy()
+        keys = np.sort(np.ravel_multi_index(tuple(places), shape[:dims]))
+        rows = whole.reshape(-1, *shape[dims:])[keys]
+        np.testing.assert_allclose(merged.values.numpy(), rows, rtol=1e-12)
+        np.testing.assert_allclose(merged.of(x.to_dense()).numpy(), rows, rtol=1e-12)
+        start = rng.standard_normal(shape)
+        put = merged.put_in(braze.tensor(start), merged.values).numpy()
+        touched = np.zeros(shape[:dims], bool)
+        touched[tuple(places)] = True
+        np.testing.assert_allclose(put[touched], whole[touched], rtol=1e-12)
+        np.testing.assert_array_equal(put[~touched], start[~touched])
