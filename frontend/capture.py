@@ -433,13 +433,19 @@ def _is_made_here(handle: Handle) -> bool:
         if made.storage is not None or pending is None or made.state.call is None:
             continue
         for given in [pending.handles[slot] for slot in made.state.operands]:
-            if given.flags & NUMBER or given in seen:
+            if given.flags & NUMBER or given in seen or _is_constant(given):
                 continue
             if given.site != handle.site:
                 return False
             seen.add(given)
             waiting.append(given)
     return True
+
+
+def _is_constant(handle: Handle) -> bool:
+    """Whether a value is a number of the program's, which places in it share; see `constant`."""
+    call = None if handle.pending is None else handle.state.call
+    return call is not None and call.op is constant_op and handle.storage is None
 
 
 def _shield(operands: Sequence[Handle], pending: Pending) -> tuple[Sequence[Handle], bool]:

@@ -17,6 +17,7 @@ from braze import engine
 from braze.capture import flush, materialise, tracer
 from braze.casting import settings_now
 from braze.handle import Handle, SparseHandle, concrete
+from braze.ir.devices import HOST
 from braze.ir.types import TensorType
 from braze.module_changes import Changes
 from braze.structure import rebuild, tensors_in
@@ -33,6 +34,7 @@ class Replay:
         self.captured = traced.captured
         self.types = [value.type for value in traced.graph.outputs]
         self.sizes = [type.nbytes for type in self.types]
+        self.on_host = all(type.device == HOST for type in self.types)
         self.structure = rebuild(traced.result, lambda tensor: _Slot)
         self.inputs = traced.graph.inputs[traced.arguments :]
         # No views and no numbers: where the memory is what it was, nothing else is to be asked.
@@ -63,7 +65,10 @@ class Replay:
         inputs = [_memory(argument) for argument in arguments]
         if self.resident is None:
             inputs += own
-        outputs = [engine.Storage(size) for size in self.sizes]
+        if self.on_host:
+            outputs = [engine.Storage(size) for size in self.sizes]
+        else:
+            outputs = [_new_memory(type) for type in self.types]
         self.entry.run(inputs, outputs, None, self.resident)
         if self.structure is _Slot:
             return wrap(concrete(self.types[0], outputs[0]), None, 0)
@@ -78,6 +83,13 @@ class Replay:
 
 def _memory(tensor: Tensor) -> engine.Storage:
     return materialise(tensor._current())
+
+
+def _new_memory(type: TensorType) -> engine.Storage:
+    if type.device == HOST:
+        return engine.Storage(type.nbytes)
+    made: engine.Storage = engine.cuda().new_storage(type.device, type.nbytes, str(type))
+    return made
 
 
 class _Slot:

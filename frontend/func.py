@@ -168,7 +168,9 @@ def jvp(
             )
         output, aux = _split(func(*given), has_aux, "jvp")
         outputs = list(tensors_in(output))
-        vectors = [zeros(o.shape, dtype=o.dtype, requires_grad=True) for o in outputs]
+        vectors = [
+            zeros(o.shape, dtype=o.dtype, device=o.device, requires_grad=True) for o in outputs
+        ]
         first = level.gradients(outputs, vectors, sources, record=True)
         linear = [(g, d) for g, d in zip(first, directions, strict=True) if g.requires_grad]
         found = level.gradients(
@@ -212,7 +214,7 @@ def jacrev(
                 entries = [
                     stack([found[i] for found in passes]).reshape(result.shape + x.shape)
                     if passes
-                    else zeros(result.shape + x.shape, dtype=x.dtype)
+                    else zeros(result.shape + x.shape, dtype=x.dtype, device=x.device)
                     for i, x in enumerate(sources)
                 ]
                 return _in_place_of(chosen, entries)
@@ -294,7 +296,9 @@ class _Level:
         pairs = [(o, v) for o, v in zip(outputs, vectors, strict=True) if o.requires_grad]
         found: Sequence[Tensor | None] = (None,) * len(sources)
         if pairs:
-            weights = [ones(o.shape, dtype=o.dtype) if v is None else v for o, v in pairs]
+            weights = [
+                ones(o.shape, dtype=o.dtype, device=o.device) if v is None else v for o, v in pairs
+            ]
             found = engine.grad(
                 [o for o, _ in pairs],
                 list(sources),
@@ -306,7 +310,7 @@ class _Level:
         if strict and any(gradient is None for gradient in found):
             raise RuntimeError("an output does not depend on the inputs, which strict=True forbids")
         return [
-            zeros(x.shape, dtype=x.dtype) if gradient is None else gradient
+            zeros(x.shape, dtype=x.dtype, device=x.device) if gradient is None else gradient
             for x, gradient in zip(sources, found, strict=True)
         ]
 

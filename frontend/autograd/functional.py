@@ -136,7 +136,7 @@ def _jacobian_of(output: Tensor, given: Tensors, create_graph: bool, strict: boo
     return tuple(
         stack(row).reshape(output.shape + x.shape)
         if row
-        else zeros(output.shape + x.shape, dtype=x.dtype)
+        else zeros(output.shape + x.shape, dtype=x.dtype, device=x.device)
         for row, x in zip(rows, given, strict=True)
     )
 
@@ -279,7 +279,7 @@ def _vector(v: Any, like: Tensors, single: bool, function: str) -> Tensors:
                 "jvp": "input to the user-provided function is a single Tensor",
             }.get(function, "input to the user-provided function is a single Tensor")
             raise RuntimeError(f"The vector v can only be None if the {of} with a single element.")
-        return (ones(like[0].shape, dtype=like[0].dtype),)
+        return (ones(like[0].shape, dtype=like[0].dtype, device=like[0].device),)
     _, given = _as_tuple(v, "v", function)
     if len(given) != len(like):
         raise RuntimeError(
@@ -355,7 +355,7 @@ def _products(
                     "The output of the user-provided function is independent of input "
                     f"{position}. This is not allowed in strict mode."
                 )
-            gradient = zeros(x.shape, dtype=x.dtype)
+            gradient = zeros(x.shape, dtype=x.dtype, device=x.device)
         elif strict and create_graph and not gradient.requires_grad:
             raise RuntimeError(
                 f"The jacobian of the user-provided function is independent of input {position}. "
@@ -369,7 +369,9 @@ def _forward_products(
     outputs: Tensors, given: Tensors, direction: Tensors, create_graph: bool, strict: bool
 ) -> Tensors:
     """The Jacobian times a direction, by the double backward trick."""
-    upstream = tuple(zeros(o.shape, dtype=o.dtype, requires_grad=True) for o in outputs)
+    upstream = tuple(
+        zeros(o.shape, dtype=o.dtype, device=o.device, requires_grad=True) for o in outputs
+    )
     first = _products(outputs, given, upstream, True, strict)
     pairs = [(g, d) for g, d in zip(first, direction, strict=True) if g.requires_grad]
     found: tuple[Any, ...] = (None,) * len(outputs)
@@ -391,7 +393,7 @@ def _forward_products(
                     f"{position} in the grad_outputs when using the double backward trick to "
                     "compute forward mode gradients. This is not allowed in strict mode."
                 )
-            product = zeros(output.shape, dtype=output.dtype)
+            product = zeros(output.shape, dtype=output.dtype, device=output.device)
         results.append(product)
     return tuple(results)
 

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 import braze.functions  # noqa: F401  (first: it attaches the tensor methods)
+from braze import engine
 from braze.autograd.engine import grad
-from braze.capture import flush, tracer
+from braze.capture import flush, materialise, tracer
 from braze.engine import config
 from braze.ir.dtypes import bf16, c128, f64
+from braze.placing import array_beside
 from braze.random import Generator, randn
 from braze.tensors import Tensor, from_array
 
@@ -139,7 +141,7 @@ def gradgradcheck(
         generator = Generator().manual_seed(0)
         given = tuple(
             randn(out.shape, dtype=c128 if out.dtype.is_complex else f64, generator=generator)
-            .to(out.dtype)
+            .to(out.device, out.dtype)
             .requires_grad_()
             for out in _differentiable(func(*arguments))
         )
@@ -248,17 +250,16 @@ class _Check:
     def _difference(self, position: int, x: Tensor, direction: Array) -> Array:
         """The output's derivative in a direction of one input's."""
         flush()  # what was captured reads the memory that is changed here
-        memory = _in_reals(x._numpy())
-        before = memory.copy()
+        before = _in_reals(x._numpy()).copy()
         try:
             with np.errstate(all="ignore"):
-                np.copyto(memory, before + self.eps * direction, casting="unsafe")
+                _overwrite(x, before + self.eps * direction)
                 above = self._value(position)
-                np.copyto(memory, before - self.eps * direction, casting="unsafe")
+                _overwrite(x, before - self.eps * direction)
                 below = self._value(position)
         finally:
             flush()
-            np.copyto(memory, before)
+            _overwrite(x, before)
         difference: Array = (above - below) / (2 * self.eps)
         return difference
 
@@ -285,7 +286,7 @@ class _Check:
         numbers = np.array(upstream)
         if output.dtype.is_complex:
             numbers = numbers.view(np.complex128)
-        weights = from_array(numbers.reshape(output.shape)).to(output.dtype)
+        weights = array_beside(output, numbers.reshape(output.shape)).to(output.dtype)
         found = grad(output, self.wanted, weights, retain_graph=True, allow_unused=True)
         flat: list[Array] = []
         for x, gradient in zip(self.wanted, found, strict=True):
@@ -356,7 +357,7 @@ class _Check:
 
     def _zero(self, outputs: Sequence[Tensor]) -> None:
         """No gradient comes out where none goes in."""
-        zeros = [from_array(np.zeros(o.shape)).to(o.dtype) for o in outputs]
+        zeros = [array_beside(o, np.zeros(o.shape)).to(o.dtype) for o in outputs]
         found = grad(outputs, self.wanted, zeros, retain_graph=True, allow_unused=True)
         for x, gradient in zip(self.wanted, found, strict=True):
             if gradient is None:
@@ -371,6 +372,18 @@ def _in_reals(array: Array) -> Array:
     """The memory of a contiguous array, flat; complex numbers as twice as many real ones."""
     flat = array.reshape(-1)
     return flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
+
+
+def _overwrite(x: Tensor, numbers: Array) -> None:
+    """Put numbers into a tensor's memory, without a trace; complex ones by their parts."""
+    array = x._numpy()
+    if not x.is_cuda:
+        np.copyto(_in_reals(array), numbers, casting="unsafe")
+        return
+    array = array.copy()
+    np.copyto(_in_reals(array), numbers, casting="unsafe")
+    storage = materialise(x._current())
+    engine.cuda().copy_storage(engine.Storage.from_numpy(array), storage)
 
 
 def _numbers(array: Array) -> Array:

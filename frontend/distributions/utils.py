@@ -28,7 +28,8 @@ _MOST_DEMANDED = 1024
 
 
 def broadcast_all(*values: Values) -> tuple[Values, ...]:
-    """Tensors and numbers as tensors of one shape; numbers take the first tensor's dtype.
+    """Tensors and numbers as tensors of one shape; numbers take the first tensor's dtype
+    and device.
 
     Raises:
         ValueError: one is neither.
@@ -37,7 +38,10 @@ def broadcast_all(*values: Values) -> tuple[Values, ...]:
         raise ValueError("Input arguments must all be instances of Number or braze.Tensor.")
     first = next((v for v in values if isinstance(v, Tensor)), None)
     dtype = braze.get_default_dtype() if first is None else first.dtype
-    tensors = [v if isinstance(v, Tensor) else braze.tensor(v, dtype=dtype) for v in values]
+    place = first.device if first is not None and first.is_cuda else None
+    tensors = [
+        v if isinstance(v, Tensor) else braze.tensor(v, dtype=dtype, device=place) for v in values
+    ]
     return tuple(braze.broadcast_tensors(*tensors))
 
 
@@ -115,8 +119,8 @@ class NotKnown(Exception):
 
 
 def known(value: Values) -> np.ndarray | None:
-    """The elements, if they are few and in memory already."""
-    if value.is_sparse or value.numel() > MOST_CHECKED_AT_ONCE:
+    """The elements, if they are few and in the host's memory already."""
+    if value.is_sparse or value.is_cuda or value.numel() > MOST_CHECKED_AT_ONCE:
         return None
     root: Any = root_of(value)
     handle = root._handle

@@ -31,8 +31,9 @@ from braze.ir.dtypes import DType, f32, i32, i64
 from braze.ir.op import op_named
 from braze.nn.functional.affine_grids import ALIGNMENT_WARNING
 from braze.nn.functional.resampling_tables import CUBIC
+from braze.placing import array_on
 from braze.sites import user_stacklevel
-from braze.tensors import Tensor, apply, from_array
+from braze.tensors import Tensor, apply
 
 MODES = ("bilinear", "nearest", "bicubic")
 PADDINGS = ("zeros", "border", "reflection")
@@ -249,7 +250,8 @@ def _along(
     x: Tensor, d: int, rank: int, size: int, mode: str, padding: str, align_corners: bool
 ) -> tuple[Tensor, Tensor]:
     """Where along dimension d the taps of places x read, and with what weights."""
-    steps = _of_taps(STEPS[mode], rank, d, x.dtype)
+    place = x._handle.type.device
+    steps = _of_taps(STEPS[mode], rank, d, x.dtype, place)
     if mode == "bicubic":  # each tap is mapped by itself, so that the curve stays smooth
         left = UNARY["floor"](x)
         weight = _keys(UNARY["abs"](x - left - steps))
@@ -259,19 +261,21 @@ def _along(
         at = UNARY["round"](x)
         return at.detach(), (x - at) * 0.0 + 1.0  # depends on the place, with gradient 0
     left = UNARY["floor"](x)
-    share = _of_taps((1.0, 0.0), rank, d, x.dtype) + (x - left) * _of_taps(
-        (-1.0, 1.0), rank, d, x.dtype
+    share = _of_taps((1.0, 0.0), rank, d, x.dtype, place) + (x - left) * _of_taps(
+        (-1.0, 1.0), rank, d, x.dtype, place
     )
     return (left + steps).detach(), share
 
 
 @functools.lru_cache
-def _of_taps(numbers: tuple[float, ...], rank: int, d: int, dtype: DType) -> Tensor:
+def _of_taps(
+    numbers: tuple[float, ...], rank: int, d: int, dtype: DType, place: str
+) -> Tensor:
     """[1, taps, 1]: for all combinations of `rank` taps the number of that along dimension d. Made
     outside `inference_mode`, for it is kept for backward passes."""
     chosen = [combined[d] for combined in itertools.product(numbers, repeat=rank)]
     with inference_mode(False):
-        return from_array(np.array(chosen, dtype.numpy).reshape(1, -1, 1))
+        return array_on(place, np.array(chosen, dtype.numpy).reshape(1, -1, 1))
 
 
 def _keys(x: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ from braze.nn.functional.adaptive_pooling import (
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
 )
-from braze.tensors import Tensor, apply, from_array
+from braze.placing import array_on
+from braze.tensors import Tensor, apply
 
 Numbers = tuple[Any, ...]
 
@@ -184,14 +185,14 @@ def _resampled(
     kind = MODES[mode][0]
     whole = input.dtype is u8
     wide = f64 if input.dtype is f64 else f32
-    x = cast(input, wide)
+    x, place = cast(input, wide), input._handle.type.device
     sizes = tuple(input.shape[2:])
     # What shrinks goes first, of equal ones the last dimension: less is left for the others. Whole
     # numbers are rounded after each dimension, so their order matters.
     order = sorted(range(len(output)), key=lambda d: (0 if whole else output[d] / sizes[d], -d))
     for d in order:
         scale = None if scales[d] is None else float(scales[d])
-        made = _tables(kind, sizes[d], output[d], align_corners, scale, antialias, wide)
+        made = _tables(kind, sizes[d], output[d], align_corners, scale, antialias, wide, place)
         if made is None:
             continue
         x = apply(call_of(op_named("resample"), dim=d + 2), x, *made)
@@ -209,6 +210,7 @@ def _tables(
     scale: float | None,
     antialias: bool,
     dtype: DType,
+    place: str,
 ) -> tuple[Tensor, ...] | None:
     """Operands of `resample` after its first; None where it would change nothing.
 
@@ -228,7 +230,7 @@ def _tables(
     arrays = (*tables.all_places(table), *tables.all_places(tables.adjoint(table, size)))
     kinds = (np.dtype(np.int32), dtype.numpy) * 2
     with inference_mode(False):
-        return tuple(from_array(a.astype(k)) for a, k in zip(arrays, kinds, strict=True))
+        return tuple(array_on(place, a.astype(k)) for a, k in zip(arrays, kinds, strict=True))
 
 
 # Older names --------------------------------------------------------------------------------------

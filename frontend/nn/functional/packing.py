@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from braze.functions.creation import from_numpy
+from braze.placing import array_on
 from braze.tensors import Tensor
 
 Array = np.ndarray
@@ -21,9 +21,11 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Packing:
-    """The lengths of a batch of packed sequences."""
+    """The lengths of a batch of packed sequences, and the device of their elements, where index
+    tensors are."""
 
     batch_sizes: Array
+    place: str = "cpu"
 
     @property
     def steps(self) -> int:
@@ -71,7 +73,8 @@ class Packing:
         """
         steps, sequences = self.places
         packed = self.padded(self.steps)[0]
-        return as_index(packed), as_index(steps * self.batch + sequences)
+        back = steps * self.batch + sequences
+        return as_index(packed, self.place), as_index(back, self.place)
 
     @functools.cached_property
     def backward_rows(self) -> tuple[Tensor, Tensor]:
@@ -81,15 +84,15 @@ class Packing:
         inside = times >= 0
         packed = np.where(inside, self._starts[times * inside] + np.arange(self.batch), 0)
         back = (self.lengths[sequences] - 1 - steps) * self.batch + sequences
-        return as_index(packed), as_index(back)
+        return as_index(packed, self.place), as_index(back, self.place)
 
     @functools.cached_property
     def last_rows(self) -> Tensor:
         """Of the results of all steps and sequences, each sequence's last one in the run."""
-        return as_index((self.lengths - 1) * self.batch + np.arange(self.batch))
+        return as_index((self.lengths - 1) * self.batch + np.arange(self.batch), self.place)
 
 
-def as_index(rows: Array) -> Tensor:
-    """The numbers of rows as a tensor."""
-    return from_numpy(np.ascontiguousarray(rows.reshape(-1), np.int64))
+def as_index(rows: Array, place: str) -> Tensor:
+    """The numbers of rows as a tensor on a device."""
+    return array_on(place, np.ascontiguousarray(rows.reshape(-1), np.int64))
 

@@ -154,7 +154,7 @@ def _sequence(
     if mode == "GRU":
         bias = weights.bias_hh
         if bias is None:
-            bias = zeros(w.shape[1], dtype=w.dtype)
+            bias = zeros(w.shape[1], dtype=w.dtype, device=w.device)
         call = call_of(op_named("gru_sequence"), reverse=reverse)
         return (apply(call, products, w, bias, *start)[0],)
     nonlinearity = "tanh" if mode == "RNN_TANH" else "relu"
@@ -196,7 +196,7 @@ def _run(mode: str, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> S
     batch_first = given.pop("batch_first", False)
     if "data" in given:
         input = given.pop("data")
-        packing = Packing(given.pop("batch_sizes")._numpy().copy())
+        packing = Packing(given.pop("batch_sizes")._numpy().copy(), input._handle.type.device)
     else:
         input = given.pop("input")
         input = transpose(input, 0, 1) if batch_first else input

@@ -281,10 +281,11 @@ class RNNBase(Module):
         """The given states, checked, or zeros."""
         if hx is None:
             self.check_input(input, batch_sizes)
-            hx = zeros(self.get_expected_hidden_size(input, batch_sizes), dtype=input.dtype)
+            place, sizes = input.device, self.get_expected_hidden_size(input, batch_sizes)
+            hx = zeros(sizes, dtype=input.dtype, device=place)
             if self.mode == "LSTM":
                 cells = self.get_expected_cell_size(input, batch_sizes)
-                hx = hx, zeros(cells, dtype=input.dtype)
+                hx = hx, zeros(cells, dtype=input.dtype, device=place)
         self.check_forward_args(input, hx, batch_sizes)
         return hx
 

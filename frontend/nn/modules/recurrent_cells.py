@@ -80,7 +80,8 @@ class RNNCellBase(Module):
         if not batched:
             input = unsqueeze(input, 0)
         if hx is None:
-            hx = zeros(input.shape[0], self.hidden_size, dtype=input.dtype)
+            size = input.shape[0], self.hidden_size
+            hx = zeros(size, dtype=input.dtype, device=input.device)
         elif not batched:
             hx = unsqueeze(hx, 0)
         state: Tensor = function(input, hx, *self._weights())
@@ -146,7 +147,8 @@ class LSTMCell(RNNCellBase):
         if not batched:
             input = unsqueeze(input, 0)
         if hx is None:
-            start = zeros(input.shape[0], self.hidden_size, dtype=input.dtype)
+            size = input.shape[0], self.hidden_size
+            start = zeros(size, dtype=input.dtype, device=input.device)
             hx = start, start
         elif not batched:
             hx = unsqueeze(hx[0], 0), unsqueeze(hx[1], 0)

@@ -100,12 +100,12 @@ class _Orthogonal(Module):
                 packed = self._packed(tall)
                 return transpose(packed, -2, -1) if wide else packed
             if n != k:
-                more = randn((*tall.shape[:-1], n - k), dtype=Q.dtype)
+                more = randn((*tall.shape[:-1], n - k), dtype=Q.dtype, device=Q.device)
                 tall = cat([tall, more], -1)
             q, r = qr(tall)
             self.base = q * unsqueeze(sgn(diagonal(r, 0, -2, -1)), -2)
             # So that reflections start from the identity.
-            return clone(expand(neg(eye(*Q.shape[-2:], dtype=Q.dtype)), Q.shape))
+            return clone(expand(neg(eye(*Q.shape[-2:], dtype=Q.dtype, device=Q.device)), Q.shape))
 
     def _packed(self, tall: Tensor) -> Tensor:
         if self.orthogonal_map != "householder":

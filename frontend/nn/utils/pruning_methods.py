@@ -276,7 +276,7 @@ class RandomStructured(_Amount):
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         dim = _channels(t, self.dim)
-        return self._without_least(rand(t.shape[dim]), default_mask, dim)
+        return self._without_least(rand(t.shape[dim], device=t.device), default_mask, dim)
 
 
 class LnStructured(_Amount):

@@ -21,6 +21,7 @@ from braze.functions.tables import rows_at
 from braze.ir import dtypes
 from braze.ir.op import op_named
 from braze.nn.functional.packing import Packing, as_index
+from braze.placing import array_beside
 from braze.tensors import Tensor, apply
 
 __all__ = [
@@ -135,14 +136,14 @@ class PackedSequence(_Fields):
 
 def packing_of(sequence: PackedSequence) -> Packing:
     """Where the elements of a packed batch lie."""
-    return Packing(sequence.batch_sizes._numpy().copy())
+    return Packing(sequence.batch_sizes._numpy().copy(), sequence.data._handle.type.device)
 
 
 def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     """The permutation of int64 indices that undoes another; None for None."""
     if permutation is None:
         return None
-    return from_numpy(np.argsort(permutation._numpy()).astype(np.int64))
+    return as_index(np.argsort(permutation._numpy()), permutation._handle.type.device)
 
 
 def _lengths(lengths: Any) -> np.ndarray:
@@ -203,8 +204,9 @@ def pack_padded_sequence(
     rows = sequences * steps + times if batch_first else times * batch + sequences
     flat = reshape(input, (-1, *input.shape[2:]))
     whole = len(rows) == len(flat) and bool((np.diff(rows) == 1).all())
-    data = flat if whole else rows_at(flat, as_index(rows))
-    indices = None if order is None else from_numpy(order.astype(np.int64))
+    place = input._handle.type.device
+    data = flat if whole else rows_at(flat, as_index(rows, place))
+    indices = None if order is None else as_index(order, place)
     return PackedSequence(data, from_numpy(sizes), indices)
 
 
@@ -251,11 +253,11 @@ def _padded(data: Tensor, rows: np.ndarray, inside: np.ndarray, value: float) ->
     if not data.dtype.is_differentiable:
         value = bool(value) if data.dtype is dtypes.bool_ else int(value)
     if data.shape[0] == 0:
-        return full(shape, value, dtype=data.dtype)
-    result = reshape(rows_at(data, as_index(rows)), shape)
+        return full(shape, value, dtype=data.dtype, device=data.device)
+    result = reshape(rows_at(data, as_index(rows, data._handle.type.device)), shape)
     if inside.all():
         return result
-    mask = from_numpy(inside.reshape(*inside.shape, *(1,) * (data.ndim - 1)).copy())
+    mask = array_beside(data, inside.reshape(*inside.shape, *(1,) * (data.ndim - 1)).copy())
     return where(mask, result, value)
 
 

@@ -37,7 +37,7 @@ def output_dimension(module: Module) -> int:
 
 def unit_vector(size: int, like: Tensor, eps: float) -> Tensor:
     """A random direction."""
-    return normalize(random.randn(size, dtype=like.dtype), dim=0, eps=eps)
+    return normalize(random.randn(size, dtype=like.dtype, device=like.device), dim=0, eps=eps)
 
 
 def check_iterations(n_power_iterations: int) -> None:
