@@ -1,16 +1,66 @@
-"""What all tests share: graphs are compiled at their second run, not some time after it; and only
-tests of CUDA devices see some, though others may have loaded the emulated driver before."""
+"""What all tests share: graphs are compiled at their second run, not some time after it; only tests
+of CUDA devices see some, though others may have loaded the emulated driver before; and tests of
+operations and modules run on one, too, as `device_cases` says."""
 
 import os
 import sys
 
+import device_cases
 import pytest
 
 os.environ.setdefault("BRAZE_BACKGROUND", "never")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device-cases",
+        choices=("some", "all", "none"),
+        default=os.environ.get(device_cases.VARIABLE, "some"),
+        help="which tests of operations and modules run on a CUDA device, too",
+    )
+
+
+def pytest_generate_tests(metafunc):
+    device_cases.generate(metafunc)
+
+
+def pytest_collection_modifyitems(items):
+    items[:] = [item for item in items if not device_cases.is_interpreted(item)]
+
+
+@pytest.fixture
+def device_of_case(request):
+    return request.param
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    device_cases.enter(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if device_cases.device_of(pyfuncitem) != "cuda":
+        return (yield)
+    from on_devices import tensors_moved
+
+    with tensors_moved(pyfuncitem.funcargs, device_cases.PLACE):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    try:
+        return (yield)
+    finally:
+        device_cases.leave(item)
+
+
 @pytest.fixture(autouse=True)
 def _gpus_are_for_tests_of_gpus(request, monkeypatch):
+    if device_cases.device_of(request.node) == "cuda":
+        return
     if "cuda_device" not in sys.modules or hasattr(request.module, "cuda_device"):
         return
     from braze.devices import Used
