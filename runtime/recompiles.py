@@ -31,6 +31,11 @@ _INSTANT: tuple[Source, ...] = ("interpreted once", "underway")
 _EVENTS_KEPT = 1000
 _GRAPHS_KEPT = 64
 FIRST = "the first graph of its kind"
+_SIZES = "If a size varies, pad it to a few fixed sizes."
+_OPERATIONS = (
+    "Its operations are other ones; each such sequence is compiled once, so this ends by itself "
+    "unless the number of turns of a loop, say, goes on changing."
+)
 
 
 class Code(Protocol):
@@ -144,7 +149,7 @@ class RecompileLog:
         """Forget everything."""
         with self._lock:
             self._events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
-            self._known: dict[str, tuple[Signature, str]] = {}
+            self._known: dict[str, tuple[Signature, str, str]] = {}
             self._totals: dict[Source, int] = dict.fromkeys(_SOURCES, 0)
             self._seconds = 0.0
             self._compiles: Counter[str] = Counter()
@@ -163,7 +168,7 @@ class RecompileLog:
     ) -> Event:
         """Enter an event, and warn if the line is compiled too often."""
         with self._lock:
-            text = self._difference(graph, fingerprint)
+            text, advice = self._difference(graph, fingerprint)
             self._totals[source] += 1
             event = Event(
                 number=sum(self._totals.values()),
@@ -188,7 +193,7 @@ class RecompileLog:
             if source == "compiled":
                 self._seconds += seconds
                 self._compiles[event.last] += 1
-                warning = self._warning(event)
+                warning = self._warning(event, advice)
         if warning:
             warnings.warn(warning, RecompileWarning, stacklevel=2)
         return event
@@ -198,20 +203,22 @@ class RecompileLog:
         with self._lock:
             self._underway.discard(fingerprint)
 
-    def _difference(self, graph: Graph, fingerprint: str) -> str:
-        """In what the graph differs from the nearest of the others, as they were at first sight."""
+    def _difference(self, graph: Graph, fingerprint: str) -> tuple[str, str]:
+        """In what the graph differs from the nearest of the others, as they were at first sight,
+        and what may be done about it."""
         if fingerprint in self._known:
             self._known[fingerprint] = self._known.pop(fingerprint)
-            return self._known[fingerprint][1]
+            return self._known[fingerprint][1:]
         signature = signature_of(graph, fingerprint)
-        found = nearest(signature, (known for known, _ in self._known.values()))
+        found = nearest(signature, (known for known, *_ in self._known.values()))
         text = FIRST if found is None else difference(signature, found)
-        self._known[fingerprint] = signature, text
+        is_same = found is not None and found.ops == signature.ops
+        self._known[fingerprint] = signature, text, _SIZES if is_same else _OPERATIONS
         while len(self._known) > _GRAPHS_KEPT:
             del self._known[next(iter(self._known))]
-        return text
+        return self._known[fingerprint][1:]
 
-    def _warning(self, event: Event) -> str:
+    def _warning(self, event: Event, advice: str) -> str:
         recompiles = self._compiles[event.last] - 1
         limit = config.recompile_limit
         if not limit or recompiles < limit or not event.last or event.last in self._warned:
@@ -219,8 +226,7 @@ class RecompileLog:
         self._warned.add(event.last)
         return (
             f"{event.last} has been compiled {recompiles + 1} times; new this time: "
-            f"{event.difference}. If a size varies, pad it to a few fixed sizes. "
-            "braze.explain() lists every compile."
+            f"{event.difference}. {advice} braze.explain() lists every compile."
         )
 
     def explain(self, limit: int | None = None) -> Explanation:

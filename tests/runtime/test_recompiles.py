@@ -210,6 +210,22 @@ def test_a_line_compiled_again_and_again_is_warned_about_once():
     assert "pad it" in text and "braze.explain()" in text
 
 
+def test_a_line_of_other_operations_is_not_told_to_pad():
+    """As of L-BFGS, which is a dozen graphs, each of them once."""
+    log = RecompileLog()
+    with pytest.warns(RecompileWarning, match="ends by itself") as caught:
+        for turns in range(1, 12):
+            b = Builder("step")
+            x = b.input(ir.tensor_type(ir.f32, (4,)))
+            with b.at(Location("train.py", 50)):
+                for _ in range(turns):
+                    x = b.exp(x)
+            graph = b.finish([x])
+            log.note(graph, fingerprint(graph), "compiled")
+    (warning,) = caught
+    assert "1 more operation" in str(warning.message) and "pad it" not in str(warning.message)
+
+
 def test_the_warning_can_be_turned_off():
     log = RecompileLog()
     with warnings.catch_warnings(), config.using(recompile_limit=0):
