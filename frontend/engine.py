@@ -28,6 +28,7 @@ from braze.runtime.shared_blocks import (
     live_blocks,
     new_block,
 )
+from braze.runtime.splitting import is_split
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage, sized
 
@@ -63,6 +64,7 @@ __all__ = [
     "gpu_names",
     "host_target",
     "inspecting",
+    "is_split",
     "live_blocks",
     "load",
     "new_block",

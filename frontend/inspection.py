@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from braze import engine
 from braze.bisection import arrays_of
 from braze.tracing import Traced, trace
 
@@ -18,26 +19,42 @@ class Inspection:
     """The stages from the captured graph to machine code, in order.
 
     `str()` gives all of them; ``inspection["fuse"]`` one; iteration gives (name, text) pairs.
+    Of a function on a GPU the stages are those of each program that it becomes, called ``"0 cuda:0
+    cuda"`` by the program's number, its device and the stage; there are no other forms.
+
     `html` writes a page on which everything is linked; it and the other forms have the times of the
     kernels, measured when they are first asked for, on copies of the arguments.
     """
 
     def __init__(self, traced: Traced) -> None:
         self._traced = traced
+        self._is_placed = engine.is_split(traced.graph)
         # Now, since what was traced may overwrite them when it runs.
-        self._inputs = arrays_of(traced.graph, traced.storages)
+        self._inputs = None if self._is_placed else arrays_of(traced.graph, traced.storages)
 
     @cached_property
     def report(self) -> Report:
-        """The data behind the other forms."""
+        """The data behind the other forms.
+
+        Raises:
+            NotImplementedError: of a function on a GPU.
+        """
+        if self._is_placed:
+            raise NotImplementedError(
+                "[inspect] of a function on a GPU there are the stages as text only: str(), names()"
+                " and iteration"
+            )
         from braze.inspector.report import GraphReport, Report, measured
 
         graph = self._traced.graph
         times = measured(graph, self._traced.storages)
         return Report(graph.name, [GraphReport(graph, times, None, self._inputs)])
 
-    @property
+    @cached_property
     def _stages(self) -> list[tuple[str, str]]:
+        if self._is_placed:
+            stages: list[tuple[str, str]] = engine.inspecting().placed_stages(self._traced.graph)
+            return stages
         return [(stage.name, stage.text) for stage in self.report.graphs[0].insides.stages]
 
     def names(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from braze.runtime.insides import ArenaBlock, GraphStage, Insides, KernelInside, look_inside
 from braze.runtime.limits import Limits, machine_limits
+from braze.runtime.placed_insides import placed_stages
 from braze.runtime.timing import (
     Chunk,
     KernelFacts,
@@ -26,5 +27,6 @@ __all__ = [
     "look_inside",
     "machine_limits",
     "measure",
+    "placed_stages",
     "timed_executable",
 ]

@@ -23,6 +23,7 @@ _KINDS: dict[Kind, tuple[str, int]] = {
     "text": (".txt", 2),
     "loops": (".loops", 3),
     "llvm": (".ll", 4),
+    "cuda": (".cu", 4),
     "assembly": (".s", 5),
 }
 

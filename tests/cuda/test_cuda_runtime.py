@@ -306,3 +306,25 @@ def test_storages():
     with pytest.raises(TypeError):
         DeviceStorage(5)
     assert DeviceStorage.on(device, 0).to_host().nbytes == 0
+
+
+def test_every_stage_can_be_looked_at(tmp_path, monkeypatch):
+    """As text and as files, with the CUDA C."""
+    x = braze.ones(4, 5, device=GPU)
+
+    def function(t):
+        return (t * 2).sum(1), t.cpu() + 1
+
+    found = braze.inspect(function, x)
+    names = found.names()
+    assert names[0] == "captured" and f"0 {GPU} fuse" in names and f"0 {GPU} cuda" in names
+    assert any(name.endswith(" copy") for name in names) and any("cpu" in name for name in names)
+    assert "__global__" in found[f"0 {GPU} cuda"] and "__global__" in str(found)
+    with pytest.raises(NotImplementedError, match="stages as text only"):
+        found.to_html()
+    braze.cuda.synchronize()
+    monkeypatch.setattr(braze.config, "dump_dir", str(tmp_path))
+    y = (braze.ones(7, 3, device=GPU) * 5).exp()
+    y.sum().item()
+    (file,) = tmp_path.glob("*/*-cuda.cu")
+    assert "__global__" in file.read_text()
