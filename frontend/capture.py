@@ -560,6 +560,12 @@ def hand_out(live: list[Handle], outputs: Sequence[Any]) -> None:
 
 def _location(pending: Pending, number: int) -> Location:
     """The user's line of a captured operation in this very run."""
+    return location_of(sites_of(pending)[number])
+
+
+def sites_of(pending: Pending) -> list[Site]:
+    """Where each captured operation of this very run is, by its number. The trie has the places of
+    the run that made it first, which may have been another program's."""
     sites: list[Site] = []
     slot = 0
     for replayed in pending.replayed:
@@ -567,7 +573,7 @@ def _location(pending: Pending, number: int) -> Location:
         sites += replayed.operations()
         slot = replayed.end
     sites += _sites(pending.handles[slot:])
-    return location_of(sites[number])
+    return sites
 
 
 def _sites(handles: list[Handle]) -> list[Site]:

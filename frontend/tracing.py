@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from braze.autograd.modes import no_grad
-from braze.capture import flush, materialise, tracer
+from braze.capture import flush, materialise, sites_of, tracer
 from braze.handle import NUMBER, SparseHandle
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph
 from braze.random import default_generator
+from braze.sites import location_of
 from braze.structure import tensors_in
 from braze.tensors import Tensor, wrap
 from braze.trie import build_graph
@@ -97,8 +98,13 @@ def trace(
         raise RuntimeError(
             "the function returned a tensor that it did not compute from its arguments"
         )
-    graph, _ = build_graph(pending.state, [handle.slot for handle in handles])
+    graph, numbers = build_graph(pending.state, [handle.slot for handle in handles])
     graph.name = name
+    sites = sites_of(pending)
+    for node, number in zip(graph.nodes, numbers, strict=True):
+        here, first = location_of(sites[number]), node.location
+        if first is None or (here.file, here.line) != (first.file, first.line):
+            node.location = here
     captured: list[Tensor | float] = []
     for value, handle in zip(graph.inputs[count:], pending.inputs[count:], strict=True):
         if handle.flags & NUMBER:

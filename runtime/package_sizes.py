@@ -159,7 +159,9 @@ class _Plane:
         for dim, size in lines:
             self._codes += self._line(dim, size, low[0])
         # Lines cross: what is at one place of both is compiled by both.
-        by_range = {(code.lowest, code.highest): code for code in reversed(self._codes)}
+        by_range: dict[tuple[Point, Point], SizedCode] = {}
+        for code in self._codes:
+            by_range.setdefault((code.lowest, code.highest), code)
         return [*by_range.values()]
 
     def _line(self, dim: int, size: int, low: int) -> list[SizedCode]:

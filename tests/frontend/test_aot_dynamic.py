@@ -326,3 +326,20 @@ def test_a_hostile_manifest_is_refused(mlp, tmp_path, number):
 def test_an_unchanged_manifest_is_not(mlp, tmp_path):
     path = rewritten(mlp[1], tmp_path / "m.brz", lambda m: None)
     assert load(path)(np.zeros((3, 32), np.float32)).shape == (3, 10)
+
+
+def test_errors_name_the_line_of_the_model_that_was_compiled(tmp_path):
+    """And not that of another program which captured the same before."""
+    table = braze.randn(11, 3)
+
+    def first(ids):
+        return table[ids]
+
+    def second(ids):
+        return table[ids]  # the second
+
+    path = tmp_path / "m.brz"
+    for function in (first, second):
+        braze.aot.compile(function, braze.zeros(4, dtype=braze.int64), path)
+    with pytest.raises(IndexError, match="the second"):
+        load(path)(np.array([1, 2, 3, 11]))

@@ -171,7 +171,7 @@ def test_insides_have_every_kernels_code(graph):
         assert f"@{kernel.function}(" in kernel.llvm.splitlines()[0]
         assert kernel.assembly.startswith(f"{kernel.function}:")
         assert kernel.node.body is not None
-    assert [s.name for s in insides.graphs][:3] == ["captured", "split_complex", "decompose"]
+    assert [s.name for s in insides.graphs][:3] == ["captured", "split_complex", "match_attention"]
     arena = insides.program.arena_bytes
     for block in insides.blocks:
         assert 0 <= block.offset and block.offset + block.bytes <= arena

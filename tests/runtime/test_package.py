@@ -213,7 +213,8 @@ def test_other_tools_can_read_it(file):
         ]  # fmt: skip
         assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
         weights = safetensors.numpy.load(archive.read("weights.safetensors"))
-        assert weights["w"].tolist() == [1, 2, 3] and weights["s"] == 0.5
+        # A single number is a constant of the code.
+        assert list(weights) == ["w"] and weights["w"].tolist() == [1, 2, 3]
         assert "graph @affine" in archive.read("graph.ir").decode()
         assert json.loads(archive.read("manifest.json"))["name"] == "affine"
 

@@ -158,7 +158,7 @@ def test_every_stage_has_text():
     assert kinds[0] == "graph" and {"graph", "loops", "llvm", "assembly"} <= set(kinds)
     assert all(stage.text.strip() for stage in found)
     names = [stage.name for stage in found if stage.kind in ("graph", "loops")]
-    assert names[:3] == ["captured", "split_complex", "decompose"] and names[-1] == "loops"
+    assert names[:3] == ["captured", "split_complex", "match_attention"] and names[-1] == "loops"
     assert kinds.count("loops") == 1
 
 

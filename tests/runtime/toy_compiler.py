@@ -1,10 +1,13 @@
 """A compiler for toy graphs, so that the cache's tests depend on no pass and no code generator.
 
-It takes graphs of `add` and `mul` over f32 tensors of one shape and scalars, and of `check_range`
-on 0-d i64 inputs, and writes one scalar loop.
+It takes graphs of `add` and `mul` over f32 tensors of one shape, scalars and constants, and of
+`check_range` on 0-d i64 inputs, and writes one scalar loop.
 """
 
+import struct
 import time
+
+import numpy as np
 
 from braze.codegen.llvm.compile import compile_object
 from braze.runtime.artifact import Artifact, FailureSite, Figures, slots_of
@@ -43,6 +46,10 @@ fail{code}:
   store i64 %c{code}, ptr %w{code}
   ret i64 0
 next{code}:""")
+            continue
+        if node.op.name == "constant":
+            (bits,) = struct.unpack("<q", struct.pack("<d", np.float32(node.attributes["value"])))
+            values[node.result] = f"0x{bits:016X}"
             continue
         left, right = (values[operand] for operand in node.operands)
         instruction = _INSTRUCTIONS[node.op.name]
