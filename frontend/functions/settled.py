@@ -6,7 +6,8 @@ tensors. Out: one that, given such arguments again, applies that operation at on
 nothing else is not declared but seen: of the call in which a combination of arguments first
 appears, exactly one operation must have been captured, on the tensors given in their order, and its
 result (the first of several), or a view by it, be what the function gave back. Whatever else a
-function does (casts, broadcasts, errors, warnings) it goes on doing.
+function does (casts, broadcasts, errors, warnings) it goes on doing. That it did more once may have
+been its operands' doing, so it is looked at again, ever more seldom.
 
 What a decorated function does must not depend on anything but these arguments: not on values,
 strides, gradients or settings. Within `autocast`, and of sparse tensors, nothing is remembered.
@@ -38,9 +39,9 @@ def settled(function: Function, layout: bool = False) -> Function:
     Args:
         layout: how the elements of a view lie in memory matters too.
     """
-    # By arguments: the operation, the movement as (operation,) where the result is a view, or None
-    # where there is more to do.
-    known: dict[tuple[Any, ...], Call | tuple[Call] | None] = {}
+    # By arguments: the operation, the movement as (operation,) where the result is a view, or where
+    # there was more to do, how often there was, and at which call it is looked at again.
+    known: dict[tuple[Any, ...], Call | tuple[Call] | list[int]] = {}
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -72,27 +73,29 @@ def settled(function: Function, layout: bool = False) -> Function:
             call: Any = known.get(whole, _UNKNOWN)
         except TypeError:  # lists and the like
             return function(*args, **kwargs)
-        if call is None:
-            return function(*args, **kwargs)
-        if call.__class__ is Call:
+        if call.__class__ is list:
+            call[0] += 1
+            if call[0] < call[1]:
+                return function(*args, **kwargs)
+        elif call.__class__ is Call:
             result = apply(call, *operands)
             return result[0] if result.__class__ is tuple else result
-        if call is not _UNKNOWN:
+        elif call is not _UNKNOWN:
             return view_of(call[0], operands[0])
         pending = tracer().pending
         before, warned = len(pending.handles), Warned.count
         result = function(*args, **kwargs)
         if tracer().pending is pending and Warned.count == warned:
-            call = None
+            seen: Call | tuple[Call] | None = None
             if result.__class__ is Tensor and operands:
-                call = _only_operation(result, operands, pending, before)
+                only = _only_operation(result, operands, pending, before)
                 if result._base is not None and result._base is not operands[0]:
                     return result  # as of what has a history while none is recorded
-                if result._base is not None and call is not None:
-                    call = (call,)
+                seen = (only,) if result._base is not None and only is not None else only
             if len(known) >= _MOST:
                 known.clear()
-            known[whole] = call
+            count = call[0] if call.__class__ is list else 1
+            known[whole] = seen or [count, 2 * count]
         return result
 
     return wrapped  # type: ignore[return-value]

@@ -13,7 +13,8 @@ def test_growing_keeps_what_the_network_computes(load_example):
     before = model(points).detach().numpy()
     model.grow()
     model.grow()
-    np.testing.assert_array_equal(model(points).detach().numpy(), before)
+    # One graph may have been compiled by now and the other not.
+    np.testing.assert_allclose(model(points).detach().numpy(), before, rtol=1e-5, atol=1e-6)
     assert len(list(model.parameters())) == 4 + 2 * 4
 
 

@@ -95,6 +95,16 @@ def test_a_reshape_of_a_view_costs_few_calls():
     assert capture_cost(lambda: part.reshape(8)) <= capture_cost(lambda: y.reshape(8)) + 10
 
 
+def test_what_an_operand_needed_once_is_not_paid_again():
+    """A view of what has changed is cut again where it is used: by the first call here alone."""
+    base = braze.zeros(5, 9)
+    part = base[:, :7]
+    base.add_(1)
+    F.softmax(part, 1)
+    x = braze.zeros(5, 7)
+    assert capture_cost(lambda: F.softmax(x, 1)) <= OPERATIONS["softmax"][1]
+
+
 def test_layers_cost_few_calls():
     linear, convolution = nn.Linear(4, 4), nn.Conv2d(3, 4, 3)
     x, image = braze.ones(2, 4), braze.ones(1, 3, 8, 8)
