@@ -41,3 +41,9 @@ class ArenaLayout:
             begins.append(max((begins[other] + bytes_of[other] for other in below), default=0))
         ends = (begin + size for begin, size in zip(begins, bytes_of, strict=True))
         return begins, max(ends, default=0)
+
+    def words(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """The words of a program of these sizes: they, where each block begins, and the bytes of
+        the whole arena."""
+        begins, nbytes = self.offsets(sizes)
+        return *sizes, *begins, nbytes

@@ -7,15 +7,20 @@ Buffers are named. A name means memory that the caller finds for it: through `pl
 an output, or a byte offset in the arena), or, within a `Repeat`, through its `places`. Every input,
 every output and the arena begin at a multiple of `ALIGNMENT` bytes, and the memory there is a whole
 multiple of them: an atomic change of a byte swaps the word that it is in.
+
+Of a symbolic program the numbers here are functions of words (`braze.ir.symint`): the sizes, where
+the planned blocks of the arena begin, and how many bytes they take. The source is the same for all
+sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeVar
 
 from braze.ir.loops import CheckSite, HostCall, Placement
+from braze.ir.symint import SymInt
 from braze.ir.target import Target
 
 # Where memory begins that kernels are given; loads of 16 bytes at a time rely on it.
@@ -143,6 +148,29 @@ class CudaProgram:
     arena_bytes: int
     checks: tuple[CheckSite, ...] = ()
 
+    def at(self, words: Sequence[int]) -> CudaProgram:
+        """The program with the numbers that a symbolic one has for some words."""
+        return self._with(lambda number: number.at(words))
+
+    def same_code(self, other: CudaProgram) -> bool:
+        """Is a symbolic program the same for other sizes, but for what its functions come to?"""
+        return self.source == other.source and self._forms() == other._forms()
+
+    def _forms(self) -> tuple[Any, Any, Any]:
+        made = self._with(lambda number: number.form)
+        steps = [str(s.call) if isinstance(s, HostStep) else s for s in made.steps]
+        return steps, made.placements, made.arena_bytes
+
+    def _with(self, change: Callable[[SymInt], Any]) -> CudaProgram:
+        """The program with something else in the place of each number that is a function."""
+        return replace(
+            self,
+            steps=_changed(self.steps, change),
+            placements={name: _changed(own, change) for name, own in self.placements.items()},
+            arena_bytes=_changed(self.arena_bytes, change),
+            checks=_changed(self.checks, change),
+        )
+
     def launches(self) -> Iterator[Launch]:
         """Every launch in the order of the text; those of a `Repeat` once."""
         yield from launches_of(self.steps)
@@ -155,3 +183,19 @@ def launches_of(steps: tuple[Step, ...]) -> Iterator[Launch]:
             yield step
         elif isinstance(step, Repeat):
             yield from launches_of(step.steps)
+
+
+T = TypeVar("T")
+
+
+def _changed(item: T, change: Callable[[SymInt], Any]) -> T:
+    """A step, or a part of one, with something else in the place of each `SymInt`."""
+    made: Any = item
+    if isinstance(item, SymInt):
+        made = change(item)
+    elif isinstance(item, tuple):
+        made = tuple([_changed(part, change) for part in item])
+    elif isinstance(item, (Launch, Fill, Repeat, Place, BufferArgument, Placement, CheckSite)):
+        own = {field.name: getattr(item, field.name) for field in fields(item)}
+        made = replace(item, **{name: _changed(value, change) for name, value in own.items()})
+    return made  # type: ignore[no-any-return]

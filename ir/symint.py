@@ -156,6 +156,8 @@ _OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "*": int.__mul__,
     "//": int.__floordiv__,
     "%": int.__mod__,
+    "min": min,
+    "max": max,
 }
 
 
@@ -201,6 +203,20 @@ def is_always(number: int, value: int) -> bool:
     return number == value and not isinstance(number, SymInt)
 
 
+def least(x: int, y: int) -> int:
+    """The smaller of two integers, for whatever words there are."""
+    value = min(int(x), int(y))
+    return SymInt(value, ("min", form_of(x), form_of(y))) if is_symbolic(x, y) else value
+
+
+def greatest(x: int, y: int) -> int:
+    """The larger of two integers, for whatever words there are."""
+    if form_of(x) == form_of(y):
+        return x
+    value = max(int(x), int(y))
+    return SymInt(value, ("max", form_of(x), form_of(y))) if is_symbolic(x, y) else value
+
+
 def value_at(value: int, words: Sequence[int]) -> int:
     """An integer, or the value of its function for these words."""
     return value.at(words) if isinstance(value, SymInt) else value
@@ -217,7 +233,8 @@ def evaluate(
     Args:
         word: the value of a word.
         number: of a plain integer.
-        apply: the value of an operation, "+", "*", "//" or "%", both rounding down.
+        apply: the value of an operation, "+", "*", "//" or "%", both rounding down, or "min" or
+            "max", which only `least` and `greatest` make.
     """
     if isinstance(form, int):
         return number(form)
@@ -248,6 +265,8 @@ def print_form(form: Form, names: Sequence[str] = ("n",)) -> str:
             return f"-{single(left)}"
         if op == "*" and right.lstrip("-").isdigit():
             return f"{right}*{single(left)}"
+        if op in ("min", "max"):
+            return f"{op}({left}, {right})"
         return f"{single(left)}{op}{single(right)}"
 
     return evaluate(form, lambda w: names[w] if w < len(names) else f"w{w}", str, apply)

@@ -6,12 +6,13 @@ and packages store beside the objects.  Nothing here needs the compiler.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from braze.ir.arena import ArenaLayout
 from braze.ir.graph import Graph, Location
-from braze.ir.symint import SymInt
+from braze.ir.symint import SymInt, value_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,24 @@ class Artifact:
     calls: tuple[CallSite, ...] = ()
     words: tuple[int, ...] = ()
 
+    def at(self, layout: ArenaLayout, sizes: Sequence[int], name: str = "") -> Artifact:
+        """The same code with every number the one that its function has for some sizes.
+
+        Args:
+            name: of the graph of these sizes, if it is another one.
+        """
+        *words, nbytes = layout.words(sizes)
+        return replace(
+            self,
+            name=name or self.name,
+            inputs=slots_at(self.inputs, words),
+            outputs=slots_at(self.outputs, words),
+            arena_bytes=nbytes,
+            scratch_bytes=value_at(self.scratch_bytes, words),
+            failures=failures_at(self.failures, words),
+            words=tuple(words),
+        )
+
     def facts(self) -> dict[str, Any]:
         """Everything but the objects, as JSON values."""
         return {
@@ -139,6 +158,22 @@ def slots_of(graph: Graph) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
     return inputs, outputs
 
 
+def slots_at(slots: Sequence[Slot], words: Sequence[int]) -> tuple[Slot, ...]:
+    """Inputs or outputs, whose shapes may be functions, for some words."""
+    return tuple(
+        replace(slot, shape=tuple(value_at(extent, words) for extent in slot.shape))
+        for slot in slots
+    )
+
+
+def failures_at(sites: Sequence[FailureSite], words: Sequence[int]) -> tuple[FailureSite, ...]:
+    """Failures, whose ranges may be functions, for some words."""
+    return tuple(
+        replace(site, low=value_at(site.low, words), high=value_at(site.high, words))
+        for site in sites
+    )
+
+
 def layout_facts(layout: ArenaLayout) -> dict[str, Any]:
     """An arena's layout as JSON values; its buffers' names, which only the compiler needs, are
     left out."""
@@ -177,7 +212,7 @@ def _form(plain: Any) -> Any:
             return plain
         case ["affine", int(word), int(factor), int(summand)] if word >= 0:
             return "affine", word, factor, summand
-        case ["+" | "*" | "//" | "%" as op, left, right]:
+        case ["+" | "*" | "//" | "%" | "min" | "max" as op, left, right]:
             return op, _form(left), _form(right)
     raise ValueError(f"[artifact] {plain!r} is no function of the size")
 

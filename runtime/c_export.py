@@ -110,7 +110,7 @@ class _Build:
     """A package's code for a target."""
 
     target: Target
-    codes: list[SizedCode]
+    codes: list[SizedCode[Artifact]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class _Contents:
     builds: list[_Build]
 
     @property
-    def codes(self) -> list[SizedCode]:
+    def codes(self) -> list[SizedCode[Artifact]]:
         return [code for build in self.builds for code in build.codes]
 
 
@@ -237,8 +237,8 @@ def _arguments(code: SizedCode) -> list[Slot]:
 
 def _arrays(
     names: Sequence[str],
-    codes: Sequence[SizedCode],
-    slots_of: Callable[[SizedCode], Sequence[Slot]],
+    codes: Sequence[SizedCode[Artifact]],
+    slots_of: Callable[[SizedCode[Artifact]], Sequence[Slot]],
 ) -> list[Array]:
     """Inputs or outputs, for all sizes."""
     return [

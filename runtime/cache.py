@@ -33,7 +33,7 @@ from braze.runtime.config import TIERS, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.disk_cache import DiskCache
 from braze.runtime.executable import Executable, Input, Resident, Sites
-from braze.runtime.families import Family, families
+from braze.runtime.families import Family, families, served, third_size
 from braze.runtime.interpreting import interpret_with_lines
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
@@ -51,7 +51,6 @@ from braze.runtime.shared_blocks import block_under
 from braze.runtime.splitting import is_split
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
-from braze.runtime.symbolic_code import SymbolicCode
 from braze.runtime.training_steps import forget_steps, is_first_step
 
 if TYPE_CHECKING:
@@ -282,8 +281,7 @@ class Entry:
         artifact = code.instance(self.graph, sizes_here)
         executable = _load(artifact, pool_object)
         seconds = time.perf_counter() - start
-        ((lowest,), (highest,), (size,)) = code.lowest, code.highest, sizes_here
-        sizes = f"one code serves sizes {lowest} to {highest}, here {size}"
+        sizes = served(code, sizes_here)
         log.note(self.graph, self._known.fingerprint, "dynamic", seconds, artifact, sizes=sizes)
         return executable
 
@@ -357,7 +355,7 @@ class Entry:
 
     def _count_reply(self, reply: Reply, artifact: Artifact, beside: int) -> None:
         now = time.perf_counter()  # this thread has spent no time on it
-        sizes = _sizes(reply.code, reply.refusal)
+        sizes = third_size(reply.code, reply.refusal)
         self._count(artifact, reply.seconds, now, now, beside, sizes)
 
     def _from_disk(self) -> Executable | None:
@@ -402,7 +400,7 @@ class Entry:
         disk = disk_cache()
         if disk is not None:
             disk.store(known.disk_key, artifact.facts(), artifact.objects)
-        self._count(artifact, end - start, start, end, sizes=_sizes(code, refusal))
+        self._count(artifact, end - start, start, end, sizes=third_size(code, refusal))
         return executable
 
     def _count(
@@ -449,17 +447,6 @@ class Entry:
             target = storage.array(result.dtype, result.shape)
             np.copyto(target, result, where=_changed(read[at], result) if at in read else True)
         self._known.seconds = time.perf_counter() - start
-
-
-def _sizes(code: SymbolicCode | None, refusal: str) -> str:
-    """What is told of code for many sizes, or of why there is none."""
-    if code is not None:
-        ((lowest,), (highest,)) = code.lowest, code.highest
-        return (
-            "this is the third size of one dimension, so the code serves all from "
-            f"{lowest} to {highest}"
-        )
-    return f"this is the third size of one dimension, but {refusal}" if refusal else ""
 
 
 def _changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -13,25 +13,22 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from braze.ir.errors import ParseError, VerifyError
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph
 from braze.ir.loops import CheckSite
 from braze.ir.loops_recurrence import is_of_step
-from braze.ir.parser import parse_graph
 from braze.ir.polynomials import Point
 from braze.ir.target import Target
-from braze.ir.verifier import verify
 from braze.runtime.artifact import Artifact, CallSite, FailureSite, Figures, slots_of
 from braze.runtime.config import config
 from braze.runtime.families import Fit
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Recorder
 from braze.runtime.symbolic_code import SymbolicCode
+from braze.runtime.symbolic_compiling import SizedLoops
 
 if TYPE_CHECKING:
     from braze.ir.loops import Program
@@ -120,7 +117,7 @@ def _compile(
 
 def compile_member(
     graph: Graph, target: Target, family: tuple[Fit, Point] | None
-) -> tuple[Artifact, SymbolicCode | None, str]:
+) -> tuple[Artifact, SymbolicCode[Artifact] | None, str]:
     """Compile a graph, for other sizes as well if there is a family: the artifact, the code for
     them, and why there is none."""
     from braze.codegen.llvm.kernel import CodegenError
@@ -145,7 +142,7 @@ def compile_symbolic(
     sizes: Point,
     target: Target,
     change: Callable[[Program], Program] | None = None,
-) -> SymbolicCode:
+) -> SymbolicCode[Artifact]:
     """Compile a family of graphs for many sizes.
 
     Args:
@@ -161,7 +158,7 @@ def compile_symbolic(
 
 def compile_watched_symbolic(
     fit: Fit, sizes: Point, target: Target
-) -> tuple[SymbolicCode, SymbolicProgram, Callable[[Point], Graph]]:
+) -> tuple[SymbolicCode[Artifact], SymbolicProgram, Callable[[Point], Graph]]:
     """As `compile_symbolic`, to code that calls a function of the runtime between its waves.
 
     Returns: the code, its loops, and what gives the graph of fusion nodes for sizes.
@@ -176,77 +173,27 @@ def _compile_symbolic(
     change: Callable[[Program], Program] | None,
     *,
     watched: bool = False,
-) -> tuple[SymbolicCode, SymbolicProgram, Callable[[Point], Graph]]:
+) -> tuple[SymbolicCode[Artifact], SymbolicProgram, Callable[[Point], Graph]]:
     from braze.codegen.llvm.program import generate
     from braze.codegen.llvm.symbolic_check import SameCode
-    from braze.passes import Choices, compile_graph
-    from braze.passes.symbolic import symbolic_program
-    from braze.passes.symbolic_fit import NotSymbolic, sized
-    from braze.passes.symbolic_sizes import sample_for
 
     start = time.perf_counter()
-
-    def graph_at(sizes_then: Point) -> Graph:
-        try:
-            graph = parse_graph(fit.text_at(sizes_then))
-            verify(graph)
-        except (ParseError, VerifyError) as error:  # what differs is no size, or is out of range
-            first = str(error).splitlines()[0]
-            size = sized(sizes_then)
-            raise NotSymbolic(f"there is no such graph of size {size}: {first}") from None
-        return graph
-
-    sample = sample_for(sizes, fit.free)
-    origin = Provenance(graph_at(sample))
-    graph = origin.graph
-    record = Recorder(graph, fingerprint(graph)) if Recorder.is_wanted() else None
-    # A package has no other way to serve its sizes; and gradients, which it has not, need the most
-    # of what is left out so.
-    choices = Choices(for_any_size=change is not None, many_sizes=True)
-    sampled, report = compile_graph(graph, target, record, choices)
-    if change is not None:
-        sampled = change(sampled)
-
-    def program_of(sizes_then: Point) -> Program:
-        if sizes_then == sample:
-            return sampled
-        program = compile_graph(graph_at(sizes_then), target, choices=Choices(choices))[0]
-        return program if change is None else change(program)
-
-    def scheduled_of(sizes_then: Point) -> Graph:
-        made: list[Graph] = []
-
-        def keep(stage: str, result: object) -> None:
-            if isinstance(result, Graph):
-                made.append(result)
-
-        compile_graph(graph_at(sizes_then), target, keep, Choices(choices))
-        return made[-1]
-
-    def checking(program: Program) -> Callable[[Program], None]:
-        return SameCode(program, target).require
-
-    found = symbolic_program(program_of, sample, fit.seen, fit.free, checking)
-    if record is not None:
-        record("symbolic", found.text, "loops")
+    loops = SizedLoops(fit, sizes, target, for_package=change is not None, change=change)
+    found = loops.symbolic(lambda program: SameCode(program, target).require)
     with ModuleCompiler(target) as compiler:
         generated = generate(found.program, target, compiler.start, watched=watched)
         objects = compiler.objects(generated.modules)
-    if record is not None:
-        _record_modules(generated.modules, record)
-        _record_objects(generated.modules, objects, target, record)
-        record.finish()
+    if loops.record is not None:
+        _record_modules(generated.modules, loops.record)
+        _record_objects(generated.modules, objects, target, loops.record)
+        loops.record.finish()
+    graph, report, origin = loops.graph, loops.report, loops.origin
     _require_pointers(generated.pointers, graph, found.program.words)
-    # Read back from text, the locations are others.
-    checks = [
-        replace(site, location=own.location)
-        for site, own in zip(found.program.checks, sampled.checks, strict=True)
-    ]
-    program = replace(found.program, checks=checks)
+    program = loops.with_locations(found.program)
     seconds = time.perf_counter() - start
     artifact = _artifact(graph, target, program, report, generated, objects, origin, seconds)
     code = SymbolicCode(fit, artifact, found.layout, found.lowest, found.highest)
-    return code, found, scheduled_of
+    return code, found, loops.scheduled_of
 
 
 def _artifact(

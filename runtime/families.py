@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from braze.ir.fingerprint import description
 from braze.ir.graph import Graph
@@ -133,14 +133,14 @@ class Family:
     """
 
     def __init__(self) -> None:
-        self.codes: list[SymbolicCode] = []
+        self.codes: list[SymbolicCode[Any]] = []
         self.refusal = ""
         self.job: Job | None = None
         self.checked: list[CheckedSizes] = []
         self.lock = threading.Lock()
         self._members: OrderedDict[tuple[int, ...], Text] = OrderedDict()
 
-    def code_for(self, graph: Graph) -> tuple[SymbolicCode, Point] | None:
+    def code_for(self, graph: Graph) -> tuple[SymbolicCode[Any], Point] | None:
         """Code that serves a graph, and its size."""
         if not self.codes:
             return None
@@ -220,6 +220,23 @@ def fitted_at(near: Interpolation, texts: Mapping[Point, Text]) -> Fit | None:
     if not all(any(f.is_size(dim) for f in fit.functions) for dim in near.free):
         return None
     return fit if all(fit.describes(text, sizes) for sizes, text in texts.items()) else None
+
+
+def served(code: SymbolicCode[Any], sizes: Point) -> str:
+    """What is told of a graph that code for many sizes serves."""
+    ((lowest,), (highest,), (size,)) = code.lowest, code.highest, sizes
+    return f"one code serves sizes {lowest} to {highest}, here {size}"
+
+
+def third_size(code: SymbolicCode[Any] | None, refusal: str) -> str:
+    """What is told of code for many sizes, or of why there is none."""
+    if code is not None:
+        ((lowest,), (highest,)) = code.lowest, code.highest
+        return (
+            "this is the third size of one dimension, so the code serves all from "
+            f"{lowest} to {highest}"
+        )
+    return f"this is the third size of one dimension, but {refusal}" if refusal else ""
 
 
 class _Families:

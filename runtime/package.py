@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from braze.ir.polynomials import Point
 from braze.runtime.artifact import Slot
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.package_accuracy import AccuracyReport
-from braze.runtime.package_codes import Dynamic, SizedCodes, code_of, described
+from braze.runtime.package_codes import Dynamic, SizedCodes, code_of, described, gpu_code_of
 from braze.runtime.package_format import Archive, PackageError
 from braze.runtime.package_instance import Description, Instance, type_of
 from braze.runtime.package_targets import META, choose, device_name, target_of
@@ -29,8 +30,7 @@ from braze.runtime.weights import unpack_weights
 
 if TYPE_CHECKING:
     from braze.runtime.cuda.package_instance import CudaInstance
-
-    AnyInstance = Instance | Description | CudaInstance
+    from braze.runtime.package_codes import AnyInstance
 
 __all__ = ["LoadedModel", "PackageError", "load"]
 
@@ -68,16 +68,17 @@ class LoadedModel:
         self.dynamic = Dynamic.of(manifest["dynamic"], names) if "dynamic" in manifest else None
         self._codes: SizedCodes | None = None
         self._only: AnyInstance
-        make = Description if self.device == META else Instance
-        if self.target.is_gpu:
-            self._only = _gpu_instance(self.name, archive, entry, names, everything, self.device)
-            self.inputs, self.outputs = self._only.inputs, self._only.outputs
-            return
-        if self.device != META:
+        make: Callable[..., AnyInstance] = Description
+        if self.target.is_gpu and self.device != META:
+            make = _gpu_instances(archive, self.device)
+        elif self.device != META:
+            make = Instance
             # The pool's code is the package's, unless this process has started one before.
             get_pool(compile=lambda: bytes(archive[entry["pool"]]))
         if self.dynamic is None:
-            artifact, weights = code_of(archive, entry, everything)
+            artifact: Any
+            find = gpu_code_of if self.target.is_gpu else code_of
+            artifact, weights = find(archive, entry, everything)
             self._only = make(self.name, artifact, names, weights)
         else:
             self._codes = SizedCodes(self.name, archive, entry["codes"], names, everything, make)
@@ -177,25 +178,13 @@ def load(path: str | os.PathLike[str], device: object = None) -> LoadedModel:
     return model
 
 
-def _gpu_instance(
-    model: str,
-    archive: Archive,
-    entry: dict[str, Any],
-    names: Sequence[str],
-    everything: dict[str, np.ndarray],
-    device: str,
-) -> CudaInstance | Description:
-    from braze.runtime.cuda.code import CudaCode
-
-    code = CudaCode.from_facts(entry["facts"], bytes(archive[entry["cubin"]]))
-    weights = {slot: everything[name] for slot, name in entry["weights"].items()}
-    if device == META:
-        return Description(model, code, names, weights)
+def _gpu_instances(archive: Archive, device: str) -> Callable[..., CudaInstance]:
+    """What makes instances of code on a GPU."""
     from braze.runtime.cuda.devices import device_named
-    from braze.runtime.cuda.package_instance import CudaInstance
+    from braze.runtime.cuda.package_instance import CudaInstance, CudaWeights
 
     archive.finish()  # before weights are copied from it
-    return CudaInstance(model, code, names, weights, device_named(device))
+    return partial(CudaInstance, there=CudaWeights(device_named(device)))
 
 
 def arranger(structure: Any) -> Callable[[Sequence[Any]], Any]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 import numpy as np
 
@@ -21,9 +21,13 @@ from braze.ir.polynomials import Point, corners
 from braze.runtime.artifact import Artifact, Slot, layout_from
 from braze.runtime.package_format import Archive
 from braze.runtime.package_instance import Description, Instance
-from braze.runtime.symbolic_code import are_within, instance_of
+from braze.runtime.symbolic_code import Code, are_within
 
-AnyInstance = Instance | Description
+if TYPE_CHECKING:
+    from braze.runtime.cuda.code import CudaCode
+    from braze.runtime.cuda.package_instance import CudaInstance
+
+AnyInstance: TypeAlias = "Instance | Description | CudaInstance"
 
 _INSTANCES_KEPT = 64
 MOST_DIMENSIONS = 2
@@ -38,8 +42,18 @@ def code_of(
     return Artifact.from_facts(entry["facts"], objects), weights
 
 
+def gpu_code_of(
+    archive: Archive, entry: Mapping[str, Any], everything: Mapping[str, np.ndarray]
+) -> tuple[CudaCode, dict[str, np.ndarray]]:
+    """As `code_of`, of code for a GPU."""
+    from braze.runtime.cuda.code import CudaCode
+
+    weights = {slot: everything[name] for slot, name in entry["weights"].items()}
+    return CudaCode.from_facts(entry["facts"], bytes(archive[entry["cubin"]])), weights
+
+
 @dataclass(frozen=True, slots=True)
-class SizedCode:
+class SizedCode(Generic[Code]):
     """A package's code for the sizes from `lowest` to `highest`, of each dimension.
 
     layout: the arena's, of code for more than one choice of sizes; None of code for one.
@@ -48,7 +62,7 @@ class SizedCode:
 
     lowest: Point
     highest: Point
-    artifact: Artifact
+    artifact: Code
     layout: ArenaLayout | None
     weights: dict[str, np.ndarray]
 
@@ -64,9 +78,13 @@ class SizedCode:
 
 def sized_code_of(
     archive: Archive, entry: Mapping[str, Any], everything: Mapping[str, np.ndarray]
-) -> SizedCode:
+) -> SizedCode[Any]:
     """The code that the manifest describes.  Raises: ValueError if it cannot be."""
-    artifact, weights = code_of(archive, entry, everything)
+    artifact: Artifact | CudaCode
+    if "cubin" in entry:
+        artifact, weights = gpu_code_of(archive, entry, everything)
+    else:
+        artifact, weights = code_of(archive, entry, everything)
     layout = None if entry["layout"] is None else layout_from(entry["layout"])
     lowest, highest = (tuple(map(_whole, entry[end])) for end in ("lowest", "highest"))
     if layout is None and lowest != highest:
@@ -181,7 +199,7 @@ class Dynamic:
         return tuple([dim.size_of(model, slots, arrays) for dim in self.dims])
 
 
-def require_every_size(codes: Sequence[SizedCode], dynamic: Dynamic) -> None:
+def require_every_size(codes: Sequence[SizedCode[Any]], dynamic: Dynamic) -> None:
     """Raise ValueError if there are sizes that no code serves."""
     count = len(dynamic.dims)
     if any(len(code.lowest) != count or len(code.highest) != count for code in codes):
@@ -237,7 +255,7 @@ class SizedCodes:
         entries: Sequence[dict[str, Any]],
         names: Sequence[str],
         everything: Mapping[str, np.ndarray],
-        make: type[Instance] | type[Description] = Instance,
+        make: Callable[..., AnyInstance],
     ) -> None:
         self._make = make
         self._model = model
@@ -258,7 +276,7 @@ class SizedCodes:
         for code in self._codes:
             if code.layout is not None:
                 for sizes in code.corners():
-                    instance_of(code.artifact, code.layout, sizes)
+                    code.artifact.at(code.layout, sizes)
 
     def met(self, arrays: Sequence[Any]) -> AnyInstance | None:
         """The code for arrays of the right shapes, if it is at hand."""
@@ -284,5 +302,5 @@ class SizedCodes:
         code = min(serving, key=lambda code: code.choices)
         artifact = code.artifact
         if code.layout is not None:
-            artifact = instance_of(artifact, code.layout, sizes)
+            artifact = artifact.at(code.layout, sizes)
         return self._make(self._model, artifact, self._names, code.weights)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,11 +20,15 @@ from braze.ir.polynomials import Interpolation, Point
 from braze.ir.target import Target
 from braze.ir.verifier import verify
 from braze.runtime import compiler
+from braze.runtime.cache import disk_cache
+from braze.runtime.cuda.code import CudaCode
+from braze.runtime.cuda.compiling import compile_cuda, compile_cuda_symbolic
 from braze.runtime.executable import place
 from braze.runtime.families import Fit, Text, fitted_at
 from braze.runtime.package_codes import Dynamic, SizedCode
 from braze.runtime.package_format import PackageError
 from braze.runtime.package_narrow import Fold
+from braze.runtime.symbolic_code import SymbolicCode
 
 if TYPE_CHECKING:
     from braze.codegen.llvm.panels import Order
@@ -130,25 +134,32 @@ class Family:
                 making.limit(dim)
         self._fit, self._arrays = self._folded_fit(first)
 
-    def code(self, point: Point) -> SizedCode:
+    def code(self, point: Point) -> SizedCode[Any]:
         """Code for many sizes, planned for some.  Raises: PackageError: there is none."""
+        from braze.codegen.cuda.errors import CodegenError as CudaCodegenError
         from braze.codegen.llvm.kernel import CodegenError
         from braze.codegen.llvm.panels import Packer
         from braze.passes.symbolic_fit import NotSymbolic
 
         target = self.making.target
-        pack = Packer(self._arrays, target, self._decided)
+        code: SymbolicCode[Any]
         try:
             fit = replace(self._fit, seen=(point,))
-            code = compiler.compile_symbolic(fit, point, target, pack)
+            if target.is_gpu:
+                code = compile_cuda_symbolic(fit, point, target, disk_cache(), for_package=True)
+                given = _read(code.artifact, self._arrays)
+            else:
+                pack = Packer(self._arrays, target, self._decided)
+                code = compiler.compile_symbolic(fit, point, target, pack)
+                given = pack.given
             artifact = code.described()
-        except (NotSymbolic, CodegenError, ValueError) as error:
+        except (NotSymbolic, CodegenError, CudaCodegenError, ValueError) as error:
             raise self.making.refused(error) from error
         highest = [
             self._served(dim, size) if dim in self.free else size
             for dim, size in enumerate(code.highest)
         ]
-        return SizedCode(code.lowest, tuple(highest), artifact, code.layout, pack.given)
+        return SizedCode(code.lowest, tuple(highest), artifact, code.layout, given)
 
     def _served(self, dim: int, highest: int) -> int:
         """The greatest size that code serves which was seen to serve sizes up to another one."""
@@ -165,7 +176,7 @@ class Family:
             most -= 1
         return most
 
-    def alone(self, point: Point) -> SizedCode:
+    def alone(self, point: Point) -> SizedCode[Any]:
         """Code for one choice of sizes."""
         from braze.codegen.llvm.panels import Packer
         from braze.passes import Choices
@@ -175,6 +186,9 @@ class Family:
         choices = Choices(at_run_time=self._at_run_time) if is_like and self._at_run_time else None
         graph, arrays = self.making.fold(self.making.sizes.graph_at(point), choices)
         target = self.making.target
+        if target.is_gpu:
+            code = compile_cuda(graph, target, disk_cache())
+            return SizedCode(point, point, code, None, _read(code, arrays))
         pack = Packer(arrays, target, self._decided if is_like else None)
         artifact = compiler.compile_artifact(graph, target, change=pack)
         return SizedCode(point, point, artifact, None, pack.given)
@@ -273,6 +287,11 @@ class Family:
             f"[aot] the module computes something else where {here} than where {there}, so one "
             f"code cannot serve both{_line_of(sizes.graph_at(one), sizes.graph_at(other))}"
         )
+
+
+def _read(code: CudaCode, arrays: Arrays) -> dict[str, np.ndarray]:
+    """The arrays that code for a GPU reads."""
+    return {slot.name: arrays[slot.name] for slot in code.inputs if slot.name in arrays}
 
 
 # The graphs of other sizes must be the same ------------------------------------------------------

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 from braze.ir.polynomials import Point
 from braze.ir.target import Target
@@ -24,7 +25,7 @@ from braze.runtime.package_narrow import Fold
 Box = tuple[Point, Point]
 
 # Up to this size each has code of its own: what is best for a few rows is another thing for each
-# number of them.
+# number of them. (Not on GPUs, which have threads for many rows.)
 _FEW = 8
 _LEAST_SAMPLE = 7
 _LEAST_SAMPLES = (_LEAST_SAMPLE, _LEAST_SAMPLE)
@@ -34,7 +35,7 @@ _MOST_LINES = 4
 _MANY = 64
 
 
-def codes_for(sizes: Sizes, fold: Fold, target: Target) -> list[SizedCode]:
+def codes_for(sizes: Sizes, fold: Fold, target: Target) -> list[SizedCode[Any]]:
     """Code for every size.
 
     Args:
@@ -69,21 +70,22 @@ class _Line:
         *,
         lowest: int | None = None,
         usual: int | None = None,
-        few: int = _FEW,
+        few: int | None = None,
     ) -> None:
-        self._point, self._dim, self._few = point, dim, few
+        self._point, self._dim = point, dim
+        self._few = (1 if making.target.is_gpu else _FEW) if few is None else few
         sizes = making.sizes
         self._lowest = sizes.dynamic.lowest[dim] if lowest is None else lowest
         self._highest = sizes.dynamic.highest[dim]
         self._name = sizes.dynamic.dims[dim].name
-        self._codes: list[SizedCode] = []
+        self._codes: list[SizedCode[Any]] = []
         usual = sizes.usual[dim] if usual is None else usual
         usual = making.within(dim, min(usual, self._highest))
         self._usual = max(_LEAST_SAMPLE, usual)
         self._within = partial(making.within, dim)
         self._family = Family(making, self._at(self._usual), [dim])
 
-    def codes(self) -> list[SizedCode]:
+    def codes(self) -> list[SizedCode[Any]]:
         """Code for every size.  Raises: ShapeError, PackageError."""
         code = self._add(self._usual)
         (least, most), count = self._ends(code), 0
@@ -120,7 +122,7 @@ class _Line:
     def _ends(self, code: SizedCode) -> tuple[int, int]:
         return code.lowest[self._dim], code.highest[self._dim]
 
-    def _add(self, size: int) -> SizedCode:
+    def _add(self, size: int) -> SizedCode[Any]:
         code = self._family.code(self._at(size))
         lowest, highest = self._ends(code)
         lowest = max(lowest, self._lowest)
@@ -147,10 +149,10 @@ class _Plane:
             for dim, (usual, highest) in enumerate(zip(sizes.usual, self._highest, strict=True))
         )
         self._family = Family(making, self._usual, (0, 1))
-        self._codes: list[SizedCode] = []
+        self._codes: list[SizedCode[Any]] = []
         self._refusal: PackageError | None = None
 
-    def codes(self) -> list[SizedCode]:
+    def codes(self) -> list[SizedCode[Any]]:
         """Code for every choice of sizes.  Raises: ShapeError, PackageError."""
         low = self._least(0), self._least(1)
         ends = [min(low[dim], self._highest[dim] + 1) for dim in (0, 1)]
@@ -159,12 +161,12 @@ class _Plane:
         for dim, size in lines:
             self._codes += self._line(dim, size, low[0])
         # Lines cross: what is at one place of both is compiled by both.
-        by_range: dict[tuple[Point, Point], SizedCode] = {}
+        by_range: dict[tuple[Point, Point], SizedCode[Any]] = {}
         for code in self._codes:
             by_range.setdefault((code.lowest, code.highest), code)
         return [*by_range.values()]
 
-    def _line(self, dim: int, size: int, low: int) -> list[SizedCode]:
+    def _line(self, dim: int, size: int, low: int) -> list[SizedCode[Any]]:
         """Code for all sizes of the other dimension, where this one has so many."""
         point = (size, 1) if dim == 0 else (1, size)
         # Where both are so small, the first dimension's lines are there already.
@@ -212,7 +214,7 @@ class _Plane:
                 )
         return [*lines]
 
-    def _code_for(self, box: Box) -> SizedCode | None:
+    def _code_for(self, box: Box) -> SizedCode[Any] | None:
         """Code that serves part of a rectangle, as much as possible, or None."""
         tried = set[Point]()
         for step, further in ((STEP, 1), (2, 2), (1, 3)):

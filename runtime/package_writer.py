@@ -89,12 +89,7 @@ def write_package(
     stored: dict[str, np.ndarray] = {}
     for name in dict.fromkeys(targets):
         target = _target(name)
-        if target.is_gpu:
-            if sizes is not None:
-                raise PackageError(
-                    f"[package] code for GPUs is for fixed sizes; target {name} and dynamic "
-                    "dimensions cannot be combined"
-                )
+        if sizes is None and target.is_gpu:
             compiled.append(_for_gpu(graph, folded, held, target, entries, stored))
         elif sizes is None:
             compiled.append(_compile(graph, folded, held, name, target, entries, stored))
@@ -185,12 +180,8 @@ def _for_gpu(
     from braze.runtime.cuda.compiling import compile_cuda
 
     code = _as_given(compile_cuda(folded, target, disk_cache()), graph, arrays)
-    code = replace(code, figures=replace(code.figures, seconds=0.0))
-    cubin = f"code/{target.name}/kernels.cubin"
-    entries[cubin] = code.cubin
-    read = [slot.name for slot in code.inputs if slot.name in arrays]
-    weights = {label: _store(stored, label, target.name, arrays[label]) for label in read}
-    return {"facts": code.facts(), "cubin": cubin, "weights": weights}
+    given = {slot.name: arrays[slot.name] for slot in code.inputs if slot.name in arrays}
+    return _gpu_described(code, given, target.name, f"code/{target.name}", entries, stored)
 
 
 def _as_given(code: _Code, graph: Graph, arrays: Mapping[str, np.ndarray]) -> _Code:
@@ -202,7 +193,7 @@ def _as_given(code: _Code, graph: Graph, arrays: Mapping[str, np.ndarray]) -> _C
 
 
 def _sized(
-    codes: Sequence[SizedCode],
+    codes: Sequence[SizedCode[Any]],
     name: str,
     target: Target,
     entries: dict[str, bytes],
@@ -212,15 +203,18 @@ def _sized(
     described = []
     for code in codes:
         folder = f"code/{name}/{_range(code)}"
-        assert f"{folder}/0.o" not in entries
+        assert not any(entry.startswith(f"{folder}/") for entry in entries)
         layout = None if code.layout is None else layout_facts(code.layout)
-        own = _described(code.artifact, code.weights, name, folder, entries, stored)
+        describe = _gpu_described if target.is_gpu else _described
+        own = describe(code.artifact, code.weights, name, folder, entries, stored)
         described.append({"lowest": code.lowest, "highest": code.highest, "layout": layout, **own})
+    if target.is_gpu:
+        return {"target": target.to_text(), "codes": described}
     pool = _pool(name, target, entries)
     return {"target": target.to_text(), "pool": pool, "codes": described}
 
 
-def _range(code: SizedCode) -> str:
+def _range(code: SizedCode[Any]) -> str:
     """The sizes of a code, as the name of a folder: ``1-1``, ``2-64x2-512``."""
     return "x".join(f"{a}-{b}" for a, b in zip(code.lowest, code.highest, strict=True))
 
@@ -241,6 +235,22 @@ def _described(
     entries.update(objects)
     weights = {label: _store(stored, label, name, array) for label, array in given.items()}
     return {"facts": artifact.facts(), "objects": list(objects), "weights": weights}
+
+
+def _gpu_described(
+    code: CudaCode,
+    given: Mapping[str, np.ndarray],
+    name: str,
+    folder: str,
+    entries: dict[str, bytes],
+    stored: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    """As `_described`, of code for a GPU."""
+    code = replace(code, figures=replace(code.figures, seconds=0.0))
+    cubin = f"{folder}/kernels.cubin"
+    entries[cubin] = code.cubin
+    weights = {label: _store(stored, label, name, array) for label, array in given.items()}
+    return {"facts": code.facts(), "cubin": cubin, "weights": weights}
 
 
 def _pool(name: str, target: Target, entries: dict[str, bytes]) -> str:

@@ -1,27 +1,29 @@
 """Machine code that serves many sizes, of one dimension or two, and its instance for one choice.
 
-In: what compiling a family of graphs left.  Out: an `Artifact` for a graph of the family: the same
-objects, with the words that they are given for its sizes.
+In: what compiling a family of graphs left.  Out: an `Artifact`, or for a GPU a `CudaCode`, for a
+graph of the family: the same machine code, with the words that it is given for its sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from braze.ir.arena import ArenaLayout
 from braze.ir.graph import Graph
 from braze.ir.polynomials import Interpolation, Point
-from braze.ir.symint import value_at
 from braze.runtime.artifact import Artifact, Slot, slots_of
 
 if TYPE_CHECKING:
+    from braze.runtime.cuda.code import CudaCode
     from braze.runtime.families import Fit
+
+Code = TypeVar("Code", Artifact, "CudaCode")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class SymbolicCode:
+class SymbolicCode(Generic[Code]):
     """Code for the sizes from `lowest` to `highest`, of every dimension.
 
     Attributes:
@@ -31,7 +33,7 @@ class SymbolicCode:
     """
 
     fit: Fit
-    artifact: Artifact
+    artifact: Code
     layout: ArenaLayout
     lowest: Point
     highest: Point
@@ -40,8 +42,8 @@ class SymbolicCode:
         """Whether the code is known to be right for some sizes."""
         return are_within(sizes, self.lowest, self.highest)
 
-    def described(self) -> Artifact:
-        """The artifact, with shapes that are functions of the sizes, for `instance_of`."""
+    def described(self) -> Code:
+        """The artifact, with shapes that are functions of the sizes, for its `at`."""
         from braze.ir.parser import parse_graph  # which loading a package does without
 
         own = [[size] for size in self.lowest]
@@ -56,11 +58,11 @@ class SymbolicCode:
         )
         return replace(self.artifact, inputs=inputs, outputs=outputs)
 
-    def instance(self, graph: Graph, sizes: Point) -> Artifact:
+    def instance(self, graph: Graph, sizes: Point) -> Code:
         """The artifact of the family's graph of some sizes."""
         inputs, outputs = slots_of(graph)
-        own = replace(self.artifact, name=graph.name, inputs=inputs, outputs=outputs)
-        return instance_of(own, self.layout, sizes)
+        own = replace(self.artifact, inputs=inputs, outputs=outputs)
+        return own.at(self.layout, sizes, graph.name)
 
 
 def are_within(sizes: Point, lowest: Point, highest: Point) -> bool:
@@ -78,28 +80,3 @@ def _extent(near: Interpolation, extents: Sequence[int]) -> int:
     if found is None:
         raise ValueError(f"[package] the extents {list(extents)} are no polynomial of the size")
     return found.symbol(near.points[0])
-
-
-def instance_of(artifact: Artifact, layout: ArenaLayout, sizes: Point) -> Artifact:
-    """An artifact in which every number is the one that its function has for some sizes."""
-    offsets, arena_bytes = layout.offsets(sizes)
-    words = (*sizes, *offsets)
-
-    def sized(slots: Sequence[Slot]) -> tuple[Slot, ...]:
-        return tuple(
-            replace(slot, shape=tuple(value_at(extent, words) for extent in slot.shape))
-            for slot in slots
-        )
-
-    return replace(
-        artifact,
-        inputs=sized(artifact.inputs),
-        outputs=sized(artifact.outputs),
-        arena_bytes=arena_bytes,
-        scratch_bytes=value_at(artifact.scratch_bytes, words),
-        failures=tuple(
-            replace(site, low=value_at(site.low, words), high=value_at(site.high, words))
-            for site in artifact.failures
-        ),
-        words=words,
-    )

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from braze.codegen.cuda.expressions import Expressions
-from braze.codegen.cuda.grid import power_of_two
+from braze.codegen.cuda.grid import power_of_two, quotient
 from braze.codegen.cuda.kernel import KernelWriter
 from braze.codegen.cuda.types import literal, register_type
 from braze.ir.dtypes import DType
@@ -24,6 +24,7 @@ from braze.ir.index import Index, LoopVar, unflatten
 from braze.ir.loops import HostArray
 from braze.ir.loops_attention import Attention, StridedArray
 from braze.ir.ops.attention import row_for, threshold
+from braze.ir.symint import is_always, is_symbolic
 
 THREADS = 128
 # Steps that lie in shared memory at a time: as many as the words of a block of random bits.
@@ -115,24 +116,30 @@ class Frame:
     def number(self, value: float) -> str:
         return literal(value, self.dtype)
 
+    def wide(self, value: int) -> str:
+        """An integer in 64 bits."""
+        text = self.made.number(value)
+        return f"(long long){text}" if is_symbolic(value) else f"{text}LL"
+
     @property
     def tiles(self) -> int:
         """Blocks of rows."""
-        return -(-self.count // self.sizes.rows)
+        return quotient(self.count, self.sizes.rows)
 
     def open(self, parts: int = 1) -> None:
         """Which row this thread works at."""
-        w, lanes = self.w, self.sizes.lanes
-        w.line(f"const int first_row = blockIdx.x % {self.tiles} * {self.sizes.rows};")
+        w, lanes, number = self.w, self.sizes.lanes, self.made.number
+        tiles = number(self.tiles)
+        w.line(f"const int first_row = blockIdx.x % {tiles} * {self.sizes.rows};")
         if parts > 1:
-            w.line(f"const int head = blockIdx.x / {self.tiles} % {self.sizes.lead};")
-            w.line(f"const int part = blockIdx.x / {self.tiles * self.sizes.lead};")
+            w.line(f"const int head = blockIdx.x / {tiles} % {number(self.sizes.lead)};")
+            w.line(f"const int part = blockIdx.x / {number(self.tiles * self.sizes.lead)};")
         else:
-            w.line(f"const int head = blockIdx.x / {self.tiles};")
+            w.line(f"const int head = blockIdx.x / {tiles};")
         w.line(f"const int lane = threadIdx.x % {lanes};")
         w.line(f"const int own = first_row + threadIdx.x / {lanes};")
-        w.line(f"const bool is_inside = own < {self.count};")
-        w.line(f"const int row = is_inside ? own : {self.count - 1};")
+        w.line(f"const bool is_inside = own < {number(self.count)};")
+        w.line(f"const int row = is_inside ? own : {number(self.count - 1)};")
         self._bases()
         self._declare_dropout()
 
@@ -156,7 +163,10 @@ class Frame:
         array = self.array(name)
         strides = array.strides[len(self.lead_shape) :]
         pairs = zip(strides, (row, column) if column else (row,), strict=True)
-        terms = [index if stride == 1 else f"{stride}LL * {index}" for stride, index in pairs]
+        terms = [
+            index if is_always(stride, 1) else f"{self.wide(stride)} * {index}"
+            for stride, index in pairs
+        ]
         return " + ".join([self.bases[name], *terms])
 
     def array(self, name: str) -> StridedArray:
@@ -253,9 +263,9 @@ class Frame:
         sizes, steps = self.sizes, self.steps_for([self.sizes.width, self.sizes.depth])
         self.declare_tile("keys", sizes.width, steps)
         self.declare_tile("values", sizes.depth, steps)
-        limit = str(sizes.keys)
+        limit = self.made.number(sizes.keys)
         if self.is_causal:
-            self.w.line(f"const int limit = min({sizes.keys}, first_row + {sizes.rows});")
+            self.w.line(f"const int limit = min({limit}, first_row + {sizes.rows});")
             limit = "limit"
         with self.w.block(f"for (int first = 0; first < {limit}; first += {steps})"):
             self.w.line("__syncthreads();")
@@ -316,9 +326,9 @@ class Frame:
         for name in ("seed", "offset"):
             array = self.array(name)
             pointer = self.made.pointer(array.buffer)
-            self.w.line(f"const long long {name} = {pointer}[{array.offset}];")
+            self.w.line(f"const long long {name} = {pointer}[{self.made.number(array.offset)}];")
         words = self.sizes.queries * row_for(self.sizes.keys)
-        self.w.line(f"const long long first_word = {words}LL * head;")
+        self.w.line(f"const long long first_word = {self.wide(words)} * head;")
 
     def kept(self, weight: str) -> str:
         """A weight after dropout: the word of a query and a key decides."""
@@ -326,9 +336,9 @@ class Frame:
             return weight
         p = self.kernel.attributes["p"]
         assert isinstance(p, float)
-        row = row_for(self.sizes.keys)
+        row = self.wide(row_for(self.sizes.keys))
         number = self.w.fresh("word")
-        self.w.line(f"const long long {number} = first_word + {row}LL * {self.query} + {self.key};")
+        self.w.line(f"const long long {number} = first_word + {row} * {self.query} + {self.key};")
         bits = self.w.fresh("bits")
         counter = f"offset + {number} / 32 * 8 + {number} % 8"
         self.w.line(f"const uint4 {bits} = philox({counter}, seed);")

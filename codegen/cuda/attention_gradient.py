@@ -60,7 +60,7 @@ def _emit_queries(kernel: Attention, unit: Unit) -> None:
             w.line(f"const {frame.type} down = weight * ({kept} - delta);")
             frame.add("sum", "down", "keys", "c", sizes.width)
     factor = f" * {frame.number(_scale(kernel))}"
-    row = f"{sizes.queries}LL * head + row"
+    row = f"{frame.wide(sizes.queries)} * head + row"
     frame.store_row("sum", kernel.results[0], sizes.width, sizes.width, factor, row)
     unit.launch(made, (frame.tiles * sizes.lead, 1, 1), (THREADS, 1, 1), suffix="queries")
 
@@ -82,9 +82,10 @@ def _emit_keys(kernel: Attention, unit: Unit) -> None:
     frame.declare_tile("queries", sizes.width, steps)
     frame.declare_tile("backs", sizes.depth, steps)
     start, step = ("part", f"block += {parts}") if parts > 1 else ("0", "++block")
-    head = f"for (int block = {start}; {QUERIES} * block < {sizes.queries}; {step})"
+    queries = made.number(sizes.queries)
+    head = f"for (int block = {start}; {QUERIES} * block < {queries}; {step})"
     with w.block(head):
-        w.line(f"const int limit = min({QUERIES} * (block + 1), {sizes.queries});")
+        w.line(f"const int limit = min({QUERIES} * (block + 1), {queries});")
         with w.block(f"for (int first = {QUERIES} * block; first < limit; first += {steps})"):
             if frame.is_causal:
                 w.line(f"if (first + {steps} <= first_row) continue;")
@@ -95,9 +96,10 @@ def _emit_keys(kernel: Attention, unit: Unit) -> None:
             w.line("#pragma unroll 2")
             with w.block(f"for (int c = 0; c < {steps}; ++c)"):
                 _key_step(frame, zero)
-    row = f"{sizes.keys}LL * head + row"
+    keys = frame.wide(sizes.keys)
+    row = f"{keys} * head + row"
     if parts > 1:
-        row = f"{sizes.keys}LL * ({sizes.lead}LL * part + head) + row"
+        row = f"{keys} * ({frame.wide(sizes.lead)} * part + head) + row"
     _, of_keys, of_values = kernel.results
     if of_keys.buffer is not None:
         length = columns_for(sizes.width)

@@ -37,7 +37,9 @@ def emit_blocks(nest: Nest, unit: Unit) -> None:
     if len(body) == 1 and isinstance(body[0], Loop) and _is_parallel(body[0]):
         kept, body = [body[0].var], body[0].body
     lengths = [extent(loops) for loops, _ in rows_of(list(all_statements(body)))]
-    lanes = min(max(power_of_two(max(lengths, default=1)), WARP), MOST_THREADS)
+    lanes = unit.decide(
+        lambda: min(max(power_of_two(max(lengths, default=1)), WARP), MOST_THREADS)
+    )
     made = unit.writer(lanes)
     writer = _BlockWriter(made, Layout(lanes, 1), kept)
     writer.statements(body)
@@ -74,7 +76,8 @@ class _BlockWriter(RowWriter):
             self._meet(inner)
             return
         name, outside = self.made.writer.fresh("t"), self.emitter
-        head = f"for (int {name} = 0; {name} < {loop.var.extent}; ++{name})"
+        turns = self.made.number(loop.var.extent)
+        head = f"for (int {name} = 0; {name} < {turns}; ++{name})"
         with self.made.writer.block(head):
             self.emitter = outside.fork({loop.var: name})
             self.statements(loop.body)

@@ -17,7 +17,7 @@ from braze.codegen.cuda.contraction_products import PlainProducts, Result, Tenso
 from braze.codegen.cuda.contraction_rows import rows_of_products
 from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.expressions import Expressions
-from braze.codegen.cuda.grid import extent, spread
+from braze.codegen.cuda.grid import extent, is_multiple, spread
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.kernel import KernelWriter
 from braze.codegen.cuda.lanes import emit_lanes
@@ -38,6 +38,7 @@ from braze.ir.loops import (
     Ref,
     Store,
 )
+from braze.ir.symint import is_symbolic
 
 if TYPE_CHECKING:
     from braze.codegen.cuda.generate import Unit
@@ -52,7 +53,7 @@ def emit_contraction(kernel: Contraction, unit: Unit) -> None:
         emit_pointwise(outer, _without_sum(kernel), unit)
         return
     kernel = turned(kernel)
-    plan = plan_of(kernel, unit.target)
+    plan = plan_of(kernel, unit.target, unit.decide)
     if plan is None:
         emit_rows(*rows_of_products(kernel), unit)
         return
@@ -164,7 +165,7 @@ class _Tiles:
             for operand in self.operands:
                 operand.keep()
         w.lines[-1] += ";"
-        start, stop = ("start", "end") if plan.parts > 1 else ("0", str(plan.inner))
+        start, stop = ("start", "end") if plan.parts > 1 else ("0", made.number(plan.inner))
         w.line(f"fetch({start});")
         w.line("keep(0);")
         w.line("__syncthreads();")
@@ -181,39 +182,41 @@ class _Tiles:
 
     def _place(self) -> dict[LoopVar, str]:
         """Which tile this block computes, of which batch and part of the sum."""
-        w, plan = self.made.writer, self.plan
-        w.line(f"const int first_column = blockIdx.x % {plan.column_tiles} * {plan.tile.columns};")
-        rest = f"blockIdx.x / {plan.column_tiles}"
-        w.line(f"const int first_row = {rest} % {plan.row_tiles} * {plan.tile.rows};")
-        rest = f"blockIdx.x / {plan.column_tiles * plan.row_tiles}"
+        w, plan, number = self.made.writer, self.plan, self.made.number
+        across, down = number(plan.column_tiles), number(plan.row_tiles)
+        w.line(f"const int first_column = blockIdx.x % {across} * {plan.tile.columns};")
+        w.line(f"const int first_row = blockIdx.x / {across} % {down} * {plan.tile.rows};")
+        rest = f"blockIdx.x / {number(plan.column_tiles * plan.row_tiles)}"
         variables = {LoopVar("batch", plan.batch): "0", LoopVar(PART, plan.parts): "0"}
         if plan.batch > 1:
-            w.line(f"const int batch = {rest} % {plan.batch};")
+            w.line(f"const int batch = {rest} % {number(plan.batch)};")
             variables[LoopVar("batch", plan.batch)] = "batch"
         if plan.parts > 1:
-            rest = f"blockIdx.x / {plan.column_tiles * plan.row_tiles * plan.batch}"
-            w.line(f"const int part = {rest};")
-            w.line(f"const int start = part * {plan.part};")
-            w.line(f"const int end = min(start + {plan.part}, {plan.inner});")
+            tiles = number(plan.column_tiles * plan.row_tiles * plan.batch)
+            w.line(f"const int part = blockIdx.x / {tiles};")
+            w.line(f"const int start = part * {number(plan.part)};")
+            w.line(f"const int end = min(start + {number(plan.part)}, {number(plan.inner)});")
             variables[LoopVar(PART, plan.parts)] = "part"
         return variables
 
     def _ends(self) -> str | None:
         """Where a block's sum ends, if its last stretch goes beyond."""
         plan = self.plan
-        if plan.inner % plan.tile.depth == 0:
+        if is_multiple(plan.inner, plan.tile.depth) and (
+            plan.parts == 1 or not is_symbolic(plan.inner)
+        ):
             return None
-        return "end" if plan.parts > 1 else str(plan.inner)
+        return "end" if plan.parts > 1 else self.made.number(plan.inner)
 
     def _epilogue(self, emitter: Expressions) -> None:
         made, plan = self.made, self.plan
         width = self._width()
         statements, row, column, lane = self._statements(width)
         conditions = []
-        if plan.rows % plan.tile.rows:
-            conditions.append(f"row < {plan.rows}")
-        if plan.columns % plan.tile.columns:
-            conditions.append(f"column < {plan.columns // width}")
+        if not is_multiple(plan.rows, plan.tile.rows):
+            conditions.append(f"row < {made.number(plan.rows)}")
+        if not is_multiple(plan.columns, plan.tile.columns):
+            conditions.append(f"column < {made.number(plan.columns // width)}")
 
         def body(result: Result) -> None:
             made.writer.line(f"const int row = first_row + {result.row};")
@@ -247,7 +250,7 @@ class _Tiles:
         """How many neighbouring columns are stored at once."""
         width = self.products.widest
         while width > 1:
-            if self.plan.columns % width == 0:
+            if is_multiple(self.plan.columns, width):
                 statements, _, _, lane = self._statements(width)
                 if fits(statements, lane, width, self.made.alignment):
                     return width

@@ -16,7 +16,7 @@ from braze.codegen.cuda.contraction_plan import Plan
 from braze.codegen.cuda.contraction_rows import index_of
 from braze.codegen.cuda.conversions import cast
 from braze.codegen.cuda.expressions import Expressions
-from braze.codegen.cuda.grid import spread
+from braze.codegen.cuda.grid import is_multiple, spread
 from braze.codegen.cuda.indices import fits_int
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.kernel import KernelWriter
@@ -127,7 +127,8 @@ class Operand:
         """The address in packs along a direction; None if elements do not lie side by side."""
         inner, limit = self.plan.inner, self.limit
         size = self.depth if direction == "along" else self.size
-        if width > 1 and ((inner if direction == "along" else limit) % width or size % width):
+        extent = inner if direction == "along" else limit
+        if not is_multiple(extent, width) or size % width:
             return None
         lane = LoopVar("l", width)
         k = LoopVar("k", inner // width if direction == "along" else inner)
@@ -191,8 +192,8 @@ class Operand:
 
         def starts(at: str, shift: str) -> None:
             number = f"{tile} + {x}_outer{shift}"
-            if self.limit % self.size:
-                number = f"min({number}, {limit - 1})"
+            if not is_multiple(self.limit, self.size):
+                number = f"min({number}, {self.made.number(limit - 1)})"
             w.line(f"const int outer = {number};")
             inner = emitter.fork({place.outer: "outer"})
             for name, index, type in zip(names, sums, types, strict=True):
@@ -250,15 +251,16 @@ class Operand:
         offset = ""
         if inner.terms:
             offset = f" + {emitter.index(inner)}"
-        for number, (bound, (_, rest)) in enumerate(self.bounds):
-            value = f"{x}_bound{number}{at}"
+        for place, (bound, (_, rest)) in enumerate(self.bounds):
+            value = f"{x}_bound{place}{at}"
             if rest.terms:
                 name = w.fresh("g")
                 w.line(f"const int {name} = {emitter.index(rest)};")
                 value = f"{value} + {name}"
             low, high = bound.index.span
-            checks += [f"{bound.low} <= {value}"] if bound.low > low else []
-            checks += [f"{value} < {bound.high}"] if bound.high <= high else []
+            number = self.made.number
+            checks += [f"{number(bound.low)} <= {value}"] if bound.low > low else []
+            checks += [f"{value} < {number(bound.high)}"] if bound.high <= high else []
         return offset, checks
 
     def _load(self, place: str, conditions: Sequence[str]) -> None:

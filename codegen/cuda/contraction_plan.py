@@ -7,15 +7,15 @@ sizes alone; None where sums without tiles do better.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
-from braze.codegen.cuda.grid import extent
+from braze.codegen.cuda.grid import extent, quotient
 from braze.ir.dtypes import DType, bf16, f16, f32
 from braze.ir.index import LoopVar
 from braze.ir.loops import Contraction
+from braze.ir.symint import is_symbolic
 from braze.ir.target import TF32, Target
 
 # Multiprocessors of a large GPU, and what each does in a cycle: multiplications, bytes moved to and
@@ -34,6 +34,13 @@ FEWEST = 8
 SHORTEST_SUM = 4
 
 Method = Literal["plain", "tensor"]
+T = TypeVar("T")
+
+
+class Decide(Protocol):
+    """Decides something by sizes, once for all sizes that the code is for."""
+
+    def __call__(self, make: Callable[[], T]) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +128,11 @@ class Plan:
 
     @property
     def row_tiles(self) -> int:
-        return -(-self.rows // self.tile.rows)
+        return quotient(self.rows, self.tile.rows)
 
     @property
     def column_tiles(self) -> int:
-        return -(-self.columns // self.tile.columns)
+        return quotient(self.columns, self.tile.columns)
 
     @property
     def blocks(self) -> int:
@@ -160,25 +167,37 @@ def turned(kernel: Contraction) -> Contraction:
     return replace(kernel, lhs=kernel.rhs, rhs=kernel.lhs) if votes > 0 else kernel
 
 
-def plan_of(kernel: Contraction, target: Target) -> Plan | None:
-    """The plan of a contraction; None for one that does better without tiles."""
+def plan_of(kernel: Contraction, target: Target, decide: Decide) -> Plan | None:
+    """The plan of a contraction; None for one that does better without tiles.
+
+    Args:
+        decide: keeps what is decided by sizes.
+    """
+    found = decide(lambda: _best(kernel, target))
+    return None if found is None else _plan(kernel, target, *found)
+
+
+def _best(kernel: Contraction, target: Target) -> tuple[Tile, int] | None:
+    """The tile, and into how many parts a sum is cut."""
+    roles = roles_of(kernel)
+    rows, columns, inner = (extent(list(r)) for r in (roles.rows, roles.columns, roles.inner))
+    if min(rows, columns) < FEWEST or inner < SHORTEST_SUM:
+        return None
+    tiles, _ = tiles_for(kernel, target)
+    choices = [(tile, parts) for tile in tiles for parts in _parts(inner, tile)]
+    return min(choices, key=lambda choice: _cycles(_plan(kernel, target, *choice)))
+
+
+def _plan(kernel: Contraction, target: Target, tile: Tile, parts: int) -> Plan:
     roles = roles_of(kernel)
     batch, rows, columns, inner = (
         extent(list(r)) for r in (roles.batch, roles.rows, roles.columns, roles.inner)
     )
-    if min(rows, columns) < FEWEST or inner < SHORTEST_SUM:
-        return None
-    tiles, element = tiles_for(kernel, target)
-    best: Plan | None = None
-    best_time = math.inf
-    for tile in tiles:
-        for parts in _parts(inner, tile):
-            part = -(-inner // (parts * tile.depth)) * tile.depth
-            plan = Plan(roles, tile, batch, rows, columns, inner, -(-inner // part), part, element)
-            time = _cycles(plan)
-            if time < best_time:
-                best, best_time = plan, time
-    return best
+    part = quotient(inner, parts * tile.depth) * tile.depth
+    if not is_symbolic(inner):
+        parts = quotient(inner, part)  # of other sums the last parts may be empty
+    _, element = tiles_for(kernel, target)
+    return Plan(roles, tile, batch, rows, columns, inner, parts, part, element)
 
 
 def tiles_for(kernel: Contraction, target: Target) -> tuple[Sequence[Tile], DType]:

@@ -39,8 +39,10 @@ from braze.ir.loops import (
     Ref,
     Store,
 )
+from braze.ir.symint import SymInt
 
 Pointer = Callable[[Buffer], str]
+Number = Callable[[int], str]
 Use = Callable[[str], None]
 
 
@@ -49,6 +51,7 @@ class Expressions:
 
     Args:
         pointer: gives the name of a buffer's pointer.
+        number: gives the C expression of an integer.
         use: takes note of a function of the library.
         variables: the C expression of each loop variable in scope.
         refs: the C expression of each name that expressions read with `Ref`.
@@ -58,15 +61,17 @@ class Expressions:
         self,
         writer: Writer,
         pointer: Pointer,
+        number: Number,
         use: Use,
         variables: Mapping[LoopVar, str],
         refs: Mapping[str, str] | None = None,
     ) -> None:
         self.writer = writer
         self.pointer = pointer
+        self.number = number
         self.use = use
         self.refs = dict(refs or {})
-        self.indices = Indices(writer, variables, self.value, use)
+        self.indices = Indices(writer, variables, self.value, number, use)
         self._values: dict[Expr, str] = {}
         self._words: dict[tuple[Expr, Expr], str] = {}
         self._uses: Counter[Expr] = Counter()
@@ -78,7 +83,9 @@ class Expressions:
         refs: Mapping[str, str] | None = None,
     ) -> Expressions:
         """For code nested in this one's: it sees what was computed so far, not the reverse."""
-        inner = Expressions(self.writer, self.pointer, self.use, {}, {**self.refs, **(refs or {})})
+        inner = Expressions(
+            self.writer, self.pointer, self.number, self.use, {}, {**self.refs, **(refs or {})}
+        )
         inner.indices = self.indices.fork(variables or {}, inner.value)
         inner._values.update(self._values)
         inner._words.update(self._words)
@@ -159,6 +166,8 @@ class Expressions:
         if isinstance(expr, Load):
             return self._load(expr)
         if isinstance(expr, Const):
+            if isinstance(expr.value, SymInt):
+                return f"({register_type(expr.dtype)}){self.number(expr.value)}"
             return literal(expr.value, expr.dtype)
         if isinstance(expr, Ref):
             if expr.name not in self.refs:

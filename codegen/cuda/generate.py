@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from braze.codegen.cuda.attention import emit_attention
 from braze.codegen.cuda.contraction import emit_contraction
 from braze.codegen.cuda.errors import CodegenError
+from braze.codegen.cuda.grid import is_multiple
 from braze.codegen.cuda.kernel import NAME, Function, KernelWriter
 from braze.codegen.cuda.library import headers, library
 from braze.codegen.cuda.nests import emit_nest
@@ -34,27 +36,61 @@ from braze.ir.dtypes import DType
 from braze.ir.loops import Buffer, Contraction, HostCall, Kernel, Nest, Placement, Program, Sort
 from braze.ir.loops_attention import Attention
 from braze.ir.loops_recurrence import Recurrence, slot_sizes
+from braze.ir.symint import SymInt, form_of, greatest
 from braze.ir.target import Target
 
+T = TypeVar("T")
 
-def generate(program: Program, target: Target) -> CudaProgram:
+
+class Decisions:
+    """What is decided by sizes, such as numbers of threads: kept in order, for the same program of
+    other sizes.
+
+    Args:
+        earlier: those of another size, which are taken as they are.
+    """
+
+    def __init__(self, earlier: Decisions | None = None) -> None:
+        self._earlier = iter(earlier._made) if earlier is not None else None
+        self._made: list[Any] = []
+
+    def decide(self, make: Callable[[], T]) -> T:
+        """What was decided at this point, or is now."""
+        made: T = make() if self._earlier is None else self._next(make)
+        self._made.append(made)
+        return made
+
+    def _next(self, make: Callable[[], T]) -> T:
+        assert self._earlier is not None
+        for made in self._earlier:
+            return made  # type: ignore[no-any-return]
+        return make()  # of a program that is another one
+
+
+def generate(
+    program: Program, target: Target, decisions: Decisions | None = None
+) -> CudaProgram:
     """CUDA C for a program of the loop IR; the same program gives the same text.
 
     Args:
-        program: not a symbolic one (`Program.words`).
+        program: may be symbolic; then the result's numbers are, too (`CudaProgram.at`).
         target: a GPU. Its feature "tf32" allows products of f32 on tensor cores, rounded to 10
             bits of mantissa.
+        decisions: are taken from there, and kept there.
 
     Raises:
         CodegenError: the program holds something that has no form on a GPU.
     """
     if not target.is_gpu:
         raise CodegenError(f"[cuda] {target.name} is not a GPU")
-    if program.words:
-        raise CodegenError("[cuda] programs of symbolic sizes are for processors")
     source = _Source()
-    arena = _Arena(dict(program.placements), program.arena_bytes)
-    made = _Generator(program, target, source, arena, dict(program.placements))
+    nbytes = aligned(program.arena_bytes)
+    if program.words:
+        nbytes = SymInt.word(program.words, nbytes)
+    arena = _Arena(dict(program.placements), nbytes)
+    made = _Generator(
+        program, target, source, arena, dict(program.placements), decisions or Decisions()
+    )
     steps = made.run()
     return CudaProgram(
         program.name,
@@ -116,7 +152,7 @@ class _Arena:
 
     def __init__(self, placements: dict[str, Placement], nbytes: int) -> None:
         self.placements = placements
-        self.start = aligned(nbytes)
+        self.start = nbytes
         self.end = nbytes
         self._count = 0
 
@@ -126,7 +162,7 @@ class _Arena:
         buffer = Buffer(f"workspace.{self._count}", dtype, numel, "inout")
         self.placements[buffer.name] = Placement("arena", offset=self.start + used)
         end = aligned(used + numel * dtype.itemsize)
-        self.end = max(self.end, self.start + end)
+        self.end = greatest(self.end, self.start + end)
         return buffer, end
 
 
@@ -148,6 +184,10 @@ class Unit:
         self._buffers[buffer.name] = buffer
         self._generator.workspaces.append(buffer)
         return buffer
+
+    def decide(self, make: Callable[[], T]) -> T:
+        """Decide something by sizes, once for all sizes that the code is for."""
+        return self._generator.decisions.decide(make)
 
     def writer(self, threads: int, access: Mapping[str, Buffer] | None = None) -> KernelWriter:
         """A new function over the kernel's buffers and workspaces.
@@ -178,7 +218,7 @@ class Unit:
     def pad(self, buffer: Buffer, size: int) -> None:
         """Write what lies between a buffer's end and the next multiple of `size` bytes."""
         nbytes = buffer.numel * buffer.dtype.itemsize
-        if nbytes % size:
+        if not is_multiple(nbytes, size):
             self.steps.append(Fill(buffer.name, nbytes, 0, -nbytes % size))
 
     def fill(self, buffer: Buffer, value: int) -> None:
@@ -201,6 +241,7 @@ class _Generator:
         source: _Source,
         arena: _Arena,
         known: Mapping[str, Placement],
+        decisions: Decisions,
         alignments: Mapping[str, int] | None = None,
         *,
         is_step: bool = False,
@@ -210,6 +251,7 @@ class _Generator:
         self.source = source
         self.arena = arena
         self.known = known
+        self.decisions = decisions
         self.alignments = alignments or {}
         self.is_step = is_step
         self.has_checks = bool(program.checks)
@@ -246,7 +288,8 @@ class _Generator:
             return True
         sizes = [b.numel * b.dtype.itemsize for b in (x, y)]
         if one.kind != other.kind:
-            return "arena" not in (one.kind, other.kind) and sizes[0] == sizes[1]
+            is_alike = form_of(sizes[0]) == form_of(sizes[1])  # whatever the sizes are
+            return is_alike and "arena" not in (one.kind, other.kind)
         if one.kind != "arena":
             return one.slot == other.slot
         return one.offset < other.offset + sizes[1] and other.offset < one.offset + sizes[0]
@@ -273,8 +316,8 @@ class _Generator:
             places.append(Place(prefix + name, array.buffer.name, offset, stride, edge))
             alignments[name] = _power_of_two(offset, stride)
         inner = _Generator(
-            program, self.target, self.source, self.arena, program.placements, alignments,
-            is_step=True,
+            program, self.target, self.source, self.arena, program.placements, self.decisions,
+            alignments, is_step=True,
         )  # fmt: skip
         inner.has_checks = self.has_checks
         workspaces = inner.workspaces
@@ -287,7 +330,7 @@ class _Generator:
 def _power_of_two(*numbers: int) -> int:
     """The largest power of two up to `ALIGNMENT` that divides all of them."""
     size = ALIGNMENT
-    while any(number % size for number in numbers):
+    while not all(is_multiple(number, size) for number in numbers):
         size //= 2
     return size
 

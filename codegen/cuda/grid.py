@@ -7,8 +7,13 @@ every GPU of an architecture.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from braze.ir.index import Index, LoopVar
+from braze.ir.symint import is_always, least
+
+if TYPE_CHECKING:
+    from braze.codegen.cuda.kernel import KernelWriter
 
 WARP = 32
 THREADS = 256
@@ -24,24 +29,39 @@ def power_of_two(number: int) -> int:
 
 def extent(variables: list[LoopVar]) -> int:
     """How many points loops have."""
-    return math.prod(int(v.extent) for v in variables)
+    return math.prod(v.extent for v in variables)
 
 
 def spread(flat: Index, variables: list[LoopVar]) -> dict[LoopVar, Index]:
     """The loops' variables at the point of a number, the last one varying fastest."""
     found: dict[LoopVar, Index] = {}
     for place, variable in reversed(list(enumerate(variables))):
-        found[variable] = flat % int(variable.extent) if place else flat
-        flat = flat // int(variable.extent)
+        found[variable] = flat % variable.extent if place else flat
+        flat = flat // variable.extent
     return found
 
 
-def each_of_grid(size: int) -> str:
+def quotient(number: int, by: int) -> int:
+    """The quotient, rounded up."""
+    return number if by == 1 else -(-number // by)
+
+
+def blocks_for(size: int, threads: int) -> int:
+    """Blocks whose threads take turns at points, which are not too many."""
+    return least(quotient(size, threads), MOST_BLOCKS)
+
+
+def is_multiple(number: int, of: int) -> bool:
+    """Is a number divisible by another, whatever sizes it depends on?"""
+    return is_always(number % of, 0)
+
+
+def each_of_grid(size: int, made: KernelWriter) -> str:
     """The head of a loop in which the grid's threads take turns at `size` points, ``i``."""
     type = int_type(size)
     block = "blockDim.x" if type == "int" else "(long long)blockDim.x"
     return (
-        f"for ({type} i = blockIdx.x * {block} + threadIdx.x; i < {size};"
+        f"for ({type} i = blockIdx.x * {block} + threadIdx.x; i < {made.number(size)};"
         f" i += gridDim.x * blockDim.x)"
     )
 

@@ -2,7 +2,7 @@
 
 In: an `Index`, and the C names of loop variables.  Out: a C expression, of type int where every
 part of the sum fits into 32 bits, else long long. Divisions are of numbers made positive, by
-constants. Each division is computed once and named.
+constants or by sizes. Each division is computed once and named.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.text import Writer, bare
 from braze.ir.index import Atom, DataIndex, FloorDiv, Index, LoopVar, Mod
 from braze.ir.loops import Bound, Expr
-from braze.ir.symint import is_symbolic
+from braze.ir.symint import SymInt
 
 LIMIT = 2**31 - 1
+Number = Callable[[int], str]
 Use = Callable[[str], None]
 
 
@@ -46,6 +47,7 @@ class Indices:
     Args:
         variables: the C expression of each loop variable in scope.
         data: gives the C expression of an index that is read from data.
+        number: gives the C expression of an integer.
         use: takes note of a function of the library.
     """
 
@@ -54,17 +56,21 @@ class Indices:
         writer: Writer,
         variables: Mapping[LoopVar, str],
         data: Callable[[Expr], str],
+        number: Number,
         use: Use,
     ) -> None:
         self.writer = writer
         self.variables = dict(variables)
         self.data = data
+        self.number = number
         self.use = use
         self._atoms: dict[tuple[Atom, bool], str] = {}
 
     def fork(self, variables: Mapping[LoopVar, str], data: Callable[[Expr], str]) -> Indices:
         """For code nested in this one's: it sees what was computed so far, not the reverse."""
-        inner = Indices(self.writer, {**self.variables, **variables}, data, self.use)
+        inner = Indices(
+            self.writer, {**self.variables, **variables}, data, self.number, self.use
+        )
         inner._atoms.update(self._atoms)
         return inner
 
@@ -74,25 +80,30 @@ class Indices:
         Args:
             is_long: whether to compute in 64 bits; by default only where 32 are too few.
         """
-        if is_symbolic(index.constant, *(factor for _, factor in index.terms)):
-            raise CodegenError(f"[cuda] a program of symbolic sizes has no form here: {index}")
         if is_long is None:
             is_long = not fits_int(index)
         text = ""
         for atom, factor in index.terms:
             value = self._atom(atom, is_long)
             size = abs(factor)
-            term = value if size == 1 else f"{size}{'LL' if is_long else ''} * {value}"
+            term = value if size == 1 else f"{self._factor(size, is_long)} * {value}"
             if is_long and size == 1 and not text:
                 term = f"(long long){value}"
             sign = "-" if factor < 0 else "+"
             text = f"{text} {sign} {term}" if text else (f"-{term}" if factor < 0 else term)
         if index.constant or not text:
-            number = f"{abs(index.constant)}{'LL' if is_long else ''}"
+            number = self._factor(abs(index.constant), is_long)
             if not text:
                 return f"-{number}" if index.constant < 0 else number
             text += f" {'-' if index.constant < 0 else '+'} {number}"
         return bare(text)
+
+    def _factor(self, number: int, is_long: bool) -> str:
+        """A number that is not negative, in 64 bits if need be."""
+        text = self.number(number)
+        if not is_long:
+            return text
+        return f"(long long){text}" if isinstance(number, SymInt) else f"{text}LL"
 
     def _atom(self, atom: Atom, is_long: bool) -> str:
         """One term without its factor, in parentheses where it needs them."""
@@ -109,7 +120,7 @@ class Indices:
         if isinstance(atom, DataIndex):
             name = self.writer.fresh("at")
             self.use("data_index")
-            inner = f"data_index({self.data(atom.value)}, {atom.extent})"
+            inner = f"data_index({self.data(atom.value)}, {self.number(atom.extent)})"
             fits = atom.extent <= LIMIT and not is_long
             type, made = ("int", f"(int){inner}") if fits else ("long long", inner)
             self.writer.line(f"const {type} {name} = {made};")
@@ -123,10 +134,14 @@ class Indices:
         if wide:
             part, type = "quotient_long", "long long"
             function = "quotient_long" if isinstance(atom, FloorDiv) else "remainder_long"
-        self.use(part)
-        text = f"{function}<{atom.divisor}>({inner})"
+        if isinstance(atom.divisor, SymInt):
+            sign = "/" if isinstance(atom, FloorDiv) else "%"
+            text = f"({inner}) {sign} {self.number(atom.divisor)}"
+        else:
+            self.use(part)
+            text = f"{function}<{atom.divisor}>({inner})"
         if isinstance(atom, FloorDiv) and lift:
-            text += f" - {lift // atom.divisor}"
+            text += f" - {self.number(lift // atom.divisor)}"
         name = self.writer.fresh(stem)
         self.writer.line(f"const {type} {name} = {text};")
         return name
@@ -138,9 +153,10 @@ class Indices:
             low, high = bound.index.span
             if bound.low > low and bound.high <= high:
                 value = self.text(bound.index)
-                parts += [f"{bound.low} <= {value}", f"{value} < {bound.high}"]
+                parts.append(f"{self.number(bound.low)} <= {value}")
+                parts.append(f"{value} < {self.number(bound.high)}")
             elif bound.low > low:
-                parts.append(f"{bound.low} <= {self.text(bound.index)}")
+                parts.append(f"{self.number(bound.low)} <= {self.text(bound.index)}")
             elif bound.high <= high:
-                parts.append(f"{self.text(bound.index)} < {bound.high}")
+                parts.append(f"{self.text(bound.index)} < {self.number(bound.high)}")
         return " && ".join(dict.fromkeys(parts))

@@ -2,11 +2,13 @@
 
 In: lines of its body, and which buffers and library functions they use.  Out: a `Function` and a
 `Launch`. Parameters are called after what the kernel does with them (``in0``, ``out0``), not after
-the graph's values, so that equal kernels of equal layers are the same text.
+the graph's values, so that equal kernels of equal layers are the same text. Numbers that depend on
+sizes which calls choose are parameters, too (``size0``): the host computes them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from braze.codegen.cuda.types import memory_type
 from braze.ir.cuda_program import Argument, BufferArgument, Launch, Size
 from braze.ir.index import LoopVar
 from braze.ir.loops import Buffer
+from braze.ir.symint import Form, SymInt
 from braze.ir.target import Target
 
 STATUS = "status"
@@ -74,6 +77,7 @@ class KernelWriter:
         self._functions: dict[str, None] = {}
         self._used: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
+        self._sizes: dict[Form | int, tuple[str, SymInt]] = {}
 
     def use(self, function: str) -> None:
         """Take note of a function of the library."""
@@ -88,10 +92,16 @@ class KernelWriter:
             self._used[buffer.name] = f"{stem}{number}"
         return self._used[buffer.name]
 
+    def number(self, value: int) -> str:
+        """An integer in C: its digits, or the name of the parameter whose value it is."""
+        if not isinstance(value, SymInt):
+            return str(value)
+        return self._sizes.setdefault(value.form, (f"size{len(self._sizes)}", value))[0]
+
     def expressions(
         self, variables: Mapping[LoopVar, str], refs: Mapping[str, str] | None = None
     ) -> Expressions:
-        return Expressions(self.writer, self.pointer, self.use, variables, refs)
+        return Expressions(self.writer, self.pointer, self.number, self.use, variables, refs)
 
     def barrier(self) -> None:
         self.has_barriers = True
@@ -101,14 +111,26 @@ class KernelWriter:
         """What has been written."""
         if self.stops or self.checks:
             self.use("check")
+        body = self.writer.text()
+        # Of some numbers only others were computed.
+        self._sizes = {
+            form: own for form, own in self._sizes.items() if re.search(rf"\b{own[0]}\b", body)
+        }
+        text = "\n".join([*self._head(), body, "}"])
+        return Function(text, tuple(self._functions))
+
+    def _head(self) -> list[str]:
+        """The lines before the body."""
         bounds = f"{self.threads}, {self.blocks}" if self.blocks else f"{self.threads}"
         head = [f'extern "C" __global__ void __launch_bounds__({bounds}) {NAME}(']
         head += [f"    {text}," for text in self._parameters()]
         head[-1] = head[-1].removesuffix(",") + ") {"
         if self.stops and not self.checks:  # a kernel with checks overwrites nothing
             head.append(f"  if (has_failed({STATUS})) return;")
-        text = "\n".join([*head, self.writer.text(), "}"])
-        return Function(text, tuple(self._functions))
+        for name, value in self._sizes.values():
+            if _is_int(value):
+                head.append(f"  const int {name} = (int)given_{name};")
+        return head
 
     def _parameters(self) -> list[str]:
         found = []
@@ -118,6 +140,8 @@ class KernelWriter:
             constant = "const " if buffer.access == "in" else ""
             restrict = "" if self._overlaps(buffer) else " __restrict__"
             found.append(f"{constant}{type}*{restrict} {pointer}")
+        for name, value in self._sizes.values():
+            found.append(f"long long {'given_' if _is_int(value) else ''}{name}")
         if self.stops or self.checks:
             found.append(f"long long* {STATUS}")
         return found
@@ -133,6 +157,12 @@ class KernelWriter:
 
     def launch(self, name: str, grid: Size, block: Size, shared_bytes: int = 0) -> Launch:
         arguments: list[Argument] = [BufferArgument(buffer) for buffer in self._used]
+        arguments += [value for _, value in self._sizes.values()]
         if self.stops or self.checks:
             arguments.append("status")
         return Launch(name, grid, block, shared_bytes, tuple(arguments))
+
+
+def _is_int(value: int) -> bool:
+    """Does it fit into 32 bits?"""
+    return -(2**31) <= value < 2**31

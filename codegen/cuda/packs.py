@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from braze.codegen.cuda.grid import is_multiple
 from braze.codegen.cuda.statements import loads_of, values_of
 from braze.ir.cuda_program import ALIGNMENT
 from braze.ir.index import DataIndex, Index, LoopVar
@@ -33,8 +34,11 @@ def shape_of(access: Load | Store, lane: LoopVar) -> Shape:
 def is_aligned(index: Index, lane: LoopVar, width: int) -> bool:
     """Do the lanes always begin at a multiple of `width` elements?"""
     steps = [factor for atom, factor in index.terms if atom != lane]
-    data = any(isinstance(atom, DataIndex) and factor % width for atom, factor in index.terms)
-    return not data and all(number % width == 0 for number in (index.constant, *steps))
+    data = any(
+        isinstance(atom, DataIndex) and not is_multiple(factor, width)
+        for atom, factor in index.terms
+    )
+    return not data and all(is_multiple(number, width) for number in (index.constant, *steps))
 
 
 def accesses_of(statements: Sequence[Store | Check]) -> list[Load | Store]:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from braze.codegen.cuda.grid import (
     ENOUGH_THREADS,
-    MOST_BLOCKS,
     THREADS,
     WARP,
+    blocks_for,
     each_of_grid,
     extent,
+    is_multiple,
     power_of_two,
     spread,
 )
@@ -24,6 +25,7 @@ from braze.codegen.cuda.lanes import Flat, emit_lanes
 from braze.codegen.cuda.packs import WIDTHS, fits
 from braze.codegen.cuda.transposed import crossing_of, emit_transposed
 from braze.ir.index import Index, LoopVar
+from braze.ir.symint import is_symbolic
 
 if TYPE_CHECKING:
     from braze.codegen.cuda.generate import Unit
@@ -40,16 +42,16 @@ def emit_pointwise(
     if crossing is not None:
         emit_transposed(loops, body, crossing, unit, suffix)
         return
-    width = _width(loops, body, unit, size)
+    width = unit.decide(lambda: _width(loops, body, unit, size))
     count = size // width
-    threads = min(THREADS, max(WARP, power_of_two(count)))
-    blocks = min(-(-count // threads), MOST_BLOCKS)
+    threads = unit.decide(lambda: min(THREADS, max(WARP, power_of_two(count))))
+    blocks = blocks_for(count, threads)
     made = unit.writer(threads)
     point = LoopVar("i", count)
     lane = LoopVar("l", width)
     statements = _statements(loops, body, point, lane)
-    head = each_of_grid(count)
-    if blocks * threads >= count:  # each thread has one turn
+    head = each_of_grid(count, made)
+    if not is_symbolic(count) and blocks * threads >= count:  # each thread has one turn
         head = ""
         made.writer.line("const int i = blockIdx.x * blockDim.x + threadIdx.x;")
         if blocks * threads > count:
@@ -73,10 +75,10 @@ def _statements(
 
 def _width(loops: list[LoopVar], body: Sequence[Flat], unit: Unit, size: int) -> int:
     """How many neighbours a thread computes."""
-    last = int(loops[-1].extent) if loops else 1
+    last = loops[-1].extent if loops else 1
     made = unit.writer(THREADS)
     for width in WIDTHS:
-        if last % width or size // width < ENOUGH_THREADS // 8:
+        if not is_multiple(last, width) or size // width < ENOUGH_THREADS // 8:
             continue
         point, lane = LoopVar("i", size // width), LoopVar("l", width)
         if fits(_statements(loops, body, point, lane), lane, width, made.alignment):

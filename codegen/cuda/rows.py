@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from braze.codegen.cuda.combining import declare, share, take
 from braze.codegen.cuda.errors import CodegenError
 from braze.codegen.cuda.expressions import Expressions
-from braze.codegen.cuda.grid import ENOUGH_THREADS, extent, int_type, spread
+from braze.codegen.cuda.grid import ENOUGH_THREADS, extent, int_type, quotient, spread
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.lanes import emit_flat
 from braze.codegen.cuda.row_layout import Layout, layout_of
@@ -37,6 +37,7 @@ from braze.ir.loops import (
     Statement,
     Store,
 )
+from braze.ir.symint import is_always, is_symbolic
 
 if TYPE_CHECKING:
     from braze.codegen.cuda.generate import Unit
@@ -52,8 +53,8 @@ MOST_REGISTERS = 48
 
 def emit_rows(kept: list[LoopVar], body: list[Statement], unit: Unit) -> None:
     """The launches for rows that do not depend on each other, and write nothing that they read."""
-    layout = layout_of(kept, body)
-    parts = parts_of(kept, body, layout)
+    layout = unit.decide(lambda: layout_of(kept, body))
+    parts = unit.decide(lambda: parts_of(kept, body, layout))
     if parts > 1:
         _emit_parts(kept, body, layout, parts, unit)
         return
@@ -73,7 +74,7 @@ def parts_of(kept: list[LoopVar], body: list[Statement], layout: Layout) -> int:
     length = extent([v for v, _ in reduce.loops])
     busy = -(-extent(kept) // layout.rows) * layout.threads
     wanted = min(ENOUGH_THREADS // busy, length // (layout.lanes * SHORTEST_PART))
-    return wanted if wanted >= FEWEST_PARTS else 1
+    return int(wanted) if wanted >= FEWEST_PARTS else 1
 
 
 def _emit_parts(
@@ -99,7 +100,7 @@ def _emit_parts(
             position = Index.of(DataIndex(Load(places, place), extent_of))
         again.append(Accumulator(a.name, a.combine, Load(values, place), position))
     made = unit.writer(layout.threads)
-    rows = RowWriter(made, layout, [*kept, part], Part(part, -(-length // parts)))
+    rows = RowWriter(made, layout, [*kept, part], Part(part, quotient(length, parts)))
     rows.statements([reduce, *stores])
     unit.launch(made, (rows.blocks, 1, 1), layout.block, suffix="parts")
     total = Reduce(((part, "serial"),), tuple(again))
@@ -134,7 +135,7 @@ class RowWriter:
         self.part = part
         self.layout = layout
         self.count = extent(kept)
-        self.blocks = -(-self.count // layout.rows)
+        self.blocks = quotient(self.count, layout.rows)
         self.row = LoopVar("row", self.count)
         self.interner = Interner()
         self.replacements = spread(Index.of(self.row), kept)
@@ -158,18 +159,19 @@ class RowWriter:
         else:
             number = "threadIdx.x"
         place = f"{block} * {layout.rows} + {number}" if layout.rows > 1 else block
-        self.is_whole = self.blocks * layout.rows == self.count
+        self.is_whole = is_always(self.blocks * layout.rows - self.count, 0)
+        count = self.made.number(self.count)
         if self.is_whole:
             w.line(f"const {type} row = {place};")
             return
         if layout.lanes == 1:
             w.line(f"const {type} row = {place};")
-            w.line(f"if (row >= {self.count}) return;")
+            w.line(f"if (row >= {count}) return;")
             self.is_whole = True
             return
         # The threads behind the last row do its work too, since they meet the others at barriers.
-        w.line(f"const bool is_inside = {place} < {self.count};")
-        w.line(f"const {type} row = is_inside ? {place} : {self.count - 1};")
+        w.line(f"const bool is_inside = {place} < {count};")
+        w.line(f"const {type} row = is_inside ? {place} : {self.made.number(self.count - 1)};")
 
     @contextmanager
     def _inside(self, *conditions: str) -> Iterator[None]:
@@ -261,12 +263,12 @@ class RowWriter:
         if self.part is not None:
             self._each_of_part(point, self.part, body)
             return
-        w, lanes, size = self.made.writer, self.layout.lanes, int(point.extent)
-        steps = -(-size // lanes)
+        w, lanes, size = self.made.writer, self.layout.lanes, point.extent
+        steps = quotient(size, lanes)
         kept = {e: n for e, n in self.kept_values.items() if point in e.variables()}
         if size == 1 and lanes == 1:
             body(self.emitter.fork({point: "0"}))
-        elif kept or (steps <= MOST_STEPS and lanes > 1):
+        elif kept or (steps <= MOST_STEPS and lanes > 1 and not is_symbolic(steps)):
             with w.unrolled("s", steps):
                 with w.constant("int", "p", f"lane + {lanes} * s" if lanes > 1 else "s"):
                     if steps * lanes != size:
@@ -278,7 +280,7 @@ class RowWriter:
             start, step = ("lane", f"p += {lanes}") if lanes > 1 else ("0", "++p")
             w.line("#pragma unroll 4")
             type = int_type(size)
-            with w.block(f"for ({type} p = {start}; p < {size}; {step})"):
+            with w.block(f"for ({type} p = {start}; p < {self.made.number(size)}; {step})"):
                 body(self.emitter.fork({point: "p"}))
 
     def _each_of_part(
@@ -288,8 +290,9 @@ class RowWriter:
         w, lanes = self.made.writer, self.layout.lanes
         type = int_type(point.extent + part.length)
         number = self.emitter.index(self.replacements[part.number])
-        w.line(f"const {type} start = {part.length} * {type}({number});")
-        w.line(f"const {type} end = min(start + {part.length}, ({type}){point.extent});")
+        length, size = self.made.number(part.length), self.made.number(point.extent)
+        w.line(f"const {type} start = {length} * {type}({number});")
+        w.line(f"const {type} end = min(start + {length}, ({type}){size});")
         first, step = ("start + lane", f"p += {lanes}") if lanes > 1 else ("start", "++p")
         w.line("#pragma unroll 4")
         with w.block(f"for ({type} p = {first}; p < end; {step})"):
@@ -329,7 +332,9 @@ class RowWriter:
                 for expr in _largest_known(value, seen, point):
                     found[expr] = point
             seen |= {e for value in values for e in value.walk()}
-        steps = max((-(-int(v.extent) // self.layout.lanes) for v in found.values()), default=0)
+        if is_symbolic(*(v.extent for v in found.values())):
+            return  # nobody knows how many registers
+        steps = max((quotient(v.extent, self.layout.lanes) for v in found.values()), default=0)
         registers = sum(max(e.dtype.itemsize, 4) // 4 for e in found) * steps
         if not found or steps > MOST_STEPS or registers > MOST_REGISTERS:
             return

@@ -42,13 +42,7 @@ SHORT = 16
 def emit_scan(kept: list[LoopVar], body: list[Statement], unit: Unit) -> None:
     """The launch of rows that are scanned."""
     (scan,) = (s for s in body if isinstance(s, Scan))
-    rows, length = extent(kept), extent([v for v, _ in scan.loops])
-    lanes = min(power_of_two(length), THREADS)
-    if length <= SHORT or (rows >= WARP and runs_across(kept, body)):
-        lanes = 1
-    layout = Layout(max(lanes, WARP), 1)
-    if lanes == 1:
-        layout = Layout(1, min(max(power_of_two(rows), WARP), THREADS // 2))
+    layout = unit.decide(lambda: _layout_of(kept, body, scan))
     made = unit.writer(layout.threads)
     writer = _ScanWriter(made, layout, kept)
     place = body.index(scan)
@@ -58,6 +52,14 @@ def emit_scan(kept: list[LoopVar], body: list[Statement], unit: Unit) -> None:
     if after:
         writer.once(after)
     unit.launch(made, (writer.blocks, 1, 1), layout.block)
+
+
+def _layout_of(kept: list[LoopVar], body: list[Statement], scan: Scan) -> Layout:
+    """Which threads scan which row."""
+    rows, length = extent(kept), extent([v for v, _ in scan.loops])
+    if length <= SHORT or (rows >= WARP and runs_across(kept, body)):
+        return Layout(1, min(max(power_of_two(rows), WARP), THREADS // 2))
+    return Layout(max(min(power_of_two(length), THREADS), WARP), 1)
 
 
 class _ScanWriter(RowWriter):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from braze.codegen.cuda.errors import CodegenError
-from braze.codegen.cuda.grid import MOST_BLOCKS, THREADS, each_of_grid, extent, spread
+from braze.codegen.cuda.grid import THREADS, blocks_for, each_of_grid, extent, spread
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.operations import apply_operation
 from braze.codegen.cuda.pointwise import emit_pointwise
@@ -109,8 +109,8 @@ def _emit_points(
     made = unit.writer(THREADS)
     point = LoopVar("i", size)
     own = Interner().rewriting(spread(Index.of(point), loops)).store(store)
-    blocks = min(-(-size // THREADS), MOST_BLOCKS)
-    with made.writer.block(each_of_grid(size)):
+    blocks = blocks_for(size, THREADS)
+    with made.writer.block(each_of_grid(size, made)):
         emitter = made.expressions({point: "i"})
         emitter.plan(values_of(own))
         condition = emitter.condition(own.guard)

@@ -150,7 +150,7 @@ def _emit_merge(plan: _Plan, unit: Unit, source: Buffer, goal: Buffer, width: in
     made = unit.writer(THREADS)
     made.use("rank_in")
     w, size = made.writer, plan.rows * plan.length
-    with w.block(each_of_grid(size)):
+    with w.block(each_of_grid(size, made)):
         w.line(f"const auto* from = reinterpret_cast<const {plan.type}*>({made.pointer(source)});")
         w.line(f"auto* to = reinterpret_cast<{plan.type}*>({made.pointer(goal)});")
         w.line(f"const int row = i / {plan.length}, place = i % {plan.length};")
@@ -173,7 +173,7 @@ def _emit_stores(plan: _Plan, unit: Unit, source: Buffer) -> None:
     made = unit.writer(THREADS)
     made.use("Key")
     size = plan.rows * plan.wanted
-    with made.writer.block(each_of_grid(size)):
+    with made.writer.block(each_of_grid(size, made)):
         made.writer.line(f"const int row = i / {plan.wanted}, rank = i % {plan.wanted};")
         keys = f"reinterpret_cast<const {plan.type}*>({made.pointer(source)})"
         _store(plan, made, f"{keys}[row * {plan.length} + rank]")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from braze.codegen.cuda.grid import extent, int_type, spread
+from braze.codegen.cuda.grid import extent, int_type, is_multiple, quotient, spread
 from braze.codegen.cuda.interning import Interner
 from braze.codegen.cuda.lanes import emit_flat
 from braze.codegen.cuda.statements import loads_of, values_of
@@ -20,6 +20,7 @@ from braze.codegen.cuda.text import bare
 from braze.codegen.cuda.types import register_type
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Check, Load, Store
+from braze.ir.symint import is_symbolic
 
 if TYPE_CHECKING:
     from braze.codegen.cuda.generate import Unit
@@ -69,7 +70,7 @@ def crossing_of(loops: Sequence[LoopVar], body: Sequence[Store | Check]) -> Cros
 def _neighbours(indices: Sequence[Index], loops: Sequence[LoopVar]) -> LoopVar | None:
     """The loop along which all indices go up by one."""
     for variable in loops:
-        if variable.extent >= SHORTEST and all(i.coefficient(variable) == 1 for i in indices):
+        if _is_long(variable.extent) and all(i.coefficient(variable) == 1 for i in indices):
             return variable
     return None
 
@@ -81,9 +82,14 @@ def _crosses(index: Index, across: LoopVar, along: LoopVar) -> bool:
         if not isinstance(atom, LoopVar)
         for v in Index.of(atom).variables()
     }
-    if across.extent < SHORTEST or {across, along} & hidden:
+    if not _is_long(across.extent) or {across, along} & hidden:
         return False
-    return index.coefficient(across) == 1 and abs(index.coefficient(along)) >= SHORTEST
+    return index.coefficient(across) == 1 and _is_long(abs(index.coefficient(along)))
+
+
+def _is_long(size: int) -> bool:
+    """Is a loop long enough? What depends on sizes that calls choose mostly is."""
+    return size >= SHORTEST or is_symbolic(size)
 
 
 def emit_transposed(
@@ -96,7 +102,7 @@ def emit_transposed(
     """A launch that runs stores at every point of the loops."""
     along, across = crossing.along, crossing.across
     rest = [v for v in loops if v is not along and v is not across]
-    tiles = [-(-int(v.extent) // SIDE) for v in (along, across)]
+    tiles = [quotient(v.extent, SIDE) for v in (along, across)]
     made = unit.writer(SIDE * LINES)
     made.has_barriers = True
     w = made.writer
@@ -105,18 +111,19 @@ def emit_transposed(
     rewriting = Interner().rewriting(replacements)
     statements = [rewriting.flat(statement) for statement in body]
     loads = [rewriting.expr(load) for load in crossing.loads]
-    w.line(f"const int first_along = blockIdx.x % {tiles[0]} * {SIDE};")
-    w.line(f"const int first_across = blockIdx.x / {tiles[0]} % {tiles[1]} * {SIDE};")
+    first, second, both = map(made.number, (*tiles, tiles[0] * tiles[1]))
+    w.line(f"const int first_along = blockIdx.x % {first} * {SIDE};")
+    w.line(f"const int first_across = blockIdx.x / {first} % {second} * {SIDE};")
     type = int_type(other.extent)
-    w.line(f"const {type} rest = blockIdx.x / {tiles[0] * tiles[1]};")
+    w.line(f"const {type} rest = blockIdx.x / {both};")
     for number, load in enumerate(loads):
         item = register_type(load.dtype)
         w.line(f"__shared__ {item} tile{number}[{SIDE}][{SIDE + 1}];")
     outside = made.expressions({other: "rest"})
     inside = " && ".join(
-        f"{name} < {v.extent}"
+        f"{name} < {made.number(v.extent)}"
         for name, v in (("along", along), ("across", across))
-        if v.extent % SIDE
+        if not is_multiple(v.extent, SIDE)
     )
     turns = SIDE // LINES
     with w.unrolled("s", turns):
@@ -136,5 +143,5 @@ def emit_transposed(
             for number, load in enumerate(loads):
                 emitter.provide(load, f"tile{number}[threadIdx.x][line]")
             emit_flat(made, emitter, statements)
-    blocks = tiles[0] * tiles[1] * int(other.extent)
+    blocks = tiles[0] * tiles[1] * other.extent
     unit.launch(made, (blocks, 1, 1), (SIDE, LINES, 1), suffix=suffix)

@@ -85,6 +85,7 @@ def _operation(builder: ir.IRBuilder, op: str, left: ir.Value, right: ir.Value) 
         return builder.add(left, right, flags=("nsw",))
     if op == "*":
         return builder.mul(left, right, flags=("nsw",))
+    assert op in ("//", "%"), op  # others are the host's
     # Divisors are positive; the quotient is rounded down.
     zero = ir.Constant(I64, 0)
     rest = builder.srem(left, right)

@@ -2,17 +2,19 @@
 explains them.
 
 In: these.  Out: a `CudaCode`, and its facts as plain JSON values, which packages store beside the
-cubin.  Nothing here needs the compiler, PyCUDA or a GPU.
+cubin. Code for many sizes has functions (`braze.ir.symint`) in the place of numbers. Nothing here
+needs the compiler, PyCUDA or a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any
 
 import braze.ir.ops  # noqa: F401  (the parser looks operations up)
+from braze.ir.arena import ArenaLayout
 from braze.ir.cuda_program import (
     Argument,
     BufferArgument,
@@ -33,10 +35,12 @@ from braze.runtime.artifact import (
     Figures,
     Slot,
     failure_from,
+    failures_at,
     figures_from,
     number_from,
     plain,
     slot_from,
+    slots_at,
 )
 
 _MOST_THREADS = 1024  # of a block
@@ -67,6 +71,25 @@ class CudaCode:
     def arena_bytes(self) -> int:
         return self.program.arena_bytes
 
+    def at(self, layout: ArenaLayout, sizes: Sequence[int], name: str = "") -> CudaCode:
+        """The same code with every number the one that its function has for some sizes.
+
+        Args:
+            name: of the graph of these sizes, if it is another one.
+
+        Raises: ValueError for launches that no GPU makes.
+        """
+        words = layout.words(sizes)
+        program = self.program.at(words)
+        _require_sound(program, len(self.calls))
+        return replace(
+            self,
+            program=replace(program, name=name or program.name),
+            inputs=slots_at(self.inputs, words),
+            outputs=slots_at(self.outputs, words),
+            failures=failures_at(self.failures, words),
+        )
+
     def facts(self) -> dict[str, Any]:
         """Everything but the cubin and the source, as JSON values."""
         program = self.program
@@ -74,8 +97,10 @@ class CudaCode:
             "name": program.name,
             "target": program.target.to_text(),
             "steps": [_step_facts(step) for step in program.steps],
-            "placements": {n: [p.kind, p.slot, p.offset] for n, p in program.placements.items()},
-            "arena_bytes": program.arena_bytes,
+            "placements": {
+                n: [p.kind, p.slot, plain(p.offset)] for n, p in program.placements.items()
+            },
+            "arena_bytes": plain(program.arena_bytes),
             **{name: plain(getattr(self, name)) for name in _EXPLAINED},
         }
 
@@ -115,22 +140,23 @@ def _step_facts(step: Step) -> dict[str, Any]:
     if isinstance(step, Launch):
         return {
             "launch": step.kernel,
-            "grid": list(step.grid),
+            "grid": plain(step.grid),
             "block": list(step.block),
             "shared_bytes": step.shared_bytes,
             "arguments": [
-                [a.name, a.offset] if isinstance(a, BufferArgument) else a for a in step.arguments
+                [a.name, plain(a.offset)] if isinstance(a, BufferArgument) else plain(a)
+                for a in step.arguments
             ],
         }
     if isinstance(step, Fill):
-        return {field.name: getattr(step, field.name) for field in fields(step)}
+        return {field.name: plain(getattr(step, field.name)) for field in fields(step)}
     if isinstance(step, HostStep):
         return {"call": str(step.call)}
     return {
-        "times": step.times,
+        "times": plain(step.times),
         "steps": [_step_facts(inner) for inner in step.steps],
         "places": [
-            [p.name, p.buffer, p.offset, p.stride, None if p.edge is None else list(p.edge)]
+            [p.name, p.buffer, plain(p.offset), plain(p.stride), plain(p.edge)]
             for p in step.places
         ],
     }

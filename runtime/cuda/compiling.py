@@ -9,17 +9,28 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph
+from braze.ir.polynomials import Point
 from braze.ir.target import Target
 from braze.runtime.artifact import slots_of
 from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.nvcc import OPTIONS, cubin_of
 from braze.runtime.disk_cache import DiskCache
+from braze.runtime.families import Fit
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Recorder
+from braze.runtime.symbolic_code import SymbolicCode
+from braze.runtime.symbolic_compiling import SizedLoops
+
+if TYPE_CHECKING:
+    from braze.ir.cuda_program import CudaProgram
+    from braze.ir.loops import Program
 
 
 def compile_cuda(graph: Graph, target: Target, disk: DiskCache | None) -> CudaCode:
@@ -31,7 +42,6 @@ def compile_cuda(graph: Graph, target: Target, disk: DiskCache | None) -> CudaCo
     """
     from braze.codegen.cuda.generate import generate
     from braze.passes import compile_graph
-    from braze.runtime.compiler import failure_site, figures_of
 
     start = time.perf_counter()
     record = Recorder(graph, fingerprint(graph)) if Recorder.is_wanted() else None
@@ -50,7 +60,55 @@ def compile_cuda(graph: Graph, target: Target, disk: DiskCache | None) -> CudaCo
         raise
     if record is not None:
         record.finish()
-    inputs, outputs = slots_of(graph)
+    return _code(program, cubin, origin, report, loops, time.perf_counter() - start, from_disk)
+
+
+def compile_cuda_symbolic(
+    fit: Fit, sizes: Point, target: Target, disk: DiskCache | None, *, for_package: bool = False
+) -> SymbolicCode[CudaCode]:
+    """Compile a family of graphs for many sizes.
+
+    Args:
+        sizes: near which numbers of threads and the order of the kernels are chosen.
+        for_package: there is no other way to serve the sizes.
+
+    Raises:
+        NotSymbolic, CodegenError: there is no such code. CudaError: as `compile_cuda`.
+    """
+    from braze.codegen.cuda.symbolic_check import SameCode
+
+    start = time.perf_counter()
+    loops = SizedLoops(fit, sizes, target, for_package=for_package)
+    checks: list[SameCode] = []
+
+    def checking(program: Program) -> Callable[[Program], None]:
+        checks.append(SameCode(program, target))
+        return checks[-1].require
+
+    found = loops.symbolic(checking)
+    program = replace(checks[-1].made, name=loops.graph.name)
+    if loops.record is not None:
+        loops.record("cuda", program.source, "cuda")
+        loops.record.finish()
+    cubin, from_disk = _cubin_of(program.source, target, disk)
+    made = loops.with_locations(found.program)
+    seconds = time.perf_counter() - start
+    code = _code(program, cubin, loops.origin, loops.report, made, seconds, from_disk)
+    return SymbolicCode(fit, code, found.layout, found.lowest, found.highest)
+
+
+def _code(
+    program: CudaProgram,
+    cubin: bytes,
+    origin: Provenance,
+    report: Any,
+    loops: Program,
+    seconds: float,
+    from_disk: bool,
+) -> CudaCode:
+    from braze.runtime.compiler import failure_site, figures_of
+
+    inputs, outputs = slots_of(origin.graph)
     return CudaCode(
         program,
         cubin,
@@ -58,7 +116,7 @@ def compile_cuda(graph: Graph, target: Target, disk: DiskCache | None) -> CudaCo
         outputs,
         tuple(failure_site(site, origin) for site in loops.checks),
         tuple(origin.position(call.location) for call in loops.host_calls()),
-        figures_of(report, time.perf_counter() - start),
+        figures_of(report, seconds),
         from_disk,
     )
 

@@ -2,7 +2,8 @@
 
 In: a graph without devices, and a device's name.  Out: a `DeviceEntry`. With the tier "interpret"
 operands are copied to the host, where the interpreter runs the graph, and results are copied back;
-other tiers compile, as a GPU's user waits for neither.
+other tiers compile, as a GPU's user waits for neither. A graph that comes back with a third size of
+some dimension is compiled once for all of them, as on the CPU (`braze.runtime.families`).
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from braze.ir.graph import Graph
-from braze.runtime.cuda.compiling import compile_cuda
+from braze.ir.target import Target
+from braze.runtime.cuda.code import CudaCode
+from braze.runtime.cuda.compiling import compile_cuda, compile_cuda_symbolic
 from braze.runtime.cuda.devices import device_named
 from braze.runtime.cuda.executable import CudaExecutable
 from braze.runtime.cuda.memory import DeviceStorage, copy_storage
 from braze.runtime.executable import Input, Sites
+from braze.runtime.families import Family, families, served, third_size
 from braze.runtime.interpreting import interpret_with_lines
 from braze.runtime.recompiles import Source, log
 from braze.runtime.stats import stats
@@ -95,12 +99,22 @@ class DeviceEntry:
         return self._executable
 
     def _compiled(self, key: tuple[str, str]) -> CudaExecutable:
-        from braze.runtime.cache import disk_cache
         from braze.runtime.config import config
 
         start = time.perf_counter()
         device = device_named(self.device)
-        code = compile_cuda(self.graph, device.target, disk_cache())
+        family = families.of(self.graph, device.target)
+        found = family.code_for(self.graph)
+        if found is not None:
+            symbolic, sizes = found
+            code = symbolic.instance(self.graph, sizes)
+            executable = CudaExecutable(code, device)
+            seconds = time.perf_counter() - start
+            told = served(symbolic, sizes)
+            log.note(self.graph, self.fingerprint, "dynamic", seconds, code, sizes=told)
+            _executables.keep(key, executable, config.cache_entries)
+            return executable
+        code, told = self._compiled_member(family, device.target)
         executable = CudaExecutable(code, device)
         seconds = time.perf_counter() - start
         if code.from_disk:
@@ -110,9 +124,32 @@ class DeviceEntry:
             stats.compile_seconds += seconds
         stats.kernels += code.figures.kernels_after
         source: Source = "disk" if code.from_disk else "compiled"
-        log.note(self.graph, self.fingerprint, source, seconds, code)
+        log.note(self.graph, self.fingerprint, source, seconds, code, sizes=told)
         _executables.keep(key, executable, config.cache_entries)
         return executable
+
+    def _compiled_member(self, family: Family, target: Target) -> tuple[CudaCode, str]:
+        """Code for the graph, for other sizes as well if it is their turn, and what is told of
+        them."""
+        from braze.codegen.cuda.errors import CodegenError
+        from braze.passes.symbolic_fit import NotSymbolic
+        from braze.runtime.cache import disk_cache
+
+        joined = family.join(self.graph)
+        told = ""
+        if joined is not None:
+            fit, sizes = joined
+            try:
+                made = compile_cuda_symbolic(fit, sizes, target, disk_cache())
+            except (NotSymbolic, CodegenError) as error:
+                family.refusal = str(error)
+                told = third_size(None, family.refusal)
+            else:
+                family.codes.insert(0, made)
+                told = third_size(made, "")
+                if made.serves(sizes):
+                    return made.instance(self.graph, sizes), told
+        return compile_cuda(self.graph, target, disk_cache()), told
 
     def _interpret(
         self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -23,7 +24,6 @@ from braze.ir.cuda_program import (
     HostStep,
     Launch,
     Repeat,
-    launches_of,
 )
 from braze.ir.dtypes import DType, dtype_named
 from braze.ir.errors import BrazeError, failed_check
@@ -55,6 +55,40 @@ class _Kernel:
         self.arguments = launch.arguments
 
 
+class _Module:
+    """The functions of a cubin, loaded once for all graphs and sizes that use it."""
+
+    def __init__(self, cubin: bytes) -> None:
+        self._loaded = driver().module_from_buffer(cubin)
+        self._functions: dict[str, Any] = {}
+        self._shared: dict[str, int] = {}
+
+    def function(self, launch: Launch) -> Any:
+        """The function of a launch, ready to be given its arguments."""
+        name = launch.kernel
+        found = self._functions.get(name)
+        if found is None:
+            found = self._functions[name] = self._loaded.get_function(name)
+            found.prepare("".join("q" if type(a) is int else "P" for a in launch.arguments))
+        if launch.shared_bytes > self._shared.get(name, SHARED_BYTES):
+            most = driver().function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
+            found.set_attribute(most, launch.shared_bytes)
+            self._shared[name] = launch.shared_bytes
+        return found
+
+
+# By device and cubin, as long as anything uses them.
+_modules: WeakValueDictionary[tuple[int, bytes], _Module] = WeakValueDictionary()
+
+
+def _module_of(cubin: bytes, device: CudaDevice) -> _Module:
+    key = device.index, cubin
+    found = _modules.get(key)
+    if found is None:
+        found = _modules[key] = _Module(cubin)
+    return found
+
+
 class CudaExecutable:
     """Machine code of one graph on a device.
 
@@ -64,31 +98,22 @@ class CudaExecutable:
     def __init__(self, code: CudaCode, device: CudaDevice) -> None:
         self.code = code
         self.device = device
-        self._functions: dict[str, Any] = {}
-        self._module: Any = None
         program = code.program
+        self._kernels: dict[int, _Kernel] = {}
+        self._module: _Module | None = None
         if code.cubin:
-            with device.active():
-                self._module = driver().module_from_buffer(code.cubin)
-                for launch in program.launches():
-                    self._load(launch)
-        self._kernels = {id(launch): _Kernel(launch, self._functions[launch.kernel])
-                         for launch in launches_of(program.steps)}  # fmt: skip
+            with device.lock, device.active():
+                self._module = module = _module_of(code.cubin, device)
+                self._kernels = {
+                    id(launch): _Kernel(launch, module.function(launch))
+                    for launch in program.launches()
+                }
         self._scalars = [
             (position, dtype_named(slot.dtype))
             for position, slot in enumerate(code.inputs)
             if slot.role == "scalar"
         ]
         self._reports = bool(program.checks)
-
-    def _load(self, launch: Launch) -> None:
-        function = self._functions.get(launch.kernel)
-        if function is None:
-            function = self._functions[launch.kernel] = self._module.get_function(launch.kernel)
-            function.prepare("".join("q" if type(a) is int else "P" for a in launch.arguments))
-        if launch.shared_bytes > SHARED_BYTES:
-            most = driver().function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
-            function.set_attribute(most, launch.shared_bytes)
 
     def run(
         self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None = None

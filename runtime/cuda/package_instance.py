@@ -1,12 +1,13 @@
 """A model's code for one GPU: arrays of the host in, arrays of the host out.
 
-In: a `CudaCode` and the weights that it reads, which are copied to the GPU once.  Out: a
+In: a `CudaCode` and the weights that it reads, which `CudaWeights` copies to the GPU once.  Out: a
 `CudaInstance`, whose `run` copies a call's arrays there, launches the code on the calling thread's
 stream, and copies the results back.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,32 @@ from braze.runtime.package_instance import arguments_of, converted, type_of
 from braze.runtime.storage import Storage
 
 
+class CudaWeights:
+    """A package's weights on a GPU, each once for the code of all sizes that read it."""
+
+    def __init__(self, device: CudaDevice) -> None:
+        self.device = device
+        self._copies: dict[tuple[int, int], tuple[Storage, DeviceStorage]] = {}
+        self._lock = threading.Lock()
+
+    def copy(self, item: Input | None) -> Input | None:
+        """A number as it is, memory of the host as a copy on the GPU."""
+        if not isinstance(item, Storage):
+            return item
+        with self._lock:
+            key = item.address, item.nbytes
+            if key not in self._copies:  # with the original, so that its address stays its own
+                self._copies[key] = item, copy_to(self.device, item, "weight")
+            return self._copies[key][1]
+
+
+def copy_to(device: CudaDevice, item: Storage, label: str) -> DeviceStorage:
+    """A copy of memory of the host."""
+    copy = DeviceStorage.on(device, item.nbytes, label=label)
+    copy_storage(item, copy)
+    return copy
+
+
 class CudaInstance:
     """Code for a GPU, with its weights; see `braze.runtime.package_instance.Instance`.
 
@@ -36,12 +63,12 @@ class CudaInstance:
         code: CudaCode,
         names: Sequence[str],
         weights: Mapping[str, np.ndarray],
-        device: CudaDevice,
+        there: CudaWeights,
     ) -> None:
         self._model = model
-        self._device = device
+        self._device = device = there.device
         fixed, self._places, self.inputs = arguments_of(code.inputs, names, weights)
-        self._fixed: list[Input | None] = [self._there(item, "weight") for item in fixed]
+        self._fixed: list[Input | None] = list(map(there.copy, fixed))
         self.outputs = code.outputs
         self._results = [
             (tensor_type(dtype_named(slot.dtype), slot.shape).nbytes, slot) for slot in self.outputs
@@ -52,7 +79,10 @@ class CudaInstance:
         """New arrays, in the order of `outputs`; see `LoadedModel.__call__` for what is raised."""
         given: list[Any] = list(self._fixed)
         for place, slot, array in zip(self._places, self.inputs, arrays, strict=True):
-            given[place] = self._there(converted(self._model, slot, array), slot.name)
+            item = converted(self._model, slot, array)
+            given[place] = (
+                copy_to(self._device, item, slot.name) if isinstance(item, Storage) else item
+            )
         made = [
             DeviceStorage.on(self._device, nbytes, label=type_of(slot))
             for nbytes, slot in self._results
@@ -63,14 +93,6 @@ class CudaInstance:
         return [
             self._array(storage, slot) for storage, slot in zip(made, self.outputs, strict=True)
         ]
-
-    def _there(self, item: Input | None, label: str) -> Input | None:
-        """A number as it is, memory of the host as a copy on the GPU."""
-        if not isinstance(item, Storage):
-            return item
-        copy = DeviceStorage.on(self._device, item.nbytes, label=label)
-        copy_storage(item, copy)
-        return copy
 
     def _array(self, storage: DeviceStorage, slot: Slot) -> np.ndarray:
         array = np.empty(slot.shape, dtype_named(slot.dtype).numpy)

@@ -8,7 +8,7 @@ import pytest
 
 import braze.ir as ir
 from braze.codegen.cuda.contraction_plan import plan_of
-from braze.codegen.cuda.generate import generate
+from braze.codegen.cuda.generate import Decisions, generate
 from braze.ir.loops import Contraction
 from braze.ir.target import TF32, named_target
 from braze.passes import compile_graph
@@ -112,7 +112,7 @@ def test_a_plan_leaves_no_processor_without_work_where_the_sum_is_long():
     graph, _ = product("mk,kn->mn", (64, 20000), (20000, 64))
     program, _ = compile_graph(graph, cuda.TARGET)
     (kernel,) = (k for k in program.kernels() if isinstance(k, Contraction))
-    plan = plan_of(kernel, cuda.TARGET)
+    plan = plan_of(kernel, cuda.TARGET, Decisions().decide)
     assert plan.blocks >= 64
 
 

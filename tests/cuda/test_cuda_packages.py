@@ -14,8 +14,11 @@ import braze
 import braze.nn.functional as F
 from braze import nn
 from braze.aot import Dim, export_c, load
+from braze.ir.errors import ShapeError
 from braze.ir.loops import Placement
+from braze.ir.symint import SymInt
 from braze.runtime import PackageError
+from braze.runtime.artifact import layout_from
 from braze.runtime.cuda.code import CudaCode
 from braze.runtime.package_format import Archive
 
@@ -218,11 +221,55 @@ def test_code_for_another_gpu_is_refused(tmp_path):
         load(tmp_path / "m.brz", "cuda:77")
 
 
-def test_dynamic_sizes_are_refused(tmp_path):
-    with pytest.raises(PackageError, match="code for GPUs is for fixed sizes; target cuda"):
-        braze.aot.compile(nn.Linear(2, 2).eval(), braze.ones(1, 2), tmp_path / "m.brz",
-                          target=["host", "cuda"], dynamic={"input": {0: Dim("n")}})  # fmt: skip
-    assert not list(tmp_path.iterdir())
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(16, 4, 32)
+        self.out = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return F.log_softmax(self.out(self.layer(x)), -1), x.sum((0, 1))
+
+
+def test_sizes_that_calls_choose(tmp_path):
+    """One code for many sizes of two dimensions, and one where one of them vanishes."""
+    model = built(Tagger)
+    path = tmp_path / "m.brz"
+    dims = {"x": {0: Dim("length", 1, 40), 1: Dim("batch", 2, 6)}}
+    braze.aot.compile(model, braze.randn(9, 3, 16), path, target="cuda", dynamic=dims)
+    loaded = load(path)
+    for length, batch in ((1, 3), (7, 2), (40, 6)):
+        x = braze.randn(length, batch, 16)
+        check(model(x), loaded(x.numpy()))
+    with pytest.raises(ShapeError, match="must be 1 to 40, given 41"):
+        loaded(np.zeros((41, 2, 16), np.float32))
+    assert "for many sizes of both" in loaded.describe_sizes()
+    looked_at = load(path, "meta")
+    assert looked_at.device == "meta" and looked_at.dynamic is not None
+
+
+def test_weights_are_on_the_gpu_once_for_all_sizes(tmp_path):
+    model = nn.Linear(256, 64).eval()
+    braze.aot.compile(model, braze.ones(3, 256), tmp_path / "m.brz", target=["host", "cuda"],
+                      dynamic={"input": {0: Dim("n", 2, 20)}})  # fmt: skip
+    on_cpu, loaded = load(tmp_path / "m.brz"), load(tmp_path / "m.brz", "cuda")
+    held = braze.cuda.memory_allocated()
+    for size in (2, 3, 11, 20):
+        x = braze.randn(size, 256)
+        check(model(x), on_cpu(x.numpy()))
+        check(model(x), loaded(x.numpy()))
+    assert braze.cuda.memory_allocated() - held < 4 * 256 * 64 / 2
+
+
+def test_recurrences_of_any_length(tmp_path):
+    model = built(Recurrent)
+    path = tmp_path / "m.brz"
+    braze.aot.compile(model, braze.arange(12).reshape(6, 2) % 11, path, target="cuda",
+                      dynamic={"words": {0: Dim("length", 1, 30)}})  # fmt: skip
+    loaded = load(path)
+    for length in (1, 2, 12, 30):
+        words = braze.arange(2 * length).reshape(length, 2) % 11
+        check(model(words), loaded(words.numpy()))
 
 
 PROGRAM = """
@@ -285,10 +332,31 @@ def facts(tmp_path_factory):
     return Archive(path).manifest["targets"][0]["facts"]
 
 
-def test_facts_come_back(facts):
-    code = CudaCode.from_facts(json.loads(json.dumps(facts)), b"")
-    assert code.facts() == facts
-    assert all(isinstance(p, Placement) for p in code.program.placements.values())
+@pytest.fixture(scope="module")
+def sized_facts(tmp_path_factory):
+    """What the manifest says of code for many sizes."""
+    path = tmp_path_factory.mktemp("sized") / "m.brz"
+    model = nn.Sequential(nn.Linear(4, 8), nn.Softmax(0)).eval()
+    braze.aot.compile(model, braze.ones(3, 4), path, target="cuda",
+                      dynamic={"input": {0: Dim("n", 2, 40)}})  # fmt: skip
+    return Archive(path).manifest["targets"][0]["codes"][0]
+
+
+def test_facts_come_back(facts, sized_facts):
+    for own in (facts, sized_facts["facts"]):
+        code = CudaCode.from_facts(json.loads(json.dumps(own)), b"")
+        assert code.facts() == own
+        assert all(isinstance(p, Placement) for p in code.program.placements.values())
+
+
+def test_code_for_many_sizes_has_those_of_a_call(sized_facts):
+    code = CudaCode.from_facts(sized_facts["facts"], b"")
+    made = code.at(layout_from(sized_facts["layout"]), [13])
+    assert made.inputs[0].shape == (13, 4) or made.inputs[-1].shape == (13, 4)
+    assert made.outputs[0].shape == (13, 8)
+    numbers = [n for launch in made.program.launches() for n in (*launch.grid, *launch.arguments)]
+    assert not any(isinstance(n, SymInt) for n in numbers)
+    assert any(type(n) is int and n % 13 == 0 for n in numbers)
 
 
 def of(facts, kind):
@@ -322,7 +390,7 @@ def test_what_cannot_be_is_refused(name, facts):
         CudaCode.from_facts(changed, b"")
 
 
-def test_mutations_of_facts_are_refused_or_harmless(facts):
+def test_mutations_of_facts_are_refused_or_harmless(facts, sized_facts):
     """As far as reading them goes: any number, text or list may be anything else."""
     rng = np.random.default_rng(0)
 
@@ -343,3 +411,12 @@ def test_mutations_of_facts_are_refused_or_harmless(facts):
         except (ValueError, braze.ir.errors.BrazeError):
             refused += 1
     assert refused > 500
+
+    refused = 0
+    layout = layout_from(sized_facts["layout"])
+    for _ in range(500):
+        try:
+            CudaCode.from_facts(mutated(sized_facts["facts"]), b"").at(layout, [7])
+        except (ValueError, ArithmeticError, IndexError, braze.ir.errors.BrazeError):
+            refused += 1
+    assert refused > 250

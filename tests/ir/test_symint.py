@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braze.ir import symint
-from braze.ir.symint import SymInt, is_always, is_symbolic, print_form, value_at
+from braze.ir.symint import (
+    SymInt,
+    greatest,
+    is_always,
+    is_symbolic,
+    least,
+    print_form,
+    value_at,
+)
 
 OPERATIONS = ("+", "-", "*", "//", "%", "r-", "r//", "r%", "neg", "divmod", "ceil")
 
@@ -111,6 +119,14 @@ def test_products_of_two_sizes_are_divided():
     assert ((rows + 8) // 4).at([2, 5]) == 32
     assert not is_symbolic(rows % 6, rows - rows) and rows % 6 == 0 and rows - rows == 0
     assert is_symbolic(rows % 5) and (rows % 5).at([1, 3]) == 1
+
+
+def test_the_smaller_and_the_larger_of_two():
+    n = SymInt.word(0, 20)
+    assert [least(n, 30).at([k]) for k in (3, 50)] == [3, 30] and least(n, 30) == 20
+    assert [greatest(n * 2, 30).at([k]) for k in (3, 50)] == [30, 100] and greatest(n * 2, 30) == 40
+    assert greatest(n * 2, n + n) == n * 2 and not is_symbolic(least(3, 4), greatest(3, 4))
+    assert print_form(least(n * 2, 30).form) == "min(2*n, 30)"
 
 
 def test_two_sizes_have_two_names():

@@ -1,0 +1,49 @@
+"""Sizes that keep changing on a GPU: the third is compiled for all others."""
+
+import cuda_device  # noqa: F401  (comes before PyCUDA)
+import numpy as np
+
+import braze
+import braze.nn.functional as F
+from braze import nn
+
+
+def step(model, optimizer, x, y):
+    loss = F.cross_entropy(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def made():
+    braze.manual_seed(0)
+    return nn.Sequential(nn.Linear(12, 24), nn.ReLU(), nn.LayerNorm(24), nn.Linear(24, 5))
+
+
+def test_batches_of_any_size_are_served_by_one_code():
+    models = {"cpu": made(), "cuda": made().to("cuda")}
+    optimizers = {d: braze.optim.Adam(m.parameters(), 1e-2) for d, m in models.items()}
+    rng = np.random.default_rng(0)
+    compiled = []
+    for size in (20, 33, 47, 50, 21, 64):
+        x = rng.standard_normal((size, 12)).astype(np.float32)
+        y = rng.integers(0, 5, size)
+        before = braze.stats.compiles
+        losses = {
+            device: step(model, optimizers[device], braze.tensor(x, device=device),
+                         braze.tensor(y, device=device))
+            for device, model in models.items()
+        }  # fmt: skip
+        np.testing.assert_allclose(losses["cuda"], losses["cpu"], rtol=1e-5)
+        compiled.append(braze.stats.compiles - before)
+    assert compiled[2] and not any(compiled[3:]), compiled
+    told = str(braze.explain())
+    assert "one code serves sizes 2 to" in told and "here 21" in told
+
+
+def test_what_has_no_code_for_many_sizes_is_compiled_one_by_one():
+    for size in (5, 9, 14, 11):
+        x = braze.arange(size, device="cuda").flip(0)
+        assert x.sort()[0].tolist() == list(range(size))
+    assert "this is the third size of one dimension, but" in str(braze.explain())
