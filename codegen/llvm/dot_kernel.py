@@ -35,9 +35,11 @@ from braze.codegen.llvm.types import (
     I32,
     I64,
     POINTER,
+    SECOND_LEVEL,
     constants,
     memory_type,
     poison,
+    prefetch,
     register_type,
     zero,
 )
@@ -230,16 +232,21 @@ class _TileEmitter:
         """Add one vector's products to set `number` of the accumulators."""
         builder, width = self.builder, self.plan.width
 
-        def vector_of(base: ir.Value, at: int, loader: OperandLoader) -> ir.Value:
+        def vector_of(base: ir.Value, at: int, loader: OperandLoader, ahead: int) -> ir.Value:
             start = add(builder, offset, at)
             place = element_pointer(builder, base, start, loader.element)
+            if ahead:
+                later = element_pointer(builder, place, ahead, loader.element)
+                prefetch(builder, later, SECOND_LEVEL)
             return loader.load(place, width, present)
 
+        ahead_a, ahead_b = self.plan.fetched_ahead
+
         def a_vector(row: int) -> ir.Value:
-            return vector_of(a, row * self.plan.row.a, self.a_loader)
+            return vector_of(a, row * self.plan.row.a, self.a_loader, ahead_a)
 
         def b_vector(column: int) -> ir.Value:
-            return vector_of(b, column * self.plan.column.b, self.b_loader)
+            return vector_of(b, column * self.plan.column.b, self.b_loader, ahead_b)
 
         def accumulate(row: int, column: int, x: ir.Value, y: ir.Value) -> None:
             at = (row * self.columns + column) * self.plan.sets + number

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from braze.codegen.llvm.contraction_shape import Dims, count
 from braze.codegen.llvm.schedule_candidate import (
+    L2_BYTES_PER_CYCLE,
     MEMORY_BYTES_PER_CYCLE,
     TILE_OVERHEAD,
     Candidate,
@@ -85,7 +86,7 @@ def best_grid(candidate: Candidate) -> tuple[float, Grid]:
     loops = count(candidate.loops)
     tiles = candidate.tiles
     panels = candidate.panels.count
-    compute = candidate.compute_cycles() + candidate.store_cycles()
+    compute = candidate.compute_cycles() + candidate.arrival_cycles() + candidate.store_cycles()
     pack_a = candidate.pack_a_cycles() * loops
     pack_b = candidate.pack_b_cycles() * loops
     wanted = min(MAX_CHUNKS, max(1.0, (compute + pack_a + pack_b) / CHUNK_CYCLES))
@@ -93,6 +94,10 @@ def best_grid(candidate: Candidate) -> tuple[float, Grid]:
         panels = 1  # neighbouring panels share cache lines
     near = _a_bytes(candidate, 1) + candidate.b_bytes <= _SHARED_CACHE_BYTES
     speed = _L3_BYTES_PER_CYCLE if near else MEMORY_BYTES_PER_CYCLE
+    # Of panels, the first time is counted where they arrive; their few rows stay near.
+    counted = int(candidate.lane.panel > 0)
+    stay = counted and _a_bytes(candidate, 1) <= candidate.target.l2_bytes // 2
+    a_speed = L2_BYTES_PER_CYCLE if stay else speed
     row_shares = {
         rows: (_uneven(tiles, rows), pack_b * rows, _a_bytes(candidate, rows) * rows * loops)
         for rows in even_shares(tiles, wanted)
@@ -110,7 +115,8 @@ def best_grid(candidate: Candidate) -> tuple[float, Grid]:
                 if rows > most:
                     break
                 work = compute * waste * uneven + packing + around
-                work += (a_bytes * times + b_bytes * rows) / speed
+                work += a_bytes * times / a_speed
+                work += b_bytes * (rows - counted) / speed
                 cost = parallel_cost(work, batch * rows * columns)
                 best = min(best, (cost, (batch, rows, columns)))
     return best
@@ -140,7 +146,12 @@ def _traffic(candidate: Candidate, columns: int) -> float:
     if candidate.pack_b_kind() != "none" or candidate.lane.panel:
         held = lanes * min(block, candidate.steps) * item
         if held > candidate.target.l2_bytes // 2:
-            cycles += candidate.tiles * candidate.b_bytes / _L3_BYTES_PER_CYCLE
+            again = candidate.b_bytes / _L3_BYTES_PER_CYCLE
+            if candidate.lane.panel:  # the first time is counted, and hidden behind products
+                hidden = candidate.compute_cycles() / (candidate.tiles * count(candidate.loops))
+                cycles += (candidate.tiles - 1) * max(0.0, again - hidden)
+            else:
+                cycles += candidate.tiles * again
     elif candidate.streams_b:
         run = lanes * item
         cycles += candidate.b_bytes / MEMORY_BYTES_PER_CYCLE * (_SHORT_RUN / run) ** 2

@@ -30,6 +30,7 @@ _LATENCY = 4.0
 TILE_OVERHEAD = 14.0
 _LOAD_CYCLES = 0.14  # of every load, beyond what the ports allow: it is one more instruction
 _L2_VECTORS_PER_CYCLE = 0.45
+L2_BYTES_PER_CYCLE = 32.0
 MEMORY_BYTES_PER_CYCLE = 7.0
 _COPY_CYCLES_PER_BYTE = 0.12
 _ROW_COPY_CYCLES_PER_BYTE = 0.25  # a few rows of each step
@@ -109,6 +110,16 @@ class Candidate:
         total *= 1.0 + 0.001 * log2(1 + abs(self.split.a) + sum(abs(d.a) for d in self.whole))
         return total * count(self.outer_rows) * count(self.loops)
 
+    def arrival_cycles(self) -> float:
+        """Of panels' way from memory beyond what the first row tile takes that meets them."""
+        if not self.lane.panel or self.b_bytes <= self.target.l2_bytes // 2:
+            return 0.0
+        first = self.compute_cycles() / self.tiles
+        arrival = count(self.loops) * self.b_bytes / MEMORY_BYTES_PER_CYCLE
+        if self._crowds(self.tile_rows):
+            return arrival  # nothing is fetched ahead while rows of a are waited for
+        return max(first, arrival) - first + 0.1 * first
+
     def _step_cycles(self, rows: int, vectors: int) -> float:
         """Of one term of the sum for every accumulator of a tile."""
         products = rows * vectors
@@ -139,8 +150,7 @@ class Candidate:
         packed = self.pack_b_kind() != "none"
         item = self.item_bytes if packed else self.shape.b.dtype.itemsize
         near = vectors * item / self.item_bytes / _L2_VECTORS_PER_CYCLE
-        few = self.lane.panel and self.tiles < _FEWEST_PACKED
-        if self.streams_b or (few and self.b_bytes > self.target.l2_bytes // 2):
+        if self.streams_b:
             far = vectors * self.panels.width * item / MEMORY_BYTES_PER_CYCLE
             return (far + (self.tiles - 1) * near) / self.tiles
         return near
@@ -161,6 +171,8 @@ class Candidate:
         if self.streams_b:
             # So many rows of b at once as a processor can fetch ahead in, each in a long run.
             return _STREAMS * self.tiles
+        if self.lane.panel and self.tiles < _FEWEST_PACKED:
+            return MOST_TERMS
         first = self.target.l1_bytes // (3 * self.tile_rows * self.item_bytes)
         second = self.target.l2_bytes // (3 * self.panels.lanes * panels * self.item_bytes)
         if self._a_strides:
@@ -180,13 +192,17 @@ class Candidate:
         line = ALIGNMENT / self.shape.a.dtype.itemsize
         if abs(self.shape.inner[-1].a) == 1:
             lines = rows / line
-            if rows > WAYS and self.split.a * self.shape.a.dtype.itemsize % _PAGE == 0:
-                lines = float(rows)  # they all want the same place in the cache
+            if self._crowds(rows):
+                lines = float(rows)
         elif self.split.a == 1 and not self.whole:
             lines = 1.0
         else:
             lines = float(rows)
         return 0.4 * lines
+
+    def _crowds(self, rows: int) -> bool:
+        """Whether so many rows of a all want the same place in the cache."""
+        return rows > WAYS and self.split.a * self.shape.a.dtype.itemsize % _PAGE == 0
 
     def pack_b_kind(self) -> PackB:
         if self.form == "lanes":

@@ -27,11 +27,13 @@ from braze.ir.target import Target
 
 _LATENCY = 4.0
 _TILE_OVERHEAD = 14.0
-_RESULT_CYCLES = 8.0
+_RESULT_CYCLES = 6.0
 _MOST = 8
 _L2_BYTES_PER_CYCLE = 32.0
 _L3_BYTES_PER_CYCLE = 16.0
 _MEMORY_BYTES_PER_CYCLE = 7.0
+_RUN_CYCLES = 60.0  # until a run is fetched ahead
+_RUN_BYTES = 1024  # for each row that meets it: of runs that are worth an instruction a line
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,19 @@ class DotSchedule:
         return self._bytes(self.column) >= self._bytes(self.row)
 
     @property
+    def fetched_ahead(self) -> tuple[int, int]:
+        """How many elements further on a, and b, are fetched while a tile is computed (0: not at
+        all): the next tile of the larger operand, which comes from memory in as many runs as the
+        tile has rows of it, of which processors fetch little ahead."""
+        outside = self.columns_outside
+        stays, passes = (self.columns, self.row) if outside else (self.rows, self.column)
+        run = count(self.inner) * self.shape.dtype.itemsize
+        # Each line's products must be worth the instruction, and long runs are seen soon enough.
+        if not self._from_memory or stays.size == 1 or run > _RUN_BYTES * passes.extent:
+            return 0, 0
+        return (0, stays.size * self.column.b) if outside else (stays.size * self.row.a, 0)
+
+    @property
     def tiles(self) -> int:
         return count(self.loops) * self.rows.count * self.columns.count
 
@@ -78,21 +93,44 @@ class DotSchedule:
 
     def cost(self) -> float:
         """Cycles of the whole contraction."""
-        compute = self._compute()
-        size = max(self._bytes(self.row), self._bytes(self.column))
-        if size <= self.target.l2_bytes // 2:
-            return compute + self._traffic()
-        # A tile of the larger operand comes from memory while it meets the first tile of the other.
+        larger = max(self._bytes(self.row), self._bytes(self.column))
+        results = self._results() + self._traffic()
+        if larger <= self.target.l1_bytes // 2:
+            return self._compute(arriving=False) + results
+        # A tile of the larger operand comes from afar while it meets the first tile of the other.
         times = self.rows.count if self.columns_outside else self.columns.count
-        first = compute / times
-        arrival = count(self.loops) * size / _MEMORY_BYTES_PER_CYCLE
-        return compute - first + max(first, arrival) + 0.1 * first + self._traffic()
+        first = self._compute(arriving=True) / times
+        later = self._compute(arriving=False) * (times - 1) / times
+        if not self._from_memory:
+            return first + later + results
+        arrival = count(self.loops) * larger / _MEMORY_BYTES_PER_CYCLE
+        stays = self.columns.size if self.columns_outside else self.rows.size
+        if stays > 1 and not any(self.fetched_ahead):
+            arrival += self.begin_cycles()
+        return max(first, arrival) + 0.1 * first + later + results
 
-    def _compute(self) -> float:
+    def begin_cycles(self) -> float:
+        """Of waiting at the beginning of each of the larger operand's runs in memory, which another
+        order could spare."""
+        runs = self.column.extent if self.columns_outside else self.row.extent
+        return runs * count(self.loops) * _RUN_CYCLES
+
+    @property
+    def _from_memory(self) -> bool:
+        larger = max(self._bytes(self.row), self._bytes(self.column))
+        return larger > self.target.l2_bytes // 2
+
+    def _compute(self, *, arriving: bool) -> float:
+        """Of all steps of all tiles.
+
+        Args:
+            arriving: the larger operand's lines come from the second-level cache at best.
+        """
         steps = count(self.inner[:-1]) * -(-self.inner[-1].extent // self.width)
-        near = self._tile_bytes() <= self.target.l1_bytes
-        vector = self.width * self.shape.dtype.itemsize
-        speed = 2.0 if near else min(2.0, _L2_BYTES_PER_CYCLE / vector)
+        vector = self.width * self.shape.dtype.itemsize / _L2_BYTES_PER_CYCLE
+        outside = self.columns_outside
+        again = arriving or self._tile_bytes() > self.target.l1_bytes
+        passing = self._bytes(self.row if outside else self.column) > self.target.l1_bytes // 2
         total = 0.0
         for rows in self.rows.sizes:
             for columns in self.columns.sizes:
@@ -100,10 +138,17 @@ class DotSchedule:
                 shape = self.shape
                 widened = rows * (shape.a.dtype is not shape.dtype)
                 widened += columns * (shape.b.dtype is not shape.dtype)
-                step = max(sums / 2 + widened, (rows + columns) / speed, _LATENCY / self.sets)
-                tile = steps * step + _RESULT_CYCLES * sums + _TILE_OVERHEAD
-                total += tile * self.rows.number_of(rows) * self.columns.number_of(columns)
+                stays, passes = (columns, rows) if outside else (rows, columns)
+                far = vector * (stays * again + passes * passing)
+                step = max(sums / 2 + widened, (rows + columns) / 2, far, _LATENCY / self.sets)
+                total += steps * step * self.rows.number_of(rows) * self.columns.number_of(columns)
         return total * count(self.loops)
+
+    def _results(self) -> float:
+        """Of adding up accumulators and of storing, while nothing arrives."""
+        results = self.row.extent * self.column.extent * _RESULT_CYCLES
+        tiles = self.rows.count * self.columns.count * _TILE_OVERHEAD
+        return (results + tiles) * count(self.loops)
 
     def _tile_bytes(self) -> int:
         """What one tile reads; rows may overlap, as windows do."""
@@ -147,6 +192,7 @@ def dot_schedule(shape: ContractionShape, target: Target) -> DotSchedule | None:
     column = shape.columns[-1] if shape.columns else Dim(LoopVar("column", 1), 0, 0)
     loops = (*shape.batch, *shape.rows[:-1], *shape.columns[:-1])
     best: DotSchedule | None = None
+    least = float("inf")
     for most_rows in range(1, _MOST + 1):
         for most_columns in range(1, _MOST + 1):
             rows = Pieces(row.extent, -(-row.extent // most_rows))
@@ -154,6 +200,7 @@ def dot_schedule(shape: ContractionShape, target: Target) -> DotSchedule | None:
             if not fits_registers(rows.size, columns.size, None, target):
                 continue
             choice = DotSchedule(shape, target, width, loops, row, column, rows, columns)
-            if best is None or choice.cost() < best.cost():
-                best = choice
+            cost = choice.cost()
+            if cost < least:
+                best, least = choice, cost
     return best

@@ -112,7 +112,10 @@ def weighed(contraction: Contraction, target: Target) -> float:
     straight = contraction_shape(contraction)
     found = _costed(straight, target)
     other = _other_form(contraction, straight, target, found[0][0])
-    return _cheapest(found)[0] if other is None else parallel_cost(other.cost(), other.chunks)
+    if other is None:
+        return _cheapest(found)[0]
+    begin = other.begin_cycles() if isinstance(other, DotSchedule) else 0.0
+    return parallel_cost(other.cost() + begin, other.chunks)
 
 
 def _best(found: list[Costed]) -> Schedule:

@@ -249,6 +249,32 @@ def test_scalar_products_read_the_larger_operand_once(rows: int, columns: int) -
     check(problem)
 
 
+@pytest.mark.parametrize("rows, columns, k", [(4, 1000, 768), (1000, 4, 768), (9, 1003, 520)])
+def test_scalar_products_have_the_next_tile_fetched(rows: int, columns: int, k: int) -> None:
+    """Of an operand that comes from memory in short runs: the place in the next tile."""
+    problem = product("NT", rows, columns, k)
+    plan = schedule(problem.contraction, HOST)
+    assert isinstance(plan, DotSchedule)
+    stays = plan.columns if columns > rows else plan.rows
+    assert sorted(plan.fetched_ahead) == [0, stays.size * k]
+    assert "llvm.prefetch" in compile_problem(problem, HOST).ir_text
+    check(problem)
+
+
+@pytest.mark.parametrize("rows, columns, k", [(4, 64, 768), (1, 4000, 768), (2, 1000, 4096)])
+def test_scalar_products_fetch_nothing_for_little(rows: int, columns: int, k: int) -> None:
+    """Near operands, single products and long runs: an instruction a line would cost more."""
+    plan = schedule(product("NT", rows, columns, k).contraction, HOST)
+    assert isinstance(plan, DotSchedule)
+    assert plan.fetched_ahead == (0, 0)
+
+
+def test_one_row_reads_the_other_operand_in_one_run() -> None:
+    plan = schedule(product("NT", 1, 4000, 768).contraction, HOST)
+    assert isinstance(plan, DotSchedule)
+    assert plan.columns.size == 1 and plan.sets == 8
+
+
 @pytest.mark.parametrize("kind", ["NN", "NT", "TN"])
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_panels_are_packed_with_a_narrower_last_one(kind: str, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import exp
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from test_guarded_contractions import windows
 from braze.codegen.llvm import panels
 from braze.codegen.llvm.panels import in_panels, pack_operands
 from braze.codegen.llvm.schedule_contraction import Schedule
-from braze.codegen.llvm.schedule_search import schedule
+from braze.codegen.llvm.schedule_search import schedule, weighed
 from braze.ir import op_named
 from braze.ir.dtypes import dtype_named, f32
 from braze.ir.loops import Apply, Const, Contraction, Load, Program
@@ -127,6 +128,35 @@ def test_nothing_is_packed_at_run_time():
     plan = schedule(choice.contraction, HOST)
     assert isinstance(plan, Schedule) and plan.pack_b == "none"
     assert plan.lane.panel == plan.panels.lanes and plan.b_scratch == 0
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 8])
+@pytest.mark.parametrize(
+    ("n", "k"), [(256, 768), (768, 256), (768, 768), (3072, 768), (768, 3072)], ids=str
+)
+def test_few_rows_read_panels_in_one_tile(rows, n, k):
+    """Panels come from memory in one run, where columns would come in many; and once, so that all
+    rows are in a tile."""
+    target = named_target("x86-64-v4")
+    choice = in_panels(product("mk,nk->mn", rows, n, k).contraction, "rhs", target)
+    assert choice is not None
+    plan = schedule(choice.contraction, target)
+    assert isinstance(plan, Schedule) and plan.lane.panel
+    assert plan.tiles == 1 and plan.blocks == 1 and plan.panels.vectors > 1
+
+
+def test_panels_are_charged_once_for_coming_from_memory():
+    """So that they cost about what scalar products cost, which wait for the same bytes."""
+    target = named_target("x86-64-v4")
+    problem = product("mk,nk->mn", 4, 768, 768)
+    own = exp(weighed(problem.contraction, target))
+    costs = {
+        choice.extents[-1] // 16: exp(weighed(choice.contraction, target))
+        for choice in panels._choices(problem.contraction, "rhs", target)
+    }
+    assert 0.7 * own < costs[4] < own
+    # Tiles of fewer rows would meet a wide panel again.
+    assert costs[12] > 1.2 * costs[4]
 
 
 @pytest.mark.parametrize("kind", ["offset", "window", "read twice", "written"])
