@@ -12,6 +12,8 @@ The derivatives of each are the other two, so that derivatives of any order are 
 
 from __future__ import annotations
 
+from itertools import product
+from math import prod
 from typing import Any
 
 from braze.ir.errors import ShapeError
@@ -41,7 +43,14 @@ from braze.ir.ops.convolution import (
     windows_of,
 )
 from braze.ir.ops.convolution_depthwise import depthwise_back, is_depthwise
-from braze.ir.ops.convolution_phases import Phase, are_few, are_uniform, interleaved, phases
+from braze.ir.ops.convolution_phases import (
+    Phase,
+    are_few,
+    are_narrow,
+    are_uniform,
+    interleaved,
+    phases,
+)
 from braze.ir.ops.rules import common_dtype
 from braze.ir.types import TensorType, tensor_type
 
@@ -229,7 +238,14 @@ def _uniform(
     windows = f"n{place}{group}o{tap}{''.join(half)}"
     weights = f"{group}oc" + "".join(TAPS[d] + half[d] + PHASES[d] for d in spatial)
     result = "n" + "".join(SPATIAL[d] + half[d] + PHASES[d] for d in spatial) + f"{group}c"
-    x = b.contract(view, weight, equation=f"{windows},{weights}->{result}")
+    if not wide and max(taps) > 1 and are_narrow(stride):
+        x = b.contract(
+            view, _columns(b, weight, stride, groups),
+            equation=f"{windows},{group}o{tap}c->n{place}{group}c",
+        )  # fmt: skip
+        x = _phases_apart(b, x, stride, groups)
+    else:
+        x = b.contract(view, weight, equation=f"{windows},{weights}->{result}")
     whole = tuple(c * s for c, s in zip(count, stride, strict=True))
     x = b.reshape(x, shape=(out.type.shape[0], *whole, each * groups))
     for dim, size in enumerate(input_size):
@@ -252,6 +268,38 @@ def _by_phase(b: Any, weight: Any, taps: Ints, halves: Ints, stride: Ints, group
         backwards += range(len(split), len(split) + half)
         split += [j, s] if half == 1 else [j, 2, s // 2]
     return b.flip(b.reshape(weight, shape=tuple(split)), dims=tuple(backwards))
+
+
+def _columns(b: Any, weight: Any, stride: Ints, groups: int) -> Any:
+    """The weight by phase, halves left out, as [groups, out / g, taps..., (phases..., in / g)]: all
+    that a window is multiplied by, side by side in memory, where strides could not find it."""
+    lead = 2 if groups == 1 else 3
+    shape = weight.type.shape
+    taps = shape[lead::2]
+    parts = []
+    for chosen in product(*map(range, stride)):
+        starts, stops = [0] * lead, list(shape[:lead])
+        for j, phase in zip(taps, chosen, strict=True):
+            starts += [0, phase]
+            stops += [j, phase + 1]
+        part = b.slice(weight, starts=tuple(starts), stops=tuple(stops), steps=(1,) * len(shape))
+        part = b.reshape(part, shape=(*shape[:lead], *taps))
+        last = (*range(lead - 1), *range(lead, lead + len(taps)), lead - 1)
+        parts.append(b.permute(part, dims=last))
+    return b.concat(*parts, dim=lead - 1 + len(taps))
+
+
+def _phases_apart(b: Any, x: Any, stride: Ints, groups: int) -> Any:
+    """[N, spatial..., groups, (phases..., in / g)] as [N, (spatial, phases)..., groups, in / g]."""
+    n, *count = x.type.shape[: len(stride) + 1]
+    group = () if groups == 1 else (groups,)
+    each = x.type.shape[-1] // prod(stride)
+    x = b.reshape(x, shape=(n, *count, *group, *stride, each))
+    first = 1 + len(count) + len(group)
+    dims = [0]
+    for d in range(len(stride)):
+        dims += [1 + d, first + d]
+    return b.permute(x, dims=(*dims, *range(1 + len(count), first), first + len(stride)))
 
 
 conv_input_grad = declare(

@@ -7,7 +7,8 @@ and 1 for odd ones, where `out` with zeros between its elements would meet all 3
 
 Where every phase has equally many taps, the phases are further columns of one contraction, which
 the weight, reshaped, and the result, reshaped back, lay side by side, or, where half of them begin
-one element of `out` later, its batch dimensions. Otherwise each is a contraction of its own, and
+one element of `out` later, its batch dimensions. Few channels have all phases beside them in the
+weight, which is stored so before. Otherwise each is a contraction of its own, and
 the results are put in between each other.
 """
 
@@ -131,6 +132,8 @@ def _between_zeros(b: Any, part: Any, size: int, stride: int, dim: int, number: 
 MOST_GROWTH = 1.5
 # More contractions than this are not made for one convolution.
 MOST_PHASES = 16
+# Phases that fill a vector by themselves.
+FEWEST_NEIGHBOURS = 8
 
 
 def are_uniform(kernel: Ints, stride: Ints, dilation: Ints) -> bool:
@@ -141,6 +144,11 @@ def are_uniform(kernel: Ints, stride: Ints, dilation: Ints) -> bool:
             return False
         growth *= -(-k // s) * s / k
     return growth <= MOST_GROWTH
+
+
+def are_narrow(stride: Ints) -> bool:
+    """Whether few phases lie side by side in a weight, and few parts of it hold them all."""
+    return stride[-1] < FEWEST_NEIGHBOURS and prod(stride) <= MOST_PHASES
 
 
 def are_few(phases_of: list[list[Phase | None]]) -> bool:

@@ -202,6 +202,11 @@ HALVES = [
     (9, 2, 1, (8,), (4,), (6,), (14,)),
     (8, 2, 1, (2, 4, 4), (2, 2, 1), (1, 1, 1), (4, 5, 3)),
     (7, 9, 1, (4, 4), (2, 2), (1, 1), (9, 10)),  # few channels: phases beside them
+    (3, 5, 1, (7, 7), (2, 2), (3, 3), (11, 12)),  # the last ones lack a tap
+    (1, 4, 1, (5, 4), (3, 2), (1, 3), (10, 6)),
+    (9, 6, 3, (4, 3), (2, 2), (0, 1), (8, 9)),
+    (2, 3, 1, (4,), (3,), (2,), (14,)),
+    (3, 2, 1, (2, 4, 3), (2, 2, 1), (1, 1, 1), (4, 5, 3)),
 ]
 
 
@@ -214,6 +219,41 @@ def test_phases_in_halves(case, last):
     geometry = {"stride": stride, "padding": padding, "dilation": ones, "groups": groups}
     shapes = ((2, out, *places(x, weight, geometry)), weight)
     check("conv_input_grad", shapes, {**geometry, "input_size": size}, last=last)
+
+
+@pytest.mark.parametrize(
+    ("weight", "stride", "columns"),
+    [
+        ((64, 3, 7, 7), (2, 2), 12),
+        ((64, 3, 4, 4), (2, 2), 12),
+        ((64, 1, 5, 5), (3, 3), 9),
+        ((64, 7, 4, 4), (2, 2), 28),
+    ],
+)
+def test_phases_of_few_channels_fill_vectors(weight, stride, columns):
+    """So the weight is stored by phase first, where no strides could find them side by side."""
+    size = (40, 48)
+    geometry = {"stride": stride, "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    out = (2, 64, *places((2, weight[1], *size), weight, geometry))
+    graph = graph_of(
+        "conv_input_grad", (out, weight), {**geometry, "input_size": size}, ir.f32, False, False
+    )
+    target = named_target("x86-64-v4")
+    program, _ = compile_graph(graph, target)
+    (kernel,) = (k for k in program.kernels() if isinstance(k, Contraction))
+    assert schedule(kernel, target).lane.extent == columns
+
+
+def test_phases_that_fill_vectors_themselves_stay_where_they_are():
+    """Patches are a product with the weight as it is."""
+    geometry = {"stride": (16, 16), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    attributes = {**geometry, "input_size": (64, 64)}
+    shapes = ((2, 32, 4, 4), (32, 3, 16, 16))
+    graph = graph_of("conv_input_grad", shapes, attributes, ir.f32, False, False)
+    program, _ = compile_graph(graph, named_target("x86-64-v4"))
+    (kernel,) = (k for k in program.kernels() if isinstance(k, Contraction))
+    assert {buffer.name for buffer in kernel.buffers} >= {name for name in program.placements
+        if program.placements[name].kind == "input"}  # fmt: skip
 
 
 @pytest.mark.parametrize("last", [False, True])
