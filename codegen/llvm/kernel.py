@@ -18,6 +18,8 @@ from braze.ir.errors import BrazeError
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Buffer, Placement, Program
 
+_LINE_BYTES = 64
+
 KERNEL_TYPE = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64])
 
 
@@ -54,6 +56,9 @@ def symbol_of(name: str) -> str:
 class KernelFunction:
     """A kernel's function while it is written; `builder` stands at the end of the entry block.
 
+    Args:
+        own: small buffers that only the kernel knows, on the stack.
+
     Attributes:
         chunk, thread: the arguments.
         aliasing: notes for loads and stores (see `Aliasing`).
@@ -66,6 +71,7 @@ class KernelFunction:
         placements: Mapping[str, Placement],
         program: Program,
         module: ir.Module,
+        own: Iterable[Buffer] = (),
     ) -> None:
         self.symbol = symbol_of(name)
         self.module = module
@@ -85,6 +91,10 @@ class KernelFunction:
             enter_function(self.builder, self._word, program.sizes)
         self._placements = placements
         self._pointers = {buffer.name: self._locate(buffer) for buffer in buffers}
+        for buffer in own:
+            lines = -(-buffer.numel * buffer.dtype.itemsize // _LINE_BYTES)
+            line = ir.VectorType(ir.IntType(8), _LINE_BYTES)  # aligned as it is large
+            self._pointers[buffer.name] = self.builder.alloca(ir.ArrayType(line, lines))
 
     def _slot(self, slot: int) -> ir.Value:
         """The pointer in a slot; call it only while the builder is in the entry block."""
@@ -185,6 +195,8 @@ class Aliasing:
 
 def disjoint(left: Buffer, right: Buffer, placements: Mapping[str, Placement]) -> bool:
     """True if the two certainly share no memory."""
+    if left.name not in placements or right.name not in placements:
+        return left.name != right.name  # a kernel has it to itself
     a, b = placements[left.name], placements[right.name]
     if a.kind == b.kind == "arena":
         a_end = a.offset + left.numel * left.dtype.itemsize

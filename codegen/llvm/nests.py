@@ -64,15 +64,16 @@ class NestEmitter:
         target: Target,
         module: ir.Module,
     ) -> None:
+        nest, rows = Streaming.with_waiting_rows(nest, target)
         self.nest = nest
         self.target = target
-        self.kernel = KernelFunction(nest.name, nest.buffers, placements, program, module)
+        self.kernel = KernelFunction(nest.name, nest.buffers, placements, program, module, rows)
         self.builder = self.kernel.builder
         self.aliasing = Aliasing(self.kernel.module, placements)
         for store in stores(nest.body):
             self.aliasing.declare_store(store.buffer, store.index)
         self.status = self.kernel.status() if has_check(nest.body) else None
-        self.streaming = Streaming(nest, self.kernel, placements, target)
+        self.streaming = Streaming(nest, self.kernel, placements, target, rows)
         self.chunks = max((s.chunks for s in nest.body if isinstance(s, Loop)), default=1)
 
     def emit(self) -> EmittedKernel:
@@ -125,6 +126,7 @@ class NestEmitter:
                         copy.value(expr)
                 for copy in copies:
                     copy.value(statement.value)
+            self.streaming.fetch_ahead(statement, copies)
             if self.streaming.takes(statement, copies):
                 self.streaming.store(statement, copies)
                 return

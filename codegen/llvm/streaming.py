@@ -7,6 +7,9 @@ reads a result next would find little of it in a cache in any case.
 
 In: the vectors of a store, side by side.  Out: the store in two versions, of which the address
 chooses: such an instruction needs one that is a multiple of the vector's size.
+
+Rows that are stored and read again before they are done wait on the stack (`waiting_rows`), and the
+next row is fetched while one is computed, since such stores leave nothing to be written meanwhile.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ from collections.abc import Mapping, Sequence
 from braze.codegen.llvm import ir
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction, disjoint
-from braze.codegen.llvm.types import I1, I64, constant, intrinsic
-from braze.ir.loops import Buffer, Nest, Placement, Store
+from braze.codegen.llvm.types import I1, I64, SECOND_LEVEL, constant, intrinsic, prefetch
+from braze.codegen.llvm.waiting_rows import with_waiting_row
+from braze.ir.loops import Buffer, Load, Loop, Nest, Placement, Store
 from braze.ir.symint import is_symbolic
 from braze.ir.target import Target
 
@@ -37,9 +41,16 @@ class Streaming:
         kernel: KernelFunction,
         placements: Mapping[str, Placement],
         target: Target,
+        rows: Sequence[Buffer] = (),
     ) -> None:
+        """
+        Args:
+            rows: of `with_waiting_rows`.
+        """
         self.builder = kernel.builder
         self.target = target
+        self._rows = {row.name for row in rows}
+        self._each = nest.body[0].var if rows and isinstance(nest.body[0], Loop) else None
         self._used = False
         # Lines of an operand that is overwritten are in the cache already.
         self._apart: dict[str, ir.Value] = {}
@@ -70,6 +81,37 @@ class Streaming:
             same = b.icmp_unsigned("==", kernel.pointer(buffer), kernel.pointer(other))
             apart = b.and_(apart, b.not_(same))
         return apart
+
+    @staticmethod
+    def with_waiting_rows(nest: Nest, target: Target) -> tuple[Nest, list[Buffer]]:
+        """The nest with rows of its large results waiting elsewhere, see `waiting_rows`, and the
+        buffers for them, which the kernel has to itself."""
+        rows: list[Buffer] = []
+        if target.architecture != "x86_64" or not _goes_through_much(nest):
+            return nest, rows
+        for buffer in nest.buffers:
+            if buffer.access == "inout" and _known_bytes(buffer) >= STREAMED_BYTES:
+                found = with_waiting_row(nest, buffer, target.l1_bytes)
+                if found is not None:
+                    nest, row = found
+                    rows.append(row)
+        return nest, rows
+
+    def fetch_ahead(self, store: Store, copies: Sequence[ExpressionEmitter]) -> None:
+        """While a row is computed that waits, have the next row's operands fetched: memory would
+        have nothing to do until it is stored."""
+        each, copy = self._each, copies[0]
+        if each is None or store.buffer.name not in self._rows or copy.width == 1:
+            return
+        for load in store.value.walk():
+            if not isinstance(load, Load) or load.buffer.name in self._rows:
+                continue
+            further = load.index.coefficient(each) if load.index.is_affine else 0
+            if not further or not copy.indices.place(load.index).is_contiguous:
+                continue
+            next_row = Store(load.buffer, load.index + further, load)
+            for emitter in copies:
+                prefetch(self.builder, emitter.address(next_row), SECOND_LEVEL)
 
     def takes(self, store: Store, copies: Sequence[ExpressionEmitter]) -> bool:
         """Whether a store of these vectors can go past the caches."""

@@ -97,22 +97,72 @@ def test_large_kernels_stream(mebibytes, is_streamed):
     assert bool(streams(copy_of(mebibytes << 18))) == is_streamed
 
 
-def test_what_the_kernel_reads_again_stays(always):
-    program = program_of("""nest @twice(%x: f32[640] in, %y: f32[640] inout) {
+def waiting_rows(n, m, last="mul(%y[{m}*i + j], sum0)", shift=0, guard=""):
+    """Rows of which a result's place holds exponentials first."""
+    value = last.format(m=m)
+    return program_of(f"""nest @twice(%x: f32[{n * m}] in, %y: f32[{n * m + shift}] inout) {{
+      for i in {n} chunks 2 {{
+        for j in {m} vector {{
+          store %y[{m}*i + j] = exp(%x[{m}*i + j])
+        }}
+        reduce r in {m} vector {{
+          sum0 = sum(%y[{m}*i + r])
+        }}
+        for j in {m} vector {{
+          store %y[{m}*i + j + {shift}{guard}] = {value}
+        }}
+      }}
+    }}""")
+
+
+@pytest.mark.parametrize("m", [16, 64, 65, 72, 1000])
+def test_rows_that_are_read_again_wait_apart(always, m):
+    program = waiting_rows(9, m)
+    assert streams(program) and fetches(program)
+    check(program)
+
+
+def fetches(program):
+    return any("llvm.prefetch" in text for _, text in generate(program, V4).modules)
+
+
+def test_rows_wait_apart_from_an_operand_in_their_place(always):
+    program = waiting_rows(7, 100, last="mul(%y[{m}*i + j], mul(%x[{m}*i + j], sum0))")
+    x = np.random.default_rng(0).standard_normal(700).astype(np.float32)
+    apart = Native(program, threads=2).run([x], [np.zeros(700, np.float32)])
+    (within,) = Native(program, threads=2).run([x], [x], aliases={0: 0})
+    e = np.exp(x.reshape(7, 100).astype(np.float64))
+    np.testing.assert_allclose(apart[0], (e * x.reshape(7, 100) * e.sum(1)[:, None]).ravel(), 1e-5)
+    # The reduction's exponentials are there before anything is overwritten.
+    np.testing.assert_array_equal(within, apart[0])
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        waiting_rows(3, 20_000),  # longer than the first-level cache
+        waiting_rows(3, 64, shift=1),  # stored elsewhere than it was read
+        waiting_rows(3, 64, guard=" if 0 <= j - 2 < 60"),
+        waiting_rows(3, 64, last="mul(%y[{m}*i + 63 - j], sum0)"),
+    ],
+    ids=["long", "shifted", "guarded", "backwards"],
+)
+def test_rows_that_are_used_otherwise_stay(always, program):
+    assert not streams(program)
+
+
+def test_a_row_that_is_read_first_stays(always):
+    program = program_of("""nest @more(%x: f32[640] in, %y: f32[640] inout) {
       for i in 10 {
         for j in 64 vector {
-          store %y[64*i + j] = exp(%x[64*i + j])
-        }
-        reduce r in 64 vector {
-          sum0 = sum(%y[64*i + r])
+          store %y[64*i + j] = add(%y[64*i + j], %x[64*i + j])
         }
         for j in 64 vector {
-          store %y[64*i + j] = mul(%y[64*i + j], sum0)
+          store %y[64*i + j] = mul(%y[64*i + j], %x[64*i + j])
         }
       }
     }""")
     assert not streams(program)
-    check(program)
 
 
 def test_what_lies_over_an_operand_in_the_arena_stays(always):
