@@ -100,7 +100,11 @@ class Adam(Optimizer):
 
     def _update(self, group: Group, parameters: list[Tensor], numbers: Numbers) -> None:
         betas = group["betas"]
-        decoupled, maximize = group["decoupled_weight_decay"], group["maximize"]
+        decay, maximize = group["weight_decay"], group["maximize"]
+        # Without decay both kinds are the same, but for what reads the parameter: a gradient that
+        # does not lets a kernel update the moments in place.
+        none = not isinstance(decay, Tensor) and decay == 0
+        decoupled = group["decoupled_weight_decay"] or none
         call = call_of(op_named("adam_step"), decoupled=decoupled, maximize=maximize)
         if not parameters:
             return
@@ -110,7 +114,7 @@ class Adam(Optimizer):
             numbers((place, "beta1"), betas[0]),
             numbers((place, "beta2"), betas[1]),
             numbers((place, "eps"), group["eps"]),
-            numbers((place, "weight_decay"), group["weight_decay"]),
+            numbers((place, "weight_decay"), decay),
         ]
         # By their steps: parameters that joined later have counted fewer.
         alike: dict[int, tuple[list[Tensor], list[Row]]] = {}

@@ -102,6 +102,18 @@ def test_adam_formula(decoupled, amsgrad):
         np.testing.assert_allclose(a, b, rtol=1e-9)
 
 
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_without_decay_a_parameter_does_not_change_its_gradient(amsgrad):
+    """Nothing times infinity would be nan."""
+    parameter = nn.Parameter(braze.tensor([math.inf, 1.0, 2.0]))
+    optimizer = optim.Adam([parameter], lr=0.1, amsgrad=amsgrad)
+    parameter.grad = braze.tensor([0.5, 0.5, -0.5])
+    optimizer.step()
+    assert parameter.tolist() == [math.inf, pytest.approx(0.9), pytest.approx(2.1)]
+    moment = optimizer.state[parameter]["exp_avg"].tolist()
+    assert moment == pytest.approx([0.05, 0.05, -0.05])
+
+
 SETTINGS = [
     ("SGD", {"lr": 0.1}),
     ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1, "maximize": True}),

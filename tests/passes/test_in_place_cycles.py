@@ -3,10 +3,12 @@
 import sys
 
 import numpy as np
+from captured import captured
 from native import Native
 from networks import residual_step
 
-from braze import ir
+import braze
+from braze import ir, nn, optim
 from braze.ir.interpreter import interpret
 from braze.ir.loops_interpreter import run_program
 from braze.ir.parser import parse_graph
@@ -106,6 +108,24 @@ def test_an_optimizer_step_needs_no_copies():
     graph = b.finish(list(results), {0: 0, 1: 1, 2: 2})
     program, _ = compile_graph(graph, host_target())
     assert len(list(program.kernels())) == 1
+
+
+def test_moments_are_updated_where_the_gradient_is_made():
+    """In the contraction's kernel, which reads the parameter for the parameter alone: a decay of
+    nothing does not make the moments read it, too."""
+    layer = nn.Linear(96, 80)
+    optimizer = optim.Adam(layer.parameters())
+    x = braze.tensor(np.ones((64, 96), np.float32))
+
+    def step():
+        optimizer.zero_grad()
+        layer(x).square().sum().backward()
+        optimizer.step()
+
+    graph = captured(step)
+    assert sum(node.op.name == "adam_step" for node in graph.nodes) == 2
+    program, _ = compile_graph(graph, named_target("x86-64-v3"))
+    assert not [kernel.name for kernel in program.kernels() if "copy" in kernel.name]
 
 
 def test_dependences_are_found_for_all_writes_at_once(monkeypatch):
