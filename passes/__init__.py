@@ -98,9 +98,17 @@ PIPELINE: tuple[Pass, ...] = (
     ),
     Pass("decompose", lambda g, _: decompose(g), "all later passes know primitives only"),
     Pass("cse", lambda g, _: cse(g), "gradient rules repeat what the forward pass computed"),
-    Pass("simplify", lambda g, _: simplify(g), "constants and movements meet after decomposition"),
+    Pass(
+        "simplify",
+        lambda g, c: simplify(g, many_sizes=c.choices.many_sizes),
+        "constants and movements meet after decomposition",
+    ),
     Pass("layout", lambda g, _: layout(g), "the movements are few now, and what is left can meet"),
-    Pass("simplify_again", lambda g, _: simplify(g), "what layout brought together cancels"),
+    Pass(
+        "simplify_again",
+        lambda g, c: simplify(g, many_sizes=c.choices.many_sizes),
+        "what layout brought together cancels",
+    ),
     Pass(
         "split_pads",
         lambda g, c: split_pads(g, c.choices, everywhere=c.target.is_gpu),

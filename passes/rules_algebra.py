@@ -35,6 +35,16 @@ def fold_constants(b: RuleBuilder, site: Site) -> Value | None:
     return b.constant_like(number, site.type)
 
 
+def fold_but_quotients(b: RuleBuilder, site: Site) -> Value | None:
+    """As `fold_constants`, but a quotient by a whole number stays: that may be a count of elements,
+    as in a mean's gradient, and unlike 1 / n its quotient is no simple function of a size n."""
+    if site.op.name == "div" and made_by(site.operands[1], "constant"):
+        number = constant_number(site.operands[1])
+        if isinstance(number, float) and number.is_integer():
+            return None
+    return fold_constants(b, site)
+
+
 def compute_before_expand(b: RuleBuilder, site: Site) -> Value | None:
     """f(expand(x), expand(y)) -> expand(f(x, y)); an expanded operand that the others broadcast is
     not expanded."""

@@ -28,6 +28,7 @@ from braze.passes.rewriting import Rule, rewrite
 from braze.passes.rules_algebra import (
     ALGEBRA,
     compute_before_expand,
+    fold_but_quotients,
     fold_constants,
     reduce_empty,
     reduce_nothing,
@@ -38,15 +39,20 @@ from braze.passes.rules_movement import MOVEMENT
 RULES: dict[str, tuple[Rule, ...]] = {**ALGEBRA, **MOVEMENT}
 
 
-def simplify(graph: Graph) -> Graph:
-    """The graph after rewriting to a fixed point."""
-    return dce(rewrite(graph, RULES, _shared_rules))
+def simplify(graph: Graph, *, many_sizes: bool = False) -> Graph:
+    """The graph after rewriting to a fixed point.
 
+    Args:
+        many_sizes: what constants become must be the same function of sizes for all of them.
+    """
+    fold = fold_but_quotients if many_sizes else fold_constants
 
-def _shared_rules(op: Op) -> Sequence[Rule]:
-    """The rules for every operation of a kind."""
-    if op.is_pointwise:
-        return (fold_constants, compute_before_expand)
-    if op.is_reduce:
-        return (reduce_empty, reduce_nothing, reduce_without_keepdim)
-    return ()
+    def shared_rules(op: Op) -> Sequence[Rule]:
+        """The rules for every operation of a kind."""
+        if op.is_pointwise:
+            return (fold, compute_before_expand)
+        if op.is_reduce:
+            return (reduce_empty, reduce_nothing, reduce_without_keepdim)
+        return ()
+
+    return dce(rewrite(graph, RULES, shared_rules))

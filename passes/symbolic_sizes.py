@@ -25,6 +25,8 @@ _NEAR = 5
 _NEEDED = 3
 # How far from the sample it is worth serving: beyond, chunks and tiles are too many or too few.
 _FACTORS = (8, 4, 2)
+# What has been seen so far may be the middle of what comes: so many times its breadth.
+_BEYOND = 2
 
 
 def primes_from(number: int, step: int = 1) -> Iterator[int]:
@@ -103,9 +105,11 @@ def served_range(
     for dim in free:
         least = min(sizes[dim] for sizes in (*seen, sample))
         most = max(sizes[dim] for sizes in (*seen, sample))
-        own = sample[dim]
-        above = [most * 2, *(own * factor for factor in _FACTORS), most, own + 1]
-        below = [2, least // 2, least, *(own // factor for factor in _FACTORS), own - 1]
+        own, beyond = sample[dim], _BEYOND * (most - least)
+        above = [most * 2, *(own * f for f in _FACTORS), most + beyond, most, own + 1]
+        below = [least // 2, least - beyond, least, *(own // f for f in _FACTORS), own - 1]
+        if holds(with_size(sample, dim, _prime_below(least // 2))):
+            below.insert(0, 2)  # which is served by hardly any code that half is not
         ends.append(_End(sample, dim, filter(own.__lt__, map(_prime_above, above)), holds))
         ends.append(_End(sample, dim, filter(own.__gt__, map(_prime_below, below)), holds))
     while wrong := _wrong_corner(sample, ends, holds):

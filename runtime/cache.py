@@ -68,6 +68,7 @@ class _Known:
         "beside",
         "checked",
         "executable",
+        "family",
         "fingerprint",
         "guess",
         "job",
@@ -85,6 +86,7 @@ class _Known:
         self.executable: Executable | None = None
         self.timed: TimedExecutable | None = None  # for profiling
         self.checked: CheckedExecutable | None = None  # with `config.check`
+        self.family: Family | None = None  # if it has been met once
         self.runs = 0  # without machine code
         self.looked = False  # on disk
         self.guess = -1.0  # how long compiling takes; below zero, nobody has asked
@@ -240,7 +242,7 @@ class Entry:
             if known.executable is None:
                 known.runs += 1
                 is_first = known.runs == 1
-                if tier == "auto" and is_first and not is_first_step(self.graph):
+                if tier == "auto" and is_first and not self._comes_back():
                     log.note(self.graph, known.fingerprint, "interpreted once")
                     if self._is_left_to_another(first_run=True):
                         from braze.runtime import background
@@ -258,6 +260,16 @@ class Entry:
                     return None
                 known.executable = self._from_background(reply)
             return known.executable
+
+    def _comes_back(self) -> bool:
+        """Whether the graph, which is new, will surely come again, or one of another size."""
+        if is_first_step(self.graph):
+            return True
+        if "param" not in self.graph.roles:
+            return False
+        known = self._known
+        known.family = families.of(self.graph, known.target)
+        return known.family.meet(self.graph)
 
     def _waits_for(self, family: Family) -> bool:
         """Whether code for all sizes is still being compiled, for another one."""
@@ -300,12 +312,15 @@ class Entry:
         known, wanted = self._known, config.background
         if wanted == "never" or not known.beside or Recorder.is_wanted():
             return False
-        # How long the first run takes is not known yet.
-        ours = SLOW_RUN if first_run else known.seconds
+        family, ours = known.family, known.seconds
+        if first_run:  # how long it takes is not known yet
+            ours = (family and family.seconds) or SLOW_RUN
         if wanted == "always":
             return True
         seconds = self._guess()
-        if not first_run and families.of(self.graph, known.target).is_due():
+        if family is None and not first_run:
+            family = families.of(self.graph, known.target)
+        if family is not None and family.is_due():
             seconds *= SYMBOLIC_TIMES
         return not is_worth_waiting(seconds, ours)
 
@@ -446,7 +461,10 @@ class Entry:
         for at, (storage, result) in enumerate(zip(outputs, results, strict=True)):
             target = storage.array(result.dtype, result.shape)
             np.copyto(target, result, where=_changed(read[at], result) if at in read else True)
-        self._known.seconds = time.perf_counter() - start
+        known = self._known
+        known.seconds = time.perf_counter() - start
+        if known.family is not None:
+            known.family.seconds = known.seconds
 
 
 def _changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:

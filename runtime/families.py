@@ -33,9 +33,13 @@ if TYPE_CHECKING:
 # The user's line, of which every graph has its own; or an integer that is a word of its own.
 _WORD = re.compile(r"#[^\n]*|(?<![\w.%$])\d+")
 _FAMILIES_KEPT = 64
-_MEMBERS_KEPT = 4
-# The third size is compiled for all others: that a size changes once may be chance.
+_MEMBERS_KEPT = 12
+# The third size that comes back is compiled for all others: that a size changes once may be chance.
 _MEMBERS_NEEDED = 3
+# Graphs of which none comes back: they are data preparation, or a model's, which reads parameters,
+# with a size that is new each time, such as the words of a batch. A usual batch, the last one and
+# an evaluation's are three sizes; the fourth is taken for the sign of many.
+_MET_NEEDED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ class Family:
         refusal: why there is none; "" while that is not known.
         job: such code is being compiled in the background.
         checked: such code whose runs are checked.
+        seconds: what the latest run of one of them took without machine code.
     """
 
     def __init__(self) -> None:
@@ -137,6 +142,7 @@ class Family:
         self.refusal = ""
         self.job: Job | None = None
         self.checked: list[CheckedSizes] = []
+        self.seconds = 0.0
         self.lock = threading.Lock()
         self._members: OrderedDict[tuple[int, ...], Text] = OrderedDict()
 
@@ -166,22 +172,50 @@ class Family:
         open_yet = config.dynamic_shapes and not self.refusal and not self.codes
         return open_yet and len(self._members) >= _MEMBERS_NEEDED - 1
 
+    def meet(self, graph: Graph) -> bool:
+        """Enter a graph that nobody has seen before; whether to compile it for all sizes at once,
+        though none of them has come back."""
+        if self.refusal or self.job is not None or not config.dynamic_shapes:
+            return False
+        found = self._entered(graph, _MET_NEEDED)
+        if found is None:
+            return False
+        # Sizes far from those that there is code for are left alone.
+        text = Text.of(graph)
+        return all(code.fit.sizes_of(text) is None for code in self.codes)
+
     def join(self, graph: Graph) -> tuple[Fit, Point] | None:
         """Enter a graph that is to be compiled; with enough members, the fit and its size."""
+        return self._entered(graph, _MEMBERS_NEEDED)
+
+    def _entered(self, graph: Graph, needed: int) -> tuple[Fit, Point] | None:
         text = Text.of(graph)
         with self.lock:
             self._members[text.numbers] = text
             self._members.move_to_end(text.numbers)
             while len(self._members) > _MEMBERS_KEPT:
                 self._members.popitem(last=False)
-            texts = list(self._members.values())
-        if len(texts) < _MEMBERS_NEEDED or self.refusal or not config.dynamic_shapes:
+            members = list(self._members.values())
+        if len(members) < needed or self.refusal or not config.dynamic_shapes:
             return None
-        fit = fitted(texts)
-        if fit is None:
-            return None
-        sizes = fit.sizes_of(text)
-        return None if sizes is None else (fit, sizes)
+        for texts in _alike(text, members):
+            fit = fitted(texts) if len(texts) >= needed else None
+            sizes = None if fit is None else fit.sizes_of(text)
+            if fit is not None and sizes is not None:
+                return fit, sizes
+        return None
+
+
+def _alike(text: Text, texts: Sequence[Text]) -> list[list[Text]]:
+    """A text, last, and others that differ from it in the same places, those with the fewest first:
+    where two sizes change, these are the ones in which one of them does."""
+    groups: dict[tuple[int, ...], list[Text]] = {}
+    for other in texts:
+        pairs = enumerate(zip(other.numbers, text.numbers, strict=True))
+        places = tuple(at for at, (a, b) in pairs if a != b)
+        if places:
+            groups.setdefault(places, []).append(other)
+    return [[*groups[places], text] for places in sorted(groups, key=len)]
 
 
 def fitted(texts: Sequence[Text]) -> Fit | None:

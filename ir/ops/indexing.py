@@ -115,11 +115,35 @@ def rows_rule(name: str) -> Infer:
     return infer
 
 
+# From rows of so many numbers on, whole rows are added faster than `np.add.at` adds numbers, if no
+# place occurs more often than this.
+_WIDE_ROW = 16
+_MOST_ROUNDS = 64
+
+
+def _add_rows(out: np.ndarray, places: np.ndarray, rows: np.ndarray) -> None:
+    """``np.add.at(out, places, rows)`` to the bit: equal places get their rows one after another,
+    one in each round."""
+    counts = np.bincount(places)
+    most = int(counts.max(initial=0))
+    if out[:1].size < _WIDE_ROW or most > _MOST_ROUNDS:
+        np.add.at(out, places, rows)
+    elif most <= 1:
+        out[places] += rows
+    else:
+        order = np.argsort(places, kind="stable")
+        rounds = np.arange(len(places)) - (np.cumsum(counts) - counts)[places[order]]
+        order = order[np.argsort(rounds, kind="stable")]
+        for now in np.split(order, np.cumsum(np.bincount(rounds))[:-1]):
+            out[places[now]] += rows[now]
+
+
 def _index_add(x: np.ndarray, index: np.ndarray, updates: np.ndarray, *, dim: int) -> np.ndarray:
     out = np.moveaxis(x.copy(), dim, 0)
     span = tuple(range(dim, dim + index.ndim))
     rows = np.moveaxis(updates, span, tuple(range(index.ndim)))
-    np.add.at(out, clamped(index, x.shape[dim]), rows)
+    places = clamped(index, x.shape[dim]).reshape(-1)
+    _add_rows(out, places, rows.reshape(len(places), *out.shape[1:]))
     return np.ascontiguousarray(np.moveaxis(out, 0, dim))
 
 

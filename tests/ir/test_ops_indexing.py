@@ -161,6 +161,20 @@ def test_indices_out_of_range_are_clamped(name):
     assert OPS[name].evaluate(*operands, dim=0).tolist() == [1, 2, 4]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
+@pytest.mark.parametrize(("rows", "most"), [(4, 9), (64, 2), (512, 1), (1, 200)])
+def test_wide_rows_are_added_in_their_order(rows, most, dtype):
+    """To the bit as one after another, however many rows of updates a place gets."""
+    random = np.random.default_rng(rows)
+    index = random.permutation(np.repeat(np.arange(rows), random.integers(0, most + 1, rows)))
+    x, updates = (random.normal(size=(n, 33)).astype(dtype) for n in (rows, len(index)))
+    expected = x.copy()
+    for place, row in zip(index, updates, strict=True):
+        expected[place] += row
+    found = OPS["index_add"].evaluate(x.T, index.reshape(1, -1), updates.T[:, None], dim=1)
+    np.testing.assert_array_equal(found.T, expected)
+
+
 def test_operands_are_left_alone():
     x, index, updates = np.zeros(3), np.array([1, 1]), np.ones(2)
     for name, total in (("index_add", 2), ("scatter_add", 2), ("index_put", 1), ("scatter", 1)):

@@ -110,6 +110,17 @@ def test_the_range_is_where_the_functions_hold():
     assert found.at((40,)).waves[0][0].body[0].var.extent == 40
 
 
+def test_what_was_seen_may_be_the_middle():
+    """Half of the smallest and twice the largest are too far, but not some more of both sides."""
+
+    def program_of(sizes):
+        text = text_at(*sizes)
+        return parse_program(text if 160 <= sizes[0] <= 290 else text.replace("sum(", "amax("))
+
+    found = symbolic_program(program_of, sample_for((230,), [0]), [(210,), (230,), (225,)])
+    assert (160,) <= found.lowest <= (167,) and (269,) <= found.highest <= (290,)
+
+
 def test_sizes_are_compared_where_nothing_divides_them():
     """The passes make something else of sizes that can be divided by 2 or 3."""
 
