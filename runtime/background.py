@@ -44,6 +44,8 @@ serve({descriptor})
 """
 # What the compiler imports; it must be the program's own, wherever that found it.
 _PACKAGES = ("braze", "numpy", "llvmlite", "networkx")
+# So long it is busy with starting.
+_STARTING_SECONDS = 0.7
 _SENT_SETTINGS = ("cache_dir", "cache_bytes", "num_threads")
 
 
@@ -98,6 +100,7 @@ class _Compiler:
         self._jobs: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
         self._made = 0
         self.ended = ""  # why it takes no more jobs
+        self._started = time.perf_counter()
         self._connection, theirs = Pipe()
         try:
             self._process = _start(theirs)
@@ -184,6 +187,14 @@ class _Compiler:
         self.ended = why
         self._connection.close()
 
+    def is_busy(self) -> bool:
+        """Whether it has anything to compile, or is only just starting."""
+        self._look(None)
+        if self.ended:
+            return False
+        is_new = time.perf_counter() < self._started + _STARTING_SECONDS
+        return is_new or any(job.reply is None for job in list(self._jobs.values()))
+
     def leave(self) -> None:
         """At the end of the program: the process sees that, and comes to its own."""
         self._connection.close()
@@ -269,6 +280,12 @@ def _can_start_python() -> bool:
 
 
 _background = _Background()
+
+
+def is_busy() -> bool:
+    """Whether a graph is being compiled beside the program."""
+    compiler = _background._compiler
+    return compiler is not None and compiler.is_busy()
 
 
 def start_early() -> None:

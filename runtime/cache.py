@@ -12,29 +12,31 @@ there the graph is interpreted; "compile" compiles at the first run and waits; "
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from braze.ir.fingerprint import fingerprint
-from braze.ir.graph import Graph, Node
-from braze.ir.interpreter import Trace
+from braze.ir.graph import Graph
 from braze.ir.target import Target
 from braze.runtime.artifact import Artifact
+from braze.runtime.blas_threads import one_left_free
 from braze.runtime.config import TIERS, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.disk_cache import DiskCache
 from braze.runtime.executable import Executable, Input, Resident, Sites
 from braze.runtime.families import Family, families, served, third_size
-from braze.runtime.interpreting import interpret_with_lines
+from braze.runtime.interpreting import changed, interpret_with_lines, stopwatch
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
 from braze.runtime.placed import PlacedEntry
@@ -454,40 +456,24 @@ class Entry:
         for at, source in graph.aliases.items():
             if block_under(outputs[at].owner) is not None:
                 read[at] = given[source] = np.array(given[source])
-        watch = _stopwatch(observer, sites) if observer else None
-        results = interpret_with_lines(graph, given, sites, watch)
+        watch = stopwatch(observer, sites) if observer else None
+        with one_left_free() if _is_compiling() else nullcontext():
+            results = interpret_with_lines(graph, given, sites, watch)
         stats.interpreted += 1
         # All results exist, and share no memory with the inputs: overwriting these is safe now.
         for at, (storage, result) in enumerate(zip(outputs, results, strict=True)):
             target = storage.array(result.dtype, result.shape)
-            np.copyto(target, result, where=_changed(read[at], result) if at in read else True)
+            np.copyto(target, result, where=changed(read[at], result) if at in read else True)
         known = self._known
         known.seconds = time.perf_counter() - start
         if known.family is not None:
             known.family.seconds = known.seconds
 
 
-def _changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Which elements differ in some bit."""
-    bits = (*after.shape, after.itemsize)
-    before, after = np.ascontiguousarray(before), np.ascontiguousarray(after)
-    differs = before.view(np.uint8).reshape(bits) != after.view(np.uint8).reshape(bits)
-    return np.asarray(differs.any(-1))
-
-
-def _stopwatch(observer: Observer, sites: Sites | None) -> Trace:
-    """A trace function that tells the observer of each operation."""
-    position = -1
-    last = time.perf_counter()
-
-    def operated(node: Node, operands: Sequence[Any], results: Sequence[Any]) -> None:
-        nonlocal position, last
-        now = time.perf_counter()
-        position += 1
-        observer.operated(node, position, sites, last, now)
-        last = time.perf_counter()
-
-    return operated
+def _is_compiling() -> bool:
+    """Whether another process is compiling something."""
+    background = sys.modules.get("braze.runtime.background")
+    return background is not None and background.is_busy()
 
 
 # The caches ---------------------------------------------------------------------------------------
