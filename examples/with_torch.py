@@ -9,8 +9,9 @@ For comparing speed and quality. The examples use nothing that PyTorch lacks but
 import importlib
 import importlib.abc
 import importlib.machinery
-import runpy
+import os
 import sys
+from pathlib import Path
 
 
 class Torch(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -41,7 +42,12 @@ def install():
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    install()
     sys.argv = sys.argv[1:]
     sys.path.insert(0, sys.argv[0].rpartition("/")[0] or ".")
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    os.environ["WITH_TORCH_PROGRAM"] = sys.argv[0]
+if __name__ in ("__main__", "__mp_main__"):
+    # In the place of this file's own names, not by runpy: a process that the program starts with
+    # `spawn` reads its parent's main file again, as `__mp_main__`, which so is this one there, too.
+    install()
+    program = os.environ["WITH_TORCH_PROGRAM"]
+    exec(compile(Path(program).read_bytes(), program, "exec"))

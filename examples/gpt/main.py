@@ -146,15 +146,21 @@ def main(argv=None):
     text = Characters(args.data)
     model = GPT(len(text.vocabulary), args.context, args.width, layers=args.layers).to(args.device)
     optimizer = optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.01)
-    steps = args.epochs * args.steps
-    scheduler = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
     done, loss = 0, math.nan
     if args.resume:
         checkpoint = braze.load(args.resume)
         model.load_state_dict(checkpoint["model"])
         optimizer.load_state_dict(checkpoint["optimizer"])
-        scheduler.load_state_dict(checkpoint["scheduler"])
         done = checkpoint["epoch"]
+    # The cycle has all epochs, also those before a checkpoint, and may end later than planned then.
+    steps = args.steps
+    scheduler = OneCycleLR(
+        optimizer,
+        args.lr,
+        total_steps=max(args.epochs, done) * steps,
+        cycle_momentum=False,
+        last_epoch=done * steps - 1,
+    )
 
     for epoch in range(done + 1, args.epochs + 1):
         start = time.perf_counter()
@@ -178,8 +184,7 @@ def main(argv=None):
             flush=True,
         )
         if args.save:
-            parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-            state = {name: part.state_dict() for name, part in parts.items()}
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             braze.save({**state, "epoch": epoch}, args.save)
     if args.write:
         model.eval()

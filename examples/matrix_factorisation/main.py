@@ -174,15 +174,21 @@ def main(argv=None):
     sizes = len(data.user_numbers), len(data.film_numbers)
     model = Factors(*sizes, args.factors, mean, args.sparse).to(args.device)
     optimizer = (optim.SparseAdam if args.sparse else optim.Adam)(model.parameters(), lr=args.lr)
-    steps = args.epochs * (len(data.train[0]) // args.batch_size)
-    scheduler = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
     done, error = 0, math.nan
     if args.resume:
         checkpoint = braze.load(args.resume)
         model.load_state_dict(checkpoint["model"])
         optimizer.load_state_dict(checkpoint["optimizer"])
-        scheduler.load_state_dict(checkpoint["scheduler"])
         done = checkpoint["epoch"]
+    # The cycle has all epochs, also those before a checkpoint, and may end later than planned then.
+    steps = len(data.train[0]) // args.batch_size
+    scheduler = OneCycleLR(
+        optimizer,
+        args.lr,
+        total_steps=max(args.epochs, done) * steps,
+        cycle_momentum=False,
+        last_epoch=done * steps - 1,
+    )
 
     print(f"root mean square error of the test, with biases only: {error_of_biases(data):.4f}")
     for epoch in range(done + 1, args.epochs + 1):
@@ -195,8 +201,7 @@ def main(argv=None):
             flush=True,
         )
         if args.save:
-            parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-            state = {name: part.state_dict() for name, part in parts.items()}
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             braze.save({**state, "epoch": epoch}, args.save)
     if args.recommend:
         for title, rating in recommended(model, data, args.recommend, args.device):

@@ -91,15 +91,21 @@ def main(argv=None):
 
     model = RowReader().to(args.device)
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
-    steps = args.epochs * len(train_loader)
-    scheduler = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
     done = 0
     if args.resume:
         checkpoint = braze.load(args.resume)
         model.load_state_dict(checkpoint["model"])
         optimizer.load_state_dict(checkpoint["optimizer"])
-        scheduler.load_state_dict(checkpoint["scheduler"])
         done = checkpoint["epoch"]
+    # The cycle has all epochs, also those before a checkpoint, and may end later than planned then.
+    steps = len(train_loader)
+    scheduler = OneCycleLR(
+        optimizer,
+        args.lr,
+        total_steps=max(args.epochs, done) * steps,
+        cycle_momentum=False,
+        last_epoch=done * steps - 1,
+    )
 
     accuracies = np.zeros(28)
     for epoch in range(done + 1, args.epochs + 1):
@@ -121,8 +127,7 @@ def main(argv=None):
             flush=True,
         )
         if args.save:
-            parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-            state = {name: part.state_dict() for name, part in parts.items()}
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             braze.save({**state, "epoch": epoch}, args.save)
     if args.plot:
         plot(accuracies, args.plot)

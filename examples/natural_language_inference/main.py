@@ -213,15 +213,21 @@ def main(argv=None):
     model = Comparison(sentences, 256, len(grammar.LABELS), args.dropout).to(args.device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = optim.Adam(trained, lr=args.lr)
-    steps = args.epochs * len(train_loader)
-    scheduler = OneCycleLR(optimizer, args.lr, total_steps=steps, cycle_momentum=False)
     done, tables = 0, {}
     if args.resume:
         checkpoint = braze.load(args.resume)
         model.load_state_dict(checkpoint["model"])
         optimizer.load_state_dict(checkpoint["optimizer"])
-        scheduler.load_state_dict(checkpoint["scheduler"])
         done = checkpoint["epoch"]
+    # The cycle has all epochs, also those before a checkpoint, and may end later than planned then.
+    steps = len(train_loader)
+    scheduler = OneCycleLR(
+        optimizer,
+        args.lr,
+        total_steps=max(args.epochs, done) * steps,
+        cycle_momentum=False,
+        last_epoch=done * steps - 1,
+    )
 
     for epoch in range(done + 1, args.epochs + 1):
         start = time.perf_counter()
@@ -245,8 +251,7 @@ def main(argv=None):
         right = ", ".join(f"{name} {t.trace() / t.sum():.2%}" for name, t in tables.items())
         print(f"epoch {epoch}/{args.epochs}: loss {mean:.4f}, {right}, {seconds:.1f} s", flush=True)
         if args.save:
-            parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-            state = {name: part.state_dict() for name, part in parts.items()}
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             braze.save({**state, "epoch": epoch}, args.save)
     if hasattr(braze, "explain"):
         print(braze.explain(limit=0))

@@ -16,9 +16,13 @@ def test_it_learns_a_sentence_by_heart_and_writes_it(load_example, tmp_path, cap
     example.main([*common, "--epochs", "2", "--write", "0", "--save", saved])
     assert braze.load(saved)["epoch"] == 2
     capsys.readouterr()
-    resumed = ["--epochs", "2", "--resume", saved, "--write", "40", "--prompt", "It is a tr"]
-    example.main([*common, *resumed])
-    assert "It is a truth universally" in capsys.readouterr().out
+    resumed = ["--resume", saved, "--write", "40", "--prompt", "It is a tr"]
+    example.main([*common, *resumed, "--epochs", "2"])
+    printed = capsys.readouterr().out
+    assert "It is a truth universally" in printed and "epoch" not in printed
+    example.main([*common, *resumed, "--epochs", "3"])
+    printed = capsys.readouterr().out
+    assert "It is a truth universally" in printed and printed.startswith("epoch 3/3")
 
 
 def test_what_comes_later_has_no_influence(load_example):

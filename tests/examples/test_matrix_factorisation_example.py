@@ -47,6 +47,8 @@ def test_it_learns_and_goes_on_from_a_checkpoint(load_example, data, tmp_path, c
     printed = capsys.readouterr().out
     assert printed.count("epoch 15/15") == 1 and f"biases only: {biases:.4f}" in printed
     assert "  Film, " in printed.splitlines()[-1]
+    assert example.main([*common, "--epochs", "16", "--resume", saved]) < 0.75 * biases
+    assert "epoch 16/16" in capsys.readouterr().out
     assert drawn.read_bytes().startswith(b"\x89PNG")
 
 
