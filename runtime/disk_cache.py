@@ -8,7 +8,8 @@ In: a key, facts (JSON values) and objects (bytes).  Out: the same, or None.  A 
 Files are written beside their place and renamed into it, so that several processes may share the
 directory and a crash leaves nothing half-written. What cannot be trusted (damaged, of another
 compiler, of another user) is discarded with a warning and made anew. The least recently used files
-make way once the directory grows beyond its limit.
+make way once the directory has grown beyond its limit. Looking at all of them takes longer than
+storing one does, so it is done once for about every hundredth of the limit that is written.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ _LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = 32
 _TEMPORARY_PREFIX = ".writing-"
 _ABANDONED_SECONDS = 3600.0
-# Evicting a little more than needed, so that not every store has to.
+# Evicting a little more than needed, so that not every look has to.
 _KEPT_FRACTION = 0.9
+_LOOKED_FRACTION = 0.01
 
 
 class CacheWarning(RuntimeWarning):
@@ -47,7 +49,7 @@ class _Unusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DiskCache:
-    """A directory of compiled code, of at most about `limit` bytes."""
+    """A directory of compiled code, of about `limit` bytes at most."""
 
     directory: Path
     limit: int
@@ -112,7 +114,8 @@ class DiskCache:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with replacing(self.path(key), _TEMPORARY_PREFIX) as file:
                 file.write(data)
-            self._evict(self.path(key))
+            if self._looks(self.path(key), len(data)):
+                self._evict(self.path(key))
         except OSError as error:
             # One text for all failures, so that Python shows it once.
             warnings.warn(
@@ -121,6 +124,15 @@ class DiskCache:
                 CacheWarning,
                 stacklevel=2,
             )
+
+    def _looks(self, newest: Path, nbytes: int) -> bool:
+        """Whether storing these bytes is when to look for what to evict.
+
+        The file's name is a digest, and decides: of all processes that write to the directory one
+        looks in time, and none has to know how much the others wrote.
+        """
+        share = nbytes / (self.limit * _LOOKED_FRACTION)
+        return int(newest.name[:8], 16) < share * 16**8
 
     def _evict(self, newest: Path) -> None:
         files = []

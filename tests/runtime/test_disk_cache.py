@@ -167,6 +167,16 @@ def test_the_least_recently_used_make_way(tmp_path):
     assert disk.path("k4").exists()
 
 
+def test_few_stores_look_at_the_whole_directory(tmp_path, monkeypatch):
+    disk = DiskCache(tmp_path, 1_000_000)
+    looks = []
+    monkeypatch.setattr(DiskCache, "_evict", lambda _, newest: looks.append(newest))
+    for i in range(100):
+        disk.store(f"k{i}", {}, [bytes(1000)])
+    # Of 1,400 bytes, that is, an entry has a chance of a seventh to be the one that looks.
+    assert 5 < len(looks) < 30
+
+
 def test_abandoned_files_are_cleared_away(tmp_path):
     disk = DiskCache(tmp_path, 10_000)
     old, young, foreign = (tmp_path / n for n in (".writing-1", ".writing-2", "notes.txt"))
