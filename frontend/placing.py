@@ -32,7 +32,9 @@ def moved(tensor: Tensor, place: str) -> Tensor:
     if tensor._handle.type.device == place:
         return tensor
     if tensor.is_sparse:
-        raise NotImplementedError(f"sparse tensors are on the CPU, and cannot move to {place!r}")
+        from braze.sparse.tensor import moved_parts
+
+        return moved_parts(tensor, place)
     result: Tensor = apply(call_of(_TO_DEVICE, device=place), tensor)
     return result
 

@@ -300,6 +300,8 @@ def format_sparse(tensor: SparseTensor) -> str:
         text = start + format_elements(part._numpy(), indent + len(start))
         parts.append(text + (f", size={tuple(part.shape)})" if part.numel() == 0 else ")"))
     suffixes = [f"size={tuple(tensor.shape)}", f"nnz={tensor._nnz()}"]
+    if tensor._handle.type.device != "cpu":
+        suffixes.insert(0, f"device='{tensor._handle.type.device}'")
     if tensor.dtype not in (get_default_dtype(), i64, bool_):
         suffixes.append(f"dtype={tensor.dtype!r}")
     suffixes += [f"layout={tensor.layout!r}", *_history(tensor)]

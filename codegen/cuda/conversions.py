@@ -1,7 +1,8 @@
 """Between dtypes: NumPy's `astype`, and the same bits as another dtype.
 
-Floats truncate to integers (what does not fit gives an unspecified number), integers wrap around,
-bool tests for nonzero. In: a C expression in a dtype's register type.  Out: one in another's.
+Floats truncate to integers, integers wrap around, bool tests for nonzero. A float that does not fit
+gives some number: C++ leaves undefined what happens, so GPUs' own instructions are named.
+In: a C expression in a dtype's register type.  Out: one in another's.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ def cast(text: str, source: DType, goal: DType, use: Use) -> str:
     if goal is u64:
         use("to_u64")
         return f"to_u64({text})"
-    through = "(long long)" if goal.bits == 64 or goal is u32 else "int"
-    whole = f"{through}({text})"
-    return whole if type in (through, through[1:-1]) else f"({type}){whole}"
+    through = "long long" if goal.bits == 64 or goal is u32 else "int"
+    short = "ll" if through == "long long" else "int"
+    whole = f"__{register_type(source)}2{short}_rz({text})"
+    return whole if type == through else f"({type}){whole}"
 
 
 def bitcast(text: str, source: DType, goal: DType, use: Use) -> str:

@@ -110,11 +110,13 @@ template <class T> DEVICE T gcd_of(T x, T y) {
 }
 """),
     "to_u64": part("""
+DEVICE long long to_s64(float x) { return __float2ll_rz(x); }
+DEVICE long long to_s64(double x) { return __double2ll_rz(x); }
 // The upper half of the range is moved down and, as bits, back up.
 template <class T> DEVICE unsigned long long to_u64(T x) {
   const T half = T(9223372036854775808.0);
-  if (x >= half) return (unsigned long long)((long long)(x - half)) ^ 0x8000000000000000ULL;
-  return (unsigned long long)((long long)(x));
+  if (x >= half) return (unsigned long long)to_s64(x - half) ^ 0x8000000000000000ULL;
+  return (unsigned long long)to_s64(x);
 }
 """),
     "philox": part("""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from braze.capture import call_of
-from braze.devices import check_device
+from braze.devices import place_of
 from braze.functions.creation import tensor, zeros
 from braze.functions.indexing import check_index
 from braze.functions.movement import reshape, select
@@ -19,6 +19,7 @@ from braze.functions.tables import rows_at
 from braze.ir.dtypes import DType, i64
 from braze.ir.op import op_named
 from braze.layouts import sparse_coo
+from braze.placing import moved
 from braze.sparse.entries import check_order
 from braze.sparse.tensor import SparseTensor, alias, make
 from braze.tensors import Tensor, apply, from_array
@@ -102,6 +103,7 @@ def sparse_coo_tensor(
         values: a tensor or data, [entries, dense dimensions...].
         size: by default the smallest that holds all places.
         dtype: of the values; by default their own.
+        device: to which both parts are moved. By default that of the values, if they are a tensor.
         check_invariants: False believes what `is_coalesced` says, and leaves the range of the
             indices to the next sync, which raises IndexError.
         is_coalesced: say that the places are distinct and in order.
@@ -109,8 +111,8 @@ def sparse_coo_tensor(
     Shape: indices [m, n], values [n, *dense] to a tensor of m + len(dense) dimensions.
 
     Raises:
-        RuntimeError: shapes do not fit, an index is negative or not below its size, or the tensor
-            is said to be coalesced and is not.
+        RuntimeError: shapes do not fit, an index is negative or not below its size, the tensor is
+            said to be coalesced and is not, or its parts are on two devices and none is named.
 
     Example:
         >>> import braze
@@ -120,14 +122,19 @@ def sparse_coo_tensor(
                values=tensor([3., 4., 5.]),
                size=(2, 3), nnz=3, layout=braze.sparse_coo)
     """
-    check_device(device)
+    place = values.device if device is None and isinstance(values, Tensor) else device
+    place = place_of(place)
     if values is None:
         sizes = _sizes(indices if size is None else size)
-        made = empty_sparse(sizes, dtype or get_default_dtype())
+        made = empty_sparse(sizes, dtype or get_default_dtype(), place=place)
         made.requires_grad = requires_grad
         return made
-    places = _as_indices(indices)
-    there = _as_values(values, dtype)
+    if device is None and isinstance(indices, Tensor) and indices._handle.type.device != place:
+        raise RuntimeError(
+            f"device of indices ({indices.device}) must match device of values ({place})"
+        )
+    places = moved(_as_indices(indices), place)
+    there = moved(_as_values(values, dtype), place)
     _check_parts(places, there)
     if size is None:
         sizes = _inferred_size(places, there)
@@ -216,13 +223,20 @@ def _check_size(indices: Tensor, values: Tensor, sizes: tuple[int, ...], now: bo
             )
 
 
-def empty_sparse(size: Sequence[int], dtype: DType, sparse_dim: int | None = None) -> SparseTensor:
+def empty_sparse(
+    size: Sequence[int], dtype: DType, sparse_dim: int | None = None, *, place: str = "cpu"
+) -> SparseTensor:
     """A tensor without entries; all dimensions are sparse unless told."""
     shape = tuple(size)
     count = len(shape) if sparse_dim is None else sparse_dim
     indices = from_array(np.zeros((count, 0), np.int64))
     values = from_array(np.zeros((0, *shape[count:]), dtype.numpy))
-    return make(indices, values, shape, True)
+    return make(moved(indices, place), moved(values, place), shape, True)
+
+
+def _emptied(self: SparseTensor, size: Sequence[int], sparse_dim: int) -> SparseTensor:
+    """A tensor of this one's kind, without entries."""
+    return empty_sparse(size, self.dtype, sparse_dim, place=self._handle.type.device)
 
 
 def to_sparse(
@@ -309,7 +323,7 @@ def spdiags(diagonals: Tensor, offsets: Tensor, shape: Sequence[int], layout: An
 
 def zero_(self: SparseTensor) -> SparseTensor:
     """Drop all entries, in place."""
-    self._replace(empty_sparse(self._handle.type.shape, self.dtype, self.sparse_dim()))
+    self._replace(_emptied(self, self._handle.type.shape, self.sparse_dim()))
     return self
 
 
@@ -329,7 +343,7 @@ def sparse_resize_(
             f"{len(shape)}, sparse_dim = {sparse_dim}, dense_dim = {dense_dim}"
         )
     if self._nnz() == 0:
-        self._replace(empty_sparse(shape, self.dtype, sparse_dim))
+        self._replace(_emptied(self, shape, sparse_dim))
         return self
     _check_resize(self, shape, sparse_dim, dense_dim)
     values = self._handle.values
@@ -379,5 +393,5 @@ def sparse_resize_and_clear_(
             "'len(size) == sparse_dim + dense_dim' is not satisfied: len(size) = "
             f"{len(shape)}, sparse_dim = {sparse_dim}, dense_dim = {dense_dim}"
         )
-    self._replace(empty_sparse(shape, self.dtype, sparse_dim))
+    self._replace(_emptied(self, shape, sparse_dim))
     return self

@@ -25,6 +25,7 @@ from braze.handle import SparseHandle
 from braze.ir.dtypes import i64
 from braze.ir.op import op_named
 from braze.ir.types import Shape
+from braze.placing import beside
 from braze.sparse.tensor import SparseTensor, make
 from braze.tensors import Tensor, apply, from_array
 
@@ -45,7 +46,7 @@ def keys_of(indices: Tensor, sizes: Sequence[int]) -> Tensor:
     """
     count = indices._handle.type.shape[1]
     if not sizes:
-        return zeros(count, dtype=i64)
+        return beside(indices, zeros(count, dtype=i64))  # type: ignore[no-any-return]
     if math.prod(sizes) > np.iinfo(np.int64).max:
         raise RuntimeError(f"sparse sizes {list(sizes)} have more places than int64 can number")
     keys = select(indices, 0, 0)
@@ -143,7 +144,7 @@ def found(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Where wanted keys are among ascending distinct ones: positions (in range), and whether."""
     count = keys._handle.type.shape[0]
     if count == 0:
-        nowhere = zeros(wanted.shape, dtype=i64)
+        nowhere = beside(wanted, zeros(wanted.shape, dtype=i64))
         return nowhere, eq(nowhere, 1)
     position = clamp(places_in(keys, wanted, False), max=count - 1)
     return position, eq(rows_at(keys, position), wanted)

@@ -10,12 +10,14 @@ import numpy as np
 
 from braze.functions import movement
 from braze.functions.promotion import cast
+from braze.devices import place_of
 from braze.ir.dtypes import DType
+from braze.placing import array_beside, array_on, beside, moved
 from braze.sparse import construction, products, types
 from braze.sparse.elementwise import raised
 from braze.sparse.entries import coalesced, dense, looked_up, picked
 from braze.sparse.tensor import SparseTensor, make
-from braze.tensors import Tensor, from_array
+from braze.tensors import Tensor
 
 # Every tensor -------------------------------------------------------------------------------------
 
@@ -114,7 +116,7 @@ def copy_(self: SparseTensor, src: Tensor, non_blocking: bool = False) -> Tensor
             f"copy_(): expected a sparse tensor of shape {list(self.shape)}, given "
             f"{list(src.shape)}"
         )
-    return self._replace(cast(src, self.dtype).clone())
+    return self._replace(cast(beside(self, src), self.dtype).clone())
 
 
 def resize_as_(
@@ -152,14 +154,17 @@ def _refuse(error: type[Exception], message: str) -> Callable[..., Any]:
 
 def _new_zeros(self: SparseTensor, *size: Any, dtype: DType | None = None, **kwargs: Any) -> Tensor:
     """A sparse tensor without entries."""
-    made = construction.empty_sparse(movement.sizes_of(size), dtype or self.dtype)
+    wanted = kwargs.get("device")
+    place = self._handle.type.device if wanted is None else place_of(wanted)
+    sizes = movement.sizes_of(size)
+    made = construction.empty_sparse(sizes, dtype or self.dtype, place=place)
     made.requires_grad = bool(kwargs.get("requires_grad"))
     return made
 
 
 def _new(self: SparseTensor, *arguments: Any) -> Tensor:
     """A sparse tensor of this dtype, made as by `braze.sparse.FloatTensor`."""
-    return types.construct(arguments, self.dtype)
+    return moved(types.construct(arguments, self.dtype), self._handle.type.device)
 
 
 def _type(self: SparseTensor, dtype: Any = None, non_blocking: bool = False) -> Any:
@@ -196,7 +201,8 @@ def _deep_copy(self: SparseTensor, memo: dict[Any, Any]) -> Tensor:
     new = rebuild(*_parts(self))
     memo[id(self)] = new
     if self._handle.values._grad is not None:
-        new._handle.values._grad = from_array(np.array(self._handle.values._grad._numpy()))
+        gradient = np.array(self._handle.values._grad._numpy())
+        new._handle.values._grad = array_beside(self, gradient)
     new.__dict__.update(self.__dict__)
     return new
 
@@ -204,7 +210,7 @@ def _deep_copy(self: SparseTensor, memo: dict[Any, Any]) -> Tensor:
 def _parts(self: SparseTensor) -> tuple[Any, ...]:
     own = self._handle
     arrays = [np.array(part._numpy(), order="C") for part in (own.indices, own.values)]
-    return (*arrays, own.type.shape, own.coalesced, self._requires_grad)
+    return (*arrays, own.type.shape, own.coalesced, self._requires_grad, own.type.device)
 
 
 def rebuild(
@@ -213,10 +219,16 @@ def rebuild(
     size: tuple[int, ...],
     is_coalesced: bool,
     requires_grad: bool,
+    device: str = "cpu",
 ) -> SparseTensor:
-    """Unpickle a sparse tensor."""
+    """Unpickle a sparse tensor.
+
+    Raises:
+        RuntimeError: it was on a device that this machine has not.
+    """
     arrays = [a if a.flags.writeable else a.copy() for a in (indices, values)]
-    new = make(from_array(arrays[0]), from_array(arrays[1]), size, is_coalesced)
+    there, what = (array_on(place_of(device), array) for array in arrays)
+    new = make(there, what, size, is_coalesced)
     new._requires_grad = requires_grad
     return new
 

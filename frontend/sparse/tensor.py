@@ -16,10 +16,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from braze.capture import call_of, materialise, tracer
+from braze.devices import Used
 from braze.handle import Handle, SparseHandle
 from braze.ir.op import op_named
 from braze.ir.types import tensor_type
 from braze.layouts import layout, sparse_coo
+from braze.placing import moved
 from braze.removable import RemovableHandle
 from braze.tensors import Tensor, view_of
 
@@ -30,9 +32,22 @@ _NEVER_A_VIEW: Any = property(lambda self: None, lambda self, value: None)
 def make(
     indices: Tensor, values: Tensor, size: Sequence[int], coalesced: bool = False
 ) -> SparseTensor:
-    """A sparse tensor of parts that are known to fit."""
-    type = tensor_type(values._handle.type.dtype, tuple(size))
+    """A sparse tensor of parts that are known to fit. It is on the GPU on which one of them is;
+    what was made on the CPU to go with it is moved there."""
+    place = values._handle.type.device
+    if Used.devices:
+        place = place if place != "cpu" else indices._handle.type.device
+        indices, values = moved(indices, place), moved(values, place)
+    type = tensor_type(values._handle.type.dtype, tuple(size), place)
     return around(SparseHandle(type, indices, values, coalesced))
+
+
+def moved_parts(tensor: Tensor, place: str) -> SparseTensor:
+    """A sparse tensor on another device; a gradient finds its way back."""
+    own = tensor._handle
+    assert isinstance(own, SparseHandle)
+    indices, values = moved(own.indices, place), moved(own.values, place)
+    return make(indices, values, own.type.shape, own.coalesced)
 
 
 def around(handle: SparseHandle) -> SparseTensor:

@@ -271,7 +271,7 @@ class _Run:
         self._wait()
         try:
             results = evaluate_call(call, operands)
-        except Exception as failure:
+        except BaseException as failure:
             raise self._host_failure(call, failure) from failure
         for result, target in zip(results, call.results, strict=True):
             if result is not None and result.nbytes:
@@ -285,7 +285,7 @@ class _Run:
         else:
             self.stream.handle.synchronize()
 
-    def _host_failure(self, call: Any, error: Exception) -> Exception:
+    def _host_failure(self, call: Any, error: BaseException) -> BaseException:
         location = call.location
         node = self.executable.code.calls[call.number]
         if self.sites is not None and node >= 0:

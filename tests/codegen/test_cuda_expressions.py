@@ -54,6 +54,21 @@ def test_casts(source):
         assert_cast(found, x, goal)
 
 
+@pytest.mark.parametrize("source", [d for d in REAL if d.is_floating_point], ids=str)
+def test_casts_of_what_does_not_fit_are_defined(source):
+    """C++ leaves them undefined; the emulated driver refuses code that relies on it."""
+    x = np.array([np.nan, np.inf, -np.inf, 3.5]).astype(source.numpy)
+    for goal in REAL:
+        if not goal.is_integer:
+            continue
+        program = elementwise(op_named("cast"), [source], goal, x.size)
+        (found,) = cuda.run_cuda(program, [x], [((x.size,), goal.numpy)])
+        assert found[3] == 3
+        if goal.name in ("i32", "i64"):
+            low, high = np.iinfo(goal.numpy).min, np.iinfo(goal.numpy).max
+            assert found[1:3].tolist() == [high, low]
+
+
 @pytest.mark.parametrize("source", [d for d in REAL if d.name != "bool"], ids=str)
 def test_bitcasts_keep_every_bit(source):
     x = specials(source)

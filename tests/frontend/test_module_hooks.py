@@ -210,12 +210,16 @@ def test_conversion_replaces_buffers_and_keeps_parameters():
     assert made.running_mean is not before[1]["running_mean"]
     assert made.num_batches_tracked is before[1]["num_batches_tracked"]
     assert made.weight.dtype is braze.float64 and made.running_mean.dtype is braze.float64
-    assert made.to() is made and made.to_empty(device="cpu") is made
+    assert made.to() is made and made.to_empty(device=made.weight.device) is made
     assert nn.ReLU().cuda().training  # there is nothing to move
     with pytest.raises(TypeError, match="invalid combination of arguments"):
         made.to(colour="red")
-    with pytest.raises(RuntimeError, match="'cuda' is not available"):
-        made.cuda()
+
+
+def test_there_is_no_gpu_to_move_a_module_to():
+    for move in (lambda: nn.Linear(3, 3).cuda(), lambda: nn.Linear(3, 3).to("cuda")):
+        with pytest.raises(RuntimeError, match="'cuda' is not available"):
+            move()
 
 
 def test_compiled_modules_run_their_graph_and_leave_no_trace_in_pickles():

@@ -287,7 +287,7 @@ def test_sequences_are_padded_and_packed():
     assert padded.tolist() == [[1, 2, -1, -1], [3, 4, 5, -1], [6, -1, -1, -1]]
     assert lengths.tolist() == [2, 3, 1]
     assert [t.tolist() for t in rnn.unpack_sequence(packed)] == lists
-    assert packed.int().data.dtype is braze.int32 and packed.to("cpu") is packed
+    assert packed.int().data.dtype is braze.int32 and packed.to(packed.data.device) is packed
 
 
 def test_packing_waits_for_nothing():

@@ -39,6 +39,15 @@ def makes_tensors(frame: FrameType) -> bool:
     return "device" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
+def salvages(frame: FrameType | None) -> bool:
+    """Whether this is the search for what a failed run left."""
+    while frame is not None and in_braze(frame):
+        if frame.f_globals["__name__"] == "braze.undoing":
+            return True
+        frame = frame.f_back
+    return False
+
+
 def only_passes_on(code: CodeType) -> bool:
     """Whether a function is a decorator's, which takes any arguments."""
     wants = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
@@ -75,7 +84,8 @@ def tensors_on(place: str, compiled: bool = True) -> Iterator[None]:
     """Where a test's tensors are, for a block of code.
 
     Args:
-        compiled: even where a test asks for the interpreter, which would compute on the host.
+        compiled: even where a test asks for the interpreter, which would compute on the host. What
+            a failed run left is looked through by the interpreter, as always.
     """
     from braze.runtime.cuda.entries import DeviceEntry
 
@@ -89,7 +99,9 @@ def tensors_on(place: str, compiled: bool = True) -> Iterator[None]:
         return wanted if makes_tensors(sys._getframe(1)) else default()
 
     def run_there(self: Any, tier: str, *args: Any) -> Any:
-        return run(self, "compile" if compiled and tier == "interpret" else tier, *args)
+        if compiled and tier == "interpret" and not salvages(sys._getframe(1)):
+            tier = "compile"
+        return run(self, tier, *args)
 
     braze.sync()
     with (
@@ -106,7 +118,7 @@ def tensors_on(place: str, compiled: bool = True) -> Iterator[None]:
 
 def moved(value: Any, place: str) -> Any:
     """Tensors, and those in lists, tuples and dictionaries, on a device."""
-    if isinstance(value, braze.Tensor) and not value.is_sparse:
+    if isinstance(value, braze.Tensor):
         there = value.detach().to(place)
         return there.requires_grad_() if value.requires_grad and value.is_leaf else there
     if type(value) in (list, tuple):
@@ -119,7 +131,7 @@ def moved(value: Any, place: str) -> Any:
 def has_tensors(value: Any) -> bool:
     if type(value) in (list, tuple, dict):
         return any(map(has_tensors, value.values() if type(value) is dict else value))
-    return isinstance(value, braze.Tensor) and not value.is_sparse
+    return isinstance(value, braze.Tensor)
 
 
 @contextmanager
