@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from braze.devices import place_of
 from braze.functions import movement
 from braze.functions.promotion import cast
-from braze.devices import place_of
 from braze.ir.dtypes import DType
 from braze.placing import array_beside, array_on, beside, moved
 from braze.sparse import construction, products, types
