@@ -6,7 +6,6 @@ from braze.functions.random_numbers import (
     Generator,
     bernoulli,
     default_generator,
-    fork_rng,
     get_rng_state,
     initial_seed,
     manual_seed,
@@ -21,6 +20,7 @@ from braze.functions.random_numbers import (
     seed,
     set_rng_state,
 )
+from braze.functions.random_states import fork_rng
 
 __all__ = [
     "Generator",

@@ -12,8 +12,6 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from operator import index
 from typing import Any
 
@@ -171,10 +169,14 @@ class OfGpus:
         """A GPU's."""
         found = cls.streams.get(place)
         if found is None:
-            found = cls.streams[place] = Generator(place)
-            if cls.seed is not None:
-                found.manual_seed(cls.seed)
+            found = cls.streams[place] = cls.beginning(place, cls.seed)
         return found
+
+    @staticmethod
+    def beginning(place: str, seed: int | None) -> Generator:
+        """A stream that nothing was drawn from yet, if all were seeded with this."""
+        made = Generator(place)
+        return made if seed is None else made.manual_seed(seed)
 
     @classmethod
     def manual_seed_all(cls, seed: int) -> None:
@@ -235,21 +237,6 @@ def get_rng_state() -> Tensor:
 def set_rng_state(new_state: Tensor) -> None:
     """Continue the default stream from a state."""
     default_generator.set_state(new_state)
-
-
-@contextmanager
-def fork_rng(
-    devices: Any = None, enabled: bool = True, _caller: str = "fork_rng", device_type: str = "cpu"
-) -> Iterator[None]:
-    """Give the default stream its state back at the end of a `with` block."""
-    if not enabled:
-        yield
-        return
-    state = default_generator.position
-    try:
-        yield
-    finally:
-        default_generator.position = state
 
 
 def draw(

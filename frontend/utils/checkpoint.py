@@ -25,8 +25,8 @@ from braze.autograd.modes import enable_grad
 from braze.autograd.tape import TapeNode
 from braze.capture import tracer
 from braze.casting import settings_now, with_settings
+from braze.functions.random_states import positions, take_back
 from braze.handle import STALE
-from braze.random import default_generator
 from braze.structure import rebuild, tensors_in
 from braze.tensors import Tensor
 from braze.views import unrecorded
@@ -66,7 +66,7 @@ class _Part:
         self.function = function
         self.arguments: Any = rebuild((list(args), kwargs), _without_history)
         self.context = context
-        self.random = default_generator.get_state() if preserve_rng_state else None
+        self.random = positions() if preserve_rng_state else None
         self.autocast = settings_now()
         self.strict = strict
         self.nodes: list[weakref.ref[TapeNode]] = []
@@ -116,12 +116,12 @@ class _Part:
         if self.random is None:
             yield
             return
-        now = default_generator.get_state()
-        default_generator.set_state(self.random)
+        now = positions()
+        take_back(self.random)
         try:
             yield
         finally:
-            default_generator.set_state(now)
+            take_back(now)
 
     def _check(self, twins: Sequence[TapeNode]) -> None:
         if len(twins) != len(self.nodes):
@@ -208,7 +208,7 @@ def checkpoint(
             only their number.
         debug, early_stop: accepted. Operations that the backward pass does not need are captured
             again, but not run.
-        preserve_rng_state: draw the same random numbers (of the default generator) again, so that
+        preserve_rng_state: draw the same random numbers (of the default generators) again, so that
             dropout masks match.
 
     Raises:

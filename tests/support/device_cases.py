@@ -77,6 +77,7 @@ CPU_ONLY: dict[str, dict[str, str]] = {
     "grids": {"test_compiled_with_one_gather": KERNELS},
     "integer_division": {"test_in_place": LATER},
     "interpolation": {"test_compiled_in_a_few_kernels": KERNELS},
+    "lr_schedulers": {"test_updating_an_average_is_no_sync_point_of_its_own": COUNTS},
     "module_hooks": {"test_there_is_no_gpu_to_move_a_module_to": NO_GPU},
     "modules": {
         "test_parameter_list_and_dict": TEXT,
@@ -96,7 +97,9 @@ CPU_ONLY: dict[str, dict[str, str]] = {
         "test_the_default_stream": GENERATOR,
     },
     "scans": {"test_errors": TEXT},
+    "sparse_against_torch": {"test_text": TEXT},
     "sparse_construction": {"test_printing": TEXT},
+    "sparse_products": {"test_products_that_do_not_fit": TEXT},
     "tail_functions": {"test_tensors_on_other_memory": HOST},
     "tensors": {
         "test_there_is_no_gpu_to_make_a_tensor_on": NO_GPU,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, TypeVar
 
+from braze.functions.random_states import positions, take_back
 from braze.nn.modules.module import Module
-from braze.random import get_rng_state, set_rng_state
 
 AnyModule = TypeVar("AnyModule", bound=Module)
 
@@ -26,8 +26,8 @@ def skip_init(module_cls: type[AnyModule], *args: Any, **kwargs: Any) -> AnyModu
     if "device" not in inspect.signature(module_cls).parameters:
         raise RuntimeError("Module must support a 'device' arg to skip initialization")
     device = kwargs.pop("device", "cpu")
-    drawn = get_rng_state()
+    before = positions()
     # What the constructor captures is never computed, since nothing refers to it in the end.
     made = module_cls(*args, **kwargs).to_empty(device=device)
-    set_rng_state(drawn)
+    take_back(before)
     return made
