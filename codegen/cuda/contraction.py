@@ -133,7 +133,7 @@ class _Tiles:
         if plan.tile.method == "tensor":
             self.products = TensorProducts(self.made, plan, self.operands)
         else:
-            self.products = PlainProducts(self.made, plan, kernel.dtype)
+            self.products = PlainProducts(self.made, plan, kernel.dtype, self.operands)
 
     def emit(self, suffix: str) -> None:
         made, plan = self.made, self.plan

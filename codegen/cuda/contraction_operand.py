@@ -4,6 +4,7 @@ In: an access and a plan.  Out: C that fetches the next stretch of a tile into r
 keeps it in shared memory, where it lies as ``tile[k][outer]``. Elements that lie side by side are
 fetched up to 16 bytes at a time, along the sum or across it. What a guard excludes is zero. Tensor
 cores also take ``tile[outer][k]``, which is how an operand is kept that is fetched along the sum.
+Else such an operand's elements are spread over the banks by `Operand.swizzle`.
 """
 
 from __future__ import annotations
@@ -99,6 +100,20 @@ class Operand:
         if self.k_is_last:
             return self.size, self.depth + pad
         return self.depth, self.size + pad
+
+    def swizzle(self, eighth: str) -> str:
+        """C for what the place in row `k` of the tile is XORed with, given ``k / 8``; "" for
+        nothing.
+
+        A warp keeps packs of 4 numbers side by side along the sum, P of them to a row of the
+        operand, so that what it stores at once lies in P rows of the tile, 4 apart, and in 32 / P
+        places of each. The pad moves every second of these rows by 16 banks, and this the pairs
+        apart. It is a multiple of 4, so packs of 4 places stay together.
+        """
+        is_even = self.size % 16 == 0 and self.plan.element.itemsize == 4
+        if self.k_is_last or self.place.direction == "across" or self.place.width != 4:
+            return ""
+        return f"{eighth} * {128 // self.depth}" if is_even and self.depth in (16, 32) else ""
 
     @property
     def buffer(self) -> Buffer:
@@ -296,7 +311,9 @@ class Operand:
                     value = cast(from_memory(value, self.dtype), self.dtype, element, self.made.use)
                 factor = f"{place.width} * " if place.width > 1 else ""
                 if is_along:
-                    at = f"[{factor}{x}_k + l][{x}_outer{shift}]"
+                    turn = self.swizzle(f"{x}_k / 2")
+                    outer = f"({x}_outer{shift}) ^ ({turn})" if turn else f"{x}_outer{shift}"
+                    at = f"[{factor}{x}_k + l][{outer}]"
                 else:
                     at = f"[{x}_k{shift}][{factor}{x}_outer + l]"
                 w.line(f"{partial}{tile}{at} = {bare(value)};")

@@ -37,10 +37,13 @@ ForEach = Callable[[Result], None]
 class PlainProducts:
     """Products by ordinary instructions, in the dtype of the sum."""
 
-    def __init__(self, made: KernelWriter, plan: Plan, dtype: DType) -> None:
+    def __init__(
+        self, made: KernelWriter, plan: Plan, dtype: DType, operands: Sequence[Operand]
+    ) -> None:
         self.made = made
         self.plan = plan
         self.dtype = dtype
+        self.turns = [operand.swizzle("k / 8") for operand in operands]
         self.type = register_type(dtype)
         tile = plan.tile
         most = max(16 // dtype.itemsize, 1)
@@ -69,10 +72,13 @@ class PlainProducts:
         with w.unrolled("k", tile.depth):
             w.line(f"Pack<{self.type}, {rows}> a[{tile.thread_rows // rows}];")
             w.line(f"Pack<{self.type}, {columns}> b[{tile.thread_columns // columns}];")
-            with w.unrolled("g", tile.thread_rows // rows):
-                w.line(f"a[g] = load_pack<{rows}>(a_tile[at][k] + {self._row('g')});")
-            with w.unrolled("g", tile.thread_columns // columns):
-                w.line(f"b[g] = load_pack<{columns}>(b_tile[at][k] + {self._column('g')});")
+            for x, size, count, place, turn in (
+                ("a", rows, tile.thread_rows, self._row("g"), self.turns[0]),
+                ("b", columns, tile.thread_columns, self._column("g"), self.turns[1]),
+            ):
+                place = f"(({place}) ^ ({turn}))" if turn else place
+                with w.unrolled("g", count // size):
+                    w.line(f"{x}[g] = load_pack<{size}>({x}_tile[at][k] + {place});")
             with w.unrolled("i", tile.thread_rows), w.unrolled("j", tile.thread_columns):
                 x, y = f"a[i / {rows}].at[i % {rows}]", f"b[j / {columns}].at[j % {columns}]"
                 if self.dtype.is_floating_point:

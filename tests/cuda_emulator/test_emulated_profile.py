@@ -58,6 +58,13 @@ def test_a_transpose_through_shared_memory(launch, width, passes):
     assert read.fewest == 32
 
 
+def test_lines_are_those_of_the_module_that_is_loaded(launch):
+    """Modules come to lie where others were that are unloaded."""
+    for number in range(4):
+        found = profile(launch, "\n" * number + TRANSPOSE, *matrices(), block=(32, 32, 1))
+        assert found["global", "read"].place == f"kernel.cu:{number + 3}"
+
+
 def test_vectors_are_one_request(launch):
     x = np.ones(128, np.float32)
     source = """extern "C" __global__ void k(float4* x) {

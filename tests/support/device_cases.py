@@ -97,6 +97,7 @@ CPU_ONLY: dict[str, dict[str, str]] = {
         "test_the_default_stream": GENERATOR,
     },
     "scans": {"test_errors": TEXT},
+    "short_time": {"test_errors": TEXT},
     "sparse_against_torch": {"test_text": TEXT},
     "sparse_construction": {"test_printing": TEXT},
     "sparse_products": {"test_products_that_do_not_fit": TEXT},

@@ -81,14 +81,17 @@ static std::string resolve(const char* library, uintptr_t offset) {
     return found;
 }
 
+static std::map<const void*, std::string> known_lines;
+
+void forget_source_lines() { known_lines.clear(); }
+
 std::string source_line(const void* return_address) {
-    static std::map<const void*, std::string> known;
-    auto at = known.find(return_address);
-    if (at != known.end()) return at->second;
+    auto at = known_lines.find(return_address);
+    if (at != known_lines.end()) return at->second;
     Dl_info info;
     std::string line;
     if (dladdr(return_address, &info) && info.dli_fname)
         // The call lies before the address that it returns to.
         line = resolve(info.dli_fname, (uintptr_t)return_address - (uintptr_t)info.dli_fbase - 1);
-    return known[return_address] = line;
+    return known_lines[return_address] = line;
 }

@@ -12,3 +12,6 @@ CUresult fail(CUresult code, const std::string& text);
 
 // Where in the user's source a return address lies, as "kernel.cu:7", or "" if nothing is known.
 std::string source_line(const void* return_address);
+
+// Before a module goes, since another may come to lie at its addresses.
+void forget_source_lines();

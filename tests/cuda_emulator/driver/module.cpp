@@ -164,6 +164,7 @@ CUresult CUDAAPI cuModuleUnload(CUmodule handle) {
                            [&](auto& module) { return module.get() == (Module*)handle; });
     if (at == modules.end()) return CUDA_ERROR_INVALID_HANDLE;
     CUresult result = finish_all();
+    forget_source_lines();
     dlclose((*at)->library);
     unlink((*at)->path.c_str());
     modules.erase(at);
