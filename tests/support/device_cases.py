@@ -77,12 +77,12 @@ CPU_ONLY: dict[str, dict[str, str]] = {
     "grids": {"test_compiled_with_one_gather": KERNELS},
     "integer_division": {"test_in_place": LATER},
     "interpolation": {"test_compiled_in_a_few_kernels": KERNELS},
-    "lr_schedulers": {"test_updating_an_average_is_no_sync_point_of_its_own": COUNTS},
     "module_hooks": {"test_there_is_no_gpu_to_move_a_module_to": NO_GPU},
     "modules": {
         "test_parameter_list_and_dict": TEXT,
         "test_parameters_share_memory_with_what_they_were_made_from_and_have_a_text": MEMORY,
     },
+    "optim": {"test_gradient_clipping": LATER},
     "out": {"test_the_result_is_in_the_memory_of_out": MEMORY},
     "parametrizations": {"test_modules_without_first_values_draw_no_numbers": ON_CPU},
     "pooling": {"test_compiled_as_interpreted": ROUNDING},
