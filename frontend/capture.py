@@ -375,7 +375,10 @@ def capture(call: Call, operands: Sequence[Handle], depth: int = 2) -> Any:
                 moved = _beside(operands, site, depth)
                 if moved is None:
                     raise
-                operands = moved
+                if isinstance(operands, list):
+                    operands[:] = moved  # of the caller's list the tape keeps what was used
+                else:
+                    operands = moved
                 continue
         types = state.types
         slot = len(handles)

@@ -26,9 +26,7 @@ def typename(obj: Any) -> str:
     """The name of an object's type; of a tensor, as `Tensor.type` gives it."""
     from braze.tensors import Tensor
 
-    if type(obj) is Tensor:
-        return tensor_types.type_name(obj.dtype)
-    if isinstance(obj, Tensor) and obj.is_sparse:
+    if type(obj) is Tensor or isinstance(obj, Tensor) and obj.is_sparse:
         return str(obj.type())
     kind = obj if hasattr(obj, "__qualname__") else type(obj)
     module = kind.__module__

@@ -212,7 +212,7 @@ def pin_memory(self: Tensor, device: Any = None) -> Tensor:
     """
     if self.is_cuda:
         raise RuntimeError(
-            f"cannot pin '{tensor_types.type_name(self.dtype)}' on {self.device}: only dense CPU "
+            f"cannot pin '{self.type()}' on {self.device}: only dense CPU "
             "tensors can be pinned"
         )
     return pinned_copy(self)

@@ -2,17 +2,19 @@
 
 They construct (`FloatTensor(2, 3)`, `LongTensor([1, 2])`), convert (`x.type(DoubleTensor)`), and
 `isinstance(x, FloatTensor)` asks for the dtype. No tensor is an instance of them otherwise: all are
-`braze.Tensor`.
+`braze.Tensor`. Those of GPUs are names only, as in `x.type("torch.cuda.FloatTensor")`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from braze.devices import place_of
 from braze.functions.creation import empty, tensor
 from braze.functions.promotion import cast, set_default_dtype
 from braze.ir import dtypes
 from braze.ir.dtypes import DType
+from braze.placing import moved
 from braze.sizes import Size
 from braze.tensors import Tensor
 
@@ -84,9 +86,9 @@ def _tensor_type(dtype: DType) -> Any:
 TYPES: dict[str, Any] = {f"{_NAMES[dtype]}Tensor": _tensor_type(dtype) for dtype in dtypes.ALL}
 
 
-def type_name(dtype: DType) -> str:
-    """As in ``"braze.FloatTensor"``."""
-    return f"braze.{_NAMES[dtype]}Tensor"
+def type_name(dtype: DType, place: str = "cpu") -> str:
+    """As in ``"braze.FloatTensor"``, or on a GPU ``"braze.cuda.FloatTensor"``."""
+    return f"braze.{'' if place == 'cpu' else 'cuda.'}{_NAMES[dtype]}Tensor"
 
 
 def dtype_of(kind: Any) -> DType:
@@ -104,12 +106,28 @@ def dtype_of(kind: Any) -> DType:
         return dtypes.f32
     if isinstance(kind, str):
         module, _, name = kind.rpartition(".")
+        package, _, part = module.partition(".")
         if module in ("braze", "torch") and name == "Tensor":
             return dtypes.f32
-        if module in ("braze", "torch", "braze.sparse", "torch.sparse") and name in TYPES:
+        if package in ("braze", "torch") and part in _PARTS and name in TYPES:
             return dtype_of(TYPES[name])
         raise ValueError(f"invalid type: '{kind}'")
     raise TypeError(f"a dtype, a tensor type or its name was expected, given {kind!r}")
+
+
+_PARTS = ("", "cuda", "sparse", "cuda.sparse")
+
+
+def placed_as(tensor: Tensor, kind: Any) -> Tensor:
+    """A tensor where those of a type are: a GPU's say so, a dtype says nothing.
+
+    Raises:
+        RuntimeError: there is no GPU.
+    """
+    if isinstance(kind, str) and ".cuda." in kind:
+        on_gpu = tensor._handle.type.device != "cpu"
+        return tensor if on_gpu else moved(tensor, place_of("cuda"))
+    return tensor if isinstance(kind, DType) else moved(tensor, "cpu")
 
 
 def set_default_tensor_type(t: Any) -> None:
@@ -118,13 +136,16 @@ def set_default_tensor_type(t: Any) -> None:
 
 
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
-    """The name of the tensor's type, or the tensor cast to a dtype, a tensor type or its name."""
-    return type_name(self.dtype) if dtype is None else cast(self, dtype_of(dtype))
+    """The name of the tensor's type, or the tensor cast to a dtype, a tensor type or its name, and
+    moved to where tensors of the type are."""
+    if dtype is None:
+        return type_name(self.dtype, self._handle.type.device)
+    return placed_as(cast(self, dtype_of(dtype)), dtype)
 
 
 def new(self: Tensor, *arguments: Any) -> Tensor:
-    """A tensor of this dtype of the given sizes, or with the given data."""
-    return construct(arguments, self.dtype)
+    """A tensor of this dtype, on this device, of the given sizes or with the given data."""
+    return moved(construct(arguments, self.dtype), self._handle.type.device)
 
 
 METHODS = {"type": type_, "new": new}

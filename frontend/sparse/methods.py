@@ -109,7 +109,7 @@ def copy_(self: SparseTensor, src: Tensor, non_blocking: bool = False) -> Tensor
     if not isinstance(src, SparseTensor):
         raise RuntimeError(
             "copy_() between dense and sparse Tensors is not implemented! Found self type = "
-            f"{types.type_name(self.dtype)} and src type = {src.type()}"
+            f"{types.type_name(self)} and src type = {src.type()}"
         )
     if src.shape != self.shape:
         raise RuntimeError(
@@ -168,10 +168,13 @@ def _new(self: SparseTensor, *arguments: Any) -> Tensor:
 
 
 def _type(self: SparseTensor, dtype: Any = None, non_blocking: bool = False) -> Any:
-    """The name of the tensor's type, or the tensor cast to a dtype, a tensor type or its name."""
-    from braze.functions.tensor_types import dtype_of
+    """The name of the tensor's type, or the tensor cast to a dtype, a tensor type or its name, and
+    moved to where tensors of the type are."""
+    from braze.functions.tensor_types import dtype_of, placed_as
 
-    return types.type_name(self.dtype) if dtype is None else cast(self, dtype_of(dtype))
+    if dtype is None:
+        return types.type_name(self)
+    return placed_as(cast(self, dtype_of(dtype)), dtype)
 
 
 # Copies and pickles -------------------------------------------------------------------------------

@@ -59,6 +59,8 @@ TYPES: dict[str, Any] = {
 }
 
 
-def type_name(dtype: DType) -> str:
-    """As in ``"braze.sparse.FloatTensor"``."""
-    return tensor_types.type_name(dtype).replace("braze.", "braze.sparse.")
+def type_name(tensor: Tensor) -> str:
+    """As in ``"braze.sparse.FloatTensor"``, or on a GPU ``"braze.cuda.sparse.FloatTensor"``."""
+    type = tensor._handle.type
+    package, _, name = tensor_types.type_name(type.dtype, type.device).rpartition(".")
+    return f"{package}.sparse.{name}"

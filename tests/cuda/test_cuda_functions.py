@@ -6,6 +6,7 @@ import pytest
 
 import braze
 import braze.nn.functional as F
+from braze.ir.op import op_named
 
 GPU = "cuda:0"
 
@@ -156,3 +157,31 @@ def test_random_numbers_are_those_of_the_cpu(draw):
     assert found.is_cuda
     braze.manual_seed(11)
     np.testing.assert_allclose(found.cpu(), draw(braze.tensor(array)), rtol=1e-5, atol=1e-6)
+
+
+def test_an_interrupt_in_what_numpy_computes_says_where(monkeypatch):
+    def interrupt(x):
+        raise KeyboardInterrupt
+
+    x = braze.eye(2, device=GPU) * 3.0
+    with braze.config.using(tier="compile"):
+        braze.slogdet(x)[1].cpu().numpy()
+        monkeypatch.setattr(op_named("slogdet"), "evaluate", interrupt)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            braze.slogdet(x)[1].cpu().numpy()
+    assert "in host call 0" in caught.value.__notes__[0]
+
+
+def test_second_derivatives_through_zeros_that_nobody_made():
+    """Of a recurrence whose last state is not used: its gradient is zeros, made on the way."""
+
+    def second(place):
+        braze.manual_seed(3)
+        layer = braze.nn.RNN(2, 2).double().to(place)
+        x = braze.tensor(data(3, 2, 2)).double().to(place).requires_grad_()
+        (first,) = braze.autograd.grad(layer(x)[0].sin().sum(), x, create_graph=True)
+        return braze.autograd.grad(first.sin().sum(), x)[0]
+
+    found = second(GPU)
+    assert found.is_cuda
+    np.testing.assert_allclose(found.cpu(), second("cpu"), rtol=1e-10)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import braze
+from braze import legacy, nn
 from braze.devices import device_named
 
 GPU = "cuda:0"
@@ -252,3 +253,35 @@ def test_pinned_memory():
     np.testing.assert_array_equal(placed(p.to(GPU, non_blocking=True)), [0, 1, 2, 3, 4])
     with pytest.raises(RuntimeError, match="only dense CPU tensors can be pinned"):
         p.cuda().pin_memory()
+
+
+@several
+def test_types_have_names_that_say_where():
+    x = braze.ones(2, device="cuda:1")
+    assert x.type() == braze.typename(x) == "braze.cuda.FloatTensor"
+    double = x.cpu().type("torch.cuda.DoubleTensor")
+    assert double.dtype is braze.float64 and double.device == "cuda:0"
+    assert x.type("torch.cuda.IntTensor").device == "cuda:1"
+    assert x.type("torch.FloatTensor").device == x.type(braze.FloatTensor).device == "cpu"
+    assert x.type(braze.float16).device == "cuda:1"
+    assert x.new(2, 3).device == x.new([1.0]).device == "cuda:1"
+    layer = nn.Linear(2, 2).type("torch.cuda.HalfTensor")
+    assert layer.weight.device == "cuda:0" and layer.weight.dtype is braze.float16
+    sparse = braze.eye(2, device="cuda").to_sparse()
+    assert sparse.type() == "braze.cuda.sparse.FloatTensor"
+    assert sparse.type("torch.sparse.DoubleTensor").device == "cpu"
+
+
+def test_modules_of_the_old_kind():
+    module = legacy.nn.Sequential().add(legacy.nn.Linear(3, 2)).add(legacy.nn.Tanh())
+    x = braze.arange(12.0).reshape(4, 3)
+    expected = module.forward(x)
+    gradient = module.backward(x, expected).clone()
+    assert module.cuda() is module and module.type() == "torch.cuda.FloatTensor"
+    output = module.forward(x.cuda())
+    assert output.is_cuda and module.double().get(0).weight.is_cuda
+    module.float()
+    np.testing.assert_allclose(output.cpu(), expected, rtol=1e-6)
+    found = module.backward(x.cuda(), module.forward(x.cuda()))
+    np.testing.assert_allclose(found.cpu(), gradient, rtol=1e-5, atol=1e-6)
+    assert not module.type("torch.FloatTensor").get(0).weight.is_cuda

@@ -8,10 +8,12 @@ seen when they run on the CPU. With "all" each test of all files runs, compiled,
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 
 import pytest
 
@@ -76,7 +78,11 @@ CPU_ONLY: dict[str, dict[str, str]] = {
     "functional": {"test_dropout_is_reproducible_and_never_repeats": GENERATOR},
     "grids": {"test_compiled_with_one_gather": KERNELS},
     "integer_division": {"test_in_place": LATER},
-    "interpolation": {"test_compiled_in_a_few_kernels": KERNELS},
+    "interpolation": {
+        "test_after_a_convolution_no_order_of_dimensions_is_changed_for_it": KERNELS,
+        "test_compiled_in_a_few_kernels": KERNELS,
+    },
+    "legacy_nn": {"test_types_copies_and_pickles": TEXT},
     "module_hooks": {"test_there_is_no_gpu_to_move_a_module_to": NO_GPU},
     "modules": {
         "test_parameter_list_and_dict": TEXT,
@@ -193,10 +199,22 @@ def around(item: pytest.Item) -> Iterator[None]:
         pytest.skip(why)
     import cuda_device  # noqa: F401  (it makes the device, or skips the case)
 
-    module = vars(sys.modules[item.module.__name__])  # type: ignore[attr-defined]
     compiled = item.config.getoption("device_cases") == "all"
-    with on_devices.tensors_on(PLACE, compiled), on_devices.tensors_moved(module, PLACE):
+    with ExitStack() as stack:
+        stack.enter_context(on_devices.tensors_on(PLACE, compiled))
+        for module in (sys.modules[item.module.__name__], *support_modules()):  # type: ignore[attr-defined]
+            stack.enter_context(on_devices.tensors_moved(vars(module), PLACE))
         yield
+
+
+def support_modules() -> list[ModuleType]:
+    """Those beside this one, which hold tables for several files of tests."""
+    folder = os.path.dirname(__file__)
+    return [m for m in sys.modules.values() if os.path.dirname(_file_of(m)) == folder]
+
+
+def _file_of(module: ModuleType) -> str:
+    return getattr(module, "__file__", None) or ""
 
 
 STACKS = pytest.StashKey[ExitStack]()

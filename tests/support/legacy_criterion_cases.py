@@ -43,7 +43,7 @@ CRITERIONS = {
         nn.ClassSimplexCriterion(4).double(),
         X,
         LABELS,
-        lambda x, y: F.mse_loss(x, nn.ClassSimplexCriterion(4).double().simplex[y]),
+        lambda x, y: F.mse_loss(x, nn.ClassSimplexCriterion(4).double().simplex.to(y.device)[y]),
     ),
     "DistKLDivCriterion": (
         nn.DistKLDivCriterion(),

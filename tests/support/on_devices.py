@@ -8,6 +8,7 @@ as it would for a user. What a test reads with `numpy()` is copied to the host f
 
 from __future__ import annotations
 
+import copy
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Any
 
 import braze
 from braze import capture, devices, legacy
+from braze.legacy.nn.module import Typed
 from braze.reading import Reading
 
 
@@ -117,7 +119,7 @@ def tensors_on(place: str, compiled: bool = True) -> Iterator[None]:
 
 
 def moved(value: Any, place: str) -> Any:
-    """Tensors, and those in lists, tuples and dictionaries, on a device."""
+    """Tensors, and those in lists, tuples, dictionaries and legacy modules, on a device."""
     if isinstance(value, braze.Tensor):
         there = value.detach().to(place)
         return there.requires_grad_() if value.requires_grad and value.is_leaf else there
@@ -125,13 +127,17 @@ def moved(value: Any, place: str) -> Any:
         return type(value)(moved(item, place) for item in value)
     if type(value) is dict:
         return {key: moved(item, place) for key, item in value.items()}
+    if isinstance(value, Typed):
+        there = copy.copy(value)
+        there.__dict__ = moved(value.__dict__, place)
+        return there
     return value
 
 
 def has_tensors(value: Any) -> bool:
     if type(value) in (list, tuple, dict):
         return any(map(has_tensors, value.values() if type(value) is dict else value))
-    return isinstance(value, braze.Tensor)
+    return isinstance(value, (braze.Tensor, Typed))
 
 
 @contextmanager

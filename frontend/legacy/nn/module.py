@@ -94,12 +94,12 @@ class Typed:
             self.__dict__[name] = _converted(value, kind)
 
     def float(self) -> Any:
-        """With tensors of float32."""
-        return self.type("torch.FloatTensor")
+        """With tensors of float32, where they are."""
+        return self.type(f"torch.{'cuda.' * _is_on_gpu(self)}FloatTensor")
 
     def double(self) -> Any:
-        """With tensors of float64."""
-        return self.type("torch.DoubleTensor")
+        """With tensors of float64, where they are."""
+        return self.type(f"torch.{'cuda.' * _is_on_gpu(self)}DoubleTensor")
 
     def cuda(self) -> Any:
         """With tensors on the GPU.  Raises: RuntimeError, if there is none."""
@@ -372,6 +372,13 @@ def _converted(value: Any, kind: Any) -> Any:
     if isinstance(value, list):
         return [_converted(item, kind) for item in value]
     return value.type(kind) if isinstance(value, Typed) else value
+
+
+def _is_on_gpu(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.is_cuda
+    parts = vars(value).values() if isinstance(value, Typed) else value
+    return isinstance(value, (Typed, list)) and any(map(_is_on_gpu, parts))
 
 
 def _flatten(tensors: Sequence[Tensor]) -> Tensor:

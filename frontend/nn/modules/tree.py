@@ -281,9 +281,9 @@ class ModuleTree:
 
     def type(self: Self, dst_type: Any) -> Self:
         """Convert all parameters and buffers, integer ones too, to a dtype, a tensor type or its
-        name."""
-        dtype = dtype_of(dst_type)
-        return self._apply(lambda t: cast(t, dtype))
+        name, as `Tensor.type` does."""
+        dtype_of(dst_type)  # raises, also where there is nothing to convert
+        return self._apply(lambda t: t.type(dst_type))
 
     def float(self: Self) -> Self:
         """Convert the floating-point parameters and buffers to float32."""
