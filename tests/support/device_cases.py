@@ -33,7 +33,7 @@ FILES = frozenset(
     optim_formulas optim_state out overwritten padding_and_folding parametrizations pooling
     products prune python_protocols random recurrent reductions_and_creation scans searching
     short_time sorting sparse_against_torch sparse_construction sparse_elementwise
-    sparse_functions sparse_gradients sparse_modules sparse_products sparse_properties
+    sparse_functions sparse_gradients sparse_modules sparse_products
     special_functions spectral_against_torch tail_against_torch tail_functions tensor_questions
     tensors training_loops unsigned_integers views
     """.split()
@@ -53,12 +53,26 @@ HOST = "makes and reads files, or arrays, of the host"
 ROUNDING = "asks for bits that GPUs do not promise: terms of 50 cancel"
 KERNELS = "compiles for the host"
 GENERATOR = "a generator of the CPU"
+AUTOCAST = "autocasts on the CPU"
 ON_CPU = "what it calls makes tensors on the CPU unless told otherwise, as in PyTorch"
 # Tests of these files that mean the CPU. File: {test: why}.
 CPU_ONLY: dict[str, dict[str, str]] = {
     "attention": {"test_a_layer_needs_memory_for_its_length_only": KERNELS},
+    "autocast": {
+        "test_a_parameter_is_cast_once": KERNELS,
+        "test_a_scaler_without_a_device_warns_at_the_users_line": NO_GPU,
+        "test_an_iteration_with_a_scaler_is_one_run": COUNTS,
+        "test_blocks_nest_decorate_and_end": AUTOCAST,
+        "test_checkpoints_run_again_in_the_same_dtype": AUTOCAST,
+        "test_compiled_modules_tell_blocks_apart": AUTOCAST,
+        "test_products_round_their_operands_to_bfloat16": AUTOCAST,
+        "test_threads_have_settings_of_their_own": AUTOCAST,
+        "test_training_in_bfloat16": AUTOCAST,
+        "test_without_a_gpu_the_scaler_of_one_is_off": NO_GPU,
+    },
     "autograd_engine": {
         "test_anomaly_in_custom_functions_and_second_derivatives": TEXT,
+        "test_anomaly_knows_all_operands_of_what_ran_while_it_was_on": TEXT,
         "test_anomaly_says_what_the_operation_was_given": TEXT,
     },
     "checkpoint": {"test_fewer_bytes_are_kept_between_the_passes": COUNTS},
@@ -70,6 +84,8 @@ CPU_ONLY: dict[str, dict[str, str]] = {
     },
     "distributions": {
         "test_a_choice_captures_few_operations": COUNTS,
+        "test_a_constraint_is_checked_by_one_operation": LATER,
+        "test_a_constraint_of_the_users_own_is_demanded_each_time": LATER,
         "test_arguments_are_checked": LATER,
         "test_checks_of_categories_name_the_users_line": LATER,
         "test_what_is_demanded_belongs_to_the_bounds_the_type_and_the_name": TEXT,
