@@ -59,6 +59,7 @@ __all__ = [
     "cuda",
     "debugging",
     "die_with_parent",
+    "distributed",
     "explain",
     "get_num_threads",
     "gpu_names",
@@ -100,6 +101,13 @@ def inspecting() -> ModuleType:
     from braze.runtime import inspecting
 
     return inspecting
+
+
+def distributed() -> ModuleType:
+    """What computes with other processes, loaded when a program first asks for it."""
+    from braze.runtime.distributed import facade
+
+    return facade
 
 
 def shared_files() -> ModuleType:

@@ -1,0 +1,376 @@
+"""Operations that all ranks of a group call together, in the same order.
+
+Each writes its results into tensors that it is given. With `async_op` it returns a `Work` at once,
+and `Work.wait` tells when the tensors may be used; without, it returns None. A process that is no
+member of the group does nothing. Errors: TypeError or ValueError for tensors that do not fit;
+`DistBackendError` if a rank is gone or does not come within the timeout, naming it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from braze.distributed.groups import ProcessGroup, get_group_rank, member
+from braze.distributed.memory import Target, check_alike, check_tensors, spread, to_read
+from braze.distributed.works import ReduceOp, Work
+from braze.tensors import Tensor
+
+
+def all_reduce(
+    tensor: Tensor, op: ReduceOp = ReduceOp.SUM, group: Any = None, async_op: bool = False
+) -> Work | None:
+    """Every rank's tensor becomes the reduction of all of theirs."""
+    check_tensors("all_reduce", tensor)
+    found = member(group)
+    if found is None:
+        return None
+    target = Target(tensor)
+    running = found._communicator.all_reduce(target.array, _reduction("all_reduce", op))
+    return _started(found, running, async_op, [tensor], target)
+
+
+def broadcast(
+    tensor: Tensor,
+    src: int | None = None,
+    group: Any = None,
+    async_op: bool = False,
+    group_src: int | None = None,
+) -> Work | None:
+    """Every rank's tensor becomes that of rank `src` (of the world)."""
+    check_tensors("broadcast", tensor)
+    found = member(group)
+    if found is None:
+        return None
+    target = Target(tensor)
+    root = _root("broadcast", found, src, group_src)
+    running = found._communicator.broadcast(target.array, root)
+    return _started(found, running, async_op, [tensor], target)
+
+
+def reduce(
+    tensor: Tensor,
+    dst: int | None = None,
+    op: ReduceOp = ReduceOp.SUM,
+    group: Any = None,
+    async_op: bool = False,
+    group_dst: int | None = None,
+) -> Work | None:
+    """The tensor of rank `dst` becomes the reduction of all ranks'; others stay as they are."""
+    check_tensors("reduce", tensor)
+    found = member(group)
+    if found is None:
+        return None
+    root = _root("reduce", found, dst, group_dst)
+    reduction = _reduction("reduce", op)
+    if found.rank() == root:
+        target = Target(tensor)
+        running = found._communicator.reduce(target.array, root, reduction)
+        return _started(found, running, async_op, [tensor], target)
+    running = found._communicator.reduce(to_read(tensor), root, reduction)
+    return _started(found, running, async_op, [tensor])
+
+
+def all_gather(
+    tensor_list: Sequence[Tensor], tensor: Tensor, group: Any = None, async_op: bool = False
+) -> Work | None:
+    """The tensors of the list become those of all ranks, in their order."""
+    check_tensors("all_gather", tensor, *tensor_list)
+    found = member(group)
+    if found is None:
+        return None
+    _check_count("all_gather", "tensor_list", tensor_list, found)
+    check_alike("all_gather", [tensor, *tensor_list])
+    given = to_read(tensor)
+    parts = np.empty((found.size(), given.size), given.dtype)
+    targets = [Target(each) for each in tensor_list]
+    running = found._communicator.all_gather(given, parts)
+    return _started(found, running, async_op, tensor_list, spread(parts, targets))
+
+
+def all_gather_into_tensor(
+    output_tensor: Tensor, input_tensor: Tensor, group: Any = None, async_op: bool = False
+) -> Work | None:
+    """The output becomes the inputs of all ranks, one behind the other; it is as large as they
+    together, concatenated or stacked."""
+    check_tensors("all_gather_into_tensor", output_tensor, input_tensor)
+    found = member(group)
+    if found is None:
+        return None
+    _check_whole("all_gather_into_tensor", output_tensor, input_tensor, found)
+    given, target = to_read(input_tensor), Target(output_tensor)
+    running = found._communicator.all_gather(given, target.array)
+    return _started(found, running, async_op, [output_tensor], target)
+
+
+def gather(
+    tensor: Tensor,
+    gather_list: Sequence[Tensor] | None = None,
+    dst: int | None = None,
+    group: Any = None,
+    async_op: bool = False,
+    group_dst: int | None = None,
+) -> Work | None:
+    """On rank `dst` the tensors of the list become those of all ranks; others give no list."""
+    check_tensors("gather", tensor, *(gather_list or ()))
+    found = member(group)
+    if found is None:
+        return None
+    root = _root("gather", found, 0 if dst is None and group_dst is None else dst, group_dst)
+    given = to_read(tensor)
+    if found.rank() != root:
+        _check_none("gather", "gather_list", gather_list)
+        running = found._communicator.gather(given, None, root)
+        return _started(found, running, async_op, [])
+    _check_count("gather", "gather_list", gather_list, found)
+    assert gather_list is not None
+    check_alike("gather", [tensor, *gather_list])
+    parts = np.empty((found.size(), given.size), given.dtype)
+    targets = [Target(each) for each in gather_list]
+    running = found._communicator.gather(given, parts, root)
+    return _started(found, running, async_op, gather_list, spread(parts, targets))
+
+
+def scatter(
+    tensor: Tensor,
+    scatter_list: Sequence[Tensor] | None = None,
+    src: int | None = None,
+    group: Any = None,
+    async_op: bool = False,
+    group_src: int | None = None,
+) -> Work | None:
+    """Each rank's tensor becomes its own of rank `src`'s list; others give no list."""
+    check_tensors("scatter", tensor, *(scatter_list or ()))
+    found = member(group)
+    if found is None:
+        return None
+    root = _root("scatter", found, 0 if src is None and group_src is None else src, group_src)
+    parts = None
+    if found.rank() == root:
+        _check_count("scatter", "scatter_list", scatter_list, found)
+        assert scatter_list is not None
+        check_alike("scatter", [tensor, *scatter_list])
+        parts = np.stack([to_read(each).reshape(-1) for each in scatter_list])
+    else:
+        _check_none("scatter", "scatter_list", scatter_list)
+    target = Target(tensor)
+    running = found._communicator.scatter(parts, target.array, root)
+    return _started(found, running, async_op, [tensor], target)
+
+
+def reduce_scatter(
+    output: Tensor,
+    input_list: Sequence[Tensor],
+    op: ReduceOp = ReduceOp.SUM,
+    group: Any = None,
+    async_op: bool = False,
+) -> Work | None:
+    """The output becomes the reduction of the tensors that all ranks' lists have for this rank."""
+    check_tensors("reduce_scatter", output, *input_list)
+    found = member(group)
+    if found is None:
+        return None
+    _check_count("reduce_scatter", "input_list", input_list, found)
+    check_alike("reduce_scatter", [output, *input_list])
+    parts = np.stack([to_read(each).reshape(-1) for each in input_list])
+    target = Target(output)
+    reduction = _reduction("reduce_scatter", op)
+    running = found._communicator.reduce_scatter(parts, target.array, reduction)
+    return _started(found, running, async_op, [output], target)
+
+
+def reduce_scatter_tensor(
+    output: Tensor,
+    input: Tensor,
+    op: ReduceOp = ReduceOp.SUM,
+    group: Any = None,
+    async_op: bool = False,
+) -> Work | None:
+    """The output becomes this rank's part of the reduction of all ranks' inputs, which are as large
+    as all outputs together."""
+    check_tensors("reduce_scatter_tensor", output, input)
+    found = member(group)
+    if found is None:
+        return None
+    _check_whole("reduce_scatter_tensor", input, output, found)
+    given, target = to_read(input), Target(output)
+    reduction = _reduction("reduce_scatter_tensor", op)
+    running = found._communicator.reduce_scatter(given, target.array, reduction)
+    return _started(found, running, async_op, [output], target)
+
+
+def all_to_all_single(
+    output: Tensor,
+    input: Tensor,
+    output_split_sizes: Sequence[int] | None = None,
+    input_split_sizes: Sequence[int] | None = None,
+    group: Any = None,
+    async_op: bool = False,
+) -> Work | None:
+    """Each rank sends every rank one part of its input, along the first dimension.
+
+    Args:
+        output_split_sizes, input_split_sizes: the parts' sizes; None: equal parts.
+    """
+    check_tensors("all_to_all_single", output, input)
+    found = member(group)
+    if found is None:
+        return None
+    if output.dtype is not input.dtype:
+        raise TypeError(
+            f"[all_to_all_single] tensors must have one dtype, given {output.dtype!r} and "
+            f"{input.dtype!r}"
+        )
+    received = _counts("output_split_sizes", output, output_split_sizes, found)
+    sent = _counts("input_split_sizes", input, input_split_sizes, found)
+    given, target = to_read(input), Target(output)
+    running = found._communicator.all_to_all(given, target.array, sent, received)
+    return _started(found, running, async_op, [output], target)
+
+
+def all_to_all(
+    output_tensor_list: Sequence[Tensor],
+    input_tensor_list: Sequence[Tensor],
+    group: Any = None,
+    async_op: bool = False,
+) -> Work | None:
+    """The r-th output becomes what rank r has in its list for this rank. Sizes may differ."""
+    check_tensors("all_to_all", *output_tensor_list, *input_tensor_list)
+    found = member(group)
+    if found is None:
+        return None
+    _check_count("all_to_all", "output_tensor_list", output_tensor_list, found)
+    _check_count("all_to_all", "input_tensor_list", input_tensor_list, found)
+    given = np.concatenate([to_read(each).reshape(-1) for each in input_tensor_list])
+    targets = [Target(each) for each in output_tensor_list]
+    data = np.empty(sum(t.array.size for t in targets), given.dtype)
+    received = [t.array.size for t in targets]
+
+    def copy() -> None:
+        start = 0
+        for target in targets:
+            part = data[start : start + target.array.size]
+            np.copyto(target.array, part.reshape(target.array.shape))
+            start += part.size
+            if target.finish is not None:
+                target.finish()
+
+    sent = [each.numel() for each in input_tensor_list]
+    running = found._communicator.all_to_all(given, data, sent, received)
+    return _started(found, running, async_op, output_tensor_list, copy)
+
+
+def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None) -> Work | None:
+    """Wait until all ranks are here. What has been captured runs first."""
+    from braze.capture import flush
+
+    found = member(group)
+    if found is None:
+        return None
+    flush()
+    return _started(found, found._communicator.barrier(), async_op, [])
+
+
+def monitored_barrier(
+    group: Any = None, timeout: timedelta | None = None, wait_all_ranks: bool = False
+) -> None:
+    """As `barrier`, with a timeout of its own. Whichever rank is late, every other one names it.
+
+    Raises:
+        DistBackendError: some ranks, all of which are named, did not come in time.
+    """
+    from braze.capture import flush
+
+    found = member(group)
+    if found is None:
+        return
+    flush()
+    seconds = None if timeout is None else timeout.total_seconds()
+    found._communicator.barrier(seconds).wait()
+
+
+def _started(
+    group: ProcessGroup,
+    running: Any,
+    async_op: bool,
+    result: Sequence[Tensor],
+    finish: Any = None,
+) -> Work | None:
+    """What a collective returns once it is under way."""
+    if isinstance(finish, Target):
+        finish = finish.finish
+    running.then(finish)
+    if async_op:
+        return Work(running, group, list(result))
+    running.wait()
+    return None
+
+
+def _reduction(name: str, op: Any) -> str:
+    if not isinstance(op, ReduceOp):
+        raise TypeError(f"[{name}] op: expected a ReduceOp, given {op!r}")
+    return op.value
+
+
+def _root(name: str, group: ProcessGroup, rank: int | None, group_rank: int | None) -> int:
+    """The rank in the group that is meant.
+
+    Raises: ValueError if it is given twice or not at all, or is no member.
+    """
+    if (rank is None) == (group_rank is None):
+        raise ValueError(f"[{name}] give a rank, of the world or of the group, but not both")
+    if rank is not None:
+        return get_group_rank(group, rank)
+    assert group_rank is not None
+    if not 0 <= group_rank < group.size():
+        raise ValueError(f"[{name}] there is no rank {group_rank} in {group!r}")
+    return group_rank
+
+
+def _check_count(name: str, what: str, tensors: Any, group: ProcessGroup) -> None:
+    if tensors is None:
+        raise ValueError(f"[{name}] Argument ``{what}`` must be specified on this rank.")
+    if len(tensors) != group.size():
+        raise ValueError(
+            f"[{name}] {what} must have a tensor for each of {group.size()} ranks, given "
+            f"{len(tensors)}"
+        )
+
+
+def _check_none(name: str, what: str, tensors: Any) -> None:
+    if tensors:
+        raise ValueError(f"[{name}] Argument ``{what}`` must NOT be specified on other ranks.")
+
+
+def _check_whole(name: str, whole: Tensor, part: Tensor, group: ProcessGroup) -> None:
+    large, small = whole._current().type, part._current().type
+    if large.dtype is not small.dtype:
+        raise TypeError(f"[{name}] tensors must have one dtype, given {large} and {small}")
+    if large.numel != small.numel * group.size():
+        raise ValueError(
+            f"[{name}] {large} is not {group.size()} times as large as {small} "
+            f"({large.numel} != {group.size()} * {small.numel})"
+        )
+
+
+def _counts(what: str, tensor: Tensor, sizes: Sequence[int] | None, group: ProcessGroup) -> Any:
+    """How many elements each rank sends or gets."""
+    shape = tuple(tensor.shape)
+    rows = shape[0] if shape else 1
+    if sizes is None or not len(sizes):
+        if rows % group.size():
+            raise ValueError(
+                f"[all_to_all_single] {what}: {rows} rows cannot be split evenly for "
+                f"{group.size()} ranks"
+            )
+        sizes = [rows // group.size()] * group.size()
+    if len(sizes) != group.size() or sum(sizes) != rows:
+        raise ValueError(
+            f"[all_to_all_single] {what}={list(sizes)} must be {group.size()} sizes with the sum "
+            f"{rows}"
+        )
+    return [size * math.prod(shape[1:]) for size in sizes]

@@ -1,0 +1,295 @@
+"""Who takes part: joining, leaving, and groups of ranks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from braze import engine
+from braze.capture import flush
+
+_DEFAULT_TIMEOUT = timedelta(minutes=30)
+
+
+class Backend(str):
+    """The name of what carries the data: "mpi" between processors, "nccl" between GPUs."""
+
+    UNDEFINED = "undefined"
+    MPI = "mpi"
+    NCCL = "nccl"
+
+    def __new__(cls, name: str) -> Backend:
+        if not isinstance(name, str):
+            raise ValueError(f"Backend constructor parameter must be string-ish, given {name!r}")
+        return super().__new__(cls, name.lower())
+
+
+class ProcessGroup:
+    """Some of the ranks, for collectives among them. Made by `new_group`.
+
+    Attributes:
+        ranks: its members, as ranks of the world; a member's rank in the group is its position.
+    """
+
+    def __init__(self, communicator: Any) -> None:
+        self._communicator = communicator
+        self.ranks: tuple[int, ...] = communicator.ranks
+
+    def rank(self) -> int:
+        """This process's own rank within the group."""
+        return int(self._communicator.rank)
+
+    def size(self) -> int:
+        """How many ranks it has."""
+        return len(self.ranks)
+
+    def __repr__(self) -> str:
+        return f"<ProcessGroup of ranks {list(self.ranks)}>"
+
+
+class _Joined:
+    """The world, once this process has joined it."""
+
+    world: Any = None
+    group: ProcessGroup | None = None
+
+
+class _Members(type):
+    @property
+    def WORLD(cls) -> ProcessGroup | None:
+        """The group of all ranks; None before `init_process_group`."""
+        return _Joined.group
+
+
+class GroupMember(metaclass=_Members):
+    """`WORLD` is the group of all ranks; `NON_GROUP_MEMBER`, what `new_group` gives the others."""
+
+    NON_GROUP_MEMBER = object()
+
+
+group = GroupMember
+
+
+def is_available() -> bool:
+    """Whether the package is there, which it always is; a backend may still be missing."""
+    return True
+
+
+def is_mpi_available() -> bool:
+    """Whether mpi4py and an MPI library are installed (`pip install braze[mpi]`)."""
+    import importlib.util
+
+    if importlib.util.find_spec("mpi4py") is None:
+        return False
+    try:
+        engine.distributed().library()
+    except ImportError:
+        return False
+    return True
+
+
+def is_nccl_available() -> bool:
+    """Whether GPUs can talk to each other by NCCL: not yet."""
+    return False
+
+
+def is_initialized() -> bool:
+    """Whether this process has joined the others."""
+    return _Joined.group is not None
+
+
+def init_process_group(
+    backend: str | None = None,
+    init_method: str | None = None,
+    timeout: timedelta | None = None,
+    world_size: int = -1,
+    rank: int = -1,
+    store: Any = None,
+    group_name: str = "",
+    pg_options: Any = None,
+    device_id: Any = None,
+) -> None:
+    """Join the processes that the launcher has started.
+
+    Args:
+        backend: "mpi"; also the default.
+        init_method: None or "env://"; the launcher says who there is.
+        timeout: how long an operation may take, and the others to come here; 30 minutes.
+        world_size, rank: if given, what they should be.
+        store, group_name, pg_options, device_id: there is nothing that they could say to MPI.
+
+    Raises:
+        ValueError: there is no such backend, this process has joined already, or `world_size` or
+            `rank` are not the launcher's.
+        ImportError: mpi4py or an MPI library is missing.
+        DistBackendError: some ranks have not come in time.
+    """
+    name = Backend(Backend.MPI if backend is None else backend)
+    if name == Backend.NCCL:
+        raise ValueError("the nccl backend is not there yet: use mpi, with tensors on the CPU")
+    if name != Backend.MPI:
+        raise ValueError(
+            f"Invalid backend: {str(name)!r}. Braze has no transport of its own; the backend is "
+            "mpi, with any MPI library"
+        )
+    if init_method not in (None, "env://"):
+        raise ValueError(
+            f"init_method={init_method!r}: ranks find each other by MPI's launcher (mpiexec, srun)"
+        )
+    if store is not None:
+        raise ValueError("store: ranks find each other by MPI's launcher, which needs none")
+    if is_initialized():
+        raise ValueError("trying to initialize the default process group twice!")
+    seconds = _seconds(timeout, _DEFAULT_TIMEOUT)
+    world = engine.distributed().World(seconds)
+    for given, real, what in ((world_size, world.size, "world_size"), (rank, world.rank, "rank")):
+        if given not in (-1, real):
+            world.leave()
+            raise ValueError(f"{what}={given}, but MPI's launcher says {real}")
+    _Joined.world = world
+    _Joined.group = ProcessGroup(world.groups[0])
+
+
+def destroy_process_group(group: ProcessGroup | None = None) -> None:
+    """Leave: wait until all ranks do, and let go of the groups. A program that ends does this by
+    itself.
+
+    Args:
+        group: if it is not the world, only this group is let go of.
+    """
+    if group is not None and group is not _Joined.group:
+        return
+    require_world()
+    flush()
+    world, _Joined.world, _Joined.group = _Joined.world, None, None
+    world.leave()
+
+
+def require_world() -> ProcessGroup:
+    """The group of all ranks.
+
+    Raises: ValueError before `init_process_group`, and in a fork of the process that called it.
+    """
+    if _Joined.group is None:
+        raise ValueError(
+            "Default process group has not been initialized, please make sure to call "
+            "init_process_group."
+        )
+    if not _Joined.world.is_own:
+        raise ValueError(
+            f"process {os.getpid()} is a fork of a rank, and none itself: MPI knows only processes "
+            "that its launcher has started"
+        )
+    return _Joined.group
+
+
+def member(group: Any) -> ProcessGroup | None:
+    """The group meant by an argument; None where this process is no member.
+
+    Raises: ValueError before `init_process_group`. TypeError if it is no group.
+    """
+    world = require_world()
+    if group is None:
+        return world
+    if group is GroupMember.NON_GROUP_MEMBER:
+        return None
+    if not isinstance(group, ProcessGroup):
+        raise TypeError(f"expected a ProcessGroup, given {type(group).__name__}")
+    return group
+
+
+def new_group(
+    ranks: Sequence[int] | None = None,
+    timeout: timedelta | None = None,
+    backend: str | None = None,
+    pg_options: Any = None,
+    use_local_synchronization: bool = False,
+    group_desc: str | None = None,
+) -> Any:
+    """A group of some ranks. All ranks must call this, in the same order, members or not.
+
+    Args:
+        ranks: the members, in the order of their ranks in the group; None: all.
+        timeout: how long its operations may take; the world's by default.
+        backend: as in `init_process_group`.
+
+    Returns:
+        The group; `GroupMember.NON_GROUP_MEMBER` for ranks that are not in it.
+
+    Raises:
+        ValueError: a rank is not in the world, or given twice.
+    """
+    world = require_world()
+    members = sorted(range(world.size()) if ranks is None else ranks)
+    if len(set(members)) != len(members):
+        raise ValueError(f"the ranks of a group must differ, given {members}")
+    for rank in members:
+        if not 0 <= rank < world.size():
+            raise ValueError(f"there is no rank {rank} in a world of {world.size()}")
+    if backend is not None and Backend(backend) != Backend.MPI:
+        raise ValueError(f"Invalid backend: {backend!r}; the world's is mpi")
+    flush()
+    seconds = _seconds(timeout, timedelta(seconds=world._communicator.timeout))
+    made = _Joined.world.new_group(members, seconds)
+    return GroupMember.NON_GROUP_MEMBER if made is None else ProcessGroup(made)
+
+
+def get_rank(group: Any = None) -> int:
+    """This process's rank, from 0; in a group that it is no member of, -1."""
+    found = member(group)
+    return -1 if found is None else found.rank()
+
+
+def get_world_size(group: Any = None) -> int:
+    """How many ranks there are; in a group that this process is no member of, -1."""
+    found = member(group)
+    return -1 if found is None else found.size()
+
+
+def get_backend(group: Any = None) -> Backend:
+    """What carries the data.
+
+    Raises:
+        ValueError: this process is no member of the group.
+    """
+    if member(group) is None:
+        raise ValueError("Invalid process group specified")
+    return Backend(Backend.MPI)
+
+
+def get_process_group_ranks(group: Any = None) -> list[int]:
+    """A group's members, as ranks of the world."""
+    found = member(group)
+    return [] if found is None else list(found.ranks)
+
+
+def get_group_rank(group: ProcessGroup, global_rank: int) -> int:
+    """The rank in a group of a rank of the world.
+
+    Raises:
+        ValueError: it is no member.
+    """
+    if global_rank not in group.ranks:
+        raise ValueError(f"Global rank {global_rank} is not part of group {group!r}")
+    return group.ranks.index(global_rank)
+
+
+def get_global_rank(group: ProcessGroup, group_rank: int) -> int:
+    """The rank in the world of a rank of a group.
+
+    Raises:
+        ValueError: the group has no such rank.
+    """
+    if not 0 <= group_rank < group.size():
+        raise ValueError(f"Group rank {group_rank} is not part of group {group!r}")
+    return group.ranks[group_rank]
+
+
+def _seconds(timeout: timedelta | None, default: timedelta) -> float:
+    if timeout is None:
+        return default.total_seconds()
+    if not isinstance(timeout, timedelta):
+        raise TypeError(f"timeout: expected a timedelta, given {type(timeout).__name__}")
+    return timeout.total_seconds()

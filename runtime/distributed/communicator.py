@@ -1,0 +1,165 @@
+"""The collectives and messages of one group of ranks, on memory of NumPy arrays.
+
+In: C-contiguous arrays.  Out: `Work`. Nothing is copied: MPI reads and writes the arrays, which
+must be left alone until the work is done. Ranks are numbers within the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from braze.ir.dtypes import from_numpy
+from braze.runtime.distributed.mpi import datatype, library, operation
+from braze.runtime.distributed.progress import Progress, Work
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Communicator:
+    """One group of ranks, as one of them sees it.
+
+    Attributes:
+        number: of the group, the same on all ranks.
+        ranks: of its members in the world.
+        rank: this process's own within it.
+        timeout: seconds that an operation may take.
+    """
+
+    def __init__(
+        self, progress: Progress, comm: Any, number: int, ranks: Sequence[int], timeout: float
+    ) -> None:
+        self.progress = progress
+        self.comm = comm
+        self.number = number
+        self.ranks = tuple(ranks)
+        self.rank: int = comm.Get_rank()
+        self.timeout = timeout
+
+    @property
+    def size(self) -> int:
+        return len(self.ranks)
+
+    def all_reduce(self, data: Array, reduction: str = "sum") -> Work:
+        """Every rank's data become the reduction of all of theirs."""
+        op = operation(reduction, data.dtype)
+        work = self._collective(f"all_reduce({reduction}) of {described(data)}")
+        work.finish = self._average(reduction, data)
+        given = library().IN_PLACE
+        return self._begin(work, lambda: self.comm.Iallreduce(given, _buffer(data), op), data)
+
+    def reduce(self, data: Array, root: int, reduction: str = "sum") -> Work:
+        """The root's data become the reduction of all ranks'."""
+        op = operation(reduction, data.dtype)
+        work = self._collective(f"reduce({reduction}) to {self.ranks[root]} of {described(data)}")
+        if self.rank == root:
+            work.finish = self._average(reduction, data)
+            given, kept = library().IN_PLACE, _buffer(data)
+        else:
+            given, kept = _buffer(data), None
+        return self._begin(work, lambda: self.comm.Ireduce(given, kept, op, root), data)
+
+    def broadcast(self, data: Array, root: int) -> Work:
+        """Every rank's data become the root's."""
+        work = self._collective(f"broadcast from {self.ranks[root]} of {described(data)}")
+        return self._begin(work, lambda: self.comm.Ibcast(_buffer(data), root), data)
+
+    def all_gather(self, given: Array, data: Array) -> Work:
+        """`data`, as long as all ranks' `given` together, become these in the order of ranks."""
+        work = self._collective(f"all_gather of {described(given)}")
+        return self._begin(
+            work, lambda: self.comm.Iallgather(_buffer(given), _buffer(data)), given, data
+        )
+
+    def gather(self, given: Array, data: Array | None, root: int) -> Work:
+        """As `all_gather`, on the root only; others have no `data`."""
+        work = self._collective(f"gather to {self.ranks[root]} of {described(given)}")
+        kept = None if data is None else _buffer(data)
+        return self._begin(work, lambda: self.comm.Igather(_buffer(given), kept, root), given, data)
+
+    def scatter(self, given: Array | None, data: Array, root: int) -> Work:
+        """Each rank's `data` become its part of the root's `given`; others have none."""
+        work = self._collective(f"scatter from {self.ranks[root]} of {described(data)}")
+        sent = None if given is None else _buffer(given)
+        return self._begin(work, lambda: self.comm.Iscatter(sent, _buffer(data), root), given, data)
+
+    def reduce_scatter(self, given: Array, data: Array, reduction: str = "sum") -> Work:
+        """`data` become this rank's part of the reduction of all ranks' `given`."""
+        op = operation(reduction, data.dtype)
+        work = self._collective(f"reduce_scatter({reduction}) of {described(given)}")
+        work.finish = self._average(reduction, data)
+        return self._begin(
+            work,
+            lambda: self.comm.Ireduce_scatter_block(_buffer(given), _buffer(data), op),
+            given,
+            data,
+        )
+
+    def all_to_all(
+        self, given: Array, data: Array, sent: Sequence[int], received: Sequence[int]
+    ) -> Work:
+        """Rank r gets the r-th part of `given`, and `data` have parts from all ranks.
+
+        Args:
+            sent, received: the number of elements of each part.
+        """
+        work = self._collective(f"all_to_all of {given.dtype.name}")
+        kind = datatype(given.dtype)
+        out, into = [given, list(sent), kind], [data, list(received), kind]
+        return self._begin(work, lambda: self.comm.Ialltoallv(out, into), given, data)
+
+    def barrier(self, timeout: float | None = None) -> Work:
+        """Done once every rank has called it."""
+        work = self._collective("barrier")
+        if timeout is not None:
+            work.timeout = timeout
+        return self._begin(work, self.comm.Ibarrier)
+
+    def send(self, data: Array, to: int, tag: int = 0) -> Work:
+        """Done once `data` may be changed again."""
+        work = self._message(f"send to {self.ranks[to]} of {described(data)}", [to])
+        return self._begin(work, lambda: self.comm.Isend(_buffer(data), to, tag), data)
+
+    def receive(self, data: Array, source: int | None, tag: int = 0) -> Work:
+        """Done once `data` are what a rank has sent.
+
+        Args:
+            source: None: any rank; `Work.source` tells which.
+        """
+        name = "any rank" if source is None else str(self.ranks[source])
+        peers = [r for r in range(self.size) if r != self.rank] if source is None else [source]
+        work = self._message(f"recv from {name} of {described(data)}", peers)
+        work.source = -1
+        place = library().ANY_SOURCE if source is None else source
+        return self._begin(work, lambda: self.comm.Irecv(_buffer(data), place, tag), data)
+
+    def _average(self, reduction: str, data: Array) -> Callable[[], None] | None:
+        if reduction != "avg":
+            return None
+
+        def divide() -> None:
+            np.divide(data, self.size, out=data, casting="unsafe")
+
+        return divide
+
+    def _collective(self, what: str) -> Work:
+        return Work(self.progress, what, self.number, -1, self.ranks, self.timeout)
+
+    def _message(self, what: str, peers: Sequence[int]) -> Work:
+        ranks = [self.ranks[peer] for peer in peers]
+        return Work(self.progress, what, self.number, 0, ranks, self.timeout)
+
+    def _begin(self, work: Work, start: Callable[[], Any], *kept: Array | None) -> Work:
+        return self.progress.begin(work, start, kept)
+
+
+def _buffer(data: Array) -> list[Any]:
+    """An array as MPI takes it; what a count means differs, so mpi4py finds it out."""
+    return [data, datatype(data.dtype)]
+
+
+def described(data: Array) -> str:
+    """An array's type, as the IR writes it."""
+    return f"{from_numpy(data.dtype).name}[{','.join(map(str, data.shape))}]"
