@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import is_
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
@@ -208,10 +208,12 @@ class Tracer:
         watch: where the tape's nodes are listed as they are recorded, if anybody wants to know.
         whole: while a function becomes one graph: nothing may run in between.
         autocast: what `braze.amp` keeps for this thread, once it was used.
+        after_backward: called when a backward pass is over; gives whether it is called again.
     """
 
     __slots__ = (
         "__weakref__",
+        "after_backward",
         "autocast",
         "grad_enabled",
         "inference",
@@ -237,6 +239,7 @@ class Tracer:
         self.watch: list[Any] | None = None
         self.whole = False
         self.autocast: Any = None
+        self.after_backward: list[Callable[[], bool]] = []
 
     def flush(self) -> None:
         """Run what is pending, if anything is."""

@@ -59,6 +59,10 @@ def salvage(pending: Pending, live: list[Handle], state: State) -> None:
         live: the values that somebody refers to. state: the end of the trace.
     """
     steps = steps_of(state)
+    if any(step.call is not None and step.call.op.is_collective for step in steps):
+        # Other processes do not run anything again, so neither can this one.
+        _take_back(pending, 0)
+        return
     count = _first_failure(pending, steps)
     known = sum(map(slots_taken, steps[:count]))
     restored = _take_back(pending, known)

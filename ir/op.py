@@ -148,7 +148,7 @@ class Op:
         domain: interval in which tests sample float operands.
         cost: rough number of instructions for one result element.
         complex: what it means for complex operands; see the module's docstring.
-        effect: must not be removed though nobody reads its results (`check`).
+        effect: must not be removed though nobody reads its results (`check`, collectives).
         autocast: what `autocast` casts floating-point operands to, or None.
         steps: of a recurrence.
     """
@@ -202,6 +202,16 @@ class Op:
     def is_host(self) -> bool:
         """Is it run by calling its `evaluate` from compiled code?"""
         return self.category == "host"
+
+    @property
+    def is_collective(self) -> bool:
+        """Does it talk to other processes? Then it runs exactly once each time, in its order."""
+        return self.is_host and self.effect
+
+    @property
+    def is_awaited(self) -> bool:
+        """Is it where the result of a collective is waited for?"""
+        return self.is_collective and self.operands == ("ticket",)
 
     @property
     def is_recurrence(self) -> bool:

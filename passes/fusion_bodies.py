@@ -26,6 +26,8 @@ def build_fused_graph(reads: Reads, rules: Rules, groups: list[Group]) -> Graph:
         new.roles.append(role)
     for group in groups:
         outputs = rules.outputs(group)
+        if not outputs:  # collectives run whether anybody reads their results or not
+            outputs = [r for n in group.members if n.op.is_collective for r in n.results]
         if not outputs and all(node.results for node in group.members):
             continue
         body, operands = _Body(reads, group).build(outputs)

@@ -3,6 +3,9 @@
 Needs: fusion nodes only.  Keeps: the nodes; adds copies where an input would be overwritten too
 early.
 
+Where processes compute together, what the first collective needs comes first, then the collective,
+and so on; results are waited for when nothing else is left to do.
+
 An output that overwrites an input comes after every other reader of that input, and after whatever
 may fail. Where no order does that (two outputs that swap inputs, a check of the output), the output
 is written to a temporary and copied at the end.
@@ -46,9 +49,7 @@ def schedule(graph: Graph) -> Graph:
     """The graph with its nodes in the order in which they run."""
     graph = _with_copies(graph)
     order = _list_schedule(graph, dependences(graph))
-    return Graph(
-        graph.name, graph.inputs, graph.roles, order, graph.outputs, graph.aliases
-    )
+    return Graph(graph.name, graph.inputs, graph.roles, order, graph.outputs, graph.aliases)
 
 
 def dependences(graph: Graph) -> dict[Node, set[Node]]:
@@ -195,9 +196,35 @@ def _copy_node(value: Value) -> Node:
     return Node(op_named("fusion"), [value], {"kind": "copy"}, [value.type], location, body)
 
 
+def _urgency(graph: Graph) -> dict[Node, int]:
+    """The number of the first collective that each node leads to, so that what begins first comes
+    first; nodes that lead to none come after these, and what waits for a result comes last. Empty
+    where there are no collectives."""
+    starts: dict[Node, int] = {}
+    awaited: set[Node] = set()
+    readers: dict[Value, list[Node]] = {}
+    for node in graph.nodes:
+        ops = [inner.op for inner in node.body.nodes] if node.body is not None else [node.op]
+        if any(op.is_awaited for op in ops):
+            awaited.add(node)
+        elif any(op.is_collective for op in ops):
+            starts[node] = len(starts)
+        for operand in node.operands:
+            readers.setdefault(operand, []).append(node)
+    found: dict[Node, int] = {}
+    for node in reversed(graph.nodes if starts or awaited else ()):
+        after = [reader for result in node.results for reader in readers.get(result, ())]
+        last = len(starts)
+        found[node] = min([starts.get(node, last), *(min(found[r], last) for r in after)])
+        if node in awaited:
+            found[node] = last + 1
+    return found
+
+
 def _list_schedule(graph: Graph, before: dict[Node, set[Node]]) -> list[Node]:
     """Greedily run the ready node that frees most and allocates least; ties keep the given
     order."""
+    urgency = _urgency(graph)
     position = {node: i for i, node in enumerate(graph.nodes)}
     after: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
     for node, earlier in before.items():
@@ -222,7 +249,7 @@ def _list_schedule(graph: Graph, before: dict[Node, set[Node]]) -> list[Node]:
         return made - freed
 
     while ready:
-        node = min(ready, key=lambda n: (growth(n), position[n]))
+        node = min(ready, key=lambda n: (urgency.get(n, 0), growth(n), position[n]))
         ready.remove(node)
         order.append(node)
         for operand in set(node.operands):

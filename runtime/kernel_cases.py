@@ -55,6 +55,11 @@ class KernelCase:
         return self.kernel.name
 
     @property
+    def is_collective(self) -> bool:
+        """Whether it talks to other processes."""
+        return any(node.op.is_collective for node in self.body.nodes)
+
+    @property
     def body(self) -> Graph:
         """What it computes, in primitives."""
         assert self.node.body is not None

@@ -408,6 +408,7 @@ def backward(
         outputs[0]._current()
         plan = survey(outputs[0])
         if plan is not None and replay(plan, retain):
+            _finish()
             return
     gradients = _initial(grad_tensors, outputs)
     targets = None if inputs is None else _targets(as_tuple(inputs))
@@ -430,6 +431,16 @@ def backward(
             key = _key(target)
             if key in sweep.reached and not target.retains_grad:
                 _accumulate(sweep, target, sweep.reached[key], given)
+    _finish()
+
+
+def _finish() -> None:
+    """Call who waits for the end of a backward pass."""
+    state = tracer()
+    if state.after_backward:
+        waiting, state.after_backward = state.after_backward, []
+        with _recording(False), user_code():
+            state.after_backward += [call for call in waiting if call()]
 
 
 def _accumulate_leaf(sweep: Sweep, leaf: Tensor, gradient: Any, given: set[int]) -> None:

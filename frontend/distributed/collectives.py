@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from braze.distributed.captured import is_to_come, replaced_by
 from braze.distributed.groups import ProcessGroup, get_group_rank, member
 from braze.distributed.memory import Target, check_alike, check_tensors, spread, to_read
-from braze.distributed.works import ReduceOp, Work
+from braze.distributed.works import CapturedWork, ReduceOp, Work
 from braze.tensors import Tensor
 
 
@@ -29,8 +30,11 @@ def all_reduce(
     found = member(group)
     if found is None:
         return None
+    reduction = _reduction("all_reduce", op)
+    if is_to_come(tensor):
+        return _captured("all_reduce", tensor, tensor, found, async_op, reduction=reduction)
     target = Target(tensor)
-    running = found._communicator.all_reduce(target.array, _reduction("all_reduce", op))
+    running = found._communicator.all_reduce(target.array, reduction)
     return _started(found, running, async_op, [tensor], target)
 
 
@@ -46,8 +50,10 @@ def broadcast(
     found = member(group)
     if found is None:
         return None
-    target = Target(tensor)
     root = _root("broadcast", found, src, group_src)
+    if is_to_come(tensor):
+        return _captured("broadcast", tensor, tensor, found, async_op, root=root)
+    target = Target(tensor)
     running = found._communicator.broadcast(target.array, root)
     return _started(found, running, async_op, [tensor], target)
 
@@ -102,6 +108,8 @@ def all_gather_into_tensor(
     if found is None:
         return None
     _check_whole("all_gather_into_tensor", output_tensor, input_tensor, found)
+    if is_to_come(input_tensor):
+        return _captured("all_gather", output_tensor, input_tensor, found, async_op)
     given, target = to_read(input_tensor), Target(output_tensor)
     running = found._communicator.all_gather(given, target.array)
     return _started(found, running, async_op, [output_tensor], target)
@@ -197,8 +205,10 @@ def reduce_scatter_tensor(
     if found is None:
         return None
     _check_whole("reduce_scatter_tensor", input, output, found)
-    given, target = to_read(input), Target(output)
     reduction = _reduction("reduce_scatter_tensor", op)
+    if is_to_come(input):
+        return _captured("reduce_scatter", output, input, found, async_op, reduction=reduction)
+    given, target = to_read(input), Target(output)
     running = found._communicator.reduce_scatter(given, target.array, reduction)
     return _started(found, running, async_op, [output], target)
 
@@ -308,6 +318,14 @@ def _started(
         return Work(running, group, list(result))
     running.wait()
     return None
+
+
+def _captured(
+    kind: str, target: Tensor, given: Tensor, group: ProcessGroup, async_op: bool, **how: Any
+) -> Work | None:
+    """Capture a collective of a tensor that is still to be computed."""
+    replaced_by(kind, target, given, group, **how)
+    return CapturedWork([target]) if async_op else None
 
 
 def _reduction(name: str, op: Any) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -148,8 +150,16 @@ def init_process_group(
         if given not in (-1, real):
             world.leave()
             raise ValueError(f"{what}={given}, but MPI's launcher says {real}")
+    atexit.register(_run_what_is_pending)  # before the world leaves, which is registered earlier
     _Joined.world = world
     _Joined.group = ProcessGroup(world.groups[0])
+
+
+def _run_what_is_pending() -> None:
+    """Others may wait for collectives that this rank has captured and not run, as nobody has asked
+    for the result here."""
+    if is_initialized() and getattr(sys, "last_value", None) is None:
+        flush()
 
 
 def destroy_process_group(group: ProcessGroup | None = None) -> None:

@@ -3,7 +3,8 @@
 `pointwise`, `reduce`, `scan`, `movement`, `contract`, `creation`, `indexing`, `sorting`,
 `number_theory`, `lattice`, `recurrent` and `attention` hold the primitives, which code is generated
 for; `factorizations`, `fourier`, `lu`, `matrix_functions`, `reflectors` and `solvers` those that
-NumPy runs. The other modules hold composites, which decompose into them.
+NumPy runs, `collectives` those of several processes. The other modules hold composites, which
+decompose into them.
 """
 
 from braze.ir.ops import (
@@ -15,6 +16,7 @@ from braze.ir.ops import (
     categories,
     checks,
     classification,
+    collectives,
     complex_numbers,
     contract,
     convolution,
@@ -78,6 +80,7 @@ __all__ = [
     "categories",
     "checks",
     "classification",
+    "collectives",
     "complex_numbers",
     "contract",
     "convolution",

@@ -42,6 +42,10 @@ class Communicator:
     def size(self) -> int:
         return len(self.ranks)
 
+    def check(self, reduction: str, dtype: np.dtype[Any]) -> None:
+        """Raises: TypeError if there is no such reduction of elements of this dtype."""
+        operation(reduction, dtype)
+
     def all_reduce(self, data: Array, reduction: str = "sum") -> Work:
         """Every rank's data become the reduction of all of theirs."""
         op = operation(reduction, data.dtype)

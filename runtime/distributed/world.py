@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from braze.ir.collectives import Alone, use
+from braze.runtime.distributed.captured import Captured
 from braze.runtime.distributed.communicator import Communicator
 from braze.runtime.distributed.errors import DistBackendError
 from braze.runtime.distributed.mpi import finalises_itself, library
@@ -44,6 +46,7 @@ class World:
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         self.groups = {0: Communicator(self.progress, comm.Dup(), 0, range(self.size), timeout)}
+        use(Captured(self.groups))
         self._made = 0
         self._active = True
         self._process = os.getpid()
@@ -79,6 +82,7 @@ class World:
         if not self._active or not self.is_own:
             return
         self._active = False
+        use(Alone())
         atexit.unregister(self._at_exit)
         with self.progress.lock:
             self.watch.leave(error)

@@ -13,7 +13,8 @@ class DistributedSampler(Sampler[int]):
     """Every `num_replicas`-th index from `rank` on, so that the processes' parts do not overlap.
 
     With `shuffle` all processes draw the same order, which depends on `seed` and on the epoch; call
-    `set_epoch` before each. If the data set cannot be divided evenly, some indices are repeated,
+    `set_epoch` before each. By default there are as many parts as ranks of the process group, and
+    this rank's is taken. If the data set cannot be divided evenly, some indices are repeated,
     or with `drop_last` the last ones are left out.
 
     Raises:
@@ -30,7 +31,15 @@ class DistributedSampler(Sampler[int]):
         drop_last: bool = False,
     ) -> None:
         if num_replicas is None or rank is None:
-            raise ValueError("there is no default process group to ask: give num_replicas and rank")
+            from braze import distributed
+
+            if not distributed.is_initialized():
+                raise ValueError(
+                    "there is no default process group to ask: give num_replicas and rank, or call "
+                    "braze.distributed.init_process_group first"
+                )
+            num_replicas = distributed.get_world_size() if num_replicas is None else num_replicas
+            rank = distributed.get_rank() if rank is None else rank
         if not 0 <= rank < num_replicas:
             raise ValueError(
                 f"Invalid rank {rank}, rank should be in the interval [0, {num_replicas - 1}]"

@@ -50,7 +50,7 @@ RUNTIME = {
 CHECKED_BEFORE = set(
     "take_along scatter scatter_add scatter_reduce index_add index_put take".split()
 )
-OPS = [op for op in ir.all_ops() if op.category != "fusion"]
+OPS = [op for op in ir.all_ops() if op.category != "fusion" and not op.is_collective]
 
 
 def usable(op, sample):

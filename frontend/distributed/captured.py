@@ -1,0 +1,74 @@
+"""Collectives as part of the graph of an iteration.
+
+In: handles.  Out: the handle of the result, which nothing waits for until something reads it. The
+compiler lets the collective begin as soon as the operands are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from braze.capture import call_of, capture, constant, tracer
+from braze.distributed.groups import ProcessGroup
+from braze.handle import Handle
+from braze.ir.dtypes import i64
+from braze.ir.op import op_named
+from braze.ir.types import tensor_type
+from braze.tensors import Tensor, wrap
+
+# Under which a trace remembers its last ticket, beside its constants.
+_LAST = ("ticket",)
+
+
+def collective(
+    kind: str,
+    handles: Sequence[Handle],
+    group: ProcessGroup,
+    shape: tuple[int, ...],
+    reduction: str = "sum",
+    root: int = 0,
+) -> Handle:
+    """Capture a collective of the elements of some values of one dtype, one behind the other.
+
+    Args:
+        kind: of `braze.ir.collectives.KINDS`.
+        shape: of the result.
+        root: a rank of the group.
+    """
+    state = tracer()
+    after = state.pending.constants.get(_LAST)
+    if after is None:
+        after = constant(0, tensor_type(i64))
+    start = call_of(
+        op_named("collective_start"),
+        kind=kind,
+        reduction=reduction,
+        group=group._communicator.number,
+        root=root,
+    )
+    ticket: Handle = capture(start, [after, *handles])
+    if ticket.pending is state.pending:
+        state.pending.constants[_LAST] = ticket
+    wait = call_of(op_named("collective_wait"), shape=shape, dtype=handles[0].type.dtype)
+    result: Handle = capture(wait, [ticket])
+    return result
+
+
+def is_to_come(tensor: Tensor) -> bool:
+    """Whether a tensor is still to be computed, as a value that compiled code knows."""
+    handle = tensor._current()
+    return handle.storage is None and not handle.type.dtype.is_complex
+
+
+def replaced_by(
+    kind: str, target: Tensor, given: Tensor, group: ProcessGroup, **how: Any
+) -> Tensor:
+    """Capture a collective of one tensor, and let another become its result, which the tape does
+    not see."""
+    if "reduction" in how:
+        group._communicator.check(how["reduction"], given.dtype.numpy)
+    shape = tuple(target._current().type.shape)
+    result = collective(kind, [given._current()], group, shape, **how)
+    target._replace(wrap(result, None, 0), tracked=False)
+    return target

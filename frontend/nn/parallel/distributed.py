@@ -1,0 +1,258 @@
+"""One module on several processes, each with its own part of every batch."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from braze import distributed as dist
+from braze.autograd.builders import HandleBuilder
+from braze.capture import tracer
+from braze.distributed.captured import collective
+from braze.distributed.groups import ProcessGroup, member
+from braze.handle import Handle
+from braze.nn.modules.module import Module
+from braze.tensors import Tensor, wrap
+
+_MIB = 1 << 20
+# The first bucket is small, so that its reduction begins early.
+_FIRST_BUCKET = _MIB
+_BUILDER = HandleBuilder()
+
+
+class DistributedDataParallel(Module):
+    """Data-parallel training: every rank computes the gradients of its part of the batch, and all
+    go on with their average.
+
+    Parameters and buffers start as rank 0's. When the backward pass has given all parameters their
+    gradients, these are put into buckets, in the reverse order of the parameters, and reduced. That
+    is captured with the rest of the iteration: in compiled code the reduction of a bucket begins as
+    soon as its gradients are computed, while the backward pass goes on, and the optimizer waits for
+    it.
+
+    Args:
+        module: the same on all ranks.
+        device_ids, output_device, dim: for GPUs; None and 0 here.
+        broadcast_buffers: let every forward pass in training mode begin with rank 0's buffers.
+        process_group: the ranks that train together; all by default.
+        bucket_cap_mb: MiB of gradients that are reduced together; 25 by default.
+        find_unused_parameters: some parameters may have no part in the loss. Their gradients count
+            as zeros where other ranks have some, and stay what they are where nobody has. To find
+            out takes a message in each iteration.
+        gradient_as_bucket_view, static_graph, check_reduction: have no effect.
+        init_sync: begin with rank 0's parameters and buffers.
+
+    Raises:
+        RuntimeError: no parameter requires a gradient, or ranks have different parameters.
+        ValueError: `init_process_group` was not called, or `device_ids` are given.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        device_ids: Sequence[Any] | None = None,
+        output_device: Any = None,
+        dim: int = 0,
+        broadcast_buffers: bool = True,
+        init_sync: bool = True,
+        process_group: Any = None,
+        bucket_cap_mb: float | None = None,
+        find_unused_parameters: bool = False,
+        check_reduction: bool = False,
+        gradient_as_bucket_view: bool = False,
+        static_graph: bool = False,
+    ) -> None:
+        super().__init__()
+        group = member(process_group)
+        if group is None:
+            raise ValueError("DistributedDataParallel: this process is no member of the group")
+        if device_ids or output_device is not None:
+            raise ValueError("DistributedDataParallel: device_ids are for GPUs; leave them out")
+        parameters = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+        if not parameters:
+            raise RuntimeError(
+                "DistributedDataParallel is not needed when a module doesn't have any parameter "
+                "that requires a gradient."
+            )
+        self.module = module
+        self.process_group = group
+        self.broadcast_buffers = broadcast_buffers
+        self.find_unused_parameters = find_unused_parameters
+        self.require_backward_grad_sync = True
+        if init_sync:
+            _check_same(module, group)
+            for tensor in [*module.parameters(), *module.buffers()]:
+                dist.broadcast(tensor.detach(), group=group, group_src=0)
+        cap = 25 if bucket_cap_mb is None else bucket_cap_mb
+        votes = dist.new_group(group.ranks) if find_unused_parameters else None
+        self._reducer = _Reducer(parameters, group, int(cap * _MIB), votes)
+
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        """As the module's own; what backward pass comes next is to be reduced."""
+        if tracer().grad_enabled and self.require_backward_grad_sync:
+            self._reducer.expect()
+        if self.broadcast_buffers and self.training and self.require_backward_grad_sync:
+            self._share_buffers()
+        return self.module(*inputs, **kwargs)
+
+    @contextmanager
+    def no_sync(self) -> Iterator[None]:
+        """Inside, gradients are accumulated on each rank; the first backward pass after it, with
+        its forward pass, reduces their sums."""
+        before, self.require_backward_grad_sync = self.require_backward_grad_sync, False
+        try:
+            yield
+        finally:
+            self.require_backward_grad_sync = before
+
+    def _share_buffers(self) -> None:
+        by_dtype: dict[Any, list[Tensor]] = {}
+        for buffer in self.module.buffers():
+            by_dtype.setdefault(buffer.dtype, []).append(buffer)
+        for buffers in by_dtype.values():
+            handles = [buffer._current() for buffer in buffers]
+            flat = _together("broadcast", handles, self.process_group)
+            for buffer, handle in zip(buffers, _parts(flat, handles), strict=True):
+                buffer._replace(wrap(handle, None, 0), tracked=False)
+
+
+class _Reducer:
+    """The gradients of one module's parameters.
+
+    votes: a group for telling which parameters were used, if that is asked for. It is one of its
+        own, since its messages are not captured, so they overtake what is.
+    """
+
+    def __init__(
+        self, parameters: Sequence[tuple[str, Tensor]], group: ProcessGroup, cap: int, votes: Any
+    ) -> None:
+        self.names = [name for name, _ in parameters]
+        self.parameters = [parameter for _, parameter in parameters]
+        self.group = group
+        self.buckets = _buckets(self.parameters, cap)
+        self.votes = votes
+        self.before: list[Any] | None = None  # what the gradients were, while some are expected
+
+    def expect(self) -> None:
+        """A forward pass whose backward pass is to be reduced."""
+        now = [_mark(parameter) for parameter in self.parameters]
+        if self.before is None:
+            own = weakref.ref(self)
+            tracer().after_backward.append(lambda: _arrived(own))
+        elif self.votes is None and any(
+            left != right for left, right in zip(self.before, now, strict=True)
+        ):
+            unused = [n for n, b, a in zip(self.names, self.before, now, strict=True) if b == a]
+            raise RuntimeError(
+                "Expected to have finished reduction in the prior iteration before starting a new "
+                "one. This error indicates that your module has parameters that were not used in "
+                f"producing loss: {', '.join(unused)}. Pass find_unused_parameters=True to "
+                "DistributedDataParallel if that is meant."
+            )
+        self.before = now
+
+    def arrived(self) -> bool:
+        """A backward pass is over. Whether more is expected."""
+        assert self.before is not None
+        used = [_mark(p) != b for p, b in zip(self.parameters, self.before, strict=True)]
+        if not any(used) or not (all(used) or self.votes is not None):
+            return True
+        self.before = None
+        counted = np.array(used, np.int64)
+        if self.votes is not None:
+            self.votes._communicator.all_reduce(counted, "max").wait()
+        for bucket in self.buckets:
+            self._reduce([self.parameters[i] for i in bucket if counted[i]])
+        return False
+
+    def _reduce(self, parameters: list[Tensor]) -> None:
+        """Capture the average of the gradients of a bucket."""
+        if not parameters:
+            return
+        handles = [_gradient(parameter) for parameter in parameters]
+        flat = _together("all_reduce", handles, self.group)
+        mean = _BUILDER.mul(flat, 1 / self.group.size())
+        for parameter, handle in zip(parameters, _parts(mean, handles), strict=True):
+            new = wrap(handle, None, 0)
+            if parameter.grad is None:
+                parameter.grad = new
+            else:
+                parameter.grad._replace(new, tracked=False)
+
+
+def _arrived(reference: weakref.ref[_Reducer]) -> bool:
+    reducer = reference()
+    return reducer is not None and reducer.arrived()
+
+
+def _mark(parameter: Tensor) -> Any:
+    """What changes when something is added to a parameter's gradient."""
+    gradient = parameter.grad
+    return None if gradient is None else (id(gradient), getattr(gradient, "_writes", 0))
+
+
+def _gradient(parameter: Tensor) -> Handle:
+    if parameter.grad is None:
+        own = parameter._current().type
+        zeros: Handle = _BUILDER.full(shape=own.shape, value=0.0, dtype=own.dtype)
+        return zeros
+    if parameter.grad.is_sparse:
+        raise RuntimeError(
+            "DistributedDataParallel: sparse gradients are not reduced; use sparse=False"
+        )
+    return parameter.grad._current()
+
+
+def _buckets(parameters: Sequence[Tensor], cap: int) -> list[list[int]]:
+    """Positions of parameters whose gradients go together: in reverse order, of one dtype, up to
+    so many bytes."""
+    found: list[list[int]] = []
+    room, dtype = 0, None
+    for position in reversed(range(len(parameters))):
+        own = parameters[position]._current().type
+        if not found or own.dtype is not dtype or own.nbytes > room:
+            room = min(cap, _FIRST_BUCKET) if not found else cap
+            dtype = own.dtype
+            found.append([])
+        found[-1].append(position)
+        room -= own.nbytes
+    return found
+
+
+def _together(kind: str, handles: Sequence[Handle], group: ProcessGroup) -> Handle:
+    """A collective of several values, its result flat."""
+    return collective(kind, handles, group, (sum(h.type.numel for h in handles),))
+
+
+def _parts(flat: Handle, like: Sequence[Handle]) -> Iterator[Handle]:
+    """A flat value cut into values of these types."""
+    start = 0
+    for handle in like:
+        end = start + handle.type.numel
+        part = _BUILDER.slice(flat, starts=(start,), stops=(end,), steps=(1,))
+        yield _BUILDER.reshape(part, shape=handle.type.shape)
+        start = end
+
+
+def _check_same(module: Module, group: ProcessGroup) -> None:
+    """Raises: RuntimeError if ranks have parameters or buffers of different names or types."""
+    named = [*module.named_parameters(), *module.named_buffers()]
+    own = [f"{name}: {tensor._current().type}" for name, tensor in named]
+    everybody: list[Any] = [None] * group.size()
+    dist.all_gather_object(everybody, own, group=group)
+    for rank, theirs in zip(group.ranks, everybody, strict=True):
+        for mine, other in zip(everybody[0], theirs, strict=False):
+            if mine != other:
+                raise RuntimeError(
+                    f"DistributedDataParallel: rank {group.ranks[0]} has {mine}, "
+                    f"rank {rank} has {other}"
+                )
+        if len(theirs) != len(everybody[0]):
+            raise RuntimeError(
+                f"DistributedDataParallel: rank {group.ranks[0]} has {len(everybody[0])} "
+                f"parameters and buffers, rank {rank} has {len(theirs)}"
+            )

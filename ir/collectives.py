@@ -1,0 +1,64 @@
+"""The processes that collectives are of: what the interpreter and compiled code call.
+
+In: NumPy arrays.  Out: tickets, and results for tickets. The runtime puts an environment here that
+knows the other processes; without one, a process is the only one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+KINDS = ("all_reduce", "broadcast", "all_gather", "reduce_scatter")
+
+
+class Environment(Protocol):
+    """The processes, as one of them reaches them."""
+
+    def start(
+        self, xs: Sequence[Array], *, kind: str, reduction: str, group: int, root: int
+    ) -> int:
+        """Begin a collective of the elements of `xs`, which are copied; its ticket."""
+        ...
+
+    def wait(self, ticket: int) -> Array:
+        """The result, flat."""
+        ...
+
+
+class Alone:
+    """One process, which is rank 0 of every group: each kind gives its operands."""
+
+    def __init__(self) -> None:
+        self._results: dict[int, Array] = {}
+        self._tickets = 0
+
+    def start(
+        self, xs: Sequence[Array], *, kind: str, reduction: str, group: int, root: int
+    ) -> int:
+        self._tickets += 1
+        self._results[self._tickets] = np.concatenate([x.reshape(-1) for x in xs])
+        return self._tickets
+
+    def wait(self, ticket: int) -> Array:
+        if ticket not in self._results:
+            raise RuntimeError(f"[collective_wait] there is no result for ticket {ticket}")
+        return self._results.pop(ticket)
+
+
+class _Current:
+    environment: Environment = Alone()
+
+
+def current() -> Environment:
+    """The processes there are."""
+    return _Current.environment
+
+
+def use(environment: Environment) -> None:
+    """From now on these are the processes there are."""
+    _Current.environment = environment
