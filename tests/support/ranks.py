@@ -64,7 +64,7 @@ def run_ranks(
     folder: Path,
     ranks: int = 4,
     timeout: float = 30,
-    limit: float = 60,
+    limit: float = 150,
     prologue: str = PROLOGUE,
     check: bool = True,
     **environment: str,
