@@ -176,7 +176,12 @@ def test_updates_at_places_that_data_choose():
 
 @pytest.mark.parametrize(("inner", "columns"), [(5, 24), (300, 40), (17, 3)])
 def test_products_with_many_rows(inner, columns):
-    check_symbolic(lambda n: product(n, inner, columns), SIZES, tolerance=1e-4)
+    check_symbolic(
+        lambda n: product(n, inner, columns),
+        SIZES,
+        tolerance=1e-4,
+        reference=lambda a, b, c: a.reshape(-1, inner) @ b.reshape(inner, columns) + c,
+    )
 
 
 @pytest.mark.parametrize(("rows", "like"), [(20, 20), (40, 2000)])

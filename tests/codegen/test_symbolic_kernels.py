@@ -160,6 +160,7 @@ def test_a_contraction_with_many_rows(dtype, columns, inner):
         }}""",
         SIZES,
         tolerance=1e-4,
+        reference=lambda a, b, c: a.reshape(-1, inner) @ b.reshape(inner, columns) + c,
     )
 
 
@@ -176,6 +177,7 @@ def test_a_contraction_over_the_size():
             [like // 10, like - 1, like, like + 3, 2 * like],
             like=like,
             tolerance=1e-4,
+            reference=lambda a, b, columns=columns: a.reshape(-1, 20).T @ b.reshape(-1, columns),
         )
 
 
@@ -362,4 +364,5 @@ def test_products_whose_rows_are_two_sizes():
         PAIRS,
         like=(7, 11),
         tolerance=1e-4,
+        reference=lambda x, w: x.reshape(-1, 40) @ w.reshape(40, 48),
     )
