@@ -1,5 +1,7 @@
 """Sizes that keep changing on a GPU: the third is compiled for all others."""
 
+import re
+
 import cuda_device  # noqa: F401  (comes before PyCUDA)
 import numpy as np
 
@@ -39,11 +41,10 @@ def test_batches_of_any_size_are_served_by_one_code(monkeypatch):
     with monkeypatch.context() as interpreting:
         interpreting.setattr(braze.config, "tier", "interpret")
         expected = losses_on("cpu", batches)
-    braze.stats.reset()
     np.testing.assert_allclose(losses_on("cuda", batches), expected, rtol=1e-5)
     told = str(braze.explain())
-    assert ", 3 served by code for many sizes" in told, told
-    assert "one code serves sizes 2 to" in told and "here 21" in told
+    for size in (50, 21, 64):
+        assert re.search(rf"one code serves sizes \d+ to \d+, here {size}\b", told), told
 
 
 def test_what_has_no_code_for_many_sizes_is_compiled_one_by_one():
