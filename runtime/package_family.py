@@ -147,7 +147,7 @@ class Family:
             fit = replace(self._fit, seen=(point,))
             if target.is_gpu:
                 code = compile_cuda_symbolic(fit, point, target, disk_cache(), for_package=True)
-                given = _read(code.artifact, self._arrays)
+                given = arrays_read(code.artifact, self._arrays)
             else:
                 pack = Packer(self._arrays, target, self._decided)
                 code = compiler.compile_symbolic(fit, point, target, pack)
@@ -188,7 +188,7 @@ class Family:
         target = self.making.target
         if target.is_gpu:
             code = compile_cuda(graph, target, disk_cache())
-            return SizedCode(point, point, code, None, _read(code, arrays))
+            return SizedCode(point, point, code, None, arrays_read(code, arrays))
         pack = Packer(arrays, target, self._decided if is_like else None)
         artifact = compiler.compile_artifact(graph, target, change=pack)
         return SizedCode(point, point, artifact, None, pack.given)
@@ -289,7 +289,7 @@ class Family:
         )
 
 
-def _read(code: CudaCode, arrays: Arrays) -> dict[str, np.ndarray]:
+def arrays_read(code: CudaCode, arrays: Arrays) -> dict[str, np.ndarray]:
     """The arrays that code for a GPU reads."""
     return {slot.name: arrays[slot.name] for slot in code.inputs if slot.name in arrays}
 

@@ -23,7 +23,7 @@ from braze.runtime.artifact import Artifact, layout_facts, slots_of
 from braze.runtime.cpu import host_target
 from braze.runtime.environment import braze_version
 from braze.runtime.package_codes import SizedCode
-from braze.runtime.package_family import Sizes
+from braze.runtime.package_family import Sizes, arrays_read
 from braze.runtime.package_format import PackageError, write_archive
 from braze.runtime.package_narrow import Fold, Narrowing
 from braze.runtime.package_sizes import codes_for
@@ -180,8 +180,8 @@ def _for_gpu(
     from braze.runtime.cuda.compiling import compile_cuda
 
     code = _as_given(compile_cuda(folded, target, disk_cache()), graph, arrays)
-    given = {slot.name: arrays[slot.name] for slot in code.inputs if slot.name in arrays}
-    return _gpu_described(code, given, target.name, f"code/{target.name}", entries, stored)
+    given = arrays_read(code, arrays)
+    return _described(code, given, target.name, f"code/{target.name}", entries, stored)
 
 
 def _as_given(code: _Code, graph: Graph, arrays: Mapping[str, np.ndarray]) -> _Code:
@@ -205,8 +205,7 @@ def _sized(
         folder = f"code/{name}/{_range(code)}"
         assert not any(entry.startswith(f"{folder}/") for entry in entries)
         layout = None if code.layout is None else layout_facts(code.layout)
-        describe = _gpu_described if target.is_gpu else _described
-        own = describe(code.artifact, code.weights, name, folder, entries, stored)
+        own = _described(code.artifact, code.weights, name, folder, entries, stored)
         described.append({"lowest": code.lowest, "highest": code.highest, "layout": layout, **own})
     if target.is_gpu:
         return {"target": target.to_text(), "codes": described}
@@ -220,37 +219,26 @@ def _range(code: SizedCode[Any]) -> str:
 
 
 def _described(
-    artifact: Artifact,
+    code: _Code,
     given: Mapping[str, np.ndarray],
     name: str,
     folder: str,
     entries: dict[str, bytes],
     stored: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-    """What the manifest says of an artifact and the weights that it reads, whose objects and arrays
+    """What the manifest says of code and the weights that it reads, whose machine code and arrays
     are added to `entries` and `stored`."""
     # Equal graphs and weights make equal files.
-    artifact = replace(artifact, figures=replace(artifact.figures, seconds=0.0))
-    objects = {f"{folder}/{i}.o": data for i, data in enumerate(artifact.objects)}
-    entries.update(objects)
-    weights = {label: _store(stored, label, name, array) for label, array in given.items()}
-    return {"facts": artifact.facts(), "objects": list(objects), "weights": weights}
-
-
-def _gpu_described(
-    code: CudaCode,
-    given: Mapping[str, np.ndarray],
-    name: str,
-    folder: str,
-    entries: dict[str, bytes],
-    stored: dict[str, np.ndarray],
-) -> dict[str, Any]:
-    """As `_described`, of code for a GPU."""
     code = replace(code, figures=replace(code.figures, seconds=0.0))
+    weights = {label: _store(stored, label, name, array) for label, array in given.items()}
+    described = {"facts": code.facts(), "weights": weights}
+    if isinstance(code, Artifact):
+        objects = {f"{folder}/{i}.o": data for i, data in enumerate(code.objects)}
+        entries.update(objects)
+        return {**described, "objects": list(objects)}
     cubin = f"{folder}/kernels.cubin"
     entries[cubin] = code.cubin
-    weights = {label: _store(stored, label, name, array) for label, array in given.items()}
-    return {"facts": code.facts(), "cubin": cubin, "weights": weights}
+    return {**described, "cubin": cubin}
 
 
 def _pool(name: str, target: Target, entries: dict[str, bytes]) -> str:

@@ -42,7 +42,7 @@ def emit_attention(kernel: Attention, unit: Unit) -> None:
             _chunk(frame, limit)
     w.line(f"const {frame.type} factor = total == {zero} ? {zero} : {frame.number(1.0)} / total;")
     out, lse = kernel.results
-    row = f"{frame.wide(sizes.queries)} * head + row"
+    row = f"{made.wide(sizes.queries)} * head + row"
     if out.buffer is not None:
         frame.store_row("sum", out, sizes.depth, sizes.depth, " * factor", row)
     if lse.buffer is not None:

@@ -24,7 +24,7 @@ from braze.ir.index import Index, LoopVar, unflatten
 from braze.ir.loops import HostArray
 from braze.ir.loops_attention import Attention, StridedArray
 from braze.ir.ops.attention import row_for, threshold
-from braze.ir.symint import is_always, is_symbolic
+from braze.ir.symint import is_always
 
 THREADS = 128
 # Steps that lie in shared memory at a time: as many as the words of a block of random bits.
@@ -116,11 +116,6 @@ class Frame:
     def number(self, value: float) -> str:
         return literal(value, self.dtype)
 
-    def wide(self, value: int) -> str:
-        """An integer in 64 bits."""
-        text = self.made.number(value)
-        return f"(long long){text}" if is_symbolic(value) else f"{text}LL"
-
     @property
     def tiles(self) -> int:
         """Blocks of rows."""
@@ -164,7 +159,7 @@ class Frame:
         strides = array.strides[len(self.lead_shape) :]
         pairs = zip(strides, (row, column) if column else (row,), strict=True)
         terms = [
-            index if is_always(stride, 1) else f"{self.wide(stride)} * {index}"
+            index if is_always(stride, 1) else f"{self.made.wide(stride)} * {index}"
             for stride, index in pairs
         ]
         return " + ".join([self.bases[name], *terms])
@@ -328,7 +323,7 @@ class Frame:
             pointer = self.made.pointer(array.buffer)
             self.w.line(f"const long long {name} = {pointer}[{self.made.number(array.offset)}];")
         words = self.sizes.queries * row_for(self.sizes.keys)
-        self.w.line(f"const long long first_word = {self.wide(words)} * head;")
+        self.w.line(f"const long long first_word = {self.made.wide(words)} * head;")
 
     def kept(self, weight: str) -> str:
         """A weight after dropout: the word of a query and a key decides."""
@@ -336,7 +331,7 @@ class Frame:
             return weight
         p = self.kernel.attributes["p"]
         assert isinstance(p, float)
-        row = self.wide(row_for(self.sizes.keys))
+        row = self.made.wide(row_for(self.sizes.keys))
         number = self.w.fresh("word")
         self.w.line(f"const long long {number} = first_word + {row} * {self.query} + {self.key};")
         bits = self.w.fresh("bits")

@@ -60,7 +60,7 @@ def _emit_queries(kernel: Attention, unit: Unit) -> None:
             w.line(f"const {frame.type} down = weight * ({kept} - delta);")
             frame.add("sum", "down", "keys", "c", sizes.width)
     factor = f" * {frame.number(_scale(kernel))}"
-    row = f"{frame.wide(sizes.queries)} * head + row"
+    row = f"{made.wide(sizes.queries)} * head + row"
     frame.store_row("sum", kernel.results[0], sizes.width, sizes.width, factor, row)
     unit.launch(made, (frame.tiles * sizes.lead, 1, 1), (THREADS, 1, 1), suffix="queries")
 
@@ -96,10 +96,10 @@ def _emit_keys(kernel: Attention, unit: Unit) -> None:
             w.line("#pragma unroll 2")
             with w.block(f"for (int c = 0; c < {steps}; ++c)"):
                 _key_step(frame, zero)
-    keys = frame.wide(sizes.keys)
+    keys = made.wide(sizes.keys)
     row = f"{keys} * head + row"
     if parts > 1:
-        row = f"{keys} * ({frame.wide(sizes.lead)} * part + head) + row"
+        row = f"{keys} * ({made.wide(sizes.lead)} * part + head) + row"
     _, of_keys, of_values = kernel.results
     if of_keys.buffer is not None:
         length = columns_for(sizes.width)

@@ -40,6 +40,7 @@ from braze.ir.symint import SymInt, form_of, greatest
 from braze.ir.target import Target
 
 T = TypeVar("T")
+_UNDECIDED: Any = object()
 
 
 class Decisions:
@@ -51,20 +52,16 @@ class Decisions:
     """
 
     def __init__(self, earlier: Decisions | None = None) -> None:
-        self._earlier = iter(earlier._made) if earlier is not None else None
+        self._earlier = iter([] if earlier is None else earlier._made)
         self._made: list[Any] = []
 
     def decide(self, make: Callable[[], T]) -> T:
         """What was decided at this point, or is now."""
-        made: T = make() if self._earlier is None else self._next(make)
+        made = next(self._earlier, _UNDECIDED)
+        if made is _UNDECIDED:
+            made = make()
         self._made.append(made)
-        return made
-
-    def _next(self, make: Callable[[], T]) -> T:
-        assert self._earlier is not None
-        for made in self._earlier:
-            return made  # type: ignore[no-any-return]
-        return make()  # of a program that is another one
+        return made  # type: ignore[no-any-return]
 
 
 def generate(

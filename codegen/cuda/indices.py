@@ -41,6 +41,11 @@ def _lift(atom: FloorDiv | Mod) -> int:
     return -(low // atom.divisor) * atom.divisor if low < 0 else 0
 
 
+def wide(number: int, text: str) -> str:
+    """The C expression of an integer, in 64 bits."""
+    return f"(long long){text}" if isinstance(number, SymInt) else f"{text}LL"
+
+
 class Indices:
     """Indices at one place of the code.
 
@@ -86,24 +91,21 @@ class Indices:
         for atom, factor in index.terms:
             value = self._atom(atom, is_long)
             size = abs(factor)
-            term = value if size == 1 else f"{self._factor(size, is_long)} * {value}"
+            term = value if size == 1 else f"{self._number(size, is_long)} * {value}"
             if is_long and size == 1 and not text:
                 term = f"(long long){value}"
             sign = "-" if factor < 0 else "+"
             text = f"{text} {sign} {term}" if text else (f"-{term}" if factor < 0 else term)
         if index.constant or not text:
-            number = self._factor(abs(index.constant), is_long)
+            number = self._number(abs(index.constant), is_long)
             if not text:
                 return f"-{number}" if index.constant < 0 else number
             text += f" {'-' if index.constant < 0 else '+'} {number}"
         return bare(text)
 
-    def _factor(self, number: int, is_long: bool) -> str:
-        """A number that is not negative, in 64 bits if need be."""
+    def _number(self, number: int, is_long: bool) -> str:
         text = self.number(number)
-        if not is_long:
-            return text
-        return f"(long long){text}" if isinstance(number, SymInt) else f"{text}LL"
+        return wide(number, text) if is_long else text
 
     def _atom(self, atom: Atom, is_long: bool) -> str:
         """One term without its factor, in parentheses where it needs them."""

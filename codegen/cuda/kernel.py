@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from braze.codegen.cuda.expressions import Expressions
+from braze.codegen.cuda.indices import wide
 from braze.codegen.cuda.text import Writer
 from braze.codegen.cuda.types import memory_type
 from braze.ir.cuda_program import Argument, BufferArgument, Launch, Size
@@ -97,6 +98,10 @@ class KernelWriter:
         if not isinstance(value, SymInt):
             return str(value)
         return self._sizes.setdefault(value.form, (f"size{len(self._sizes)}", value))[0]
+
+    def wide(self, value: int) -> str:
+        """An integer in C, in 64 bits."""
+        return wide(value, self.number(value))
 
     def expressions(
         self, variables: Mapping[LoopVar, str], refs: Mapping[str, str] | None = None

@@ -16,7 +16,6 @@ from braze.codegen.cuda.text import bare
 from braze.codegen.cuda.types import from_memory, pack_type, to_memory
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Check, Expr, Load, Ref, Store
-from braze.ir.symint import is_symbolic
 
 Flat = Store | Check
 
@@ -144,8 +143,5 @@ def emit_check(made: KernelWriter, emitter: Expressions, check: Check) -> None:
     """Note a failure."""
     made.checks = True
     value = bare(emitter.value(check.value))
-    low, high = (
-        f"(long long){made.number(n)}" if is_symbolic(n) else f"{n}LL"
-        for n in (check.low, check.high)
-    )
+    low, high = made.wide(check.low), made.wide(check.high)
     made.writer.line(f"check({STATUS}, {value}, {low}, {high}, {check.code});")

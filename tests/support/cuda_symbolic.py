@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable
 
 import cuda_programs as cuda
 import numpy as np
-from kernels import assert_close, buffers_of, program_of, sample
+from kernels import assert_close
+from symbolic_kernels import TextAt, drawn, point_of, programs_of
 
 from braze.codegen.cuda.symbolic_check import SameCode
 from braze.ir.cuda_program import CudaProgram
 from braze.ir.loops import Program
-from braze.ir.loops_interpreter import run_program
 from braze.ir.polynomials import Point
 from braze.passes.symbolic import symbolic_program
 from braze.runtime.symbolic_code import are_within
 
 
 def check_symbolic(
-    text_at: Callable[..., str] | Callable[..., Program],
+    text_at: TextAt,
     sizes: Iterable[int | Point],
     *,
     like: int | Point = 20,
@@ -34,12 +34,9 @@ def check_symbolic(
             makes of them.
     """
 
-    def program_at(point: Point) -> Program:
-        made = text_at(*point)
-        return program_of(made) if isinstance(made, str) else made
-
-    points = [(size,) if isinstance(size, int) else size for size in sizes]
-    planned = (like,) if isinstance(like, int) else like
+    program_at = programs_of(text_at)
+    points = list(map(point_of, sizes))
+    planned = point_of(like)
     checks: list[SameCode] = []
 
     def checking(program: Program) -> Callable[[Program], None]:
@@ -51,15 +48,7 @@ def check_symbolic(
     module = cuda.Device(check.made)
     for size in points:
         assert are_within(size, found.lowest, found.highest), found
-        program = program_at(size)
-        ins, outs = buffers_of(program)
-        rng = np.random.default_rng(size)
-        arrays = [sample(buffer, rng) for buffer in ins]
-        expected = [np.ones(buffer.numel, buffer.dtype.numpy) for buffer in outs]
-        if reference is None:
-            run_program(program, arrays, expected)
-        else:
-            expected[0][:] = reference(*arrays).reshape(-1)
+        outs, arrays, expected = drawn(program_at(size), size, reference)
         module.program = check.made.at(found.layout.words(size))
         shapes = [((buffer.numel,), buffer.dtype.numpy) for buffer in outs]
         results = module.run(arrays, shapes)

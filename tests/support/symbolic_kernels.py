@@ -9,16 +9,48 @@ from kernels import assert_close, buffers_of, program_of, sample
 from native import GuardedMemory, Native, runnable_targets
 
 from braze.codegen.llvm.symbolic_check import SameCode
-from braze.ir.loops import Program
+from braze.ir.loops import Buffer, Program
 from braze.ir.loops_interpreter import run_program
 from braze.ir.polynomials import Point, corners
 from braze.ir.symint import value_at
 from braze.passes.symbolic import SymbolicProgram, symbolic_program
 from braze.runtime.symbolic_code import are_within
 
+TextAt = Callable[..., str] | Callable[..., Program]
+
+
+def programs_of(text_at: TextAt) -> Callable[[Point], Program]:
+    """What gives the program for sizes, of a kernel's text or the program itself."""
+
+    def program_at(point: Point) -> Program:
+        made = text_at(*point)
+        return program_of(made) if isinstance(made, str) else made
+
+    return program_at
+
+
+def point_of(size: int | Point) -> Point:
+    return (size,) if isinstance(size, int) else size
+
+
+def drawn(
+    program: Program, size: Point, reference: Callable[..., np.ndarray] | None
+) -> tuple[list[Buffer], list[np.ndarray], list[np.ndarray]]:
+    """The outputs of a program, values for its inputs, and what it makes of them; what it leaves
+    out are ones."""
+    ins, outs = buffers_of(program)
+    rng = np.random.default_rng(size)
+    arrays = [sample(buffer, rng) for buffer in ins]
+    expected = [np.ones(buffer.numel, buffer.dtype.numpy) for buffer in outs]
+    if reference is None:
+        run_program(program, arrays, expected)
+    else:
+        expected[0][:] = reference(*arrays).reshape(-1)
+    return outs, arrays, expected
+
 
 def check_symbolic(
-    text_at: Callable[..., str] | Callable[..., Program],
+    text_at: TextAt,
     sizes: Iterable[int | Point],
     *,
     like: int | Point = 20,
@@ -34,12 +66,9 @@ def check_symbolic(
             makes of them.
     """
 
-    def program_at(point: Point) -> Program:
-        made = text_at(*point)
-        return program_of(made) if isinstance(made, str) else made
-
-    points = [(size,) if isinstance(size, int) else size for size in sizes]
-    planned = (like,) if isinstance(like, int) else like
+    program_at = programs_of(text_at)
+    points = list(map(point_of, sizes))
+    planned = point_of(like)
     found = symbolic_program(program_at, planned, points, range(len(planned)))
     for target in runnable_targets():
         check = SameCode(found.program, target)
@@ -48,16 +77,8 @@ def check_symbolic(
         native = Native(found.program, target)
         for size in points:
             assert are_within(size, found.lowest, found.highest), found
-            program = program_at(size)
-            ins, outs = buffers_of(program)
-            rng = np.random.default_rng(size)
-            arrays = [sample(buffer, rng) for buffer in ins]
-            expected = [np.ones(buffer.numel, buffer.dtype.numpy) for buffer in outs]
-            before = [array.copy() for array in expected]
-            if reference is None:
-                run_program(program, arrays, expected)
-            else:
-                expected[0][:] = reference(*arrays).reshape(-1)
+            outs, arrays, expected = drawn(program_at(size), size, reference)
+            before = [np.ones_like(array) for array in expected]
             offsets, arena = found.layout.offsets(size)
             native.words = [*size, *offsets]
             native.arena = GuardedMemory(arena)
