@@ -195,7 +195,7 @@ class Run:
         status = 0
         with tempfile.TemporaryDirectory() as folder:
             for workload in selected:
-                if workload.make is None or workload.group == "overheads":
+                if workload.group == "overheads":
                     continue
                 results: dict[str, Any] = {}
                 for peer in self.peers:

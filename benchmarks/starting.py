@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import inference
+from benchmarks import inference, published
 from benchmarks.processes import Setting
 from benchmarks.suite import Workload
 
@@ -33,9 +33,7 @@ def write(peer: str, name: str, folder: Path, threads: int) -> None:
     from benchmarks.suite import workloads
 
     adapter: Any = PEERS[peer].open(threads)
-    program = adapter.program(workloads()[name])
-    adapter.write(program, folder / FORMATS[peer])
-    arrays = [np.asarray(tensor.detach().numpy()) for tensor in program.arguments]
+    arrays = adapter.write(workloads()[name], folder / FORMATS[peer])
     np.savez(folder / "inputs.npz", *arrays)
 
 
@@ -118,7 +116,7 @@ WORKLOADS = [
         peers=tuple(FORMATS),
         bars=("start",),
     )
-    for w in inference.WORKLOADS
+    for w in (*inference.WORKLOADS, *published.WORKLOADS)
 ]
 
 

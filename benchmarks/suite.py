@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.programs import Array, Call, Library, Loop
+
+if TYPE_CHECKING:
+    from benchmarks.published import Published
 
 GROUPS = {
     "limits": "what the machine can do",
@@ -62,6 +65,7 @@ class Workload:
     measure: for what needs processes of its own: a function of a `Setting` and a peer that gives
         the figure and, at will, other facts.
     peers: the only peers that this makes sense for; () for all.
+    published: in place of `make`, a model that comes as a file.
     """
 
     name: str
@@ -76,6 +80,7 @@ class Workload:
     unit: str = "ms"
     measure: Callable[[Any, str], dict[str, Any]] | None = None
     peers: tuple[str, ...] = ()
+    published: Published | None = None
 
 
 def workloads() -> dict[str, Workload]:
@@ -85,12 +90,22 @@ def workloads() -> dict[str, Workload]:
         kernels,
         kernels_convolution,
         overheads,
+        published,
         starting,
         training,
     )
 
     everything: dict[str, Workload] = {}
-    for module in (kernels, kernels_convolution, training, inference, overheads, starting):
+    modules = (
+        kernels,
+        kernels_convolution,
+        training,
+        inference,
+        published,
+        overheads,
+        starting,
+    )
+    for module in modules:
         for workload in module.WORKLOADS:
             if workload.name in everything:
                 raise ValueError(f"two workloads are called {workload.name}")

@@ -13,10 +13,12 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from benchmarks.published import Published
 from benchmarks.suite import Workload
 
 
@@ -112,6 +114,18 @@ PEERS = {
     )
 }
 OURS = tuple(name for name in PEERS if name.startswith("braze"))
+
+
+def published_file(model: Published) -> Path:
+    """A published model's file.
+
+    Raises:
+        Unsupported: its package is not installed.
+    """
+    path = model.path()
+    if path is None:
+        raise Unsupported(f"{model.package} is not installed")
+    return path
 
 
 def leaves(result: Any) -> list[Any]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers import Options, Unsupported, leaves
+from benchmarks.peers import Options, Unsupported, leaves, published_file
 from benchmarks.programs import Call, Library, Loop
+from benchmarks.published import Published
 from benchmarks.suite import Workload
 
 Step = Callable[[], Any]
@@ -87,25 +88,32 @@ class BrazePackage(Braze):
         """The loaded model on arrays."""
         from braze.runtime import load
 
-        program = self.program(workload, options.random)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.brz"
-            self.write(program, path)
+            arrays = self.write(workload, path, options.random)
             model = load(path)
-        arrays = [tensor.numpy() for tensor in program.arguments]
         return lambda: model(*arrays)
 
-    def program(self, workload: Workload, random: bool = True) -> Call:
-        """A forward pass."""
+    def write(self, workload: Workload, path: Path, random: bool = True) -> list[np.ndarray]:
+        """The package, and its inputs in order."""
+        if workload.published is not None:
+            return self._write_published(workload.published, path)
         assert workload.make is not None
         program = workload.make(Library(self.T, random=random))
         if not isinstance(program, Call) or program.wrt:
             raise Unsupported("packages hold forward passes")
-        return program
-
-    def write(self, program: Call, path: Path) -> None:
-        """The package."""
         self.T.aot.compile(program.function, program.arguments, path)
+        return [tensor.numpy() for tensor in program.arguments]
+
+    def _write_published(self, published: Published, path: Path) -> list[np.ndarray]:
+        """The package of somebody's ONNX file."""
+        import braze.onnx
+
+        model = braze.onnx.load(published_file(published), fixed=published.fixed)
+        inputs = published.inputs()
+        arrays = [inputs[i.name] for i in model.inputs]
+        self.T.aot.compile(model, [self.T.from_numpy(array) for array in arrays], path)
+        return arrays
 
     def arrays(self, result: Any) -> list[np.ndarray]:
         """They are arrays."""

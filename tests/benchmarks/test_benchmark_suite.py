@@ -38,12 +38,12 @@ WANTED = {
     "training": """train.mnist_cnn train.mlp train.mlp_one train.lstm train.resnet18 train.dcgan
         train.vae train.super_resolution train.actor_critic train.gpt""",
     "inference": """infer.resnet50 infer.resnet50_8 infer.mobile infer.lstm_step infer.encoder
-        infer.mlp_one""",
+        infer.mlp_one infer.magika infer.silero infer.basic_pitch""",
     "overheads": """overhead.captured_op overhead.cached_call overhead.import
         overhead.first_result overhead.parallel_region compile.mnist_cnn compile.mlp compile.lstm
         compile.resnet18 compile.dcgan compile.vae compile.super_resolution compile.actor_critic
         compile.gpt graphs.fifty_lengths graphs.one_off start.resnet50 start.mobile start.lstm_step
-        start.encoder start.mlp_one""",
+        start.encoder start.mlp_one start.magika start.silero start.basic_pitch""",
 }
 
 
@@ -244,6 +244,20 @@ def test_a_package_is_started_in_a_process_of_its_own(tmp_path):
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     own = {**os.environ, "PYTHONPATH": paths}
     subprocess.run([sys.executable, "-c", code], check=True, env=own)
+
+
+def test_published_models_are_read_from_their_packages(tmp_path):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    workload = workloads()["infer.magika"]
+    source = workload.published.path()
+    if source is None:
+        pytest.skip("magika is not installed")
+    arrays = PEERS["braze.aot"].open(1).write(workload, tmp_path / "model.brz")
+    (result,) = braze.runtime.load(tmp_path / "model.brz")(*arrays)
+    session = runtime.InferenceSession(source, providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(None, workload.published.inputs())
+    np.testing.assert_allclose(np.asarray(result), wanted[0], rtol=1e-4, atol=1e-5)
 
 
 def test_results_are_compared():
