@@ -38,7 +38,7 @@ from braze.ir.ops.movement import inverse_permutation
 from braze.passes.access import base_of, strides_of
 
 # A factor is copied if it is this much smaller than what it is spread over, and that is large.
-LEAST_REPETITIONS = 64
+LEAST_REPETITIONS = 16
 FEWEST_PRODUCTS = 1 << 15
 # A contraction whose operands have no more points of their own than this, for one of a common
 # dimension of at least so many, is computed with that dimension in vectors.

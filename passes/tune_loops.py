@@ -7,6 +7,7 @@ from functools import partial
 
 from braze.ir.loops import Kernel, Loop, Nest
 from braze.ir.target import Target
+from braze.passes.block_windows import block_windows
 from braze.passes.choices import Choices
 from braze.passes.merge_loops import merge_loops
 from braze.passes.parallelise import parallelise
@@ -55,6 +56,7 @@ def _passes(
     return [
         ("merge_loops", merge_loops),
         ("vectorise", partial(vectorise, target=target)),
+        ("block_windows", block_windows),
         ("merge_loops_again", merge_loops),
         ("parallelise", partial(parallelise, choices=choices)),
         last,

@@ -178,8 +178,12 @@ class NestEmitter:
                 store_interleaved(store, pair)
             return
         if loop.kind == "unroll" and is_number(begin) and is_number(end):
-            for value in range(begin, end):
-                self._statements(loop.body, fork_all(copies, {loop.var: constant(I64, value)}))
+            turns = [fork_all(copies, {loop.var: constant(I64, v)}) for v in range(begin, end)]
+            if all(map(_takes_turns_together, loop.body)):
+                self._statements(loop.body, [copy for turn in turns for copy in turn])
+                return
+            for turn in turns:
+                self._statements(loop.body, turn)
             return
         with carried_loop(self.builder, begin, end, 1, (), loop.var.name) as frame:
             self._statements(loop.body, fork_all(copies, {loop.var: frame.index}))
@@ -378,3 +382,11 @@ class NestEmitter:
     ) -> None:
         mask = first_lanes(self.builder, plan.width, count)
         self._statements(loop.body, [lanes_over(outer, loop.var, begin, plan.width, mask)])
+
+
+def _takes_turns_together(statement: Statement) -> bool:
+    """May the turns of an unrolled loop around it go on side by side? None reads what another one
+    stores; what they all load is loaded once."""
+    return isinstance(statement, Reduce) or (
+        isinstance(statement, Store) and statement.buffer.access == "out"
+    )

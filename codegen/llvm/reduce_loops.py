@@ -411,8 +411,14 @@ def fork_all(
     """Forks of vectors side by side, which share the emitter of what is the same in all of them."""
     if emitters[0].width == 1:
         return [emitter.fork(variables, shifts=shifts) for emitter in emitters]
-    scalar = emitters[0].scalar.fork(variables, shifts=shifts)
-    return [emitter.fork(variables, scalar=scalar, shifts=shifts) for emitter in emitters]
+    shared: dict[ExpressionEmitter, ExpressionEmitter] = {}
+    for emitter in emitters:
+        if emitter.scalar not in shared:
+            shared[emitter.scalar] = emitter.scalar.fork(variables, shifts=shifts)
+    return [
+        emitter.fork(variables, scalar=shared[emitter.scalar], shifts=shifts)
+        for emitter in emitters
+    ]
 
 
 def lanes_over(
