@@ -72,6 +72,9 @@ class Bisector:
         self.skipped: list[str] = []
         self._seen: set[str] = set()
 
+    def placed(self, graph: Graph, device: str) -> None:
+        """Graphs on GPUs are not searched: nothing is `given` of them."""
+
     def given(self, graph: Graph, inputs: Sequence[Any]) -> None:
         """A graph is about to run.  Raises: Found."""
         key = fingerprint(graph)

@@ -20,7 +20,8 @@ class Inspection:
 
     `str()` gives all of them; ``inspection["fuse"]`` one; iteration gives (name, text) pairs.
     Of a function on a GPU the stages are those of each program that it becomes, called ``"0 cuda:0
-    cuda"`` by the program's number, its device and the stage; there are no other forms.
+    cuda"`` by the program's number, its device and the stage; in the other forms each of these
+    programs is a graph of its own, down to its CUDA C.
 
     `html` writes a page on which everything is linked; it and the other forms have the times of the
     kernels, measured when they are first asked for, on copies of the arguments.
@@ -34,19 +35,14 @@ class Inspection:
 
     @cached_property
     def report(self) -> Report:
-        """The data behind the other forms.
-
-        Raises:
-            NotImplementedError: of a function on a GPU.
-        """
-        if self._is_placed:
-            raise NotImplementedError(
-                "[inspect] of a function on a GPU there are the stages as text only: str(), names()"
-                " and iteration"
-            )
+        """The data behind the other forms."""
         from braze.inspector.report import GraphReport, Report, measured
 
         graph = self._traced.graph
+        if self._is_placed:
+            from braze.inspector.collect import placed_report
+
+            return placed_report(graph, self._traced.storages)
         times = measured(graph, self._traced.storages)
         return Report(graph.name, [GraphReport(graph, times, None, self._inputs)])
 
@@ -124,6 +120,7 @@ class Inspection:
 
         Raises:
             KeyError: there is no such kernel.
+            NotImplementedError: the graph runs on a GPU.
             OSError: it cannot be written.
         """
         self.report.repro(path, kernel)

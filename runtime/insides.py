@@ -1,13 +1,14 @@
 """Everything that compiling one graph went through, for people to look at: `Insides`.
 
 In: a captured graph.  Out: the graph after each pass with where each node comes from, the loops,
-each kernel's LLVM IR and machine code, the memory plan. Nothing is cached or loaded.
+each kernel's code (LLVM IR and assembly; CUDA C and its launches), the memory plan. Nothing is
+cached or loaded.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from braze.ir.fingerprint import fingerprint
@@ -51,7 +52,8 @@ class KernelInside:
         origins: positions of the captured nodes that it computes.
         cost: counted from the loops.
         function: the symbol of its function, which kernels that do the same share.
-        llvm, assembly: that function's text, and that of its helpers.
+        code: language -> the text of that function, and of its helpers: "llvm" and
+            "assembly", or "cuda" and "launches".
     """
 
     name: str
@@ -61,8 +63,7 @@ class KernelInside:
     origins: list[int]
     cost: Cost
     function: str
-    llvm: str
-    assembly: str
+    code: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,13 @@ def look_inside(graph: Graph, target: Target | None = None) -> Insides:
     target = target or host_target()
     origin = Provenance(graph)
     record = Keeper(origin.graph, fingerprint(graph))
-    program, report, generated = compile_recorded(origin.graph, target, record)
+    if target.is_gpu:
+        from braze.runtime.cuda.insides import compile_for_gpu
+
+        program, report, functions = compile_for_gpu(origin.graph, target, record)
+    else:
+        program, report, generated = compile_recorded(origin.graph, target, record)
+        functions = _host_functions(record, generated.symbols)
     pairs = list(zip(record.stages, record.results, strict=True))
     graphs = [
         GraphStage(
@@ -133,8 +140,6 @@ def look_inside(graph: Graph, target: Target | None = None) -> Insides:
         for stage, made in pairs
         if isinstance(made, Graph)
     ]
-    llvm = _functions((s.text for s in record.stages if s.kind == "llvm"), _llvm_functions)
-    assembly = _functions((s.text for s in record.stages if s.kind == "assembly"), _assembled)
     nodes = dict(kernels_of(record.scheduled))
     kernels = [
         KernelInside(
@@ -144,9 +149,8 @@ def look_inside(graph: Graph, target: Target | None = None) -> Insides:
             node=nodes[kernel.name],
             origins=origin.origins(nodes[kernel.name]),
             cost=kernel_cost(kernel),
-            function=generated.symbols[kernel.name],
-            llvm=_of_symbol(llvm, generated.symbols[kernel.name]),
-            assembly=_of_symbol(assembly, generated.symbols[kernel.name]),
+            function=functions[kernel.name][0],
+            code=functions[kernel.name][1],
         )
         for wave, together in enumerate(program.waves)
         for kernel in together
@@ -194,6 +198,22 @@ def arena_blocks(program: Program) -> list[ArenaBlock]:
 
 
 # The texts of functions ---------------------------------------------------------------------------
+
+# Kernel -> the name of its function, and its code by language.
+Functions = dict[str, tuple[str, dict[str, str]]]
+
+
+def _host_functions(record: Keeper, symbols: Mapping[str, str]) -> Functions:
+    llvm = _functions((s.text for s in record.stages if s.kind == "llvm"), _llvm_functions)
+    assembly = _functions((s.text for s in record.stages if s.kind == "assembly"), _assembled)
+    return {
+        name: (
+            symbol,
+            {"llvm": _of_symbol(llvm, symbol), "assembly": _of_symbol(assembly, symbol)},
+        )
+        for name, symbol in symbols.items()
+    }
+
 
 _DEFINE = re.compile(r"^define [^@]*@\"?([\w.$]+)\"?\(.*?^\}$", re.MULTILINE | re.DOTALL)
 _LABEL = re.compile(r"^([A-Za-z_][\w.$]*):", re.MULTILINE)

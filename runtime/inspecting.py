@@ -1,8 +1,8 @@
 """What the inspector asks the runtime for, in one place."""
 
 from braze.runtime.insides import ArenaBlock, GraphStage, Insides, KernelInside, look_inside
-from braze.runtime.limits import Limits, machine_limits
-from braze.runtime.placed_insides import placed_stages
+from braze.runtime.limits import Limits
+from braze.runtime.placed_insides import limits_on, placed_stages, run_placed, target_on
 from braze.runtime.timing import (
     Chunk,
     KernelFacts,
@@ -24,9 +24,11 @@ __all__ = [
     "Limits",
     "TimedExecutable",
     "duration",
+    "limits_on",
     "look_inside",
-    "machine_limits",
     "measure",
     "placed_stages",
+    "run_placed",
+    "target_on",
     "timed_executable",
 ]

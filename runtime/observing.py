@@ -30,6 +30,10 @@ class Observer(Protocol):
     per_kernel: bool
     wants_inputs: bool
 
+    def placed(self, graph: Graph, device: str) -> None:
+        """A graph is about to be compiled for, or run on, this GPU, called "cuda:N"; what follows
+        is told of the graph as of others. Its kernels run one after the other."""
+
     def given(self, graph: Graph, inputs: Sequence[Input]) -> None:
         """A graph is about to run on these inputs."""
 

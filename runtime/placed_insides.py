@@ -1,23 +1,26 @@
-"""Everything that a graph on GPUs went through, as text.
+"""Everything that a graph on GPUs went through.
 
-In: a captured graph with values on GPUs.  Out: its stages: of each program that it is split into,
-for one device each, those from the graph to CUDA C or machine code, and the copies in between. Of a
-GPU's program also what its kernels must move and compute, and what launches take of a
-multiprocessor.
+In: a captured graph with values on GPUs.  Out: its stages as text: of each program that it is split
+into, for one device each, those from the graph to CUDA C or machine code, and the copies in
+between; and its runs, for who looks on while they are made.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 from braze.ir.devices import HOST
-from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph
-from braze.ir.loops import Program
-from braze.ir.loops_cost import kernel_cost
 from braze.ir.target import Target
-from braze.runtime.cuda.resources import report, resources_of
 from braze.runtime.insides import look_inside
-from braze.runtime.recorder import Keeper
+from braze.runtime.limits import Limits, machine_limits
 from braze.runtime.splitting import Segment, split_devices
+from braze.runtime.storage import Storage
+
+if TYPE_CHECKING:
+    from braze.runtime.executable import Input
 
 
 def placed_stages(graph: Graph) -> list[tuple[str, str]]:
@@ -26,41 +29,59 @@ def placed_stages(graph: Graph) -> list[tuple[str, str]]:
     stages = [("captured", str(graph))]
     for number, step in enumerate(split.steps):
         if isinstance(step, Segment):
-            own = _stages(step)
-            stages += [(f"{number} {step.device} {name}", text) for name, text in own]
+            found = look_inside(step.graph, target_on(step.device))
+            stages += [(f"{number} {step.device} {s.name}", s.text) for s in found.stages]
         else:
             source, target = split.types[step.source], split.types[step.target]
             stages.append((f"{number} copy", f"{source} to {target.device}"))
     return stages
 
 
-def _stages(segment: Segment) -> list[tuple[str, str]]:
-    if segment.device == HOST:
-        return [(stage.name, stage.text) for stage in look_inside(segment.graph).stages]
+def target_on(device: str) -> Target | None:
+    """What code for a device is made for; None for this processor.  Raises: CudaError."""
+    if device == HOST:
+        return None
     from braze.runtime.cuda.devices import device_named
 
-    return gpu_stages(segment.graph, device_named(segment.device).target)
+    return device_named(device).target
 
 
-def gpu_stages(graph: Graph, target: Target) -> list[tuple[str, str]]:
-    """The stages of a graph without devices, compiled for a GPU, which need not be there."""
-    from braze.codegen.cuda.generate import generate
-    from braze.passes import compile_graph
+def limits_on(device: str) -> Limits:
+    """What a device can do at most.  Raises: CudaError."""
+    if device == HOST:
+        return machine_limits()
+    from braze.runtime.cuda.devices import device_named
+    from braze.runtime.cuda.timing import device_limits
 
-    record = Keeper(graph, fingerprint(graph))
-    loops, _ = compile_graph(graph, target, record)
-    program = generate(loops, target)
-    record("cuda", program.source, "cuda")
-    record("roofline", roofline(loops))
-    record("launches", report(program, resources_of(program.source, target)))
-    return [(stage.name, stage.text) for stage in record.stages]
+    return device_limits(device_named(device))
 
 
-def roofline(program: Program) -> str:
-    """What each kernel must move and compute at least, counted from its loops."""
-    lines = [f"{'kernel':<40} {'bytes':>14} {'flops':>16} {'flops a byte':>12}"]
-    for kernel in program.kernels():
-        cost = kernel_cost(kernel)
-        ratio = cost.flops / cost.bytes_moved if cost.bytes_moved else 0.0
-        lines.append(f"{kernel.name:<40} {cost.bytes_moved:>14} {cost.flops:>16} {ratio:>12.2f}")
-    return "\n".join(lines)
+def run_placed(graph: Graph, inputs: Sequence[Input], rounds: int, seconds: float) -> None:
+    """Run a graph on copies of its inputs, for its observer.
+
+    Args:
+        rounds: how many runs at least.
+        seconds: for how long at least.
+    """
+    from braze.runtime.cuda.memory import copy_storage, new_storage
+    from braze.runtime.placed import PlacedEntry
+
+    copies: list[Any] = []
+    for value, item in zip(graph.inputs, inputs, strict=True):
+        if isinstance(item, Storage):
+            own = new_storage(value.type.device, item.nbytes, str(value.type))
+            copy_storage(item, own)
+            copies.append(own)
+        else:
+            copies.append(item)
+    outputs = [
+        copies[graph.aliases[number]]
+        if number in graph.aliases
+        else new_storage(value.type.device, value.type.nbytes, str(value.type))
+        for number, value in enumerate(graph.outputs)
+    ]
+    entry = PlacedEntry(graph, "compile")
+    number, until = 0, time.perf_counter() + seconds
+    while number < rounds or time.perf_counter() < until:
+        number += 1
+        entry.run(copies, outputs)

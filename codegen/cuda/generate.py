@@ -6,7 +6,7 @@ launch or several; those whose text is equal are one function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -65,7 +65,10 @@ class Decisions:
 
 
 def generate(
-    program: Program, target: Target, decisions: Decisions | None = None
+    program: Program,
+    target: Target,
+    decisions: Decisions | None = None,
+    told: Callable[[Kernel, Sequence[Step]], None] | None = None,
 ) -> CudaProgram:
     """CUDA C for a program of the loop IR; the same program gives the same text.
 
@@ -74,6 +77,7 @@ def generate(
         target: a GPU. Its feature "tf32" allows products of f32 on tensor cores, rounded to 10
             bits of mantissa.
         decisions: are taken from there, and kept there.
+        told: called with each kernel and its steps, in order.
 
     Raises:
         CodegenError: the program holds something that has no form on a GPU.
@@ -88,7 +92,7 @@ def generate(
     made = _Generator(
         program, target, source, arena, dict(program.placements), decisions or Decisions()
     )
-    steps = made.run()
+    steps = made.run(told)
     return CudaProgram(
         program.name,
         target,
@@ -254,10 +258,15 @@ class _Generator:
         self.has_checks = bool(program.checks)
         self.workspaces: list[Buffer] = []
 
-    def run(self) -> list[Step]:
+    def run(
+        self, told: Callable[[Kernel, Sequence[Step]], None] | None = None
+    ) -> list[Step]:
         steps: list[Step] = []
         for kernel in self.program.kernels():
-            steps += self._kernel(kernel)
+            own = self._kernel(kernel)
+            if told is not None:
+                told(kernel, own)
+            steps += own
         return steps
 
     def _kernel(self, kernel: Kernel) -> list[Step]:

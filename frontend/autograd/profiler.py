@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from braze import engine
+from braze import cuda, engine
 from braze.autograd.profiler_events import (
     EventList,
     FunctionEvent,
@@ -63,8 +63,9 @@ class profile:
             the other; `export_chrome_trace` shows the pieces as they were, thread by thread.
         with_stack: accepted; the user's lines are always noted.
         use_kineto, use_cpu, experimental_config, acc_events: accepted.
-        use_cuda, use_device, with_flops, profile_memory, with_modules: not measured; a warning says
-            so.
+        use_cuda, use_device="cuda": with a CUDA device the same as `per_kernel`, without one a
+            warning.
+        with_flops, profile_memory, with_modules: not measured; a warning says so.
 
     Raises:
         RuntimeError: it is entered twice, another one is active, or results are asked for before
@@ -103,6 +104,9 @@ class profile:
                 "profile: per_operation interprets graphs, per_kernel times compiled ones; choose "
                 "one of them"
             )
+        asks_cuda = use_cuda or use_device not in (None, "cpu")
+        if asks_cuda and not per_operation and cuda.is_available():
+            per_kernel = True
         self.enabled = enabled
         self.record_shapes = record_shapes
         self.per_operation = per_operation
@@ -110,7 +114,7 @@ class profile:
         self._before: Any = None
         self._events: EventList | None = None
         self._recorder: _Recorder | None = None
-        if enabled and (use_cuda or use_device not in (None, "cpu")):
+        if enabled and asks_cuda and not cuda.is_available():
             warnings.warn("CUDA is not available, disabling CUDA profiling", stacklevel=2)
         for name, asked in (
             ("with_flops", with_flops),
@@ -234,6 +238,9 @@ class _Recorder:
         if place is not None:
             facts |= {"location": f"{place.file}:{place.line}", "scope": place.scope}
         self._events.append(FunctionEvent(name, kind, interval, threading.get_ident(), **facts))
+
+    def placed(self, graph: Graph, device: str) -> None:
+        """Its events are told as others."""
 
     def given(self, graph: Graph, inputs: Any) -> None:
         """Nobody asks for that."""

@@ -15,7 +15,7 @@ from typing import Any
 from braze import engine
 from braze.bisection import arrays_of
 from braze.capture import flush
-from braze.inspector.report import GraphReport, Report
+from braze.inspector.report import ROUNDS, SECONDS, GraphReport, Report
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Node
 
@@ -33,6 +33,7 @@ class _Seen:
         self.times: Sequence[Any] = ()
         self.best = 0.0
         self.inputs: list[Any] | None = None  # of the first run, if they are kept
+        self.device = "cpu"
 
     def best_times(self) -> Sequence[Any]:
         """Of the quickest run."""
@@ -60,6 +61,11 @@ class Collector:
                 seen.runs += 1
                 seen.seconds += end - start
 
+    def placed(self, graph: Graph, device: str) -> None:
+        """A graph is about to run on a GPU."""
+        with self._lock:
+            self._of(graph, device).device = device
+
     def given(self, graph: Graph, inputs: Sequence[Any]) -> None:
         """A graph is about to run."""
         with self._lock:
@@ -78,11 +84,11 @@ class Collector:
             if not seen.times or total < seen.best:
                 seen.times, seen.best = times, total
 
-    def _of(self, graph: Graph) -> _Seen:
-        """Graphs of equal fingerprint are one."""
+    def _of(self, graph: Graph, device: str = "cpu") -> _Seen:
+        """Graphs of equal fingerprint on one device are one."""
         known = self._names.get(id(graph))
         if known is None:
-            known = self._names[id(graph)] = graph, fingerprint(graph)
+            known = self._names[id(graph)] = graph, f"{fingerprint(graph)} {device}"
         return self._seen.setdefault(known[1], _Seen(graph))
 
     def report(self, title: str, most: int = MOST_GRAPHS) -> Report:
@@ -94,11 +100,25 @@ class Collector:
         compiled = [seen for seen in self._seen.values() if seen.compiled]
         compiled.sort(key=lambda seen: -seen.seconds)
         graphs = [
-            GraphReport(seen.graph, seen.best_times, (seen.runs, seen.seconds), seen.inputs)
+            GraphReport(
+                seen.graph, seen.best_times, (seen.runs, seen.seconds), seen.inputs, seen.device
+            )
             for seen in compiled[:most]
         ]
         left_out, others = len(compiled) - len(graphs), len(self._seen) - len(compiled)
         return Report(title, graphs, engine.explain(), left_out, others)
+
+
+def placed_report(graph: Graph, inputs: Sequence[Any]) -> Report:
+    """A graph on GPUs: of each program that it is split into its kernels, and their best times in
+    some runs on copies of the inputs."""
+    collector = Collector()
+    before, engine.observing.observer = engine.observing.observer, collector
+    try:
+        engine.inspecting().run_placed(graph, inputs, ROUNDS, SECONDS)
+    finally:
+        engine.observing.observer = before
+    return collector.report(graph.name)
 
 
 def inspect_script(

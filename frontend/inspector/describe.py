@@ -14,6 +14,7 @@ from typing import Any
 
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.printer import GraphText, print_location
+from braze.ir.target import Target
 
 Data = dict[str, Any]
 MOST_LINES = 4000  # of a file that are shown as a whole; else those around what was called
@@ -35,7 +36,8 @@ def describe(insides: Any, times: Sequence[Any], limits: Any | None) -> Data:
     graph: Graph = insides.captured
     return {
         "name": graph.name,
-        "target": f"{insides.target.cpu}, {insides.target.vector_bits}-bit vectors",
+        "target": _target(insides.target),
+        "languages": list(insides.kernels[0].code) if insides.kernels else [],
         "inputs": [
             {"name": value.name or f"input{i}", "type": str(value.type), "role": role}
             for i, (value, role) in enumerate(zip(graph.inputs, graph.roles, strict=True))
@@ -53,11 +55,15 @@ def describe(insides: Any, times: Sequence[Any], limits: Any | None) -> Data:
 
 
 def code_of(insides: Any) -> dict[str, dict[str, str]]:
-    """LLVM IR and assembly of each function, by its symbol."""
-    return {
-        kernel.function: {"llvm": kernel.llvm, "assembly": kernel.assembly}
-        for kernel in insides.kernels
-    }
+    """The code of each function in its languages ("llvm" and "assembly"; "cuda" and "launches"), by
+    its symbol."""
+    return {kernel.function: dict(kernel.code) for kernel in insides.kernels}
+
+
+def _target(target: Target) -> str:
+    if target.is_gpu:
+        return f"{target.name}, CUDA"
+    return f"{target.cpu}, {target.vector_bits}-bit vectors"
 
 
 def _summary(insides: Any, kernels: list[Data], limits: Any | None) -> Data:

@@ -18,6 +18,7 @@ from braze.inspector.changes import changes
 from braze.inspector.describe import Data, code_of, describe
 from braze.ir.graph import Graph
 from braze.ir.parser import parse_graph
+from braze.ir.target import Target, named_target
 
 ROUNDS, SECONDS = 5, 0.2  # of measuring, at least
 
@@ -32,6 +33,8 @@ class GraphReport:
         times: gives the times of its kernels, or none.
         runs: how often the program ran it, and how long that took altogether, if that is known.
         inputs: arrays and numbers that it was run on, for a reproducer; None if they were not kept.
+        device: where it runs, as "cpu" or "cuda:0".
+        target: what to compile it for, if that is not the device.
     """
 
     def __init__(
@@ -40,8 +43,12 @@ class GraphReport:
         times: Callable[[], Times],
         runs: tuple[int, float] | None = None,
         inputs: Sequence[Any] | None = None,
+        device: str = "cpu",
+        target: Target | None = None,
     ) -> None:
         self.graph = graph
+        self.device = device
+        self._target = target
         self.inputs = inputs
         self.runs = runs
         self._times = times
@@ -49,13 +56,15 @@ class GraphReport:
     @cached_property
     def insides(self) -> Any:
         """Every step of compiling it (`braze.runtime.insides.Insides`)."""
-        return engine.inspecting().look_inside(self.graph)
+        inspecting = engine.inspecting()
+        target = self._target or inspecting.target_on(self.device)
+        return inspecting.look_inside(self.graph, target)
 
     @cached_property
     def data(self) -> Data:
         """The strata, the memory plan and the times as JSON values."""
         times = self._times()
-        limits = engine.inspecting().machine_limits() if times else None
+        limits = engine.inspecting().limits_on(self.device) if times else None
         data = describe(self.insides, times, limits)
         runs = self.runs
         data["runs"] = None if runs is None else {"count": runs[0], "seconds": runs[1]}
@@ -63,7 +72,7 @@ class GraphReport:
 
     @cached_property
     def code(self) -> dict[str, dict[str, str]]:
-        """LLVM IR and assembly by function."""
+        """LLVM IR and assembly, or CUDA C and launches, by function."""
         return code_of(self.insides)
 
     def repro(self, path: str | os.PathLike[str], kernel: str | None = None) -> None:
@@ -72,8 +81,14 @@ class GraphReport:
         Raises:
             KeyError: it has no such kernel.
             ValueError: its inputs were not kept.
+            NotImplementedError: it runs on a GPU.
             OSError: it cannot be written.
         """
+        if self.device != "cpu":
+            raise NotImplementedError(
+                f"[repro] graph @{self.graph.name} runs on {self.device}; reproducers are written "
+                "of graphs on the CPU"
+            )
         if self.inputs is None:
             raise ValueError(f"[repro] what graph @{self.graph.name} was given is not known")
         debugging = engine.debugging()
@@ -253,11 +268,15 @@ def measured(graph: Graph, inputs: Sequence[Any]) -> Callable[[], Times]:
 
 def package_report(name: str, model: Any) -> Report:
     """A package's graph, compiled anew for this machine; its times are those of inputs of zeros.
+    Of a package for GPUs alone it is compiled for the first of them, and nothing is run.
 
     Args:
         model: a loaded package (`braze.aot.load`).
     """
     graph = parse_graph(model.graph_text)
+    gpus = [target for target in model.targets if target.startswith("sm_")]
+    if len(gpus) == len(model.targets):
+        return Report(name, [GraphReport(graph, list, target=named_target(gpus[0]))])
     inputs: list[Any] = []
     for value, role in zip(graph.inputs, graph.roles, strict=True):
         if role == "scalar":

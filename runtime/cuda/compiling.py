@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -24,17 +24,30 @@ from braze.runtime.cuda.nvcc import OPTIONS, cubin_of
 from braze.runtime.disk_cache import DiskCache
 from braze.runtime.families import Fit
 from braze.runtime.provenance import Provenance
-from braze.runtime.recorder import Recorder
+from braze.runtime.recorder import Keeper, Recorder
 from braze.runtime.symbolic_code import SymbolicCode
 from braze.runtime.symbolic_compiling import SizedLoops
 
 if TYPE_CHECKING:
-    from braze.ir.cuda_program import CudaProgram
-    from braze.ir.loops import Program
+    from braze.ir.cuda_program import CudaProgram, Step
+    from braze.ir.loops import Kernel, Program
 
 
-def compile_cuda(graph: Graph, target: Target, disk: DiskCache | None) -> CudaCode:
+def compile_cuda(
+    graph: Graph,
+    target: Target,
+    disk: DiskCache | None,
+    *,
+    origin: Provenance | None = None,
+    keep: Keeper | None = None,
+    told: Callable[[Kernel, Sequence[Step]], None] | None = None,
+) -> CudaCode:
     """Compile a graph for a GPU.
+
+    Args:
+        origin: takes its nodes apart, for who asks about them later.
+        keep: is given every stage.
+        told: called with each kernel and its steps, in order.
 
     Raises:
         CudaError: nvcc refuses the code or is missing. CodegenError: there is no code for something
@@ -44,11 +57,13 @@ def compile_cuda(graph: Graph, target: Target, disk: DiskCache | None) -> CudaCo
     from braze.passes import compile_graph
 
     start = time.perf_counter()
-    record = Recorder(graph, fingerprint(graph)) if Recorder.is_wanted() else None
+    record: Recorder | None = keep
+    if record is None and Recorder.is_wanted():
+        record = Recorder(graph, fingerprint(graph))
+    origin = origin or Provenance(graph)
     try:
-        origin = Provenance(graph)
         loops, report = compile_graph(origin.graph, target, record)
-        program = generate(loops, target)
+        program = generate(loops, target, told=told)
         if record is not None:
             record("cuda", program.source, "cuda")
         cubin, from_disk = _cubin_of(program.source, target, disk)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,9 +27,13 @@ from braze.runtime.cuda.memory import DeviceStorage, copy_storage
 from braze.runtime.executable import Input, Sites
 from braze.runtime.families import Family, families, served, third_size
 from braze.runtime.interpreting import interpret_with_lines
+from braze.runtime.observing import Observer, observing
 from braze.runtime.recompiles import Source, log
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
+
+if TYPE_CHECKING:
+    from braze.runtime.cuda.timing import TimedCudaExecutable
 
 
 class _Executables:
@@ -69,13 +74,14 @@ def clear_executables() -> None:
 class DeviceEntry:
     """A graph for one GPU; see `braze.runtime.cache.Entry`."""
 
-    __slots__ = ("_executable", "device", "fingerprint", "graph")
+    __slots__ = ("_executable", "_timed", "device", "fingerprint", "graph")
 
     def __init__(self, graph: Graph, fingerprint: str, device: str) -> None:
         self.graph = graph
         self.fingerprint = fingerprint
         self.device = device
         self._executable: CudaExecutable | None = None
+        self._timed: TimedCudaExecutable | None = None
 
     @property
     def is_compiled(self) -> bool:
@@ -85,10 +91,44 @@ class DeviceEntry:
         self, tier: str, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None
     ) -> None:
         """Compute the outputs, as far as can be told from here; see `CudaExecutable.run`."""
-        if tier == "interpret":
+        if observing.observer is not None:
+            self._run_observed(observing.observer, tier, inputs, outputs, sites)
+        elif tier == "interpret":
             self._interpret(inputs, outputs, sites)
         else:
             (self._executable or self.compile()).run(inputs, outputs, sites)
+
+    def _run_observed(
+        self,
+        observer: Observer,
+        tier: str,
+        inputs: Sequence[Input],
+        outputs: Sequence[Storage],
+        sites: Sites | None,
+    ) -> None:
+        """As `run`, telling the observer what was done and how long it took. A run that is timed
+        is waited for."""
+        from braze.runtime.cuda.timing import timed_cuda_executable
+
+        observer.placed(self.graph, self.device)
+        start = time.perf_counter()
+        if tier == "interpret":
+            self._interpret(inputs, outputs, sites)
+            observer.worked("interpret", self.graph, sites, start, time.perf_counter())
+            return
+        if self._executable is None:
+            self.compile()
+            observer.worked("compile", self.graph, None, start, time.perf_counter())
+        executable = self.compile()
+        if observer.per_kernel:
+            if self._timed is None:
+                self._timed = timed_cuda_executable(self.graph, device_named(self.device))
+            executable = self._timed
+        start = time.perf_counter()
+        executable.run(inputs, outputs, sites)
+        if observer.per_kernel and self._timed is not None:
+            observer.timed(self.graph, sites, self._timed.times())
+        observer.worked("native", self.graph, sites, start, time.perf_counter())
 
     def compile(self) -> CudaExecutable:
         """Machine code for the graph, from memory, disk, or the compiler."""

@@ -136,12 +136,16 @@ class CudaExecutable:
                 f"outputs, given {len(inputs)} and {len(outputs)}"
             )
         with device.lock, device.active():
-            run = _Run(self, device.stream, inputs, outputs, sites)
-            run.steps(program.steps, run.base)
+            run = Run(self, device.stream, inputs, outputs, sites)
+            self.enqueue(run)
             if run.status is not None:
                 run.numbers = None  # what comes next in this stream may have the memory
                 device.failures.append(run.failure)
         stats.native_calls += 1
+
+    def enqueue(self, run: Run) -> None:
+        """All steps of a call, in order."""
+        run.steps(self.code.program.steps, run.base)
 
     def numbers(self, inputs: Sequence[Input], stream: Stream) -> tuple[DeviceStorage, list[int]]:
         """A call's Python numbers in memory of the device, and the addresses of all inputs."""
@@ -177,7 +181,7 @@ def _bytes_of(number: Input, dtype: DType) -> bytes:
     return narrowed(number, dtype).tobytes()
 
 
-class _Run:
+class Run:
     """One call: where everything lies, and what keeps it there until all is enqueued."""
 
     def __init__(

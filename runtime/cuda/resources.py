@@ -106,11 +106,15 @@ def occupancy(launch: Launch, taken: Resources, target: Target) -> float:
 
 
 def report(program: CudaProgram, found: dict[str, Resources]) -> str:
-    """A line for each launch."""
+    """A line for each launch of a program."""
+    return table(program.launches(), found, program.target)
+
+
+def table(launches: Iterable[Launch], found: dict[str, Resources], target: Target) -> str:
+    """A line for each launch, those that differ in nothing once."""
     lines = [f"{'kernel':<40} {'grid':>14} {'block':>10} {'shared':>8} {'registers':>9} "
              f"{'spilled':>8} {'occupancy':>9}"]  # fmt: skip
-    lines += [_line(launch, found.get(launch.kernel), program.target) for launch in
-              _different(program.launches())]  # fmt: skip
+    lines += [_line(one, found.get(one.kernel), target) for one in _different(launches)]
     if not found:
         lines.append("registers, spills and occupancy: not measured, for want of NVIDIA's compiler")
     return "\n".join(lines)

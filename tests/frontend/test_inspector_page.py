@@ -7,7 +7,11 @@ from browser import Browser, find_browser
 from models import resnet18
 
 import braze
+import braze.ir as ir
 from braze import nn
+from braze.inspector.report import GraphReport, Report
+from braze.ir.graph import Location
+from braze.ir.target import named_target
 from braze.nn import functional as F
 
 pytestmark = pytest.mark.skipif(
@@ -118,6 +122,29 @@ def test_a_kernel_leads_to_its_code_and_back_to_its_lines(opened, inspection):
     opened.wait("document.querySelector('.title h3')?.textContent === 'Line'")
     opened.evaluate("history.back()")
     shown(opened, f"#0/graph/o{operation}")
+
+
+def test_a_kernel_of_a_gpu_leads_to_cuda(browser, tmp_path):
+    """Compiled for one that is not there."""
+    b = ir.Builder("softmax")
+    x = b.input(ir.tensor_type(ir.f32, (64, 32)))
+    with b.at(Location(__file__, 10)):
+        graph = b.finish([b.softmax(x, dim=1)])
+    report = Report("a GPU", [GraphReport(graph, list, target=named_target("sm_90"))])
+    report.html(tmp_path / "page.html")
+    browser.open(tmp_path / "page.html")
+    browser.click('#picture [data-op="0"]')
+    shown(browser, "#0/graph/o0")
+    browser.click('[data-to-kernel="0"]')
+    shown(browser, "#0/graph/k0")
+    browser.wait("document.querySelector('[data-code=cuda] pre').textContent")
+    assert '__global__ void __launch_bounds__' in text(browser, "[data-code=cuda] pre")
+    browser.click("[data-code=launches] summary")
+    browser.wait("document.querySelector('[data-code=launches] pre').textContent")
+    assert "registers" in text(browser, "[data-code=launches] pre")
+    assert count(browser, "[data-code]") == 3
+    assert "sm_90" in browser.evaluate("document.body.textContent")
+    assert browser.errors == [] and browser.requests == []
 
 
 def test_kernels_unfold_to_primitives_and_layers_to_operations(opened, inspection):

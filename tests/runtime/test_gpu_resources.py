@@ -9,7 +9,7 @@ from braze import ir
 from braze.ir.cuda_program import Launch
 from braze.ir.target import GPU_NAMES, named_target
 from braze.runtime.cuda.resources import LIMITS, Resources, occupancy, resources_in, resources_of
-from braze.runtime.placed_insides import gpu_stages
+from braze.runtime.insides import look_inside
 
 NVCC = shutil.which("/usr/local/cuda/bin/nvcc") or shutil.which("/usr/local/bin/nvcc")
 
@@ -62,7 +62,7 @@ def test_every_target_has_limits():
 @pytest.mark.skipif(NVCC is None, reason="needs NVIDIA's compiler")
 def test_nothing_is_spilled_and_everything_is_counted(monkeypatch):
     monkeypatch.setenv("PATH", str(NVCC).rsplit("/", 1)[0] + ":/usr/bin:/bin")
-    stages = dict(gpu_stages(mnist_step(4), named_target("sm_80")))
+    stages = {s.name: s.text for s in look_inside(mnist_step(4), named_target("sm_80")).stages}
     found = resources_of(stages["cuda"], named_target("sm_80"))
     assert found and all(r.spill_stores == r.spill_loads == 0 for r in found.values())
     assert all(0 < r.registers <= 255 for r in found.values())
@@ -76,7 +76,8 @@ def test_what_is_not_measured_is_said(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     b = ir.Builder("g")
     x = b.input(ir.tensor_type(ir.f32, (64, 32)))
-    stages = dict(gpu_stages(b.finish([b.exp(x)]), named_target("sm_90")))
+    insides = look_inside(b.finish([b.exp(x)]), named_target("sm_90"))
+    stages = {s.name: s.text for s in insides.stages}
     assert "not measured" in stages["launches"] and "x1x1" in stages["launches"]
     (row,) = stages["roofline"].splitlines()[1:]
     assert row.split()[1] == str(2 * 4 * 64 * 32)

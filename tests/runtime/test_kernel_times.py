@@ -168,8 +168,8 @@ def test_insides_have_every_kernels_code(graph):
     insides = look_inside(graph)
     assert [k.name for k in insides.kernels] == [k.name for k in insides.program.kernels()]
     for kernel in insides.kernels:
-        assert f"@{kernel.function}(" in kernel.llvm.splitlines()[0]
-        assert kernel.assembly.startswith(f"{kernel.function}:")
+        assert f"@{kernel.function}(" in kernel.code["llvm"].splitlines()[0]
+        assert kernel.code["assembly"].startswith(f"{kernel.function}:")
         assert kernel.node.body is not None
     assert [s.name for s in insides.graphs][:3] == ["captured", "split_complex", "match_attention"]
     arena = insides.program.arena_bytes

@@ -49,7 +49,8 @@ function markSource(reveal) {
 
 // Details ------------------------------------------------------------------------------------------
 
-const shownParts = { loops: true, llvm: false, assembly: false };
+const shownParts = { loops: true, cuda: true };
+const LANGUAGES = { llvm: "LLVM IR", assembly: "Assembly", cuda: "CUDA C", launches: "Launches" };
 
 function showDetails() {
   const pane = $("details");
@@ -141,8 +142,7 @@ function codeParts(kernel, several) {
   const sharers = state.data.kernels.filter((k) => k.function === kernel.function).length;
   const shared = sharers > 1 ? `one function for ${sharers} kernels` : name;
   return [codePart("loops", "Loop IR", name, async () => kernel.loops),
-    codePart("llvm", "LLVM IR", shared, async () => (await codeOf())[kernel.function].llvm),
-    codePart("assembly", "Assembly", shared, async () => (await codeOf())[kernel.function].assembly)];
+    ...state.data.languages.map((key) => codePart(key, LANGUAGES[key], shared, async () => (await codeOf())[kernel.function][key]))];
 }
 
 function codePart(key, title, note, text) {
@@ -150,6 +150,6 @@ function codePart(key, title, note, text) {
   const made = el("details", { class: "part", "data-code": key }, el("summary", {}, el("h3", {}, title), el("span", {}, note)), pre);
   const show = async () => { if (!pre.firstChild) pre.append(highlighted((await text()) || "(inlined where it is called)")); };
   made.addEventListener("toggle", () => { shownParts[key] = made.open; if (made.open) show(); });
-  made.open = shownParts[key];
+  made.open = Boolean(shownParts[key]);
   return made;
 }

@@ -1,0 +1,93 @@
+"""From a graph to CUDA C with every step kept, for people to look at.
+
+In: a graph without devices, and a GPU's target; the GPU need not be there.  Out: its loops, the
+passes' report, and of each kernel the functions that it launches, with their text and with what a
+launch takes of a multiprocessor (where nvcc is there to say so).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from braze.ir.cuda_program import Fill, HostStep, Launch, Repeat, Step, launches_of
+from braze.ir.graph import Graph
+from braze.ir.loops import Kernel, Program
+from braze.ir.loops_cost import kernel_cost
+from braze.ir.target import Target
+from braze.runtime.cuda.resources import Resources, report, resources_of, table
+from braze.runtime.recorder import Recorder
+
+# What a comment above it says, the function's head, and all up to the brace that closes it.
+_FUNCTION = re.compile(
+    r'(?:^//[^\n]*\n)*^extern "C" __global__ void __launch_bounds__\(.*?\) (\w+)\(.*?^\}$',
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def compile_for_gpu(
+    graph: Graph, target: Target, record: Recorder
+) -> tuple[Program, Any, dict[str, tuple[str, dict[str, str]]]]:
+    """The loops, the passes' report, and of each kernel the name of its (first) function and its
+    code by language: "cuda", and "launches".
+
+    Raises: CodegenError: there is no code for something in the graph. What the passes raise.
+    """
+    from braze.codegen.cuda.generate import generate
+    from braze.passes import compile_graph
+
+    steps: dict[str, Sequence[Step]] = {}
+
+    def told(kernel: Kernel, own: Sequence[Step]) -> None:
+        steps[kernel.name] = own
+
+    record.restart_clock()
+    loops, passes = compile_graph(graph, target, record)
+    program = generate(loops, target, told=told)
+    record("cuda", program.source, "cuda")
+    record("roofline", roofline(loops))
+    taken = resources_of(program.source, target)
+    record("launches", report(program, taken))
+    texts = {match[1]: match[0] for match in _FUNCTION.finditer(program.source)}
+    return loops, passes, {
+        name: _described(name, tuple(own), texts, taken, target) for name, own in steps.items()
+    }
+
+
+def _described(
+    name: str,
+    steps: tuple[Step, ...],
+    texts: dict[str, str],
+    taken: dict[str, Resources],
+    target: Target,
+) -> tuple[str, dict[str, str]]:
+    """A kernel's function and code."""
+    launches = list(launches_of(steps))
+    functions = list(dict.fromkeys(launch.kernel for launch in launches))
+    lines = [table(launches, taken, target)] if launches else []
+    lines += [line for step in steps if (line := _beside(step))]
+    code = "\n\n".join(texts[function] for function in functions)
+    return "+".join(functions) or name, {"cuda": code, "launches": "\n".join(lines)}
+
+
+def _beside(step: Step) -> str:
+    """What a step does that is no launch."""
+    if isinstance(step, Launch):
+        return ""
+    if isinstance(step, Fill):
+        return f"{step.nbytes} bytes of {step.name} from byte {step.offset} are set to {step.value}"
+    if isinstance(step, HostStep):
+        return f"{step.call.op.name} is computed by NumPy on the host, which waits for the GPU"
+    assert isinstance(step, Repeat)
+    return f"all of it {step.times} times"
+
+
+def roofline(program: Program) -> str:
+    """What each kernel must move and compute at least, counted from its loops."""
+    lines = [f"{'kernel':<40} {'bytes':>14} {'flops':>16} {'flops a byte':>12}"]
+    for kernel in program.kernels():
+        cost = kernel_cost(kernel)
+        ratio = cost.flops / cost.bytes_moved if cost.bytes_moved else 0.0
+        lines.append(f"{kernel.name:<40} {cost.bytes_moved:>14} {cost.flops:>16} {ratio:>12.2f}")
+    return "\n".join(lines)

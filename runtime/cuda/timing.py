@@ -1,0 +1,120 @@
+"""How long each kernel of a compiled graph takes on a GPU.
+
+In: a graph without devices, and a device.  Out: a `TimedCudaExecutable`, whose runs leave the times
+of their kernels: CUDA's events stand before and behind each kernel's launches in the stream. They
+are counted in half microseconds (CUDA driver API, `cuEventElapsedTime`), and a kernel's time holds
+the gap before its launch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from braze.ir.fingerprint import fingerprint
+from braze.ir.graph import Graph
+from braze.ir.loops import Kernel
+from braze.ir.loops_cost import kernel_cost
+from braze.runtime.cuda.code import CudaCode
+from braze.runtime.cuda.devices import CudaDevice
+from braze.runtime.cuda.driver import driver
+from braze.runtime.cuda.executable import CudaExecutable
+from braze.runtime.limits import Limits
+from braze.runtime.provenance import Provenance, kernels_of
+from braze.runtime.recorder import Keeper
+from braze.runtime.timing import Chunk, KernelFacts, KernelTime
+
+if TYPE_CHECKING:
+    from braze.ir.cuda_program import Step
+    from braze.runtime.cuda.executable import Run
+
+# Multiply-adds of f32 that a multiprocessor starts in a clock (CUDA C++ programming guide,
+# "Throughput of native arithmetic instructions"), by compute capability.
+_FMAS = {75: 64, 80: 64, 86: 128, 89: 128, 90: 128, 100: 128, 120: 128}
+
+
+class TimedCudaExecutable(CudaExecutable):
+    """Machine code that times its kernels.
+
+    Args:
+        kernels: each with how many of the program's steps are its own, in their order.
+    """
+
+    def __init__(
+        self, code: CudaCode, device: CudaDevice, kernels: Sequence[tuple[KernelFacts, int]]
+    ) -> None:
+        super().__init__(code, device)
+        self._timed_kernels = kernels
+        self._events: list[Any] = []
+        self._began = 0.0
+
+    def enqueue(self, run: Run) -> None:
+        """All steps, with events in between."""
+        stream, steps, at = run.stream.handle, self.code.program.steps, 0
+        self._events = [driver().Event() for _ in range(len(self._timed_kernels) + 1)]
+        self._began = time.perf_counter()
+        self._events[0].record(stream)
+        for event, (_, count) in zip(self._events[1:], self._timed_kernels, strict=True):
+            run.steps(steps[at : at + count], run.base)
+            event.record(stream)
+            at += count
+
+    def times(self) -> list[KernelTime]:
+        """Of the latest run, which is waited for."""
+        if not self._events:
+            return []
+        with self.device.active():
+            self._events[-1].synchronize()
+            passed = [self._events[0].time_till(event) / 1e3 for event in self._events]
+        found = []
+        for number, (kernel, _) in enumerate(self._timed_kernels):
+            start, end = (self._began + seconds for seconds in passed[number : number + 2])
+            found.append(
+                KernelTime(kernel, start, end, end - start, end - start, (Chunk(start, end, 0),))
+            )
+        return found
+
+
+def timed_cuda_executable(graph: Graph, device: CudaDevice) -> TimedCudaExecutable:
+    """Compile a graph for its own sizes, with its kernels told apart.
+
+    Raises: what `braze.runtime.cuda.compiling.compile_cuda` raises.
+    """
+    from braze.runtime.cache import disk_cache
+    from braze.runtime.cuda.compiling import compile_cuda
+
+    record = Keeper(graph, fingerprint(graph))
+    made: list[tuple[Kernel, int]] = []
+    origin = Provenance(graph)
+
+    def told(kernel: Kernel, steps: Sequence[Step]) -> None:
+        made.append((kernel, len(steps)))
+
+    code = compile_cuda(graph, device.target, disk_cache(), origin=origin, keep=record, told=told)
+    nodes = dict(kernels_of(record.scheduled))
+    facts = [
+        (
+            KernelFacts(
+                kernel.name,
+                wave,
+                str(nodes[kernel.name].attributes["kind"]),
+                tuple(origin.origins(nodes[kernel.name])),
+                kernel_cost(kernel),
+            ),
+            steps,
+        )
+        for wave, (kernel, steps) in enumerate(made)  # one after the other
+    ]
+    return TimedCudaExecutable(code, device, facts)
+
+
+def device_limits(device: CudaDevice) -> Limits:
+    """What a GPU can do at most by its driver's figures: multiply-adds of f32 outside of tensor
+    cores, and bytes of its memory. Nothing is measured."""
+    facts = device.properties()
+    processors = facts["multiprocessor_count"]
+    flops = 2.0 * _FMAS[device.target.capability] * processors * facts["clock_rate"] * 1e3
+    # Memory transfers twice in a clock; its bus is given in bits.
+    moved = 2.0 * facts["memory_clock_rate"] * 1e3 * facts["global_memory_bus_width"] / 8
+    return Limits(processors, flops, moved)
