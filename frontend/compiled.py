@@ -155,6 +155,7 @@ class CompiledModule:
         self._orig_mod: Any = function
         self._replays: dict[Any, Replay | None] = {}
         self._latest: _Latest | None = None
+        self._looked_up: tuple[int, list[Tensor]] = (-1, [])  # and when they were looked up
         functools.update_wrapper(self, function, updated=())
 
     def __getattr__(self, name: str) -> Any:
@@ -183,8 +184,12 @@ class CompiledModule:
     def _needs_tape(self, arguments: list[Tensor]) -> bool:
         if not tracer().grad_enabled:
             return False
-        module = self._orig_mod
-        return any(t.requires_grad for t in (*arguments, *module.parameters()))
+        # Walking a module for its parameters takes longer than a small one's forward pass.
+        changes, parameters = self._looked_up
+        if changes != Changes.count:
+            changes, parameters = Changes.count, [*self._orig_mod.parameters()]
+            self._looked_up = changes, parameters
+        return any(t.requires_grad for t in parameters) or any(t.requires_grad for t in arguments)
 
     def _signature(self, args: Any, kwargs: Any, arguments: list[Tensor]) -> Any:
         types: list[TensorType] = [t._handle.type for t in arguments]

@@ -70,6 +70,28 @@ def test_compiled_modules_train():
     assert losses[-1] < losses[0]
 
 
+def test_a_module_that_trains_is_walked_once():
+    """Until one has changed: then its parameters may be others."""
+    walks = []
+
+    class Net(nn.Linear):
+        def parameters(self, recurse=True):
+            walks.append(recurse)
+            return super().parameters(recurse)
+
+    model, x = Net(3, 2), braze.ones(1, 3)
+    compiled = braze.compile(model)
+    for _ in range(4):
+        assert compiled(x).requires_grad
+    assert len(walks) == 1
+    model.bias = None
+    assert compiled(x).requires_grad and len(walks) == 2
+    model.weight.requires_grad_(False)
+    assert not compiled(x).requires_grad
+    model.bias = nn.Parameter(braze.zeros(2))
+    assert compiled(x).requires_grad
+
+
 def test_compiled_functions():
     @braze.compile
     def f(x):
