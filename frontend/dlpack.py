@@ -1,8 +1,9 @@
 """DLPack: tensors to and from other libraries without a copy.
 
 NumPy speaks the protocol and keeps the memory alive, so a tensor goes out and comes in as a NumPy
-array on the same memory. NumPy has no bfloat16: such tensors travel as unsigned 16-bit integers,
-and the capsule's type field, at a place that the protocol fixes, says bfloat16 instead.
+array on the same memory (of a GPU's, see `braze.cuda.interchange`). NumPy has no bfloat16: such
+tensors travel as unsigned 16-bit integers, and the capsule's type field, at a place that the
+protocol fixes, says bfloat16 instead.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def dlpack(
     """A capsule on this tensor's memory, for `from_dlpack` of another library. A sync point.
 
     Args:
-        stream: must be None, there are no streams on the CPU.
+        stream: of a tensor on a GPU, the consumer's: its handle, 1 or None for the legacy default
+            stream, -1 if it does not matter when the elements are there. On the CPU None.
         max_version: the newest version of the protocol that the consumer knows.
         dl_device: where the consumer wants the elements; only the CPU.
         copy: True for memory of its own.
@@ -78,9 +80,9 @@ def dlpack(
     if self._requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
     if self.is_cuda:
-        raise BufferError(
-            "DLPack of tensors on a GPU is not implemented; use __cuda_array_interface__ or cpu()"
-        )
+        from braze.cuda.interchange import lent_capsule
+
+        return lent_capsule(self, stream, max_version, dl_device, copy)
     array = self._exposed()
     if self.dtype is bf16:
         array = array.view(np.uint16)
@@ -125,9 +127,6 @@ class _Writable:
 
 def _capsule_of(ext_tensor: Any, **wanted: Any) -> Any:
     """A capsule from an object that may know only the protocol's first version."""
-    kind = ext_tensor.__dlpack_device__()[0]
-    if int(kind) != DLDeviceType.kDLCPU:
-        raise BufferError(f"from_dlpack(): device type {int(kind)} is not the CPU")
     try:
         return ext_tensor.__dlpack__(max_version=(1, 0), **wanted)
     except TypeError:
@@ -144,17 +143,27 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
 
     Args:
         ext_tensor: an object with `__dlpack__`, or a capsule.
-        device: None or the CPU.
+        device: where the tensor is to be: None, or the array's own device.
         copy: True to copy in any case, False to raise where sharing is not possible.
 
     Raises:
         TypeError: no such object, or a dtype that tensors do not have.
         BufferError: the elements are on another device, or cannot be shared with copy=False.
     """
-    from braze.devices import refuse_gpu
+    from braze.devices import place_of
     from braze.functions.creation import from_numpy
 
-    refuse_gpu("from_dlpack()", device)
+    kind, index = DLDeviceType.kDLCPU, 0
+    if hasattr(ext_tensor, "__dlpack_device__"):
+        kind, index = ext_tensor.__dlpack_device__()
+    if int(kind) == DLDeviceType.kDLCUDA:
+        from braze.cuda.interchange import from_capsule
+
+        return from_capsule(ext_tensor, int(index), device, copy)
+    if int(kind) != DLDeviceType.kDLCPU:
+        raise BufferError(f"from_dlpack(): device type {int(kind)} is neither the CPU nor CUDA")
+    if device is not None and place_of(device) != "cpu":
+        raise BufferError(f"from_dlpack(): the array is on the CPU, wanted is {device}")
     if hasattr(ext_tensor, "__dlpack__"):
         wanted = {} if copy is None else {"copy": copy}
         capsule = _capsule_of(ext_tensor, **wanted)
@@ -181,4 +190,20 @@ def to_dlpack(tensor: Tensor) -> Any:
     return tensor.__dlpack__()
 
 
-METHODS = {"__dlpack__": dlpack, "__dlpack_device__": dlpack_device}
+def cuda_array_interface(self: Tensor) -> dict[str, Any]:
+    """The memory of a tensor on a GPU, as libraries for CUDA take it.
+
+    Raises:
+        AttributeError: the tensor is not on a GPU.
+        RuntimeError: it requires a gradient. TypeError: it is of bfloat16.
+    """
+    from braze.cuda.interchange import array_interface
+
+    return array_interface(self)
+
+
+METHODS = {
+    "__dlpack__": dlpack,
+    "__dlpack_device__": dlpack_device,
+    "__cuda_array_interface__": property(cuda_array_interface),
+}

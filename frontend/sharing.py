@@ -100,9 +100,12 @@ def is_exposed(handle: Handle) -> bool:
 
 
 def snapshot(handle: Handle) -> Handle | None:
-    """A copy of a value's elements as they are now; None where that is too much to copy."""
+    """A copy of a value's elements as they are now; None where that is too much to copy, or for the
+    GPU to do."""
     storage = handle.storage
     if not isinstance(storage, engine.Storage) or storage.nbytes > SNAPSHOT_BYTES:
+        return None
+    if handle.type.device != "cpu":
         return None
     copied = engine.Storage(storage.nbytes)
     np.asarray(copied)[:] = np.asarray(storage)

@@ -166,12 +166,17 @@ def _of_floats(data: list[Any]) -> Tensor | None:
 
 
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
-    """As `tensor`, sharing the memory of a tensor or array where nothing has to change."""
+    """As `tensor`, sharing the memory of a tensor or array where nothing has to change; so, too, of
+    an array on a GPU, with `__cuda_array_interface__`."""
     if isinstance(data, Tensor):
         placed = data if device is None else moved(data, place_of(device))
         return placed if dtype is None else placed.to(dtype)
     if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtype.numpy):
         return moved(from_numpy(data), place_of(device))
+    if hasattr(data, "__cuda_array_interface__"):
+        from braze.cuda.interchange import from_array_interface
+
+        return as_tensor(from_array_interface(data), dtype, device)
     return tensor(data, dtype=dtype, device=device)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
-from typing import Any
-from weakref import WeakSet
+from typing import Any, Protocol
+from weakref import ReferenceType, WeakSet, ref
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,6 +21,7 @@ from braze.runtime.cuda.devices import CudaDevice, Stream, cuda_device, device_n
 from braze.runtime.cuda.driver import driver, is_initialised
 from braze.runtime.storage import Storage
 
+_WORD = 4  # bytes that an atomic change swaps
 _LISTED = 8  # of the largest that were live when memory ran out
 
 
@@ -37,12 +38,13 @@ class DeviceStorage(Storage):
         label: what it holds, for people; "" if nobody said.
     """
 
-    __slots__ = ("_allocation", "_unpooled", "device", "label", "stream")
+    __slots__ = ("_allocation", "_loan", "_unpooled", "device", "label", "stream")
 
     device: CudaDevice
     stream: Stream
     label: object
     _allocation: Any
+    _loan: ReferenceType[Loan] | None
     _unpooled: int
 
     def __init__(self, nbytes: int) -> None:
@@ -78,8 +80,53 @@ class DeviceStorage(Storage):
         storage.nbytes, storage.address = nbytes, int(allocation)
         storage.device, storage.stream, storage.label = device, stream, label
         storage._allocation = allocation
+        storage._loan = None
         _live.add(storage)
         return storage
+
+    @classmethod
+    def foreign(
+        cls, device: CudaDevice, address: int, nbytes: int, giver: _Giver
+    ) -> DeviceStorage:
+        """Memory of another library, which can reach it for as long as it is used here.
+
+        Args:
+            address: a multiple of `ALIGNMENT`.
+            giver: is told when it is not used any more.
+        """
+        storage = cls._of(device, device.stream, nbytes, _Borrowed(address, giver), "foreign")
+        storage._unpooled = 0
+        device.stats.allocate(nbytes, device.reserved_bytes(), 0)
+        return storage
+
+    @staticmethod
+    def is_shareable(address: int, nbytes: int) -> bool:
+        """Whether kernels can work on memory where it is (see `braze.ir.cuda_program`)."""
+        return address % ALIGNMENT == 0 and nbytes % _WORD == 0
+
+    @classmethod
+    def copied(cls, device: CudaDevice, address: int, nbytes: int) -> DeviceStorage:
+        """A copy of foreign memory, made before anything else on the current stream."""
+        own = cls.on(device, nbytes)
+        with device.active():
+            stream = device.stream.handle
+            driver().memcpy_dtod_async(own.address, address, nbytes, stream=stream)
+        device.stream.synchronize()  # whoever owns the memory may free it now
+        return own
+
+    def lend(self) -> Loan:
+        """Leave for another library to use the memory, as long as it keeps the loan."""
+        loan = self._loan() if self._loan is not None else None
+        if loan is None:
+            loan = Loan(self)
+            self._loan = ref(loan)
+        return loan
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether another library may use the memory."""
+        is_lent = self._loan is not None and self._loan() is not None
+        return is_lent or isinstance(self._allocation, _Borrowed)
 
     def __del__(self, _is_finalizing: Any = sys.is_finalizing) -> None:  # type: ignore[override]
         if not _is_finalizing():
@@ -133,6 +180,34 @@ class DeviceStorage(Storage):
 
     def __repr__(self) -> str:
         return f"DeviceStorage({self.nbytes} bytes on {self.place} at {self.address:#x})"
+
+
+class Loan:
+    """Keeps memory that was lent."""
+
+    def __init__(self, storage: DeviceStorage) -> None:
+        self.storage = storage
+
+
+class _Giver(Protocol):
+    """The other library."""
+
+    def give_back(self) -> None:
+        """Its memory is not used here any more."""
+
+
+class _Borrowed:
+    """Stands for an allocation of the other library's."""
+
+    def __init__(self, address: int, giver: _Giver) -> None:
+        self._address = address
+        self._giver = giver
+
+    def __int__(self) -> int:
+        return self._address
+
+    def free(self) -> None:
+        self._giver.give_back()
 
 
 _live: WeakSet[DeviceStorage] = WeakSet()
