@@ -173,16 +173,6 @@ def check_device(wanted: Any) -> None:
         place_of(wanted)
 
 
-def refuse_gpu(name: str, wanted: Any) -> None:
-    """For what makes tensors on the CPU only.
-
-    Raises:
-        NotImplementedError: another device is wanted.
-    """
-    if wanted is not None and place_of(wanted) != "cpu":
-        raise NotImplementedError(f"{name} is not implemented for device {str(wanted)!r}")
-
-
 def current_gpu() -> int:
     """The number of the GPU that is used where none is named."""
     return _LOCAL.gpu
