@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,13 +20,14 @@ import numpy as np
 
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph
+from braze.ir.loops import Kernel
 from braze.ir.loops_cost import Cost, kernel_cost
 from braze.ir.target import TIMES, Target
 from braze.runtime.artifact import Artifact
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import Executable, Input
 from braze.runtime.pool import get_pool, pool_code
-from braze.runtime.provenance import kernels_of
+from braze.runtime.provenance import Provenance, kernels_of
 from braze.runtime.recorder import Keeper
 from braze.runtime.storage import Storage
 
@@ -156,8 +157,21 @@ def timed_executable(graph: Graph, target: Target | None = None) -> TimedExecuta
     record = Keeper(graph, fingerprint(graph))
     artifact, program, slots, origin = compile_timed(graph, target or host_target(), record)
     get_pool(compile=pool_object)
-    nodes = dict(kernels_of(record.scheduled))
-    kernels = [
+    kernels = kernel_facts(program.waves, record.scheduled, origin)
+    return TimedExecutable(artifact, slots, kernels)
+
+
+def kernel_facts(
+    waves: Iterable[Iterable[Kernel]], scheduled: Graph, origin: Provenance
+) -> list[KernelFacts]:
+    """What is known of a program's kernels.
+
+    Args:
+        waves: kernels that run together.
+        scheduled: the graph that they were lowered from. origin: where its nodes come from.
+    """
+    nodes = dict(kernels_of(scheduled))
+    return [
         KernelFacts(
             kernel.name,
             wave,
@@ -165,10 +179,9 @@ def timed_executable(graph: Graph, target: Target | None = None) -> TimedExecuta
             tuple(origin.origins(nodes[kernel.name])),
             kernel_cost(kernel),
         )
-        for wave, together in enumerate(program.waves)
+        for wave, together in enumerate(waves)
         for kernel in together
     ]
-    return TimedExecutable(artifact, slots, kernels)
 
 
 def measure(

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph
 from braze.ir.loops import Kernel
-from braze.ir.loops_cost import kernel_cost
 from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.devices import CudaDevice
 from braze.runtime.cuda.driver import driver
 from braze.runtime.cuda.executable import CudaExecutable
 from braze.runtime.limits import Limits
-from braze.runtime.provenance import Provenance, kernels_of
+from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Keeper
-from braze.runtime.timing import Chunk, KernelFacts, KernelTime
+from braze.runtime.timing import Chunk, KernelFacts, KernelTime, kernel_facts
 
 if TYPE_CHECKING:
     from braze.ir.cuda_program import Step
@@ -92,21 +91,10 @@ def timed_cuda_executable(graph: Graph, device: CudaDevice) -> TimedCudaExecutab
         made.append((kernel, len(steps)))
 
     code = compile_cuda(graph, device.target, disk_cache(), origin=origin, keep=record, told=told)
-    nodes = dict(kernels_of(record.scheduled))
-    facts = [
-        (
-            KernelFacts(
-                kernel.name,
-                wave,
-                str(nodes[kernel.name].attributes["kind"]),
-                tuple(origin.origins(nodes[kernel.name])),
-                kernel_cost(kernel),
-            ),
-            steps,
-        )
-        for wave, (kernel, steps) in enumerate(made)  # one after the other
-    ]
-    return TimedCudaExecutable(code, device, facts)
+    one_by_one = ([kernel] for kernel, _ in made)
+    facts = kernel_facts(one_by_one, record.scheduled, origin)
+    steps = [count for _, count in made]
+    return TimedCudaExecutable(code, device, list(zip(facts, steps, strict=True)))
 
 
 def device_limits(device: CudaDevice) -> Limits:
