@@ -139,6 +139,7 @@ def test_a_kernel_of_a_gpu_leads_to_cuda(browser, tmp_path):
     shown(browser, "#0/graph/k0")
     browser.wait("document.querySelector('[data-code=cuda] pre').textContent")
     assert '__global__ void __launch_bounds__' in text(browser, "[data-code=cuda] pre")
+    assert count(browser, "[data-code=cuda] pre .w") > 10  # keywords are marked
     browser.click("[data-code=launches] summary")
     browser.wait("document.querySelector('[data-code=launches] pre').textContent")
     assert "registers" in text(browser, "[data-code=launches] pre")

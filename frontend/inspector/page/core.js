@@ -191,10 +191,13 @@ const placesOf = (kernel) => [...new Set(kernel.operations.map((o) => place(stat
 // Code with its words, names, numbers and comments marked.
 const TOKENS = /(;.*|#(?= ).*)|("[^"]*")|([%@]"?[\w.]+"?)|\b(graph|nest|for|in|store|chunks|vector|unroll|reduce|contraction|over|sum|scan|sort|attention|host|recurrence|steps|program|return|define|declare|void|ret|br|label|load|getelementptr|phi|call|tail|fadd|fmul|fsub|fdiv|add|mul|sub|icmp|fcmp|select|ptr|float|double|half|i1|i8|i16|i32|i64)\b|\b(-?\d[\d.e+-]*)\b/g;
 
-function highlighted(text) {
+// The same of CUDA C, where a semicolon begins no comment.
+const CUDA_TOKENS = /(\/\/.*)|("[^"]*"|#pragma.*|#include.*)|\b(threadIdx|blockIdx|blockDim|gridDim)\b|\b(extern|const|void|bool|char|short|int|long|unsigned|float|double|auto|struct|template|class|if|else|for|while|do|return|break|continue|true|false|__\w+__)\b|\b(-?\d[\w.]*)\b/g;
+
+function highlighted(text, tokens = TOKENS) {
   const out = document.createDocumentFragment();
   let last = 0;
-  for (const match of text.matchAll(TOKENS)) {
+  for (const match of text.matchAll(tokens)) {
     out.append(text.slice(last, match.index));
     const kind = match[1] ? "c" : match[2] ? "d" : match[3] ? "n" : match[4] ? "w" : "d";
     out.append(el("span", { class: kind }, match[0]));

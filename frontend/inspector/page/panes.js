@@ -148,7 +148,7 @@ function codeParts(kernel, several) {
 function codePart(key, title, note, text) {
   const pre = el("pre", {});
   const made = el("details", { class: "part", "data-code": key }, el("summary", {}, el("h3", {}, title), el("span", {}, note)), pre);
-  const show = async () => { if (!pre.firstChild) pre.append(highlighted((await text()) || "(inlined where it is called)")); };
+  const show = async () => { if (!pre.firstChild) pre.append(highlighted((await text()) || "(inlined where it is called)", key === "cuda" ? CUDA_TOKENS : TOKENS)); };
   made.addEventListener("toggle", () => { shownParts[key] = made.open; if (made.open) show(); });
   made.open = Boolean(shownParts[key]);
   return made;
