@@ -3,6 +3,7 @@
 (He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.) `--data` names a
 folder with `train/` and `val/`, each with one folder of pictures for each class. If it is not
 there, it is made: of the digits that come with Braze, or of the IDX files in the folder `--idx`.
+`--distributed` makes it one of several processes that train together.
 """
 
 import argparse
@@ -17,10 +18,11 @@ from tqdm import tqdm
 
 import braze
 import braze.nn.functional as F
+from braze import distributed as dist
 from braze import nn, optim
 from braze.datasets import load_idx, load_mnist
 from braze.optim.lr_scheduler import LambdaLR
-from braze.utils.data import DataLoader, Dataset
+from braze.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 # Of ImageNet's colours, red, green and blue.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -165,22 +167,25 @@ def normalized(pictures, device):
 
 @braze.no_grad()
 def test(model, loader, device):
-    """Shares of pictures whose class is the likeliest, and among the five likeliest."""
+    """Shares of pictures whose class is the likeliest, and among the five likeliest, of all
+    processes' parts."""
     model.eval()
-    right = braze.zeros(2, device=device)
-    for pictures, target in tqdm(loader, "test", leave=False, disable=None):
+    totals = braze.tensor([0.0, 0.0, len(loader.dataset)], device=device)
+    for pictures, target in bar(loader, "test"):
         logits = model(normalized(pictures, device))
         best = logits.topk(min(5, logits.shape[1])).indices
         hits = best == target.to(device)[:, None]
-        right += braze.stack([hits[:, 0].sum(), hits.sum()])
-    return (right / len(loader.dataset)).tolist()
+        totals[:2] += braze.stack([hits[:, 0].sum(), hits.sum()])
+    if dist.is_initialized():
+        dist.all_reduce(totals)
+    return (totals[:2] / totals[2]).tolist()
 
 
 def train(model, loader, optimizer, scheduler, args, label):
     """One epoch; the mean loss."""
     model.train()
     total = braze.zeros((), device=args.device)
-    for pictures, target in tqdm(loader, label, leave=False, disable=None):
+    for pictures, target in bar(loader, label):
         logits = model(normalized(pictures, args.device))
         loss = F.cross_entropy(logits, target.to(args.device), label_smoothing=args.label_smoothing)
         optimizer.zero_grad()
@@ -189,6 +194,12 @@ def train(model, loader, optimizer, scheduler, args, label):
         scheduler.step()
         total += loss.detach()
     return total.item() / len(loader)
+
+
+def bar(loader, label):
+    """A line that fills in a terminal; only one process draws it."""
+    quiet = dist.is_initialized() and dist.get_rank() > 0
+    return tqdm(loader, label, leave=False, disable=quiet or None)
 
 
 def rate(steps, warmup):
@@ -210,7 +221,7 @@ def main(argv=None):
     parser.add_argument("--idx", metavar="DIR", help="make the pictures of these IDX files")
     parser.add_argument("--arch", choices=sorted(ARCHITECTURES), default="resnet18")
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=64, help="of all processes together")
     parser.add_argument("--lr", type=float, default=0.05, help="highest learning rate")
     parser.add_argument("--warmup", type=float, default=1.0, help="epochs of rising rates")
     parser.add_argument("--momentum", type=float, default=0.9)
@@ -226,19 +237,37 @@ def main(argv=None):
     parser.add_argument("--save", metavar="FILE", help="write a checkpoint after each epoch")
     parser.add_argument("--resume", metavar="FILE", help="go on from a checkpoint")
     parser.add_argument("--plot", metavar="FILE", help="draw the accuracies (needs matplotlib)")
+    parser.add_argument("--distributed", action="store_true", help="mpiexec has started several")
     args = parser.parse_args(argv)
 
-    random.seed(args.seed)
-    braze.manual_seed(args.seed)
-    if not Path(args.data).exists():
+    rank, ranks = 0, 1
+    if args.distributed:
+        dist.init_process_group("mpi")
+        rank, ranks = dist.get_rank(), dist.get_world_size()
+    if args.batch_size % ranks:
+        parser.error(f"--batch-size {args.batch_size} cannot be shared out among {ranks} processes")
+    random.seed(args.seed + rank)
+    braze.manual_seed(args.seed + rank)
+    if rank == 0 and not Path(args.data).exists():
         make_pictures(args.data, args.idx)
+    if args.distributed:
+        dist.barrier()
     training = Pictures(Path(args.data) / "train", args.size, args.crop, args.flip)
     testing = Pictures(Path(args.data) / "val", args.size)
     if training.classes != testing.classes:
         parser.error(f"{args.data}/train and {args.data}/val have different classes")
     options = {"num_workers": args.workers, "persistent_workers": args.workers > 0}
-    train_loader = DataLoader(training, args.batch_size, shuffle=True, drop_last=True, **options)
-    test_loader = DataLoader(testing, 250, **options)
+    sampler = DistributedSampler(training, seed=args.seed) if args.distributed else None
+    train_loader = DataLoader(
+        training,
+        args.batch_size // ranks,
+        shuffle=sampler is None,
+        sampler=sampler,
+        drop_last=True,
+        **options,
+    )
+    part = Subset(testing, range(rank, len(testing), ranks))
+    test_loader = DataLoader(part, 250, **options)
 
     model = ResNet(*ARCHITECTURES[args.arch], len(training.classes)).to(args.device)
     optimizer = optim.SGD(
@@ -258,18 +287,28 @@ def main(argv=None):
         done, history = checkpoint["epoch"], checkpoint["history"]
     if args.evaluate:
         top1, top5 = test(model, test_loader, args.device)
-        print(f"test accuracy {top1:.2%}, among five {top5:.2%}")
+        if rank == 0:
+            print(f"test accuracy {top1:.2%}, among five {top5:.2%}")
         return top1
 
     steps = len(train_loader)
     shares = rate(args.epochs * steps, int(args.warmup * steps))
     scheduler = LambdaLR(optimizer, shares, last_epoch=done * steps - 1)
+    # All begin with rank 0's parameters, and average their gradients.
+    trained = nn.parallel.DistributedDataParallel(model) if args.distributed else model
     for epoch in range(done + 1, args.epochs + 1):
         start = time.perf_counter()
-        loss = train(model, train_loader, optimizer, scheduler, args, f"epoch {epoch}")
+        if sampler is not None:
+            sampler.set_epoch(epoch)
+        loss = train(trained, train_loader, optimizer, scheduler, args, f"epoch {epoch}")
         seconds = time.perf_counter() - start
+        if args.distributed:
+            for buffer in model.buffers():  # each has seen other pictures: rank 0's count
+                dist.broadcast(buffer, 0)
         history.append(test(model, test_loader, args.device))
         top1, top5 = history[-1]
+        if rank > 0:
+            continue
         print(
             f"epoch {epoch}/{args.epochs}: loss {loss:.4f}, test accuracy {top1:.2%}, "
             f"among five {top5:.2%}, {seconds:.1f} s",
@@ -279,7 +318,7 @@ def main(argv=None):
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             facts = {"arch": args.arch, "classes": training.classes, "history": history}
             braze.save({**state, **facts, "epoch": epoch}, args.save)
-    if args.plot:
+    if args.plot and rank == 0:
         plot(history, args.plot)
     return history[-1][0]
 

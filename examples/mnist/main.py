@@ -2,7 +2,7 @@
 
 The network and the loop are those of PyTorch's own MNIST example. By default it trains on 8,000 and
 tests on 2,000 of the digits that come with Braze; `--data` names a folder with MNIST's (or
-Fashion-MNIST's) own files.
+Fashion-MNIST's) own files. `--distributed` makes it one of several processes that train together.
 """
 
 import argparse
@@ -15,10 +15,11 @@ import numpy as np
 
 import braze
 import braze.nn.functional as F
+from braze import distributed as dist
 from braze import nn, optim
 from braze.datasets import load_idx, load_mnist
 from braze.optim.lr_scheduler import OneCycleLR
-from braze.utils.data import DataLoader, Dataset
+from braze.utils.data import DataLoader, Dataset, DistributedSampler
 
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training pictures
 
@@ -65,13 +66,15 @@ class Digits(Dataset):
 
 
 class Progress:
-    """A line that fills while an epoch runs; nothing where the output is no terminal."""
+    """A line that fills while an epoch runs; nothing where the output is no terminal, or where
+    another process speaks for all."""
 
-    def __init__(self, label, total):
+    def __init__(self, label, total, quiet=False):
         self.label = label
         self.total = total
         self.start = time.perf_counter()
-        self.shown = sys.stdout.isatty()
+        self.quiet = quiet
+        self.shown = sys.stdout.isatty() and not quiet
 
     def show(self, done, text=""):
         if not self.shown:
@@ -86,7 +89,8 @@ class Progress:
     def done(self, text):
         seconds = time.perf_counter() - self.start
         start = "\r\033[K" if self.shown else ""
-        print(f"{start}{self.label} {text}, {seconds:.1f} s", flush=True)
+        if not self.quiet:
+            print(f"{start}{self.label} {text}, {seconds:.1f} s", flush=True)
 
 
 def train(model, loader, optimizer, scheduler, progress, args):
@@ -107,7 +111,7 @@ def train(model, loader, optimizer, scheduler, progress, args):
 
 
 def test(model, loader, device):
-    """The loss, and the share of digits that are right."""
+    """The loss, and the share of digits that are right, of all processes' parts."""
     model.eval()
     test_loss = correct = 0
     with braze.no_grad():
@@ -116,7 +120,10 @@ def test(model, loader, device):
             output = model(data)
             test_loss += F.nll_loss(output, target, reduction="sum").item()
             correct += (output.argmax(dim=1) == target).sum().item()
-    count = len(loader.dataset)
+    totals = braze.tensor([test_loss, correct, len(loader.dataset)], dtype=braze.float64)
+    if dist.is_initialized():
+        dist.all_reduce(totals)
+    test_loss, correct, count = totals.tolist()
     return test_loss / count, correct / count
 
 
@@ -144,7 +151,7 @@ def plot(accuracies, path):
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Train a convolutional network on MNIST.")
     parser.add_argument("--epochs", type=int, default=7)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=64, help="of all processes together")
     parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -154,14 +161,24 @@ def main(argv=None):
     parser.add_argument("--resume", metavar="FILE", help="go on from a checkpoint")
     parser.add_argument("--plot", metavar="FILE", help="draw the accuracy (needs matplotlib)")
     parser.add_argument("--dry-run", action="store_true", help="one step and one test")
+    parser.add_argument("--distributed", action="store_true", help="mpiexec has started several")
     args = parser.parse_args(argv)
 
-    random.seed(args.seed)
-    braze.manual_seed(args.seed)
+    rank, ranks = 0, 1
+    if args.distributed:
+        dist.init_process_group("mpi")
+        rank, ranks = dist.get_rank(), dist.get_world_size()
+    if args.batch_size % ranks:
+        parser.error(f"--batch-size {args.batch_size} cannot be shared out among {ranks} processes")
+    random.seed(args.seed + rank)
+    braze.manual_seed(args.seed + rank)
     (images, labels), testing = load_data(args.data)
-    training = images[: args.limit], labels[: args.limit]
-    train_loader = DataLoader(Digits(*training, shift=1), args.batch_size, shuffle=True)
-    test_loader = DataLoader(Digits(*testing), batch_size=500)
+    data = Digits(images[: args.limit], labels[: args.limit], shift=1)
+    sampler = DistributedSampler(data, seed=args.seed) if args.distributed else None
+    train_loader = DataLoader(
+        data, args.batch_size // ranks, shuffle=sampler is None, sampler=sampler
+    )
+    test_loader = DataLoader(Digits(*(part[rank::ranks] for part in testing)), batch_size=500)
 
     model = Net().to(args.device)
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
@@ -171,6 +188,8 @@ def main(argv=None):
         model.load_state_dict(checkpoint["model"])
         optimizer.load_state_dict(checkpoint["optimizer"])
         done, accuracies = checkpoint["epoch"], checkpoint["accuracies"]
+    # All begin with rank 0's parameters, and average their gradients.
+    trained = nn.parallel.DistributedDataParallel(model) if args.distributed else model
     # The cycle has all epochs, also those before a checkpoint.
     steps = len(train_loader)
     scheduler = OneCycleLR(
@@ -181,17 +200,19 @@ def main(argv=None):
         last_epoch=done * steps - 1,
     )
     for epoch in range(done + 1, args.epochs + 1):
-        progress = Progress(f"epoch {epoch}/{args.epochs}", steps)
-        loss = train(model, train_loader, optimizer, scheduler, progress, args)
+        if sampler is not None:
+            sampler.set_epoch(epoch)
+        progress = Progress(f"epoch {epoch}/{args.epochs}", steps, quiet=rank > 0)
+        loss = train(trained, train_loader, optimizer, scheduler, progress, args)
         test_loss, accuracy = test(model, test_loader, args.device)
         accuracies.append(accuracy)
         progress.done(f"loss {loss:.4f}, test loss {test_loss:.4f}, test accuracy {accuracy:.2%}")
-        if args.save:
+        if args.save and rank == 0:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             braze.save({**state, "epoch": epoch, "accuracies": accuracies}, args.save)
         if args.dry_run:
             break
-    if args.plot:
+    if args.plot and rank == 0:
         plot(accuracies, args.plot)
     return accuracies[-1]
 
