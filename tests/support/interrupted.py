@@ -74,10 +74,10 @@ class Training:
         return int(self.said(rank, "process")[0][0])
 
     def until(self, step: int, limit: float = 120) -> None:
-        """Wait until rank 0 has done a step, or the training is over."""
+        """Wait until rank 0 has done a step."""
         end = time.monotonic() + limit
-        while self._process.poll() is None and max(self.losses(0), default=-1) < step:
-            assert time.monotonic() < end, self.text()
+        while max(self.losses(0), default=-1) < step:
+            assert self._process.poll() is None and time.monotonic() < end, self.text()
             time.sleep(2e-3)
 
     def until_ranks_have_ended(self, limit: float = 60) -> None:
