@@ -106,6 +106,9 @@ class Bisector:
     def operated(self, node: Node, position: int, sites: Any, start: float, end: float) -> None:
         """Nobody asks for that."""
 
+    def communicated(self, what: str, start: float, end: float) -> None:
+        """Nobody asks for that."""
+
     def timed(self, graph: Graph, sites: Any, times: Sequence[Any]) -> None:
         """Nobody asks for that."""
 

@@ -20,13 +20,29 @@ class Environment(Protocol):
     """The processes, as one of them reaches them."""
 
     def start(
-        self, xs: Sequence[Array], *, kind: str, reduction: str, group: int, root: int
+        self,
+        xs: Sequence[Array],
+        *,
+        kind: str,
+        reduction: str,
+        group: int,
+        root: int,
+        in_place: bool = False,
     ) -> int:
-        """Begin a collective of the elements of `xs`, which are copied; its ticket."""
+        """Begin a collective of the elements of `xs`, which are copied; its ticket.
+
+        Args:
+            in_place: nobody else uses their memory until the result has been waited for, if they
+                lie one behind the other. So it may be the result's, too.
+        """
         ...
 
     def wait(self, ticket: int) -> Array:
         """The result, flat."""
+        ...
+
+    def leave_memory(self) -> None:
+        """The graph that runs ends early: its memory is needed for others."""
         ...
 
 
@@ -38,7 +54,14 @@ class Alone:
         self._tickets = 0
 
     def start(
-        self, xs: Sequence[Array], *, kind: str, reduction: str, group: int, root: int
+        self,
+        xs: Sequence[Array],
+        *,
+        kind: str,
+        reduction: str,
+        group: int,
+        root: int,
+        in_place: bool = False,
     ) -> int:
         self._tickets += 1
         self._results[self._tickets] = np.concatenate([x.reshape(-1) for x in xs])
@@ -48,6 +71,9 @@ class Alone:
         if ticket not in self._results:
             raise RuntimeError(f"[collective_wait] there is no result for ticket {ticket}")
         return self._results.pop(ticket)
+
+    def leave_memory(self) -> None:
+        """Results have memory of their own."""
 
 
 class _Current:

@@ -22,6 +22,7 @@ from braze.passes.layout import layout
 from braze.passes.lower import lower_program
 from braze.passes.match_attention import match_attention
 from braze.passes.order_operands import order_operands
+from braze.passes.own_operands import own_operands
 from braze.passes.plan_memory import MemoryPlan, plan_memory
 from braze.passes.scale_weights import scale_weights
 from braze.passes.schedule import schedule
@@ -128,6 +129,11 @@ PIPELINE: tuple[Pass, ...] = (
         "fuse",
         lambda g, c: fuse(g, c.target, c.refusals, sums_of_columns=not c.choices.for_any_size),
         "one kernel for what can share loops",
+    ),
+    Pass(
+        "own_operands",
+        lambda g, c: g if c.target.is_gpu or c.choices.many_sizes else own_operands(g),
+        "what a collective takes has its kernels now, which may write to one place",
     ),
     Pass("schedule", lambda g, _: schedule(g), "the order decides how much memory is alive"),
 )

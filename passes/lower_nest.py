@@ -189,7 +189,7 @@ class NestLowering:
         kept, full = self.points(self.rows[-1])
         for value in self.outputs:
             core, chain = core_of(value)
-            if core.node is None and tuple(value.shape) == tuple(self.space.dims):
+            if _is_moved_input(core) and tuple(value.shape) == tuple(self.space.dims):
                 core, chain = value, []  # read in another order, so as to be stored in this one
             point, target = self._aligned(core, kept, full, whole, single)
             expr = self.expressions.at(core, point)
@@ -286,6 +286,13 @@ def core_of(value: Value) -> tuple[Value, list[Node]]:
         chain.append(value.node)
         value = value.node.operands[0]
     return value, chain
+
+
+def _is_moved_input(value: Value) -> bool:
+    """Is a value elements of an input in some other order, so that reading it computes nothing?"""
+    while value.node is not None and value.node.op.is_movement and len(value.node.operands) == 1:
+        value = value.node.operands[0]
+    return value.node is None
 
 
 def is_rearrangement(node: Node) -> bool:

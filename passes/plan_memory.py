@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from braze.ir.arena import aligned
 from braze.ir.graph import Graph, Node, Value
 from braze.passes.in_place import writes_in_place
+from braze.passes.own_operands import collectives_in_place
 
 
 @dataclass(slots=True)
@@ -41,13 +42,14 @@ class MemoryPlan:
 @dataclass(slots=True)
 class Block:
     """A piece of the arena: several values that follow each other in place, alive from `start` to
-    `end`."""
+    `end`; and those that are `parts` of it, each at a byte of its own."""
 
     size: int
     start: int
     end: int
     values: list[Value]
     offset: int = 0
+    parts: dict[Value, int] = field(default_factory=dict)
 
 
 def plan_memory(graph: Graph, waves: list[list[Node]]) -> MemoryPlan:
@@ -68,6 +70,8 @@ def plan_memory(graph: Graph, waves: list[list[Node]]) -> MemoryPlan:
             break
     assert best is not None
     places = {value: best[id(block)] for block in blocks for value in block.values}
+    for block in blocks:
+        places.update({part: best[id(block)] + byte for part, byte in block.parts.items()})
     return MemoryPlan(
         offsets=places,
         waves=waves,
@@ -103,20 +107,22 @@ def lifetimes(graph: Graph, waves: list[list[Node]]) -> dict[Value, tuple[int, i
     return spans
 
 
-def _blocks(
-    graph: Graph, waves: list[list[Node]]
-) -> tuple[list[Block], dict[Value, Value]]:
+def _blocks(graph: Graph, waves: list[list[Node]]) -> tuple[list[Block], dict[Value, Value]]:
     """One block for each value, or for a chain of values that overwrite each other."""
     spans = lifetimes(graph, waves)
     aliased = {graph.outputs[o]: graph.inputs[i] for o, i in graph.aliases.items()}
     block_of: dict[Value, Block] = {}
     overwrites: dict[Value, Value] = {}
+    for result, parts in collectives_in_place(graph):
+        start = min(spans[part][0] for part in parts)
+        block = Block(aligned(result.type.nbytes), start, spans[result][1], [result], parts=parts)
+        block_of.update(dict.fromkeys((result, *parts), block))
     for time, wave in enumerate(waves):
         for node in wave:
-            taken = _in_place(node, time, spans, wave, aliased)
+            taken = _in_place(node, time, spans, wave, aliased, block_of)
             overwrites.update(taken)
             for result in node.results:
-                if result not in spans:
+                if result not in spans or result in block_of:
                     continue
                 start, end = spans[result]
                 if result in taken:
@@ -135,16 +141,18 @@ def _in_place(
     spans: dict[Value, tuple[int, int]],
     wave: list[Node],
     aliased: dict[Value, Value],
+    block_of: dict[Value, Block],
 ) -> dict[Value, Value]:
     """Results of a node that take over the memory of operands which die there, beside the outputs
-    that overwrite inputs (`aliased`)."""
+    that overwrite inputs (`aliased`) and those that have a block already."""
     own = {r: aliased[r] for r in node.results if aliased.get(r) in node.operands}
     taken: dict[Value, Value] = {}
     for result in node.results:
-        if result not in spans:
+        if result not in spans or result in block_of:
             continue
         for operand in dict.fromkeys(node.operands):
             dies = operand in spans and spans[operand][1] == time
+            dies = dies and operand not in block_of[operand].parts
             fits = dies and aligned(operand.type.nbytes) == aligned(result.type.nbytes)
             if not fits or operand.dtype.itemsize != result.dtype.itemsize:
                 continue
@@ -180,9 +188,7 @@ def _place(blocks: list[Block]) -> tuple[dict[int, int], int]:
     for block in blocks:
         first, last, needed = block.start, block.end, block.size
         neighbours = [
-            (offset, end)
-            for start, stop, offset, end in placed
-            if start <= last and first <= stop
+            (offset, end) for start, stop, offset, end in placed if start <= last and first <= stop
         ]
         neighbours.sort()
         best, best_gap, free = -1, -1, 0

@@ -128,7 +128,7 @@ def _with_copies_where(
             continue
         if writer not in needed and _is_safe(current, output) and has_order(current):
             continue
-        copy = _copy_node(outputs[output])
+        copy = copy_node(outputs[output])
         nodes.append(copy)
         outputs[output] = copy.result
     return Graph(graph.name, graph.inputs, graph.roles, nodes, outputs, graph.aliases)
@@ -189,7 +189,8 @@ def _is_acyclic(graph: Graph) -> bool:
     return True
 
 
-def _copy_node(value: Value) -> Node:
+def copy_node(value: Value) -> Node:
+    """A fusion node that copies a value."""
     body = Graph("copy", [Value(value.type)], ["data"])
     body.outputs.append(body.inputs[0])
     location = value.node.location if value.node else None

@@ -155,7 +155,7 @@ class CheckedMemory:
         """Fill what a wave is to write, where nothing lies that somebody reads: else memory that
         was used before may hold the right values, and hide that a kernel leaves some out."""
         taken = [self._span(name) for name in {*self.copies, *self._inputs}]
-        for _, name, place in self._written(wave):
+        for _, name, place in self._written([case for case in wave if not case.is_collective]):
             if place[0] < place[1] and not any(_overlap(place, span) for span in taken):
                 array = self.now(name)
                 if array.dtype.kind in "iub":

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import braze.ir.ops  # noqa: F401  (the parser looks operations up)
+from braze.ir.collectives import current
 from braze.ir.host import evaluate_call
 from braze.ir.loops import HostCall
 from braze.ir.loops_parser import parse_kernel
@@ -58,11 +59,16 @@ class HostCalls:
                 array.flags.writeable = False
             results = [r for r in evaluate_call(call, operands) if r is not None]
             for target, result in zip(arrays[len(operands) :], results, strict=True):
-                target[:] = result.reshape(-1)
+                if result.ctypes.data != target.ctypes.data:  # else it is there already
+                    target[:] = result.reshape(-1)
         except BaseException as error:  # an interrupt too: nothing may pass through native code
             self.error = error
             return 1
         return 0
+
+    def leave_memory(self) -> None:
+        """The program has ended early: what it began must not use its memory any longer."""
+        current().leave_memory()
 
     def take_error(self) -> BaseException:
         """The error of the call that just failed; it is not kept any longer."""

@@ -50,6 +50,9 @@ class Observer(Protocol):
     def timed(self, graph: Graph, sites: Sites | None, times: Sequence[KernelTime]) -> None:
         """The kernels of a graph have run; `worked` is called next."""
 
+    def communicated(self, what: str, start: float, end: float) -> None:
+        """A collective or message is complete. Called by whatever thread sees it."""
+
 
 class Observing:
     """Holds the observer of all threads."""

@@ -29,6 +29,7 @@ from braze.autograd.profiler_events import (
     FunctionEventAvg,
     Interval,
     Piece,
+    in_lanes,
 )
 from braze.capture import flush
 from braze.ir.graph import Graph, Location, Node
@@ -223,6 +224,7 @@ class _Recorder:
         self._record_shapes = record_shapes
         self._began = time.perf_counter()
         self._events: list[FunctionEvent] = []
+        self._transfers: list[FunctionEvent] = []
 
     def add(
         self,
@@ -275,6 +277,12 @@ class _Recorder:
             ]
             self.add("kernel", kernel.kernel.name, start, end, place, pieces=pieces)
 
+    def communicated(self, what: str, start: float, end: float) -> None:
+        """A collective or message is complete. Called by the runtime, in any thread."""
+        interval = Interval(self._at(start), self._at(end))
+        # It took no thread's time but for moments, which other events have.
+        self._transfers.append(FunctionEvent(what, "communication", interval, 0, timed=False))
+
     def _at(self, seconds: float) -> float:
         """Microseconds since the profile began."""
         return (seconds - self._began) * 1e6
@@ -288,6 +296,7 @@ class _Recorder:
 
     def finish(self) -> EventList:
         """The events in order of their beginning."""
+        self._events += in_lanes(self._transfers)
         # Sorting is stable: the operations of a graph stay in their order.
         self._events.sort(key=lambda event: (event.time_range.start, -event.time_range.end))
         events = EventList(self._events)

@@ -43,10 +43,11 @@ class FunctionEvent:
 
     Attributes:
         name, key: of the operation, the range, or the work on a graph.
-        kind: "range", "compile", "load", "native", "interpret", "kernel" or "operation".
+        kind: "range", "compile", "load", "native", "interpret", "kernel", "operation", or
+            "communication" with other processes.
         time_range: when.
         timed: whether its duration was measured.
-        thread: number of the thread.
+        thread: number of the thread; of communication, a lane's negative number.
         location: the user's line, "file:line", or "".
         scope: the layer's path, or "".
         input_shapes: shapes of the operands, if they were asked for.
@@ -251,6 +252,8 @@ class EventList(list[Any]):
             OSError: it cannot be written.
         """
         entries = [entry for event in self for entry in _chrome(event)]
+        lanes = {event.thread for event in self if event.kind == "communication"}
+        entries += [_lane(lane) for lane in sorted(lanes, reverse=True)]
         text = json.dumps({"traceEvents": entries})
         with engine.replacing(Path(path)) as file:
             file.write(text.encode())
@@ -313,6 +316,25 @@ def _cut(text: str, limit: int | None) -> str:
     return f"...{text[3 - limit :]}" if "/" in text else f"{text[: limit - 3]}..."
 
 
+def in_lanes(events: Iterable[FunctionEvent]) -> list[FunctionEvent]:
+    """The events with numbers of lanes as their threads: those in a lane do not overlap."""
+    ends: list[float] = []
+    found = sorted(events, key=lambda event: event.time_range.start)
+    for event in found:
+        free = (i for i, end in enumerate(ends) if end <= event.time_range.start)
+        lane = next(free, len(ends))
+        ends[lane : lane + 1] = [event.time_range.end]
+        event.thread = -1 - lane
+    return found
+
+
+def _lane(lane: int) -> dict[str, Any]:
+    """The trace's entry that names a lane."""
+    name = "communication" if lane == -1 else f"communication {-lane}"
+    facts = {"pid": os.getpid(), "tid": lane, "args": {"name": name}}
+    return {"name": "thread_name", "ph": "M", **facts}
+
+
 def _chrome(event: FunctionEvent) -> list[dict[str, Any]]:
     """The trace's entries for an event; a kernel has one for each piece, in its thread's track."""
     facts = {"location": event.location, "scope": event.scope, "shapes": event.input_shapes}
@@ -332,6 +354,8 @@ def _chrome(event: FunctionEvent) -> list[dict[str, Any]]:
             }
             for piece in event.pieces
         ]  # fmt: skip
+    if event.kind == "communication":
+        return [{**entry, "ph": "X", "dur": event.time_range.elapsed_us()}]
     if event.timed:
         return [{**entry, "ph": "X", "dur": event.cpu_time_total}]
     return [{**entry, "ph": "i", "s": "t"}]

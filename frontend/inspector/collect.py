@@ -76,6 +76,9 @@ class Collector:
     def operated(self, node: Node, position: int, sites: Any, start: float, end: float) -> None:
         """Nobody asks for that."""
 
+    def communicated(self, what: str, start: float, end: float) -> None:
+        """Nobody asks for that."""
+
     def timed(self, graph: Graph, sites: Any, times: Sequence[Any]) -> None:
         """The kernels of a graph have run. The quickest run counts."""
         total = engine.inspecting().duration(times)

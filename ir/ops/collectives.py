@@ -30,7 +30,13 @@ def _check_ticket(name: str, ticket: TensorType) -> None:
 
 
 def _started(
-    after: TensorType, *xs: TensorType, kind: str, reduction: str, group: int, root: int
+    after: TensorType,
+    *xs: TensorType,
+    kind: str,
+    reduction: str,
+    group: int,
+    root: int,
+    in_place: bool = False,
 ) -> tuple[TensorType, ...]:
     _check_ticket("collective_start", after)
     common_dtype("collective_start", *xs)
@@ -58,14 +64,16 @@ collective_start = declare(
     "after xs*",
     infer=_started,
     evaluate=_start,
-    attributes={"kind": str, "reduction": str, "group": int, "root": int},
+    attributes={"kind": str, "reduction": str, "group": int, "root": int, "in_place": bool},
+    optional="in_place",
     results="ticket",
     differentiable=False,
     effect=True,
     doc="""Begin a collective of a group of processes on the elements of all `xs`, one behind the
 other: "all_reduce" (by a `reduction`: "sum", "product", "min", "max", ...), "broadcast" (from the
 rank `root` of the group), "all_gather", or "reduce_scatter". `after` is the ticket of the one
-before, or any number.""",
+before, or any number. `in_place` is for passes: the operands' memory is the collective's own until
+its result dies, and becomes the result.""",
 )
 collective_wait = declare(
     "collective_wait",

@@ -5,18 +5,24 @@ In: arrays in memory that compiled code owns.  Out: tickets, and results for tic
 Elements are copied to memory of their own at the start, all operands of a collective one behind
 the other, and from there when they are waited for. So MPI never reads or writes memory of a graph:
 one that fails, or is interrupted, in between leaves nothing behind that is overwritten later.
+
+Ranks of one host add up in the graph's own memory where it is the collective's until its result
+dies (`in_place`): its pages are shared. When a graph does not get to its end, it has others.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from braze.runtime.distributed.communicator import Communicator
+from braze.runtime.distributed.pages import SharedPages
 from braze.runtime.distributed.progress import Work
 from braze.runtime.storage import Storage
+from braze.runtime.workspace import cpu_workspace
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,19 +36,32 @@ class Captured:
     def __init__(self, groups: Mapping[int, Communicator]) -> None:
         self._groups = groups
         self._running: dict[int, tuple[Work, Array]] = {}
+        self._in_place: set[int] = set()
+        self._pages = SharedPages(cpu_workspace)
         self._tickets = 0
 
     def start(
-        self, xs: Sequence[Array], *, kind: str, reduction: str, group: int, root: int
+        self,
+        xs: Sequence[Array],
+        *,
+        kind: str,
+        reduction: str,
+        group: int,
+        root: int,
+        in_place: bool = False,
     ) -> int:
         if group not in self._groups:
             raise RuntimeError(f"[{kind}] its process group is no longer there")
         communicator = self._groups[group]
-        data = _new(sum(x.size for x in xs), xs[0].dtype)
-        start = 0
-        for x in xs:
-            data[start : start + x.size] = x.reshape(-1)
-            start += x.size
+        self._tickets += 1
+        ticket = self._tickets
+        if in_place and kind == "all_reduce":
+            found = self._begun_in_place(communicator, xs, reduction)
+            if found is not None:
+                self._in_place.add(ticket)
+                self._running[ticket] = found
+                return ticket
+        data = _copied(xs)
         if kind == "all_reduce":
             work = communicator.all_reduce(data, reduction)
         elif kind == "broadcast":
@@ -53,9 +72,19 @@ class Captured:
         else:
             given, data = data, _new(data.size // communicator.size, data.dtype)
             work = communicator.reduce_scatter(given, data, reduction)
-        self._tickets += 1
-        self._running[self._tickets] = work, data
-        return self._tickets
+        self._running[ticket] = work, data
+        return ticket
+
+    def _begun_in_place(
+        self, communicator: Communicator, xs: Sequence[Array], reduction: str
+    ) -> tuple[Work, Array] | None:
+        """The sum of what lies side by side in the arena, where all ranks can map it. The array is
+        the graph's memory."""
+        local, data = communicator.local, _joined(xs)
+        if local is None or data is None or not local.takes(data, reduction):
+            return None
+        place = self._pages.place_of(data, is_quiet=not self._in_place)
+        return None if place is None else (communicator.all_reduce(data, reduction, place), data)
 
     def wait(self, ticket: int) -> Array:
         found = self._running.pop(ticket, None)
@@ -63,7 +92,39 @@ class Captured:
             raise RuntimeError(f"[collective_wait] there is no result for ticket {ticket}")
         work, data = found
         work.wait()
+        self._in_place.discard(ticket)
         return data
+
+    def leave_memory(self) -> None:
+        """A graph has not got to its end: nothing may use its memory any longer."""
+        for ticket in self._in_place:
+            self._running.pop(ticket, None)
+        if self._in_place:
+            self._pages.leave()
+            self._in_place.clear()
+
+    def close(self) -> None:
+        """No more graphs run."""
+        self._pages.leave()
+
+
+def _joined(xs: Sequence[Array]) -> Array | None:
+    """Arrays that lie one behind the other as one array, to be written; None if they do not."""
+    begins = [x.ctypes.data for x in xs]
+    ends = [begin + x.nbytes for begin, x in zip(begins, xs, strict=True)]
+    if begins[1:] != ends[:-1]:
+        return None
+    memory = memoryview((ctypes.c_char * (ends[-1] - begins[0])).from_address(begins[0]))
+    return np.frombuffer(memory, xs[0].dtype)
+
+
+def _copied(xs: Sequence[Array]) -> Array:
+    data = _new(sum(x.size for x in xs), xs[0].dtype)
+    start = 0
+    for x in xs:
+        data[start : start + x.size] = x.reshape(-1)
+        start += x.size
+    return data
 
 
 def _new(size: int, dtype: np.dtype[Any]) -> Array:

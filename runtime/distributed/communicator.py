@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from braze.ir.dtypes import from_numpy
+from braze.runtime.distributed.local import LocalRanks, Place
 from braze.runtime.distributed.mpi import datatype, library, operation
 from braze.runtime.distributed.progress import Progress, Work
 
@@ -26,10 +27,17 @@ class Communicator:
         ranks: of its members in the world.
         rank: this process's own within it.
         timeout: seconds that an operation may take.
+        local: the same ranks, if they can share memory.
     """
 
     def __init__(
-        self, progress: Progress, comm: Any, number: int, ranks: Sequence[int], timeout: float
+        self,
+        progress: Progress,
+        comm: Any,
+        number: int,
+        ranks: Sequence[int],
+        timeout: float,
+        local: LocalRanks | None = None,
     ) -> None:
         self.progress = progress
         self.comm = comm
@@ -37,6 +45,7 @@ class Communicator:
         self.ranks = tuple(ranks)
         self.rank: int = comm.Get_rank()
         self.timeout = timeout
+        self.local = local
 
     @property
     def size(self) -> int:
@@ -46,10 +55,17 @@ class Communicator:
         """Raises: TypeError if there is no such reduction of elements of this dtype."""
         operation(reduction, dtype)
 
-    def all_reduce(self, data: Array, reduction: str = "sum") -> Work:
-        """Every rank's data become the reduction of all of theirs."""
+    def all_reduce(self, data: Array, reduction: str = "sum", place: Place | None = None) -> Work:
+        """Every rank's data become the reduction of all of theirs.
+
+        Args:
+            place: of the data, if they lie in pages that others can map.
+        """
         op = operation(reduction, data.dtype)
         work = self._collective(f"all_reduce({reduction}) of {described(data)}")
+        local = self.local
+        if local is not None and local.takes(data, reduction):
+            return self._begin(work, lambda: local.add_up(data, reduction, place), data)
         work.finish = self._average(reduction, data)
         given = library().IN_PLACE
         return self._begin(work, lambda: self.comm.Iallreduce(given, _buffer(data), op), data)

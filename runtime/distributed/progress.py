@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from braze.runtime.distributed.errors import DistBackendError
 from braze.runtime.distributed.mpi import library
+from braze.runtime.observing import observing
 
 if TYPE_CHECKING:
     from braze.runtime.distributed.watch import Watch
@@ -42,6 +43,7 @@ class Work:
         number: which operation of the group it is, from 1, once it has begun; 0 for messages,
             which are not counted.
         peers: the ranks that it needs.
+        started: when, as the profiler counts.
         began, timeout: when, by the monotonic clock, and how many seconds it may take.
         asked: when the others were asked where they are, if it took longer.
         error: why it failed.
@@ -62,6 +64,7 @@ class Work:
         self.number = number
         self.peers = tuple(peers)
         self.began = time.monotonic()
+        self.started = time.perf_counter()
         self.timeout = timeout
         self.asked: float | None = None
         self.error: DistBackendError | None = None
@@ -135,7 +138,7 @@ class Progress:
             except library().Exception as error:
                 work.fault = str(error)
             self.flying.append(work)
-            self._poll()
+            self._poll([work])
         self._wake.set()
         return work
 
@@ -161,9 +164,9 @@ class Progress:
             self._helpers -= 1
 
     def look(self) -> bool:
-        """Call MPI once for everything under way; whether something was completed."""
+        """Call MPI once for everything under way; whether something got on."""
         with self.lock:
-            moved = self._poll()
+            moved = self._poll(list(self.flying))
             now = time.monotonic()
             if self.watch is not None and now - self._looked >= _WATCH_EVERY:
                 self._looked = now
@@ -183,22 +186,27 @@ class Progress:
         self._wake.set()
         self._thread.join()
 
-    def _poll(self) -> bool:
+    def _poll(self, works: Sequence[Work]) -> bool:
         moved = False
-        for work in list(self.flying):
+        for work in works:
             if self._is_complete(work):
                 self.flying.remove(work)
                 finish, work.finish, work.kept, work.request = work.finish, None, (), None
                 if finish is not None:
                     finish()
                 work.done = moved = True
+                if observing.observer is not None:
+                    end = time.perf_counter()
+                    observing.observer.communicated(work.what, work.started, end)
+            elif getattr(work.request, "is_moving", False):
+                moved = True
         return moved
 
     def _is_complete(self, work: Work) -> bool:
         status = library().Status()
         try:
             complete = work.request is not None and bool(work.request.Test(status))
-        except library().Exception as error:
+        except (library().Exception, OSError) as error:
             # Some libraries notice that a rank has failed. The watch will say which one.
             work.fault = str(error)
             work.request = None

@@ -16,6 +16,7 @@ from braze.ir.collectives import Alone, use
 from braze.runtime.distributed.captured import Captured
 from braze.runtime.distributed.communicator import Communicator
 from braze.runtime.distributed.errors import DistBackendError
+from braze.runtime.distributed.local import LocalRanks
 from braze.runtime.distributed.mpi import finalises_itself, library
 from braze.runtime.distributed.progress import Progress
 from braze.runtime.distributed.watch import Process, Watch
@@ -45,8 +46,9 @@ class World:
         self.progress.watch = self.watch
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
-        self.groups = {0: Communicator(self.progress, comm.Dup(), 0, range(self.size), timeout)}
-        use(Captured(self.groups))
+        self.groups = {0: self._communicator(comm.Dup(), 0, range(self.size), timeout)}
+        self._captured = Captured(self.groups)
+        use(self._captured)
         self._made = 0
         self._active = True
         self._process = os.getpid()
@@ -68,9 +70,20 @@ class World:
         with self.progress.lock:
             world = self.groups[0].comm
             comm = world.Create_group(world.Get_group().Incl(list(ranks)), number)
-        made = Communicator(self.progress, comm, number, ranks, timeout)
+            made = self._communicator(comm, number, ranks, timeout)
         self.groups[number] = made
         return made
+
+    def _communicator(
+        self, comm: Any, number: int, ranks: Sequence[int], timeout: float
+    ) -> Communicator:
+        """Called by all members, who are there."""
+        processes = [self.watch.processes[rank] for rank in ranks]
+        hosts = {(process.host, process.namespace) for process in processes}
+        local = None
+        if len(ranks) > 1 and len(hosts) == 1 and os.path.exists("/proc/self/fd"):
+            local = LocalRanks.met(comm.Dup(), [process.number for process in processes])
+        return Communicator(self.progress, comm, number, ranks, timeout, local)
 
     def leave(self, error: str | None = None, *, at_exit: bool = False) -> None:
         """End this rank's part: wait for the others, and let MPI end if everybody is there.
@@ -83,6 +96,7 @@ class World:
             return
         self._active = False
         use(Alone())
+        self._captured.close()
         atexit.unregister(self._at_exit)
         with self.progress.lock:
             self.watch.leave(error)
@@ -96,6 +110,8 @@ class World:
         if error is None and not self.watch.is_broken:
             for group in self.groups.values():
                 group.comm.Free()
+                if group.local is not None:
+                    group.local.comm.Free()
             self.watch.control.Free()
             end_mpi = None if finalises_itself() else library().Finalize
         else:

@@ -16,6 +16,7 @@ from braze.distributed.captured import collective
 from braze.distributed.groups import ProcessGroup, member
 from braze.handle import Handle
 from braze.nn.modules.module import Module
+from braze.nn.parallel.bucket_layout import BucketLayout
 from braze.tensors import Tensor, wrap
 
 _MIB = 1 << 20
@@ -43,7 +44,8 @@ class DistributedDataParallel(Module):
         find_unused_parameters: some parameters may have no part in the loss. Their gradients count
             as zeros where other ranks have some, and stay what they are where nobody has. To find
             out takes a message in each iteration.
-        gradient_as_bucket_view, static_graph, check_reduction: have no effect.
+        gradient_as_bucket_view, static_graph, check_reduction: have no effect; compiled code puts
+            gradients into their buckets in any case.
         init_sync: begin with rank 0's parameters and buffers.
 
     Raises:
@@ -173,10 +175,10 @@ class _Reducer:
         """Capture the average of the gradients of a bucket."""
         if not parameters:
             return
-        handles = [_gradient(parameter) for parameter in parameters]
-        flat = _together("all_reduce", handles, self.group)
-        mean = _BUILDER.mul(flat, 1 / self.group.size())
-        for parameter, handle in zip(parameters, _parts(mean, handles), strict=True):
+        layout = BucketLayout([parameter._current().type for parameter in parameters])
+        given = layout.laid_out([_gradient(parameter) for parameter in parameters])
+        mean = collective("all_reduce", given, self.group, (layout.numel,), "avg")
+        for parameter, handle in zip(parameters, layout.parts(mean), strict=True):
             new = wrap(handle, None, 0)
             if parameter.grad is None:
                 parameter.grad = new
