@@ -27,6 +27,20 @@ TWO_GRADIENTS = """graph @g(%x: f32[32,64], %y: f32[32,64], %w: f32[64,64] param
 }"""
 
 
+MOMENTUM = """graph @g(%x: f32[36928], %w: f32[64,64,3,3] param, %m: f32[64,64,3,3])
+    -> (f32[64,64,3,3] = %w, f32[64,64,3,3], f32[64,64,3,3] = %m) {
+  %0: f32[36864] = slice(%x; starts=(64), stops=(36928), steps=(1))
+  %1: f32[3,3,64,64] = reshape(%0; shape=(3,3,64,64))
+  %2: f32[64,64,3,3] = permute(%1; dims=(3,2,0,1))
+  %3: f32[] = constant(value=0.5, dtype=f32)
+  %4: f32[64,64,3,3] = mul(%m, %3)
+  %5: f32[64,64,3,3] = add(%4, %2)
+  %6: f32[64,64,3,3] = mul(%5, %3)
+  %7: f32[64,64,3,3] = sub(%w, %6)
+  return %7, %2, %5
+}"""
+
+
 def test_kernels_write_gradients_into_the_bucket():
     stages = {}
     program, _ = compile_graph(
@@ -78,18 +92,7 @@ def test_what_others_need_too_is_copied_first():
 def test_a_gradient_is_read_from_the_bucket_in_the_order_of_its_parameter():
     """What a kernel makes of a slice of the bucket, in another order, and the slice itself, which
     is a result, are stored side by side."""
-    program, _ = compile_graph(
-        parse_graph(
-            "graph @g(%x: f32[2368], %w: f32[16,16,3,3] param)"
-            " -> (f32[16,16,3,3] = %w, f32[16,16,3,3]) {\n"
-            "  %0: f32[2304] = slice(%x; starts=(64), stops=(2368), steps=(1))\n"
-            "  %1: f32[3,3,16,16] = reshape(%0; shape=(3,3,16,16))\n"
-            "  %2: f32[16,16,3,3] = permute(%1; dims=(3,2,0,1))\n"
-            "  %3: f32[16,16,3,3] = sub(%w, %2)\n"
-            "  return %3, %2\n}"
-        ),
-        host_target(),
-    )
+    program, _ = compile_graph(parse_graph(MOMENTUM), host_target())
     (kernel,) = program.kernels()
     stores = [line.split("=")[0] for line in str(kernel).splitlines() if "store" in line]
     assert len({store[store.index("[") :] for store in stores}) == 1, kernel
