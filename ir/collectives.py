@@ -13,7 +13,7 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-KINDS = ("all_reduce", "broadcast", "all_gather", "reduce_scatter")
+KINDS = ("all_reduce", "reduce", "broadcast", "all_gather", "reduce_scatter")
 
 
 class Environment(Protocol):

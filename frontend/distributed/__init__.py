@@ -13,6 +13,9 @@ A collective of a tensor that is still to be computed is captured like any opera
 is in memory, it reads and writes that memory itself.
 """
 
+import importlib
+from typing import Any
+
 from braze import engine
 from braze.distributed.collectives import (
     all_gather,
@@ -66,6 +69,16 @@ from braze.distributed.works import ReduceOp, Work
 
 DistError = engine.distributed().DistError
 DistBackendError = engine.distributed().DistBackendError
+
+# Loaded when first used.
+_MODULES = ("checkpoint", "optim")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"braze.distributed.{name}")
+    raise AttributeError(f"module 'braze.distributed' has no attribute {name!r}")
+
 
 __all__ = [
     "Backend",

@@ -6,9 +6,10 @@ compiler lets the collective begin as soon as the operands are computed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from braze.autograd.builders import HandleBuilder
 from braze.capture import call_of, capture, constant, tracer
 from braze.distributed.groups import ProcessGroup
 from braze.handle import Handle
@@ -19,6 +20,7 @@ from braze.tensors import Tensor, wrap
 
 # Under which a trace remembers its last ticket, beside its constants.
 _LAST = ("ticket",)
+_BUILDER = HandleBuilder()
 
 
 def collective(
@@ -53,6 +55,20 @@ def collective(
     wait = call_of(op_named("collective_wait"), shape=shape, dtype=handles[0].type.dtype)
     result: Handle = capture(wait, [ticket])
     return result
+
+
+def together(
+    kind: str, handles: Sequence[Handle], group: ProcessGroup, **how: Any
+) -> Iterator[Handle]:
+    """Capture a collective of several values of one dtype, whose result is as large as they; its
+    parts, of their types."""
+    sizes = [handle.type.numel for handle in handles]
+    flat = collective(kind, handles, group, (sum(sizes),), **how)
+    start = 0
+    for handle, size in zip(handles, sizes, strict=True):
+        part = _BUILDER.slice(flat, starts=(start,), stops=(start + size,), steps=(1,))
+        yield _BUILDER.reshape(part, shape=handle.type.shape)
+        start += size
 
 
 def is_to_come(tensor: Tensor) -> bool:

@@ -64,6 +64,8 @@ class Captured:
         data = _copied(xs)
         if kind == "all_reduce":
             work = communicator.all_reduce(data, reduction)
+        elif kind == "reduce":
+            work = communicator.reduce(data, root, reduction)
         elif kind == "broadcast":
             work = communicator.broadcast(data, root)
         elif kind == "all_gather":

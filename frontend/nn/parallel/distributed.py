@@ -12,7 +12,7 @@ import numpy as np
 from braze import distributed as dist
 from braze.autograd.builders import HandleBuilder
 from braze.capture import tracer
-from braze.distributed.captured import collective
+from braze.distributed.captured import collective, together
 from braze.distributed.groups import ProcessGroup, member
 from braze.handle import Handle
 from braze.nn.modules.module import Module
@@ -117,8 +117,8 @@ class DistributedDataParallel(Module):
             by_dtype.setdefault(buffer.dtype, []).append(buffer)
         for buffers in by_dtype.values():
             handles = [buffer._current() for buffer in buffers]
-            flat = _together("broadcast", handles, self.process_group)
-            for buffer, handle in zip(buffers, _parts(flat, handles), strict=True):
+            parts = together("broadcast", handles, self.process_group)
+            for buffer, handle in zip(buffers, parts, strict=True):
                 buffer._replace(wrap(handle, None, 0), tracked=False)
 
 
@@ -223,21 +223,6 @@ def _buckets(parameters: Sequence[Tensor], cap: int) -> list[list[int]]:
         found[-1].append(position)
         room -= own.nbytes
     return found
-
-
-def _together(kind: str, handles: Sequence[Handle], group: ProcessGroup) -> Handle:
-    """A collective of several values, its result flat."""
-    return collective(kind, handles, group, (sum(h.type.numel for h in handles),))
-
-
-def _parts(flat: Handle, like: Sequence[Handle]) -> Iterator[Handle]:
-    """A flat value cut into values of these types."""
-    start = 0
-    for handle in like:
-        end = start + handle.type.numel
-        part = _BUILDER.slice(flat, starts=(start,), stops=(end,), steps=(1,))
-        yield _BUILDER.reshape(part, shape=handle.type.shape)
-        start = end
 
 
 def _check_same(module: Module, group: ProcessGroup) -> None:
