@@ -177,10 +177,7 @@ class ZeroRedundancyOptimizer(Optimizer):
             to: a rank of the group.
         """
         flush()
-        numbers = self._numbers()
-        own = self.optim.state_dict()["state"]
-        mine = [p for group in self.optim.param_groups for p in group["params"]]
-        named = {numbers[mine[i]]: entry for i, entry in own.items()}
+        named = self.shard_state_dict()["state"]
         parts = [None] * self.world_size if self.rank == to else None
         dist.gather_object(named, parts, group=self.process_group, group_dst=to)
         if parts is None:
@@ -190,6 +187,15 @@ class ZeroRedundancyOptimizer(Optimizer):
         for part in parts:
             entries |= part  # type: ignore[arg-type]
         self._everything = dict(sorted(entries.items()))
+
+    def shard_state_dict(self) -> dict[str, Any]:
+        """What `state_dict` gives, with the state of this rank's parameters only: for
+        `braze.distributed.checkpoint`, which puts the parts together."""
+        numbers = self._numbers()
+        mine = [p for group in self.optim.param_groups for p in group["params"]]
+        own = self.optim.state_dict()["state"]
+        groups = super().state_dict()["param_groups"]
+        return {"state": {numbers[mine[i]]: e for i, e in own.items()}, "param_groups": groups}
 
     def state_dict(self) -> dict[str, Any]:
         """The state of all parameters, as an optimizer of its own has it, on the rank that it was
