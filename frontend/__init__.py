@@ -15,10 +15,11 @@ __version__ = "0.1.0"
 _MODULES = (
     "accelerator amp aot array_api as_torch attached autograd backends bisection capture casting "
     "codegen compiled copying cuda datasets devices distributed distributions dlpack dtype_info "
-    "engine fft func functions handle hub inspection ir layouts legacy linalg multiprocessing nn "
-    "onnx optim passes placing printing public_types random removable return_types runtime "
-    "serialization settings shared_updates sharing sites sizes sparse special strides structure "
-    "tensors testing tracing trie typed_storage utils version views wrapped_errors"
+    "engine fft func functions futures handle hub inspection ir layouts legacy linalg "
+    "multiprocessing nn onnx optim passes placing printing public_types random removable "
+    "return_types runtime serialization settings shared_updates sharing sites sizes sparse "
+    "special strides structure tensors testing tracing trie typed_storage utils version views "
+    "wrapped_errors"
 ).split()
 
 

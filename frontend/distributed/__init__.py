@@ -17,6 +17,7 @@ import importlib
 from typing import Any
 
 from braze import engine
+from braze.distributed.buckets import GradBucket
 from braze.distributed.collectives import (
     all_gather,
     all_gather_into_tensor,
@@ -71,7 +72,7 @@ DistError = engine.distributed().DistError
 DistBackendError = engine.distributed().DistBackendError
 
 # Loaded when first used.
-_MODULES = ("checkpoint", "optim")
+_MODULES = ("algorithms", "checkpoint", "optim", "tensor")
 
 
 def __getattr__(name: str) -> Any:
@@ -84,6 +85,7 @@ __all__ = [
     "Backend",
     "DistBackendError",
     "DistError",
+    "GradBucket",
     "GroupMember",
     "P2POp",
     "ProcessGroup",

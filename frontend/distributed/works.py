@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from braze.capture import flush
+from braze.futures import Future
 
 
 class ReduceOp(Enum):
@@ -61,6 +62,11 @@ class Work:
     def result(self) -> list[Any]:
         """The tensors that it wrote to."""
         return list(self._result)
+
+    def get_future(self) -> Future:
+        """Its end as a future, whose value are the tensors that it wrote to. What follows by
+        `Future.then` is done when somebody waits."""
+        return Future(lambda: (self.wait(), self.result())[1])
 
     def source_rank(self) -> int:
         """Of a message that was received: the rank that sent it."""

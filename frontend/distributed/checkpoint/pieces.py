@@ -82,8 +82,8 @@ def as_json(value: Any, path: Path) -> Any:
     if isinstance(value, Mapping):
         return {"dict": [[as_json(k, path), as_json(v, path)] for k, v in value.items()]}
     raise TypeError(
-        f"checkpoint: {named(path)} is a {type(value).__name__}; there may be tensors in dicts, and "
-        "numbers, texts, lists, tuples and dicts of these"
+        f"checkpoint: {named(path)} is a {type(value).__name__}; there may be tensors in dicts, "
+        "and numbers, texts, lists, tuples and dicts of these"
     )
 
 

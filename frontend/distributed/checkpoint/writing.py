@@ -8,6 +8,7 @@ new one.
 from __future__ import annotations
 
 import json
+import math
 import os
 import uuid
 from collections.abc import Mapping
@@ -83,8 +84,7 @@ def save(
     _check([part[3] for part in everybody], group)
     tag = everybody[0][0]
     writers = _writers([part[1] for part in everybody])
-    own = [path for path, place in writers if writers[path, place][0] == rank and path in tensors
-           and _place(tensors[path])[:2] == place]  # fmt: skip
+    own = [p for p, shard in tensors.items() if writers[p, _place(shard)[:2]][0] == rank]
     file = f"{tag}-{rank}.safetensors"
     size = 0
     try:
@@ -100,11 +100,11 @@ def save(
     if rank == 0 and not any(problems):
         try:
             manifest = _manifest([p[1] for p in everybody], [p[2] for p in everybody], writers, tag)
-            files = {place["file"] for entry in manifest["tensors"] for place in entry["pieces"]}
+            named_files = {piece["file"] for e in manifest["tensors"] for piece in e["pieces"]}
+            names = (f"{tag}-{r}.safetensors" for r in range(len(sizes)))
             manifest["files"] = {
-                f"{tag}-{r}.safetensors": n for r, (n, _) in enumerate(sizes)
-                if f"{tag}-{r}.safetensors" in files
-            }  # fmt: skip
+                name: n for name, (n, _) in zip(names, sizes, strict=True) if name in named_files
+            }
             _finish(folder, manifest)
         except (OSError, ValueError) as error:
             problems[0] = f"{type(error).__name__}: {error}"
@@ -184,19 +184,15 @@ def _manifest(
 
 def _check_cover(path: Path, entry: dict[str, Any]) -> None:
     """Raises: ValueError unless the pieces of a tensor are all of it, each element once."""
-    import numpy as np
-
     pieces = entry["pieces"]
-    total = sum(int(np.prod(piece["shape"])) for piece in pieces)
-    spans = [
-        [(o, o + n) for o, n in zip(p["offsets"], p["shape"], strict=True)] for p in pieces
-    ]  # fmt: skip
+    total = sum(math.prod(piece["shape"]) for piece in pieces)
+    spans = [[(o, o + n) for o, n in zip(p["offsets"], p["shape"], strict=True)] for p in pieces]
     overlap = any(
         all(max(a[0], b[0]) < min(a[1], b[1]) for a, b in zip(one, other, strict=True))
         for i, one in enumerate(spans)
         for other in spans[:i]
     )
-    if overlap or total != int(np.prod(entry["shape"])):
+    if overlap or total != math.prod(entry["shape"]):
         raise ValueError(
             f"the pieces of {named(path)} are not all of it, each element once: {spans} of "
             f"{list(entry['shape'])}"

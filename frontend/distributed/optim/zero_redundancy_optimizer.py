@@ -156,14 +156,7 @@ class ZeroRedundancyOptimizer(Optimizer):
         """Average each gradient for the rank that needs it, and forget it elsewhere."""
         for rank, parameters in self._of_each_rank():
             for bucket in _buckets(parameters):
-                missing = [p for p in bucket if p.grad is None]
-                if missing:
-                    raise RuntimeError(
-                        "ZeroRedundancyOptimizer: with shard_gradients every parameter needs a "
-                        f"gradient on every rank; {len(missing)} have none, the first of shape "
-                        f"{tuple(missing[0].shape)}"
-                    )
-                handles = [p.grad._current() for p in bucket]
+                handles = [_gradient(parameter)._current() for parameter in bucket]
                 parts = together("reduce", handles, self.process_group, reduction="avg", root=rank)
                 for parameter, part in zip(bucket, parts, strict=True):
                     parameter.grad = wrap(part, None, 0) if rank == self.rank else None
@@ -178,14 +171,14 @@ class ZeroRedundancyOptimizer(Optimizer):
         """
         flush()
         named = self.shard_state_dict()["state"]
-        parts = [None] * self.world_size if self.rank == to else None
+        parts: list[Any] | None = [None] * self.world_size if self.rank == to else None
         dist.gather_object(named, parts, group=self.process_group, group_dst=to)
         if parts is None:
             self._everything = None
             return
         entries: dict[int, Any] = {}
         for part in parts:
-            entries |= part  # type: ignore[arg-type]
+            entries |= part
         self._everything = dict(sorted(entries.items()))
 
     def shard_state_dict(self) -> dict[str, Any]:
@@ -244,6 +237,16 @@ class ZeroRedundancyOptimizer(Optimizer):
         for given, kept in zip(source, target, strict=True):
             own = ("params", "param_names")
             kept.update({name: value for name, value in given.items() if name not in own})
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    """Raises: RuntimeError if there is none."""
+    if parameter.grad is None:
+        raise RuntimeError(
+            "ZeroRedundancyOptimizer: with shard_gradients every parameter needs a gradient on "
+            f"every rank; one of shape {tuple(parameter.shape)} has none"
+        )
+    return parameter.grad
 
 
 def _buckets(parameters: list[Tensor]) -> Iterator[list[Tensor]]:

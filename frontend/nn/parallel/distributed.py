@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,18 +11,22 @@ import numpy as np
 
 from braze import distributed as dist
 from braze.autograd.builders import HandleBuilder
+from braze.autograd.modes import no_grad
 from braze.capture import tracer
+from braze.distributed.bucket_layout import BucketLayout
 from braze.distributed.captured import collective, together
 from braze.distributed.groups import ProcessGroup, member
+from braze.futures import Future
 from braze.handle import Handle
 from braze.nn.modules.module import Module
-from braze.nn.parallel.bucket_layout import BucketLayout
 from braze.tensors import Tensor, wrap
 
 _MIB = 1 << 20
 # The first bucket is small, so that its reduction begins early.
 _FIRST_BUCKET = _MIB
 _BUILDER = HandleBuilder()
+
+CommHook = Callable[[Any, dist.GradBucket], Future]
 
 
 class DistributedDataParallel(Module):
@@ -111,6 +115,28 @@ class DistributedDataParallel(Module):
         finally:
             self.require_backward_grad_sync = before
 
+    def register_comm_hook(self, state: object, hook: CommHook) -> None:
+        """Let a function do what is done with each bucket of gradients.
+
+        Args:
+            state: its first argument.
+            hook: takes this and a `braze.distributed.GradBucket`, and gives a
+                `braze.futures.Future` of a tensor like the bucket's `buffer()`, from which all
+                ranks take their gradients. It is captured with the iteration, unless it reads a value. There are some in
+                `braze.distributed.algorithms.ddp_comm_hooks`.
+
+        Raises:
+            TypeError: it cannot be called.
+            RuntimeError: there is one already.
+        """
+        if not callable(hook):
+            raise TypeError("Communication hook must be callable.")
+        if self._reducer.hook is not None:
+            raise RuntimeError(
+                "register_comm_hook or register_builtin_comm_hook can only be called once."
+            )
+        self._reducer.hook = lambda bucket: hook(state, bucket)
+
     def _share_buffers(self) -> None:
         by_dtype: dict[Any, list[Tensor]] = {}
         for buffer in self.module.buffers():
@@ -137,6 +163,7 @@ class _Reducer:
         self.group = group
         self.buckets = _buckets(self.parameters, cap)
         self.votes = votes
+        self.hook: Callable[[dist.GradBucket], Future] | None = None
         self.before: list[Any] | None = None  # what the gradients were, while some are expected
 
     def expect(self) -> None:
@@ -167,23 +194,47 @@ class _Reducer:
         counted = np.array(used, np.int64)
         if self.votes is not None:
             self.votes._communicator.all_reduce(counted, "max").wait()
-        for bucket in self.buckets:
-            self._reduce([self.parameters[i] for i in bucket if counted[i]])
+        for number, bucket in enumerate(self.buckets):
+            self._reduce(number, [self.parameters[i] for i in bucket if counted[i]])
         return False
 
-    def _reduce(self, parameters: list[Tensor]) -> None:
-        """Capture the average of the gradients of a bucket."""
+    def _reduce(self, number: int, parameters: list[Tensor]) -> None:
+        """Capture the average of the gradients of a bucket, or what a hook makes of them."""
         if not parameters:
             return
         layout = BucketLayout([parameter._current().type for parameter in parameters])
         given = layout.laid_out([_gradient(parameter) for parameter in parameters])
-        mean = collective("all_reduce", given, self.group, (layout.numel,), "avg")
+        if self.hook is None:
+            mean = collective("all_reduce", given, self.group, (layout.numel,), "avg")
+        else:
+            is_last = number == len(self.buckets) - 1
+            mean = _hooked(self.hook, dist.GradBucket(number, layout, given, parameters, is_last))
         for parameter, handle in zip(parameters, layout.parts(mean), strict=True):
             new = wrap(handle, None, 0)
             if parameter.grad is None:
                 parameter.grad = new
             else:
                 parameter.grad._replace(new, tracked=False)
+
+
+def _hooked(hook: Callable[[dist.GradBucket], Future], bucket: dist.GradBucket) -> Handle:
+    """What a hook gives for a bucket.
+
+    Raises: RuntimeError if it is not like the bucket.
+    """
+    with no_grad():
+        future = hook(bucket)
+        result = future.wait() if hasattr(future, "wait") else future
+    if isinstance(result, (list, tuple)) and len(result) == 1:
+        (result,) = result
+    own = bucket.buffer()._current().type
+    if not isinstance(result, Tensor) or result._current().type != own:
+        given = result._current().type if isinstance(result, Tensor) else type(result).__name__
+        raise RuntimeError(
+            f"DistributedDataParallel: a communication hook must give a tensor of type {own}, as "
+            f"the bucket's buffer is, given {given}"
+        )
+    return result._current()
 
 
 def _arrived(reference: weakref.ref[_Reducer]) -> bool:
