@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 
 _PR_SET_PDEATHSIG = 1
-_MAP_FIXED = 0x10
 _SIGSET_BYTES = 128  # of a sigset_t, in every C library for Linux
 
 
@@ -60,17 +59,6 @@ def map_anonymous(size: int) -> int:
     if not address:
         raise MemoryError(f"cannot map {size} bytes: {os.strerror(ctypes.get_errno())}")
     return address
-
-
-def map_over(address: int, size: int, fd: int = -1) -> None:
-    """Map whole pages in place of those that are there: a file's, shared, or fresh private ones.
-
-    Raises: MemoryError if the system grants none; then nothing is mapped there.
-    """
-    kind = mmap.MAP_SHARED if fd >= 0 else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    access = mmap.PROT_READ | mmap.PROT_WRITE
-    if libc().mmap(address, size, access, kind | _MAP_FIXED, fd, 0) != address:
-        raise MemoryError(f"cannot map {size} bytes: {os.strerror(ctypes.get_errno())}")
 
 
 def unmap(address: int, size: int) -> None:

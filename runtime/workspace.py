@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable
 
 from braze.ir.target import STATUS_WORDS
 from braze.runtime.stats import stats
@@ -25,7 +24,6 @@ class Workspace:
         status: what compiled code reports; its first word is zero while nothing failed. The last
             word is the caller's: where a program with host calls finds their function.
         generation: changes when an address does.
-        before_change: called before the arena goes.
         threads: for how many threads the scratch suffices, at `scratch_bytes` each.
     """
 
@@ -33,7 +31,6 @@ class Workspace:
         self.lock = threading.Lock()
         self.status = (ctypes.c_int64 * STATUS_WORDS)()
         self.generation = 0
-        self.before_change: Callable[[], None] | None = None
         self._arena = Storage(64)
         self._scratch = Storage(64)
         os.register_at_fork(after_in_child=self._after_fork)
@@ -55,7 +52,6 @@ class Workspace:
     def reserve(self, arena_bytes: int, scratch_bytes: int) -> None:
         """Make the arena and the scratch at least this large."""
         if arena_bytes > self._arena.nbytes:
-            self._announce()
             # The old block goes first: the peak is the larger of the two, not their sum.
             self._arena = Storage(0)
             self.generation += 1
@@ -65,14 +61,9 @@ class Workspace:
             self._scratch = Storage(scratch_bytes)
             self.generation += 1
 
-    def _announce(self) -> None:
-        if self.before_change is not None:
-            self.before_change()
-
     def release(self) -> None:
         """Give the memory back; it grows again when needed."""
         with self.lock:
-            self._announce()
             self._arena, self._scratch = Storage(64), Storage(64)
             self.generation += 1
             stats.arena_bytes = 0

@@ -71,7 +71,8 @@ collective_start = declare(
     effect=True,
     doc="""Begin a collective of a group of processes on the elements of all `xs`, one behind the
 other: "all_reduce" (by a `reduction`: "sum", "product", "min", "max", ...), "reduce" (only the rank
-`root` of the group has the result, others anything), "broadcast" (from the rank `root`), "all_gather", or "reduce_scatter". `after` is the ticket of the one
+`root` of the group has the result, others anything), "broadcast" (from the rank `root`),
+"all_gather", or "reduce_scatter". `after` is the ticket of the one
 before, or any number. `in_place` is for passes: the operands' memory is the collective's own until
 its result dies, and becomes the result.""",
 )

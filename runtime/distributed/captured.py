@@ -7,7 +7,7 @@ the other, and from there when they are waited for. So MPI never reads or writes
 one that fails, or is interrupted, in between leaves nothing behind that is overwritten later.
 
 Ranks of one host add up in the graph's own memory where it is the collective's until its result
-dies (`in_place`): its pages are shared. When a graph does not get to its end, it has others.
+dies (`in_place`). Only this process writes to it, and no longer if a graph does not get to its end.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 
 from braze.runtime.distributed.communicator import Communicator
-from braze.runtime.distributed.pages import SharedPages
+from braze.runtime.distributed.local import LocalSum
 from braze.runtime.distributed.progress import Work
 from braze.runtime.storage import Storage
-from braze.runtime.workspace import cpu_workspace
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -37,7 +36,6 @@ class Captured:
         self._groups = groups
         self._running: dict[int, tuple[Work, Array]] = {}
         self._in_place: set[int] = set()
-        self._pages = SharedPages(cpu_workspace)
         self._tickets = 0
 
     def start(
@@ -80,13 +78,12 @@ class Captured:
     def _begun_in_place(
         self, communicator: Communicator, xs: Sequence[Array], reduction: str
     ) -> tuple[Work, Array] | None:
-        """The sum of what lies side by side in the arena, where all ranks can map it. The array is
+        """The sum of what lies side by side in memory, if all ranks are on this host. The array is
         the graph's memory."""
         local, data = communicator.local, _joined(xs)
         if local is None or data is None or not local.takes(data, reduction):
             return None
-        place = self._pages.place_of(data, is_quiet=not self._in_place)
-        return None if place is None else (communicator.all_reduce(data, reduction, place), data)
+        return communicator.all_reduce(data, reduction), data
 
     def wait(self, ticket: int) -> Array:
         found = self._running.pop(ticket, None)
@@ -100,14 +97,12 @@ class Captured:
     def leave_memory(self) -> None:
         """A graph has not got to its end: nothing may use its memory any longer."""
         for ticket in self._in_place:
-            self._running.pop(ticket, None)
-        if self._in_place:
-            self._pages.leave()
-            self._in_place.clear()
-
-    def close(self) -> None:
-        """No more graphs run."""
-        self._pages.leave()
+            work, _ = self._running.pop(ticket, (None, None))
+            if work is not None:
+                with work.progress.lock:
+                    if isinstance(work.request, LocalSum):
+                        work.request.move()
+        self._in_place.clear()
 
 
 def _joined(xs: Sequence[Array]) -> Array | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from braze.ir.dtypes import from_numpy
-from braze.runtime.distributed.local import LocalRanks, Place
+from braze.runtime.distributed.local import LocalRanks
 from braze.runtime.distributed.mpi import datatype, library, operation
 from braze.runtime.distributed.progress import Progress, Work
 
@@ -55,17 +55,13 @@ class Communicator:
         """Raises: TypeError if there is no such reduction of elements of this dtype."""
         operation(reduction, dtype)
 
-    def all_reduce(self, data: Array, reduction: str = "sum", place: Place | None = None) -> Work:
-        """Every rank's data become the reduction of all of theirs.
-
-        Args:
-            place: of the data, if they lie in pages that others can map.
-        """
+    def all_reduce(self, data: Array, reduction: str = "sum") -> Work:
+        """Every rank's data become the reduction of all of theirs."""
         op = operation(reduction, data.dtype)
         work = self._collective(f"all_reduce({reduction}) of {described(data)}")
         local = self.local
         if local is not None and local.takes(data, reduction):
-            return self._begin(work, lambda: local.add_up(data, reduction, place), data)
+            return self._begin(work, lambda: local.add_up(data, reduction), data)
         work.finish = self._average(reduction, data)
         given = library().IN_PLACE
         return self._begin(work, lambda: self.comm.Iallreduce(given, _buffer(data), op), data)

@@ -6,8 +6,7 @@ again as it asks MPI's.
 Each rank adds up one part of the elements. It reads the others' from blocks that these have filled,
 and writes the sums back to where it found them; a rank's own part never leaves its array. So of n
 elements on P ranks each copies out n (P - 1) / P, adds as many, and copies as many back, which is
-a fraction of what goes through MPI's own buffers. What lies in shared pages already (`pages`) is
-not copied at all. MPI carries who is ready, and so orders what the
+a fraction of what goes through MPI's own buffers. MPI carries who is ready, and so orders what the
 ranks write and read. A part is worked on in pieces that stay in the cache; between two of them
 other things are looked at, so no rank seems to be gone while it adds.
 """
@@ -17,7 +16,6 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -25,7 +23,6 @@ from braze.runtime.distributed.mpi import library
 from braze.runtime.shared_blocks import SharedBlock, block_from_file, new_block
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Place = tuple[SharedBlock, int]  # and the byte in it
 
 # Below this many bytes two messages cost more than MPI's copies.
 SMALLEST = 1 << 16
@@ -49,7 +46,6 @@ class LocalRanks:
         self._processes = processes
         self._known: dict[tuple[int, int], SharedBlock] = {}  # by rank and its number there
         self._free: dict[int, list[tuple[int, SharedBlock]]] = {}
-        self._numbers: WeakKeyDictionary[SharedBlock, int] = WeakKeyDictionary()
         self._made = 0
         self._begun = 0
 
@@ -79,15 +75,11 @@ class LocalRanks:
             reduction in ("sum", "avg") and data.dtype.name in _DTYPES and data.nbytes >= SMALLEST
         )
 
-    def add_up(self, data: Array, reduction: str, place: Place | None = None) -> LocalSum:
-        """Begin: every rank's data are to become the sum, or average, of all of theirs.
-
-        Args:
-            place: of the data, where others can map them; else they are copied.
-        """
+    def add_up(self, data: Array, reduction: str) -> LocalSum:
+        """Begin: every rank's data are to become the sum, or average, of all of theirs."""
         self._begun += 1
         tag = 2 * (self._begun % _TAGS)
-        return LocalSum(self, data.reshape(-1), tag, place, is_average=reduction == "avg")
+        return LocalSum(self, data.reshape(-1), tag, is_average=reduction == "avg")
 
     def take(self, nbytes: int) -> tuple[int, SharedBlock]:
         """A block of this rank's for so many bytes at least, and its number."""
@@ -97,14 +89,6 @@ class LocalRanks:
             return free.pop()
         self._made += 1
         return self._made, new_block(size)
-
-    def number_of(self, block: SharedBlock) -> int:
-        """Under which number others know a block of this rank's that comes from elsewhere."""
-        number = self._numbers.get(block)
-        if number is None:
-            self._made += 1
-            number = self._numbers[block] = self._made
-        return number
 
     def give_back(self, number: int, block: SharedBlock) -> None:
         """Nobody uses this block any more; the next sum may."""
@@ -130,16 +114,12 @@ class LocalSum:
         is_moving: whether the last look got on with it.
     """
 
-    def __init__(
-        self, ranks: LocalRanks, data: Array, tag: int, place: Place | None, *, is_average: bool
-    ) -> None:
+    def __init__(self, ranks: LocalRanks, data: Array, tag: int, *, is_average: bool) -> None:
         self._ranks = ranks
+        self._data = data
         self._tag = tag
         self._is_average = is_average
-        if place is None:
-            self._steps = self._copying(data)
-        else:  # by way of the block's own addresses, which stay what they are
-            self._steps = self._run(elements(*place, data), 0, *place)
+        self._steps = self._run()
         self.is_moving = False
 
     def Test(self, status: Any = None) -> bool:
@@ -148,38 +128,29 @@ class LocalSum:
         self.is_moving = bool(step)
         return step is None
 
-    def _copying(self, data: Array) -> Generator[bool]:
-        """The sum by way of a block: what others add up goes there, and comes from there."""
-        number, block = self._ranks.take(data.nbytes)
-        own = elements(block, 0, data)
-        yield from self._copy(data, own)
-        yield from self._run(data, number, block, 0)
-        yield from self._copy(own, data)
-        self._ranks.give_back(number, block)
+    def move(self) -> None:
+        """Go on in memory of its own: the array's is needed for something else."""
+        self._data = self._data.copy()
 
-    def _copy(self, source: Array, target: Array) -> Generator[bool]:
-        for rank in range(self._ranks.size):
-            if rank != self._ranks.rank:
-                for piece in self._pieces(rank, source):
-                    target[piece] = source[piece]
-                    yield True
+    def _run(self) -> Generator[bool]:
+        """Each step is a piece of work, True, or a look in vain for others', False.
 
-    def _run(self, data: Array, number: int, block: SharedBlock, offset: int) -> Generator[bool]:
-        """Add up this rank's part, for all; the others' parts are in the block afterwards.
-
-        Each step is a piece of work, True, or a look in vain for others', False.
+        The array is looked up in each: it may be another by then.
         """
         ranks = self._ranks
-        number = number or ranks.number_of(block)
-        told = np.array([block.fd, block.nbytes, number, offset], np.int64)
-        heard = {rank: np.zeros_like(told) for rank in range(ranks.size) if rank != ranks.rank}
+        others = [rank for rank in range(ranks.size) if rank != ranks.rank]
+        number, block = ranks.take(self._data.nbytes)
+        own = _elements(block, self._data)
+        for piece in self._pieces(*others):
+            own[piece] = self._data[piece]
+            yield True
+        told = np.array([block.fd, block.nbytes, number], np.int64)
+        heard = {rank: np.zeros_like(told) for rank in others}
         yield from self._exchange(told, heard, self._tag)
-        theirs = []
-        for rank, words in heard.items():
-            fd, nbytes, known, place = map(int, words)
-            theirs.append(elements(ranks.block_of(rank, fd, nbytes, known), place, data))
-        for piece in self._pieces(ranks.rank, data):
-            total = data[piece]
+        blocks = (ranks.block_of(rank, *map(int, words)) for rank, words in heard.items())
+        theirs = [_elements(other, own) for other in blocks]
+        for piece in self._pieces(ranks.rank):
+            total = self._data[piece]
             for array in theirs:
                 np.add(total, array[piece], out=total)
             if self._is_average:
@@ -188,13 +159,18 @@ class LocalSum:
                 array[piece] = total
             yield True
         yield from self._exchange(told, heard, self._tag + 1)
+        for piece in self._pieces(*others):
+            self._data[piece] = own[piece]
+            yield True
+        ranks.give_back(number, block)
 
-    def _pieces(self, rank: int, data: Array) -> Iterator[slice]:
-        """The part of the elements that a rank adds up, in pieces."""
-        size, step = data.size, _PIECE_BYTES // data.itemsize
-        start, end = (size * r // self._ranks.size for r in (rank, rank + 1))
-        for begin in range(start, end, step):
-            yield slice(begin, min(begin + step, end))
+    def _pieces(self, *ranks: int) -> Iterator[slice]:
+        """The parts of the elements that some ranks add up, in pieces."""
+        size, step = self._data.size, _PIECE_BYTES // self._data.itemsize
+        for rank in ranks:
+            start, end = (size * r // self._ranks.size for r in (rank, rank + 1))
+            for begin in range(start, end, step):
+                yield slice(begin, min(begin + step, end))
 
     def _exchange(self, told: Array, heard: dict[int, Array], tag: int) -> Generator[bool]:
         """Tell all others something, and wait until all of them have told theirs."""
@@ -205,7 +181,6 @@ class LocalSum:
             yield False
 
 
-def elements(block: SharedBlock, offset: int, like: Array) -> Array:
-    """What lies at a byte of a block, as an array like another."""
-    found: Array = np.asarray(block)[offset : offset + like.nbytes].view(like.dtype)
+def _elements(block: SharedBlock, like: Array) -> Array:
+    found: Array = np.asarray(block)[: like.nbytes].view(like.dtype)
     return found

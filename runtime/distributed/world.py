@@ -47,8 +47,7 @@ class World:
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         self.groups = {0: self._communicator(comm.Dup(), 0, range(self.size), timeout)}
-        self._captured = Captured(self.groups)
-        use(self._captured)
+        use(Captured(self.groups))
         self._made = 0
         self._active = True
         self._process = os.getpid()
@@ -96,7 +95,6 @@ class World:
             return
         self._active = False
         use(Alone())
-        self._captured.close()
         atexit.unregister(self._at_exit)
         with self.progress.lock:
             self.watch.leave(error)

@@ -73,7 +73,7 @@ class ZeroRedundancyOptimizer(Optimizer):
         self._settings = defaults
         self._bytes = [0] * group.size()
         self._owners: dict[Tensor, int] = {}
-        self._everything: dict[str, Any] | None = None
+        self._everything: dict[int, Any] | None = None
         self.optim: Optimizer = None  # type: ignore[assignment]
         super().__init__(params, dict(defaults))
         if shard_gradients:
@@ -179,7 +179,7 @@ class ZeroRedundancyOptimizer(Optimizer):
         entries: dict[int, Any] = {}
         for part in parts:
             entries |= part
-        self._everything = dict(sorted(entries.items()))
+        self._everything = {number: entries[number] for number in sorted(entries)}
 
     def shard_state_dict(self) -> dict[str, Any]:
         """What `state_dict` gives, with the state of this rank's parameters only: for

@@ -122,8 +122,8 @@ class DistributedDataParallel(Module):
             state: its first argument.
             hook: takes this and a `braze.distributed.GradBucket`, and gives a
                 `braze.futures.Future` of a tensor like the bucket's `buffer()`, from which all
-                ranks take their gradients. It is captured with the iteration, unless it reads a value. There are some in
-                `braze.distributed.algorithms.ddp_comm_hooks`.
+                ranks take their gradients. It is captured with the iteration, unless it reads a
+                value. There are some in `braze.distributed.algorithms.ddp_comm_hooks`.
 
         Raises:
             TypeError: it cannot be called.
