@@ -31,7 +31,7 @@ from braze.ir.target import Target
 from braze.runtime.background_process import Reply, Request
 from braze.runtime.config import config
 from braze.runtime.environment import environment
-from braze.runtime.families import Fit
+from braze.runtime.sized_texts import Fit
 
 # After the standard library, before whatever else is installed.
 _PROGRAM = """

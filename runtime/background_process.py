@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from braze.ir.polynomials import Point
-from braze.runtime.families import Fit
+from braze.runtime.sized_texts import Fit
 from braze.runtime.symbolic_code import SymbolicCode
 
 IDLE_SECONDS = 20.0
@@ -149,6 +149,8 @@ class _Server:
         from braze.runtime.compiler import compile_member
         from braze.runtime.config import config
         from braze.runtime.environment import environment
+        from braze.runtime.families import family_key
+        from braze.runtime.stored_sizes import keep_compiled
 
         start = time.perf_counter()
         for name, value in request.settings.items():
@@ -169,7 +171,8 @@ class _Server:
         pool = pool_object() if request.wants_pool else None
         # The directory may have gone with the program, and is not to come back then.
         if disk is not None and (not self._orphaned or disk.directory.is_dir()):
-            disk.store(request.key, artifact.facts(), artifact.objects)
+            own = family_key(graph, target)
+            keep_compiled(disk, request.key, own, artifact, code)
         self._keep_on(False)
         return Reply(
             request.number, artifact.facts(), artifact.objects, code, refusal, pool, seconds

@@ -35,7 +35,7 @@ from braze.runtime.config import TIERS, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.disk_cache import DiskCache
 from braze.runtime.executable import Executable, Input, Resident, Sites
-from braze.runtime.families import Family, families, served, third_size
+from braze.runtime.families import Family, families, loaded, served, third_size
 from braze.runtime.interpreting import changed, interpret_with_lines, stopwatch
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
@@ -53,6 +53,7 @@ from braze.runtime.shared_blocks import block_under
 from braze.runtime.splitting import is_split
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
+from braze.runtime.stored_sizes import keep_compiled
 from braze.runtime.training_steps import forget_steps, is_first_step
 
 if TYPE_CHECKING:
@@ -233,14 +234,16 @@ class Entry:
         """Machine code, or None if the graph is to be interpreted this time."""
         known = self._known
         with known.lock:
-            if known.executable is None and not known.looked:
-                known.looked = True
+            is_new, known.looked = not known.looked, True
+            if known.executable is None and is_new:
                 known.executable = self._from_disk()
-            if known.executable is None and config.dynamic_shapes and families.may_serve():
-                family = families.of(self.graph, known.target)
-                if tier == "auto" and known.job is None and self._waits_for(family):
-                    return None
-                known.executable = self._from_family(family)
+            if known.executable is None and config.dynamic_shapes:
+                disk = disk_cache() if is_new else None
+                if disk is not None or families.may_serve():
+                    family = families.of(self.graph, known.target)
+                    if tier == "auto" and known.job is None and self._waits_for(family):
+                        return None
+                    known.executable = self._from_family(family, disk)
             if known.executable is None:
                 known.runs += 1
                 is_first = known.runs == 1
@@ -285,18 +288,31 @@ class Entry:
             self._count_reply(reply, artifact, 0)
         return False
 
-    def _from_family(self, family: Family) -> Executable | None:
-        """Code that serves other sizes of the same graph too."""
-        found = family.code_for(self.graph)
+    def _from_family(self, family: Family, disk: DiskCache | None) -> Executable | None:
+        """Code that serves other sizes of the same graph too, which may be on disk only."""
+        start = time.perf_counter()
+        found, source = family.code_for(self.graph), "dynamic"
+        if found is None and disk is not None:
+            found, source = family.code_on_disk(self.graph, disk, Artifact.from_facts), "disk"
         if found is None:
             return None
-        start = time.perf_counter()
         code, sizes_here = found
-        artifact = code.instance(self.graph, sizes_here)
-        executable = _load(artifact, pool_object)
-        seconds = time.perf_counter() - start
-        sizes = served(code, sizes_here)
-        log.note(self.graph, self._known.fingerprint, "dynamic", seconds, artifact, sizes=sizes)
+        try:
+            artifact = code.instance(self.graph, sizes_here)
+            executable = _load(artifact, pool_object)
+        except (ValueError, ObjectError) as error:
+            if disk is None or not code.disk_key:
+                raise
+            disk.discard(code.disk_key, f"it cannot be loaded: {error}")
+            family.drop(code)
+            return None
+        end = time.perf_counter()
+        sizes = loaded(code, sizes_here) if source == "disk" else served(code, sizes_here)
+        if source == "disk":
+            self._count_loaded(artifact, start, end, sizes)
+        else:
+            fingerprint = self._known.fingerprint
+            log.note(self.graph, fingerprint, "dynamic", end - start, artifact, sizes=sizes)
         return executable
 
     def _ask(self, job: Job, tier: Tier) -> Reply | None:
@@ -389,13 +405,17 @@ class Entry:
         except (ValueError, ObjectError) as error:
             disk.discard(known.disk_key, f"it cannot be loaded: {error}")
             return None
+        self._count_loaded(artifact, start, time.perf_counter())
+        return executable
+
+    def _count_loaded(self, artifact: Artifact, start: float, end: float, sizes: str = "") -> None:
+        """Note that the code was on disk."""
         stats.disk_hits += 1
         stats.kernels += artifact.figures.kernels_after
-        end = time.perf_counter()
         if observing.observer is not None:
             observing.observer.worked("load", self.graph, None, start, end)
-        log.note(self.graph, known.fingerprint, "disk", end - start, artifact)
-        return executable
+        fingerprint = self._known.fingerprint
+        log.note(self.graph, fingerprint, "disk", end - start, artifact, sizes=sizes)
 
     def _from_compiler(self) -> Executable:
         from concurrent.futures import ThreadPoolExecutor
@@ -416,7 +436,7 @@ class Entry:
         end = time.perf_counter()
         disk = disk_cache()
         if disk is not None:
-            disk.store(known.disk_key, artifact.facts(), artifact.objects)
+            keep_compiled(disk, known.disk_key, family.key, artifact, code)
         self._count(artifact, end - start, start, end, sizes=third_size(code, refusal))
         return executable
 

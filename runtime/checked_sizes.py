@@ -21,9 +21,10 @@ from braze.runtime.cache import pool_object
 from braze.runtime.checking import CheckedExecutable, checked_executable
 from braze.runtime.compiler import compile_watched_symbolic
 from braze.runtime.config import config
-from braze.runtime.families import Fit, Text, families, fitted_at
+from braze.runtime.families import families
 from braze.runtime.pool import get_pool
 from braze.runtime.provenance import Provenance
+from braze.runtime.sized_texts import Fit, Text, fitted_at
 
 
 class CheckedSizes:

@@ -24,9 +24,9 @@ from braze.ir.polynomials import Point
 from braze.ir.target import Target
 from braze.runtime.artifact import Artifact, CallSite, FailureSite, Figures, slots_of
 from braze.runtime.config import config
-from braze.runtime.families import Fit
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Recorder
+from braze.runtime.sized_texts import Fit
 from braze.runtime.symbolic_code import SymbolicCode
 from braze.runtime.symbolic_compiling import SizedLoops
 

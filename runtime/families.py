@@ -1,28 +1,27 @@
 """Graphs that differ only in one size.
 
 In: graphs as they come to be compiled.  Out: the `Family` of each, and once it has enough members,
-its `Fit`: the graph for any size.
-
-Graphs of a family print alike but for integers and the user's lines. If the integers are
-polynomials of one of them, of degree two at most, that one is the family's size.
+its `Fit`: the graph for any size. Code for many sizes is the family's, whether it was compiled here
+or by an earlier run.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from braze.ir.fingerprint import description
 from braze.ir.graph import Graph
-from braze.ir.polynomials import Interpolation, Point, Polynomial
+from braze.ir.polynomials import Point
 from braze.ir.target import Target
 from braze.runtime.config import config
+from braze.runtime.disk_cache import DiskCache
+from braze.runtime.sized_texts import Fit, Text, fitted
+from braze.runtime.stored_sizes import Reader, Shelf
 from braze.runtime.symbolic_code import SymbolicCode
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from braze.runtime.background_process import Reply
     from braze.runtime.checked_sizes import CheckedSizes
 
-# The user's line, of which every graph has its own; or an integer that is a word of its own.
-_WORD = re.compile(r"#[^\n]*|(?<![\w.%$])\d+")
 _FAMILIES_KEPT = 64
 _MEMBERS_KEPT = 12
 # The third size that comes back is compiled for all others: that a size changes once may be chance.
@@ -42,92 +39,11 @@ _MEMBERS_NEEDED = 3
 _MET_NEEDED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A graph's text, taken apart.
-
-    Attributes:
-        pieces: what is between the integers. form: the same without the user's lines.
-        numbers: the integers.
-    """
-
-    pieces: tuple[str, ...]
-    form: tuple[str, ...]
-    numbers: tuple[int, ...]
-
-    @classmethod
-    def of(cls, graph: Graph | str) -> Text:
-        """The text of a graph."""
-        text = str(graph)
-        pieces, form, numbers = [""], [""], []
-        end = 0
-        for word in _WORD.finditer(text):
-            between = text[end : word.start()]
-            pieces[-1] += between
-            form[-1] += between
-            if word[0][0] == "#":
-                pieces[-1] += word[0]
-            else:
-                numbers.append(int(word[0]))
-                pieces.append("")
-                form.append("")
-            end = word.end()
-        pieces[-1] += text[end:]
-        form[-1] += text[end:]
-        return cls(tuple(pieces), tuple(form), tuple(numbers))
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """The integers of a family's graphs as functions of its sizes.
-
-    Attributes:
-        text: of one of the graphs.
-        functions: those that are no constants. places: the numbers of the integers that each is of.
-        seen: sizes of which there are graphs.
-        free: the dimensions of which there are many sizes; the others have one.
-    """
-
-    text: Text
-    functions: tuple[Polynomial, ...]
-    places: tuple[tuple[int, ...], ...]
-    seen: tuple[Point, ...]
-    free: tuple[int, ...]
-
-    def numbers_at(self, sizes: Point) -> tuple[int, ...]:
-        """The integers for some sizes."""
-        numbers = list(self.text.numbers)
-        for function, places in zip(self.functions, self.places, strict=True):
-            value = function.at(sizes)
-            for place in places:
-                numbers[place] = value
-        return tuple(numbers)
-
-    def text_at(self, sizes: Point) -> str:
-        """The graph for some sizes, as text."""
-        numbers = map(str, self.numbers_at(sizes))
-        pairs = zip(self.text.pieces, numbers, strict=False)
-        return "".join([*(piece for pair in pairs for piece in pair), self.text.pieces[-1]])
-
-    def describes(self, text: Text, sizes: Point) -> bool:
-        """Whether a text is that of the graph for some sizes."""
-        return text.form == self.text.form and self.numbers_at(sizes) == text.numbers
-
-    def sizes_of(self, text: Text) -> Point | None:
-        """The sizes of a graph, if the fit describes it."""
-        if text.form != self.text.form:
-            return None
-        sizes = list(self.seen[0])
-        for dim in self.free:
-            # One of the integers is the size itself.
-            pairs = zip(self.functions, self.places, strict=True)
-            sizes[dim] = next(text.numbers[own[0]] for f, own in pairs if f.is_size(dim))
-        made = tuple(sizes)
-        return made if self.describes(text, made) else None
-
-
 class Family:
     """What is known of some graphs that print alike but for integers.
+
+    Args:
+        key: of the disk's entry for it.
 
     Attributes:
         codes: code that serves many sizes, the latest first.
@@ -137,7 +53,8 @@ class Family:
         seconds: what the latest run of one of them took without machine code.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, key: str) -> None:
+        self.key = key
         self.codes: list[SymbolicCode[Any]] = []
         self.refusal = ""
         self.job: Job | None = None
@@ -145,6 +62,7 @@ class Family:
         self.seconds = 0.0
         self.lock = threading.Lock()
         self._members: OrderedDict[tuple[int, ...], Text] = OrderedDict()
+        self._shelf: Shelf | None = None
 
     def code_for(self, graph: Graph) -> tuple[SymbolicCode[Any], Point] | None:
         """Code that serves a graph, and its size."""
@@ -156,6 +74,27 @@ class Family:
             if sizes is not None and code.serves(sizes):
                 return code, sizes
         return None
+
+    def code_on_disk(
+        self, graph: Graph, disk: DiskCache, read: Reader
+    ) -> tuple[SymbolicCode[Any], Point] | None:
+        """Code that serves a graph, if an earlier run left any that nobody has read yet, and its
+        size. Which there are is looked up once.
+
+        Args:
+            read: of the target's code.
+        """
+        with self.lock:
+            if self._shelf is None:
+                self._shelf = Shelf(disk, self.key, read)
+            found = self._shelf.take(graph)
+            if found is not None:
+                self.codes.insert(0, found[0])
+            return found
+
+    def drop(self, code: SymbolicCode[Any]) -> None:
+        """Forget code that cannot be loaded."""
+        self.codes.remove(code)
 
     def receive(self, reply: Reply) -> bool:
         """Take in what came of the job; whether it was not known before."""
@@ -218,48 +157,16 @@ def _alike(text: Text, texts: Sequence[Text]) -> list[list[Text]]:
     return [[*groups[places], text] for places in sorted(groups, key=len)]
 
 
-def fitted(texts: Sequence[Text]) -> Fit | None:
-    """The fit of at least three graphs; None if they do not differ in one size alone."""
-    rows = [text.numbers for text in texts]
-    if any(text.form != texts[0].form for text in texts[1:]):
-        return None
-    steps = [abs(b - a) for a, b in zip(*rows[:2], strict=True)]
-    unit = min((at for at, step in enumerate(steps) if step), key=steps.__getitem__, default=None)
-    if unit is None or len({row[unit] for row in rows[:3]}) < 3:
-        return None
-    near = Interpolation([[row[unit] for row in rows[:3]]])
-    sizes = [(row[unit],) for row in rows]
-    fit = fitted_at(near, dict(zip(sizes, texts, strict=True)))
-    described = fit is not None and all(map(fit.describes, texts, sizes))
-    return fit if described else None
-
-
-def fitted_at(near: Interpolation, texts: Mapping[Point, Text]) -> Fit | None:
-    """The fit of graphs for some sizes, the points of `near` among them; None if there is none."""
-    *_, latest = texts.values()
-    if any(text.form != latest.form for text in texts.values()):
-        return None
-    places: dict[Polynomial, list[int]] = {}
-    known: dict[tuple[int, ...], Polynomial] = {}
-    rows = [texts[sizes].numbers for sizes in near.points]
-    for at, values in enumerate(zip(*rows, strict=True)):
-        if all(text.numbers[at] == values[0] for text in texts.values()):
-            continue
-        found = known.get(values) or near.through(values)
-        if found is None:
-            return None
-        known[values] = found
-        places.setdefault(found, []).append(at)
-    fit = Fit(latest, tuple(places), tuple(map(tuple, places.values())), tuple(texts), near.free)
-    if not all(any(f.is_size(dim) for f in fit.functions) for dim in near.free):
-        return None
-    return fit if all(fit.describes(text, sizes) for sizes, text in texts.items()) else None
-
-
 def served(code: SymbolicCode[Any], sizes: Point) -> str:
     """What is told of a graph that code for many sizes serves."""
     ((lowest,), (highest,), (size,)) = code.lowest, code.highest, sizes
     return f"one code serves sizes {lowest} to {highest}, here {size}"
+
+
+def loaded(code: SymbolicCode[Any], sizes: Point) -> str:
+    """What is told of a graph for which code for many sizes was read from the disk."""
+    seen = ", ".join(str(size) for (size,) in code.fit.seen)
+    return f"{served(code, sizes)}; an earlier run compiled it when it had met {seen}"
 
 
 def third_size(code: SymbolicCode[Any] | None, refusal: str) -> str:
@@ -273,12 +180,22 @@ def third_size(code: SymbolicCode[Any] | None, refusal: str) -> str:
     return f"this is the third size of one dimension, but {refusal}" if refusal else ""
 
 
+def family_key(graph: Graph, target: Target, tools: str = "") -> str:
+    """What graphs of a family, on one target, have in common, as a key of the disk cache.
+
+    Args:
+        tools: what else compiles them.
+    """
+    alike = "#".join(Text.of(description(graph)).form)
+    return f"sizes {sha256(alike.encode()).hexdigest()} {target.to_text()} {tools}".rstrip()
+
+
 class _Families:
     """The families that were met last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._families: OrderedDict[tuple[str, Target], Family] = OrderedDict()
+        self._families: OrderedDict[str, Family] = OrderedDict()
         os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
@@ -287,12 +204,13 @@ class _Families:
             family.lock = threading.Lock()
             family.job = None  # of the parent's
 
-    def of(self, graph: Graph, target: Target) -> Family:
-        """The family of a graph."""
-        alike = "#".join(Text.of(description(graph)).form)
-        key = sha256(alike.encode()).hexdigest(), target
+    def of(self, graph: Graph, target: Target, tools: str = "") -> Family:
+        """The family of a graph; see `family_key`."""
+        key = family_key(graph, target, tools)
         with self._lock:
-            family = self._families.setdefault(key, Family())
+            family = self._families.get(key)
+            if family is None:
+                family = self._families[key] = Family(key)
             self._families.move_to_end(key)
             while len(self._families) > _FAMILIES_KEPT:
                 self._families.popitem(last=False)

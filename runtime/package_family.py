@@ -24,10 +24,10 @@ from braze.runtime.cache import disk_cache
 from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.compiling import compile_cuda, compile_cuda_symbolic
 from braze.runtime.executable import place
-from braze.runtime.families import Fit, Text, fitted_at
 from braze.runtime.package_codes import Dynamic, SizedCode
 from braze.runtime.package_format import PackageError
 from braze.runtime.package_narrow import Fold
+from braze.runtime.sized_texts import Fit, Text, fitted_at
 from braze.runtime.symbolic_code import SymbolicCode
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from braze.runtime.artifact import Artifact, Slot, slots_of
 
 if TYPE_CHECKING:
     from braze.runtime.cuda.code import CudaCode
-    from braze.runtime.families import Fit
+    from braze.runtime.sized_texts import Fit
 
 Code = TypeVar("Code", Artifact, "CudaCode")
 
@@ -30,6 +30,7 @@ class SymbolicCode(Generic[Code]):
         fit: the family's graphs.
         artifact: for the sizes that it was planned for. Its numbers may be symbolic.
         layout: the arena's.
+        disk_key: of the disk's entry that it was read from; "" if it was compiled here.
     """
 
     fit: Fit
@@ -37,6 +38,7 @@ class SymbolicCode(Generic[Code]):
     layout: ArenaLayout
     lowest: Point
     highest: Point
+    disk_key: str = ""
 
     def serves(self, sizes: Point) -> bool:
         """Whether the code is known to be right for some sizes."""

@@ -17,9 +17,9 @@ from braze.ir.parser import parse_graph
 from braze.ir.polynomials import Point
 from braze.ir.target import Target
 from braze.ir.verifier import verify
-from braze.runtime.families import Fit
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Recorder
+from braze.runtime.sized_texts import Fit
 
 if TYPE_CHECKING:
     from braze.ir.loops import Program

@@ -105,6 +105,12 @@ class CudaCode:
         }
 
     @classmethod
+    def loaded(cls, facts: dict[str, Any], objects: Sequence[bytes]) -> CudaCode:
+        """As `from_facts`, of code that the disk cache kept."""
+        (cubin,) = objects
+        return replace(cls.from_facts(facts, cubin), from_disk=True)
+
+    @classmethod
     def from_facts(cls, facts: dict[str, Any], cubin: bytes) -> CudaCode:
         """The code whose `facts` these are.  Raises: ValueError if they are of another form."""
         try:

@@ -22,9 +22,9 @@ from braze.runtime.artifact import slots_of
 from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.nvcc import OPTIONS, cubin_of
 from braze.runtime.disk_cache import DiskCache
-from braze.runtime.families import Fit
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Keeper, Recorder
+from braze.runtime.sized_texts import Fit
 from braze.runtime.symbolic_code import SymbolicCode
 from braze.runtime.symbolic_compiling import SizedLoops
 
@@ -136,13 +136,17 @@ def _code(
     )
 
 
+def tools(target: Target) -> str:
+    """What a source's machine code depends on, in words for keys of the disk cache."""
+    # What the emulated driver runs are objects of the host, which no GPU may be given.
+    emulated = os.environ.get("BRAZE_EMULATED_VERSION", "")
+    return " ".join((target.cpu, *OPTIONS, *target.features, emulated))
+
+
 def _cubin_of(source: str, target: Target, disk: DiskCache | None) -> tuple[bytes, bool]:
     if not source:
         return b"", True
-    # What the emulated driver runs are objects of the host, which no GPU may be given.
-    emulated = os.environ.get("BRAZE_EMULATED_VERSION", "")
-    words = " ".join((target.cpu, *OPTIONS, *target.features, emulated))
-    key = f"cubin {words} {sha256(source.encode()).hexdigest()}"
+    key = f"cubin {tools(target)} {sha256(source.encode()).hexdigest()}"
     found = disk.load(key) if disk is not None else None
     if found is not None:
         (cubin,) = found[1]

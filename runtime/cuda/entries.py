@@ -3,7 +3,8 @@
 In: a graph without devices, and a device's name.  Out: a `DeviceEntry`. With the tier "interpret"
 operands are copied to the host, where the interpreter runs the graph, and results are copied back;
 other tiers compile, as a GPU's user waits for neither. A graph that comes back with a third size of
-some dimension is compiled once for all of them, as on the CPU (`braze.runtime.families`).
+some dimension is compiled once for all of them, as on the CPU (`braze.runtime.families`), unless an
+earlier run has left that code on disk.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ import numpy as np
 from braze.ir.graph import Graph
 from braze.ir.target import Target
 from braze.runtime.cuda.code import CudaCode
-from braze.runtime.cuda.compiling import compile_cuda, compile_cuda_symbolic
+from braze.runtime.cuda.compiling import compile_cuda, compile_cuda_symbolic, tools
 from braze.runtime.cuda.devices import device_named
 from braze.runtime.cuda.executable import CudaExecutable
 from braze.runtime.cuda.memory import DeviceStorage, copy_storage
 from braze.runtime.executable import Input, Sites
-from braze.runtime.families import Family, families, served, third_size
+from braze.runtime.families import Family, families, loaded, served, third_size
 from braze.runtime.interpreting import interpret_with_lines
 from braze.runtime.observing import Observer, observing
 from braze.runtime.recompiles import Source, log
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
+from braze.runtime.stored_sizes import keep_code
 
 if TYPE_CHECKING:
     from braze.runtime.cuda.timing import TimedCudaExecutable
@@ -143,7 +145,7 @@ class DeviceEntry:
 
         start = time.perf_counter()
         device = device_named(self.device)
-        family = families.of(self.graph, device.target)
+        family = families.of(self.graph, device.target, tools(device.target))
         found = family.code_for(self.graph)
         if found is not None:
             symbolic, sizes = found
@@ -175,21 +177,28 @@ class DeviceEntry:
         from braze.passes.symbolic_fit import NotSymbolic
         from braze.runtime.cache import disk_cache
 
-        joined = family.join(self.graph)
+        joined, disk = family.join(self.graph), disk_cache()
         told = ""
         if joined is not None:
+            found = None
+            if disk is not None:
+                found = family.code_on_disk(self.graph, disk, CudaCode.loaded)
+            if found is not None:
+                return found[0].instance(self.graph, found[1]), loaded(*found)
             fit, sizes = joined
             try:
-                made = compile_cuda_symbolic(fit, sizes, target, disk_cache())
+                made = compile_cuda_symbolic(fit, sizes, target, disk)
             except (NotSymbolic, CodegenError) as error:
                 family.refusal = str(error)
                 told = third_size(None, family.refusal)
             else:
                 family.codes.insert(0, made)
+                if disk is not None:
+                    keep_code(disk, family.key, made)
                 told = third_size(made, "")
                 if made.serves(sizes):
                     return made.instance(self.graph, sizes), told
-        return compile_cuda(self.graph, target, disk_cache()), told
+        return compile_cuda(self.graph, target, disk), told
 
     def _interpret(
         self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None

@@ -13,9 +13,10 @@ from braze.nn import functional as F
 from braze.runtime import background, cache, compiler
 from braze.runtime.cache import clear_memory
 from braze.runtime.config import config
-from braze.runtime.families import Text, families, fitted
+from braze.runtime.families import families
 from braze.runtime.prediction import SYMBOLIC_TIMES
 from braze.runtime.recompiles import log
+from braze.runtime.sized_texts import Text, fitted
 from braze.runtime.stats import stats
 
 

@@ -10,7 +10,8 @@ import braze
 from braze import nn
 from braze.runtime.cache import clear_memory
 from braze.runtime.config import config
-from braze.runtime.families import Text, _alike
+from braze.runtime.families import _alike
+from braze.runtime.sized_texts import Text
 from braze.runtime.stats import stats
 
 
