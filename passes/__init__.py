@@ -127,7 +127,13 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("dce", lambda g, _: dce(g), "fuse takes every node for needed"),
     Pass(
         "fuse",
-        lambda g, c: fuse(g, c.target, c.refusals, sums_of_columns=not c.choices.for_any_size),
+        lambda g, c: fuse(
+            g,
+            c.target,
+            c.refusals,
+            sums_of_columns=not c.choices.for_any_size,
+            choices=c.choices,
+        ),
         "one kernel for what can share loops",
     ),
     Pass(

@@ -34,6 +34,7 @@ class Choices:
         self.many_sizes: bool = many_sizes if earlier is None else earlier.many_sizes
         self.at_run_time: Set[str] = at_run_time if earlier is None else earlier.at_run_time
         self._made: list[tuple[str, Hashable]] = []
+        self._settled: dict[Hashable, bool] = {}
         self._earlier = earlier
 
     def choose(self, what: str, own: T, is_possible: Callable[[T], bool]) -> T:
@@ -47,3 +48,10 @@ class Choices:
                 chosen = before  # type: ignore[assignment]
         self._made.append((what, chosen))
         return chosen
+
+    def settle(self, what: Hashable, own: bool) -> bool:
+        """The earlier answer to a question that sizes decide, if it was asked, whatever was asked
+        before it; else this pass's own. Either answer must be right."""
+        if self._earlier is not None:
+            own = self._earlier._settled.get(what, own)
+        return self._settled.setdefault(what, own)

@@ -30,6 +30,7 @@ from itertools import combinations
 
 from braze.ir.graph import Graph, Node
 from braze.ir.target import Target
+from braze.passes.choices import Choices
 from braze.passes.fusion_bodies import build_fused_graph
 from braze.passes.fusion_rules import Joined, Rules
 from braze.passes.groups import Group, Level, Reads
@@ -45,6 +46,7 @@ def fuse(
     refusals: list[str] | None = None,
     *,
     sums_of_columns: bool = True,
+    choices: Choices | None = None,
 ) -> Graph:
     """The graph as fusion nodes.
 
@@ -53,9 +55,10 @@ def fuse(
         refusals: receives a sentence for each pair of neighbours that stays apart.
         sums_of_columns: whether these may be made by a kernel that goes through the rows, whose
             loops are others for each number of rows.
+        choices: takes in what is chosen by sizes, or has what was chosen for others.
     """
     reads = Reads(graph)
-    fuser = _Fuser(reads, target, sums_of_columns)
+    fuser = _Fuser(reads, target, sums_of_columns, choices or Choices())
     fuser.join_only_readers()
     fuser.join_neighbours()
     fuser.join_siblings()
@@ -68,10 +71,12 @@ def fuse(
 class _Fuser:
     """Grows groups from single anchors."""
 
-    def __init__(self, reads: Reads, target: Target, sums_of_columns: bool) -> None:
+    def __init__(
+        self, reads: Reads, target: Target, sums_of_columns: bool, choices: Choices
+    ) -> None:
         self.reads = reads
         self.of: dict[Node, Group] = {}
-        self.rules = Rules(reads, self.of, target, sums_of_columns)
+        self.rules = Rules(reads, self.of, target, sums_of_columns, choices)
         self.refused: dict[tuple[int, int, str], tuple[Group, Group, str]] = {}
         self.order = _Order()
         self.count = 0

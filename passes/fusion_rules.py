@@ -22,6 +22,7 @@ from braze.passes.access import (
     reshape_point,
     source_index,
 )
+from braze.passes.choices import Choices
 from braze.passes.column_sums import columns_of, parts_in
 from braze.passes.contraction_operands import LARGE_RESULT
 from braze.passes.groups import Group, Level, Read, Reads, is_flat
@@ -77,13 +78,27 @@ class Rules:
     """The judge of one graph's groups."""
 
     def __init__(
-        self, reads: Reads, group_of: dict[Node, Group], target: Target, sums_of_columns: bool
+        self,
+        reads: Reads,
+        group_of: dict[Node, Group],
+        target: Target,
+        sums_of_columns: bool,
+        choices: Choices,
     ) -> None:
         self.reads = reads
         self.group_of = group_of
         self.target = target
         self.sums_of_columns = sums_of_columns
+        self.choices = choices
         self._places: dict[tuple[Node, Level, Space], list[tuple[Value, bool, bool]]] = {}
+
+    def _is_slow(self, why: str, p: Group, c: Group, own: bool) -> bool:
+        """What sizes say of two groups' common kernel, which would be right in any case; for other
+        sizes of the same graph it is not said anew."""
+        if not self.choices.many_sizes:
+            return own
+        places = (tuple(map(self.reads.order.__getitem__, group.members)) for group in (p, c))
+        return self.choices.settle((why, *places), own)
 
     # Facts about groups ---------------------------------------------------------------------------
 
@@ -119,8 +134,14 @@ class Rules:
             return f"together they use more than {MOST_BUFFERS} buffers"
         return None
 
-    def _row_fault(self, space: Space) -> str | None:
-        """Why rows of this space should not be visited twice by one kernel."""
+    def _row_fault(self, space: Space, p: Group, c: Group) -> str | None:
+        """Why rows of this space should not be visited twice by the groups' kernel."""
+        fault = self._own_row_fault(space)
+        if self._is_slow("rows", p, c, fault is not None):
+            return fault or "rows are too long or too few for other sizes"
+        return None
+
+    def _own_row_fault(self, space: Space) -> str | None:
         rows, row = space.kept, space.full // max(space.kept, 1)
         columns = 1
         for size, reduced in zip(reversed(space.dims), reversed(space.reduced), strict=True):
@@ -186,10 +207,12 @@ class Rules:
             return None
         if p.levels[read.base.node] not in ("kept", "full"):
             return None
-        if p.kind == "contract" and self._is_scattered(p, node):
-            return None
-        if p.levels[read.base.node] == "full" and p.space.is_reduced and self._row_fault(p.space):
-            return None
+        if p.kind == "contract":
+            if self._is_slow("moved", p, c, self._is_scattered(p, node)):
+                return None
+        if p.levels[read.base.node] == "full" and p.space.is_reduced:
+            if self._row_fault(p.space, p, c):
+                return None
         return Joined(p.kind, p.space, {**p.levels, node: "moved"})
 
     def _is_scattered(self, p: Group, moved: Node) -> bool:
@@ -233,7 +256,7 @@ class Rules:
         if fault := _check_fault(c.kind, p):
             return fault
         if level == "full" and c.space.is_reduced and self.outputs(p, c):
-            if fault := self._row_fault(c.space):
+            if fault := self._row_fault(c.space, p, c):
                 return f"its values are needed elsewhere too, and {fault}"
         levels: dict[Node, Level] = {
             node: level if own == "kept" else own for node, own in p.levels.items()
@@ -256,10 +279,10 @@ class Rules:
         if c.kind == "sort" and cost > MOST_KEY_INSTRUCTIONS:
             return "a sort makes its keys one by one, where an elementwise kernel has vectors"
         inputs = len(self._bases(p))
-        if repeated > FREE_REPETITIONS:
-            cheap = cost <= CHEAP_INSTRUCTIONS and inputs <= 2
-            if not cheap or repeated > CHEAP_REPETITIONS:
-                return f"each of its elements would be computed {repeated:.3g} times"
+        cheap = cost <= CHEAP_INSTRUCTIONS and inputs <= 2
+        most = CHEAP_REPETITIONS if cheap else FREE_REPETITIONS
+        if self._is_slow("repeated", p, c, repeated > most):
+            return f"each of its elements would be computed {repeated:.3g} times"
         levels: dict[Node, Level] = dict.fromkeys(p.levels, "inside")
         return Joined(c.kind, c.space, {**levels, **c.levels})
 
@@ -284,7 +307,7 @@ class Rules:
             levels = found
         else:
             return f"a {c.kind} kernel has no loop over the reduction's rows"
-        if fault := self._row_fault(p.space):
+        if fault := self._row_fault(p.space, p, c):
             return fault
         for node, _ in self.reads_between(p, c):
             if not self._reads_own_row(node, levels[node], p):
@@ -380,8 +403,10 @@ class Rules:
             return fault
         if fault := _check_fault(p.kind, c):
             return fault
-        if p.kind == "contract" and (fault := self._scatter_fault(p, c)):
-            return fault
+        if p.kind == "contract":
+            fault = self._scatter_fault(p, c)
+            if self._is_slow("scattered", p, c, fault is not None):
+                return fault or "operands do not fit vectors for other sizes"
         return Joined(p.kind, p.space, {**p.levels, **c.levels})
 
     def _scatter_fault(self, p: Group, c: Group) -> str | None:
@@ -456,11 +481,11 @@ class Rules:
             moved = {node: level if own == "kept" else own for node, own in other.levels.items()}
             levels = {**rows.levels, **moved}
             space = rows.space
-            if level == "full" and (fault := self._row_fault(space)):
+            if level == "full" and (fault := self._row_fault(space, a, b)):
                 return fault
         if not same:
             return "their loops differ"
-        if not self._share(a, b):
+        if self._is_slow("apart", a, b, not self._share(a, b)):
             return "they share no large input"
         return self._too_large(a, b) or Joined(
             "reduce" if space.is_reduced else "pointwise", space, levels

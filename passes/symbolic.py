@@ -12,14 +12,13 @@ kernel by kernel, what the passes make of these.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 from braze.ir.arena import ArenaLayout
 from braze.ir.errors import BrazeError, ParseError
 from braze.ir.loops import (
     Contraction,
-    Expr,
     HostCall,
     Kernel,
     Loop,
@@ -34,6 +33,7 @@ from braze.ir.loops import (
 from braze.ir.loops_attention import Attention
 from braze.ir.loops_parser import parse_program
 from braze.ir.loops_recurrence import Recurrence
+from braze.ir.loops_sizes import depends_on_sizes
 from braze.ir.loops_text import print_kernel, print_program
 from braze.ir.polynomials import Point, corners
 from braze.ir.symint import SymInt
@@ -105,7 +105,15 @@ def symbolic_program(
     items = items_of(text)
     near, further = near_sizes(sample, free, lambda sizes: are_alike(items, items_at(sizes)))
     known = {sample: items}
-    symbols = symbols_of(near, known | {s: items_at(s) for s in (*near.points, *further)})
+    known |= {sizes: items_at(sizes) for sizes in near.points[1:]}
+
+    @cache
+    def confirmed() -> dict[int, SymInt]:
+        """The functions, tried at further sizes near the sample."""
+        return symbols_of(near, known | {sizes: items_at(sizes) for sizes in further()})
+
+    # Of one dimension, a range with an end at which they hold needs no such sizes.
+    symbols = confirmed() if len(free) > 1 else symbols_of(near, known)
     try:
         program = parse_program(text, symbols)
     except ParseError as error:
@@ -125,7 +133,10 @@ def symbolic_program(
 
     @cache
     def agrees(sizes: Point) -> bool:
-        return agree(items, symbols, sizes, items_at(sizes))
+        if agree(items, symbols, sizes, items_at(sizes)):
+            return True
+        confirmed()  # or there is none at all, and this says why
+        return False
 
     def holds(sizes: Point) -> bool:
         return agrees(sizes) and all(sizes != other for other, _ in wrong)
@@ -155,7 +166,7 @@ def _finish(program: Program, sizes: int) -> None:
     """
     _require_supported(program)
     for kernel in program.kernels():
-        if isinstance(kernel, Recurrence) and _is_symbolic([*kernel.program.kernels()]):
+        if isinstance(kernel, Recurrence) and depends_on_sizes([*kernel.program.kernels()]):
             with_step_layout(kernel, sizes)
 
 
@@ -165,7 +176,7 @@ def _finish(program: Program, sizes: int) -> None:
 def _require_supported(program: Program) -> None:
     """Raise NotSymbolic for a kernel that depends on the size where that is not provided for."""
     for kernel in program.kernels():
-        if any(map(_is_symbolic, _closed_parts(kernel))):
+        if any(map(depends_on_sizes, _closed_parts(kernel))):
             first = print_kernel(kernel).split("(")[0]
             raise NotSymbolic(f"the kernel depends on the size in a way that has no code: {first}")
 
@@ -211,27 +222,6 @@ def _roll_up(statements: Iterable[Statement]) -> None:
             is_open = any(isinstance(var.extent, SymInt) for var, _ in statement.loops)
             if is_open and all(kind == "unroll" for _, kind in statement.loops):
                 statement.loops = tuple((var, "serial") for var, _ in statement.loops)
-
-
-def _is_symbolic(part: object) -> bool:
-    """Whether there is a `SymInt` anywhere in a piece of the loop IR."""
-    waiting, seen = [part], set[int]()
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, SymInt):
-            return True
-        if id(item) in seen or isinstance(item, (str, int, float)):
-            continue
-        seen.add(id(item))
-        if isinstance(item, (list, tuple)):
-            waiting += item
-        elif isinstance(item, dict):
-            waiting += [*item.values()]
-        elif is_dataclass(item):
-            waiting += [getattr(item, field.name) for field in fields(item)]
-        elif isinstance(item, Expr):
-            waiting += [*item.children(), *item.indices(), getattr(item, "value", None)]
-    return False
 
 
 # Words --------------------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ from braze.passes.symbolic_fit import NotSymbolic, sized
 
 Holds = Callable[[Point], bool]
 
-# Of so many sizes near the sample, on either side, the first few are taken that have its kernels:
-# two to find a function from, and one to see that it is right.
+# Of so many sizes near the sample, on either side, the first two that have its kernels are taken to
+# find functions from, and one more where it is to be seen whether these are right.
 _NEAR = 5
-_NEEDED = 3
+_NEEDED = 2
 # How far from the sample it is worth serving: beyond, chunks and tiles are too many or too few.
 _FACTORS = (8, 4, 2)
 # What has been seen so far may be the middle of what comes: so many times its breadth.
@@ -57,13 +57,14 @@ def with_size(sizes: Point, dim: int, size: int) -> Point:
 
 def near_sizes(
     sample: Point, free: Sequence[int], is_alike: Holds
-) -> tuple[Interpolation, list[Point]]:
-    """Sizes with alike kernels: those to find functions from, and further ones to try them at.
+) -> tuple[Interpolation, Callable[[], list[Point]]]:
+    """Sizes with alike kernels: those to find functions from, and what gives further ones to try
+    them at.
 
     Raises:
-        NotSymbolic: there are too few.
+        NotSymbolic: there are too few; so does the function.
     """
-    nodes, further = [[size] for size in sample], []
+    nodes, others = [[size] for size in sample], list[Iterator[int]]()
     taken = {sample[dim] for dim in free}
     refusal = NotSymbolic(f"sizes near {sized(sample)} are compiled to other kernels")
     for dim in free:
@@ -73,13 +74,24 @@ def near_sizes(
         if len(found) < _NEEDED:
             raise refusal
         taken.update(found)
-        nodes[dim] += found[:-1]
-        further.append(with_size(sample, dim, found[-1]))
+        nodes[dim] += found
+        others.append(alike)
     near = Interpolation(nodes)
-    if len(free) > 1:
-        further.append(tuple(own[-1] for own in nodes))
-        if not all(map(is_alike, [*near.points, *further])):
-            raise refusal
+
+    def further() -> list[Point]:
+        points = []
+        for dim, alike in zip(free, others, strict=True):
+            size = next(alike, None)
+            if size is None:
+                raise refusal
+            taken.add(size)
+            points.append(with_size(sample, dim, size))
+        if len(free) > 1:
+            points.append(tuple(own[-1] for own in nodes))
+            if not all(map(is_alike, [*near.points, *points])):
+                raise refusal
+        return points
+
     return near, further
 
 
@@ -107,9 +119,7 @@ def served_range(
         most = max(sizes[dim] for sizes in (*seen, sample))
         own, beyond = sample[dim], _BEYOND * (most - least)
         above = [most * 2, *(own * f for f in _FACTORS), most + beyond, most, own + 1]
-        below = [least // 2, least - beyond, least, *(own // f for f in _FACTORS), own - 1]
-        if holds(with_size(sample, dim, _prime_below(least // 2))):
-            below.insert(0, 2)  # which is served by hardly any code that half is not
+        below = [2, least // 2, least - beyond, least, *(own // f for f in _FACTORS), own - 1]
         ends.append(_End(sample, dim, filter(own.__lt__, map(_prime_above, above)), holds))
         ends.append(_End(sample, dim, filter(own.__gt__, map(_prime_below, below)), holds))
     while wrong := _wrong_corner(sample, ends, holds):

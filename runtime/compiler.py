@@ -174,14 +174,21 @@ def _compile_symbolic(
     *,
     watched: bool = False,
 ) -> tuple[SymbolicCode[Artifact], SymbolicProgram, Callable[[Point], Graph]]:
-    from braze.codegen.llvm.program import generate
+    from braze.codegen.llvm.program import Generated, generate
     from braze.codegen.llvm.symbolic_check import SameCode
 
     start = time.perf_counter()
     loops = SizedLoops(fit, sizes, target, for_package=change is not None, change=change)
-    found = loops.symbolic(lambda program: SameCode(program, target).require)
+    made: list[Generated] = []
     with ModuleCompiler(target) as compiler:
-        generated = generate(found.program, target, compiler.start, watched=watched)
+
+        def checking(program: Program) -> Callable[[Program], None]:
+            # LLVM works on it while it is found out which sizes it is right for.
+            made.append(generate(program, target, compiler.start, watched=watched))
+            return SameCode(program, target).require
+
+        found = loops.symbolic(checking)
+        (generated,) = made
         objects = compiler.objects(generated.modules)
     if loops.record is not None:
         _record_modules(generated.modules, loops.record)

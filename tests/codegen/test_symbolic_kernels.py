@@ -6,6 +6,7 @@ from kernels import program_of
 from native import Native
 from symbolic_kernels import check_symbolic
 
+from braze.codegen.llvm import symbolic_check
 from braze.codegen.llvm.contraction_shape import contraction_shape
 from braze.codegen.llvm.kernel import CodegenError
 from braze.codegen.llvm.program import generate
@@ -315,6 +316,44 @@ def test_code_that_depends_on_the_sample_is_refused():
     with pytest.raises(CodegenError, match=r"\[map\] its code would be another"):
         check.require(program_at(64))  # always inside: no condition
     assert generate(program_at(60), target).pointers == 1 + 1 + 3 + 1
+
+
+def test_only_kernels_that_know_a_size_are_compared(monkeypatch):
+    def text_at(n):
+        return f"""program @p(1 inputs, 2 outputs, arena 0) {{
+          place %x input 0
+          place %y output 0
+          place %z output 1
+          wave {{
+            nest @open(%x: f32[{n}] in, %y: f32[{n}] out) {{
+              for i in {n} {{
+                store %y[i] = %x[i]
+              }}
+            }}
+            nest @closed(%x: f32[{n}] in, %z: f32[3] out) {{
+              for i in 3 {{
+                store %z[i] = exp(%x[i])
+              }}
+            }}
+            nest @plain(%y: f32[3] in, %z: f32[3] out) {{
+              for i in 3 {{
+                store %z[i] = exp(%y[i])
+              }}
+            }}
+          }}
+        }}"""
+
+    generated = []
+    original = symbolic_check._code
+    monkeypatch.setattr(
+        symbolic_check, "_code", lambda k, *rest: generated.append(k.name) or original(k, *rest)
+    )
+    found = symbolic_program(lambda sizes: parse_program(text_at(*sizes)), (23,), [(20,)])
+    check = SameCode(found.program, host_target())
+    check.require(found.at((29,)))
+    check.require(found.at((31,)))
+    # Even a buffer's extent counts; `plain` knows of none.
+    assert generated == ["open", "open", "closed", "closed", "open", "closed"]
 
 
 # Two sizes ----------------------------------------------------------------------------------------

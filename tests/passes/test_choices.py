@@ -1,7 +1,13 @@
 """What is chosen for one size is chosen for another, where it can be."""
 
+import pytest
+
 from braze.ir.loops_parser import parse_kernel
+from braze.ir.parser import parse_graph
+from braze.ir.target import named_target
+from braze.passes import compile_graph
 from braze.passes.choices import Choices
+from braze.passes.fuse import fuse
 from braze.passes.parallelise import parallelise
 
 
@@ -45,3 +51,65 @@ def test_loops_are_joined_as_for_the_size_before():
     many = Choices()
     parallelise(rows(200), many)
     assert loops(parallelise(rows(3), Choices(many))) == 3
+
+
+def test_settled_questions_are_not_asked_anew():
+    first = Choices()
+    assert first.settle(("slow", 1), True) and not first.settle(("slow", 2), False)
+    assert first.settle(("slow", 1), False)  # of the same graph
+    second = Choices(first)
+    assert not second.settle(("slow", 2), True)
+    assert second.settle(("slow", 1), False)
+    assert not second.settle(("slow", 3), False)  # new here
+    assert not Choices(second).settle(("slow", 3), True)
+
+
+def repeated(n):
+    """A sum of two rows, which n rows read."""
+    return f"""graph @g(%a: f32[1,40], %b: f32[1,40], %x: f32[{n},40]) -> (f32[{n},40]) {{
+      %0: f32[1,40] = add(%a, %b)
+      %1: f32[{n},40] = mul(%x, %0)
+      return %1
+    }}"""
+
+
+def long_rows(n):
+    """A softmax, whose rows stay in a cache or do not."""
+    return f"""graph @g(%x: f32[64,{n}]) -> (f32[64,{n}]) {{
+      %0: f32[64,{n}] = softmax(%x; dim=1)
+      return %0
+    }}"""
+
+
+def neighbours(n):
+    """Two kernels that read the same values."""
+    return f"""graph @g(%x: f32[{n}]) -> (f32[{n}], f32[{n}]) {{
+      %0: f32[{n}] = exp(%x)
+      %1: f32[{n}] = sin(%x)
+      return %0, %1
+    }}"""
+
+
+@pytest.mark.parametrize(
+    ("text_at", "small", "large"),
+    [(repeated, 5, 67), (long_rows, 61, 1_000_003), (neighbours, 61, 100_003)],
+)
+def test_what_is_fused_is_as_for_the_size_before(text_at, small, large):
+    target = named_target("x86-64-v3")
+
+    def kernels(size, earlier=None, **settings):
+        choices = Choices(earlier, **settings)
+        program, _ = compile_graph(parse_graph(text_at(size)), target, choices=choices)
+        return len([*program.kernels()]), choices
+
+    for_small, small_choices = kernels(small, many_sizes=True)
+    for_large, large_choices = kernels(large, many_sizes=True)
+    assert for_small != for_large
+    assert kernels(large, small_choices)[0] == for_small
+    assert kernels(small, large_choices)[0] == for_large
+
+
+def test_kernels_for_one_size_settle_nothing():
+    choices = Choices()
+    fuse(parse_graph(repeated(5)), named_target("x86-64-v3"), choices=choices)
+    assert not choices._settled

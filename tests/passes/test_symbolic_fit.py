@@ -79,8 +79,37 @@ def test_other_kernels_are_passed_over():
 
     found = symbolic_program(program_of({29}), (23,), [(20,)])
     assert found.lowest == (2,) and found.highest == (47,)
+    near = {29, 31, 37, 41, 43, 17, 13, 7}
     with pytest.raises(NotSymbolic, match="sizes near 23 are compiled to other kernels"):
-        symbolic_program(program_of({29, 31, 37, 41, 43, 17, 13, 7}), (23,), [(20,)])
+        symbolic_program(program_of(near | {11}), (23,), [(20,)])
+    # Two are enough to find functions from, where these hold at an end of the range.
+    found = symbolic_program(program_of(near), (23,), [(20,)])
+    assert (found.lowest, found.highest) == ((2,), (47,))
+    with pytest.raises(NotSymbolic, match="sizes near 23 are compiled to other kernels"):
+        symbolic_program(program_of(near | {2}), (23,), [(20,)])
+
+
+def test_few_sizes_are_looked_at():
+    """The passes run for the sample, two sizes near it and both ends."""
+    seen = []
+
+    def program_of(sizes):
+        seen.append(*sizes)
+        return parse_program(text_at(*sizes))
+
+    symbolic_program(program_of, (23,), [(20,)])
+    assert seen == [23, 29, 31, 47, 2]
+
+
+def test_functions_that_hold_at_no_end_are_tried_near_the_sample():
+    """Three points have a polynomial, whatever lies between and beyond them."""
+
+    def program_of(sizes):
+        (n,) = sizes
+        return parse_program(text_at(n, factor=n if n in (23, 29, 31) else n + 7))
+
+    with pytest.raises(NotSymbolic, match="23 is no simple function of the size 23 in nest @one"):
+        symbolic_program(program_of, (23,), [(20,)])
 
 
 def test_what_is_no_polynomial_is_refused():
