@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 from braze.ir.symint import SymInt
 
@@ -32,12 +33,13 @@ def depends_on_sizes(part: object) -> bool:
 
 def _held(item: object) -> Iterator[object]:
     """What the attributes of an object are."""
-    for name in _slots(type(item)):
+    kind: Any = type(item)
+    for name in _slots(kind):
         yield getattr(item, name, None)
     yield from getattr(item, "__dict__", {}).values()
 
 
 @cache
-def _slots(of: type) -> tuple[str, ...]:
-    names = (getattr(each, "__slots__", ()) for each in of.__mro__)
+def _slots(kind: type) -> tuple[str, ...]:
+    names = (getattr(each, "__slots__", ()) for each in kind.__mro__)
     return tuple(name for own in names for name in own if not name.startswith("__"))

@@ -50,6 +50,7 @@ from braze.runtime.prediction import (
 from braze.runtime.recompiles import log
 from braze.runtime.recorder import Recorder
 from braze.runtime.shared_blocks import block_under
+from braze.runtime.sized_texts import Text
 from braze.runtime.splitting import is_split
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
@@ -240,10 +241,10 @@ class Entry:
             if known.executable is None and config.dynamic_shapes:
                 disk = disk_cache() if is_new else None
                 if disk is not None or families.may_serve():
-                    family = families.of(self.graph, known.target)
+                    family, outline = families.met(self.graph, known.target)
                     if tier == "auto" and known.job is None and self._waits_for(family):
                         return None
-                    known.executable = self._from_family(family, disk)
+                    known.executable = self._from_family(family, outline, disk)
             if known.executable is None:
                 known.runs += 1
                 is_first = known.runs == 1
@@ -288,12 +289,14 @@ class Entry:
             self._count_reply(reply, artifact, 0)
         return False
 
-    def _from_family(self, family: Family, disk: DiskCache | None) -> Executable | None:
+    def _from_family(
+        self, family: Family, outline: Text, disk: DiskCache | None
+    ) -> Executable | None:
         """Code that serves other sizes of the same graph too, which may be on disk only."""
         start = time.perf_counter()
-        found, source = family.code_for(self.graph), "dynamic"
+        found, source = family.code_for(outline), "dynamic"
         if found is None and disk is not None:
-            found, source = family.code_on_disk(self.graph, disk, Artifact.from_facts), "disk"
+            found, source = family.code_on_disk(outline, disk, Artifact.from_facts), "disk"
         if found is None:
             return None
         code, sizes_here = found

@@ -51,7 +51,7 @@ class Signature(NamedTuple):
 def signature_of(graph: Graph, fingerprint: str) -> Signature:
     """The signature of a graph."""
     numbers: dict[Value, int] = {value: i for i, value in enumerate(graph.inputs)}
-    steps = []
+    steps, inside = [], _working_directory()
     for node in graph.nodes:
         steps.append(
             Step(
@@ -60,7 +60,7 @@ def signature_of(graph: Graph, fingerprint: str) -> Signature:
                 tuple(operand.type for operand in node.operands),
                 tuple(node.op.operand_name(i) for i in range(len(node.operands))),
                 tuple(numbers[operand] for operand in node.operands),
-                place_of(node.location),
+                place_of(node.location, inside),
             )
         )
         for value in node.results:
@@ -81,12 +81,20 @@ def signature_of(graph: Graph, fingerprint: str) -> Signature:
     )
 
 
-def place_of(location: Location | None) -> str:
-    """``train.py:12``, from the working directory if the file lies in it; "" if unknown."""
+def place_of(location: Location | None, inside: str | None = None) -> str:
+    """``train.py:12``, from the working directory if the file lies in it; "" if unknown.
+
+    Args:
+        inside: the working directory, where it is asked for often.
+    """
     if location is None:
         return ""
-    inside = os.path.join(os.getcwd(), "")
+    inside = _working_directory() if inside is None else inside
     return f"{location.file.removeprefix(inside)}:{location.line}"
+
+
+def _working_directory() -> str:
+    return os.path.join(os.getcwd(), "")
 
 
 def _producer(value: Value) -> str:

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from braze.ir.fingerprint import description
 from braze.ir.graph import Graph
 from braze.ir.polynomials import Point
 from braze.ir.target import Target
 from braze.runtime.config import config
 from braze.runtime.disk_cache import DiskCache
-from braze.runtime.sized_texts import Fit, Text, fitted
+from braze.runtime.sized_texts import Fit, Text, fitted, with_outline
 from braze.runtime.stored_sizes import Reader, Shelf
 from braze.runtime.symbolic_code import SymbolicCode
 
@@ -61,22 +60,19 @@ class Family:
         self.checked: list[CheckedSizes] = []
         self.seconds = 0.0
         self.lock = threading.Lock()
-        self._members: OrderedDict[tuple[int, ...], Text] = OrderedDict()
+        self._members: OrderedDict[tuple[int, ...], tuple[Text, Text]] = OrderedDict()
         self._shelf: Shelf | None = None
 
-    def code_for(self, graph: Graph) -> tuple[SymbolicCode[Any], Point] | None:
-        """Code that serves a graph, and its size."""
-        if not self.codes:
-            return None
-        text = Text.of(graph)
+    def code_for(self, outline: Text) -> tuple[SymbolicCode[Any], Point] | None:
+        """Code that serves a graph, of which this is the outline, and its size."""
         for code in self.codes:
-            sizes = code.fit.sizes_of(text)
-            if sizes is not None and code.serves(sizes):
+            sizes = code.sizes_of(outline)
+            if sizes is not None:
                 return code, sizes
         return None
 
     def code_on_disk(
-        self, graph: Graph, disk: DiskCache, read: Reader
+        self, outline: Text, disk: DiskCache, read: Reader
     ) -> tuple[SymbolicCode[Any], Point] | None:
         """Code that serves a graph, if an earlier run left any that nobody has read yet, and its
         size. Which there are is looked up once.
@@ -87,7 +83,7 @@ class Family:
         with self.lock:
             if self._shelf is None:
                 self._shelf = Shelf(disk, self.key, read)
-            found = self._shelf.take(graph)
+            found = self._shelf.take(outline)
             if found is not None:
                 self.codes.insert(0, found[0])
             return found
@@ -120,8 +116,9 @@ class Family:
         if found is None:
             return False
         # Sizes far from those that there is code for are left alone.
-        text = Text.of(graph)
-        return all(code.fit.sizes_of(text) is None for code in self.codes)
+        outline = Text.outline(graph)
+        fits = (code.fit.outline or code.fit for code in self.codes)
+        return all(fit.sizes_of(outline) is None for fit in fits)
 
     def join(self, graph: Graph) -> tuple[Fit, Point] | None:
         """Enter a graph that is to be compiled; with enough members, the fit and its size."""
@@ -130,18 +127,19 @@ class Family:
     def _entered(self, graph: Graph, needed: int) -> tuple[Fit, Point] | None:
         text = Text.of(graph)
         with self.lock:
-            self._members[text.numbers] = text
+            self._members[text.numbers] = text, Text.outline(graph)
             self._members.move_to_end(text.numbers)
             while len(self._members) > _MEMBERS_KEPT:
                 self._members.popitem(last=False)
-            members = list(self._members.values())
+            members = dict(self._members.values())
         if len(members) < needed or self.refusal or not config.dynamic_shapes:
             return None
-        for texts in _alike(text, members):
+        for texts in _alike(text, [*members]):
             fit = fitted(texts) if len(texts) >= needed else None
             sizes = None if fit is None else fit.sizes_of(text)
             if fit is not None and sizes is not None:
-                return fit, sizes
+                whole = with_outline(fit, [members[own] for own in texts])
+                return None if whole is None else (whole, sizes)
         return None
 
 
@@ -186,7 +184,11 @@ def family_key(graph: Graph, target: Target, tools: str = "") -> str:
     Args:
         tools: what else compiles them.
     """
-    alike = "#".join(Text.of(description(graph)).form)
+    return _key(Text.outline(graph), target, tools)
+
+
+def _key(outline: Text, target: Target, tools: str) -> str:
+    alike = "#".join(outline.form)
     return f"sizes {sha256(alike.encode()).hexdigest()} {target.to_text()} {tools}".rstrip()
 
 
@@ -206,7 +208,12 @@ class _Families:
 
     def of(self, graph: Graph, target: Target, tools: str = "") -> Family:
         """The family of a graph; see `family_key`."""
-        key = family_key(graph, target, tools)
+        return self.met(graph, target, tools)[0]
+
+    def met(self, graph: Graph, target: Target, tools: str = "") -> tuple[Family, Text]:
+        """The family of a graph, and the graph's outline."""
+        outline = Text.outline(graph)
+        key = _key(outline, target, tools)
         with self._lock:
             family = self._families.get(key)
             if family is None:
@@ -214,7 +221,7 @@ class _Families:
             self._families.move_to_end(key)
             while len(self._families) > _FAMILIES_KEPT:
                 self._families.popitem(last=False)
-            return family
+            return family, outline
 
     def may_serve(self) -> bool:
         """Whether any family has code for many sizes, or will have."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from braze.ir.fingerprint import description
 from braze.ir.graph import Graph
 from braze.ir.polynomials import Interpolation, Point, Polynomial
 
@@ -51,6 +52,11 @@ class Text:
         form[-1] += text[end:]
         return cls(tuple(pieces), tuple(form), tuple(numbers))
 
+    @classmethod
+    def outline(cls, graph: Graph) -> Text:
+        """What makes a graph the program that it is, which is soon written down."""
+        return cls.of(description(graph))
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -61,6 +67,7 @@ class Fit:
         functions: those that are no constants. places: the numbers of the integers that each is of.
         seen: sizes of which there are graphs.
         free: the dimensions of which there are many sizes; the others have one.
+        outline: the same of the graphs' outlines.
     """
 
     text: Text
@@ -68,6 +75,7 @@ class Fit:
     places: tuple[tuple[int, ...], ...]
     seen: tuple[Point, ...]
     free: tuple[int, ...]
+    outline: Fit | None = None
 
     def numbers_at(self, sizes: Point) -> tuple[int, ...]:
         """The integers for some sizes."""
@@ -137,3 +145,11 @@ def fitted_at(near: Interpolation, texts: Mapping[Point, Text]) -> Fit | None:
     if not all(any(f.is_size(dim) for f in fit.functions) for dim in near.free):
         return None
     return fit if all(fit.describes(text, sizes) for sizes, text in texts.items()) else None
+
+
+def with_outline(fit: Fit, outlines: Sequence[Text]) -> Fit | None:
+    """A fit of one size with that of the graphs' outlines, in the order of the sizes it has seen;
+    None if there is none."""
+    near = Interpolation([[size for (size,) in fit.seen[:3]]])
+    found = fitted_at(near, dict(zip(fit.seen, outlines, strict=True)))
+    return None if found is None else replace(fit, outline=found)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from braze.ir.graph import Graph
 from braze.ir.polynomials import Point, Polynomial
 from braze.runtime.artifact import Artifact, layout_facts, layout_from
 from braze.runtime.disk_cache import DiskCache
@@ -34,14 +33,12 @@ class Listed:
 
     Attributes:
         key: of its entry.
-        form: a digest of what the graphs print but for integers.
-        numbers: the integers of one of them.
+        numbers: the integers of the outline of one of its graphs.
         functions, places, seen, free: as a `Fit` has them.
         lowest, highest: the sizes that it serves.
     """
 
     key: str
-    form: str
     numbers: tuple[int, ...]
     functions: tuple[Polynomial, ...]
     places: tuple[tuple[int, ...], ...]
@@ -50,19 +47,18 @@ class Listed:
     lowest: Point
     highest: Point
 
-    def fit(self, text: Text) -> Fit | None:
-        """The fit, if it describes a graph of this text."""
-        if len(text.numbers) != len(self.numbers) or _form_digest(text) != self.form:
+    def fit(self, outline: Text) -> Fit | None:
+        """The fit, if it describes a graph of the family of this outline."""
+        if len(outline.numbers) != len(self.numbers):
             return None
-        own = Text(text.pieces, text.form, self.numbers)
+        own = Text(outline.pieces, outline.form, self.numbers)
         fit = Fit(own, self.functions, self.places, self.seen, self.free)
-        return None if fit.sizes_of(text) is None else fit
+        return None if fit.sizes_of(outline) is None else fit
 
     def facts(self) -> dict[str, Any]:
         """As JSON values."""
         return {
             "key": self.key,
-            "form": self.form,
             "numbers": self.numbers,
             "functions": [own.terms for own in self.functions],
             "places": self.places,
@@ -91,13 +87,10 @@ class Listed:
             raise ValueError("an integer that the graph has not")
         if any(not any(own.is_size(dim) for own in functions) for dim in free):
             raise ValueError("a size that no integer is")
-        made = cls(
-            str(facts["key"]), str(facts["form"]), numbers, functions, places, seen, free,
-            lowest, highest,
-        )  # fmt: skip
         if len(functions) != len(places) or any(not 0 <= dim < dims for dim in free):
             raise ValueError("functions without places")
-        return made
+        key = str(facts["key"])
+        return cls(key, numbers, functions, places, seen, free, lowest, highest)
 
 
 class Shelf:
@@ -112,14 +105,12 @@ class Shelf:
         self._disk, self._read = disk, read
         self._listed = _listed(disk, key)
 
-    def take(self, graph: Graph) -> tuple[SymbolicCode[Any], Point] | None:
-        """Read the code that serves a graph; with the graph's size, or None if there is none."""
-        if not self._listed:
-            return None
-        text = Text.of(graph)
+    def take(self, outline: Text) -> tuple[SymbolicCode[Any], Point] | None:
+        """Read the code that serves a graph of the family, given its outline; with the graph's
+        size, or None if there is none."""
         for listed in list(self._listed):
-            fit = listed.fit(text)
-            sizes = None if fit is None else fit.sizes_of(text)
+            fit = listed.fit(outline)
+            sizes = None if fit is None else fit.sizes_of(outline)
             if fit is None or sizes is None or not are_within(sizes, listed.lowest, listed.highest):
                 continue
             self._listed.remove(listed)
@@ -168,17 +159,15 @@ def keep_code(disk: DiskCache, key: str, code: SymbolicCode[Any]) -> None:
     Args:
         key: of the family's entry.
     """
-    fit, artifact = code.fit, code.artifact
-    form = _form_digest(fit.text)
-    own = f"{form} {fit.text.numbers} {fit.functions} {code.lowest} {code.highest}"
+    fit, artifact = code.fit.outline or code.fit, code.artifact
+    numbers, functions = fit.text.numbers, fit.functions
+    own = f"{numbers} {functions} {fit.places} {code.lowest} {code.highest}"
     own_key = f"code of {key} {sha256(own.encode()).hexdigest()}"
     objects = artifact.objects if isinstance(artifact, Artifact) else (artifact.cubin,)
     facts = {"artifact": artifact.facts(), "layout": layout_facts(code.layout)}
     disk.store(own_key, facts, objects)
-    made = Listed(
-        own_key, form, fit.text.numbers, fit.functions, fit.places, fit.seen, fit.free,
-        code.lowest, code.highest,
-    )  # fmt: skip
+    ends = code.lowest, code.highest
+    made = Listed(own_key, numbers, functions, fit.places, fit.seen, fit.free, *ends)
     others = [
         other
         for other in _listed(disk, key)
@@ -198,10 +187,6 @@ def _listed(disk: DiskCache, key: str) -> list[Listed]:
     except (ValueError, KeyError, TypeError) as error:
         disk.discard(key, f"it cannot be read: {error!r}")
         return []
-
-
-def _form_digest(text: Text) -> str:
-    return sha256("#".join(text.form).encode()).hexdigest()
 
 
 def _point(plain: Sequence[Any]) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from braze.runtime.artifact import Artifact, Slot, slots_of
 
 if TYPE_CHECKING:
     from braze.runtime.cuda.code import CudaCode
-    from braze.runtime.sized_texts import Fit
+    from braze.runtime.sized_texts import Fit, Text
 
 Code = TypeVar("Code", Artifact, "CudaCode")
 
@@ -27,7 +27,7 @@ class SymbolicCode(Generic[Code]):
     """Code for the sizes from `lowest` to `highest`, of every dimension.
 
     Attributes:
-        fit: the family's graphs.
+        fit: the family's graphs; of code from the disk, their outlines.
         artifact: for the sizes that it was planned for. Its numbers may be symbolic.
         layout: the arena's.
         disk_key: of the disk's entry that it was read from; "" if it was compiled here.
@@ -43,6 +43,11 @@ class SymbolicCode(Generic[Code]):
     def serves(self, sizes: Point) -> bool:
         """Whether the code is known to be right for some sizes."""
         return are_within(sizes, self.lowest, self.highest)
+
+    def sizes_of(self, outline: Text) -> Point | None:
+        """The sizes of a graph of this outline, if the code serves it."""
+        sizes = (self.fit.outline or self.fit).sizes_of(outline)
+        return sizes if sizes is not None and self.serves(sizes) else None
 
     def described(self) -> Code:
         """The artifact, with shapes that are functions of the sizes, for its `at`."""

@@ -30,6 +30,7 @@ from braze.runtime.families import Family, families, loaded, served, third_size
 from braze.runtime.interpreting import interpret_with_lines
 from braze.runtime.observing import Observer, observing
 from braze.runtime.recompiles import Source, log
+from braze.runtime.sized_texts import Text
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
 from braze.runtime.stored_sizes import keep_code
@@ -145,8 +146,8 @@ class DeviceEntry:
 
         start = time.perf_counter()
         device = device_named(self.device)
-        family = families.of(self.graph, device.target, tools(device.target))
-        found = family.code_for(self.graph)
+        family, outline = families.met(self.graph, device.target, tools(device.target))
+        found = family.code_for(outline)
         if found is not None:
             symbolic, sizes = found
             code = symbolic.instance(self.graph, sizes)
@@ -156,7 +157,7 @@ class DeviceEntry:
             log.note(self.graph, self.fingerprint, "dynamic", seconds, code, sizes=told)
             _executables.keep(key, executable, config.cache_entries)
             return executable
-        code, told = self._compiled_member(family, device.target)
+        code, told = self._compiled_member(family, outline, device.target)
         executable = CudaExecutable(code, device)
         seconds = time.perf_counter() - start
         if code.from_disk:
@@ -170,7 +171,9 @@ class DeviceEntry:
         _executables.keep(key, executable, config.cache_entries)
         return executable
 
-    def _compiled_member(self, family: Family, target: Target) -> tuple[CudaCode, str]:
+    def _compiled_member(
+        self, family: Family, outline: Text, target: Target
+    ) -> tuple[CudaCode, str]:
         """Code for the graph, for other sizes as well if it is their turn, and what is told of
         them."""
         from braze.codegen.cuda.errors import CodegenError
@@ -182,7 +185,7 @@ class DeviceEntry:
         if joined is not None:
             found = None
             if disk is not None:
-                found = family.code_on_disk(self.graph, disk, CudaCode.loaded)
+                found = family.code_on_disk(outline, disk, CudaCode.loaded)
             if found is not None:
                 return found[0].instance(self.graph, found[1]), loaded(*found)
             fit, sizes = joined

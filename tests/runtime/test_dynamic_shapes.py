@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import braze
+from braze.ir import printer
 from braze.nn import functional as F
 from braze.runtime import background, cache, compiler
 from braze.runtime.cache import clear_memory
@@ -16,7 +17,7 @@ from braze.runtime.config import config
 from braze.runtime.families import families
 from braze.runtime.prediction import SYMBOLIC_TIMES
 from braze.runtime.recompiles import log
-from braze.runtime.sized_texts import Text, fitted
+from braze.runtime.sized_texts import Text, fitted, with_outline
 from braze.runtime.stats import stats
 
 
@@ -362,6 +363,24 @@ def test_a_fit_finds_the_size_and_its_functions():
     assert fit.text_at((11,)) == eleven and fit.sizes_of(Text.of(eleven)) == (11,)
     assert fit.sizes_of(Text.of(eleven.replace("a.py:12", "b.py:1"))) == (11,)
     assert fit.sizes_of(Text.of(eleven.replace("121", "122"))) is None
+
+
+def test_a_fit_is_that_of_the_outlines_too(scaled):
+    """These are written down sooner than a graph with the user's lines, which no size needs."""
+    lines = [Text.of(f"[{n},{n * n}]  # a.py:3") for n in (5, 9, 6)]
+    outlines = [Text.of(f"({n * n}, {n}, 7)") for n in (5, 9, 6)]
+    fit = with_outline(fitted(lines), outlines)
+    assert fit.outline.sizes_of(Text.of("(64, 8, 7)")) == (8,)
+    assert fit.outline.sizes_of(Text.of("(64, 8, 6)")) is None
+    assert fit.outline.seen == fit.seen
+    assert with_outline(fitted(lines), [Text.of(f"({n * n}, 7)") for n in (5, 9, 6)]) is None
+
+
+def test_no_graph_is_printed_for_a_size_that_is_served(monkeypatch, scaled):
+    run(scaled, [20, 30, 24])
+    monkeypatch.setattr(printer, "print_graph", None)
+    run(scaled, [26, 27], times=1)
+    assert stats.compiles == 3
 
 
 def test_dtypes_are_no_sizes():

@@ -269,7 +269,7 @@ def test_code_that_cannot_be_loaded_is_refused(folder, scaled, change):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda code: code.pop("form"),
+        lambda code: code.pop("places"),
         lambda code: code.update(numbers=["1"]),
         lambda code: code.update(functions=[[[1, [1]]], [[2, [1]]]]),
         lambda code: code.update(functions=[[[1, [1, 0]]]]),
@@ -344,13 +344,17 @@ def test_a_shelf_gives_each_code_once(folder):
     for number in (3, 4):
         keep_code(disk, "family", made_code(number))
     shelf = Shelf(disk, "family", Artifact.from_facts)
-    assert shelf.take("%x: f32[21,3]") is None  # of a size that it does not serve
-    code, sizes = shelf.take("%x: f32[12,3]")
+
+    def take(text):
+        return shelf.take(Text.of(text))
+
+    assert take("%x: f32[21,3]") is None  # of a size that it does not serve
+    code, sizes = take("%x: f32[12,3]")
     assert sizes == (12,) and code.artifact.objects == (b"\x03",)
     assert (code.lowest, code.highest) == ((5,), (20,)) and code.disk_key
-    assert shelf.take("%x: f32[12,3]") is None
-    assert shelf.take("%y: f32[12,4]") is None
-    assert shelf.take("%x: f32[12,4]")[0].artifact.objects == (b"\x04",)
+    assert take("%x: f32[12,3]") is None
+    assert take("%x: f32[12,5]") is None
+    assert take("%x: f32[12,4]")[0].artifact.objects == (b"\x04",)
 
 
 def test_what_has_no_cache_looks_nowhere(scaled, monkeypatch):
