@@ -6,6 +6,7 @@ chosen for one size is kept, in order, and chosen again wherever that is possibl
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Set
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ class Choices:
     Attributes:
         for_any_size: what would be something else for each size is not to be chosen at all.
         many_sizes: the program is to serve many sizes.
+        sizes: what these are here; they are primes.
         at_run_time: names of values (`braze.passes.fold_weights`) that depend on weights and sizes,
             and are not computed ahead of time.
     """
@@ -28,25 +30,34 @@ class Choices:
         *,
         for_any_size: bool = False,
         many_sizes: bool = False,
+        sizes: tuple[int, ...] = (),
         at_run_time: Set[str] = frozenset(),
     ) -> None:
         self.for_any_size: bool = for_any_size if earlier is None else earlier.for_any_size
         self.many_sizes: bool = many_sizes if earlier is None else earlier.many_sizes
+        self.sizes: tuple[int, ...] = sizes
         self.at_run_time: Set[str] = at_run_time if earlier is None else earlier.at_run_time
-        self._made: list[tuple[str, Hashable]] = []
+        self._made: defaultdict[str, list[Hashable]] = defaultdict(list)
         self._settled: dict[Hashable, bool] = {}
         self._earlier = earlier
 
+    def fixed_part(self, number: int) -> int:
+        """What is left of a number without the sizes that will be others."""
+        for size in self.sizes:
+            while size > 1 and number and number % size == 0:
+                number //= size
+        return number
+
     def choose(self, what: str, own: T, is_possible: Callable[[T], bool]) -> T:
-        """The earlier choice at this point, if it is of the same thing and possible here, too; else
-        this pass's own."""
-        number = len(self._made)
+        """The earlier choice of the same thing, the first, second, ... as here, if it is possible
+        here, too; else this pass's own."""
+        number = len(self._made[what])
         chosen: T = own
-        if self._earlier is not None and number < len(self._earlier._made):
-            name, before = self._earlier._made[number]
-            if name == what and is_possible(before):  # type: ignore[arg-type]
+        if self._earlier is not None and number < len(self._earlier._made[what]):
+            before = self._earlier._made[what][number]
+            if is_possible(before):  # type: ignore[arg-type]
                 chosen = before  # type: ignore[assignment]
-        self._made.append((what, chosen))
+        self._made[what].append(chosen)
         return chosen
 
     def settle(self, what: Hashable, own: bool) -> bool:

@@ -22,6 +22,8 @@ After:
 
 from __future__ import annotations
 
+import re
+
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Apply, Loop, Nest, Philox, Reduce, Scan, Statement, Store
 from braze.ir.loops_crossing import crossing_loads
@@ -65,7 +67,9 @@ def parallelise(nest: Nest, choices: Choices | None = None) -> Nest:
             loops.append(joined)
         return count < len(loops)
 
-    count = choices.choose("joined loops", len(loops) - 1, is_possible)
+    # Kernels come in another order for other sizes.
+    name = re.sub(r"_\d+$", "", nest.name)
+    count = choices.choose(f"joined loops of {name}", len(loops) - 1, is_possible)
     if chunks == 1 and count == 0:
         return nest
     loop = loops[count]

@@ -112,7 +112,8 @@ def _split_reduce(
     if last_is_kept and across_rows(space.key) in others:
         limit = min(wanted, max(length // FEWEST_PART_ROWS, FEWEST_PARTS))
         limit = max(limit, length // MOST_PART_ROWS)
-    own = _divisor(length, limit) if space.full >= FEWEST_ELEMENTS else 1
+    # Parts of which there are as many as a size that changes would be others for each.
+    own = _divisor(choices.fixed_part(length), limit) if space.full >= FEWEST_ELEMENTS else 1
     parts = choices.choose(node.op.name, own, lambda n: length % n == 0)
     if parts < 2:
         return None
@@ -158,7 +159,8 @@ def _split_contract(b: Rewriter, node: Node, choices: Choices) -> Value | None:
     if not inner or node.result.dtype.bits == 16:
         return None
     limit = _contract_limit(node, sizes, left, right, out)
-    own = max(((c, _divisor(sizes[c], limit)) for c in inner), key=lambda item: item[1])
+    fixed = {c: choices.fixed_part(sizes[c]) for c in inner}
+    own = max(((c, _divisor(fixed[c], limit)) for c in inner), key=lambda item: item[1])
     letter, parts = choices.choose(
         "contract", own, lambda choice: choice[0] in inner and sizes[choice[0]] % choice[1] == 0
     )

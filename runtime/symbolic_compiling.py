@@ -60,7 +60,8 @@ class SizedLoops:
         graph = self.origin.graph
         self.record = Recorder(graph, fingerprint(graph)) if Recorder.is_wanted() else None
         # Gradients, which a package has not, need the most of what is left out so.
-        self._choices = Choices(for_any_size=for_package, many_sizes=True)
+        own = tuple(self._sample[dim] for dim in fit.free)
+        self._choices = Choices(for_any_size=for_package, many_sizes=True, sizes=own)
         sampled, self.report = compile_graph(graph, target, self.record, self._choices)
         self._sampled = sampled if change is None else change(sampled)
 

@@ -21,6 +21,7 @@ def test_earlier_choices_are_taken_where_they_are_possible():
     assert second.choose("sum", 5, lambda n: n % 5 == 0) == 5  # 8 parts are not possible
     assert second.choose("amax", 3, lambda n: True) == 3  # another operation
     assert second.choose("contract", ("k", 1), lambda c: c[0] == "k") == ("k", 2)
+    assert second.choose("sum", 7, lambda n: True) == 2  # whatever came in between
     assert second.choose("sum", 7, lambda n: True) == 7  # nothing was chosen here
 
     assert Choices(second).choose("sum", 1, lambda n: True) == 4
@@ -113,3 +114,44 @@ def test_kernels_for_one_size_settle_nothing():
     choices = Choices()
     fuse(parse_graph(repeated(5)), named_target("x86-64-v3"), choices=choices)
     assert not choices._settled
+
+
+def test_parts_of_a_sum_are_none_of_the_size():
+    """Of 2018 times 7 rows, 14 parts would be another number of them for each size."""
+
+    def parts(n, choices):
+        text = f"""graph @g(%x: f32[{2018 * n},64]) -> (f32[64]) {{
+          %0: f32[64] = sum(%x; dims=(0), keepdim=false)
+          return %0
+        }}"""
+        found, _ = compile_graph(parse_graph(text), named_target("x86-64-v3"), choices=choices)
+        return [kernel.buffers[-1].numel // 64 for kernel in found.kernels()]
+
+    assert parts(7, None) == [14, 1]
+    sampled = Choices(many_sizes=True, sizes=(7,))
+    assert parts(7, sampled) == parts(11, Choices(sampled)) == [2, 1]
+
+
+def test_what_is_left_without_the_sizes():
+    choices = Choices(sizes=(7, 11))
+    assert [choices.fixed_part(n) for n in (7 * 7 * 11 * 20, 13, 11, 0, 1)] == [20, 13, 1, 0, 1]
+    assert Choices().fixed_part(77) == 77
+
+
+def test_loops_are_joined_as_in_the_kernel_of_the_same_name():
+    """Kernels come in another order for other sizes."""
+
+    def named(n, name):
+        nest = rows(n)
+        nest.name = name
+        return nest
+
+    first = Choices()
+    parallelise(named(3, "few_1"), first)
+    parallelise(named(200, "many_2"), first)
+    second = Choices(first)
+    loops = [
+        str(parallelise(named(n, name), second)).count("for ")
+        for n, name in ((3, "many_1"), (200, "few_2"))
+    ]
+    assert loops == [3, 2]
