@@ -330,7 +330,7 @@ def test_a_recurrent_network_over_many_lengths():
         return rng.integers(0, 30, (size, 3)), rng.integers(0, 4, size * 3)
 
     program = trained(Tagger, inputs, lambda m, x, y: F.cross_entropy(m(x).reshape(-1, 4), y))
-    compared(program, [9, 14, 11, 10, 12, 17], most=4)
+    compared(program, [9, 14, 11, 10, 12, 17, 25, 5], most=4)
 
 
 @pytest.mark.parametrize("causal", [False, True])
