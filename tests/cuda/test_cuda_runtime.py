@@ -320,8 +320,6 @@ def test_every_stage_can_be_looked_at(tmp_path, monkeypatch):
     assert names[0] == "captured" and f"0 {GPU} fuse" in names and f"0 {GPU} cuda" in names
     assert any(name.endswith(" copy") for name in names) and any("cpu" in name for name in names)
     assert "__global__" in found[f"0 {GPU} cuda"] and "__global__" in str(found)
-    with pytest.raises(NotImplementedError, match="stages as text only"):
-        found.to_html()
     braze.cuda.synchronize()
     monkeypatch.setattr(braze.config, "dump_dir", str(tmp_path))
     y = (braze.ones(7, 3, device=GPU) * 5).exp()

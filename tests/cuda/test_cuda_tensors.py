@@ -130,10 +130,9 @@ def test_reading():
         r"can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu\(\) to copy the tensor "
         "to host memory first."
     )
-    for read in (braze.Tensor.numpy, np.asarray, memoryview, lambda x: x.__dlpack__()):
-        if read is not memoryview:
-            with pytest.raises((TypeError, BufferError), match=f"{message}|DLPack"):
-                read(x)
+    for read in (braze.Tensor.numpy, np.asarray):
+        with pytest.raises(TypeError, match=message):
+            read(x)
     np.testing.assert_array_equal(x.numpy(force=True), [[1.5, -2], [0, 4]])
     assert x.data_ptr() % 16 == 0 and x.__dlpack_device__() == (2, 0)
     assert x.bfloat16()[0, 0].item() == 1.5
