@@ -175,9 +175,13 @@ def test_an_interrupt_in_what_numpy_computes_says_where(monkeypatch):
 def test_second_derivatives_through_zeros_that_nobody_made():
     """Of a recurrence whose last state is not used: its gradient is zeros, made on the way."""
 
+    braze.manual_seed(3)
+    weights = braze.nn.RNN(2, 2).double().state_dict()
+    braze.sync()  # compiled code may round a drawn weight once where the interpreter does twice
+
     def second(place):
-        braze.manual_seed(3)
         layer = braze.nn.RNN(2, 2).double().to(place)
+        layer.load_state_dict(weights)
         x = braze.tensor(data(3, 2, 2)).double().to(place).requires_grad_()
         (first,) = braze.autograd.grad(layer(x)[0].sin().sum(), x, create_graph=True)
         return braze.autograd.grad(first.sin().sum(), x)[0]

@@ -1,0 +1,108 @@
+"""What `benchmarks.scaling` is compared with: ``mpiexec -n 2 python -m benchmarks.scaling_runs F``.
+
+Rank 0 writes, as JSON, the times of all-reduces by size, and of a ResNet-18 step with and without
+communication, in turns. When the buckets' gradients are there is looked up in a profile.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import braze
+from benchmarks.models import resnet
+from braze import distributed as dist
+from braze import nn
+
+SIZES = [4**k * 1024 for k in range(9)]  # bytes, up to 64 MiB
+BATCH, ROUNDS, STEPS = 16, 5, 4
+
+
+def best(run: Callable[[], Any], repeats: int) -> float:
+    """Seconds of the quickest of some runs, begun by all ranks together."""
+    found = []
+    for _ in range(repeats):
+        dist.barrier()
+        start = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def reductions() -> list[float]:
+    """Seconds of all-reduces of `SIZES`."""
+    seconds = []
+    for size in SIZES:
+        x = braze.ones(size // 4)
+        x.data_ptr()
+        seconds.append(best(lambda x=x: dist.all_reduce(x), 20 if size < 1 << 22 else 8))  # type: ignore[misc]
+    return seconds
+
+
+def steps() -> tuple[float, float, list[tuple[float, float]]]:
+    """Seconds of a step with and without communication; the buckets as (bytes, the part of the
+    step's time that has passed when they are handed over)."""
+    net = nn.parallel.DistributedDataParallel(resnet(braze, (2, 2, 2, 2), False))
+    optimizer = braze.optim.SGD(net.parameters(), lr=0.01)
+    x, y = braze.randn(BATCH, 3, 64, 64), braze.randint(0, 1000, (BATCH,))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+        braze.sync()
+
+    def alone() -> None:
+        with net.no_sync():
+            step()
+
+    for run in (step, alone):
+        for _ in range(3):
+            run()
+    together, apart = [], []
+    for _ in range(ROUNDS):
+        together.append(best(step, STEPS))
+        apart.append(best(alone, STEPS))
+    with braze.autograd.profiler.profile() as found:
+        with braze.autograd.profiler.record_function("step"):
+            step()
+    events = found.function_events
+    whole = next(e for e in events if e.name == "step").time_range
+    begun = [
+        (e.time_range.start - whole.start) / whole.elapsed_us()
+        for e in events
+        if e.kind == "communication" and e.name == "all_reduce"
+    ]
+    reducer: Any = net._reducer
+    nbytes = [
+        sum(reducer.parameters[i].numel() * 4 for i in bucket) for bucket in reducer.buckets
+    ]
+    return min(together), min(apart), list(zip(nbytes, sorted(begun), strict=True))
+
+
+def main(file: str) -> None:
+    """Measure and write."""
+    braze.config.tier = "compile"
+    dist.init_process_group("mpi")
+    braze.manual_seed(0)
+    seconds = reductions()
+    together, apart, buckets = steps()
+    if dist.get_rank() == 0:
+        with open(file, "w") as out:
+            json.dump(
+                {
+                    "ranks": dist.get_world_size(), "sizes": SIZES, "seconds": seconds,
+                    "synchronised": together,
+                    "step": {
+                        "compute": apart, "buckets": [(n, part * apart) for n, part in buckets]
+                    },
+                },
+                out,
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
