@@ -7,6 +7,7 @@ communication, in turns. When the buckets' gradients are there is looked up in a
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -44,7 +45,7 @@ def reductions() -> list[float]:
 
 def steps() -> tuple[float, float, list[tuple[float, float]]]:
     """Seconds of a step with and without communication; the buckets as (bytes, the part of the
-    step's time that has passed when they are handed over)."""
+    graph's time that has passed when they are handed over)."""
     net = nn.parallel.DistributedDataParallel(resnet(braze, (2, 2, 2, 2), False))
     optimizer = braze.optim.SGD(net.parameters(), lr=0.01)
     x, y = braze.randn(BATCH, 3, 64, 64), braze.randint(0, 1000, (BATCH,))
@@ -66,21 +67,17 @@ def steps() -> tuple[float, float, list[tuple[float, float]]]:
     for _ in range(ROUNDS):
         together.append(best(step, STEPS))
         apart.append(best(alone, STEPS))
-    with braze.autograd.profiler.profile() as found:
-        with braze.autograd.profiler.record_function("step"):
-            step()
-    events = found.function_events
-    whole = next(e for e in events if e.name == "step").time_range
-    begun = [
-        (e.time_range.start - whole.start) / whole.elapsed_us()
-        for e in events
-        if e.kind == "communication" and e.name == "all_reduce"
-    ]
-    reducer: Any = net._reducer
-    nbytes = [
-        sum(reducer.parameters[i].numel() * 4 for i in bucket) for bucket in reducer.buckets
-    ]
-    return min(together), min(apart), list(zip(nbytes, sorted(begun), strict=True))
+    with braze.autograd.profiler.profile() as profile:
+        step()
+    events = profile.function_events
+    whole = max((e.time_range for e in events if e.kind == "native"), key=lambda r: r.elapsed_us())
+    buckets = []
+    for event in sorted(events, key=lambda e: e.time_range.start):
+        found = re.match(r"all_reduce.* of f32\[(\d+)\]", event.name)
+        if event.kind == "communication" and found:
+            passed = (event.time_range.start - whole.start) / whole.elapsed_us()
+            buckets.append((4.0 * int(found[1]), passed))
+    return min(together), min(apart), buckets
 
 
 def main(file: str) -> None:
