@@ -4,7 +4,7 @@ import json
 
 import pytest
 from ranks import run_ranks
-from ranks_training import TRAINING, alone
+from ranks_training import TOGETHER, TRAINING, alone
 
 import braze
 from braze.futures import Future
@@ -16,27 +16,17 @@ def test_hooks(tmp_path):
     """All hooks in one program: training with each, and what they must not be."""
     outcome = run_ranks(
         TRAINING
+        + TOGETHER
         + """
 from braze.distributed.algorithms.ddp_comm_hooks import default_hooks as d, powerSGD_hook as power
 DDP = nn.parallel.DistributedDataParallel
 
-def train(hook, state=None, kind="sgd", steps=8, cap=0.005):
+def train_with(hook, state=None, kind="sgd", steps=8, cap=0.005):
     net = DDP(model(), bucket_cap_mb=cap)
     net.register_comm_hook(state, hook)
     opt = optimizer(kind, net)
-    losses = []
-    for x, y in batches(steps):
-        opt.zero_grad()
-        loss = F.cross_entropy(net(x[4 * rank : 4 * rank + 4]), y[4 * rank : 4 * rank + 4])
-        loss.backward()
-        opt.step()
-        total = loss.detach()
-        dist.all_reduce(total, dist.ReduceOp.AVG)
-        losses.append(total.item())
-    weights = [p.detach().numpy().tobytes() for p in net.parameters()]
-    everybody = [None] * size
-    dist.all_gather_object(everybody, weights)
-    assert all(w == everybody[0] for w in everybody)
+    losses = train(net, opt, steps)
+    assert same_everywhere(weights(net))
     return losses
 
 seen = []
@@ -47,22 +37,22 @@ def own(state, bucket):
     seen.append((bucket.index(), bucket.is_last(), len(parts)))
     return d.allreduce_hook(None, bucket)
 
-found = {"all": train(d.allreduce_hook), "own": train(own, "state")}
+found = {"all": train_with(d.allreduce_hook), "own": train_with(own, "state")}
 braze.config.tier = "compile"
-found["compiled"] = train(d.allreduce_hook)
+found["compiled"] = train_with(d.allreduce_hook)
 braze.config.tier = "interpret"
 number = max(i for i, _, _ in seen) + 1
 wanted = [(i, i == number - 1) for i in range(number)]
 assert number > 2 and [s[:2] for s in seen[:number]] == wanted
 assert sum(s[2] for s in seen[:number]) == 6
 for name in ("fp16", "bf16"):
-    found[name] = train(getattr(d, name + "_compress_hook"))
-    found[name + " wrapped"] = train(getattr(d, name + "_compress_wrapper")(d.allreduce_hook))
-found["power"] = train(power.powerSGD_hook, power.PowerSGDState(None, 1, 2))
+    found[name] = train_with(getattr(d, name + "_compress_hook"))
+    found[name + " wrapped"] = train_with(getattr(d, name + "_compress_wrapper")(d.allreduce_hook))
+found["power"] = train_with(power.powerSGD_hook, power.PowerSGDState(None, 1, 2))
 # With as many columns as the matrices have, nothing is lost.
 full = power.PowerSGDState(None, 64, 2, min_compression_rate=1)
 power._is_worth_it = lambda gradient, rank, state: gradient.ndim > 1
-found["full"] = train(power.powerSGD_hook, full)
+found["full"] = train_with(power.powerSGD_hook, full)
 say(json.dumps(found))
 
 net = DDP(model())

@@ -4,12 +4,13 @@ import json
 
 import pytest
 from ranks import run_ranks
-from ranks_training import TRAINING, alone
+from ranks_training import TOGETHER, TRAINING, alone
 
 pytestmark = pytest.mark.xdist_group("ranks")
 
 SHARDED = (
     TRAINING
+    + TOGETHER
     + """
 from braze.distributed.optim import ZeroRedundancyOptimizer as Zero
 
@@ -18,32 +19,12 @@ def zero(kind, net, **how):
         return Zero(net.parameters(), braze.optim.SGD, lr=0.05, momentum=0.9, **how)
     return Zero(net.parameters(), braze.optim.Adam, lr=0.01, **how)
 
-def train(net, opt, steps):
-    losses = []
-    for x, y in batches(steps):
-        opt.zero_grad()
-        loss = F.cross_entropy(net(x[4 * rank : 4 * rank + 4]), y[4 * rank : 4 * rank + 4])
-        loss.backward()
-        opt.step()
-        total = loss.detach()
-        dist.all_reduce(total, dist.ReduceOp.AVG)
-        losses.append(total.item())
-    return losses
-
 def bytes_kept(net, opt):
     state = getattr(opt, "optim", opt).state.values()
     tensors = [v for entry in state for v in entry.values() if isinstance(v, braze.Tensor)]
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
     count = lambda tensors: sum(t.numel() * t.element_size() for t in tensors)
     return count(tensors), count(gradients)
-
-def weights(net):
-    return [p.detach().numpy().tobytes() for p in net.parameters()]
-
-def same_everywhere(value):
-    everybody = [None] * size
-    dist.all_gather_object(everybody, value)
-    return all(v == everybody[0] for v in everybody)
 """
 )
 

@@ -33,6 +33,29 @@ def optimizer(kind, net):
     return braze.optim.Adam(net.parameters(), lr=0.01)
 """
 
+# Ranks of four pictures each, and what they have in common; behind `TRAINING`.
+TOGETHER = """
+def train(net, opt, steps):
+    losses = []
+    for x, y in batches(steps):
+        opt.zero_grad()
+        loss = F.cross_entropy(net(x[4 * rank : 4 * rank + 4]), y[4 * rank : 4 * rank + 4])
+        loss.backward()
+        opt.step()
+        total = loss.detach()
+        dist.all_reduce(total, dist.ReduceOp.AVG)
+        losses.append(total.item())
+    return losses
+
+def weights(net):
+    return [p.detach().numpy().tobytes() for p in net.parameters()]
+
+def same_everywhere(value):
+    everybody = [None] * size
+    dist.all_gather_object(everybody, value)
+    return all(v == everybody[0] for v in everybody)
+"""
+
 
 def alone(kind, steps):
     program = (

@@ -7,6 +7,7 @@ summand; a gradient is what its tensor is, but for `copy_to_ranks`, whose gradie
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from braze.autograd.builders import HandleBuilder
@@ -16,24 +17,22 @@ from braze.distributed.groups import ProcessGroup, member
 from braze.tensors import Tensor, wrap
 
 _BUILDER = HandleBuilder()
+_Map = Callable[[Tensor, ProcessGroup], Tensor]
 
 
 def copy_to_ranks(input: Tensor, group: Any = None) -> Tensor:
     """The input, which all ranks have; its gradient is the sum of theirs."""
-    result: Tensor = _Copy.apply(input, group_of(group))
-    return result
+    return _mapped(input, group, _same, reduce_from_ranks)
 
 
 def reduce_from_ranks(input: Tensor, group: Any = None) -> Tensor:
     """The sum of all ranks' inputs."""
-    result: Tensor = _Reduce.apply(input, group_of(group))
-    return result
+    return _mapped(input, group, _added_up, copy_to_ranks)
 
 
 def gather_from_ranks(input: Tensor, group: Any = None) -> Tensor:
     """All ranks' inputs, one behind the other along the last dimension."""
-    result: Tensor = _Gather.apply(input, group_of(group))
-    return result
+    return _mapped(input, group, _gathered, scatter_to_ranks)
 
 
 def scatter_to_ranks(input: Tensor, group: Any = None) -> Tensor:
@@ -41,10 +40,7 @@ def scatter_to_ranks(input: Tensor, group: Any = None) -> Tensor:
 
     Raises: ValueError if that does not divide by the number of ranks.
     """
-    found = group_of(group)
-    part_of(input.shape[-1], found, "scatter_to_ranks: the last dimension")
-    result: Tensor = _Scatter.apply(input, found)
-    return result
+    return _mapped(input, group, _own_part, gather_from_ranks)
 
 
 def part_of(size: int, group: ProcessGroup, what: str) -> slice:
@@ -66,6 +62,15 @@ def group_of(group: Any) -> ProcessGroup:
     return found
 
 
+def _mapped(x: Tensor, group: Any, there: _Map, back: _Map) -> Tensor:
+    result: Tensor = _Mapping.apply(x, group_of(group), there, back)
+    return result
+
+
+def _same(x: Tensor, group: ProcessGroup) -> Tensor:
+    return x.view_as(x)
+
+
 def _added_up(x: Tensor, group: ProcessGroup) -> Tensor:
     handle = x._current()
     flat = collective("all_reduce", [handle], group, (handle.type.numel,))
@@ -81,49 +86,18 @@ def _gathered(x: Tensor, group: ProcessGroup) -> Tensor:
 
 
 def _own_part(x: Tensor, group: ProcessGroup) -> Tensor:
-    own = part_of(x.shape[-1], group, "the last dimension")
+    own = part_of(x.shape[-1], group, "scatter_to_ranks: the last dimension")
     return x[..., own].contiguous()
 
 
-class _Copy(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
-        ctx.group = group
-        return x.view_as(x)
+class _Mapping(Function):
+    """A mapping, and the one that takes gradients back."""
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return reduce_from_ranks(grad, ctx.group), None
-
-
-class _Reduce(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
-        ctx.group = group
-        return _added_up(x, group)
+    def forward(ctx: Any, x: Tensor, group: ProcessGroup, there: _Map, back: _Map) -> Tensor:
+        ctx.group, ctx.back = group, back
+        return there(x, group)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return copy_to_ranks(grad, ctx.group), None
-
-
-class _Gather(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
-        ctx.group = group
-        return _gathered(x, group)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return scatter_to_ranks(grad, ctx.group), None
-
-
-class _Scatter(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
-        ctx.group = group
-        return _own_part(x, group)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return gather_from_ranks(grad, ctx.group), None
+        return ctx.back(grad, ctx.group), None, None, None
