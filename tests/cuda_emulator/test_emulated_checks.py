@@ -143,8 +143,15 @@ FAULTS = {
         else { got += x[1]; __syncthreads(); got *= 3; }
         if (got == 12345) x[0] = got;""",
     ),
-    "a lane that has ended": (
-        r"__shfl_down_sync with mask 0xffffffff, but lane \d+ has ended|do not come",
+    "a lane that had ended": (
+        r"__shfl_up_sync with mask 0xffffffff, but lane \d+ has ended",
+        "if (threadIdx.x % 32 < 16) return; float y = __shfl_up_sync(0xffffffff, x[0], 1);"
+        "if (y == 12345) x[0] = y;",
+        "if (threadIdx.x % 32 < 16) return; float y = __shfl_up_sync(0xffff0000, x[0], 1, 16);"
+        "if (y == 12345) x[0] = y;",
+    ),
+    "a lane that ends": (
+        r"waits for lanes of mask 0xffffffff that do not come",
         "if (threadIdx.x % 32 >= 16) return; float y = __shfl_down_sync(0xffffffff, x[0], 1);"
         "if (y == 12345) x[0] = y;",
         "if (threadIdx.x % 32 >= 16) return; float y = __shfl_down_sync(0xffff, x[0], 1, 16);"

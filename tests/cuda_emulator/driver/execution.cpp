@@ -52,7 +52,7 @@ Thread* Execution::next_ready() {
 }
 
 void Execution::go_on(Thread* next) {
-    if (!next) thread_failed(CUDA_ERROR_LAUNCH_FAILED, why_stuck(), thread->site);
+    if (!next) all_wait();
     Thread* from = thread;
     if (next == from) return;
     if (next->waiting == Waiting::to_start) {
@@ -101,20 +101,21 @@ void Execution::thread_failed(CUresult code, const std::string& what, const void
     __builtin_unreachable();
 }
 
-// All threads wait for one another: says for what.
-std::string Execution::why_stuck() const {
-    const Thread *barrier = nullptr, *warp = nullptr, *ended = nullptr;
+// All threads wait for one another: fails as one of those that wait.
+void Execution::all_wait() {
+    Thread *barrier = nullptr, *warp = nullptr, *ended = nullptr;
     for (unsigned i = count; i-- > 0;) {
-        const Thread& t = threads[i];
+        Thread& t = threads[i];
         (t.waiting == Waiting::ended ? ended : t.waiting == Waiting::in_warp ? warp : barrier) = &t;
     }
-    if (warp)
-        return format("thread (%u, %u, %u) waits for lanes of mask 0x%08x that do not come, at %s",
-                      warp->x, warp->y, warp->z, warp->mask, source_line(warp->site).c_str());
-    return format(
-        "%u of %u threads wait at the barrier of %s, which thread (%u, %u, %u) and others "
-        "that ended early do not reach",
-        at_barrier_, count, source_line(barrier->site).c_str(), ended->x, ended->y, ended->z);
+    thread = warp ? warp : barrier;
+    thread_failed(CUDA_ERROR_LAUNCH_FAILED,
+                  warp ? format("waits for lanes of mask 0x%08x that do not come", warp->mask)
+                       : format("%u of %u threads wait at the barrier of %s, which thread (%u, %u, "
+                                "%u) and others that ended early do not reach",
+                                at_barrier_, count, source_line(barrier->site).c_str(), ended->x,
+                                ended->y, ended->z),
+                  thread->site);
 }
 
 unsigned braze_barrier(int predicate) {

@@ -96,7 +96,7 @@ private:
     void make_all_ready();
     Thread* next_ready();
     void go_on(Thread* next);
-    std::string why_stuck() const;
+    [[noreturn]] void all_wait();
 
     static const unsigned QUEUE = 2 * BRAZE_MOST_THREADS;
     uint16_t ready_[QUEUE];
