@@ -102,19 +102,21 @@ class Builder:
         return lifted
 
 
-class Rewriter(Builder):
-    """Copies a graph while changing it: the frame of a pass.
+class Copier(Builder):
+    """Copies a graph, with new values and nodes that may be given other names and locations.
 
-    `replaced` maps the old graph's values to the new graph's. A pass walks the old nodes and calls
-    `keep` for what stays, or emits something else and records it with `replace`.
+    `replaced` maps the old graph's values to the new graph's.
     """
 
     def __init__(self, old: Graph) -> None:
         super().__init__(old.name)
         self.old = old
-        self.replaced: dict[Value, Value] = {}
-        for value, role in zip(old.inputs, old.roles, strict=True):
-            self.replaced[value] = self.input(value.type, role, value.name)
+        self.graph.roles = list(old.roles)
+        self.graph.inputs = self._inputs()
+        self.replaced: dict[Value, Value] = dict(zip(old.inputs, self.graph.inputs, strict=True))
+
+    def _inputs(self) -> list[Value]:
+        return [Value(value.type, name=value.name) for value in self.old.inputs]
 
     def __getitem__(self, value: Value) -> Value:
         """What stands for `value` in the new graph."""
@@ -122,7 +124,8 @@ class Rewriter(Builder):
 
     def operands(self, node: Node) -> tuple[Value, ...]:
         """The new operands of an old node."""
-        return tuple(self.replaced[operand] for operand in node.operands)
+        replaced = self.replaced
+        return tuple([replaced[operand] for operand in node.operands])
 
     def keep(self, node: Node) -> Node:
         """Copy a node with its operands replaced."""
@@ -150,3 +153,26 @@ class Rewriter(Builder):
         """Close the new graph with the old one's outputs and aliases."""
         outputs = [self.replaced[value] for value in self.old.outputs]
         return self.finish(outputs, self.old.aliases)
+
+
+class Rewriter(Copier):
+    """Makes another graph of a graph: the frame of a pass.
+
+    A pass walks the old nodes and calls `keep` for what stays, or emits something else and records
+    it with `replace`. Inputs, and nodes whose operands stay, are in both graphs: most of a graph
+    survives most passes. So what a pass has kept must not be changed.
+    """
+
+    def _inputs(self) -> list[Value]:
+        return list(self.old.inputs)
+
+    def keep(self, node: Node) -> Node:
+        """The node with its operands replaced: itself, if they have stayed. At most once each."""
+        replaced = self.replaced
+        for operand in node.operands:
+            if replaced[operand] is not operand:
+                return super().keep(node)
+        self.graph.nodes.append(node)
+        for result in node.results:
+            replaced[result] = result
+        return node

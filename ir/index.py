@@ -29,6 +29,9 @@ class LoopVar:
     name: str
     extent: int
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # a string remembers its hash
+
     def __str__(self) -> str:
         return self.name
 
@@ -87,9 +90,13 @@ class DataIndex:
 Atom = LoopVar | FloorDiv | Mod | DataIndex
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True)
 class Index:
-    """constant + sum of coefficient * atom. Make one with `Index.of` and arithmetic."""
+    """constant + sum of coefficient * atom. Make one with `Index.of` and arithmetic.
+
+    It never changes, though it is not frozen: a compile makes tens of thousands, and making a
+    frozen one takes three times as long.
+    """
 
     terms: tuple[tuple[Atom, int], ...] = ()
     constant: int = 0

@@ -101,17 +101,22 @@ class Expr:
 
     def walk(self) -> Iterator[Expr]:
         """Every distinct subexpression, children first. Index data (`DataIndex`) is included."""
-        seen: set[Expr] = set()
-        waiting: list[tuple[Expr, bool]] = [(self, False)]
+        opened: set[Expr] = set()
+        done: set[Expr] = set()
+        waiting: list[Expr] = [self]
         while waiting:
-            expr, is_ready = waiting.pop()
-            if is_ready:
+            expr = waiting[-1]
+            if expr not in opened:
+                opened.add(expr)
+                parts = [part for part in expr.parts() if part not in opened]
+                if parts:
+                    parts.reverse()
+                    waiting += parts
+                    continue
+            waiting.pop()
+            if expr not in done:
+                done.add(expr)
                 yield expr
-            elif expr not in seen:
-                seen.add(expr)
-                waiting.append((expr, True))
-                parts = [part for part in expr.parts() if part not in seen]
-                waiting += [(part, False) for part in reversed(parts)]
 
     def variables(self) -> set[LoopVar]:
         """The loop variables that the value depends on."""

@@ -91,6 +91,9 @@ class Rules:
         self.sums_of_columns = sums_of_columns
         self.choices = choices
         self._places: dict[tuple[Node, Level, Space], list[tuple[Value, bool, bool]]] = {}
+        # Of groups, which are judged many times and never change.
+        self._reads_of: dict[Group, list[tuple[Node, Read]]] = {}
+        self._read_elsewhere: dict[Group, list[tuple[Value, list[Node]]]] = {}
 
     def _is_slow(self, why: str, p: Group, c: Group, own: bool) -> bool:
         """What sizes say of two groups' common kernel, which would be right in any case; for other
@@ -102,27 +105,38 @@ class Rules:
 
     # Facts about groups ---------------------------------------------------------------------------
 
-    def reads_between(self, p: Group, c: Group) -> Iterator[tuple[Node, Read]]:
-        for node in c.members:
-            for read in self.reads.of[node]:
-                if read.base.node in p.levels:
-                    yield node, read
+    def _reads(self, group: Group) -> list[tuple[Node, Read]]:
+        found = self._reads_of.get(group)
+        if found is None:
+            of = self.reads.of
+            found = [(node, read) for node in group.members for read in of[node]]
+            self._reads_of[group] = found
+        return found
+
+    def reads_between(self, p: Group, c: Group) -> list[tuple[Node, Read]]:
+        levels = p.levels
+        return [found for found in self._reads(c) if found[1].base.node in levels]
 
     def outputs(self, group: Group, without: Group | None = None) -> list[Value]:
         """The values that others read: graph outputs, and what groups other than `without` use."""
-        found = []
-        for node in group.members:
-            for value in node.results:
-                readers = self.reads.readers.get(value, ())
-                outside = (self.group_of[reader] for reader in readers)
-                if value in self.reads.outputs or any(
-                    g is not group and g is not without for g in outside
-                ):
-                    found.append(value)
-        return found
+        candidates = self._read_elsewhere.get(group)
+        if candidates is None:
+            candidates = [
+                (value, [r for r in self.reads.readers.get(value, ()) if r not in group.levels])
+                for node in group.members
+                for value in node.results
+            ]
+            candidates = [c for c in candidates if c[1] or c[0] in self.reads.outputs]
+            self._read_elsewhere[group] = candidates
+        return [
+            value
+            for value, readers in candidates
+            if value in self.reads.outputs
+            or any(self.group_of[reader] is not without for reader in readers)
+        ]
 
     def _bases(self, group: Group) -> set[Value]:
-        return {read.base for node in group.members for read in self.reads.of[node]}
+        return {read.base for _, read in self._reads(group)}
 
     def _too_large(self, a: Group, b: Group) -> str | None:
         if len(a.members) + len(b.members) > MOST_MEMBERS:

@@ -34,8 +34,9 @@ After:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from braze.ir.dtypes import DType, f32, f64
 from braze.ir.index import Index, LoopVar
@@ -71,9 +72,7 @@ def reuse_rows(nest: Nest, taken: Collection[str] = ()) -> Nest:
     return Nest(nest.name, buffers, body, nest.comment)
 
 
-def _in_block(
-    nest: Nest, block: list[Statement], taken: Collection[str]
-) -> list[Statement] | None:
+def _in_block(nest: Nest, block: list[Statement], taken: Collection[str]) -> list[Statement] | None:
     for number, statement in enumerate(block):
         if isinstance(statement, Loop):
             found = _at_row(nest, block, number, taken) or _inside(nest, block, number, taken)
@@ -104,17 +103,20 @@ def _at_row(
     places = [n for n, s in enumerate(block[:number]) if _is_along(s, loop)]
     if loop.chunks > 1 or len(stores) != len(loop.body) or not places:
         return None
-    for count in range(len(stores), 0, -1):
+    numbers = _Numbers()
+    times = _times_computed([block[n] for n in places], numbers)
+    row = _Row(loop.var, numbers)
+    for count in range(len(stores), 0, -1) if times else ():
         before, behind = stores[:count], stores[count:]
         kept = before[-1].buffer
         if not _takes_more(nest, before[-1]):
             continue
-        common = _common(before, loop.var, [block[n] for n in places], kept.dtype)
+        common = _common(before, row, times, kept.dtype)
         # What is stored behind it would find the result in the common part's place.
-        if common is None or _holds([s.value for s in behind], print_expr(common)):
+        if common is None or row.holds([s.value for s in behind], row.number(common)):
             continue
-        start, rest = _stored_first(block[:number], loop, before, common, places)
-        left: list[Statement] = [*_last_stores(before, common), *behind]
+        start, rest = _stored_first(block[:number], loop, before, common, places, numbers)
+        left: list[Statement] = [*_last_stores(before, common, row), *behind]
         if left:
             rest.append(Loop(loop.var, left, loop.kind))
         if kept.name in taken and _reads_what_is_over(rest, kept):
@@ -149,34 +151,35 @@ def _stores(block: list[Statement]) -> Iterator[Store]:
             yield from getattr(statement, "stores", ())
 
 
-def _common(
-    stores: Sequence[Store], along: LoopVar, reductions: Sequence[Statement], dtype: DType
-) -> Expr | None:
-    """The part of stored values that saves most if the reductions that compute it too read it."""
-    times: dict[str, int] = {}
+def _times_computed(reductions: Sequence[Statement], numbers: _Numbers) -> dict[int, int]:
+    """How many of the reductions compute a part that is worth storing, by its number."""
+    times: dict[int, int] = {}
     for reduce in reductions:
         assert isinstance(reduce, Reduce)
         ((variable, _),) = reduce.loops
-        parts = _Costs(variable).large(a.value for a in reduce.accumulators)
-        for text in {print_expr(_renamed(expr, variable, along)) for expr in parts}:
-            times[text] = times.get(text, 0) + 1
-    if not times:
-        return None
-    costs = _Costs(along)
-    parts = {e for e in costs.large(s.value for s in stores) if e.dtype is dtype}
-    saved = {e: costs.of(e) * times.get(print_expr(e), 0) for e in parts}
-    best = max(saved, key=lambda e: (saved[e], print_expr(e)), default=None)
-    return best if best is not None and saved[best] else None
+        row = _Row(variable, numbers)
+        for number in {row.number(e) for e in row.large(a.value for a in reduce.accumulators)}:
+            times[number] = times.get(number, 0) + 1
+    return times
 
 
-def _holds(values: Sequence[Expr], text: str) -> bool:
-    """Is the expression of this text part of one of the values?"""
-    parts = (e for value in values for e in value.walk())
-    return any(isinstance(e, Apply) and print_expr(e) == text for e in parts)
+def _common(
+    stores: Sequence[Store], row: _Row, times: Mapping[int, int], dtype: DType
+) -> Expr | None:
+    """The part of stored values that saves most if the reductions that compute it too read it."""
+    parts = (e for e in row.large(s.value for s in stores) if e.dtype is dtype)
+    saved = {e: row.cost(e) * times[row.number(e)] for e in parts if row.number(e) in times}
+    most = max(saved.values(), default=0)
+    return max((e for e in saved if saved[e] == most), key=print_expr, default=None)
 
 
 def _stored_first(
-    block: list[Statement], loop: Loop, stores: list[Store], common: Expr, places: list[int]
+    block: list[Statement],
+    loop: Loop,
+    stores: list[Store],
+    common: Expr,
+    places: list[int],
+    numbers: _Numbers,
 ) -> tuple[list[Statement], list[Statement]]:
     """Store the common part in the place of the last of these stores, before the first reduction
     that needs it: the statements up to there, and the others, which read it."""
@@ -184,86 +187,119 @@ def _stored_first(
     kept = replace(last.buffer, access="inout")
     start: list[Statement] = []
     rest: list[Statement] = []
+    wanted = _Row(loop.var, numbers).number(common)
     for number, statement in enumerate(block):
         if number in places:
             assert isinstance(statement, Reduce)
             ((variable, _),) = statement.loops
-            text = print_expr(_renamed(common, loop.var, variable))
-            if _holds([a.value for a in statement.accumulators], text):
+            row = _Row(variable, numbers)
+            if row.holds([a.value for a in statement.accumulators], wanted):
                 if not start:
                     first = Loop(loop.var, [Store(kept, last.index, common)], loop.kind)
                     start, rest = [*rest, first], []
-                index = last.index.substitute(_renaming(loop.var, variable))
-                statement = _reduce_of_kept(statement, text, kept, index)
+                load = Load(kept, last.index.substitute(_renaming(loop.var, variable)))
+                statement = _reduce_of_kept(statement, row, wanted, load)
         rest.append(statement)
     return start, rest
 
 
-def _last_stores(stores: list[Store], common: Expr) -> list[Store]:
+def _last_stores(stores: list[Store], common: Expr, row: _Row) -> list[Store]:
     """A row's stores with the common part read where the last of them is going to write."""
     kept, index = replace(stores[-1].buffer, access="inout"), stores[-1].index
-    text = print_expr(common)
-    *read, last = [replace(s, value=_replaced(s.value, text, kept, index)) for s in stores]
+    load, wanted = Load(kept, index), row.number(common)
+    *read, last = [replace(s, value=row.replaced(s.value, wanted, load)) for s in stores]
     is_there = isinstance(last.value, Load) and last.value.buffer == kept
     return read if is_there else [*read, replace(last, buffer=kept)]
 
 
-class _Costs:
-    """Instructions that expressions take for each element along a row. What is the same all along
-    it is computed once."""
+class _Numbers:
+    """Numbers of expressions: the same for equal ones."""
 
-    def __init__(self, along: LoopVar) -> None:
+    def __init__(self) -> None:
+        self._known: dict[object, int] = {}
+
+    def of(self, key: object) -> int:
+        """The number of what an expression is, beside the numbers of its parts."""
+        return self._known.setdefault(key, len(self._known))
+
+
+class _Row:
+    """Expressions along a row.
+
+    Those of two rows that differ in the rows' variables alone have the same number.
+    """
+
+    def __init__(self, along: LoopVar, numbers: _Numbers) -> None:
         self._along = along
-        self._memo: dict[Expr, bool] = {}
+        self._numbers = numbers
+        self._rename = _renaming(along, LoopVar("row", along.extent))
+        self._number: dict[Expr, int] = {}
+        self._varies: dict[Expr, bool] = {}
 
-    def _varies(self, expr: Expr) -> bool:
-        if expr not in self._memo:
+    def number(self, expr: Expr) -> int:
+        """The expression's number."""
+        found = self._number.get(expr)
+        if found is None:
+            key: object
             if isinstance(expr, Apply):
-                self._memo[expr] = any(map(self._varies, expr.arguments))
+                key = expr.op, expr.dtype, *map(self.number, expr.arguments)
             else:
-                self._memo[expr] = self._along in expr.variables()
-        return self._memo[expr]
+                key = print_expr(expr.substitute(self._rename))
+            found = self._number[expr] = self._numbers.of(key)
+        return found
 
-    def of(self, expr: Expr) -> int:
-        parts = (e for e in expr.walk() if isinstance(e, Apply))
-        return sum(e.op.cost for e in parts if self._varies(e))
+    def varies(self, expr: Expr) -> bool:
+        """Does it change along the row?"""
+        if expr not in self._varies:
+            if isinstance(expr, Apply):
+                self._varies[expr] = any(map(self.varies, expr.arguments))
+            else:
+                self._varies[expr] = self._along in expr.variables()
+        return self._varies[expr]
+
+    def costs(self, expr: Expr) -> Iterator[int]:
+        """Instructions for each element. What is the same all along the row is computed once."""
+        return (e.op.cost for e in expr.walk() if isinstance(e, Apply) and self.varies(e))
+
+    def cost(self, expr: Expr) -> int:
+        """Their sum."""
+        return sum(self.costs(expr))
 
     def large(self, values: Iterable[Expr]) -> set[Expr]:
         """The parts of values that are worth storing."""
         parts = {e for value in values for e in value.walk() if isinstance(e, Apply)}
-        return {e for e in parts if self.of(e) >= LEAST_COST}
+        return {e for e in parts if any(c >= LEAST_COST for c in accumulate(self.costs(e)))}
+
+    def holds(self, values: Iterable[Expr], number: int) -> bool:
+        """Is the expression of this number part of one of the values?"""
+        parts = (e for value in values for e in value.walk())
+        return any(isinstance(e, Apply) and self.number(e) == number for e in parts)
+
+    def replaced(self, expr: Expr, number: int, load: Load) -> Expr:
+        """An expression with the part of this number loaded."""
+        memo: dict[Expr, Expr] = {}
+
+        def visit(expr: Expr) -> Expr:
+            if expr not in memo:
+                if isinstance(expr, Apply) and self.number(expr) == number:
+                    memo[expr] = load
+                elif isinstance(expr, Apply):
+                    arguments = tuple(map(visit, expr.arguments))
+                    memo[expr] = Apply(expr.op, arguments, expr.dtype)
+                else:
+                    memo[expr] = expr
+            return memo[expr]
+
+        return visit(expr)
 
 
 def _renaming(old: LoopVar, new: LoopVar) -> Replace:
     return {old: Index(((new, 1),))}.get
 
 
-def _renamed(expr: Expr, old: LoopVar, new: LoopVar) -> Expr:
-    return expr.substitute(_renaming(old, new))
-
-
-def _replaced(expr: Expr, text: str, buffer: Buffer, index: Index) -> Expr:
-    """An expression with a part of it, by its text, read from a buffer."""
-    load = Load(buffer, index)
-    memo: dict[Expr, Expr] = {}
-
-    def visit(expr: Expr) -> Expr:
-        if expr not in memo:
-            if isinstance(expr, Apply) and print_expr(expr) == text:
-                memo[expr] = load
-            elif isinstance(expr, Apply):
-                arguments = tuple(map(visit, expr.arguments))
-                memo[expr] = Apply(expr.op, arguments, expr.dtype)
-            else:
-                memo[expr] = expr
-        return memo[expr]
-
-    return visit(expr)
-
-
-def _reduce_of_kept(reduce: Reduce, text: str, buffer: Buffer, index: Index) -> Reduce:
+def _reduce_of_kept(reduce: Reduce, row: _Row, number: int, load: Load) -> Reduce:
     accumulators = [
-        replace(a, value=_replaced(a.value, text, buffer, index)) for a in reduce.accumulators
+        replace(a, value=row.replaced(a.value, number, load)) for a in reduce.accumulators
     ]
     return Reduce(reduce.loops, tuple(accumulators))
 

@@ -18,8 +18,6 @@ from braze.ir.graph import Graph, Node, Value, types_of
 from braze.ir.op import AttributeValue, Op, op_named
 from braze.ir.types import Shape, TensorType
 
-MAXIMAL_ROUNDS = 8
-
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -43,17 +41,16 @@ Rules = Mapping[str, Sequence[Rule]]
 def rewrite(graph: Graph, rules: Rules, shared: Callable[[Op], Sequence[Rule]]) -> Graph:
     """Apply rules everywhere until none fires.
 
+    One walk does: a rule looks at an operation and at what its operands are made of, and to those
+    no rule applies any more.
+
     Args:
         rules: op name -> the rules tried for it, in order.
         shared: rules tried after those, for every op of a kind.
     """
-    for _ in range(MAXIMAL_ROUNDS):
-        new = RuleBuilder(graph, rules, shared)
-        new.run()
-        if not new.fired:
-            return graph
-        graph = new.done()
-    return graph
+    new = RuleBuilder(graph, rules, shared)
+    new.run()
+    return new.done() if new.fired else graph
 
 
 class RuleBuilder(Rewriter):
@@ -97,8 +94,9 @@ class RuleBuilder(Rewriter):
                     )
                 self.fired += 1
                 return found
-        made = Node(op, operands, attributes, (result_type,), self.location)
-        return self.append(made).result
+        if node is None or operands != node.operands:
+            node = Node(op, operands, attributes, (result_type,), self.location)
+        return self.append(node).result
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from braze.ir.builder import Rewriter
+from braze.ir.builder import Copier
 from braze.ir.errors import ConstraintError, DivisorError, LinAlgError, ValueCheckError
 from braze.ir.graph import Graph, Node
 from braze.ir.interpreter import Trace, interpret
@@ -33,10 +33,10 @@ def interpret_with_lines(
 
 
 def _with_sites(graph: Graph, sites: Sites) -> Graph:
-    rewriter = Rewriter(graph)
+    copier = Copier(graph)
     for position, node in enumerate(graph.nodes):
-        rewriter.keep(node).location = site_of(sites, position) or node.location
-    return rewriter.done()
+        copier.keep(node).location = site_of(sites, position) or node.location
+    return copier.done()
 
 
 def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:

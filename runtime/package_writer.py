@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from braze.ir.builder import Rewriter
+from braze.ir.builder import Copier
 from braze.ir.graph import Graph, Value
 from braze.ir.target import Target, named_target
 from braze.runtime import compiler
@@ -138,7 +138,7 @@ def _folded(
     """
     from braze.passes import fold_known
 
-    named = Rewriter(graph)
+    named = Copier(graph)
     for (name, _), value in zip(_named(graph), named.graph.inputs, strict=True):
         value.name = name
     for node in graph.nodes:

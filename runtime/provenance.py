@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from braze.ir.builder import Rewriter
+from braze.ir.builder import Copier
 from braze.ir.graph import Graph, Location, Node
 
 
@@ -23,16 +23,16 @@ class Provenance:
     """
 
     def __init__(self, graph: Graph) -> None:
-        rewriter = Rewriter(graph)
+        copier = Copier(graph)
         self.positions: dict[int, int] = {}
         self._kept: list[Location] = []
         for position, node in enumerate(graph.nodes):
-            copy = rewriter.keep(node)
+            copy = copier.keep(node)
             if node.location is not None:
                 copy.location = replace(node.location)
                 self._kept.append(copy.location)
                 self.positions[id(copy.location)] = position
-        self.graph = rewriter.done()
+        self.graph = copier.done()
 
     def position(self, location: Location | None) -> int:
         """Of the captured node that a location is of, or -1."""

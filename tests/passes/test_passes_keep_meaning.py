@@ -5,7 +5,10 @@ from graphs import assert_same, random_graph, random_graphs, sample_inputs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from braze.ir.builder import Builder
+from braze.ir.dtypes import f32
 from braze.ir.interpreter import interpret
+from braze.ir.types import tensor_type
 from braze.ir.verifier import verify
 from braze.passes.cse import cse
 from braze.passes.dce import dce
@@ -23,7 +26,9 @@ relaxed = settings(
 @relaxed
 def test_a_pass_keeps_the_outputs(name, graph, seed):
     inputs = sample_inputs(graph, seed)
+    before = str(graph)
     after = PASSES[name](graph)
+    assert str(graph) == before
     verify(after, after=name)
     assert after.aliases == graph.aliases
     assert_same(interpret(after, inputs), interpret(graph, inputs))
@@ -36,3 +41,22 @@ def test_the_passes_in_a_row_keep_the_outputs(seed):
     after = dce(cse(simplify(decompose(graph))))
     verify(after)
     assert_same(interpret(after, inputs), interpret(graph, inputs))
+
+
+@given(random_graphs(nodes=25))
+@relaxed
+def test_nothing_is_left_to_simplify(graph):
+    once = simplify(decompose(graph))
+    assert simplify(once) is once
+
+
+def test_what_a_pass_keeps_is_not_copied():
+    b = Builder()
+    x = b.input(tensor_type(f32, (4,)))
+    kept = b.exp(x)
+    graph = b.finish([b.log(kept), b.sin(b.mul(kept, 1.0))])
+    after = simplify(graph)
+    assert after is not graph and after.inputs == graph.inputs
+    exp, log, sin = after.nodes
+    assert [exp, log] == [kept.node, graph.outputs[0].node]
+    assert sin is not graph.outputs[1].node and sin.operands == (kept,)
