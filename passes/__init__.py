@@ -15,12 +15,13 @@ from braze.passes.choices import Choices
 from braze.passes.cse import cse
 from braze.passes.dce import dce
 from braze.passes.decompose import decompose
-from braze.passes.fold_weights import fold_weights, numbers_as_constants
+from braze.passes.fold_weights import fold_weights
 from braze.passes.fuse import fuse
 from braze.passes.inline_steps import inline_steps
 from braze.passes.layout import layout
 from braze.passes.lower import lower_program
 from braze.passes.match_attention import match_attention
+from braze.passes.numbers_as_constants import numbers_as_constants
 from braze.passes.order_operands import order_operands
 from braze.passes.own_operands import own_operands
 from braze.passes.plan_memory import MemoryPlan, plan_memory

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from braze.ir.builder import Builder, Rewriter
+from braze.ir.builder import Builder
 from braze.ir.errors import BrazeError
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.interpreter import interpret
@@ -43,33 +43,6 @@ from braze.passes.weight_values import weight_values
 Array = np.ndarray[Any, np.dtype[Any]]
 # A computed value may take so many times the bytes of the weights that it is made of.
 MOST_GROWTH = 2
-
-
-def numbers_as_constants(graph: Graph, arrays: Mapping[str, Array]) -> Graph:
-    """The graph with weights of one element as constants, which passes look into: a scale, a limit.
-
-    Args:
-        arrays: the weights, by the names of inputs.
-    """
-    single = {
-        v: arrays[v.name]
-        for v in graph.inputs
-        if v.name and v.name in arrays and arrays[v.name].size == 1 and not v.dtype.is_complex
-    }
-    if not single:
-        return graph
-    rewriter = Rewriter(graph)
-    kept = [position for position, value in enumerate(graph.inputs) if value not in single]
-    for value, array in single.items():
-        number = rewriter.constant(value=array.item(), dtype=value.dtype)
-        shaped = rewriter.reshape(number, shape=value.shape) if value.shape else number
-        rewriter.replaced[value] = shaped
-    for node in graph.nodes:
-        rewriter.keep(node)
-    made = rewriter.done()
-    made.inputs = [made.inputs[i] for i in kept]
-    made.roles = [made.roles[i] for i in kept]
-    return made
 
 
 def fold_weights(

@@ -23,6 +23,7 @@ from braze.passes.fuse import fuse
 from braze.passes.lower import lower_program
 from braze.passes.match_attention import match_attention
 from braze.passes.narrow_weights import narrow_weights
+from braze.passes.numbers_as_constants import numbers_as_constants
 from braze.passes.plan_memory import plan_memory
 from braze.passes.scale_weights import scale_weights
 from braze.passes.trim_stores import trim_stores
@@ -30,6 +31,7 @@ from braze.passes.vectorise import vectorise
 from braze.passes.waves import waves_of
 
 TARGET = named_target("x86-64-v3")
+LIMIT = np.array([6.0], np.float32)
 
 
 def _lower(graph):
@@ -59,6 +61,7 @@ CALLS = {
     "scale_weights": lambda graph: scale_weights(graph, graph.inputs[1:]),
     "fold_weights": lambda graph: fold_weights(graph, _arrays(graph))[0],
     "narrow_weights": lambda graph: _narrowed(graph)[0],
+    "numbers_as_constants": lambda graph: numbers_as_constants(graph, {"limit": LIMIT}),
     "lower": _lower,
     "lower_attention": _lower,
     "lower_columns": _lower,
@@ -115,6 +118,9 @@ def test_the_example_keeps_its_meaning(name):
         (wanted,) = interpret(expected, inputs)
         assert 0 < np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
         return
+    elif name == "numbers_as_constants":
+        found = interpret(graph, inputs)
+        inputs = [*inputs, LIMIT]
     else:
         found = interpret(graph, inputs)
     # Where complex values became pairs of real ones, the bytes are the same.

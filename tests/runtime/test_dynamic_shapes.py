@@ -1,12 +1,12 @@
 """One code for all sizes of a dimension: when it is made, what it serves, what is told of it."""
 
-import itertools
 import os
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from sized_programs import run, scaled_rows
 
 import braze
 from braze.ir import printer
@@ -32,22 +32,9 @@ def fresh():
     log.clear()
 
 
-_columns = itertools.count(5)
-
-
 @pytest.fixture
 def scaled():
-    """A small program over so many rows, compared with NumPy; no two tests have the same."""
-    columns = next(_columns)
-
-    def program(rows):
-        x = np.random.default_rng(rows).standard_normal((rows, columns)).astype(np.float32)
-        t = braze.from_numpy(x)
-        found = (t - t.mean(0)) / (t.std(0) + 1.0)
-        expected = (x - x.mean(0)) / (x.std(0, ddof=1) + 1.0)
-        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
-
-    return program
+    return scaled_rows()
 
 
 @pytest.fixture
@@ -58,12 +45,6 @@ def own_background(monkeypatch):
     yield
     if mine._compiler is not None:
         mine._compiler.leave()
-
-
-def run(program, sizes, times=2):
-    for size in sizes:
-        for _ in range(times):
-            program(size)
 
 
 # When -------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Code for many sizes on disk: a second run reads what the first one compiled."""
 
-import itertools
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
+from sized_programs import run, scaled_rows
 
 import braze
 from braze.ir.arena import ArenaLayout
@@ -45,28 +45,9 @@ def start_again():
     stats.reset()
 
 
-_columns = itertools.count(5)
-
-
 @pytest.fixture
 def scaled():
-    """A small program over so many rows, compared with NumPy; no two tests have the same."""
-    columns = next(_columns)
-
-    def program(rows):
-        x = np.random.default_rng(rows).standard_normal((rows, columns)).astype(np.float32)
-        t = braze.from_numpy(x)
-        found = (t - t.amax(0)) / (t.std(0) + 1.0)
-        expected = (x - x.max(0)) / (x.std(0, ddof=1) + 1.0)
-        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
-
-    return program
-
-
-def run(program, sizes, times=2):
-    for size in sizes:
-        for _ in range(times):
-            program(size)
+    return scaled_rows("max")
 
 
 def counts():
