@@ -7,7 +7,7 @@ and packages store beside the objects.  Nothing here needs the compiler.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from braze.ir.arena import ArenaLayout
@@ -223,8 +223,8 @@ def plain(value: Any) -> Any:
         return {"value": int(value), "form": plain(value.form)}
     if isinstance(value, tuple):
         return [plain(item) for item in value]
-    if isinstance(value, (Slot, FailureSite, Figures, CallSite)):
-        return {name: plain(item) for name, item in asdict(value).items()}
+    if isinstance(value, (Slot, FailureSite, Location, Figures, CallSite)):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     return value
 
 
