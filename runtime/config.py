@@ -21,6 +21,7 @@ valid; a wrong name or value raises and says what is allowed.
     trace_limit      BRAZE_TRACE_LIMIT      operations captured before they run unasked
     recompile_limit  BRAZE_RECOMPILE_LIMIT  warn at this many recompiles of one line; 0 never
     dynamic_shapes   BRAZE_DYNAMIC_SHAPES   the third size of a dimension is compiled for all others
+    cuda_graphs      BRAZE_CUDA_GRAPHS      on GPUs, launch what runs often as one CUDA graph
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ _SETTINGS: dict[str, _Setting] = {
     "trace_limit": _Setting("BRAZE_TRACE_LIMIT", lambda: 20_000, int, least=1),
     "recompile_limit": _Setting("BRAZE_RECOMPILE_LIMIT", lambda: 8, int),
     "dynamic_shapes": _Setting("BRAZE_DYNAMIC_SHAPES", lambda: True, bool),
+    "cuda_graphs": _Setting("BRAZE_CUDA_GRAPHS", lambda: False, bool),
 }
 
 
@@ -148,6 +150,7 @@ class Config:
     trace_limit: int
     recompile_limit: int
     dynamic_shapes: bool
+    cuda_graphs: bool
 
     def __init__(self) -> None:
         for name in self.__slots__:

@@ -2,7 +2,8 @@
 
 In: a `CudaCode` and a device.  Out: a `CudaExecutable`, whose `run` enqueues everything on the
 calling thread's current stream and returns: results are there when the stream is done. The host
-waits only for calls of NumPy in between.
+waits only for calls of NumPy in between. With `config.cuda_graphs`, what runs often is launched as
+one CUDA graph (`braze.runtime.cuda.launch_graph`).
 
 A check that fails is found when somebody waits for the stream, by then with the line of its call.
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -31,13 +33,19 @@ from braze.ir.graph import Location
 from braze.ir.host import evaluate_call
 from braze.ir.scalars import narrowed
 from braze.ir.target import FAILED, STATUS_WORDS, VALUE
+from braze.runtime.config import config
 from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.devices import CudaDevice, Stream
 from braze.runtime.cuda.driver import driver
+from braze.runtime.cuda.graph_nodes import root_of
 from braze.runtime.cuda.memory import DeviceStorage
 from braze.runtime.executable import Input, Sites, place, site_of
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
+
+if TYPE_CHECKING:
+    from braze.runtime.cuda.graph_calls import GraphModule
+    from braze.runtime.cuda.launch_graph import GraphOnStream, Graphs
 
 _WORD = 16  # bytes from one number to the next: memory of an input begins at such a multiple
 Base = Callable[[str], int]
@@ -58,8 +66,11 @@ class _Kernel:
 class _Module:
     """The functions of a cubin, loaded once for all graphs and sizes that use it."""
 
-    def __init__(self, cubin: bytes) -> None:
+    def __init__(self, cubin: bytes, device: CudaDevice) -> None:
+        self._cubin = cubin
+        self._device = device
         self._loaded = driver().module_from_buffer(cubin)
+        self._for_graphs: GraphModule | None = None
         self._functions: dict[str, Any] = {}
         self._shared: dict[str, int] = {}
 
@@ -76,6 +87,14 @@ class _Module:
             self._shared[name] = launch.shared_bytes
         return found
 
+    def for_graphs(self) -> GraphModule:
+        """The functions by their handles."""
+        if self._for_graphs is None:
+            from braze.runtime.cuda.graph_calls import GraphModule
+
+            self._for_graphs = GraphModule(self._cubin, self._device)
+        return self._for_graphs
+
 
 # By device and cubin, as long as anything uses them.
 _modules: WeakValueDictionary[tuple[int, bytes], _Module] = WeakValueDictionary()
@@ -85,7 +104,7 @@ def _module_of(cubin: bytes, device: CudaDevice) -> _Module:
     key = device.index, cubin
     found = _modules.get(key)
     if found is None:
-        found = _modules[key] = _Module(cubin)
+        found = _modules[key] = _Module(cubin, device)
     return found
 
 
@@ -114,6 +133,7 @@ class CudaExecutable:
             if slot.role == "scalar"
         ]
         self._reports = bool(program.checks)
+        self._graphs: Graphs | None = None
 
     def run(
         self, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None = None
@@ -136,8 +156,11 @@ class CudaExecutable:
                 f"outputs, given {len(inputs)} and {len(outputs)}"
             )
         with device.lock, device.active():
-            run = Run(self, device.stream, inputs, outputs, sites)
+            stream = device.stream
+            graph = self._graph_on(stream) if config.cuda_graphs else None
+            run = Run(self, stream, inputs, outputs, sites, graph)
             self.enqueue(run)
+            run.keep_status()
             if run.status is not None:
                 run.numbers = None  # what comes next in this stream may have the memory
                 device.failures.append(run.failure)
@@ -145,14 +168,30 @@ class CudaExecutable:
 
     def enqueue(self, run: Run) -> None:
         """All steps of a call, in order."""
-        run.steps(self.code.program.steps, run.base)
+        module, graph = self._module, run.graph
+        if module is None or graph is None or not graph.launch(module, run.roots):
+            run.clear_status()
+            run.steps(self.code.program.steps, run.base)
 
-    def numbers(self, inputs: Sequence[Input], stream: Stream) -> tuple[DeviceStorage, list[int]]:
-        """A call's Python numbers in memory of the device, and the addresses of all inputs."""
+    def _graph_on(self, stream: Stream) -> GraphOnStream | None:
+        """What may launch a stream's runs as a graph."""
+        if self._graphs is None:
+            from braze.runtime.cuda.launch_graph import Graphs
+
+            numbers = _WORD * len(self._scalars)
+            self._graphs = Graphs(self.code.program, numbers, self.device)
+        return self._graphs.on(stream)
+
+    def numbers(
+        self, inputs: Sequence[Input], stream: Stream, memory: DeviceStorage | None
+    ) -> tuple[DeviceStorage, list[int]]:
+        """A call's Python numbers in memory of the device, that which is given or else some of its
+        own, and the addresses of all inputs."""
         block = bytearray(_WORD * len(self._scalars))
         for index, (position, dtype) in enumerate(self._scalars):
             struct.pack_into("16s", block, _WORD * index, _bytes_of(inputs[position], dtype))
-        memory = DeviceStorage.on(self.device, len(block), stream, "numbers")
+        if memory is None:
+            memory = DeviceStorage.on(self.device, len(block), stream, "numbers")
         source = np.frombuffer(bytes(block), np.uint8)
         driver().memcpy_htod_async(memory.address, source, stream=stream.handle)
         where = {p: memory.address + _WORD * i for i, (p, _) in enumerate(self._scalars)}
@@ -191,6 +230,7 @@ class Run:
         inputs: Sequence[Input],
         outputs: Sequence[Storage],
         sites: Sites | None,
+        graph: GraphOnStream | None = None,
     ) -> None:
         program = executable.code.program
         self.executable = executable
@@ -198,28 +238,47 @@ class Run:
         self.stream = stream
         self.program: CudaProgram = program
         self.numbers: DeviceStorage | None = None
+        self.graph = graph
         if executable.scalars:
-            self.numbers, given = executable.numbers(inputs, stream)
+            memory = None if graph is None else graph.numbers
+            self.numbers, given = executable.numbers(inputs, stream, memory)
         else:
             given = [item.address for item in inputs]  # type: ignore[union-attr]
         made = [item.address for item in outputs]
         arena = self.device.arena(stream, program.arena_bytes) if program.arena_bytes else 0
-        starts = {"input": given, "output": made}
-        self.addresses = {
-            name: arena + p.offset if p.kind == "arena" else starts[p.kind][p.slot]
-            for name, p in program.placements.items()
-        }
-        self.base: Base = self.addresses.__getitem__
         self.sites = sites
         self.status: DeviceStorage | None = None
         self.lines: list[Location | None] = []
         if executable.reports:
             self.status = DeviceStorage.on(self.device, 8 * STATUS_WORDS, stream, "status")
-            driver().memset_d8_async(self.status.address, 0, 8 * STATUS_WORDS, stream.handle)
             self.lines = [
                 site_of(sites, f.node) if sites is not None and f.node >= 0 else None
                 for f in executable.code.failures
             ]
+        self._written = self.status if graph is None else graph.status
+        status = 0 if self._written is None else self._written.address
+        self.roots = (*given, *made, arena, status)  # as in `braze.runtime.cuda.graph_nodes`
+
+    @cached_property
+    def base(self) -> Base:
+        """Where the program's buffers lie, by their names."""
+        addresses = {
+            name: self.roots[root_of(self.program, p)] + (p.offset if p.kind == "arena" else 0)
+            for name, p in self.program.placements.items()
+        }
+        return addresses.__getitem__
+
+    def clear_status(self) -> None:
+        """Enqueue what comes before the steps: no check has failed yet."""
+        if self._written is not None:
+            stream = self.stream.handle
+            driver().memset_d8_async(self._written.address, 0, 8 * STATUS_WORDS, stream)
+
+    def keep_status(self) -> None:
+        """Enqueue what comes behind the steps: the next run may write to the status block."""
+        if self.status is not None and self._written is not self.status:
+            own, written = self.status.address, self.roots[-1]
+            driver().memcpy_dtod_async(own, written, 8 * STATUS_WORDS, stream=self.stream.handle)
 
     def steps(self, steps: Sequence[Any], base: Base) -> None:
         """Enqueue steps, whose buffers are where `base` says."""
@@ -252,8 +311,7 @@ class Run:
         if isinstance(argument, BufferArgument):
             return base(argument.name) + argument.offset
         if argument == "status":
-            assert self.status is not None
-            return self.status.address
+            return self.roots[-1]
         return int(argument)
 
     # The host -------------------------------------------------------------------------------------

@@ -49,7 +49,8 @@ class TimedCudaExecutable(CudaExecutable):
         self._began = 0.0
 
     def enqueue(self, run: Run) -> None:
-        """All steps, with events in between."""
+        """All steps, each launched by itself, with events in between."""
+        run.clear_status()
         stream, steps, at = run.stream.handle, self.code.program.steps, 0
         self._events = [driver().Event() for _ in range(len(self._timed_kernels) + 1)]
         self._began = time.perf_counter()

@@ -34,7 +34,7 @@ def test_every_setting_can_come_from_the_environment(clean):
         "cache_dir": ("", ""),
         "cache_entries": ("7", 7), "cache_bytes": ("0", 0), "dump_dir": ("out", "out"),
         "debug": ("5", 5), "trace_limit": ("100", 100), "recompile_limit": ("0", 0),
-        "dynamic_shapes": ("0", False), "check": ("1", True),
+        "dynamic_shapes": ("0", False), "check": ("1", True), "cuda_graphs": ("1", True),
     }  # fmt: skip
     assert given.keys() | {"num_threads"} == _SETTINGS.keys()
     for name, (text, _) in given.items():

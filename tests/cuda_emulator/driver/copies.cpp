@@ -9,6 +9,7 @@
 #include "memory.h"
 #include "module.h"
 #include "options.h"
+#include "prepared.h"
 #include "stream.h"
 
 bool is_pinned(uintptr_t address);
@@ -167,22 +168,41 @@ CUresult CUDAAPI cuMemcpy3DAsync(const CUDA_MEMCPY3D* c, CUstream stream) {
 }
 
 template <class T>
+static CUresult fill_rows(uintptr_t to, size_t pitch, T value, size_t width, size_t height) {
+    for (size_t y = 0; y < height; y++) {
+        uintptr_t row = to + y * pitch;
+        CUresult result = check_range(row, width * sizeof(T), "a fill");
+        if (result != CUDA_SUCCESS) return result;
+        if (row % sizeof(T)) return fail(CUDA_ERROR_INVALID_VALUE, "a fill at a misaligned address");
+        std::fill_n((T*)row, width, value);
+        if (memory.contains(row)) memory.mark_written(row, width * sizeof(T));
+    }
+    return CUDA_SUCCESS;
+}
+
+template <class T>
 static CUresult fill(CUdeviceptr to, size_t pitch, T value, size_t width, size_t height,
                      CUstream stream) {
     NEED_CONTEXT("cuMemset");
     count("fills");
-    return enqueue(stream, [=] {
-        for (size_t y = 0; y < height; y++) {
-            uintptr_t row = to + y * pitch;
-            CUresult result = check_range(row, width * sizeof(T), "a fill");
-            if (result != CUDA_SUCCESS) return result;
-            if (row % sizeof(T))
-                return fail(CUDA_ERROR_INVALID_VALUE, "a fill at a misaligned address");
-            std::fill_n((T*)row, width, value);
-            if (memory.contains(row)) memory.mark_written(row, width * sizeof(T));
-        }
-        return CUDA_SUCCESS;
-    });
+    return enqueue(stream, [=] { return fill_rows<T>(to, pitch, value, width, height); });
+}
+
+CUresult prepare_fill(const CUDA_MEMSET_NODE_PARAMS& p, Work* work) {
+    switch (p.elementSize) {
+    case 1:
+        *work = [p] { return fill_rows(p.dst, p.pitch, (uint8_t)p.value, p.width, p.height); };
+        break;
+    case 2:
+        *work = [p] { return fill_rows(p.dst, p.pitch, (uint16_t)p.value, p.width, p.height); };
+        break;
+    case 4:
+        *work = [p] { return fill_rows(p.dst, p.pitch, (uint32_t)p.value, p.width, p.height); };
+        break;
+    default: return fail(CUDA_ERROR_INVALID_VALUE, "a fill with elements of 1, 2 or 4 bytes");
+    }
+    if (!p.width || !p.height) return fail(CUDA_ERROR_INVALID_VALUE, "a fill of nothing");
+    return CUDA_SUCCESS;
 }
 
 #define FILLS(bits, T) \

@@ -6,6 +6,7 @@
 #include "context.h"
 #include "failure.h"
 #include "module.h"
+#include "prepared.h"
 #include "stream.h"
 
 int most_shared_memory();
@@ -36,21 +37,38 @@ static CUresult check_limits(const Function& f, const unsigned* grid, const unsi
     return CUDA_SUCCESS;
 }
 
-static CUresult launch(const Function& f, const unsigned* grid, const unsigned* block,
-                       unsigned shared, CUstream stream, const void* parameters, size_t bytes) {
-    NEED_CONTEXT("cuLaunchKernel");
-    CUresult result = check_limits(f, grid, block, shared);
+// The parameters of a launch, which come packed in one buffer.
+struct Parameters {
+    const void* start = nullptr;
+    size_t bytes = 0;
+};
+
+static CUresult find_parameters(void** pointers, void** extra, Parameters* found) {
+    if (pointers) return fail(CUDA_ERROR_NOT_SUPPORTED, "parameters by pointers are not emulated");
+    for (; extra && *extra != CU_LAUNCH_PARAM_END; extra += 2) {
+        if (extra[0] == CU_LAUNCH_PARAM_BUFFER_POINTER) found->start = extra[1];
+        if (extra[0] == CU_LAUNCH_PARAM_BUFFER_SIZE) found->bytes = *(size_t*)extra[1];
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult prepare_launch(CUfunction handle, const unsigned* grid, const unsigned* block,
+                        unsigned shared, void** pointers, void** extra, Work* work) {
+    NEED_CONTEXT("a launch");
+    const Function& f = *(Function*)handle;
+    Parameters given;
+    CUresult result = find_parameters(pointers, extra, &given);
+    if (result == CUDA_SUCCESS) result = check_limits(f, grid, block, shared);
     if (result != CUDA_SUCCESS) return result;
     unsigned needed = f.kernel->parameter_bytes;
-    if (bytes != needed && bytes != (needed + 7) / 8 * 8)
+    if (given.bytes != needed && given.bytes != (needed + 7) / 8 * 8)
         return fail(CUDA_ERROR_INVALID_VALUE,
                     format("kernel %s takes %u bytes of parameters, got %zu", f.name.c_str(),
-                           needed, bytes));
+                           needed, given.bytes));
     if (f.module->device != context->device)
         return fail(CUDA_ERROR_INVALID_HANDLE,
                     "kernel " + f.name + " was loaded on another device");
-    count("launches");
-    std::string copy((const char*)parameters, bytes);
+    std::string copy((const char*)given.start, given.bytes);
     Launch what = {f.name.c_str(),
                    f.module,
                    f.kernel->run,
@@ -60,27 +78,24 @@ static CUresult launch(const Function& f, const unsigned* grid, const unsigned* 
                    shared,
                    context->device,
                    &context->peers};
-    return enqueue(stream, [what, copy = std::move(copy)]() mutable {
+    *work = [what, copy = std::move(copy)]() mutable {
         what.parameters = copy.data();
         return execution.run(what);
-    });
+    };
+    return CUDA_SUCCESS;
 }
 
 CUresult CUDAAPI cuLaunchKernel(CUfunction handle, unsigned grid_x, unsigned grid_y,
                                 unsigned grid_z, unsigned block_x, unsigned block_y,
                                 unsigned block_z, unsigned shared, CUstream stream,
                                 void** parameters, void** extra) {
-    const Function& f = *(Function*)handle;
+    NEED_CONTEXT("cuLaunchKernel");
     unsigned grid[3] = {grid_x, grid_y, grid_z}, block[3] = {block_x, block_y, block_z};
-    const void* buffer = nullptr;
-    size_t bytes = 0;
-    for (; extra && *extra != CU_LAUNCH_PARAM_END; extra += 2) {
-        if (extra[0] == CU_LAUNCH_PARAM_BUFFER_POINTER) buffer = extra[1];
-        if (extra[0] == CU_LAUNCH_PARAM_BUFFER_SIZE) bytes = *(size_t*)extra[1];
-    }
-    if (parameters)
-        return fail(CUDA_ERROR_NOT_SUPPORTED, "parameters by pointers are not emulated");
-    return launch(f, grid, block, shared, stream, buffer, bytes);
+    Work work;
+    CUresult result = prepare_launch(handle, grid, block, shared, parameters, extra, &work);
+    if (result != CUDA_SUCCESS) return result;
+    count("launches");
+    return enqueue(stream, std::move(work));
 }
 
 CUresult CUDAAPI cuFuncSetBlockShape(CUfunction handle, int x, int y, int z) {

@@ -39,7 +39,7 @@ static bool is_stream(CUstream stream) {
 static CUresult run_until(CUstream stream, uint64_t number) {
     CUresult first = CUDA_SUCCESS;
     while (!stream->work.empty() && stream->work.front().number <= number) {
-        CUstream_st::Work work = std::move(stream->work.front());
+        CUstream_st::Item work = std::move(stream->work.front());
         stream->work.pop_front();
         auto note = [&](CUresult result) {
             if (first == CUDA_SUCCESS) first = result;
@@ -56,7 +56,7 @@ static CUresult run_until(CUstream stream, uint64_t number) {
     return first;
 }
 
-CUresult enqueue(CUstream stream, std::function<CUresult()> work) {
+CUresult enqueue(CUstream stream, Work work) {
     stream = resolve(stream, current_context()->device);
     if (!is_stream(stream)) return fail(CUDA_ERROR_INVALID_HANDLE, "no such stream");
     stream->work.push_back({++given, std::move(work)});

@@ -8,18 +8,20 @@
 #include <deque>
 #include <functional>
 
+typedef std::function<CUresult()> Work;
+
 struct CUstream_st {
-    struct Work {
+    struct Item {
         uint64_t number;  // in the order in which all streams were given work
-        std::function<CUresult()> run;
+        Work run;
     };
     int device;
     bool blocking;  // waits for the default stream, and is waited for by it
-    std::deque<Work> work;
+    std::deque<Item> work;
 };
 
 // Gives work to a stream of the current context; null is its default stream.
-CUresult enqueue(CUstream stream, std::function<CUresult()> work);
+CUresult enqueue(CUstream stream, Work work);
 
 // Waits until a stream, or all streams of a device, or of all devices, have no work left. Returns
 // the first failure.
