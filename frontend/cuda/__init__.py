@@ -30,6 +30,7 @@ from braze.cuda.devices import (
 )
 from braze.cuda.memory import (
     empty_cache,
+    ipc_collect,
     max_memory_allocated,
     max_memory_cached,
     max_memory_reserved,
@@ -86,6 +87,7 @@ __all__ = [
     "get_rng_state_all",
     "init",
     "initial_seed",
+    "ipc_collect",
     "is_available",
     "is_bf16_supported",
     "is_initialized",

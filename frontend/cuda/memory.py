@@ -77,6 +77,13 @@ def empty_cache() -> None:
             device.empty_cache()
 
 
+def ipc_collect() -> None:
+    """Let go of tensors that other processes received and have dropped."""
+    from braze.multiprocessing.gpu_memory import collect
+
+    collect()
+
+
 _ROWS = (
     ("Allocated memory", "allocated_bytes"),
     ("Active memory", "active_bytes"),

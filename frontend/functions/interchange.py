@@ -181,8 +181,11 @@ def share_memory_(self: Tensor) -> Tensor:
     """Move the elements (of a view: its base's) to memory that processes share. A sync point.
 
     In-place operations of one process are seen by the others at once: by forked ones, and by those
-    that it is sent to, as by a queue; see `braze.multiprocessing`.
+    that it is sent to, as by a queue; see `braze.multiprocessing`. A tensor of a GPU is on such
+    memory already.
     """
+    if self.is_cuda:
+        return self
     from braze.multiprocessing.reductions import share
 
     share(typed_storage.root_of(self))
@@ -190,7 +193,9 @@ def share_memory_(self: Tensor) -> Tensor:
 
 
 def is_shared(self: Tensor) -> bool:
-    """Whether `share_memory_` was called for this memory."""
+    """Whether `share_memory_` was called for this memory, or it is a GPU's."""
+    if self.is_cuda:
+        return True
     root = typed_storage.root_of(self)
     return block_of(root._current()) is not None
 

@@ -3,7 +3,9 @@
 Everything of the standard module is here. A tensor, parameter or module that is sent, by a queue, a
 pipe, a manager, a pool or as an argument of a process, is moved to shared memory and arrives as a
 tensor on the same memory; nothing is copied. Importing this module is enough for that to hold for
-the standard module's own queues too.
+the standard module's own queues too. A tensor of a GPU arrives on the GPU's memory that it has: the
+processes must not be forks of one that uses the GPU (`get_context("spawn")`), and the one that made
+the tensor must not end before those that received it have dropped it.
 """
 
 from __future__ import annotations

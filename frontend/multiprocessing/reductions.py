@@ -3,7 +3,8 @@
 Python's `multiprocessing` pickles what is sent with a pickler of its own, which asks this module
 about tensors. Their memory is moved to a shared block first, if it is not in one, and what is
 sent is a descriptor of the block's file (or its name) and where in it the tensor looks. Views are
-sent as their root and the movements from there.
+sent as their root and the movements from there. What is on a GPU stays where it is
+(`braze.multiprocessing.gpu_memory`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from braze.handle import BUFFER, EXPOSED, PARAM, concrete
 from braze.ir.dtypes import dtype_named
 from braze.ir.op import op_named
 from braze.ir.types import tensor_type
+from braze.multiprocessing.gpu_memory import SentGpuMemory, exposed, lend, take_back
 from braze.nn.parameter import Parameter
 from braze.sharing import block_of, check_sendable, move_to_shared_memory, storage_on
 from braze.tensors import Tensor, view_of, wrap
@@ -127,6 +129,16 @@ class SentName:
         return block
 
 
+def sent_gpu_memory(storage: Any) -> SentGpuMemory:
+    """What stands for a GPU's memory in a message; it must be received once."""
+    block = lend(storage.lend(), named=_Strategy.name == "file_system")
+    try:
+        return SentGpuMemory(storage, sent(block))
+    except BaseException:
+        take_back(block)
+        raise
+
+
 def sent(block: engine.SharedBlock) -> SentDescriptor | SentName:
     """What stands for a block in a message; it must be received once."""
     return SentDescriptor(block) if block.name is None else SentName(block)
@@ -139,7 +151,8 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
     """What `multiprocessing` sends of a tensor.
 
     Raises:
-        RuntimeError: it requires a gradient and is no leaf.
+        RuntimeError: it requires a gradient and is no leaf, or is on memory of a GPU that this
+            process has from elsewhere.
     """
     check_sendable(tensor)
     if getattr(tensor, "_hooks", None) or getattr(tensor, "_post_hooks", None):
@@ -155,13 +168,18 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
         call = view._view
         movements.append(None if call is None else (call.op.name, dict(call.attributes)))
         view = base
-    block = share(root)
-    handle = root._current()
+    memory: SentDescriptor | SentName | SentGpuMemory
+    if root.is_cuda:
+        handle, storage = exposed(root)
+        memory = sent_gpu_memory(storage)
+    else:
+        memory = sent(share(root))
+        handle = root._current()
     flags = handle.flags & (PARAM | BUFFER)
     arguments = (
         type(tensor),
-        sent(block),
-        (handle.type.dtype.name, tuple(handle.type.shape), flags),
+        memory,
+        (handle.type.dtype.name, tuple(handle.type.shape), handle.type.device, flags),
         tuple(reversed(movements)),
         tensor.requires_grad,
     )
@@ -171,15 +189,16 @@ def reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
 
 def rebuild_tensor(
     kind: type[Tensor],
-    memory: SentDescriptor | SentName,
-    described: tuple[str, tuple[int, ...], int],
+    memory: SentDescriptor | SentName | SentGpuMemory,
+    described: tuple[str, tuple[int, ...], str, int],
     movements: Sequence[Movement],
     requires_grad: bool,
 ) -> Tensor:
     """A tensor on memory that another process has too."""
-    dtype, shape, flags = described
-    storage = storage_on(memory.receive())
-    root = concrete(tensor_type(dtype_named(dtype), shape), storage, flags | EXPOSED)
+    dtype, shape, device, flags = described
+    received = memory.receive()
+    storage = received if isinstance(received, engine.Storage) else storage_on(received)
+    root = concrete(tensor_type(dtype_named(dtype), shape, device), storage, flags | EXPOSED)
     plain = wrap(root, None, 0)
     with no_grad():
         for movement in movements:

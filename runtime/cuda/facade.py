@@ -17,6 +17,7 @@ from braze.runtime.cuda.memory import (
     new_storage,
     pinned_array,
 )
+from braze.runtime.cuda.sharing import open_shared, shared_handle
 
 __all__ = [
     "INSTALL",
@@ -35,5 +36,7 @@ __all__ = [
     "is_initialised",
     "is_pinned",
     "new_storage",
+    "open_shared",
     "pinned_array",
+    "shared_handle",
 ]

@@ -88,7 +88,7 @@ class DeviceStorage(Storage):
     def foreign(
         cls, device: CudaDevice, address: int, nbytes: int, giver: _Giver
     ) -> DeviceStorage:
-        """Memory of another library, which can reach it for as long as it is used here.
+        """Memory of another library or process, which can reach it for as long as it is used here.
 
         Args:
             address: a multiple of `ALIGNMENT`.
@@ -121,6 +121,11 @@ class DeviceStorage(Storage):
             loan = Loan(self)
             self._loan = ref(loan)
         return loan
+
+    @property
+    def giver(self) -> _Giver | None:
+        """Who allocated the memory, if it was not this process for itself."""
+        return self._allocation.giver if isinstance(self._allocation, _Borrowed) else None
 
     @property
     def is_reachable(self) -> bool:
@@ -190,24 +195,24 @@ class Loan:
 
 
 class _Giver(Protocol):
-    """The other library."""
+    """The other library, or process."""
 
     def give_back(self) -> None:
         """Its memory is not used here any more."""
 
 
 class _Borrowed:
-    """Stands for an allocation of the other library's."""
+    """Stands for an allocation of the giver's."""
 
     def __init__(self, address: int, giver: _Giver) -> None:
         self._address = address
-        self._giver = giver
+        self.giver = giver
 
     def __int__(self) -> int:
         return self._address
 
     def free(self) -> None:
-        self._giver.give_back()
+        self.giver.give_back()
 
 
 _live: WeakSet[DeviceStorage] = WeakSet()

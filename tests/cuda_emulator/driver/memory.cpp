@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -70,6 +71,10 @@ bool Memory::release(uintptr_t address) {
     memset(state(gone.start), 0, gone.bytes);
     // Whole pages go back to the system; the first and the last may hold other allocations.
     uintptr_t first = gone.start / PAGE, last = (gone.start + gone.bytes - 1) / PAGE;
+    if (gone.shared) madvise((void*)((first + 1) * PAGE), (last - first) * PAGE, MADV_REMOVE);
+    if (gone.foreign)
+        mmap((void*)(first * PAGE), (last - first + 1) * PAGE, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     forget_pages((first + 1) * PAGE, last * PAGE);
     for (uintptr_t page = first; page <= last; page = page < last ? last : last + 1) {
         if (--allocations_in_page_[page]) continue;
@@ -77,6 +82,40 @@ bool Memory::release(uintptr_t address) {
         forget_pages(page * PAGE, (page + 1) * PAGE);
     }
     return true;
+}
+
+bool Memory::share(uintptr_t start, int file) {
+    Allocation& own = live_.at(start);
+    if (own.shared) return true;
+    uintptr_t end = start + own.bytes;
+    for (uintptr_t page = start / PAGE * PAGE; page < end; page += PAGE) {
+        if (!shared_pages_.insert(page).second) continue;  // with another allocation's bytes
+        off_t offset = (off_t)(page - first(own.device));
+        if (pwrite(file, (void*)page, PAGE, offset) != (ssize_t)PAGE) return false;
+        if (mmap((void*)page, PAGE, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file, offset) == MAP_FAILED)
+            return false;
+    }
+    mark_written(start, own.bytes);  // others write to it without telling
+    return own.shared = true;
+}
+
+uintptr_t Memory::attach(int device, int file, uint64_t offset, size_t bytes) {
+    uintptr_t into = offset % PAGE, length = (into + bytes + PAGE - 1) / PAGE * PAGE;
+    uintptr_t first = (next_[device] + PAGE - 1) / PAGE * PAGE;
+    if (length + PAGE > base_ + (device + 1) * DEVICE_BYTES - first) return 0;
+    if (mmap((void*)first, length, PROT_READ | PROT_WRITE,
+             MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file, (off_t)(offset - into)) == MAP_FAILED)
+        return 0;
+    next_[device] = first + length + PAGE;
+    uintptr_t start = first + into;
+    used_[device] += bytes;
+    live_[start] = {start, bytes, device, ++serial_, false, true};
+    mark_written(start, bytes);
+    allocations_in_page_[start / PAGE]++;
+    if ((start + bytes - 1) / PAGE != start / PAGE)
+        allocations_in_page_[(start + bytes - 1) / PAGE]++;
+    return start;
 }
 
 static const Allocation* before(const std::map<uintptr_t, Allocation>& in, uintptr_t address) {

@@ -12,6 +12,7 @@
 #include <map>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 // One use of a word: when (a stamp, see execution.h), by which thread of its block, which bytes.
 typedef uint64_t Use;
@@ -28,6 +29,8 @@ struct Allocation {
     size_t bytes;
     int device;
     uint64_t serial;  // the first allocation of a process is number 1
+    bool shared = false;   // its pages lie in the device's file, for other processes
+    bool foreign = false;  // another process allocated it
 };
 
 class Memory {
@@ -41,6 +44,13 @@ public:
     uintptr_t allocate(int device, size_t bytes);
     bool release(uintptr_t address);
     const Allocation* find(uintptr_t address) const;  // the one that the address lies in
+
+    // Memory of other processes, see ipc.cpp. Moves an allocation's pages to the file of its
+    // device, at their distance from the device's first byte; false where that fails.
+    bool share(uintptr_t start, int file);
+    // Maps bytes of another process's file. Zero where that fails; `release` ends it.
+    uintptr_t attach(int device, int file, uint64_t offset, size_t bytes);
+    uintptr_t first(int device) const { return base_ + device * DEVICE_BYTES; }
     size_t used(int device) const { return used_[device]; }
     const std::map<uintptr_t, Allocation>& live() const { return live_; }
 
@@ -73,6 +83,7 @@ private:
     uint64_t serial_ = 0;
     std::map<uintptr_t, Allocation> live_, freed_;
     std::unordered_map<uintptr_t, int> allocations_in_page_;
+    std::unordered_set<uintptr_t> shared_pages_;
 };
 
 extern Memory memory;

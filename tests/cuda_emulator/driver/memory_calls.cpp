@@ -6,6 +6,7 @@
 
 #include "context.h"
 #include "failure.h"
+#include "ipc.h"
 #include "memory.h"
 #include "module.h"
 #include "options.h"
@@ -68,6 +69,12 @@ CUresult CUDAAPI cuMemFree(CUdeviceptr pointer) {
     Call call;
     if (!pointer) return CUDA_SUCCESS;
     CUresult result = CUDA_SUCCESS;
+    const Allocation* own = memory.find(pointer);
+    if (own && own->foreign)
+        return fail(CUDA_ERROR_INVALID_VALUE, "frees memory of another process");
+    if (own && is_open_elsewhere(*own))
+        return fail(CUDA_ERROR_INVALID_VALUE,
+                    "frees memory that another process has open: " + memory.describe(pointer));
     if (memory.contains(pointer)) result = finish_device(memory.device_of(pointer));
     if (!memory.release(pointer))
         return fail(CUDA_ERROR_INVALID_VALUE, "frees " + memory.describe(pointer));

@@ -1,5 +1,5 @@
 // Calls that PyCUDA links and the emulator does not know: textures and CUDA arrays, the device
-// linker, sharing between processes, and launches as they were before CUDA 4.
+// linker, sharing of events between processes, and launches as they were before CUDA 4.
 #include "failure.h"
 
 static int unsupported(const char* name) {
@@ -16,11 +16,8 @@ UNSUPPORTED(cuArray3DGetDescriptor_v2)
 UNSUPPORTED(cuArrayCreate_v2)
 UNSUPPORTED(cuArrayDestroy)
 UNSUPPORTED(cuArrayGetDescriptor_v2)
-UNSUPPORTED(cuIpcCloseMemHandle)
 UNSUPPORTED(cuIpcGetEventHandle)
-UNSUPPORTED(cuIpcGetMemHandle)
 UNSUPPORTED(cuIpcOpenEventHandle)
-UNSUPPORTED(cuIpcOpenMemHandle_v2)
 UNSUPPORTED(cuLaunch)
 UNSUPPORTED(cuLaunchGrid)
 UNSUPPORTED(cuLaunchGridAsync)

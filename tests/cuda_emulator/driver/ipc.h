@@ -1,0 +1,6 @@
+// Device memory that other processes have open.
+#pragma once
+
+#include "memory.h"
+
+bool is_open_elsewhere(const Allocation& own);
