@@ -109,11 +109,15 @@ class Operand:
         operand, so that what it stores at once lies in P rows of the tile, 4 apart, and in 32 / P
         places of each. The pad moves every second of these rows by 16 banks, and this the pairs
         apart. It is a multiple of 4, so packs of 4 places stay together.
+
+        Of numbers of 8 bytes a half of the warp keeps 8 packs of 2, which lie in 2 places of 8
+        rows, 2 apart. The pad moves these by 8 banks, and this the second four of them by 4.
         """
-        is_even = self.size % 16 == 0 and self.plan.element.itemsize == 4
-        if self.k_is_last or self.place.direction == "across" or self.place.width != 4:
+        if self.k_is_last or self.place.direction == "across" or self.size % 16:
             return ""
-        return f"{eighth} * {128 // self.depth}" if is_even and self.depth in (16, 32) else ""
+        shape = self.plan.element.itemsize, self.place.width, self.depth
+        turns = {(4, 4, 16): 8, (4, 4, 32): 4, (8, 2, 16): 2}
+        return f"{eighth} * {turns[shape]}" if shape in turns else ""
 
     @property
     def buffer(self) -> Buffer:
@@ -188,6 +192,10 @@ class Operand:
         step = self.threads // self.row_length
         self.step = max(step, 1)
         is_along = place.direction == "along"
+        if self.k_is_last and self.row_length == 4:
+            # Eight threads store 16 bytes each at once, of two rows: with the pad, rows that are 4
+            # apart have no bank in common.
+            slow = "threadIdx.x / 32 * 8 + threadIdx.x / 4 % 2 * 4 + threadIdx.x / 8 % 4"
         w.line(f"const int {x}_k = {fast if is_along else slow};")
         w.line(f"const int {x}_outer = {slow if is_along else fast};")
         w.line(f"{self.pack} {x}_next[{self.count}];")
@@ -311,7 +319,7 @@ class Operand:
                     value = cast(from_memory(value, self.dtype), self.dtype, element, self.made.use)
                 factor = f"{place.width} * " if place.width > 1 else ""
                 if is_along:
-                    turn = self.swizzle(f"{x}_k / 2")
+                    turn = self.swizzle(f"{x}_k / {max(8 // place.width, 1)}")
                     outer = f"({x}_outer{shift}) ^ ({turn})" if turn else f"{x}_outer{shift}"
                     at = f"[{factor}{x}_k + l][{outer}]"
                 else:

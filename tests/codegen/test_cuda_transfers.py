@@ -19,7 +19,7 @@ from cuda_emulator import control
 
 import braze.ir as ir
 from braze.codegen.cuda import contraction_plan
-from braze.codegen.cuda.contraction_plan import PLAIN
+from braze.codegen.cuda.contraction_plan import PLAIN, TENSOR, WIDE
 
 pytestmark = emulated_only
 
@@ -140,6 +140,29 @@ def test_products_of_matrices(equation):
         return b.contract(x, y, equation=equation)
 
     require_within(Budget(keep=1.2), *graph_of(build, PRODUCTS[equation], ir.f32))
+
+
+@pytest.mark.parametrize("tile", WIDE, ids=str)
+@pytest.mark.parametrize("equation", PRODUCTS)
+def test_products_of_matrices_of_64_bits(monkeypatch, equation, tile):
+    monkeypatch.setattr(contraction_plan, "WIDE", (tile,))
+
+    def build(b, x, y):
+        return b.contract(x, y, equation=equation)
+
+    require_within(Budget(), *graph_of(build, PRODUCTS[equation], ir.f64))
+
+
+@pytest.mark.parametrize("equation", PRODUCTS)
+def test_tiles_for_tensor_cores(monkeypatch, equation):
+    """Each is stored without conflicts. What is above the fewest is how the functions that stand
+    for tensor cores take fragments, and store theirs one by one."""
+    monkeypatch.setattr(contraction_plan, "TENSOR", (TENSOR[1],))
+
+    def build(b, x, y):
+        return b.contract(x, y, equation=equation)
+
+    require_within(Budget(keep=1.67, take=2), *graph_of(build, PRODUCTS[equation], ir.f16))
 
 
 @pytest.mark.parametrize("tile", [PLAIN[0], PLAIN[3], PLAIN[10]], ids=str)
