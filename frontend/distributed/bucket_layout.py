@@ -3,9 +3,10 @@
 In: the types of gradients, and handles.  Out: handles that follow each other in the bucket, and the
 gradients out of a flat one.
 
-The kernel that makes a gradient is to write it into the bucket, so it lies there in the order in
-which it is made: a convolution weight's with the channels last. Each begins at a multiple of 64
-bytes, as kernels need it; zeros fill the gaps.
+Each lies in the order of its parameter, which the optimizer reads once it has left the caches: in
+another order it would fetch its lines from all over the memory. What has made a gradient in another
+order, as of a convolution, is turned while it is warm. Each begins at a multiple of 64 bytes, as
+kernels need it; zeros fill the gaps.
 """
 
 from __future__ import annotations
@@ -34,11 +35,10 @@ class BucketLayout:
         self.numel: int = sum(own.numel for own in types) + sum(self._gaps)
 
     def laid_out(self, gradients: Sequence[Handle]) -> list[Handle]:
-        """The gradients as they lie in the bucket, with what is between them."""
+        """The gradients, with what is between them in the bucket."""
         found: list[Handle] = []
         for own, handle, gap in zip(self._types, gradients, self._gaps, strict=True):
-            order = _order(own)
-            found.append(_BUILDER.permute(handle, dims=order) if order else handle)
+            found.append(handle)
             if gap:
                 found.append(_BUILDER.full(shape=(gap,), value=0.0, dtype=own.dtype))
         return found
@@ -48,18 +48,5 @@ class BucketLayout:
         start = 0
         for own, gap in zip(self._types, self._gaps, strict=True):
             part = _BUILDER.slice(flat, starts=(start,), stops=(start + own.numel,), steps=(1,))
-            order = _order(own)
-            if order:
-                part = _BUILDER.reshape(part, shape=tuple(own.shape[d] for d in order))
-                back = tuple(order.index(d) for d in range(own.rank))
-                yield _BUILDER.permute(part, dims=back)
-            else:
-                yield _BUILDER.reshape(part, shape=own.shape)
+            yield _BUILDER.reshape(part, shape=own.shape)
             start += own.numel + gap
-
-
-def _order(own: TensorType) -> tuple[int, ...]:
-    """The dimensions in the order in which they lie; () if that is their own."""
-    if own.rank < 3:
-        return ()
-    return (*range(2, own.rank), 1, 0)

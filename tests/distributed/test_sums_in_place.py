@@ -2,9 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 from ranks import run_ranks
 
+import braze
+from braze.distributed.bucket_layout import BucketLayout
+from braze.distributed.buckets import GradBucket
 from braze.ir.op import op_named
 from braze.ir.parser import parse_graph
 from braze.passes import compile_graph
@@ -96,6 +100,19 @@ def test_a_gradient_is_read_from_the_bucket_in_the_order_of_its_parameter():
     (kernel,) = program.kernels()
     stores = [line.split("=")[0] for line in str(kernel).splitlines() if "store" in line]
     assert len({store[store.index("[") :] for store in stores}) == 1, kernel
+
+
+def test_gradients_lie_in_a_bucket_in_the_order_of_their_parameters():
+    """Whatever the order in which kernels make them, the optimizer reads them side by side."""
+    weight = braze.arange(4 * 3 * 3 * 3, dtype=braze.float32).reshape(4, 3, 3, 3)
+    bias = braze.arange(5, dtype=braze.float32)
+    layout = BucketLayout([gradient._current().type for gradient in (weight, bias)])
+    given = layout.laid_out([gradient._current() for gradient in (weight, bias)])
+    bucket = GradBucket(0, layout, given, [weight, bias], True)
+    values = bucket.buffer().numpy()
+    assert values.tolist() == [*range(108), 0, 0, 0, 0, *range(5)]
+    for gradient, wanted in zip(bucket.gradients(), (weight, bias), strict=True):
+        assert np.array_equal(gradient.numpy(), wanted.numpy())
 
 
 def test_sums_of_every_size_and_dtype(tmp_path):
