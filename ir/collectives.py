@@ -41,8 +41,9 @@ class Environment(Protocol):
         """The result, flat."""
         ...
 
-    def leave_memory(self) -> None:
-        """The graph that runs ends early: its memory is needed for others."""
+    def leave_memory(self) -> bool:
+        """The graph that runs ends early: its memory is needed for others. Whether it is not to be
+        had, since other processes use it still."""
         ...
 
 
@@ -72,8 +73,9 @@ class Alone:
             raise RuntimeError(f"[collective_wait] there is no result for ticket {ticket}")
         return self._results.pop(ticket)
 
-    def leave_memory(self) -> None:
+    def leave_memory(self) -> bool:
         """Results have memory of their own."""
+        return False
 
 
 class _Current:

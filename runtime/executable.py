@@ -159,12 +159,12 @@ class Executable:
         except BaseException as error:
             if status[FINISHED]:
                 error.graph_finished = True  # type: ignore[attr-defined]
-            if call.host_calls is not None:
-                call.host_calls.leave_memory()
+            if call.host_calls is not None and call.host_calls.leave_memory():
+                workspace.leave_arena()
             raise
         if status[FAILED]:
-            if call.host_calls is not None:
-                call.host_calls.leave_memory()
+            if call.host_calls is not None and call.host_calls.leave_memory():
+                workspace.leave_arena()
             raise self._failure(status[FAILED], status[VALUE], sites, call.host_calls)
 
     def _call_in(self, workspace: Workspace) -> _Call:

@@ -66,9 +66,10 @@ class HostCalls:
             return 1
         return 0
 
-    def leave_memory(self) -> None:
-        """The program has ended early: what it began must not use its memory any longer."""
-        current().leave_memory()
+    def leave_memory(self) -> bool:
+        """The program has ended early: what it began must not use its memory any longer. Whether
+        other processes may, so that the arena must be left to them."""
+        return current().leave_memory()
 
     def take_error(self) -> BaseException:
         """The error of the call that just failed; it is not kept any longer."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 
 _PR_SET_PDEATHSIG = 1
+_MAP_FIXED = 0x10
 _SIGSET_BYTES = 128  # of a sigset_t, in every C library for Linux
 
 
@@ -48,6 +49,26 @@ def map_pages(size: int, kind: int, fd: int = -1) -> int:
     """
     address = libc().mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, kind, fd, 0)
     return 0 if address is None or address == ctypes.c_void_p(-1).value else int(address)
+
+
+def map_on_boundary(size: int, kind: int, fd: int, boundary: int) -> int:
+    """As `map_pages`, at a multiple of `boundary` bytes."""
+    length = size + mmap.PAGESIZE - 1 & -mmap.PAGESIZE
+    start = map_pages(length + boundary, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if not start:
+        return 0
+    address = start + boundary - 1 & -boundary
+    access = mmap.PROT_READ | mmap.PROT_WRITE
+    found = libc().mmap(address, size, access, kind | _MAP_FIXED, fd, 0)
+    if found != address:
+        error = ctypes.get_errno()
+        unmap(start, length + boundary)
+        ctypes.set_errno(error)
+        return 0
+    if address > start:
+        unmap(start, address - start)
+    unmap(address + length, start + boundary - address)
+    return address
 
 
 def map_anonymous(size: int) -> int:

@@ -21,11 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from braze.runtime.libc import map_pages, unmap
+from braze.runtime.libc import libc, map_on_boundary, map_pages, unmap
 
 SHM_FOLDER = Path("/dev/shm")
 
 Key = tuple[int, int]  # device and inode
+
+HUGE_PAGE = 2 << 20
+_MADV_COLLAPSE = 25
 
 
 class SharedBlock:
@@ -52,7 +55,10 @@ class SharedBlock:
         self.key: Key = (status.st_dev, status.st_ino)
         if status.st_size < nbytes:
             raise ValueError(f"[shared] a file of {status.st_size} bytes, not {nbytes}")
-        self.address = map_pages(self._length, mmap.MAP_SHARED, fd)
+        if nbytes >= HUGE_PAGE:  # where pages may be huge
+            self.address = map_on_boundary(self._length, mmap.MAP_SHARED, fd, HUGE_PAGE)
+        else:
+            self.address = map_pages(self._length, mmap.MAP_SHARED, fd)
         if not self.address:
             error = ctypes.get_errno()
             raise OSError(error, f"cannot map {nbytes} shared bytes: {os.strerror(error)}")
@@ -71,6 +77,13 @@ class SharedBlock:
             _close(self.fd)
         if self.ended is not None:
             self.ended()
+
+    def in_huge_pages(self) -> bool:
+        """Have the memory in huge pages, all of it at once. Whether the system does that."""
+        length = self._length & -HUGE_PAGE
+        # The system looks for pages that are there. They are read only: others may write to them.
+        np.asarray(self)[::HUGE_PAGE].max(initial=0)
+        return bool(length) and not libc().madvise(self.address, length, _MADV_COLLAPSE)
 
     @property
     def __array_interface__(self) -> dict[str, Any]:

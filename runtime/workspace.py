@@ -10,10 +10,21 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections.abc import Callable
+from typing import Protocol
 
 from braze.ir.target import STATUS_WORDS
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
+
+
+class Memory(Protocol):
+    """A block of memory, as long as the object lives."""
+
+    @property
+    def address(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
 
 
 class Workspace:
@@ -31,13 +42,22 @@ class Workspace:
         self.lock = threading.Lock()
         self.status = (ctypes.c_int64 * STATUS_WORDS)()
         self.generation = 0
-        self._arena = Storage(64)
+        self._new_arena: Callable[[int], Memory] = Storage
+        self._arena: Memory = Storage(64)
         self._scratch = Storage(64)
         os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
         # Another thread of the parent may have held the lock, in the middle of a call.
         self.lock = threading.Lock()
+        if self._new_arena is not Storage:  # the parent goes on using what it shares
+            self._new_arena = Storage
+            self.leave_arena()
+
+    @property
+    def arena(self) -> Memory:
+        """The arena."""
+        return self._arena
 
     @property
     def addresses(self) -> tuple[int, int, int]:
@@ -55,18 +75,31 @@ class Workspace:
             # The old block goes first: the peak is the larger of the two, not their sum.
             self._arena = Storage(0)
             self.generation += 1
-            self._arena = Storage(arena_bytes)
+            self._arena = self._new_arena(arena_bytes)
             stats.arena_bytes = self._arena.nbytes
         if scratch_bytes > self._scratch.nbytes:
             self._scratch = Storage(scratch_bytes)
             self.generation += 1
 
+    def arena_from(self, new: Callable[[int], Memory]) -> None:
+        """From now on the arena is what a function makes of its size."""
+        with self.lock:
+            if new is not self._new_arena:
+                self._new_arena = new
+                self.leave_arena()
+
+    def leave_arena(self) -> None:
+        """Have another arena next time: others may use this one's memory still. The caller has the
+        lock."""
+        self._arena = Storage(64)
+        self.generation += 1
+        stats.arena_bytes = 0
+
     def release(self) -> None:
         """Give the memory back; it grows again when needed."""
         with self.lock:
-            self._arena, self._scratch = Storage(64), Storage(64)
-            self.generation += 1
-            stats.arena_bytes = 0
+            self._scratch = Storage(64)
+            self.leave_arena()
 
 
 cpu_workspace = Workspace()

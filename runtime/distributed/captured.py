@@ -7,7 +7,8 @@ the other, and from there when they are waited for. So MPI never reads or writes
 one that fails, or is interrupted, in between leaves nothing behind that is overwritten later.
 
 Ranks of one host add up in the graph's own memory where it is the collective's until its result
-dies (`in_place`). Only this process writes to it, and no longer if a graph does not get to its end.
+dies (`in_place`). All of them write to it, if the arena is in memory that they share; if a graph
+does not get to its end, the next one has another arena.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import numpy as np
 from braze.runtime.distributed.communicator import Communicator
 from braze.runtime.distributed.local import LocalSum
 from braze.runtime.distributed.progress import Work
+from braze.runtime.shared_blocks import SharedBlock
 from braze.runtime.storage import Storage
+from braze.runtime.workspace import cpu_workspace
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -83,7 +86,12 @@ class Captured:
         local, data = communicator.local, _joined(xs)
         if local is None or data is None or not local.takes(data, reduction):
             return None
-        return communicator.all_reduce(data, reduction), data
+        arena = cpu_workspace.arena
+        block = None
+        if isinstance(arena, SharedBlock):
+            begin = data.ctypes.data - arena.address
+            block = arena if 0 <= begin < arena.nbytes else None
+        return communicator.all_reduce(data, reduction, block), data
 
     def wait(self, ticket: int) -> Array:
         found = self._running.pop(ticket, None)
@@ -94,15 +102,18 @@ class Captured:
         self._in_place.discard(ticket)
         return data
 
-    def leave_memory(self) -> None:
-        """A graph has not got to its end: nothing may use its memory any longer."""
+    def leave_memory(self) -> bool:
+        """A graph has not got to its end: nothing may use its memory any longer. Whether other
+        ranks do, since it is theirs, too."""
+        is_shared = False
         for ticket in self._in_place:
             work, _ = self._running.pop(ticket, (None, None))
             if work is not None:
                 with work.progress.lock:
                     if isinstance(work.request, LocalSum):
-                        work.request.move()
+                        is_shared |= not work.request.move()
         self._in_place.clear()
+        return is_shared
 
 
 def _joined(xs: Sequence[Array]) -> Array | None:

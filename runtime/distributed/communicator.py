@@ -15,6 +15,7 @@ from braze.ir.dtypes import from_numpy
 from braze.runtime.distributed.local import LocalRanks
 from braze.runtime.distributed.mpi import datatype, library, operation
 from braze.runtime.distributed.progress import Progress, Work
+from braze.runtime.shared_blocks import SharedBlock
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -55,13 +56,19 @@ class Communicator:
         """Raises: TypeError if there is no such reduction of elements of this dtype."""
         operation(reduction, dtype)
 
-    def all_reduce(self, data: Array, reduction: str = "sum") -> Work:
-        """Every rank's data become the reduction of all of theirs."""
+    def all_reduce(
+        self, data: Array, reduction: str = "sum", block: SharedBlock | None = None
+    ) -> Work:
+        """Every rank's data become the reduction of all of theirs.
+
+        Args:
+            block: that the data lie in, if other ranks may read and write there.
+        """
         op = operation(reduction, data.dtype)
         work = self._collective(f"all_reduce({reduction}) of {described(data)}")
         local = self.local
         if local is not None and local.takes(data, reduction):
-            return self._begin(work, lambda: local.add_up(data, reduction), data)
+            return self._begin(work, lambda: local.add_up(data, reduction, block), data)
         work.finish = self._average(reduction, data)
         given = library().IN_PLACE
         return self._begin(work, lambda: self.comm.Iallreduce(given, _buffer(data), op), data)

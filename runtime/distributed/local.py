@@ -3,24 +3,28 @@
 In: a group whose ranks are on one host, and arrays.  Out: requests, which `Progress` asks again and
 again as it asks MPI's.
 
-Each rank adds up one part of the elements. It reads the others' from blocks that these have filled,
-and writes the sums back to where it found them; a rank's own part never leaves its array. So of n
-elements on P ranks each copies out n (P - 1) / P, adds as many, and copies as many back, which is
-a fraction of what goes through MPI's own buffers. MPI carries who is ready, and so orders what the
-ranks write and read. A part is worked on in pieces that stay in the cache; between two of them
-other things are looked at, so no rank seems to be gone while it adds.
+Each rank adds up one part of the elements: it reads the others', and writes the sums back to where
+it found them. Arrays in memory that all ranks map, as compiled code's arenas are, are read and
+written where they lie. Of others a rank copies to a block what other ranks add up, n (P - 1) / P of
+n elements on P ranks, and copies the sums back, which is a fraction of what goes through MPI's own
+buffers. MPI carries who is ready, and so orders what the ranks write and read. A part is worked on
+in pieces that stay in the cache; between two of them other things are looked at, so no rank seems
+to be gone while it adds.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from braze.runtime.distributed.mpi import library
-from braze.runtime.shared_blocks import SharedBlock, block_from_file, new_block
+from braze.runtime.shared_blocks import HUGE_PAGE, SharedBlock, block_from_file, new_block
+from braze.runtime.storage import HUGE_BLOCK_BYTES, Storage
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -45,6 +49,9 @@ class LocalRanks:
         self.rank: int = comm.Get_rank()
         self._processes = processes
         self._known: dict[tuple[int, int], SharedBlock] = {}  # by rank and its number there
+        self._arenas: dict[int, tuple[int, SharedBlock]] = {}  # others', and their numbers there
+        self._own_arena: Callable[[], SharedBlock | None] = lambda: None
+        self._own_arenas = 0
         self._free: dict[int, list[tuple[int, SharedBlock]]] = {}
         self._made = 0
         self._begun = 0
@@ -75,11 +82,15 @@ class LocalRanks:
             reduction in ("sum", "avg") and data.dtype.name in _DTYPES and data.nbytes >= SMALLEST
         )
 
-    def add_up(self, data: Array, reduction: str) -> LocalSum:
-        """Begin: every rank's data are to become the sum, or average, of all of theirs."""
+    def add_up(self, data: Array, reduction: str, block: SharedBlock | None = None) -> LocalSum:
+        """Begin: every rank's data are to become the sum, or average, of all of theirs.
+
+        Args:
+            block: that the data lie in, if it is an arena that others may map.
+        """
         self._begun += 1
         tag = 2 * (self._begun % _TAGS)
-        return LocalSum(self, data.reshape(-1), tag, is_average=reduction == "avg")
+        return LocalSum(self, data.reshape(-1), tag, block, is_average=reduction == "avg")
 
     def take(self, nbytes: int) -> tuple[int, SharedBlock]:
         """A block of this rank's for so many bytes at least, and its number."""
@@ -94,16 +105,28 @@ class LocalRanks:
         """Nobody uses this block any more; the next sum may."""
         self._free[block.nbytes].append((number, block))
 
+    def arena_number(self, block: SharedBlock) -> int:
+        """What others know this rank's arena by; negative."""
+        if self._own_arena() is not block:
+            self._own_arena = weakref.ref(block)
+            self._own_arenas += 1
+        return -self._own_arenas
+
     def block_of(self, rank: int, fd: int, nbytes: int, number: int) -> SharedBlock:
-        """A rank's block, by what it says of it.
+        """A rank's block, or its arena, by what it says of it. Of arenas the last one is kept.
 
         Raises: OSError if it cannot be mapped.
         """
-        found = self._known.get((rank, number))
+        last, arena = self._arenas.get(rank, (0, None))
+        found = self._known.get((rank, number)) if number != last else arena
         if found is None:
             path = f"/proc/{self._processes[rank]}/fd/{fd}"
             found = block_from_file(os.open(path, os.O_RDWR | os.O_CLOEXEC), nbytes)
-            self._known[rank, number] = found
+            if number > 0:
+                self._known[rank, number] = found
+            else:
+                found.in_huge_pages()
+                self._arenas[rank] = number, found
         return found
 
 
@@ -114,10 +137,19 @@ class LocalSum:
         is_moving: whether the last look got on with it.
     """
 
-    def __init__(self, ranks: LocalRanks, data: Array, tag: int, *, is_average: bool) -> None:
+    def __init__(
+        self,
+        ranks: LocalRanks,
+        data: Array,
+        tag: int,
+        arena: SharedBlock | None,
+        *,
+        is_average: bool,
+    ) -> None:
         self._ranks = ranks
         self._data = data
         self._tag = tag
+        self._arena = arena
         self._is_average = is_average
         self._steps = self._run()
         self.is_moving = False
@@ -128,41 +160,62 @@ class LocalSum:
         self.is_moving = bool(step)
         return step is None
 
-    def move(self) -> None:
-        """Go on in memory of its own: the array's is needed for something else."""
+    def move(self) -> bool:
+        """Go on in memory of its own: the array's is needed for something else. False if others
+        read and write there, so that it has to be left to them."""
+        if self._arena is not None:
+            return False
         self._data = self._data.copy()
+        return True
 
     def _run(self) -> Generator[bool]:
         """Each step is a piece of work, True, or a look in vain for others', False.
 
         The array is looked up in each: it may be another by then.
         """
-        ranks = self._ranks
+        ranks, arena = self._ranks, self._arena
         others = [rank for rank in range(ranks.size) if rank != ranks.rank]
-        number, block = ranks.take(self._data.nbytes)
-        own = _elements(block, self._data)
-        for piece in self._pieces(*others):
-            own[piece] = self._data[piece]
-            yield True
-        told = np.array([block.fd, block.nbytes, number], np.int64)
+        if arena is not None:
+            begin = self._data.ctypes.data - arena.address
+            place = arena.fd, arena.nbytes, ranks.arena_number(arena), begin
+        else:
+            number, block = ranks.take(self._data.nbytes)
+            own = _elements(block, 0, self._data)
+            for piece in self._pieces(*others):
+                own[piece] = self._data[piece]
+                yield True
+            place = block.fd, block.nbytes, number, 0
+        told = np.array(place, np.int64)
         heard = {rank: np.zeros_like(told) for rank in others}
         yield from self._exchange(told, heard, self._tag)
-        blocks = (ranks.block_of(rank, *map(int, words)) for rank, words in heard.items())
-        theirs = [_elements(other, own) for other in blocks]
-        for piece in self._pieces(ranks.rank):
+        theirs = []
+        for rank, words in heard.items():
+            fd, nbytes, known, begin = map(int, words)
+            theirs.append(_elements(ranks.block_of(rank, fd, nbytes, known), begin, self._data))
+        yield from self._added_up(theirs)
+        yield from self._exchange(told, heard, self._tag + 1)
+        if arena is None:
+            for piece in self._pieces(*others):
+                self._data[piece] = own[piece]
+                yield True
+            ranks.give_back(number, block)
+
+    def _added_up(self, theirs: Sequence[Array]) -> Generator[bool]:
+        """This rank's part, of all ranks' arrays, becomes their sum in each of them."""
+        size = self._ranks.size
+        # The same numbers, and much quicker.
+        halves = size & (size - 1) == 0
+        for piece in self._pieces(self._ranks.rank):
             total = self._data[piece]
             for array in theirs:
                 np.add(total, array[piece], out=total)
-            if self._is_average:
-                np.divide(total, ranks.size, out=total, casting="unsafe")
+            if self._is_average and halves:
+                np.multiply(total, 1 / size, out=total, casting="unsafe")
+            elif self._is_average:
+                np.divide(total, size, out=total, casting="unsafe")
             for array in theirs:
                 array[piece] = total
             yield True
-        yield from self._exchange(told, heard, self._tag + 1)
-        for piece in self._pieces(*others):
-            self._data[piece] = own[piece]
-            yield True
-        ranks.give_back(number, block)
 
     def _pieces(self, *ranks: int) -> Iterator[slice]:
         """The parts of the elements that some ranks add up, in pieces."""
@@ -181,6 +234,18 @@ class LocalSum:
             yield False
 
 
-def _elements(block: SharedBlock, like: Array) -> Array:
-    found: Array = np.asarray(block)[: like.nbytes].view(like.dtype)
+def new_arena(nbytes: int) -> SharedBlock | Storage:
+    """Memory for an arena, which other ranks can map if the system has it in huge pages: in small
+    ones all kernels would be slower."""
+    if nbytes >= HUGE_BLOCK_BYTES:
+        with suppress(OSError):
+            block = new_block(nbytes + HUGE_PAGE - 1 & -HUGE_PAGE)
+            if block.in_huge_pages():
+                return block
+    return Storage(nbytes)
+
+
+def _elements(block: SharedBlock, begin: int, like: Array) -> Array:
+    """Elements like others, from a byte of a block on."""
+    found: Array = np.asarray(block)[begin : begin + like.nbytes].view(like.dtype)
     return found

@@ -16,10 +16,11 @@ from braze.ir.collectives import Alone, use
 from braze.runtime.distributed.captured import Captured
 from braze.runtime.distributed.communicator import Communicator
 from braze.runtime.distributed.errors import DistBackendError
-from braze.runtime.distributed.local import LocalRanks
+from braze.runtime.distributed.local import LocalRanks, new_arena
 from braze.runtime.distributed.mpi import finalises_itself, library
 from braze.runtime.distributed.progress import Progress
 from braze.runtime.distributed.watch import Process, Watch
+from braze.runtime.workspace import cpu_workspace
 
 _HELLO = 2
 # How long a rank stays after an error for the others to hear of it, and for the launcher to pass on
@@ -82,6 +83,8 @@ class World:
         local = None
         if len(ranks) > 1 and len(hosts) == 1 and os.path.exists("/proc/self/fd"):
             local = LocalRanks.met(comm.Dup(), [process.number for process in processes])
+        if local is not None:
+            cpu_workspace.arena_from(new_arena)
         return Communicator(self.progress, comm, number, ranks, timeout, local)
 
     def leave(self, error: str | None = None, *, at_exit: bool = False) -> None:

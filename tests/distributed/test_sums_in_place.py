@@ -148,8 +148,8 @@ def test_sums_of_every_size_and_dtype(tmp_path):
 
 
 def test_training(tmp_path):
-    """Gradients of 6 MiB are averaged in the arena, which an interrupt leaves sound; the profile
-    shows them beside the kernels."""
+    """Gradients of 6 MiB are averaged in the arena, which all ranks map, or which an interrupt
+    leaves sound; the profile shows them beside the kernels."""
     outcome = run_ranks(
         """
 import json
@@ -184,6 +184,20 @@ assert len(wrapped._reducer.buckets) > 1
 found = train(wrapped, x[mine], y[mine], 6)
 assert near(found, wanted)
 
+# Where arenas are in memory that both ranks map, nothing is copied to be added up.
+from braze.runtime.distributed.local import LocalRanks, new_arena
+from braze.runtime.shared_blocks import SharedBlock
+from braze.runtime.workspace import cpu_workspace
+arena, taken = cpu_workspace.arena, []
+assert isinstance(arena, type(new_arena(arena.nbytes)))
+is_shared = isinstance(arena, SharedBlock)
+def take(self, nbytes, own=LocalRanks.take):
+    taken.append(nbytes)
+    return own(self, nbytes)
+LocalRanks.take = take
+train(wrapped, x[mine], y[mine], 2)
+assert bool(taken) != is_shared, taken
+
 # Sums of an iteration that is interrupted go on elsewhere; the arena is for others.
 from braze.runtime.distributed.captured import Captured
 from braze.runtime.distributed.local import LocalSum
@@ -192,8 +206,8 @@ def interrupted(self, ticket):
     assert self._in_place, "nothing is reduced in place"
     raise KeyboardInterrupt
 def move(self, own=LocalSum.move):
-    own(self)
-    moved.append(self._data.nbytes)
+    moved.append(own(self))
+    return moved[-1]
 LocalSum.move = move
 net = nn.parallel.DistributedDataParallel(model(), bucket_cap_mb=2)
 train(net, x[mine], y[mine], 3)
@@ -209,6 +223,9 @@ else:
 finally:
     Captured.wait = real
 assert not current()._in_place and (rank or moved)
+assert all(went != is_shared for went in moved)
+if moved and is_shared:  # the other rank may write to it still
+    assert cpu_workspace.arena is not arena
 dist.barrier()
 again = nn.parallel.DistributedDataParallel(model(), bucket_cap_mb=2)
 assert near(train(again, x[mine], y[mine], 6), wanted)
