@@ -35,12 +35,13 @@ class BucketLayout:
         self.numel: int = sum(own.numel for own in types) + sum(self._gaps)
 
     def laid_out(self, gradients: Sequence[Handle]) -> list[Handle]:
-        """The gradients, with what is between them in the bucket."""
+        """The gradients as they lie in the bucket, those with zeros behind them flat."""
         found: list[Handle] = []
         for own, handle, gap in zip(self._types, gradients, self._gaps, strict=True):
-            found.append(handle)
             if gap:
-                found.append(_BUILDER.full(shape=(gap,), value=0.0, dtype=own.dtype))
+                flat = _BUILDER.reshape(handle, shape=(own.numel,))
+                handle = _BUILDER.pad(flat, low=(0,), high=(gap,), interior=(0,), value=0.0)
+            found.append(handle)
         return found
 
     def parts(self, flat: Handle) -> Iterator[Handle]:

@@ -21,7 +21,7 @@ def test_hooks(tmp_path):
 from braze.distributed.algorithms.ddp_comm_hooks import default_hooks as d, powerSGD_hook as power
 DDP = nn.parallel.DistributedDataParallel
 
-def train_with(hook, state=None, kind="sgd", steps=8, cap=0.005):
+def train_with(hook, state=None, kind="sgd", steps=8, cap=0.0005):
     net = DDP(model(), bucket_cap_mb=cap)
     net.register_comm_hook(state, hook)
     opt = optimizer(kind, net)

@@ -6,7 +6,23 @@ import pytest
 from ranks import run_ranks
 from ranks_training import TRAINING, alone
 
+import braze
+from braze import nn
+from braze.nn.parallel.distributed import _buckets
+
 pytestmark = pytest.mark.xdist_group("ranks")
+
+
+def test_a_bucket_is_full_once_it_has_as_many_bytes_as_are_allowed():
+    """As in PyTorch: the gradient that fills it is part of it, so none is left alone before a large
+    one."""
+    mib = 1 << 18  # elements of f32
+    parameters = [nn.Parameter(braze.zeros(n)) for n in (9, 5 * mib, 3 * mib, 2 * mib, 1000)]
+    assert _buckets(parameters, 4 << 20) == [[4, 3], [2, 1], [0]]
+    assert _buckets(parameters, 25 << 20) == [[4, 3], [2, 1, 0]]
+    assert _buckets(parameters, 1000) == [[4], [3], [2], [1], [0]]
+    other = nn.Parameter(braze.zeros(9, dtype=braze.float64))
+    assert _buckets([*parameters[:1], other, parameters[0]], 4 << 20) == [[2], [1], [0]]
 
 
 def test_four_ranks_give_the_curve_of_one_process(tmp_path):
@@ -18,7 +34,7 @@ def test_four_ranks_give_the_curve_of_one_process(tmp_path):
 for kind in ("sgd", "adam"):
     braze.config.tier = "compile" if kind == "sgd" else "interpret"
     for halves in (1, 2):
-        net = nn.parallel.DistributedDataParallel(model(), bucket_cap_mb=0.005)
+        net = nn.parallel.DistributedDataParallel(model(), bucket_cap_mb=0.0005)
         assert len(net._reducer.buckets) > 2
         opt = optimizer(kind, net)
         losses = []

@@ -261,13 +261,13 @@ def _gradient(parameter: Tensor) -> Handle:
 
 
 def _buckets(parameters: Sequence[Tensor], cap: int) -> list[list[int]]:
-    """Positions of parameters whose gradients go together: in reverse order, of one dtype, up to
-    so many bytes."""
+    """Positions of parameters whose gradients go together: in reverse order, of one dtype, and each
+    bucket full once it has so many bytes."""
     found: list[list[int]] = []
     room, dtype = 0, None
     for position in reversed(range(len(parameters))):
         own = parameters[position]._current().type
-        if not found or own.dtype is not dtype or own.nbytes > room:
+        if not found or own.dtype is not dtype or room <= 0:
             room = min(cap, _FIRST_BUCKET) if not found else cap
             dtype = own.dtype
             found.append([])
