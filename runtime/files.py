@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,19 +17,53 @@ from typing import BinaryIO
 def replacing(path: Path, prefix: str | None = None) -> Iterator[BinaryIO]:
     """A file to write, which takes the place of `path` at the end, on the disk by then.
 
-    After an error nothing has changed.
+    After an error nothing has changed. What a process has left that was killed before the end goes
+    when `path` is written again.
 
     Args:
-        prefix: of the temporary file's name, beside `path`.
+        prefix: of the temporary file's name, beside `path`, for who removes what is left himself.
     """
-    unique = f"{os.getpid()}-{threading.get_ident()}-{time.time_ns()}"
-    temporary = path.with_name((f".{path.name}." if prefix is None else prefix) + unique)
+    if prefix is None:
+        prefix = f".{path.name}."
+        _remove_left_over(path.parent, prefix)
+    temporary, file = _created(path, prefix)
     try:
-        with open(temporary, "xb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            # While it is locked, or another might take it for left over.
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _created(path: Path, prefix: str) -> tuple[Path, BinaryIO]:
+    """A new temporary file, locked as long as it is open: the system takes the lock back from
+    whoever is killed."""
+    while True:
+        unique = f"{os.getpid()}-{threading.get_ident()}-{time.time_ns()}"
+        temporary = path.with_name(prefix + unique)
+        file = open(temporary, "xb")
+        try:
+            with suppress(OSError):  # some systems of files know no locks: nothing is removed there
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # Before it was locked, another may have taken it for left over.
+            if os.fstat(file.fileno()).st_nlink:
+                return temporary, file
+        except BaseException:
+            file.close()
+            temporary.unlink(missing_ok=True)
+            raise
+        file.close()
+
+
+def _remove_left_over(folder: Path, prefix: str) -> None:
+    """Remove temporary files of this prefix that nobody writes any more."""
+    name = re.compile(re.escape(prefix) + r"\d+-\d+-\d+")
+    with suppress(OSError):
+        for found in [e.path for e in os.scandir(folder) if name.fullmatch(e.name)]:
+            with suppress(OSError), open(found, "r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(found)
