@@ -41,7 +41,7 @@ FLAGS = "cuda.ipc_mem_flags.LAZY_ENABLE_PEER_ACCESS"
 def other_process():
     """A function that has lines run in another process, and returns what it says."""
     support = os.path.dirname(cuda_device.__file__)
-    folders = os.pathsep.join([support, os.path.dirname(support), os.environ["PYTHONPATH"]])
+    folders = os.pathsep.join([support, os.path.dirname(support), *sys.path])
     with subprocess.Popen(
         [sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": folders},
