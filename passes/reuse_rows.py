@@ -37,6 +37,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
+from typing import TypeGuard
 
 from braze.ir.dtypes import DType, f32, f64
 from braze.ir.index import Index, LoopVar
@@ -100,11 +101,11 @@ def _at_row(
     loop = block[number]
     assert isinstance(loop, Loop)
     stores = [s for s in loop.body if isinstance(s, Store)]
-    places = [n for n, s in enumerate(block[:number]) if _is_along(s, loop)]
-    if loop.chunks > 1 or len(stores) != len(loop.body) or not places:
+    numbers: dict[object, int] = {}
+    along = {r: _Row(r.loops[0][0], numbers) for r in block[:number] if _is_along(r, loop)}
+    if loop.chunks > 1 or len(stores) != len(loop.body) or not along:
         return None
-    numbers = _Numbers()
-    times = _times_computed([block[n] for n in places], numbers)
+    times = _times_computed(along)
     row = _Row(loop.var, numbers)
     for count in range(len(stores), 0, -1) if times else ():
         before, behind = stores[:count], stores[count:]
@@ -115,7 +116,7 @@ def _at_row(
         # What is stored behind it would find the result in the common part's place.
         if common is None or row.holds([s.value for s in behind], row.number(common)):
             continue
-        start, rest = _stored_first(block[:number], loop, before, common, places, numbers)
+        start, rest = _stored_first(block[:number], loop, before, common, row, along)
         left: list[Statement] = [*_last_stores(before, common, row), *behind]
         if left:
             rest.append(Loop(loop.var, left, loop.kind))
@@ -125,7 +126,7 @@ def _at_row(
     return None
 
 
-def _is_along(statement: Statement, loop: Loop) -> bool:
+def _is_along(statement: Statement, loop: Loop) -> TypeGuard[Reduce]:
     """Does a reduction run along the row as the loop does?"""
     if not isinstance(statement, Reduce) or len(statement.loops) != 1:
         return False
@@ -151,13 +152,10 @@ def _stores(block: list[Statement]) -> Iterator[Store]:
             yield from getattr(statement, "stores", ())
 
 
-def _times_computed(reductions: Sequence[Statement], numbers: _Numbers) -> dict[int, int]:
+def _times_computed(along: Mapping[Reduce, _Row]) -> dict[int, int]:
     """How many of the reductions compute a part that is worth storing, by its number."""
     times: dict[int, int] = {}
-    for reduce in reductions:
-        assert isinstance(reduce, Reduce)
-        ((variable, _),) = reduce.loops
-        row = _Row(variable, numbers)
+    for reduce, row in along.items():
         for number in {row.number(e) for e in row.large(a.value for a in reduce.accumulators)}:
             times[number] = times.get(number, 0) + 1
     return times
@@ -178,8 +176,8 @@ def _stored_first(
     loop: Loop,
     stores: list[Store],
     common: Expr,
-    places: list[int],
-    numbers: _Numbers,
+    row: _Row,
+    along: Mapping[Reduce, _Row],
 ) -> tuple[list[Statement], list[Statement]]:
     """Store the common part in the place of the last of these stores, before the first reduction
     that needs it: the statements up to there, and the others, which read it."""
@@ -187,18 +185,16 @@ def _stored_first(
     kept = replace(last.buffer, access="inout")
     start: list[Statement] = []
     rest: list[Statement] = []
-    wanted = _Row(loop.var, numbers).number(common)
-    for number, statement in enumerate(block):
-        if number in places:
-            assert isinstance(statement, Reduce)
-            ((variable, _),) = statement.loops
-            row = _Row(variable, numbers)
-            if row.holds([a.value for a in statement.accumulators], wanted):
+    wanted = row.number(common)
+    for statement in block:
+        if isinstance(statement, Reduce) and statement in along:
+            own = along[statement]
+            if own.holds([a.value for a in statement.accumulators], wanted):
                 if not start:
                     first = Loop(loop.var, [Store(kept, last.index, common)], loop.kind)
                     start, rest = [*rest, first], []
-                load = Load(kept, last.index.substitute(_renaming(loop.var, variable)))
-                statement = _reduce_of_kept(statement, row, wanted, load)
+                load = Load(kept, last.index.substitute(_renaming(loop.var, own.along)))
+                statement = _reduce_of_kept(statement, own, wanted, load)
         rest.append(statement)
     return start, rest
 
@@ -212,25 +208,22 @@ def _last_stores(stores: list[Store], common: Expr, row: _Row) -> list[Store]:
     return read if is_there else [*read, replace(last, buffer=kept)]
 
 
-class _Numbers:
-    """Numbers of expressions: the same for equal ones."""
-
-    def __init__(self) -> None:
-        self._known: dict[object, int] = {}
-
-    def of(self, key: object) -> int:
-        """The number of what an expression is, beside the numbers of its parts."""
-        return self._known.setdefault(key, len(self._known))
-
-
 class _Row:
     """Expressions along a row.
 
     Those of two rows that differ in the rows' variables alone have the same number.
+
+    Attributes:
+        along: the row's variable.
     """
 
-    def __init__(self, along: LoopVar, numbers: _Numbers) -> None:
-        self._along = along
+    def __init__(self, along: LoopVar, numbers: dict[object, int]) -> None:
+        """
+        Args:
+            numbers: of expressions, by what they are and the numbers of their parts; rows whose
+                expressions are compared have them in common.
+        """
+        self.along = along
         self._numbers = numbers
         self._rename = _renaming(along, LoopVar("row", along.extent))
         self._number: dict[Expr, int] = {}
@@ -245,7 +238,8 @@ class _Row:
                 key = expr.op, expr.dtype, *map(self.number, expr.arguments)
             else:
                 key = print_expr(expr.substitute(self._rename))
-            found = self._number[expr] = self._numbers.of(key)
+            found = self._numbers.setdefault(key, len(self._numbers))
+            self._number[expr] = found
         return found
 
     def varies(self, expr: Expr) -> bool:
@@ -254,7 +248,7 @@ class _Row:
             if isinstance(expr, Apply):
                 self._varies[expr] = any(map(self.varies, expr.arguments))
             else:
-                self._varies[expr] = self._along in expr.variables()
+                self._varies[expr] = self.along in expr.variables()
         return self._varies[expr]
 
     def costs(self, expr: Expr) -> Iterator[int]:
