@@ -29,6 +29,11 @@ class OutOfMemoryError(RuntimeError):
     """A GPU has not as much memory as is wanted; the message says what it holds."""
 
 
+def allocated_bytes(nbytes: int) -> int:
+    """How many bytes are allocated for so many."""
+    return max(nbytes + ALIGNMENT - 1 & -ALIGNMENT, ALIGNMENT)
+
+
 class DeviceStorage(Storage):
     """`nbytes` bytes of uninitialised memory of a device, for work on one stream.
 
@@ -62,7 +67,7 @@ class DeviceStorage(Storage):
         if nbytes < 0:
             raise ValueError(f"[storage] {nbytes} bytes")
         stream = device.stream if stream is None else stream
-        capacity = max(nbytes + ALIGNMENT - 1 & -ALIGNMENT, ALIGNMENT)
+        capacity = allocated_bytes(nbytes)
         with device.active():
             pool = device.pool(stream)
             allocation = _allocate(device, pool, capacity)

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
-from braze.ir.cuda_program import ALIGNMENT
 from braze.runtime.cuda.devices import CudaDevice, cuda_device
 from braze.runtime.cuda.driver import CudaError, driver, is_initialised
-from braze.runtime.cuda.memory import DeviceStorage
+from braze.runtime.cuda.memory import DeviceStorage, allocated_bytes
 
 
 class NotOwn(RuntimeError):
@@ -108,6 +107,5 @@ def open_shared(
         opened = _opened.get((device, handle))
         if opened is None:
             opened = _opened[device, handle] = _Opened(place, handle)
-    capacity = max(nbytes + ALIGNMENT - 1 & -ALIGNMENT, ALIGNMENT)  # as `DeviceStorage.on` has it
     giver = _Received(place, opened, dropped)
-    return DeviceStorage.foreign(place, opened.address, capacity, giver)
+    return DeviceStorage.foreign(place, opened.address, allocated_bytes(nbytes), giver)
