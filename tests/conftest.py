@@ -75,3 +75,14 @@ def _gpus_are_for_tests_of_gpus(request, monkeypatch):
     monkeypatch.setattr(facade, "cuda_device", none)
     monkeypatch.setattr(Used, "devices", False)
     monkeypatch.setattr(Used, "defaults", False)
+
+
+@pytest.fixture(params=["file_descriptor", "file_system"])
+def strategy(request):
+    """A way in which processes share memory; it is set."""
+    import braze.multiprocessing as mp
+
+    before = mp.get_sharing_strategy()
+    mp.set_sharing_strategy(request.param)
+    yield request.param
+    mp.set_sharing_strategy(before)

@@ -19,14 +19,6 @@ from braze import nn
 GPU = "cuda:0"
 
 
-@pytest.fixture(params=["file_descriptor", "file_system"])
-def strategy(request):
-    before = mp.get_sharing_strategy()
-    mp.set_sharing_strategy(request.param)
-    yield request.param
-    mp.set_sharing_strategy(before)
-
-
 class Other:
     """Another process, which does what it is told with what it is sent."""
 

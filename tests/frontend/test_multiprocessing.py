@@ -20,14 +20,6 @@ from braze import nn
 pytestmark = pytest.mark.usefixtures("interpret")
 
 
-@pytest.fixture(params=["file_descriptor", "file_system"])
-def strategy(request):
-    before = mp.get_sharing_strategy()
-    mp.set_sharing_strategy(request.param)
-    yield request.param
-    mp.set_sharing_strategy(before)
-
-
 def answer(questions, answers):
     """Write to what arrives, and send it back."""
     while (found := questions.get()) is not None:
