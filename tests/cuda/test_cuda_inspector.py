@@ -110,8 +110,10 @@ def test_a_program_that_uses_a_gpu(tmp_path):
     report, error = inspect_script(str(script))
     assert error is None
     graphs = [graph.data for graph in report.graphs if graph.device == "cuda:0"]
-    assert graphs and all(kernel["seconds"] for kernel in graphs[0]["kernels"])
-    assert {operation["line"] for operation in graphs[0]["operations"]} == {4}
+    # The first turn's, which makes x as well, and that of the others; the slower one comes first.
+    assert all(kernel["seconds"] for graph in graphs for kernel in graph["kernels"])
+    lines = [{operation["line"] for operation in graph["operations"]} for graph in graphs]
+    assert sorted(lines, key=len) == [{4}, {2, 4}]
 
 
 def test_a_package_for_gpus_alone(tmp_path, capsys):
