@@ -13,12 +13,21 @@ from typing import IO, Any
 ROOT = Path(__file__).resolve().parents[1]
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM_CPU_THREADS")
 
+# The packages lie in folders of their own, or are one tree of links.
+_MAKE_BYTECODE = """
+import compileall
+from importlib.util import find_spec
+for name in ("braze", "braze.ir", "braze.passes", "braze.codegen", "braze.runtime"):
+    for folder in find_spec(name).submodule_search_locations:
+        compileall.compile_dir(folder, quiet=1)
+"""
+
 
 def environment(threads: int, cache: Path) -> dict[str, str]:
     """The same for all: number of threads, and the compilers' caches in one folder.
 
     Bytecode is kept, as that of installed packages is: else Braze alone would compile its sources
-    in every process.
+    in every process. `Setting.make_bytecode` makes it.
     """
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
@@ -78,6 +87,11 @@ class Setting:
             last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
             raise RuntimeError(last[0])
         return done.stdout
+
+    def make_bytecode(self) -> None:
+        """What pip does when it installs a package: else the first process that imports a module
+        of this checkout would be the slow one."""
+        self.run(["-c", _MAKE_BYTECODE])
 
 
 class Worker:

@@ -97,6 +97,8 @@ def main(command: list[str] | None = None) -> int:
             log=log,
             quick=options.quick,
         )
+        if any(name.startswith("braze") for name in peers):
+            setting.make_bytecode()
         run = Run(setting, peers)
         with log:
             if options.check:

@@ -21,7 +21,7 @@ from benchmarks.measuring import difference
 from benchmarks.overheads import beyond
 from benchmarks.parallel_region import measure as parallel_region
 from benchmarks.peers import PEERS
-from benchmarks.processes import environment
+from benchmarks.processes import Setting, environment
 from benchmarks.programs import Library
 from benchmarks.suite import GROUPS, chosen, workloads
 from benchmarks.worker import warm_up
@@ -55,6 +55,20 @@ def test_every_workload_is_there(group):
     for family in ("conv3x3_64", "conv_transposed"):
         directions = {workload.name.split(".")[1] for workload in chosen([family])}
         assert directions == {"forward", "data", "weights"}
+
+
+def test_no_timed_process_compiles_the_sources(tmp_path, monkeypatch):
+    modules = [
+        tmp_path / "braze" / part / "__init__.py"
+        for part in (".", "ir", "passes", "codegen", "runtime", "runtime/cuda")
+    ]
+    for module in modules:
+        module.parent.mkdir(parents=True, exist_ok=True)
+        module.write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    Setting(threads=1, seconds=0.1, rounds=1, cache=tmp_path).make_bytecode()
+    cached = importlib.util.cache_from_source
+    assert all(Path(cached(str(module))).exists() for module in modules)
 
 
 def test_groups_and_names_are_chosen():
