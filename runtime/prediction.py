@@ -23,7 +23,7 @@ SYMBOLIC_TIMES = 2.5
 # A process that compiles takes about this long to start.
 _SHORT = 0.5
 # The longest pause that nobody is to see, however slow the interpreter is.
-_LONG = 2.0
+_LONG = 3.0
 _RUNS = 4
 # From where that limit counts.
 SLOW_RUN = _LONG / _RUNS
@@ -61,7 +61,7 @@ def is_worth_waiting(seconds: float, run_seconds: float) -> bool:
     """Whether to compile in the foreground what takes so long, and is interpreted in so long.
 
     Compiling beside the program pays from where it takes longer than starting a process. It does
-    not while a run of the interpreter takes as long, nor, up to two seconds, where the interpreter
-    would only come a few runs further in that time.
+    not while a run of the interpreter takes as long, nor, up to three seconds, where the
+    interpreter would only come a few runs further in that time.
     """
     return seconds <= max(_SHORT, run_seconds, min(_LONG, _RUNS * run_seconds))

@@ -23,7 +23,7 @@ from braze.runtime.config import config
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import Executable
 from braze.runtime.pool import get_pool
-from braze.runtime.prediction import compile_seconds, is_worth_waiting
+from braze.runtime.prediction import SLOW_RUN, compile_seconds, is_worth_waiting
 from braze.runtime.recompiles import log
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
@@ -181,7 +181,7 @@ def test_small_graphs_are_compiled_in_the_foreground():
 
 
 def test_large_graphs_start_the_process_early(monkeypatch):
-    monkeypatch.setattr(cache, "compile_seconds", lambda graph: 3.0)
+    monkeypatch.setattr(cache, "compile_seconds", lambda graph: 5.0)
     with config.using(background="auto"):
         entry = prepare(square_plus())
         run(entry)
@@ -458,6 +458,10 @@ def test_a_small_networks_step_is_waited_for(monkeypatch):
         (0.9, 0.001, False),
         (0.9, 0.5, True),
         (1.9, 0.2, False),
+        (2.6, 0.5, False),
+        (2.6, 0.7, True),
+        (2.6, SLOW_RUN, True),
+        (3.1, 0.9, False),
         (5.0, 0.001, False),
         (5.0, 1.3, False),
         (5.0, 6.0, True),
