@@ -1,13 +1,14 @@
-"""Convolutions with 3x3 windows by Winograd's algorithm: whether a contraction is one, and how it
-is cut up.
+"""Convolutions by Winograd's algorithm: whether a contraction is one, and how it is cut up.
 
 In: a `Contraction` and a `Target`.  Out: a `WinogradSchedule`, or None where the form does not
 apply.
 
 A contraction is such a convolution if it sums over channels and the two dimensions of a window,
-which move operand "image" as two of its rows do.
-Tiles of 4x4 results are the rows of 36 products, columns are the lanes. A chunk of the work goes
-through its tiles in blocks, whose factors and products stay in the second-level cache.
+which move operand "image" as two of its rows do, or by s where these move it by one. Then the
+image's places fall into s phases, of which each meets a smaller window, one of stride 1; those of
+both directions are so many times as many channels: 4x4 windows of stride 2 are 2x2 windows.
+Tiles of 4x4 results are the rows of 36 or 25 products, columns are the lanes. A chunk of the work
+goes through its tiles in blocks, whose factors and products stay in the second-level cache.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from braze.codegen.llvm.schedule_parts import (
     parallel_cost,
 )
 from braze.codegen.llvm.schedule_symbolic import has_symbolic_addresses
-from braze.codegen.llvm.winograd import POINTS, PRODUCTS, RESULTS, TAPS
-from braze.codegen.llvm.winograd_patches import Patches, Span
+from braze.codegen.llvm.winograd import FORMS, RESULTS, Form
+from braze.codegen.llvm.winograd_patches import Patches
 from braze.ir.dtypes import f32
 from braze.ir.index import LoopVar
 from braze.ir.loops import Access, Contraction
@@ -38,10 +39,12 @@ from braze.ir.target import Target
 # Below so many channels or columns the maps cost more than the products they save.
 _FEWEST = 32
 _MOST_ROWS = 12
+_MOST_PHASES = 3
 # Cycles for a vector of a tile's image, of a tile's results, of a filter; and for what has to be
-# gathered to begin with. Most of it goes into 36 lines of the second-level cache.
+# gathered to begin with. Most of it goes into 36 lines of the second-level cache, or fewer.
 IMAGE_CYCLES, RESULT_CYCLES, _FILTER_CYCLES = 450.0, 400.0, 350.0
 GATHERED_IMAGE_CYCLES, _GATHERED_FILTER_CYCLES = 900.0, 575.0
+_CYCLES_PRODUCTS = 36
 TILE_CYCLES = 40.0
 L3_BYTES_PER_CYCLE = 16.0
 # Part of the second-level cache for a block, since operands pass by.
@@ -56,20 +59,42 @@ class Axis:
 
     Attributes:
         var: of the results. tap: of the window.
-        stride: of the image's elements. other: of the other operand's.
-        low, high: the places (var + tap) that are in memory.
+        stride: of the image's elements, from one window to the next. other: of the other operand's.
+        bounds: of each phase: the first place (var + tap / phases) that is in memory, and the one
+            after the last.
     """
 
     var: LoopVar
     tap: LoopVar
     stride: int
     other: int
-    low: int
-    high: int
+    bounds: tuple[tuple[int, int], ...]
+
+    @property
+    def phases(self) -> int:
+        return len(self.bounds)
+
+    @property
+    def phase_stride(self) -> int:
+        """Of the image's elements, from one phase to the next."""
+        return self.stride // self.phases
+
+    @property
+    def form(self) -> Form:
+        return FORMS[self.tap.extent // self.phases]
 
     @property
     def tiles(self) -> int:
         return -(-self.var.extent // RESULTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """A dimension of both operands, and its strides in them."""
+
+    var: LoopVar
+    image: int
+    other: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +103,11 @@ class WinogradSchedule:
 
     Attributes:
         image, weights: the operands.
+        loops: dimensions of both operands and the results.
         images: the other rows, and how many of the image's elements one step skips.
         axes: down and across.
-        channel, lane: the inner dimension beside the window's, and the columns.
+        channel, lane: the inner dimension beside the window's, and the columns. Each phase of
+            the image has these channels.
         filters: the weights' strides along these two.
         channel_stride: from one channel of the image to the next.
         width, vectors: of a register; registers side by side in a tile of a product.
@@ -94,6 +121,7 @@ class WinogradSchedule:
     target: Target
     image: Access
     weights: Access
+    loops: tuple[Common, ...]
     images: tuple[tuple[LoopVar, int], ...]
     axes: tuple[Axis, Axis]
     channel: LoopVar
@@ -105,6 +133,24 @@ class WinogradSchedule:
     most_rows: int
     grid: tuple[int, int] = (1, 1)
     decided: tuple[int, int] | None = None
+
+    @property
+    def form(self) -> Form:
+        return self.axes[0].form
+
+    @property
+    def phases(self) -> list[int]:
+        """Down and across."""
+        return [axis.phases for axis in self.axes]
+
+    @property
+    def depth(self) -> int:
+        """What the products sum over: the channels of all phases."""
+        return prod(self.phases) * self.channel.extent
+
+    @property
+    def loop_count(self) -> int:
+        return prod(loop.var.extent for loop in self.loops)
 
     @property
     def lanes(self) -> int:
@@ -129,15 +175,15 @@ class WinogradSchedule:
 
     @property
     def chunks(self) -> int:
-        return self.grid[0] * self.grid[1]
+        return self.loop_count * self.grid[0] * self.grid[1]
 
     @property
     def patches(self) -> Patches:
         """Of the image."""
-        down, across = (Span(axis.stride, axis.low, axis.high) for axis in self.axes)
+        down, across = self.axes
         return Patches(
-            self.image.buffer, POINTS, (down, across), self.channel, self.channel_stride,
-            self.channel.extent, self.image_product,
+            self.image.buffer, "image", self.form, (down.stride, across.stride), self.channel,
+            self.channel_stride, self.channel.extent, self.image_product,
         )  # fmt: skip
 
     @property
@@ -156,7 +202,7 @@ class WinogradSchedule:
         """Image tiles of a block, whose factors and products stay in the second-level cache."""
         if self.decided is not None:
             return self.decided[1]
-        each = PRODUCTS * (self.channel.extent + self.lanes) * f32.itemsize
+        each = self.form.products * (self.depth + self.lanes) * f32.itemsize
         most = max(2, int(self.target.l2_bytes * NEAR) // (each * self.rows))
         row_tiles = -(-self.chunk_tiles // self.rows)
         blocks = -(-row_tiles // most)
@@ -167,11 +213,11 @@ class WinogradSchedule:
     @property
     def image_product(self) -> int:
         """From one product's rows to the next one's, among the image's factors."""
-        return apart(self.block * self.channel.extent)
+        return apart(self.block * self.depth)
 
     @property
     def filter_product(self) -> int:
-        return apart(self.channel.extent * self.lanes)
+        return apart(self.depth * self.lanes)
 
     @property
     def result_product(self) -> int:
@@ -179,18 +225,19 @@ class WinogradSchedule:
 
     @property
     def filter_panel(self) -> int:
-        return PRODUCTS * self.filter_product
+        return self.form.products * self.filter_product
 
     @property
     def scratch_offsets(self) -> tuple[int, int, int, int, int]:
         """Bytes: the image's factors, the filters', sums of products, a tile's image with its
         border, and the end of it all."""
         places = [0]
+        products = self.form.products
         for elements in (
-            PRODUCTS * self.image_product,
+            products * self.image_product,
             self.chunk_panels * self.filter_panel,
-            PRODUCTS * self.result_product,
-            POINTS * POINTS * self.channel.extent,
+            products * self.result_product,
+            products * self.channel.extent,
         ):
             places.append(round_up(places[-1] + elements * f32.itemsize, ALIGNMENT))
         image, filters, results, border, end = places
@@ -201,21 +248,22 @@ class WinogradSchedule:
     def cost(self) -> float:
         """Cycles of all chunks: those along panels all map the same images, those along tiles the
         same filters."""
-        channels, columns = self.channel.extent, self.lane.extent
+        channels, columns = self.depth, self.lane.extent
         step = max(4.0, self.rows * self.vectors / 2)
         product = channels * step * 1.1 + TILE_CYCLES + 1.5 * self.rows * self.vectors
         row_tiles = -(-self.chunk_tiles // self.rows) * self.grid[0]
-        products = PRODUCTS * product * row_tiles * self.panels
+        products = self.form.products * product * row_tiles * self.panels
         each = IMAGE_CYCLES if self.channel_stride == 1 else GATHERED_IMAGE_CYCLES
         image = self.tiles * channels / self.width * each * self.grid[1]
         results = self.tiles * columns / self.width * RESULT_CYCLES
-        return products + image + results + self._filter_cycles() * self.grid[0]
+        maps = image + results + self._filter_cycles() * self.grid[0]
+        return self.loop_count * (products + maps * map_share(self.form))
 
     def _filter_cycles(self) -> float:
         """Of the map, and of reading its results from memory again for each block."""
-        elements = self.channel.extent * self.lane.extent
+        elements = self.depth * self.lane.extent
         each = _FILTER_CYCLES if self.filters[1] == 1 else _GATHERED_FILTER_CYCLES
-        size = PRODUCTS * elements * f32.itemsize
+        size = self.form.products * elements * f32.itemsize
         read = size * -(-self.chunk_tiles // self.block) / L3_BYTES_PER_CYCLE
         near = size <= self.target.l2_bytes // 2
         return each * elements / self.width + (0.0 if near else read)
@@ -226,10 +274,15 @@ class WinogradSchedule:
 
     def __str__(self) -> str:
         return (
-            f"Winograd: blocks of {self.block} of {self.tiles} tiles; {self.rows} of them x "
-            f"{self.vectors}x{self.width} lanes of {self.lane.name}; chunks "
-            f"{'x'.join(map(str, self.grid))}"
+            f"Winograd: {self.form.taps}x{self.form.taps} windows, blocks of {self.block} of "
+            f"{self.tiles} tiles; {self.rows} of them x {self.vectors}x{self.width} lanes of "
+            f"{self.lane.name}; chunks {self.loop_count}x{'x'.join(map(str, self.grid))}"
         )
+
+
+def map_share(form: Form) -> float:
+    """What a form's maps cost, of what those with most products do."""
+    return form.products / _CYCLES_PRODUCTS
 
 
 def apart(elements: int) -> int:
@@ -283,25 +336,25 @@ def _recognised(
         return None
     split = len(dims) - contraction.inner
     every = list(zip(dims, image.strides, weights.strides, strict=True))
-    rows = [(v, a) for v, a, b in every[:split] if v.extent > 1 and a and not b]
-    columns = [(v, b) for v, a, b in every[:split] if v.extent > 1 and b and not a]
-    inner = [(v, a, b) for v, a, b in every[split:] if v.extent > 1]
-    outer = sum(v.extent > 1 for v in dims[:split])
-    if len(columns) != 1 or len(inner) != 3 or len(rows) + 1 != outer:
+    outer = [dim for dim in every[:split] if dim[0].extent > 1]
+    loops = tuple(Common(*dim) for dim in outer if dim[1] and dim[2])
+    rows = [(v, a) for v, a, b in outer if a and not b]
+    columns = [(v, b) for v, a, b in outer if b and not a]
+    inner = [dim for dim in every[split:] if dim[0].extent > 1]
+    if len(columns) != 1 or len(inner) != 3 or len(rows) + 1 + len(loops) != len(outer):
         return None
-    taps = [dim for dim in inner if dim[0].extent == TAPS]
-    channels = [dim for dim in inner if dim not in taps]
-    if len(taps) != 2 or len(channels) != 1:
+    axes = down_and_across((axis_of(v, a, rows, image, b) for v, a, b in inner), image)
+    if axes is None:
         return None
-    found = [axis_of(tap, stride, rows, image, other) for tap, stride, other in taps]
-    axes = down_and_across(found, image)
-    (channel, channel_stride, channel_filter), (lane, lane_filter) = channels[0], columns[0]
+    taps = {axis.tap for axis in axes}
+    (channel, channel_stride, channel_filter), *_ = (dim for dim in inner if dim[0] not in taps)
+    lane, lane_filter = columns[0]
     tile = register_tile(channel, lane, target)
-    if axes is None or tile is None:
+    if tile is None:
         return None
     moving = {axis.var for axis in axes}
     return WinogradSchedule(
-        contraction, target, image, weights,
+        contraction, target, image, weights, loops,
         tuple((var, stride) for var, stride in rows if var not in moving), axes,
         channel, lane, (channel_filter, lane_filter), channel_stride, *tile,
     )  # fmt: skip
@@ -311,29 +364,39 @@ def axis_of(
     tap: LoopVar, stride: int, places: list[tuple[LoopVar, int]], image: Access, other: int
 ) -> Axis | None:
     """The dimension along which one of the window moves, and what is in memory there."""
-    found = [var for var, step in places if step == stride]
+    found = [
+        (var, phases)
+        for var, step in places
+        for phases in range(1, _MOST_PHASES + 1)
+        if step == stride * phases and tap.extent in (phases * taps for taps in FORMS)
+    ]
     if len(found) != 1:
         return None
-    (var,) = found
-    low, high = 0, var.extent + TAPS - 1
+    ((var, phases),) = found
+    bounds = [(0, var.extent + tap.extent // phases - 1)] * phases
     for bound in image.guard:
         variables = bound.index.variables()
         if not variables & {var, tap}:
             continue
         if variables != {var, tap} or not bound.index.is_affine:
             return None
-        if bound.index.coefficient(var) != 1 or bound.index.coefficient(tap) != 1:
+        if (bound.index.coefficient(var), bound.index.coefficient(tap)) != (phases, 1):
             return None
-        low = max(low, bound.low - bound.index.constant)
-        high = min(high, bound.high - bound.index.constant)
-    return Axis(var, tap, stride, other, low, high)
+        # Of phase p, this is place * phases + p.
+        low, high = bound.low - bound.index.constant, bound.high - bound.index.constant
+        bounds = [
+            (max(first, -(-(low - p) // phases)), min(end, -(-(high - p) // phases)))
+            for p, (first, end) in enumerate(bounds)
+        ]
+    return Axis(var, tap, stride * phases, other, tuple(bounds))
 
 
 def down_and_across(found: Iterable[Axis | None], image: Access) -> tuple[Axis, Axis] | None:
-    """The two directions of a window, if there are two and nothing else says what is in memory."""
+    """The two directions of a window, if there are two, which are alike, and nothing else says what
+    is in memory."""
     axes = [axis for axis in found if axis is not None]
     moving = {axis.var for axis in axes}
-    if len(axes) != 2 or len(moving) != 2:
+    if len(axes) != 2 or len(moving) != 2 or axes[0].form != axes[1].form:
         return None
     guarded = {v for bound in image.guard for v in bound.index.variables()}
     if guarded - moving - {axis.tap for axis in axes}:
@@ -356,7 +419,7 @@ def register_tile(channel: LoopVar, lane: LoopVar, target: Target) -> tuple[int,
 
 
 def _in_chunks(plan: WinogradSchedule) -> WinogradSchedule:
-    wanted = min(MAX_CHUNKS, max(1.0, plan.cost() / CHUNK_CYCLES))
+    wanted = min(MAX_CHUNKS, max(1.0, plan.cost() / CHUNK_CYCLES)) / plan.loop_count
     choices = [replace(plan, grid=grid) for grid in _grids(plan, wanted)]
     return min(choices, key=lambda choice: parallel_cost(choice.cost(), choice.chunks))
 

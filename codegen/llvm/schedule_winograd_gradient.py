@@ -1,13 +1,14 @@
-"""Gradients for 3x3 filters by Winograd's algorithm: whether a contraction is one, and how it is
-cut up.
+"""Gradients for filters by Winograd's algorithm: whether a contraction is one, and how it is cut
+up.
 
 In: a `Contraction` and a `Target`.  Out: a `WinogradGradientSchedule`, or None where the form does
 not apply.
 
 A contraction is such a gradient if it sums over the places of two dimensions, and over images, and
-if two of its rows move operand "image" as these do, by three places each. The third row are the
-image's channels, columns are the channels of operand "gradient". A chunk of the work has some of
-both and goes through all tiles in blocks, adding to 36 matrices of sums.
+if two of its rows move operand "image" as these do, by two or three places each, or in phases of so
+many, as `schedule_winograd` says. The third row are the image's channels, columns are the channels
+of operand "gradient". A chunk of the work has some of both, for one phase, and goes through all
+tiles in blocks, adding to 36 or 25 matrices of sums.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ from braze.codegen.llvm.schedule_winograd import (
     TILE_CYCLES,
     WORTH,
     Axis,
+    Common,
     apart,
     axis_of,
     down_and_across,
+    map_share,
     register_tile,
 )
-from braze.codegen.llvm.winograd import POINTS, PRODUCTS, RESULTS, TAPS
-from braze.codegen.llvm.winograd_patches import Patches, Span
+from braze.codegen.llvm.winograd import Form
+from braze.codegen.llvm.winograd_patches import Patches
 from braze.ir.dtypes import f32
 from braze.ir.index import LoopVar
 from braze.ir.loops import Access, Contraction
@@ -43,15 +46,6 @@ from braze.ir.target import Target
 _FEWEST_TILES = 32
 # What the results' stores cost beyond, where they lie apart.
 _SCATTERED_CYCLES = 200.0
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """A dimension of both operands, and its strides in them."""
-
-    var: LoopVar
-    image: int
-    gradient: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +79,15 @@ class WinogradGradientSchedule:
     grid: tuple[int, int] = (1, 1)
 
     @property
+    def form(self) -> Form:
+        return self.axes[0].form
+
+    @property
+    def phases(self) -> list[int]:
+        """Down and across."""
+        return [axis.phases for axis in self.axes]
+
+    @property
     def lanes(self) -> int:
         """Columns of a panel."""
         return self.vectors * self.width
@@ -106,7 +109,8 @@ class WinogradGradientSchedule:
 
     @property
     def loop_count(self) -> int:
-        return prod(loop.var.extent for loop in self.loops)
+        """Loops around it all, those over phases among them."""
+        return prod(loop.var.extent for loop in self.loops) * prod(self.phases)
 
     @property
     def chunks(self) -> int:
@@ -134,7 +138,7 @@ class WinogradGradientSchedule:
         """Image tiles of a block: as many as fit the second-level cache, and enough of them for
         the sums to be read and written less often than the factors."""
         both = self.channels + self.columns
-        near = int(self.target.l2_bytes * NEAR) // (PRODUCTS * both * f32.itemsize)
+        near = int(self.target.l2_bytes * NEAR) // (self.form.products * both * f32.itemsize)
         most = max(near, _FEWEST_TILES, self.channels * self.columns // both)
         return -(-self.tiles // -(-self.tiles // most))
 
@@ -167,29 +171,30 @@ class WinogradGradientSchedule:
         """Bytes: the image's factors, the gradient's, sums of products, a patch of either with its
         border, and the end of it all."""
         places = [0]
+        products = self.form.products
         for elements in (
-            PRODUCTS * self.image_product,
-            PRODUCTS * self.gradient_product,
-            PRODUCTS * self.sums_product,
-            POINTS * POINTS * max(self.channels, self.columns),
+            products * self.image_product,
+            products * self.gradient_product,
+            products * self.sums_product,
+            products * max(self.channels, self.columns),
         ):
             places.append(round_up(places[-1] + elements * f32.itemsize, ALIGNMENT))
         return tuple(places)
 
     @property
     def image_patches(self) -> Patches:
-        down, across = (Span(axis.stride, axis.low, axis.high) for axis in self.axes)
+        down, across = self.axes
         return Patches(
-            self.image.buffer, POINTS, (down, across), self.channel, self.channel_stride,
-            self.channels, self.image_product,
+            self.image.buffer, "image", self.form, (down.stride, across.stride), self.channel,
+            self.channel_stride, self.channels, self.image_product,
         )  # fmt: skip
 
     @property
     def gradient_patches(self) -> Patches:
-        down, across = (Span(axis.other, 0, axis.var.extent) for axis in self.axes)
+        down, across = self.axes
         return Patches(
-            self.gradient.buffer, RESULTS, (down, across), self.lane, self.lane_stride,
-            self.columns, self.gradient_product,
+            self.gradient.buffer, "gradient", self.form, (down.other, across.other), self.lane,
+            self.lane_stride, self.columns, self.gradient_product,
         )  # fmt: skip
 
     # Costs ----------------------------------------------------------------------------------------
@@ -201,17 +206,18 @@ class WinogradGradientSchedule:
         step = max(4.0, self.rows * self.vectors / 2)
         tiles = self.block * self.blocks
         each = tiles * step * 1.1 + self.blocks * (TILE_CYCLES + 2 * self.rows * self.vectors)
-        products = PRODUCTS * each * (channels / self.rows) * (columns / self.lanes)
+        products = self.form.products * each * (channels / self.rows) * (columns / self.lanes)
         images = tiles * channels / self.width * _patch(self.channel_stride) * self.grid[1]
         gradients = tiles * columns / self.width * _patch(self.lane_stride) * self.grid[0]
         result = RESULT_CYCLES
         if any(store.index.coefficient(self.lane) != 1 for store in self.contraction.stores):
             result += _SCATTERED_CYCLES
         results = channels * columns / self.width * result
-        sums = PRODUCTS * channels * columns * f32.itemsize
+        sums = self.form.products * channels * columns * f32.itemsize
         near = sums // (self.grid[0] * self.grid[1]) <= self.target.l2_bytes // 2
         carried = 0.0 if near else 2 * sums * self.blocks / L3_BYTES_PER_CYCLE
-        return self.loop_count * (products + images + gradients + results + carried)
+        maps = map_share(self.form) * (images + gradients + results)
+        return self.loop_count * (products + maps + carried)
 
     def is_better_than(self, cycles: float) -> bool:
         """Whether it is worth while, if another form takes so many cycles."""
@@ -219,9 +225,10 @@ class WinogradGradientSchedule:
 
     def __str__(self) -> str:
         return (
-            f"Winograd, for the filter: {self.blocks} blocks of {self.block} tiles; {self.rows} "
-            f"rows of {self.channel.name} x {self.vectors}x{self.width} lanes of "
-            f"{self.lane.name}; chunks {self.loop_count}x{self.grid[0]}x{self.grid[1]}"
+            f"Winograd, for {self.form.taps}x{self.form.taps} filters: {self.blocks} blocks of "
+            f"{self.block} tiles; {self.rows} rows of {self.channel.name} x {self.vectors}x"
+            f"{self.width} lanes of {self.lane.name}; chunks "
+            f"{self.loop_count}x{self.grid[0]}x{self.grid[1]}"
         )
 
 
@@ -267,7 +274,7 @@ def _recognised(
     places, strides = [(v, a) for v, a, _ in inner], {v: b for v, _, b in inner}
     found: list[Axis] = []
     for tap, stride in rows:
-        axis = axis_of(tap, stride, places, image, 0) if tap.extent == TAPS else None
+        axis = axis_of(tap, stride, places, image, 0)
         if axis is not None:
             found.append(replace(axis, other=strides[axis.var]))
     axes = down_and_across(found, image)

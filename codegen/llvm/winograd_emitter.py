@@ -15,11 +15,11 @@ from braze.codegen.llvm.kernel import KernelFunction
 from braze.codegen.llvm.microkernel import TileEmitter
 from braze.codegen.llvm.schedule_contraction import Panels, Schedule
 from braze.codegen.llvm.schedule_parts import Pieces
-from braze.codegen.llvm.schedule_winograd import WinogradSchedule
+from braze.codegen.llvm.schedule_winograd import Axis, WinogradSchedule
 from braze.codegen.llvm.schedule_winograd_gradient import WinogradGradientSchedule
 from braze.codegen.llvm.tile import Tile, epilogue_buffers
 from braze.codegen.llvm.types import F32, I8, I64, POINTER
-from braze.codegen.llvm.winograd_patches import internal_function
+from braze.codegen.llvm.winograd_patches import Bounds, internal_function
 from braze.ir.dtypes import f32
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Buffer, Ref, Store
@@ -50,11 +50,30 @@ class WinogradEmitter:
         self.areas = [
             element_pointer(builder, base, place, I8) for place in plan.scratch_offsets[:-1]
         ]
+        # In indices, of what the window's dimensions are in phases.
+        self.phases = [LoopVar(f"phase {axis.tap.name}", axis.phases) for axis in plan.axes]
         self._contraction, self._lane = plan.contraction, plan.lane
         self._panels = Panels(plan.lanes, plan.width, plan.vectors)
 
     def _at(self, pointer: ir.Value, offset: Number) -> ir.Value:
         return element_pointer(self.builder, pointer, offset, F32)
+
+    def _bounds(self, axes: tuple[Axis, Axis], phases: Sequence[Number]) -> tuple[Bounds, Bounds]:
+        """Places that are in memory, of these phases down and across."""
+
+        def chosen(values: Sequence[int], phase: Number) -> Number:
+            found: Number = values[0]
+            for number, value in enumerate(values):
+                if value != found:
+                    here = self.builder.icmp_signed("==", as_i64(phase), as_i64(number))
+                    found = self.builder.select(here, as_i64(value), as_i64(found))
+            return found
+
+        def of(axis: Axis, phase: Number) -> Bounds:
+            lows, highs = zip(*axis.bounds, strict=True)
+            return chosen(lows, phase), chosen(highs, phase)
+
+        return of(axes[0], phases[0]), of(axes[1], phases[1])
 
     def _tile_function(self, rows: int, step: int, inner: Dim, *, carried: bool) -> ir.Function:
         """A tile of a product: an ordinary one, of a contraction of factors.

@@ -2,9 +2,9 @@
 
 In: a `KernelFunction` and a `WinogradSchedule`.  Out: the function's body, and its functions,
 
-    void filter(ptr weights, ptr to, i64 lane)             a panel's filters to factors
-    void tile(ptr a, ptr b, ptr sums, i64 0, i64 0)        some rows of one product
-    void results(ptr sums, ptr epilogue buffers..., i64 rows and lane...)
+    void filter(ptr weights, ptr to, i64 loops and lane...)  a panel's filters to factors
+    void tile(ptr a, ptr b, ptr sums, i64 0, i64 0)          some rows of one product
+    void results(ptr sums, ptr epilogue buffers..., i64 loops, rows and lane...)
 
 with the maps of `winograd_maps`, and the loops around them:
 
@@ -12,13 +12,14 @@ with the maps of `winograd_maps`, and the loops around them:
     for each block of the chunk's tiles
       images of its tiles
       for each panel
-        36 products, in row tiles
+        its products, in row tiles
         results of its tiles
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 from braze.codegen.llvm import ir
 from braze.codegen.llvm.contraction_shape import Dim
@@ -40,12 +41,12 @@ from braze.codegen.llvm.looping import carried_loop
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule
 from braze.codegen.llvm.symbolic import own_sizes
 from braze.codegen.llvm.types import F32, I64, POINTER, register_type
-from braze.codegen.llvm.winograd import PRODUCTS, RESULTS, TAPS
+from braze.codegen.llvm.winograd import RESULTS
 from braze.codegen.llvm.winograd_emitter import WinogradEmitter
 from braze.codegen.llvm.winograd_maps import load_vector, map_function, store_all
-from braze.codegen.llvm.winograd_patches import PatchMap, internal_function
+from braze.codegen.llvm.winograd_patches import Patch, PatchMap, internal_function
 from braze.ir.dtypes import f32
-from braze.ir.index import Index
+from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Apply, Expr, Load
 from braze.ir.op import op_named
 from braze.ir.target import Target
@@ -59,21 +60,24 @@ class WinogradKernelEmitter(WinogradEmitter):
     ) -> None:
         super().__init__(frame, plan, target, scratch_stride)
         self.plan = plan
-        self.image = self._at(frame.pointer(plan.image.buffer), plan.image.offset)
+        *self.loops, self.row_chunk, self.column_chunk = decode(
+            self.builder, frame.chunk, [*(loop.var.extent for loop in plan.loops), *plan.grid]
+        )
+        start = weighted_sum(self.builder, self.loops, [loop.image for loop in plan.loops])
+        start = add(self.builder, start, plan.image.offset)
+        self.image = self._at(frame.pointer(plan.image.buffer), start)
         self.weights = frame.pointer(plan.weights.buffer)
         self.images, self.filters, self.sums, self.border = self.areas
         self.map_image = PatchMap(frame, target, plan.patches, plan.width, self.border)
         self.map_filter = self._filter_function()
-        inner = Dim(plan.channel, 1, plan.lanes)
-        step = plan.channel.extent
-        self.product = self._tile_function(plan.rows, step, inner, carried=False)
+        inner = Dim(LoopVar(plan.channel.name, plan.depth), 1, plan.lanes)
+        self.product = self._tile_function(plan.rows, plan.depth, inner, carried=False)
         self.map_results = self._define_results()
 
     def emit(self) -> None:
         plan, builder = self.plan, self.builder
-        row_chunk, column_chunk = decode(builder, self.frame.chunk, plan.grid)
-        begin, end = share(builder, row_chunk, plan.grid[0], plan.tiles)
-        panels = share(builder, column_chunk, plan.grid[1], plan.panels)
+        begin, end = share(builder, self.row_chunk, plan.grid[0], plan.tiles)
+        panels = share(builder, self.column_chunk, plan.grid[1], plan.panels)
         self._each_panel(panels, self._filter)
         with carried_loop(builder, as_i64(begin), as_i64(end), plan.block, (), "block") as block:
             left = builder.sub(as_i64(end), block.index)
@@ -104,14 +108,20 @@ class WinogradKernelEmitter(WinogradEmitter):
         return [*images, *(multiply(self.builder, at, RESULTS) for at in (down, across))]
 
     def _image(self, first: ir.Value, tile: ir.Value, number: ir.Value) -> None:
-        """The factors of one tile of a block; of none, if there are not so many."""
+        """The factors of one tile of a block, phase by phase; of none, if there are not so many."""
         plan, builder = self.plan, self.builder
         *images, row, column = self._places(builder.add(first, tile))
         strides = [*(stride for _, stride in plan.images), *(axis.stride for axis in plan.axes)]
         source = self._at(self.image, weighted_sum(builder, [*images, row, column], strides))
-        to = self._at(self.images, multiply(builder, tile, plan.channel.extent))
+        to = self._at(self.images, multiply(builder, tile, plan.depth))
         exists = builder.icmp_signed("<", tile, number)
-        self.map_image.emit(source, row, column, exists, to)
+        with counted_loop(builder, 0, prod(plan.phases), "phase") as phase:
+            chosen = decode(builder, phase, plan.phases)
+            start = weighted_sum(builder, chosen, [axis.phase_stride for axis in plan.axes])
+            patch = Patch(
+                self._at(source, start), (row, column), self._bounds(plan.axes, chosen), exists
+            )
+            self.map_image.emit(patch, self._at(to, multiply(builder, phase, plan.channel.extent)))
 
     # Filters --------------------------------------------------------------------------------------
 
@@ -119,45 +129,53 @@ class WinogradKernelEmitter(WinogradEmitter):
         plan, builder = self.plan, self.builder
         target = self._at(self.filters, multiply(builder, at, plan.filter_panel))
         lane = builder.mul(panel, as_i64(plan.lanes))
-        builder.call(self.map_filter, [self.weights, target, lane])
+        loops = map(as_i64, self.loops)
+        builder.call(self.map_filter, [self.weights, target, *loops, lane])
 
     def _filter_function(self) -> ir.Function:
         plan = self.plan
-        function = internal_function(self.frame, "filter", [POINTER, POINTER, I64])
-        weights, target, lane = function.args
+        variables = [loop.var for loop in plan.loops]
+        types: list[ir.Type] = [POINTER, POINTER, *[I64] * (len(variables) + 1)]
+        function = internal_function(self.frame, "filter", types)
+        weights, target, *loops, lane = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         taps = self._taps()
-        stage = builder.alloca(register_type(f32, plan.width), size=as_i64(TAPS * TAPS))
-        apply = map_function(self.frame.module, "filter", plan.width)
-        vectors = plan.channel.extent * plan.vectors
-        with counted_loop(builder, 0, vectors, "vector") as number:
-            channel, vector = decode(builder, number, [plan.channel.extent, plan.vectors])
+        stage = builder.alloca(register_type(f32, plan.width), size=as_i64(plan.form.taps**2))
+        apply = map_function(self.frame.module, "filter", plan.form, plan.width)
+        extents = [*plan.phases, plan.channel.extent, plan.vectors]
+        with counted_loop(builder, 0, prod(extents), "vector") as number:
+            *inner, vector = map(as_i64, decode(builder, number, extents))
             first = add(builder, lane, multiply(builder, vector, plan.width))
+            inner_variables = [*self.phases, plan.channel]
+            values = dict(zip(variables, loops, strict=True))
+            values |= dict(zip(inner_variables, inner, strict=True))
             emitter = ExpressionEmitter(
                 builder, self.target, width=plan.width, lane_var=plan.lane,
-                variables={plan.channel: as_i64(channel), plan.lane: as_i64(first)},
-                pointer=lambda _: weights,
+                variables=values | {plan.lane: as_i64(first)}, pointer=lambda _: weights,
             )  # fmt: skip
-            values = [[emitter.value(tap) for tap in line] for line in taps]
-            store_all(builder, values, stage, 0, plan.width)
+            loaded = [[emitter.value(tap) for tap in line] for line in taps]
+            store_all(builder, loaded, stage, 0, plan.width)
             to = element_pointer(builder, target, multiply(builder, number, plan.width), F32)
             builder.call(apply, [stage, to, as_i64(plan.filter_product)])
         builder.ret_void()
         return function
 
     def _taps(self) -> list[list[Expr]]:
-        """The 3x3 weights of a channel and a column, in the sum's dtype."""
-        plan = self.plan
+        """The weights of a channel of a phase and a column, in the sum's dtype."""
+        plan, count = self.plan, self.plan.form.taps
         channel, lane = plan.filters
-        index = Index.of(plan.channel) * channel + Index.of(plan.lane) * lane
-        first = index + plan.weights.offset
-        down, across = (axis.other for axis in plan.axes)
+        first = Index.of(plan.channel) * channel + Index.of(plan.lane) * lane + plan.weights.offset
+        for loop in plan.loops:
+            first += Index.of(loop.var) * loop.other
+        for phase, axis in zip(self.phases, plan.axes, strict=True):
+            first += Index.of(phase) * axis.other
+        down, across = (axis.other * axis.phases for axis in plan.axes)
 
         def tap(place: Index) -> Expr:
             load = Load(plan.weights.buffer, place)
             return load if load.dtype is f32 else Apply(op_named("cast"), (load,), f32)
 
-        return [[tap(first + (i * down + j * across)) for j in range(TAPS)] for i in range(TAPS)]
+        return [[tap(first + (i * down + j * across)) for j in range(count)] for i in range(count)]
 
     # Products -------------------------------------------------------------------------------------
 
@@ -167,14 +185,14 @@ class WinogradKernelEmitter(WinogradEmitter):
         """All products of a block of tiles with a panel, and their results."""
         plan, builder = self.plan, self.builder
         filters = self._at(self.filters, multiply(builder, at, plan.filter_panel))
-        with counted_loop(builder, 0, PRODUCTS, "product") as product:
+        with counted_loop(builder, 0, plan.form.products, "product") as product:
             b = self._at(filters, multiply(builder, product, plan.filter_product))
             a = self._at(self.images, multiply(builder, product, plan.image_product))
             sums = self._at(self.sums, multiply(builder, product, plan.result_product))
             with counted_loop(builder, 0, row_tiles, "tile") as tile:
                 row = multiply(builder, tile, plan.rows)
                 arguments = [
-                    self._at(a, multiply(builder, row, plan.channel.extent)),
+                    self._at(a, multiply(builder, row, plan.depth)),
                     b,
                     self._at(sums, multiply(builder, row, plan.lanes)),
                 ]
@@ -183,7 +201,7 @@ class WinogradKernelEmitter(WinogradEmitter):
         with counted_loop(builder, 0, number, "results") as tile:
             places = self._places(builder.add(first, tile))
             sums = self._at(self.sums, multiply(builder, tile, plan.lanes))
-            numbers = [as_i64(place) for place in (*places, lane)]
+            numbers = [as_i64(place) for place in (*self.loops, *places, lane)]
             builder.call(self.map_results, [sums, *self.epilogue, *numbers])
 
     # Results --------------------------------------------------------------------------------------
@@ -193,12 +211,13 @@ class WinogradKernelEmitter(WinogradEmitter):
         image's end are left out."""
         plan = self.plan
         down, across = plan.axes
-        variables = [*(var for var, _ in plan.images), down.var, across.var, plan.lane]
+        rows = [*(loop.var for loop in plan.loops), *(var for var, _ in plan.images)]
+        variables = [*rows, down.var, across.var, plan.lane]
         function, values = self._results_function(variables)
         sums = function.args[0]
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         stage = builder.alloca(register_type(f32, plan.width), size=as_i64(RESULTS * RESULTS))
-        apply = map_function(self.frame.module, "results", plan.width)
+        apply = map_function(self.frame.module, "results", plan.form, plan.width)
         ends = []
         for axis in plan.axes:
             left = builder.sub(as_i64(axis.var.extent), values[axis.var])

@@ -3,14 +3,15 @@
 In: a module and which map.  Out: its function in that module, only declared if the module is one of
 several of a program; and the module in which they are defined.
 
-    void braze_winograd_image_N(ptr from, i64 row, i64 column, ptr to, i64 apart, i64 vectors)
-    void braze_winograd_gradient_N(...)      likewise, 4x4 values instead of 6x6
-    void braze_winograd_filter_N(ptr from, ptr to, i64 apart)
-    void braze_winograd_results_N(ptr from, i64 apart, ptr to)
-    void braze_winograd_filter_gradient_N(ptr from, i64 apart, ptr to)
+    void braze_winograd_image_T_N(ptr from, i64 row, i64 column, ptr to, i64 apart, i64 vectors)
+    void braze_winograd_gradient_T_N(...)      likewise, of 4x4 values
+    void braze_winograd_filter_T_N(ptr from, ptr to, i64 apart)
+    void braze_winograd_results_T_N(ptr from, i64 apart, ptr to)
+    void braze_winograd_filter_gradient_T_N(ptr from, i64 apart, ptr to)
 
-N is the lanes of a vector. Values of a patch lie `row` and `column` elements from each other, the
-36 factors or sums `apart`; what a map makes of sums, and the taps of a filter, lie side by side.
+T is the taps of a window in either direction, N the lanes of a vector. Values of a patch lie `row`
+and `column` elements from each other, the factors or sums `apart`; what a map makes of sums, and
+the taps of a filter, lie side by side.
 Maps have hundreds of instructions, which would be most of what LLVM compiles of a kernel.
 """
 
@@ -28,22 +29,23 @@ from braze.codegen.llvm.control import (
     multiply,
 )
 from braze.codegen.llvm.types import F32, I64, POINTER, register_type
-from braze.codegen.llvm.winograd import POINTS, RESULTS, TAPS, Transforms
+from braze.codegen.llvm.winograd import FORMS, RESULTS, Form, Transforms
 from braze.ir.dtypes import f32
 
 # The name of the module in which they are defined.
 MODULE = "braze_winograd"
 
 Values = list[list[ir.Value]]
+Map = Callable[[Transforms, Values], Values]
 
 
-def map_function(module: ir.Module, name: str, width: int) -> ir.Function:
+def map_function(module: ir.Module, name: str, form: Form, width: int) -> ir.Function:
     """A map: "image", "gradient", "filter", "results" or "filter_gradient".
 
     Args:
         width: lanes of a vector.
     """
-    symbol = f"{MODULE}_{name}_{width}"
+    symbol = f"{MODULE}_{name}_{form.taps}_{width}"
     found = module.globals.get(symbol)
     if found is not None:
         assert isinstance(found, ir.Function)
@@ -53,7 +55,7 @@ def map_function(module: ir.Module, name: str, width: int) -> ir.Function:
     function.attributes |= {"noinline", "nounwind"}
     if not module.is_part:
         function.linkage = "internal"
-        define(function, width)
+        define(function, form, width)
     return function
 
 
@@ -70,25 +72,23 @@ def maps_module(symbols: Iterable[str]) -> ir.Module:
     """A module that defines maps."""
     module = ir.Module()
     for symbol in sorted(symbols):
-        name, _, width = symbol.removeprefix(f"{MODULE}_").rpartition("_")
-        map_function(module, name, int(width)).linkage = ""
+        name, taps, width = symbol.removeprefix(f"{MODULE}_").rsplit("_", 2)
+        map_function(module, name, FORMS[int(taps)], int(width)).linkage = ""
     return module
 
 
 # Patches of images and gradients ------------------------------------------------------------------
 
 
-def _define_image(function: ir.Function, width: int) -> None:
-    _define_patch(function, width, POINTS, lambda maps, values: maps.image(values))
+def _define_image(function: ir.Function, form: Form, width: int) -> None:
+    _define_patch(function, form, width, form.points, Transforms.image)
 
 
-def _define_gradient(function: ir.Function, width: int) -> None:
-    _define_patch(function, width, RESULTS, lambda maps, values: maps.gradient(values))
+def _define_gradient(function: ir.Function, form: Form, width: int) -> None:
+    _define_patch(function, form, width, RESULTS, Transforms.filter)
 
 
-def _define_patch(
-    function: ir.Function, width: int, size: int, apply: Callable[[Transforms, Values], Values]
-) -> None:
+def _define_patch(function: ir.Function, form: Form, width: int, size: int, apply: Map) -> None:
     source, row, column, to, apart, vectors = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     with counted_loop(builder, 0, vectors, "channels") as number:
@@ -100,54 +100,52 @@ def _define_patch(
             steps += [builder.mul(column, as_i64(j)) for j in range(1, size)]
             places = [add(builder, start, step) for step in steps]
             values.append([load_vector(builder, source, at, width) for at in places])
-        store_all(builder, apply(Transforms(builder), values), to, first, apart)
+        store_all(builder, apply(Transforms(builder, form), values), to, first, apart)
     builder.ret_void()
 
 
 # Filters ------------------------------------------------------------------------------------------
 
 
-def _define_filter(function: ir.Function, width: int) -> None:
+def _define_filter(function: ir.Function, form: Form, width: int) -> None:
     source, to, apart = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     taps = [
-        [load_vector(builder, source, (i * TAPS + j) * width, width) for j in range(TAPS)]
-        for i in range(TAPS)
+        [load_vector(builder, source, (i * form.taps + j) * width, width) for j in range(form.taps)]
+        for i in range(form.taps)
     ]
-    store_all(builder, Transforms(builder).filter(taps), to, 0, apart)
+    store_all(builder, Transforms(builder, form).filter(taps), to, 0, apart)
     builder.ret_void()
 
 
 # Sums ---------------------------------------------------------------------------------------------
 
 
-def _define_results(function: ir.Function, width: int) -> None:
-    _define_sums(function, width, lambda maps, values: maps.results(values))
+def _define_results(function: ir.Function, form: Form, width: int) -> None:
+    _define_sums(function, form, width, Transforms.results)
 
 
-def _define_filter_gradient(function: ir.Function, width: int) -> None:
-    _define_sums(function, width, lambda maps, values: maps.filter_gradient(values))
+def _define_filter_gradient(function: ir.Function, form: Form, width: int) -> None:
+    _define_sums(function, form, width, Transforms.filter_gradient)
 
 
-def _define_sums(
-    function: ir.Function, width: int, apply: Callable[[Transforms, Values], Values]
-) -> None:
+def _define_sums(function: ir.Function, form: Form, width: int, apply: Map) -> None:
     source, apart, to = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     sums = [
         [
-            load_vector(builder, source, multiply(builder, apart, i * POINTS + j), width)
-            for j in range(POINTS)
+            load_vector(builder, source, multiply(builder, apart, i * form.points + j), width)
+            for j in range(form.points)
         ]
-        for i in range(POINTS)
+        for i in range(form.points)
     ]
-    store_all(builder, apply(Transforms(builder), sums), to, 0, width)
+    store_all(builder, apply(Transforms(builder, form), sums), to, 0, width)
     builder.ret_void()
 
 
 _PATCH = [POINTER, I64, I64, POINTER, I64, I64]
 _SUMS = [POINTER, I64, POINTER]
-_MAPS: dict[str, tuple[list[ir.Type], Callable[[ir.Function, int], None]]] = {
+_MAPS: dict[str, tuple[list[ir.Type], Callable[[ir.Function, Form, int], None]]] = {
     "image": (_PATCH, _define_image),
     "gradient": (_PATCH, _define_gradient),
     "filter": ([POINTER, POINTER, I64], _define_filter),

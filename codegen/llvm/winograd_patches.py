@@ -1,7 +1,7 @@
 """Patches of images, mapped to Winograd's factors: what both of his kernels do.
 
-In: where a patch of 6x6 or 4x4 places begins.  Out: calls of the functions of `winograd_maps`. A
-patch that is not all in memory is copied first, with zeros for what is not.
+In: where a patch of an image or of a gradient begins.  Out: calls of the functions of
+`winograd_maps`. A patch that is not all in memory is copied first, with zeros for what is not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from braze.codegen.llvm.control import (
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction
 from braze.codegen.llvm.types import F32, register_type, zero
-from braze.codegen.llvm.winograd import POINTS
+from braze.codegen.llvm.winograd import RESULTS, Form
 from braze.codegen.llvm.winograd_maps import map_function
 from braze.ir.dtypes import f32
 from braze.ir.index import Index, LoopVar
@@ -32,32 +32,48 @@ from braze.ir.target import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A direction in an array: its elements' stride, and which places are in memory."""
-
-    stride: int
-    low: int
-    high: int
-
-
-@dataclass(frozen=True, slots=True)
 class Patches:
     """What patches are cut from, and how their factors lie.
 
     Attributes:
-        size: places of a patch in either direction.
-        spans: down and across.
+        map: "image" or "gradient". form: whose.
+        strides: from one place to the next, down and across.
         channel: the variable of the channels. stride: from one to the next. count: of them.
         apart: elements from one factor to the next.
     """
 
     array: Buffer
-    size: int
-    spans: tuple[Span, Span]
+    map: str
+    form: Form
+    strides: tuple[int, int]
     channel: LoopVar
     stride: int
     count: int
     apart: int
+
+    @property
+    def size(self) -> int:
+        """Places of a patch in either direction."""
+        return self.form.points if self.map == "image" else RESULTS
+
+
+# The first place in memory, and the one after the last.
+Bounds = tuple[Number, Number]
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One of them, in the code: where its first value lies, and what is in memory.
+
+    Attributes:
+        places: of its first value, down and across. bounds: of places that are in memory.
+        exists: whether there is such a patch; otherwise it is zeros.
+    """
+
+    source: ir.Value
+    places: tuple[Number, Number]
+    bounds: tuple[Bounds, Bounds]
+    exists: ir.Value
 
 
 class PatchMap:
@@ -76,8 +92,7 @@ class PatchMap:
     ) -> None:
         self.builder, self.target, self.patches = frame.builder, target, patches
         self.width, self.border = width, border
-        name = "image" if patches.size == POINTS else "gradient"
-        self.function = map_function(frame.module, name, width)
+        self.function = map_function(frame.module, patches.map, patches.form, width)
 
     def _apply(self, source: ir.Value, strides: Sequence[int], to: ir.Value) -> None:
         patches, (row, column) = self.patches, map(as_i64, strides)
@@ -85,44 +100,40 @@ class PatchMap:
         arguments = [source, row, column, to, as_i64(patches.apart), vectors]
         self.builder.call(self.function, arguments)
 
-    def emit(
-        self, source: ir.Value, row: Number, column: Number, exists: ir.Value, to: ir.Value
-    ) -> None:
-        """Map the patch at `source`, whose first place this is; zeros, if it does not exist."""
+    def emit(self, patch: Patch, to: ir.Value) -> None:
+        """Map a patch."""
         patches, builder = self.patches, self.builder
         if patches.stride != 1:
-            self._from_copy(source, row, column, exists, to)
+            self._from_copy(patch, to)
             return
-        whole = exists
-        for span, place in zip(patches.spans, (row, column), strict=True):
+        whole = patch.exists
+        for place, (low, high) in zip(patch.places, patch.bounds, strict=True):
             after = as_i64(add(builder, place, patches.size))
-            whole = builder.and_(whole, builder.icmp_signed(">=", as_i64(place), as_i64(span.low)))
-            whole = builder.and_(whole, builder.icmp_signed("<=", after, as_i64(span.high)))
+            whole = builder.and_(whole, builder.icmp_signed(">=", as_i64(place), as_i64(low)))
+            whole = builder.and_(whole, builder.icmp_signed("<=", after, as_i64(high)))
         with builder.if_else(whole) as (then, otherwise):
             with then:
-                self._apply(source, [span.stride for span in patches.spans], to)
+                self._apply(patch.source, patches.strides, to)
             with otherwise:
-                self._from_copy(source, row, column, exists, to)
+                self._from_copy(patch, to)
 
-    def _from_copy(
-        self, source: ir.Value, row: Number, column: Number, exists: ir.Value, to: ir.Value
-    ) -> None:
-        self._copy(source, row, column, exists)
+    def _from_copy(self, patch: Patch, to: ir.Value) -> None:
+        self._copy(patch)
         size, count = self.patches.size, self.patches.count
         self._apply(self.border, [size * count, count], to)
 
-    def _copy(self, source: ir.Value, row: Number, column: Number, exists: ir.Value) -> None:
+    def _copy(self, patch: Patch) -> None:
         """A patch's values, channels innermost, with zeros for those that are not in memory."""
         patches, builder = self.patches, self.builder
         vectors, vector = patches.count // self.width, register_type(f32, self.width)
-        down, across = patches.spans
         value = Load(patches.array, Index.of(patches.channel) * patches.stride)
         with counted_loop(builder, 0, patches.size * patches.size, "place") as place:
-            i, j = decode(builder, place, [patches.size, patches.size])
-            present = builder.and_(exists, self._present(down, row, i))
-            present = builder.and_(present, self._present(across, column, j))
-            offset = weighted_sum(builder, [i, j], [down.stride, across.stride])
-            origin = element_pointer(builder, source, offset, F32)
+            steps = decode(builder, place, [patches.size, patches.size])
+            present = patch.exists
+            for first, step, bounds in zip(patch.places, steps, patch.bounds, strict=True):
+                present = builder.and_(present, self._present(bounds, first, step))
+            offset = weighted_sum(builder, steps, patches.strides)
+            origin = element_pointer(builder, patch.source, offset, F32)
             to = element_pointer(builder, self.border, multiply(builder, place, patches.count), F32)
             with builder.if_else(present) as (then, otherwise):
                 with then, counted_loop(builder, 0, vectors, "copy") as number:
@@ -137,11 +148,11 @@ class PatchMap:
                     at = multiply(builder, number, self.width)
                     builder.store(zero(vector), element_pointer(builder, to, at, F32), align=4)
 
-    def _present(self, span: Span, first: Number, step: Number) -> ir.Value:
-        builder = self.builder
+    def _present(self, bounds: Bounds, first: Number, step: Number) -> ir.Value:
+        builder, (low, high) = self.builder, bounds
         place = as_i64(add(builder, first, step))
-        above = builder.icmp_signed(">=", place, as_i64(span.low))
-        return builder.and_(above, builder.icmp_signed("<", place, as_i64(span.high)))
+        above = builder.icmp_signed(">=", place, as_i64(low))
+        return builder.and_(above, builder.icmp_signed("<", place, as_i64(high)))
 
 
 def internal_function(frame: KernelFunction, name: str, types: Sequence[ir.Type]) -> ir.Function:

@@ -155,7 +155,7 @@ def test_layers_of_residual_networks(name):
     for n, h, c in ((16, 56, 64), (16, 28, 128), (16, 14, 256)):
         plan = schedule(in_memory(n, h, h, c, c).contraction, named_target(name))
         assert isinstance(plan, WinogradGradientSchedule)
-        assert "Winograd, for the filter: " in str(plan)
+        assert "Winograd, for 3x3 filters: " in str(plan)
 
 
 def test_what_would_not_gain():
