@@ -14,6 +14,7 @@ from typing import Literal
 
 from braze.ir.graph import Graph, Node, Value
 from braze.passes.attention_operands import deepest_in_memory
+from braze.passes.cache_jumps import is_window, reads_in_jumps
 from braze.passes.contraction_operands import (
     Obstacle,
     OperandAddresses,
@@ -144,6 +145,8 @@ class Reads:
         """Choose what must be in memory so that the contraction can address its operands."""
         chains = [self._chain(operand) for operand in node.operands]
         at = [len(chain) - 1 for chain in chains]
+        if any(is_window(value) for chain in chains for value in chain):
+            at = [n - reads_in_jumps(node, chain) for n, chain in zip(at, chains, strict=True)]
         while True:
             stops = [chain[i] for chain, i in zip(chains, at, strict=True)]
             found = operand_addresses(node, stops)
