@@ -6,7 +6,8 @@ apply.
 A contraction is such a convolution if it sums over channels and the two dimensions of a window,
 which move operand "image" as two of its rows do, or by s where these move it by one. Then the
 image's places fall into s phases, of which each meets a smaller window, one of stride 1; those of
-both directions are so many times as many channels: 4x4 windows of stride 2 are 2x2 windows.
+both directions are so many times as many channels: 4x4 windows of stride 2 are 2x2 windows. Where
+they move it by d times as much as the rows do, tiles have every d-th place.
 Tiles of 4x4 results are the rows of 36 or 25 products, columns are the lanes. A chunk of the work
 goes through its tiles in blocks, whose factors and products stay in the second-level cache.
 """
@@ -60,14 +61,16 @@ class Axis:
     Attributes:
         var: of the results. tap: of the window.
         stride: of the image's elements, from one window to the next. other: of the other operand's.
-        bounds: of each phase: the first place (var + tap / phases) that is in memory, and the one
-            after the last.
+        dilation: places from one of a window's to the next.
+        bounds: of each phase: the first place (var + dilation * tap / phases) that is in memory,
+            and the one after the last.
     """
 
     var: LoopVar
     tap: LoopVar
     stride: int
     other: int
+    dilation: int
     bounds: tuple[tuple[int, int], ...]
 
     @property
@@ -85,7 +88,8 @@ class Axis:
 
     @property
     def tiles(self) -> int:
-        return -(-self.var.extent // RESULTS)
+        """A row of them for each place that a dilated window may begin with."""
+        return self.dilation * -(-self.var.extent // (self.dilation * RESULTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,10 @@ class WinogradSchedule:
         return [axis.phases for axis in self.axes]
 
     @property
+    def dilations(self) -> tuple[int, int]:
+        return self.axes[0].dilation, self.axes[1].dilation
+
+    @property
     def depth(self) -> int:
         """What the products sum over: the channels of all phases."""
         return prod(self.phases) * self.channel.extent
@@ -182,8 +190,8 @@ class WinogradSchedule:
         """Of the image."""
         down, across = self.axes
         return Patches(
-            self.image.buffer, "image", self.form, (down.stride, across.stride), self.channel,
-            self.channel_stride, self.channel.extent, self.image_product,
+            self.image.buffer, "image", self.form, (down.stride, across.stride), self.dilations,
+            self.channel, self.channel_stride, self.channel.extent, self.image_product,
         )  # fmt: skip
 
     @property
@@ -365,22 +373,24 @@ def axis_of(
 ) -> Axis | None:
     """The dimension along which one of the window moves, and what is in memory there."""
     found = [
-        (var, phases)
-        for var, step in places
-        for phases in range(1, _MOST_PHASES + 1)
-        if step == stride * phases and tap.extent in (phases * taps for taps in FORMS)
+        (dilation, phases, number)
+        for number, (_, step) in enumerate(places)
+        for phases, dilation in _steps(stride, step)
+        if tap.extent in (phases * taps for taps in FORMS)
     ]
-    if len(found) != 1:
+    if not found:
         return None
-    ((var, phases),) = found
-    bounds = [(0, var.extent + tap.extent // phases - 1)] * phases
+    # A row of an image may be many times as far as a place.
+    dilation, phases, number = min(found)
+    var = places[number][0]
+    bounds = [(0, var.extent + dilation * (tap.extent // phases - 1))] * phases
     for bound in image.guard:
         variables = bound.index.variables()
         if not variables & {var, tap}:
             continue
         if variables != {var, tap} or not bound.index.is_affine:
             return None
-        if (bound.index.coefficient(var), bound.index.coefficient(tap)) != (phases, 1):
+        if (bound.index.coefficient(var), bound.index.coefficient(tap)) != (phases, dilation):
             return None
         # Of phase p, this is place * phases + p.
         low, high = bound.low - bound.index.constant, bound.high - bound.index.constant
@@ -388,7 +398,15 @@ def axis_of(
             (max(first, -(-(low - p) // phases)), min(end, -(-(high - p) // phases)))
             for p, (first, end) in enumerate(bounds)
         ]
-    return Axis(var, tap, stride * phases, other, tuple(bounds))
+    return Axis(var, tap, stride * phases // dilation, other, dilation, tuple(bounds))
+
+
+def _steps(stride: int, step: int) -> Iterator[tuple[int, int]]:
+    """The phases and the dilation with which a window steps so far where its places step so far."""
+    if step % stride == 0 and 1 <= step // stride <= _MOST_PHASES:
+        yield int(step // stride), 1
+    elif stride % step == 0 and stride // step > 1:
+        yield 1, int(stride // step)
 
 
 def down_and_across(found: Iterable[Axis | None], image: Access) -> tuple[Axis, Axis] | None:

@@ -88,6 +88,10 @@ class WinogradGradientSchedule:
         return [axis.phases for axis in self.axes]
 
     @property
+    def dilations(self) -> tuple[int, int]:
+        return self.axes[0].dilation, self.axes[1].dilation
+
+    @property
     def lanes(self) -> int:
         """Columns of a panel."""
         return self.vectors * self.width
@@ -185,16 +189,16 @@ class WinogradGradientSchedule:
     def image_patches(self) -> Patches:
         down, across = self.axes
         return Patches(
-            self.image.buffer, "image", self.form, (down.stride, across.stride), self.channel,
-            self.channel_stride, self.channels, self.image_product,
+            self.image.buffer, "image", self.form, (down.stride, across.stride), self.dilations,
+            self.channel, self.channel_stride, self.channels, self.image_product,
         )  # fmt: skip
 
     @property
     def gradient_patches(self) -> Patches:
         down, across = self.axes
         return Patches(
-            self.gradient.buffer, "gradient", self.form, (down.other, across.other), self.lane,
-            self.lane_stride, self.columns, self.gradient_product,
+            self.gradient.buffer, "gradient", self.form, (down.other, across.other), self.dilations,
+            self.lane, self.lane_stride, self.columns, self.gradient_product,
         )  # fmt: skip
 
     # Costs ----------------------------------------------------------------------------------------

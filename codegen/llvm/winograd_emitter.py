@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from braze.codegen.llvm import ir
 from braze.codegen.llvm.contraction_shape import ContractionShape, Dim
-from braze.codegen.llvm.control import Number, as_i64, element_pointer
+from braze.codegen.llvm.control import Number, add, as_i64, decode, element_pointer, multiply
 from braze.codegen.llvm.expressions import ExpressionEmitter
 from braze.codegen.llvm.kernel import KernelFunction
 from braze.codegen.llvm.microkernel import TileEmitter
@@ -19,6 +19,7 @@ from braze.codegen.llvm.schedule_winograd import Axis, WinogradSchedule
 from braze.codegen.llvm.schedule_winograd_gradient import WinogradGradientSchedule
 from braze.codegen.llvm.tile import Tile, epilogue_buffers
 from braze.codegen.llvm.types import F32, I8, I64, POINTER
+from braze.codegen.llvm.winograd import RESULTS
 from braze.codegen.llvm.winograd_patches import Bounds, internal_function
 from braze.ir.dtypes import f32
 from braze.ir.index import Index, LoopVar
@@ -57,6 +58,12 @@ class WinogradEmitter:
 
     def _at(self, pointer: ir.Value, offset: Number) -> ir.Value:
         return element_pointer(self.builder, pointer, offset, F32)
+
+    def _begin(self, axis: Axis, tile: Number) -> Number:
+        """The place where a tile's results begin."""
+        rows, first = decode(self.builder, tile, [axis.tiles // axis.dilation, axis.dilation])
+        step = RESULTS * axis.dilation
+        return add(self.builder, first, multiply(self.builder, rows, step))
 
     def _bounds(self, axes: tuple[Axis, Axis], phases: Sequence[Number]) -> tuple[Bounds, Bounds]:
         """Places that are in memory, of these phases down and across."""

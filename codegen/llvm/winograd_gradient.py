@@ -36,7 +36,6 @@ from braze.codegen.llvm.kernel import KernelFunction
 from braze.codegen.llvm.microkernel import FIRST_BLOCK
 from braze.codegen.llvm.schedule_winograd_gradient import WinogradGradientSchedule
 from braze.codegen.llvm.types import F32, I64, register_type
-from braze.codegen.llvm.winograd import RESULTS
 from braze.codegen.llvm.winograd_emitter import WinogradEmitter
 from braze.codegen.llvm.winograd_maps import load_vector, map_function
 from braze.codegen.llvm.winograd_patches import Patch, PatchMap
@@ -107,7 +106,7 @@ class WinogradGradientEmitter(WinogradEmitter):
         """The factors of one tile of a block, of zeros if there are not so many tiles."""
         plan, builder = self.plan, self.builder
         *images, down, across = decode(builder, number, plan.tile_extents)
-        row, column = (multiply(builder, at, RESULTS) for at in (down, across))
+        row, column = self._begin(plan.axes[0], down), self._begin(plan.axes[1], across)
         exists = builder.icmp_signed("<", number, as_i64(plan.tiles))
         places = [*images, row, column]
         image_strides = [*(x.image for x in plan.images), *(axis.stride for axis in plan.axes)]

@@ -105,7 +105,8 @@ class WinogradKernelEmitter(WinogradEmitter):
     def _places(self, tile: Number) -> list[Number]:
         """The images' indices, and the row and column where a tile's results begin."""
         *images, down, across = decode(self.builder, tile, self.plan.tile_extents)
-        return [*images, *(multiply(self.builder, at, RESULTS) for at in (down, across))]
+        axes = self.plan.axes
+        return [*images, self._begin(axes[0], down), self._begin(axes[1], across)]
 
     def _image(self, first: ir.Value, tile: ir.Value, number: ir.Value) -> None:
         """The factors of one tile of a block, phase by phase; of none, if there are not so many."""
@@ -220,7 +221,9 @@ class WinogradKernelEmitter(WinogradEmitter):
         apply = map_function(self.frame.module, "results", plan.form, plan.width)
         ends = []
         for axis in plan.axes:
-            left = builder.sub(as_i64(axis.var.extent), values[axis.var])
+            left = builder.sub(as_i64(axis.var.extent + axis.dilation - 1), values[axis.var])
+            if axis.dilation > 1:
+                left = builder.udiv(left, as_i64(axis.dilation))
             ends.append(smaller(builder, left, RESULTS))
         with counted_loop(builder, 0, plan.vectors, "vector") as vector:
             shift = multiply(builder, vector, plan.width)
@@ -228,16 +231,13 @@ class WinogradKernelEmitter(WinogradEmitter):
             builder.call(apply, [own, as_i64(plan.result_product), stage])
             lane = builder.add(values[plan.lane], as_i64(shift))
             with counted_loop(builder, 0, ends[0], "row") as i:
-                row = builder.add(values[down.var], i)
+                row = add(builder, values[down.var], multiply(builder, i, down.dilation))
                 with counted_loop(builder, 0, ends[1], "column") as j:
                     number = builder.add(builder.mul(i, as_i64(RESULTS)), j)
                     at = multiply(builder, number, plan.width)
                     acc = load_vector(builder, stage, at, plan.width)
-                    here = values | {
-                        down.var: row,
-                        across.var: builder.add(values[across.var], j),
-                        plan.lane: lane,
-                    }
-                    self._store(function, builder, here, acc)
+                    column = add(builder, values[across.var], multiply(builder, j, across.dilation))
+                    here = {down.var: as_i64(row), across.var: as_i64(column), plan.lane: lane}
+                    self._store(function, builder, values | here, acc)
         builder.ret_void()
         return function

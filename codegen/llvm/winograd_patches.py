@@ -37,7 +37,8 @@ class Patches:
 
     Attributes:
         map: "image" or "gradient". form: whose.
-        strides: from one place to the next, down and across.
+        strides: from one place to the next, down and across. steps: places from one value of a
+            patch to the next.
         channel: the variable of the channels. stride: from one to the next. count: of them.
         apart: elements from one factor to the next.
     """
@@ -46,6 +47,7 @@ class Patches:
     map: str
     form: Form
     strides: tuple[int, int]
+    steps: tuple[int, int]
     channel: LoopVar
     stride: int
     count: int
@@ -55,6 +57,11 @@ class Patches:
     def size(self) -> int:
         """Places of a patch in either direction."""
         return self.form.points if self.map == "image" else RESULTS
+
+    @property
+    def value_strides(self) -> list[int]:
+        """From one value to the next, down and across."""
+        return [step * stride for step, stride in zip(self.steps, self.strides, strict=True)]
 
 
 # The first place in memory, and the one after the last.
@@ -107,13 +114,14 @@ class PatchMap:
             self._from_copy(patch, to)
             return
         whole = patch.exists
-        for place, (low, high) in zip(patch.places, patch.bounds, strict=True):
-            after = as_i64(add(builder, place, patches.size))
-            whole = builder.and_(whole, builder.icmp_signed(">=", as_i64(place), as_i64(low)))
-            whole = builder.and_(whole, builder.icmp_signed("<=", after, as_i64(high)))
+        for place, step, bounds in zip(patch.places, patches.steps, patch.bounds, strict=True):
+            low, high = map(as_i64, bounds)
+            last = as_i64(add(builder, place, step * (patches.size - 1)))
+            whole = builder.and_(whole, builder.icmp_signed(">=", as_i64(place), low))
+            whole = builder.and_(whole, builder.icmp_signed("<", last, high))
         with builder.if_else(whole) as (then, otherwise):
             with then:
-                self._apply(patch.source, patches.strides, to)
+                self._apply(patch.source, patches.value_strides, to)
             with otherwise:
                 self._from_copy(patch, to)
 
@@ -128,11 +136,14 @@ class PatchMap:
         vectors, vector = patches.count // self.width, register_type(f32, self.width)
         value = Load(patches.array, Index.of(patches.channel) * patches.stride)
         with counted_loop(builder, 0, patches.size * patches.size, "place") as place:
-            steps = decode(builder, place, [patches.size, patches.size])
+            numbers = decode(builder, place, [patches.size, patches.size])
             present = patch.exists
-            for first, step, bounds in zip(patch.places, steps, patch.bounds, strict=True):
-                present = builder.and_(present, self._present(bounds, first, step))
-            offset = weighted_sum(builder, steps, patches.strides)
+            for first, bounds, number, step in zip(
+                patch.places, patch.bounds, numbers, patches.steps, strict=True
+            ):
+                here = add(builder, first, multiply(builder, number, step))
+                present = builder.and_(present, self._present(bounds, here))
+            offset = weighted_sum(builder, numbers, patches.value_strides)
             origin = element_pointer(builder, patch.source, offset, F32)
             to = element_pointer(builder, self.border, multiply(builder, place, patches.count), F32)
             with builder.if_else(present) as (then, otherwise):
@@ -148,11 +159,10 @@ class PatchMap:
                     at = multiply(builder, number, self.width)
                     builder.store(zero(vector), element_pointer(builder, to, at, F32), align=4)
 
-    def _present(self, bounds: Bounds, first: Number, step: Number) -> ir.Value:
+    def _present(self, bounds: Bounds, place: Number) -> ir.Value:
         builder, (low, high) = self.builder, bounds
-        place = as_i64(add(builder, first, step))
-        above = builder.icmp_signed(">=", place, as_i64(low))
-        return builder.and_(above, builder.icmp_signed("<", place, as_i64(high)))
+        above = builder.icmp_signed(">=", as_i64(place), as_i64(low))
+        return builder.and_(above, builder.icmp_signed("<", as_i64(place), as_i64(high)))
 
 
 def internal_function(frame: KernelFunction, name: str, types: Sequence[ir.Type]) -> ir.Function:

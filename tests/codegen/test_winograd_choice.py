@@ -33,15 +33,14 @@ def test_what_would_not_gain():
         assert not isinstance(schedule(problem.contraction, HOST), WinogradSchedule)
 
 
-def _convolution(k=3, stride=1, dilation=1, dtype=f32, c=64, o=64) -> Problem:
-    x = window2d(random_array((4, 32, 32, c), dtype), k, stride, dilation)
+def _convolution(k=3, stride=1, dtype=f32, c=64, o=64) -> Problem:
+    x = window2d(random_array((4, 32, 32, c), dtype), k, stride)
     return Problem("nhwklc,klco->nhwo", x, random_array((k, k, c, o), dtype))
 
 
 OTHERS = {
     "window": _convolution(k=5),
     "stride": _convolution(stride=2),
-    "dilation": _convolution(dilation=2),
     "dtype": _convolution(dtype=f64),
     "columns": _convolution(o=36),
     "channels": _convolution(c=36),

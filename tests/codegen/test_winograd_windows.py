@@ -106,6 +106,40 @@ def test_directions_with_other_strides():
     check(Problem("nhwklc,nhwo->klco", view, random_array((2, 5, 8, 64), seed=1)), 2)
 
 
+@pytest.mark.parametrize("along", ["h", "w", "hw"])
+@pytest.mark.parametrize("dilation", [2, 3])
+def test_dilated_windows(dilation, along):
+    for n, h, w in ((2, 8, 8), (3, 7, 11), (1, 17, 26), (2, 3, 4)):
+        shape = {"n": n, "h": h, "w": w, "c": 32, "o": 64, "k": 3, "dilation": dilation}
+        check(windows(**shape, pad=dilation, along=along), 3)
+
+
+@pytest.mark.parametrize("border", [0, 3])
+def test_gradients_of_dilated_windows(border):
+    x, g = random_array((2, 19, 22, 32)), random_array((2, 13, 16, 64), seed=1)
+    view = window2d(x, 3, dilation=3)
+    check(Problem("nhwklc,nhwo->klco", view, g), 3)
+    guarded = F.pad(braze.tensor(x), (0, 0, *[border] * 4)).numpy()
+    problem = dilated_gradient(guarded, border)
+    check(problem, 3)
+
+
+def dilated_gradient(x: np.ndarray, border: int) -> Problem:
+    """Of 3x3 windows with dilation 3, whose border is left out."""
+    n, h, w, _ = x.shape
+    wrong = np.full_like(x, np.nan)
+    inside = slice(border, h - border), slice(border, w - border)
+    wrong[:, *inside] = x[:, *inside]
+    view = window2d(wrong, 3, dilation=3)
+    g = random_array((*view.shape[:3], 64), seed=1)
+    guard = (
+        f"0 <= h + 3*k - {border} < {h - 2 * border} and 0 <= w + 3*l - {border} < "
+        f"{w - 2 * border}"
+    )
+    clear = {"lhs": window2d(x, 3, dilation=3)}
+    return Problem("nhwklc,nhwo->klco", view, g, guards={"lhs": guard}, clear=clear)
+
+
 def transposed(n: int, h: int, w: int, c: int, o: int) -> Problem:
     """A transposed convolution of stride 2 with 4x4 windows: four windows of 2x2 on the same image,
     of which half begin one element later."""
@@ -213,7 +247,7 @@ OTHERS = {
     "stride": {"k": 3, "stride": 2},
     "phases of other sizes": {"k": 5, "stride": 2},
     "too many phases": {"k": 8, "stride": 4, "pad": 3},
-    "dilation": {"k": 2, "dilation": 2},
+    "a stride and a dilation": {"k": 6, "stride": 2, "dilation": 3, "pad": 6},
 }
 
 
