@@ -194,6 +194,6 @@ def _contract_limit(
     tiles = batch * -(-rows // TILE_ROWS) * -(-columns // TILE_COLUMNS)
     if tiles < ENOUGH_TILES:
         return min(PIECES // tiles, length // SHORTEST_PART)
-    if node.result.type.numel > SMALL_RESULT:
+    if node.result.type.numel > SMALL_RESULT or min(rows, columns) == 1:
         return 1
     return min(MOST_LONG_PARTS, length // LONG_PART)
