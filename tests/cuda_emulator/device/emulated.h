@@ -19,6 +19,7 @@
 
 #include "language.h"
 #include "warp.h"
+#include "asynchronous.h"
 #include "bits.h"
 #include "conversions.h"
 #include "atomics.h"

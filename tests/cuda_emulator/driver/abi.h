@@ -53,6 +53,14 @@ void braze_read_parameter(void* to, const char* from, unsigned bytes);
 // Comes before an atomic operation on `bytes` bytes: checks the access.
 void braze_atomic(void* address, unsigned bytes);
 
+// Asks for a copy to shared memory that is done when its group is waited for: `read` of its bytes
+// come from global memory, the rest are zeros. `checked`: were the kernel's accesses, too?
+void braze_copy_async(void* to, const void* from, unsigned bytes, unsigned read, int checked);
+// Ends the group of the copies that the thread asked for since it ended the last one.
+void braze_copy_commit(void);
+// Waits for all of the thread's groups but the latest.
+void braze_copy_wait(unsigned latest);
+
 // A memory fence: what the block wrote so far may be read by blocks that synchronise with it.
 void braze_fence(void);
 

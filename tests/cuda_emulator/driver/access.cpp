@@ -2,6 +2,7 @@
 // functions, of which its own runtime is not linked.
 #include <string.h>
 
+#include "access.h"
 #include "execution.h"
 #include "failure.h"
 #include "memory.h"
@@ -59,7 +60,7 @@ static inline void note_uses(Cell* cell, uintptr_t address, unsigned bytes, Acce
     }
 }
 
-static void check(void* pointer, unsigned bytes, bool aligned, Access access, const void* site) {
+void check(void* pointer, unsigned bytes, bool aligned, Access access, const void* site) {
     Execution& e = execution;
     if (!e.running) return;  // a module's own initialisation
     uintptr_t address = (uintptr_t)pointer;

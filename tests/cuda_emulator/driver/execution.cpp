@@ -159,6 +159,8 @@ void Execution::prepare_block() {
     for (unsigned i = 0; i < count; i++) {
         threads[i].waiting = Waiting::to_start;
         threads[i].synchronised = stamp;
+        threads[i].copies.clear();
+        threads[i].groups = 0;
     }
     make_all_ready();
 }

@@ -18,12 +18,25 @@
 
 enum class Waiting { no, to_start, at_barrier, in_warp, ended };
 
+// From global to shared memory, asked for but not done.
+struct Copy {
+    char* to;
+    const char* from;
+    unsigned bytes, read;  // of which so many are read; the rest become zeros
+    unsigned group;        // its number among the thread's groups
+    bool checked;
+    const void* site;
+};
+
 struct Thread : BrazeThread {
     Waiting waiting;
     uint32_t synchronised;  // stamp of the last barrier of its block or warp
     void* stack_pointer;
     Stack* stack;
     const void* site;  // where it waits: a return address
+
+    std::vector<Copy> copies;  // that it has not waited for, the oldest first
+    unsigned groups;           // that it has ended
 
     // What it came to its warp with, and what it takes from there.
     int operation;

@@ -40,7 +40,7 @@ void profile_access(uintptr_t address, unsigned bytes, Access access, bool share
     Progress& own = progress[thread];
     std::string line = source_line(site);
     int kind = (shared ? 2 : 0) + (access != Access::read);
-    if (own.latest && own.line == line && own.kind == kind) {
+    if (bytes && own.latest && own.line == line && own.kind == kind) {
         // The compiler takes vectors apart: parts that follow one another are one access again.
         Touch& last = (*own.latest)[own.index];
         unsigned joined = last.bytes + bytes;
@@ -62,9 +62,10 @@ void profile_access(uintptr_t address, unsigned bytes, Access access, bool share
 static uint64_t units(const std::vector<Touch>& touches, unsigned unit) {
     std::set<uintptr_t> found;
     for (const Touch& touch : touches)
-        for (uintptr_t at = touch.address / unit; at <= (touch.address + touch.bytes - 1) / unit;
-             at++)
-            found.insert(at);
+        if (touch.bytes)
+            for (uintptr_t at = touch.address / unit;
+                 at <= (touch.address + touch.bytes - 1) / unit; at++)
+                found.insert(at);
     return found.size();
 }
 

@@ -12,6 +12,7 @@
 
 #include "races.h"
 
+// A lane that takes part in a request, but touches nothing, comes with no bytes.
 void profile_access(uintptr_t address, unsigned bytes, Access access, bool shared,
                     const void* site);
 void profile_block_ended();
