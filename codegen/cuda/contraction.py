@@ -2,8 +2,9 @@
 never made.
 
 In: a `Contraction`.  Out: one launch, or two where the sum is cut into parts. A block computes a
-tile of results. While its threads multiply one stretch of the sum in shared memory, the next is on
-its way from memory to their registers. The epilogue's stores are those of an elementwise kernel.
+tile of results. While its threads multiply one stretch of the sum in shared memory, the next ones
+are on their way there: by themselves, or the next one through registers (see `Operand`). The
+epilogue's stores are those of an elementwise kernel.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from braze.codegen.cuda.contraction_operand import Operand, tile_type
-from braze.codegen.cuda.contraction_plan import Plan, plan_of, turned
+from braze.codegen.cuda.contraction_plan import Plan, plan_of, stages, turned
 from braze.codegen.cuda.contraction_products import PlainProducts, Result, TensorProducts
 from braze.codegen.cuda.contraction_rows import rows_of_products
 from braze.codegen.cuda.errors import CodegenError
@@ -25,6 +26,7 @@ from braze.codegen.cuda.packs import fits
 from braze.codegen.cuda.pointwise import emit_pointwise
 from braze.codegen.cuda.rows import emit_rows
 from braze.codegen.cuda.types import is_narrow_float
+from braze.ir.cuda_program import SHARED_BYTES
 from braze.ir.index import Index, LoopVar, flatten
 from braze.ir.loops import (
     Accumulator,
@@ -93,6 +95,9 @@ PART = "part"
 # Of blocks of this many threads two share a multiprocessor, if each thread has 128 registers. (For
 # sm_75 these are too few.)
 TWO_AT_A_TIME = 256
+# If more elements than these wait in registers, with an address each, the compiler is told to have
+# one block in mind: it would rather spill some of them than have fewer blocks.
+FEW_WAITING = 8
 
 
 def _store_of_part(plan: Plan, partial: Buffer, kernel: Contraction) -> Store:
@@ -129,6 +134,11 @@ class _Tiles:
         self.operands = [
             Operand(self.made, kernel, plan, letter, is_left=letter == "a") for letter in "ab"
         ]
+        nbytes = sum(operand.tile_bytes for operand in self.operands)
+        is_async = any(operand.is_async for operand in self.operands)
+        self.stages = stages(plan, unit.target, nbytes) if is_async else 2
+        # What no function has without asking for it is dynamic.
+        self.shared_bytes = nbytes * self.stages if nbytes * self.stages > SHARED_BYTES else 0
         self.products: PlainProducts | TensorProducts
         if plan.tile.method == "tensor":
             self.products = TensorProducts(self.made, plan, self.operands)
@@ -139,63 +149,112 @@ class _Tiles:
         made, plan = self.made, self.plan
         w, tile = made.writer, plan.tile
         made.has_barriers = True
-        if tile.threads == TWO_AT_A_TIME and made.target.capability >= 80:
+        if sum(operand.waiting for operand in self.operands) > FEW_WAITING:
+            made.blocks = 1
+        elif tile.threads == TWO_AT_A_TIME and made.target.capability >= 80:
             made.blocks = 2
-        type = tile_type(plan)
-        for operand in self.operands:
-            x = operand.letter
-            rows, length = operand.tile_shape
-            shape = f"[2][{rows}][{length}]"
-            if is_narrow_float(plan.element) and type != "float":  # of a class, with a constructor
-                w.line(f"__shared__ __align__(32) unsigned short {x}_bits{shape};")
-                w.line(f"auto& {x}_tile = reinterpret_cast<{type} (&){shape}>({x}_bits);")
-            else:
-                w.line(f"__shared__ __align__(32) {type} {x}_tile{shape};")
-        variables = self._place()
+        self._tiles()
+        variables = self._place("blockIdx.x")
+        if plan.parts > 1:
+            w.line(f"const int start = part * {made.number(plan.part)};")
+            w.line(
+                f"const int end = min(start + {made.number(plan.part)}, {made.number(plan.inner)});"
+            )
         emitter = made.expressions(variables)
         for operand, first in zip(self.operands, ("first_row", "first_column"), strict=True):
             operand.declare(emitter, first)
         self.products.declare()
         end = self._ends()
-        with w.block("auto fetch = [&](int k0)"):
+        with w.block("auto fetch = [&](int k0, int to)"):
             for operand in self.operands:
                 operand.fetch(emitter.fork(), end)
         w.lines[-1] += ";"
-        with w.block("auto keep = [&](int at)"):
-            for operand in self.operands:
-                operand.keep()
-        w.lines[-1] += ";"
+        if not all(operand.is_async for operand in self.operands):
+            with w.block("auto keep = [&](int to)"):
+                for operand in self.operands:
+                    operand.keep()
+            w.lines[-1] += ";"
         start, stop = ("start", "end") if plan.parts > 1 else ("0", made.number(plan.inner))
-        w.line(f"fetch({start});")
-        w.line("keep(0);")
-        w.line("__syncthreads();")
-        w.line("int at = 0;")
-        with w.block(f"for (int k0 = {start}; k0 < {stop}; k0 += {tile.depth})"):
-            w.line(f"const bool has_next = k0 + {tile.depth} < {stop};")
-            w.line(f"if (has_next) fetch(k0 + {tile.depth});")
-            self.products.multiply()
-            w.line("if (has_next) keep(at ^ 1);")
-            w.line("__syncthreads();")
-            w.line("at ^= 1;")
-        self._epilogue(emitter)
-        self.unit.launch(made, (plan.blocks, 1, 1), (tile.threads, 1, 1), suffix=suffix)
+        self._loop(start, stop)
+        self._epilogue()
+        self.unit.launch(
+            made,
+            (plan.blocks, 1, 1),
+            (tile.threads, 1, 1),
+            suffix=suffix,
+            shared_bytes=self.shared_bytes,
+        )
 
-    def _place(self) -> dict[LoopVar, str]:
-        """Which tile this block computes, of which batch and part of the sum."""
+    def _tiles(self) -> None:
+        """Declare the tiles in shared memory, one behind the other."""
+        made, type = self.made, tile_type(self.plan)
+        w = made.writer
+        shapes = [(self.stages, *operand.tile_shape) for operand in self.operands]
+        if self.shared_bytes:
+            w.line("extern __shared__ __align__(128) unsigned char tiles[];")
+        at = 0
+        for operand, shape in zip(self.operands, shapes, strict=True):
+            x, sizes = operand.letter, "".join(f"[{n}]" for n in shape)
+            if self.shared_bytes:
+                bits = f"tiles[{at}]"
+                at += self.stages * operand.tile_bytes
+            elif is_narrow_float(self.plan.element) and type != "float":
+                # of a class, with a constructor
+                bits = f"{x}_bits"
+                w.line(f"__shared__ __align__(32) unsigned short {bits}{sizes};")
+            else:
+                w.line(f"__shared__ __align__(32) {type} {x}_tile{sizes};")
+                continue
+            w.line(f"auto& {x}_tile = reinterpret_cast<{type} (&){sizes}>({bits});")
+
+    def _loop(self, start: str, stop: str) -> None:
+        """The sum: in each turn a stretch is multiplied, and another one is sent for, which takes
+        the place of the stretch before."""
+        w, depth, ahead = self.made.writer, self.plan.tile.depth, self.stages - 1
+        are_async = [operand.is_async for operand in self.operands]
+
+        def bring(k0: str, to: str) -> None:
+            w.line(f"if ({k0} < {stop}) fetch({k0}, {to});")
+
+        def keep(k0: str, to: str) -> None:
+            if not all(are_async):
+                w.line(f"if ({k0} < {stop}) keep({to});")
+
+        def end_copies() -> None:
+            if any(are_async):
+                w.line("end_copies();")
+
+        with w.unrolled("s", ahead):
+            k0 = f"{start} + {depth} * s" if start != "0" else f"{depth} * s"
+            bring(k0, "s")
+            keep(k0, "s")
+            end_copies()
+        w.line("int at = 0;")
+        with w.block(f"for (int k0 = {start}; k0 < {stop}; k0 += {depth})"):
+            if any(are_async):
+                w.line(f"wait_for_copies<{ahead - 1}>();")
+            w.line("__syncthreads();")
+            w.line(f"const int next = k0 + {depth * ahead}, to = at == 0 ? {ahead} : at - 1;")
+            bring("next", "to")
+            end_copies()
+            self.products.multiply()
+            keep("next", "to")
+            w.line(f"at = at == {ahead} ? 0 : at + 1;")
+
+    def _place(self, block: str) -> dict[LoopVar, str]:
+        """Which tile this block computes, of which batch and part of the sum, by its number."""
         w, plan, number = self.made.writer, self.plan, self.made.number
         across, down = number(plan.column_tiles), number(plan.row_tiles)
-        w.line(f"const int first_column = blockIdx.x % {across} * {plan.tile.columns};")
-        w.line(f"const int first_row = blockIdx.x / {across} % {down} * {plan.tile.rows};")
-        rest = f"blockIdx.x / {number(plan.column_tiles * plan.row_tiles)}"
+        w.line(f"const int first_column = {block} % {across} * {plan.tile.columns};")
+        w.line(f"const int first_row = {block} / {across} % {down} * {plan.tile.rows};")
+        rest = f"{block} / {number(plan.column_tiles * plan.row_tiles)}"
         variables = {LoopVar("batch", plan.batch): "0", LoopVar(PART, plan.parts): "0"}
         if plan.batch > 1:
             w.line(f"const int batch = {rest} % {number(plan.batch)};")
             variables[LoopVar("batch", plan.batch)] = "batch"
         if plan.parts > 1:
             tiles = number(plan.column_tiles * plan.row_tiles * plan.batch)
-            w.line(f"const int part = blockIdx.x / {tiles};")
-            w.line(f"const int start = part * {number(plan.part)};")
-            w.line(f"const int end = min(start + {number(plan.part)}, {number(plan.inner)});")
+            w.line(f"const int part = {block} / {tiles};")
             variables[LoopVar(PART, plan.parts)] = "part"
         return variables
 
@@ -208,7 +267,18 @@ class _Tiles:
             return None
         return "end" if plan.parts > 1 else self.made.number(plan.inner)
 
-    def _epilogue(self, emitter: Expressions) -> None:
+    def _epilogue(self) -> None:
+        """Store the results. Where they go is computed anew, so that it takes no registers in the
+        loop before."""
+        made = self.made
+        made.use("again")
+        with made.writer.block():
+            made.writer.line("const int thread = thread_again(), block = block_again();")
+            variables = self._place("block")
+            self.products.place("thread")
+            self._store(made.expressions(variables))
+
+    def _store(self, emitter: Expressions) -> None:
         made, plan = self.made, self.plan
         width = self._width()
         statements, row, column, lane = self._statements(width)

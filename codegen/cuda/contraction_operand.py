@@ -1,15 +1,23 @@
 """How a block of threads brings a contraction's operand into shared memory.
 
-In: an access and a plan.  Out: C that fetches the next stretch of a tile into registers, and C that
-keeps it in shared memory, where it lies as ``tile[k][outer]``. Elements that lie side by side are
-fetched up to 16 bytes at a time, along the sum or across it. What a guard excludes is zero. Tensor
-cores also take ``tile[outer][k]``, which is how an operand is kept that is fetched along the sum.
-Else such an operand's elements are spread over the banks by `Operand.swizzle`.
+In: an access and a plan.  Out: C that fetches a stretch of a tile, and C that keeps it in shared
+memory, where it lies as ``tile[k][outer]``. Elements that lie side by side are fetched up to 16
+bytes at a time, along the sum or across it. What a guard excludes is zero. Tensor cores also take
+``tile[outer][k]``, which is how an operand is kept that is fetched along the sum.
+
+From sm_80 on, what is fetched goes to shared memory by itself (`Operand.is_async`), and nothing is
+left to keep. Else, and for elements that are converted or are smaller than 4 bytes and not side by
+side, it waits in registers until it is kept.
+
+An operand that is fetched along the sum, and is kept across it, has elements of a pack in different
+rows of the tile. Copies by themselves therefore take one element each; those in registers
+are spread over the banks by `Operand.swizzle`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +37,13 @@ from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Access, Bound, Buffer, Contraction
 
 Direction = Literal["along", "across"]
+# Copies that go on by themselves: since when, and of how many bytes each.
+ASYNC_CAPABILITY = 80
+ASYNC_BYTES = (4, 8, 16)
+# Elements along the sum that threads side by side copy, if they go to different rows.
+TURNED = 8
+# Copies of which the addresses are computed at a time.
+SOME_COPIES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +94,29 @@ class Operand:
         self.batch = LoopVar("batch", plan.batch)
         self.dtype = self.access.buffer.dtype
         self.place = self._choose()
-        packs = self.size * self.depth // self.place.width
         self.threads = plan.tile.threads
+        width = 1 if self.is_turned else self.place.width
+        nbytes = width * self.dtype.itemsize
+        self.is_async = (
+            made.target.capability >= ASYNC_CAPABILITY
+            and memory_type(self.dtype) == tile_type(plan)
+            and nbytes in ASYNC_BYTES
+        )
+        if self.is_async and self.place.width > width:
+            alone = self._place("along", 1)
+            assert alone is not None
+            self.place = alone
+        packs = self.size * self.depth // self.place.width
         self.count = -(-packs // self.threads)
         self.is_partial = packs < self.threads
         self.packs = packs
         self.row_length = self.depth if self.place.direction == "along" else self.size
         self.row_length //= self.place.width
+        self.k_step = (
+            0  # from one of a thread's elements along the sum to the next; 0 if it has one
+        )
+        if self.is_async and self.is_turned:
+            self._spread()
 
     @property
     def k_is_last(self) -> bool:
@@ -94,12 +125,48 @@ class Operand:
         return is_tensor and self.place.direction == "along" and self.dtype is self.plan.element
 
     @property
+    def is_turned(self) -> bool:
+        """Do elements that lie side by side in memory lie in different rows of the tile?"""
+        return self.place.direction == "along" and not self.k_is_last
+
+    @property
+    def waiting(self) -> int:
+        """Registers in which elements wait that each need an address worked out from numbers of
+        several dimensions, or a condition."""
+        place = self.place
+        is_simple = all(isinstance(atom, LoopVar) for atom, _ in place.index.terms)
+        if self.is_async or (is_simple and not place.guard):
+            return 0
+        return self.count * -(-place.width * self.dtype.itemsize // 4)
+
+    @property
     def tile_shape(self) -> tuple[int, int]:
-        """Rows of a tile in shared memory, and how long they are: with a pad against conflicts."""
+        """Rows of a tile in shared memory, and how long they are: with a pad against conflicts,
+        which rows that are stored and read along do not have."""
         pad = ALIGNMENT // self.plan.element.itemsize
         if self.k_is_last:
             return self.size, self.depth + pad
+        if self.plan.tile.method == "plain" and not self.is_turned:
+            pad = 0
         return self.depth, self.size + pad
+
+    @property
+    def tile_bytes(self) -> int:
+        rows, length = self.tile_shape
+        return rows * length * self.plan.element.itemsize
+
+    def _spread(self) -> None:
+        """Give each warp elements of 4 neighbours in 8 rows of the tile.
+
+        In memory these are 4 times 8 neighbours, which fill sectors; in the tile the pad puts each
+        row into banks of its own. (Of numbers of 8 bytes half a warp does the same with 2.)
+        """
+        self.row_length = TURNED
+        groups = max(self.threads // (TURNED * self.size), 1)
+        turns = self.depth // (TURNED * groups)
+        assert turns * groups * TURNED == self.depth
+        self.count //= turns
+        self.k_step = TURNED * groups if turns > 1 else 0
 
     def swizzle(self, eighth: str) -> str:
         """C for what the place in row `k` of the tile is XORed with, given ``k / 8``; "" for
@@ -113,7 +180,7 @@ class Operand:
         Of numbers of 8 bytes a half of the warp keeps 8 packs of 2, which lie in 2 places of 8
         rows, 2 apart. The pad moves these by 8 banks, and this the second four of them by 4.
         """
-        if self.k_is_last or self.place.direction == "across" or self.size % 16:
+        if not self.is_turned or self.is_async or self.size % 16:
             return ""
         shape = self.plan.element.itemsize, self.place.width, self.depth
         turns = {(4, 4, 16): 8, (4, 4, 32): 4, (8, 2, 16): 2}
@@ -196,9 +263,13 @@ class Operand:
             # Eight threads store 16 bytes each at once, of two rows: with the pad, rows that are 4
             # apart have no bank in common.
             slow = "threadIdx.x / 32 * 8 + threadIdx.x / 4 % 2 * 4 + threadIdx.x / 8 % 4"
+        elif self.threads > self.row_length * self.size and self.is_async and self.is_turned:
+            fast += f" + threadIdx.x / {self.row_length * self.size} * {self.row_length}"
+            slow += f" % {self.size}"
         w.line(f"const int {x}_k = {fast if is_along else slow};")
         w.line(f"const int {x}_outer = {slow if is_along else fast};")
-        w.line(f"{self.pack} {x}_next[{self.count}];")
+        if not self.is_async:
+            w.line(f"{self.pack} {x}_next[{self.count}];")
         index_type = "int"
         self.parts = self._split(place.index)
         self.bounds = [(bound, self._split(bound.index)) for bound in place.guard]
@@ -239,7 +310,8 @@ class Operand:
         return Index(outer, index.constant), Index(inner, 0)
 
     def fetch(self, emitter: Expressions, end: str | None) -> None:
-        """Load what this thread brings of the stretch that begins at `k0`.
+        """Load what this thread brings of the stretch that begins at `k0`, or have it copied to
+        ``tile[to]``.
 
         Args:
             end: where the sum's part ends, if a stretch may go beyond.
@@ -248,23 +320,37 @@ class Operand:
         is_along = place.direction == "along"
         start = f"k0 / {place.width}" if is_along and place.width > 1 else "k0"
         limit = f"{end} / {place.width}" if end and is_along and place.width > 1 else end
-        partial = f"threadIdx.x < {self.packs}" if self.is_partial else ""
-        if is_along:
-            with w.block():
-                w.line(f"const int k = {start} + {x}_k;")
-                inner = emitter.fork({place.k: "k"})
-                offset, checks = self._inner(inner, "[i]")
-                with w.unrolled("i", self.count):
-                    conditions = [partial, f"k < {limit}" if limit else "", *checks]
-                    self._load(f"{x}_start[i]{offset}", conditions)
+        shift = f" + {self.step} * i" if self.count > 1 else ""
+
+        def load(k: str, at: str) -> None:
+            """Those of which `k` is the number along the sum, with the `i` of the loop around."""
+            conditions = [f"k < {limit}"] if limit else []
+            conditions += checks
+            if self.is_async:
+                self._copy(k, f"{x}_start{at}{offset}", conditions)
+            else:
+                self._load(f"{x}_start{at}{offset}", conditions)
+
+        if not is_along:
+            # Copies keep nothing in registers, so they need not be written out, which takes some.
+            some = SOME_COPIES if self.is_async else None
+            with w.unrolled("i", self.count, some):
+                w.line(f"const int k = {start} + {x}_k{shift};")
+                offset, checks = self._inner(emitter.fork({place.k: "k"}), "")
+                load(f"{x}_k{shift}", "")
             return
-        with w.unrolled("i", self.count):
-            shift = f" + {self.step} * i" if self.count > 1 else ""
-            w.line(f"const int k = {start} + {x}_k{shift};")
-            inner = emitter.fork({place.k: "k"})
-            offset, checks = self._inner(inner, "")
-            conditions = [partial, f"k < {limit}" if limit else "", *checks]
-            self._load(f"{x}_start{offset}", conditions)
+        with ExitStack() as around:
+            number = f"{x}_k"
+            if self.k_step:
+                turns = self.depth // self.k_step
+                around.enter_context(w.unrolled("h", turns))
+                number += f" + {self.k_step} * h"
+            else:
+                around.enter_context(w.block())
+            w.line(f"const int k = {start} + {number};")
+            offset, checks = self._inner(emitter.fork({place.k: "k"}), "[i]")
+            with w.unrolled("i", self.count):
+                load(number, "[i]")
 
     def _inner(self, emitter: Expressions, at: str) -> tuple[str, list[str]]:
         """What the sum's variable adds to the address, and the conditions of the guards."""
@@ -286,9 +372,25 @@ class Operand:
             checks += [f"{value} < {number(bound.high)}"] if bound.high <= high else []
         return offset, checks
 
+    def _copy(self, k: str, place: str, conditions: Sequence[str]) -> None:
+        w, x = self.made.writer, self.letter
+        self.made.use("copy_async")
+        width = self.place.width
+        shift = f" + {self.step} * i" if self.count > 1 and self.place.direction == "along" else ""
+        outer = f"{x}_outer{shift}"
+        if self.k_is_last:
+            to = f"{x}_tile[to][{outer}] + {_times(width, k)}"
+        else:
+            to = f"{x}_tile[to][{k}] + {_times(width, outer)}"
+        wanted = f", {' && '.join(conditions)}" if conditions else ""
+        nbytes = width * self.dtype.itemsize
+        pointer = self.made.pointer(self.buffer)
+        w.line(f"{self._partial}copy_async<{nbytes}>({to}, {pointer} + {place}{wanted});")
+
     def _load(self, place: str, conditions: Sequence[str]) -> None:
         w, x = self.made.writer, self.letter
-        wanted = [c for c in conditions if c]
+        wanted = [f"threadIdx.x < {self.packs}"] if self.is_partial else []
+        wanted += conditions
         load = f"load_pack<{self.place.width}>({self.made.pointer(self.buffer)} + {place})"
         if wanted:
             w.line(f"{x}_next[i] = {self.pack}{{}};")
@@ -296,13 +398,19 @@ class Operand:
         else:
             w.line(f"{x}_next[i] = {load};")
 
+    @property
+    def _partial(self) -> str:
+        return f"if (threadIdx.x < {self.packs}) " if self.is_partial else ""
+
     def keep(self) -> None:
-        """Put what was fetched into the tile in shared memory."""
+        """Put what was fetched into ``tile[to]`` in shared memory."""
+        if self.is_async:
+            return
         w, x, place = self.made.writer, self.letter, self.place
         element = self.plan.element
-        partial = f"if (threadIdx.x < {self.packs}) " if self.is_partial else ""
+        partial = self._partial
         is_along = place.direction == "along"
-        tile = f"{x}_tile[at]"
+        tile = f"{x}_tile[to]"
         shift = f" + {self.step} * i" if self.count > 1 else ""
         with w.unrolled("i", self.count):
             if self.k_is_last:
@@ -325,6 +433,16 @@ class Operand:
                 else:
                     at = f"[{x}_k{shift}][{factor}{x}_outer + l]"
                 w.line(f"{partial}{tile}{at} = {bare(value)};")
+
+
+def _times(width: int, number: str) -> str:
+    return (
+        number
+        if width == 1
+        else f"{width} * ({number})"
+        if "+" in number
+        else f"{width} * {number}"
+    )
 
 
 def _variables(atom: object) -> set[LoopVar]:

@@ -13,6 +13,7 @@ from typing import Literal, Protocol, TypeVar
 
 from braze.codegen.cuda.grid import extent, quotient
 from braze.ir.dtypes import DType, bf16, f16, f32
+from braze.ir.gpu_limits import LIMITS
 from braze.ir.index import LoopVar
 from braze.ir.loops import Contraction
 from braze.ir.symint import is_symbolic
@@ -212,6 +213,27 @@ def tiles_for(kernel: Contraction, target: Target) -> tuple[Sequence[Tile], DTyp
     if kernel.dtype.itemsize == 8:
         return WIDE, kernel.dtype
     return PLAIN, kernel.dtype
+
+
+# Stretches of a sum that lie in shared memory at a time, or are on their way there.
+MOST_STAGES = 4
+# So many threads of a multiprocessor should find room in its shared memory. Those with many results
+# each are fewer, for want of registers.
+RESIDENT, RESIDENT_LARGE = 1024, 512
+MANY_RESULTS = 64
+
+
+def stages(plan: Plan, target: Target, nbytes: int) -> int:
+    """How many tiles there are for each operand.
+
+    Args:
+        nbytes: of one for each, together.
+    """
+    tile, limits = plan.tile, LIMITS[target.capability]
+    is_large = tile.rows * tile.columns >= MANY_RESULTS * tile.threads or tile.method == "tensor"
+    blocks = (RESIDENT_LARGE if is_large else RESIDENT) // tile.threads
+    room = limits.shared_bytes // blocks - limits.reserved_bytes
+    return max(2, min(MOST_STAGES, room // nbytes))
 
 
 def _parts(inner: int, tile: Tile) -> Iterator[int]:

@@ -56,10 +56,15 @@ class PlainProducts:
         """Neighbouring columns that a thread has."""
         return self.column_group
 
+    def place(self, thread: str) -> None:
+        """Declare where the results of a thread are, given its number."""
+        w = self.made.writer
+        w.line(f"const int thread_row = {thread} / {self.across};")
+        w.line(f"const int thread_column = {thread} % {self.across};")
+
     def declare(self) -> None:
         w, tile = self.made.writer, self.plan.tile
-        w.line(f"const int thread_row = threadIdx.x / {self.across};")
-        w.line(f"const int thread_column = threadIdx.x % {self.across};")
+        self.place("threadIdx.x")
         w.line(f"{self.type} acc[{tile.thread_rows}][{tile.thread_columns}];")
         with w.unrolled("i", tile.thread_rows), w.unrolled("j", tile.thread_columns):
             w.line(f"acc[i][j] = {literal(0, self.dtype)};")
@@ -135,20 +140,26 @@ class TensorProducts:
         self.across = tile.columns // tile.thread_columns
         made.use("tensor_tf32" if plan.element is f32 else "tensor")
 
+    def place(self, thread: str) -> None:
+        """Declare where the results of a thread's warp are, given the thread's number."""
+        w = self.made.writer
+        w.line(f"const int warp = {thread} / 32;")
+        w.line(f"const int warp_row = warp / {self.across} * {self.plan.tile.thread_rows};")
+        w.line(f"const int warp_column = warp % {self.across} * {self.plan.tile.thread_columns};")
+
     def declare(self) -> None:
         w = self.made.writer
         orders = ", ".join(str(operand.k_is_last).lower() for operand in self.operands)
         w.line(f"typedef Tensor<{self.type}, {orders}> Tensors;")
-        w.line("const int warp = threadIdx.x / 32;")
-        w.line(f"const int warp_row = warp / {self.across} * {self.plan.tile.thread_rows};")
-        w.line(f"const int warp_column = warp % {self.across} * {self.plan.tile.thread_columns};")
+        self.place("threadIdx.x")
         w.line(f"Tensors::C acc[{self.rows}][{self.columns}];")
         with w.unrolled("i", self.rows), w.unrolled("j", self.columns):
             w.line("Tensors::clear(acc[i][j]);")
 
     def multiply(self) -> None:
         w, tile = self.made.writer, self.plan.tile
-        w.line("#pragma unroll")
+        # Factors in TF32 are large: registers are for those of one step.
+        w.line("#pragma unroll 1" if self.plan.element is f32 else "#pragma unroll")
         with w.block(f"for (int k = 0; k < {tile.depth}; k += Tensors::depth)"):
             w.line(f"Tensors::A a[{self.rows}];")
             w.line(f"Tensors::B b[{self.columns}];")
@@ -167,12 +178,16 @@ class TensorProducts:
     def each(self, width: int, body: ForEach) -> None:
         w = self.made.writer
         warps = self.plan.tile.threads // 32
-        w.line(f"__shared__ __align__(32) float pieces[{warps}][256];")
+        # In place of the tile.
+        assert self.operands[0].tile_bytes * 2 >= warps * 1024
+        w.line("__syncthreads();")
+        type = f"float (&)[{warps}][256]"
+        w.line(f"auto& pieces = reinterpret_cast<{type}>(a_tile);")
         with w.unrolled("i", self.rows), w.unrolled("j", self.columns):
             w.line("Tensors::store(pieces[warp], acc[i][j]);")
             w.line("__syncwarp();")
             with w.unrolled("e", 8 // width):
-                w.line(f"const int place = {width} * (threadIdx.x % 32 + 32 * e);")
+                w.line(f"const int place = {width} * (thread % 32 + 32 * e);")
                 row = "warp_row + 16 * i + place / 16"
                 column = "warp_column + 16 * j + place % 16"
                 value = "pieces[warp][place]" if width == 1 else "pieces[warp][place + l]"

@@ -1,10 +1,37 @@
-"""Device functions of tensor cores."""
+"""Device functions of tensor cores, and of copies to shared memory that go on by themselves."""
 
 from __future__ import annotations
 
 from braze.codegen.cuda.library_part import Part, part
 
 TENSOR: dict[str, Part] = {
+    "copy_async": part("""
+// Puts N bytes (4, 8 or 16) from global into shared memory while the thread goes on; zeros if they
+// are not wanted. Copies belong to the group that is ended next. `wait_for_copies<N>` waits for all
+// of the thread's groups but the latest N; other threads see them behind a barrier.
+#ifndef BRAZE_EMULATED
+template <int N> DEVICE void copy_async(void* to, const void* from, bool is_wanted = true) {
+  const unsigned place = (unsigned)__cvta_generic_to_shared(to);
+  const int size = is_wanted ? N : 0;
+  if constexpr (N == 16)  // not through the first-level cache
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :: "r"(place), "l"(from), "r"(size) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
+                 :: "r"(place), "l"(from), "n"(N), "r"(size) : "memory");
+}
+DEVICE void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N> DEVICE void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" :: "n"(N) : "memory");
+}
+#else
+template <int N> DEVICE void copy_async(void* to, const void* from, bool is_wanted = true) {
+  braze_cp_async(to, from, N, is_wanted ? N : 0);
+}
+DEVICE void end_copies() { braze_cp_async_commit_group(); }
+template <int N> DEVICE void wait_for_copies() { braze_cp_async_wait_group(N); }
+#endif
+"""),
     "tensor": part("""
 // Products of 16 x D by D x 16 numbers by one warp, added up in f32: T is __half or __nv_bfloat16
 // (D = 16), or float (D = 8, rounded to TF32). A factor lies in shared memory as tile[k][...], or,

@@ -89,6 +89,25 @@ template <class T, class P> DEVICE Placed<T, P> lane_below(Placed<T, P> x, int b
   return placed(lane_below(x.value, by), lane_below(x.place, by));
 }
 """, "Placed", "shuffle"),
+    "again": part("""
+// threadIdx.x and blockIdx.x, read once more: what is made of them behind a loop is computed there,
+// and takes no register within it.
+#ifndef BRAZE_EMULATED
+DEVICE int thread_again() {
+  int number;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(number));
+  return number;
+}
+DEVICE int block_again() {
+  int number;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(number));
+  return number;
+}
+#else
+DEVICE int thread_again() { return threadIdx.x; }
+DEVICE int block_again() { return blockIdx.x; }
+#endif
+"""),
     "lanes_reduce": part("""
 // Combined over groups of G neighbouring lanes of a warp; every lane gets the result.
 template <int G, class T, class F> DEVICE T lanes_reduce(T x, F combine) {

@@ -42,9 +42,11 @@ class Writer:
         self.line("}")
 
     @contextmanager
-    def unrolled(self, variable: str, count: int | str) -> Iterator[None]:
-        """A loop that is written out by the compiler."""
-        self.line("#pragma unroll")
+    def unrolled(
+        self, variable: str, count: int | str, at_once: int | None = None
+    ) -> Iterator[None]:
+        """A loop that is written out by the compiler, or so many turns of it at once."""
+        self.line("#pragma unroll" if at_once is None else f"#pragma unroll {at_once}")
         with self.block(f"for (int {variable} = 0; {variable} < {count}; ++{variable})"):
             yield
 

@@ -16,33 +16,13 @@ from math import prod
 from pathlib import Path
 
 from braze.ir.cuda_program import CudaProgram, Launch
+from braze.ir.gpu_limits import LIMITS
 from braze.ir.target import Target
 from braze.runtime.cuda.nvcc import OPTIONS
 
 _WARP = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Of a multiprocessor: resident threads and blocks, bytes of shared memory, and those that each
-    block takes of it for the system."""
-
-    threads: int
-    blocks: int
-    shared_bytes: int
-    reserved_bytes: int
-
-
-# CUDA C++ programming guide, "Technical specifications per compute capability".
-LIMITS = {
-    75: Limits(1024, 16, 64 << 10, 0),
-    80: Limits(2048, 32, 164 << 10, 1 << 10),
-    86: Limits(1536, 16, 100 << 10, 1 << 10),
-    89: Limits(1536, 24, 100 << 10, 1 << 10),
-    90: Limits(2048, 32, 228 << 10, 1 << 10),
-    100: Limits(2048, 32, 228 << 10, 1 << 10),
-    120: Limits(1536, 24, 100 << 10, 1 << 10),
-}
 # The same for all of them: registers, and how many a warp's are rounded up to.
 _REGISTERS, _REGISTER_UNIT = 1 << 16, 256
 

@@ -7,8 +7,9 @@ from networks import mnist_step
 
 from braze import ir
 from braze.ir.cuda_program import Launch
+from braze.ir.gpu_limits import LIMITS
 from braze.ir.target import GPU_NAMES, named_target
-from braze.runtime.cuda.resources import LIMITS, Resources, occupancy, resources_in, resources_of
+from braze.runtime.cuda.resources import Resources, occupancy, resources_in, resources_of
 from braze.runtime.insides import look_inside
 
 NVCC = shutil.which("/usr/local/cuda/bin/nvcc") or shutil.which("/usr/local/bin/nvcc")

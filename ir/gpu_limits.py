@@ -1,0 +1,26 @@
+"""What a GPU's multiprocessor holds, by compute capability (80 for 8.0)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of a multiprocessor: resident threads and blocks, bytes of shared memory, and those that each
+    block takes of it for the system."""
+
+    threads: int
+    blocks: int
+    shared_bytes: int
+    reserved_bytes: int
+
+
+# CUDA C++ programming guide, "Technical specifications per compute capability".
+LIMITS = {
+    75: Limits(1024, 16, 64 << 10, 0),
+    80: Limits(2048, 32, 164 << 10, 1 << 10),
+    86: Limits(1536, 16, 100 << 10, 1 << 10),
+    89: Limits(1536, 24, 100 << 10, 1 << 10),
+    90: Limits(2048, 32, 228 << 10, 1 << 10),
+    100: Limits(2048, 32, 228 << 10, 1 << 10),
+    120: Limits(1536, 24, 100 << 10, 1 << 10),
+}
