@@ -93,10 +93,9 @@ def _flat(plan: Plan) -> Index:
 
 PART = "part"
 # Of blocks of this many threads two share a multiprocessor, if each thread has 128 registers. (For
-# sm_75 these are too few.)
+# sm_75 these are too few, and where more elements than `FEW_WAITING` wait in registers, with an
+# address each.) Others are said to need one: of themselves, compilers spill a little to fit more.
 TWO_AT_A_TIME = 256
-# If more elements than these wait in registers, with an address each, the compiler is told to have
-# one block in mind: it would rather spill some of them than have fewer blocks.
 FEW_WAITING = 8
 
 
@@ -149,10 +148,9 @@ class _Tiles:
         made, plan = self.made, self.plan
         w, tile = made.writer, plan.tile
         made.has_barriers = True
-        if sum(operand.waiting for operand in self.operands) > FEW_WAITING:
-            made.blocks = 1
-        elif tile.threads == TWO_AT_A_TIME and made.target.capability >= 80:
-            made.blocks = 2
+        waiting = sum(operand.waiting for operand in self.operands)
+        has_two = tile.threads == TWO_AT_A_TIME and waiting <= FEW_WAITING
+        made.blocks = 2 if has_two and made.target.capability >= 80 else 1
         self._tiles()
         variables = self._place("blockIdx.x")
         if plan.parts > 1:
