@@ -50,8 +50,8 @@ class Hosts:
             ):
                 self.run(name, f"ip {command}")
         self.agent = folder / "agent"
-        words = " ".join(self.enter["far"])
-        # What `ssh ADDRESS COMMAND` would do.
+        # What `ssh ADDRESS COMMAND` would do. The launcher is in the user namespace already.
+        words = " ".join(["nsenter", "-t", str(far.pid), "--net", "--uts"])
         self.agent.write_text(f'#!/bin/sh\nshift\nexec {words} sh -c "$*"\n')
         self.agent.chmod(0o755)
 
