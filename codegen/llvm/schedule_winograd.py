@@ -403,6 +403,8 @@ def axis_of(
 
 def _steps(stride: int, step: int) -> Iterator[tuple[int, int]]:
     """The phases and the dilation with which a window steps so far where its places step so far."""
+    if not stride:
+        return
     if step % stride == 0 and 1 <= step // stride <= _MOST_PHASES:
         yield int(step // stride), 1
     elif stride % step == 0 and stride // step > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from contractions import Problem, random_array, window2d
 from test_guarded_contractions import gradient, windows
@@ -44,6 +45,11 @@ OTHERS = {
     "dtype": _convolution(dtype=f64),
     "columns": _convolution(o=36),
     "channels": _convolution(c=36),
+    "no window": Problem(
+        "nhwklc,klco->nhwo",
+        np.broadcast_to(random_array((2, 16, 16, 1, 1, 64)), (2, 16, 16, 3, 3, 64)),
+        random_array((3, 3, 64, 64)),
+    ),
     "gradient": gradient(n=4, h=16, w=16, c=64, o=64, k=3),
     "flipped": windows(n=2, h=16, w=16, c=64, o=64, k=3, flip=True),
 }
