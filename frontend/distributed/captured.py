@@ -1,7 +1,8 @@
 """Collectives as part of the graph of an iteration.
 
 In: handles.  Out: the handle of the result, which nothing waits for until something reads it. The
-compiler lets the collective begin as soon as the operands are computed.
+compiler lets the collective begin as soon as the operands are computed. Of values on a GPU the
+graph ends there instead: what was captured is enqueued, then the collective, and a new one begins.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from braze.autograd.builders import HandleBuilder
 from braze.capture import call_of, capture, constant, tracer
+from braze.distributed import on_devices
 from braze.distributed.groups import ProcessGroup
 from braze.handle import Handle
 from braze.ir.dtypes import i64
@@ -38,6 +40,12 @@ def collective(
         shape: of the result.
         root: a rank of the group.
     """
+    device = handles[0].type.device
+    if device != "cpu":
+        type = tensor_type(handles[0].type.dtype, shape, device)
+        flat = [_BUILDER.reshape(handle, shape=(handle.type.numel,)) for handle in handles]
+        whole = _BUILDER.concat(*flat, dim=0) if len(flat) > 1 else handles[0]
+        return on_devices.collective(kind, whole, group, type, reduction, root)
     state = tracer()
     after = state.pending.constants.get(_LAST)
     if after is None:
@@ -72,8 +80,11 @@ def together(
 
 
 def is_to_come(tensor: Tensor) -> bool:
-    """Whether a tensor is still to be computed, as a value that compiled code knows."""
+    """Whether a tensor is still to be computed, as a value that compiled code knows. What a GPU
+    computes counts as computed: it does so in its turn."""
     handle = tensor._current()
+    if handle.type.device != "cpu":
+        return False
     return handle.storage is None and not handle.type.dtype.is_complex
 
 

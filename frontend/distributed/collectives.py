@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from braze.capture import flush
+from braze.distributed import on_devices
 from braze.distributed.captured import is_to_come, replaced_by
 from braze.distributed.groups import ProcessGroup, get_group_rank, member
-from braze.distributed.memory import Target, check_alike, check_tensors, spread, to_read
+from braze.distributed.memory import Target, check_alike, spread, takes, to_read
 from braze.distributed.works import CapturedWork, ReduceOp, Work
 from braze.tensors import Tensor
 
@@ -26,11 +28,12 @@ def all_reduce(
     tensor: Tensor, op: ReduceOp = ReduceOp.SUM, group: Any = None, async_op: bool = False
 ) -> Work | None:
     """Every rank's tensor becomes the reduction of all of theirs."""
-    check_tensors("all_reduce", tensor)
-    found = member(group)
+    found = takes("all_reduce", group, tensor)
     if found is None:
         return None
     reduction = _reduction("all_reduce", op)
+    if found._devices is not None:
+        return on_devices.all_reduce(tensor, reduction, found, async_op)
     if is_to_come(tensor):
         return _captured("all_reduce", tensor, tensor, found, async_op, reduction=reduction)
     target = Target(tensor)
@@ -46,11 +49,12 @@ def broadcast(
     group_src: int | None = None,
 ) -> Work | None:
     """Every rank's tensor becomes that of rank `src` (of the world)."""
-    check_tensors("broadcast", tensor)
-    found = member(group)
+    found = takes("broadcast", group, tensor)
     if found is None:
         return None
     root = _root("broadcast", found, src, group_src)
+    if found._devices is not None:
+        return on_devices.broadcast(tensor, root, found, async_op)
     if is_to_come(tensor):
         return _captured("broadcast", tensor, tensor, found, async_op, root=root)
     target = Target(tensor)
@@ -67,12 +71,13 @@ def reduce(
     group_dst: int | None = None,
 ) -> Work | None:
     """The tensor of rank `dst` becomes the reduction of all ranks'; others stay as they are."""
-    check_tensors("reduce", tensor)
-    found = member(group)
+    found = takes("reduce", group, tensor)
     if found is None:
         return None
     root = _root("reduce", found, dst, group_dst)
     reduction = _reduction("reduce", op)
+    if found._devices is not None:
+        return on_devices.reduce(tensor, root, reduction, found, async_op)
     if found.rank() == root:
         target = Target(tensor)
         running = found._communicator.reduce(target.array, root, reduction)
@@ -85,12 +90,15 @@ def all_gather(
     tensor_list: Sequence[Tensor], tensor: Tensor, group: Any = None, async_op: bool = False
 ) -> Work | None:
     """The tensors of the list become those of all ranks, in their order."""
-    check_tensors("all_gather", tensor, *tensor_list)
-    found = member(group)
+    found = takes("all_gather", group, tensor, *tensor_list)
     if found is None:
         return None
     _check_count("all_gather", "tensor_list", tensor_list, found)
     check_alike("all_gather", [tensor, *tensor_list])
+    if found._devices is not None:
+        given_to = [(peer, tensor) for peer in range(found.size())]
+        kept = list(enumerate(tensor_list))
+        return on_devices.exchange("all_gather", given_to, kept, found, async_op)
     given = to_read(tensor)
     parts = np.empty((found.size(), given.size), given.dtype)
     targets = [Target(each) for each in tensor_list]
@@ -103,11 +111,12 @@ def all_gather_into_tensor(
 ) -> Work | None:
     """The output becomes the inputs of all ranks, one behind the other; it is as large as they
     together, concatenated or stacked."""
-    check_tensors("all_gather_into_tensor", output_tensor, input_tensor)
-    found = member(group)
+    found = takes("all_gather_into_tensor", group, output_tensor, input_tensor)
     if found is None:
         return None
     _check_whole("all_gather_into_tensor", output_tensor, input_tensor, found)
+    if found._devices is not None:
+        return on_devices.all_gather_into_tensor(output_tensor, input_tensor, found, async_op)
     if is_to_come(input_tensor):
         return _captured("all_gather", output_tensor, input_tensor, found, async_op)
     given, target = to_read(input_tensor), Target(output_tensor)
@@ -124,19 +133,23 @@ def gather(
     group_dst: int | None = None,
 ) -> Work | None:
     """On rank `dst` the tensors of the list become those of all ranks; others give no list."""
-    check_tensors("gather", tensor, *(gather_list or ()))
-    found = member(group)
+    found = takes("gather", group, tensor, *(gather_list or ()))
     if found is None:
         return None
     root = _root("gather", found, 0 if dst is None and group_dst is None else dst, group_dst)
-    given = to_read(tensor)
     if found.rank() != root:
         _check_none("gather", "gather_list", gather_list)
+    else:
+        _check_count("gather", "gather_list", gather_list, found)
+        check_alike("gather", [tensor, *(gather_list or ())])
+    if found._devices is not None:
+        kept = list(enumerate(gather_list or ()))
+        return on_devices.exchange("gather", [(root, tensor)], kept, found, async_op)
+    given = to_read(tensor)
+    if found.rank() != root:
         running = found._communicator.gather(given, None, root)
         return _started(found, running, async_op, [])
-    _check_count("gather", "gather_list", gather_list, found)
     assert gather_list is not None
-    check_alike("gather", [tensor, *gather_list])
     parts = np.empty((found.size(), given.size), given.dtype)
     targets = [Target(each) for each in gather_list]
     running = found._communicator.gather(given, parts, root)
@@ -152,19 +165,21 @@ def scatter(
     group_src: int | None = None,
 ) -> Work | None:
     """Each rank's tensor becomes its own of rank `src`'s list; others give no list."""
-    check_tensors("scatter", tensor, *(scatter_list or ()))
-    found = member(group)
+    found = takes("scatter", group, tensor, *(scatter_list or ()))
     if found is None:
         return None
     root = _root("scatter", found, 0 if src is None and group_src is None else src, group_src)
     parts = None
     if found.rank() == root:
         _check_count("scatter", "scatter_list", scatter_list, found)
-        assert scatter_list is not None
-        check_alike("scatter", [tensor, *scatter_list])
-        parts = np.stack([to_read(each).reshape(-1) for each in scatter_list])
+        check_alike("scatter", [tensor, *(scatter_list or ())])
     else:
         _check_none("scatter", "scatter_list", scatter_list)
+    if found._devices is not None:
+        given = list(enumerate(scatter_list or ()))
+        return on_devices.exchange("scatter", given, [(root, tensor)], found, async_op)
+    if scatter_list:
+        parts = np.stack([to_read(each).reshape(-1) for each in scatter_list])
     target = Target(tensor)
     running = found._communicator.scatter(parts, target.array, root)
     return _started(found, running, async_op, [tensor], target)
@@ -178,15 +193,16 @@ def reduce_scatter(
     async_op: bool = False,
 ) -> Work | None:
     """The output becomes the reduction of the tensors that all ranks' lists have for this rank."""
-    check_tensors("reduce_scatter", output, *input_list)
-    found = member(group)
+    found = takes("reduce_scatter", group, output, *input_list)
     if found is None:
         return None
     _check_count("reduce_scatter", "input_list", input_list, found)
     check_alike("reduce_scatter", [output, *input_list])
+    reduction = _reduction("reduce_scatter", op)
+    if found._devices is not None:
+        return on_devices.reduce_scatter(output, input_list, reduction, found, async_op)
     parts = np.stack([to_read(each).reshape(-1) for each in input_list])
     target = Target(output)
-    reduction = _reduction("reduce_scatter", op)
     running = found._communicator.reduce_scatter(parts, target.array, reduction)
     return _started(found, running, async_op, [output], target)
 
@@ -200,12 +216,13 @@ def reduce_scatter_tensor(
 ) -> Work | None:
     """The output becomes this rank's part of the reduction of all ranks' inputs, which are as large
     as all outputs together."""
-    check_tensors("reduce_scatter_tensor", output, input)
-    found = member(group)
+    found = takes("reduce_scatter_tensor", group, output, input)
     if found is None:
         return None
     _check_whole("reduce_scatter_tensor", input, output, found)
     reduction = _reduction("reduce_scatter_tensor", op)
+    if found._devices is not None:
+        return on_devices.reduce_scatter_tensor(output, input, reduction, found, async_op)
     if is_to_come(input):
         return _captured("reduce_scatter", output, input, found, async_op, reduction=reduction)
     given, target = to_read(input), Target(output)
@@ -226,8 +243,7 @@ def all_to_all_single(
     Args:
         output_split_sizes, input_split_sizes: the parts' sizes; None: equal parts.
     """
-    check_tensors("all_to_all_single", output, input)
-    found = member(group)
+    found = takes("all_to_all_single", group, output, input)
     if found is None:
         return None
     if output.dtype is not input.dtype:
@@ -237,6 +253,11 @@ def all_to_all_single(
         )
     received = _counts("output_split_sizes", output, output_split_sizes, found)
     sent = _counts("input_split_sizes", input, input_split_sizes, found)
+    if found._devices is not None:
+        given_to = _parts(input, sent)
+        return on_devices.exchange(
+            "all_to_all_single", given_to, _parts(output, received), found, async_op
+        )
     given, target = to_read(input), Target(output)
     running = found._communicator.all_to_all(given, target.array, sent, received)
     return _started(found, running, async_op, [output], target)
@@ -249,12 +270,14 @@ def all_to_all(
     async_op: bool = False,
 ) -> Work | None:
     """The r-th output becomes what rank r has in its list for this rank. Sizes may differ."""
-    check_tensors("all_to_all", *output_tensor_list, *input_tensor_list)
-    found = member(group)
+    found = takes("all_to_all", group, *output_tensor_list, *input_tensor_list)
     if found is None:
         return None
     _check_count("all_to_all", "output_tensor_list", output_tensor_list, found)
     _check_count("all_to_all", "input_tensor_list", input_tensor_list, found)
+    if found._devices is not None:
+        given_to, kept = enumerate(input_tensor_list), enumerate(output_tensor_list)
+        return on_devices.exchange("all_to_all", list(given_to), list(kept), found, async_op)
     given = np.concatenate([to_read(each).reshape(-1) for each in input_tensor_list])
     targets = [Target(each) for each in output_tensor_list]
     data = np.empty(sum(t.array.size for t in targets), given.dtype)
@@ -276,12 +299,10 @@ def all_to_all(
 
 def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None) -> Work | None:
     """Wait until all ranks are here. What has been captured runs first."""
-    from braze.capture import flush
-
     found = member(group)
     if found is None:
         return None
-    flush()
+    _finish(found)
     return _started(found, found._communicator.barrier(), async_op, [])
 
 
@@ -293,14 +314,30 @@ def monitored_barrier(
     Raises:
         DistBackendError: some ranks, all of which are named, did not come in time.
     """
-    from braze.capture import flush
-
     found = member(group)
     if found is None:
         return
-    flush()
+    _finish(found)
     seconds = None if timeout is None else timeout.total_seconds()
     found._communicator.barrier(seconds).wait()
+
+
+def _finish(group: ProcessGroup) -> None:
+    """Run what has been captured, and wait for what the GPU has to do for the group."""
+    flush()
+    if group._devices is not None:
+        group._devices.finish()
+
+
+def _parts(tensor: Tensor, counts: Sequence[int]) -> list[tuple[int, Tensor]]:
+    """Its rows, so many elements of them for each rank."""
+    rows = tensor.detach() if tensor.dim() else tensor.detach().reshape(1)
+    size = math.prod(rows.shape[1:]) or 1
+    found, start = [], 0
+    for rank, count in enumerate(counts):
+        found.append((rank, rows.narrow(0, start, count // size)))
+        start += count // size
+    return found
 
 
 def _started(

@@ -35,8 +35,12 @@ class ProcessGroup:
         ranks: its members, as ranks of the world; a member's rank in the group is its position.
     """
 
-    def __init__(self, communicator: Any) -> None:
+    def __init__(self, communicator: Any, backend: Backend) -> None:
         self._communicator = communicator
+        self._backend = backend
+        self._devices: Any = None  # what carries tensors between GPUs
+        if backend == Backend.NCCL:
+            self._devices = engine.distributed().DeviceGroup(communicator)
         self.ranks: tuple[int, ...] = communicator.ranks
 
     def rank(self) -> int:
@@ -93,8 +97,13 @@ def is_mpi_available() -> bool:
 
 
 def is_nccl_available() -> bool:
-    """Whether GPUs can talk to each other by NCCL: not yet."""
-    return False
+    """Whether nccl4py and NCCL are installed (`pip install braze[nccl]`), for GPUs to talk to each
+    other."""
+    try:
+        engine.distributed().nccl()
+    except ImportError:
+        return False
+    return True
 
 
 def is_initialized() -> bool:
@@ -116,26 +125,23 @@ def init_process_group(
     """Join the processes that the launcher has started.
 
     Args:
-        backend: "mpi"; also the default.
+        backend: "mpi", for tensors on the CPU, which is the default, or "nccl", for tensors on
+            GPUs, of which each rank has one. Ranks find each other by MPI in both cases.
         init_method: None or "env://"; the launcher says who there is.
         timeout: how long an operation may take, and the others to come here; 30 minutes.
         world_size, rank: if given, what they should be.
-        store, group_name, pg_options, device_id: there is nothing that they could say to MPI.
+        store, group_name, pg_options: there is nothing that they could say to MPI.
+        device_id: this rank's GPU, for "nccl", which then connects the ranks at once; else their
+            first operation does.
 
     Raises:
         ValueError: there is no such backend, this process has joined already, or `world_size` or
             `rank` are not the launcher's.
-        ImportError: mpi4py or an MPI library is missing.
+        ImportError: mpi4py or an MPI library is missing, or nccl4py or NCCL.
         DistBackendError: some ranks have not come in time.
     """
     name = Backend(Backend.MPI if backend is None else backend)
-    if name == Backend.NCCL:
-        raise ValueError("the nccl backend is not there yet: use mpi, with tensors on the CPU")
-    if name != Backend.MPI:
-        raise ValueError(
-            f"Invalid backend: {str(name)!r}. Braze has no transport of its own; the backend is "
-            "mpi, with any MPI library"
-        )
+    _check_backend(name)
     if init_method not in (None, "env://"):
         raise ValueError(
             f"init_method={init_method!r}: ranks find each other by MPI's launcher (mpiexec, srun)"
@@ -144,6 +150,8 @@ def init_process_group(
         raise ValueError("store: ranks find each other by MPI's launcher, which needs none")
     if is_initialized():
         raise ValueError("trying to initialize the default process group twice!")
+    if name == Backend.NCCL:
+        engine.distributed().nccl()
     seconds = _seconds(timeout, _DEFAULT_TIMEOUT)
     world = engine.distributed().World(seconds)
     for given, real, what in ((world_size, world.size, "world_size"), (rank, world.rank, "rank")):
@@ -152,7 +160,19 @@ def init_process_group(
             raise ValueError(f"{what}={given}, but MPI's launcher says {real}")
     atexit.register(_run_what_is_pending)  # before the world leaves, which is registered earlier
     _Joined.world = world
-    _Joined.group = ProcessGroup(world.groups[0])
+    _Joined.group = ProcessGroup(world.groups[0], name)
+    if name == Backend.NCCL and device_id is not None:
+        from braze.cuda.devices import index_of
+
+        _Joined.group._devices.connect(engine.cuda().cuda_device(index_of(device_id)))
+
+
+def _check_backend(name: Backend) -> None:
+    if name not in (Backend.MPI, Backend.NCCL):
+        raise ValueError(
+            f"Invalid backend: {str(name)!r}. Braze has no transport of its own; the backend is "
+            "mpi, with any MPI library, or nccl, for GPUs"
+        )
 
 
 def _run_what_is_pending() -> None:
@@ -223,7 +243,7 @@ def new_group(
     Args:
         ranks: the members, in the order of their ranks in the group; None: all.
         timeout: how long its operations may take; the world's by default.
-        backend: as in `init_process_group`.
+        backend: as in `init_process_group`; the world's by default.
 
     Returns:
         The group; `GroupMember.NON_GROUP_MEMBER` for ranks that are not in it.
@@ -238,12 +258,12 @@ def new_group(
     for rank in members:
         if not 0 <= rank < world.size():
             raise ValueError(f"there is no rank {rank} in a world of {world.size()}")
-    if backend is not None and Backend(backend) != Backend.MPI:
-        raise ValueError(f"Invalid backend: {backend!r}; the world's is mpi")
+    name = world._backend if backend is None else Backend(backend)
+    _check_backend(name)
     flush()
     seconds = _seconds(timeout, timedelta(seconds=world._communicator.timeout))
     made = _Joined.world.new_group(members, seconds)
-    return GroupMember.NON_GROUP_MEMBER if made is None else ProcessGroup(made)
+    return GroupMember.NON_GROUP_MEMBER if made is None else ProcessGroup(made, name)
 
 
 def get_rank(group: Any = None) -> int:
@@ -264,9 +284,10 @@ def get_backend(group: Any = None) -> Backend:
     Raises:
         ValueError: this process is no member of the group.
     """
-    if member(group) is None:
+    found = member(group)
+    if found is None:
         raise ValueError("Invalid process group specified")
-    return Backend(Backend.MPI)
+    return found._backend
 
 
 def get_process_group_ranks(group: Any = None) -> list[int]:

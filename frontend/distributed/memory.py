@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from braze.capture import flush
+from braze.distributed.groups import ProcessGroup, member
 from braze.handle import concrete, replace_in_place
 from braze.tensors import Tensor
 from braze.views import check_writable, memory_of, root_of
@@ -19,16 +20,31 @@ from braze.views import check_writable, memory_of, root_of
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def check_tensors(name: str, *tensors: Any) -> None:
-    """Raises: TypeError for what is no tensor. ValueError for one that is sparse or on a GPU."""
+def takes(name: str, group: Any, *tensors: Any) -> ProcessGroup | None:
+    """The group that is to carry some tensors; None where this process is no member.
+
+    Raises:
+        TypeError: one is no tensor.
+        ValueError: one is sparse, or where the group's backend does not reach.
+    """
     for tensor in tensors:
         if not isinstance(tensor, Tensor):
             raise TypeError(f"[{name}] expected a tensor, given {type(tensor).__name__}")
-        if tensor.is_sparse or tensor._current().type.device != "cpu":
-            kind = "a sparse one" if tensor.is_sparse else f"one on {tensor.device}"
-            raise ValueError(
-                f"[{name}] the mpi backend takes dense tensors on the CPU, given {kind}"
+    found = member(group)
+    if found is None:
+        return None
+    place = "cpu" if found._devices is None else "cuda"
+    for tensor in tensors:
+        given = tensor._current().type.device.partition(":")[0]
+        if tensor.is_sparse:
+            raise ValueError(f"[{name}] expected a dense tensor, given a sparse one")
+        if given != place:
+            where = "tensors on the CPU" if place == "cpu" else "tensors on a GPU"
+            raise RuntimeError(
+                f"No backend type associated with device type {given}: [{name}] the "
+                f"{found._backend} backend takes {where}, given one on {tensor.device}"
             )
+    return found
 
 
 def check_alike(name: str, tensors: Sequence[Tensor]) -> None:
@@ -67,13 +83,19 @@ class Target:
             check_writable(tensor.detach())
             self.array = np.ascontiguousarray(memory)
             self.finish = lambda: np.copyto(memory, self.array)
-        old = root._handle
-        storage: Any = old.storage
-        new = concrete(old.type, storage, old.flags)
-        replace_in_place(old, new)  # what the tape has kept is no longer what it was
-        new.home = None
-        root._handle = new
-        root._writes = getattr(root, "_writes", 0) + 1
+        written(root)
+
+
+def written(root: Tensor) -> None:
+    """The memory of a tensor is written to from elsewhere: what the tape has kept is no longer what
+    it was."""
+    old = root._handle
+    storage: Any = old.storage
+    new = concrete(old.type, storage, old.flags)
+    replace_in_place(old, new)
+    new.home = None
+    root._handle = new
+    root._writes = getattr(root, "_writes", 0) + 1
 
 
 def spread(array: Array, targets: Sequence[Target]) -> Callable[[], None]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from braze.distributed.groups import get_group_rank, member
-from braze.distributed.memory import Target, check_tensors, to_read
+from braze.distributed import on_devices
+from braze.distributed.groups import ProcessGroup, get_group_rank
+from braze.distributed.memory import Target, takes, to_read
 from braze.distributed.works import Work
 from braze.tensors import Tensor
 
@@ -23,11 +24,13 @@ def isend(
     Raises:
         ValueError: there is no such rank, or it is this one.
     """
-    check_tensors("send", tensor)
-    found = member(group)
+    found = takes("send", group, tensor)
     if found is None:
         return None
     to = _peer("send", found, dst, group_dst)
+    if found._devices is not None:
+        _check_tag("send", tag)
+        return on_devices.send(tensor, to, found)
     running = found._communicator.send(to_read(tensor), to, tag)
     return Work(running, found, [])
 
@@ -44,13 +47,17 @@ def irecv(
     Raises:
         ValueError: there is no such rank, or it is this one.
     """
-    check_tensors("recv", tensor)
-    found = member(group)
+    found = takes("recv", group, tensor)
     if found is None:
         return None
     source = None
     if src is not None or group_src is not None:
         source = _peer("recv", found, src, group_src)
+    if found._devices is not None:
+        _check_tag("recv", tag)
+        if source is None:
+            raise ValueError("[recv] the nccl backend receives from a rank that is named: give src")
+        return on_devices.receive(tensor, source, found)
     target = Target(tensor)
     running = found._communicator.receive(target.array, source, tag)
     running.then(target.finish)
@@ -118,15 +125,35 @@ class P2POp:
 
 
 def batch_isend_irecv(p2p_op_list: Sequence[P2POp]) -> list[Work]:
-    """Begin several messages; they may be waited for in any order.
+    """Begin several messages; they may be waited for in any order. Between GPUs they are one
+    operation, with one `Work`; if it is the group's first, all its ranks must take part.
 
     Raises:
         ValueError: the list is empty, or holds something else.
     """
     if not p2p_op_list or not all(isinstance(op, P2POp) for op in p2p_op_list):
         raise ValueError("batch_isend_irecv: expected a list of P2POp with at least one")
+    found = takes("batch_isend_irecv", p2p_op_list[0].group, *(op.tensor for op in p2p_op_list))
+    if found is not None and found._devices is not None:
+        return [_batch(p2p_op_list, found)]
     works = [op.op(op.tensor, op.peer, op.group, op.tag, op.group_peer) for op in p2p_op_list]
     return [work for work in works if work is not None]
+
+
+def _batch(operations: Sequence[P2POp], group: ProcessGroup) -> Work:
+    messages = []
+    for op in operations:
+        if op.group is not operations[0].group:
+            raise ValueError("batch_isend_irecv: all P2POp must have one group")
+        name = "send" if op.op is isend else "recv"
+        _check_tag(name, op.tag)
+        messages.append((op.tensor, _peer(name, group, op.peer, op.group_peer), op.op is isend))
+    return on_devices.batch(messages, group)
+
+
+def _check_tag(name: str, tag: int) -> None:
+    if tag:
+        raise ValueError(f"[{name}] messages of the nccl backend have no tags, given {tag}")
 
 
 def _peer(name: str, group: Any, rank: int | None, group_rank: int | None) -> int:

@@ -362,7 +362,7 @@ def _between_devices(source: DeviceStorage, target: DeviceStorage) -> None:
         done = cuda.Event(cuda.event_flags.DISABLE_TIMING)
         done.record(source.device.stream.handle)
     with target.device.active():
-        _wait_for(stream, done)
+        wait_for(stream, done)
         cuda.memcpy_peer_async(
             target.address, source.address, source.nbytes,
             target.device.context, source.device.context, stream=stream.handle,
@@ -370,10 +370,10 @@ def _between_devices(source: DeviceStorage, target: DeviceStorage) -> None:
         read = cuda.Event(cuda.event_flags.DISABLE_TIMING)
         read.record(stream.handle)
     with source.device.active():
-        _wait_for(source.device.stream, read)
+        wait_for(source.device.stream, read)
 
 
-def _wait_for(stream: Stream, event: Any) -> None:
+def wait_for(stream: Stream, event: Any) -> None:
     """Have what a stream does from now on wait for an event; PyCUDA has no name for the null
     stream, so the host waits in its place."""
     if stream.handle is None:

@@ -7,7 +7,7 @@ must be left alone until the work is done. Ranks are numbers within the group.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from braze.runtime.distributed.local import LocalRanks
 from braze.runtime.distributed.mpi import datatype, library, operation
 from braze.runtime.distributed.progress import Progress, Work
 from braze.runtime.shared_blocks import SharedBlock
+
+if TYPE_CHECKING:
+    from braze.runtime.distributed.device_group import DeviceGroup
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -29,6 +32,7 @@ class Communicator:
         rank: this process's own within it.
         timeout: seconds that an operation may take.
         local: the same ranks, if they can share memory.
+        devices: the same ranks with their GPUs, if they use NCCL.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Communicator:
         self.rank: int = comm.Get_rank()
         self.timeout = timeout
         self.local = local
+        self.devices: DeviceGroup | None = None
 
     @property
     def size(self) -> int:

@@ -74,6 +74,7 @@ class Work:
         self.fault = ""  # what MPI says against it
         self.kept: tuple[Any, ...] = ()  # memory that MPI reads or writes meanwhile
         self.finish: Callable[[], None] | None = None  # what is to be done with the data then
+        self.abandon: Callable[[], None] | None = None  # what ends it where it will not by itself
 
     def wait(self, timeout: float | None = None) -> None:
         """Until it is done.
@@ -179,6 +180,8 @@ class Progress:
         self.failed.append(work)
         work.error = error
         work.done = True
+        if work.abandon is not None:
+            work.abandon()
 
     def close(self) -> None:
         """End the thread."""

@@ -99,6 +99,10 @@ class World:
         self._active = False
         use(Alone())
         atexit.unregister(self._at_exit)
+        on_devices = [g.devices for g in self.groups.values() if g.devices is not None]
+        if error is None:
+            for devices in on_devices:
+                devices.finish()
         with self.progress.lock:
             self.watch.leave(error)
         while error is None and not (self.watch.is_broken or self.watch.others_left()):
@@ -107,6 +111,8 @@ class World:
         if error is not None or self.watch.is_broken:
             _flush_output()
             time.sleep(_FAREWELL)
+        for devices in on_devices:
+            devices.close()
         self.progress.close()
         if error is None and not self.watch.is_broken:
             for group in self.groups.values():

@@ -4,7 +4,8 @@
     activate()    makes this process one that runs on it, before PyCUDA is imported
     why_not()     what is missing on this machine, or None
 
-What is built: the driver's library (`libcuda.so.1`) from driver/, a folder with the stand-in `nvcc`
+What is built: the driver's library (`libcuda.so.1`) from driver/, NVIDIA's library of collectives
+(`libnccl.so.2`), which stands on it, from nccl/, a folder with the stand-in `nvcc`
 and its headers, and PyCUDA from its source on PyPI, unmodified, with the packages that it needs.
 CUDA's headers come from NVIDIA's wheels on PyPI, so that nothing of CUDA has to be installed.
 All of it lies in $BRAZE_TEST_CACHE, or ~/.cache/braze-tests, and is built once: about two minutes,
@@ -114,6 +115,7 @@ def sources() -> dict[str, bytes]:
         HERE / "nvcc.py",
         *(HERE / "driver").rglob("*"),
         *(HERE / "device").rglob("*"),
+        *(HERE / "nccl").rglob("*"),
     ]
     return {str(f.relative_to(HERE)): f.read_bytes() for f in sorted(files) if f.is_file()}
 
@@ -127,7 +129,7 @@ def driver() -> Path:
         for name, content in files.items():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             (to / name).write_bytes(content)
-        units = sorted((to / "driver").glob("*.cpp"))
+        units = [*sorted((to / "driver").glob("*.cpp")), *sorted((to / "nccl").glob("*.cpp"))]
         command = ["g++", "-std=c++20", "-O2", "-g1", "-fPIC", "-c", "-Wno-deprecated-declarations"]
         jobs = [
             subprocess.Popen([*command, "-isystem", headers(), unit, "-o", unit.with_suffix(".o")])
@@ -136,13 +138,19 @@ def driver() -> Path:
         codes = [job.wait() for job in jobs]
         if any(codes):
             raise RuntimeError("the emulated CUDA driver does not compile")
-        objects = [unit.with_suffix(".o") for unit in units]
+        objects, nccl = (
+            [unit.with_suffix(".o") for unit in units if unit.parent.name == name]
+            for name in ("driver", "nccl")
+        )
         # Of its own names none may stand in for those of another library.
         exports = to / "exports"
         exports.write_text("{ global: cu*; braze_*; __tsan_*; __ubsan_*; __wrap_*; local: *; };")
         link = ["-shared", "-Wl,-soname,libcuda.so.1", f"-Wl,--version-script={exports}"]
         run("g++", *link, "-o", to / "libcuda.so.1", *objects, "-ldl")
         (to / "libcuda.so").symlink_to("libcuda.so.1")  # the name that PyCUDA's build links
+        exports.write_text("{ global: nccl*; local: *; };")
+        link[1] = "-Wl,-soname,libnccl.so.2"
+        run("g++", *link, "-o", to / "libnccl.so.2", *nccl, "-L", to, "-lcuda", "-lrt")
         (to / "bin").mkdir()
         nvcc = to / "bin/nvcc"
         script = 'exec "{}" -I -S "$(dirname "$0")/../nvcc.py" "$@"'

@@ -41,7 +41,8 @@ class DistributedDataParallel(Module):
 
     Args:
         module: the same on all ranks.
-        device_ids, output_device, dim: for GPUs; None and 0 here.
+        device_ids, output_device: the GPU that the module is on, or None.
+        dim: has no effect.
         broadcast_buffers: let every forward pass in training mode begin with rank 0's buffers.
         process_group: the ranks that train together; all by default.
         bucket_cap_mb: MiB of gradients that are reduced together; 25 by default.
@@ -54,7 +55,8 @@ class DistributedDataParallel(Module):
 
     Raises:
         RuntimeError: no parameter requires a gradient, or ranks have different parameters.
-        ValueError: `init_process_group` was not called, or `device_ids` are given.
+        ValueError: `init_process_group` was not called, or the module is not on the GPU of
+            `device_ids` or `output_device`.
     """
 
     def __init__(
@@ -76,8 +78,7 @@ class DistributedDataParallel(Module):
         group = member(process_group)
         if group is None:
             raise ValueError("DistributedDataParallel: this process is no member of the group")
-        if device_ids or output_device is not None:
-            raise ValueError("DistributedDataParallel: device_ids are for GPUs; leave them out")
+        _check_devices(module, device_ids, output_device)
         parameters = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
         if not parameters:
             raise RuntimeError(
@@ -276,10 +277,27 @@ def _buckets(parameters: Sequence[Tensor], cap: int) -> list[list[int]]:
     return found
 
 
+def _check_devices(module: Module, device_ids: Sequence[Any] | None, output_device: Any) -> None:
+    """Raises: ValueError if a module is not on the one GPU that is named."""
+    given = [*(device_ids or ()), *([] if output_device is None else [output_device])]
+    if not given:
+        return
+    from braze.cuda.devices import index_of
+
+    places = sorted({str(parameter.device) for parameter in module.parameters()})
+    if len(device_ids or ()) > 1 or places != sorted({f"cuda:{index_of(d)}" for d in given}):
+        raise ValueError(
+            "DistributedDataParallel device_ids and output_device arguments only work with "
+            f"single-device GPU modules, but got device_ids {device_ids}, output_device "
+            f"{output_device}, and module parameters {places}."
+        )
+
+
 def _check_same(module: Module, group: ProcessGroup) -> None:
     """Raises: RuntimeError if ranks have parameters or buffers of different names or types."""
     named = [*module.named_parameters(), *module.named_buffers()]
-    own = [f"{name}: {tensor._current().type}" for name, tensor in named]
+    # Each rank's are on a device of its own.
+    own = [f"{n}: {tensor._current().type}".partition("@")[0] for n, tensor in named]
     everybody: list[Any] = [None] * group.size()
     dist.all_gather_object(everybody, own, group=group)
     for rank, theirs in zip(group.ranks, everybody, strict=True):

@@ -11,6 +11,7 @@
 #include "stream.h"
 
 std::recursive_mutex Call::mutex_;
+thread_local int Call::depth_;
 static thread_local std::vector<CUcontext> stack;
 static std::vector<CUctx_st*> primaries;
 static std::vector<int> retained;

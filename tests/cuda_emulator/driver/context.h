@@ -18,11 +18,35 @@ struct CUctx_st {
 // Held while a call of the driver runs: kernels of several threads run one after the other.
 class Call {
 public:
-    Call() : lock_(mutex_) {}
+    Call() {
+        mutex_.lock();
+        depth_++;
+    }
+    ~Call() {
+        depth_--;
+        mutex_.unlock();
+    }
+    Call(const Call&) = delete;
+
+    // While one lives, the calling thread does not hold the lock: it waits for another process.
+    class Released {
+    public:
+        Released() : depth_(Call::depth_) {
+            Call::depth_ = 0;
+            for (int i = 0; i < depth_; i++) mutex_.unlock();
+        }
+        ~Released() {
+            for (int i = 0; i < depth_; i++) mutex_.lock();
+            Call::depth_ = depth_;
+        }
+
+    private:
+        int depth_;
+    };
 
 private:
     static std::recursive_mutex mutex_;
-    std::lock_guard<std::recursive_mutex> lock_;
+    static thread_local int depth_;  // how often the thread has locked it
 };
 
 // The calling thread's current context, or null.

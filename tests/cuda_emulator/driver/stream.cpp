@@ -1,5 +1,7 @@
 #include "stream.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <memory>
@@ -16,7 +18,7 @@ static uint64_t given;
 
 static CUstream default_stream(int device) {
     auto& stream = defaults[device];
-    if (!stream) stream.reset(new CUstream_st{device, true, {}});
+    if (!stream) stream.reset(new CUstream_st{device, true, {}, false});
     return stream.get();
 }
 
@@ -35,9 +37,17 @@ static bool is_stream(CUstream stream) {
     return false;
 }
 
+static void wait_while_busy(CUstream stream) {
+    while (stream->busy) {
+        Call::Released released;
+        usleep(50);
+    }
+}
+
 // Does the stream's work up to a number; the default stream's and that of other streams keep order.
 static CUresult run_until(CUstream stream, uint64_t number) {
     CUresult first = CUDA_SUCCESS;
+    wait_while_busy(stream);
     while (!stream->work.empty() && stream->work.front().number <= number) {
         CUstream_st::Item work = std::move(stream->work.front());
         stream->work.pop_front();
@@ -45,13 +55,14 @@ static CUresult run_until(CUstream stream, uint64_t number) {
             if (first == CUDA_SUCCESS) first = result;
         };
         if (stream == default_stream(stream->device)) {
-            for (auto& other : streams)
-                if (other->blocking && other->device == stream->device)
-                    note(run_until(other.get(), work.number));
+            for (size_t i = 0; i < streams.size(); i++)
+                if (streams[i]->blocking && streams[i]->device == stream->device)
+                    note(run_until(streams[i].get(), work.number));
         } else if (stream->blocking) {
             note(run_until(default_stream(stream->device), work.number));
         }
         note(work.run());
+        wait_while_busy(stream);  // another thread may have gone on with it meanwhile
     }
     return first;
 }
@@ -63,12 +74,26 @@ CUresult enqueue(CUstream stream, Work work) {
     return options.lazy ? CUDA_SUCCESS : run_until(stream, given);
 }
 
+CUresult enqueue_external(CUstream stream, Work work) {
+    stream = resolve(stream, current_context()->device);
+    return enqueue(stream, [stream, work = std::move(work)] {
+        stream->busy = true;
+        CUresult result;
+        {
+            Call::Released released;
+            result = work();
+        }
+        stream->busy = false;
+        return result;
+    });
+}
+
 CUresult finish_stream(CUstream stream) {
     CUresult first = CUDA_SUCCESS;
     if (stream == default_stream(stream->device))
-        for (auto& other : streams)
-            if (other->blocking && other->device == stream->device) {
-                CUresult result = run_until(other.get(), given);
+        for (size_t i = 0; i < streams.size(); i++)
+            if (streams[i]->blocking && streams[i]->device == stream->device) {
+                CUresult result = run_until(streams[i].get(), given);
                 if (first == CUDA_SUCCESS) first = result;
             }
     CUresult result = run_until(stream, given);
@@ -77,9 +102,9 @@ CUresult finish_stream(CUstream stream) {
 
 CUresult finish_device(int device) {
     CUresult first = finish_stream(default_stream(device));
-    for (auto& stream : streams)
-        if (stream->device == device) {
-            CUresult result = run_until(stream.get(), given);
+    for (size_t i = 0; i < streams.size(); i++)
+        if (streams[i]->device == device) {
+            CUresult result = run_until(streams[i].get(), given);
             if (first == CUDA_SUCCESS) first = result;
         }
     return first;
@@ -96,7 +121,7 @@ CUresult finish_all() {
 
 CUresult CUDAAPI cuStreamCreate(CUstream* stream, unsigned flags) {
     NEED_CONTEXT("cuStreamCreate");
-    streams.emplace_back(new CUstream_st{context->device, !(flags & CU_STREAM_NON_BLOCKING), {}});
+    streams.emplace_back(new CUstream_st{context->device, !(flags & CU_STREAM_NON_BLOCKING), {}, false});
     *stream = streams.back().get();
     return CUDA_SUCCESS;
 }
@@ -123,6 +148,7 @@ CUresult CUDAAPI cuStreamQuery(CUstream stream) {
     NEED_CONTEXT("cuStreamQuery");
     stream = resolve(stream, context->device);
     if (!is_stream(stream)) return CUDA_ERROR_INVALID_HANDLE;
+    if (stream->busy) return CUDA_ERROR_NOT_READY;
     if (stream->work.empty()) return CUDA_SUCCESS;
     CUresult result = finish_stream(stream);
     return result == CUDA_SUCCESS ? CUDA_ERROR_NOT_READY : result;
@@ -168,6 +194,7 @@ CUresult CUDAAPI cuEventSynchronize(CUevent event) {
 CUresult CUDAAPI cuEventQuery(CUevent event) {
     Call call;
     if (event->reached) return CUDA_SUCCESS;
+    if (is_stream(event->stream) && event->stream->busy) return CUDA_ERROR_NOT_READY;
     CUresult result = reach(event);
     return result == CUDA_SUCCESS ? CUDA_ERROR_NOT_READY : result;
 }
