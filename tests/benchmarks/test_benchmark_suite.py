@@ -123,7 +123,7 @@ def test_how_many_graphs_are_compiled(program, most, tmp_path):
 
 
 def test_examples_of_the_benchmarks():
-    for name in ("programs", "peers", "report", "overheads"):
+    for name in ("programs", "peers", "report", "overheads", "measuring"):
         module = importlib.import_module(f"benchmarks.{name}")
         result = doctest.testmod(module)
         assert result.attempted and not result.failed
@@ -208,7 +208,7 @@ def run(*arguments):
 def test_the_command_measures_and_writes(tmp_path):
     file, page = tmp_path / "figures.json", tmp_path / "tables.md"
     names = ["gemm.256", "train.mlp_one", "infer.mlp_one", "overhead.cached_call"]
-    names += ["overhead.parallel_region", "compile.mlp_one"]
+    names += ["overhead.parallel_region", "compile.mlp_one", "batch_norm.inference"]
     peers = ["braze", "braze.aot"]
     done = run(
         *names, "--quick", "--seconds", "0.02", "--rounds", "1", "--threads", "1",
@@ -221,7 +221,8 @@ def test_the_command_measures_and_writes(tmp_path):
     assert set(results["machine"]) >= {"processor", "cpus", "python", "packages"}
     assert set(results["workloads"]) == set(names)
     for name, row in results["workloads"].items():
-        assert set(row) == {"group", "about", "unit", "bars", "limit", "peers"}
+        beside = {"limits"} if "memory" in row["bars"] else set()
+        assert set(row) == {"group", "about", "unit", "bars", "limit", "peers"} | beside
         taking_part = {p for p in peers if PEERS[p].takes(workloads()[name])}
         assert set(row["peers"]) == taking_part
         for peer, facts in row["peers"].items():
@@ -229,6 +230,10 @@ def test_the_command_measures_and_writes(tmp_path):
         if "rounds" in row["peers"]["braze"]:
             assert row["peers"]["braze"]["value"] == min(row["peers"]["braze"]["rounds"]) > 0
     assert results["workloads"]["gemm.256"]["limit"] > 0
+    bound = results["workloads"]["batch_norm.inference"]
+    least = workloads()["batch_norm.inference"].cost.seconds(bound["limits"])
+    assert set(bound["limits"]) == {"copy", "copy_streaming", "read"}
+    assert bound["limit"] == pytest.approx(1e3 * least)
     trained = results["workloads"]["train.mlp_one"]["peers"]["braze"]
     assert trained["peak_bytes"] >= trained["loaded_bytes"] > 2**20
     compiled = results["workloads"]["compile.mlp_one"]["peers"]["braze"]
