@@ -124,6 +124,7 @@ def driver() -> Path:
     """A folder with libcuda.so.1, bin/nvcc, and the headers and the script that nvcc uses."""
     files = sources()
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True).stdout
+    python = os.path.realpath(sys.executable)  # a virtual environment may be gone when it is called
 
     def build(to: Path) -> None:
         for name, content in files.items():
@@ -154,7 +155,7 @@ def driver() -> Path:
         (to / "bin").mkdir()
         nvcc = to / "bin/nvcc"
         script = 'exec "{}" -I -S "$(dirname "$0")/../nvcc.py" "$@"'
-        nvcc.write_text(f"#!/bin/sh\n{script.format(sys.executable)}\n")
+        nvcc.write_text(f"#!/bin/sh\n{script.format(python)}\n")
         nvcc.chmod(0o755)
 
     def finish(folder: Path) -> None:
@@ -162,7 +163,7 @@ def driver() -> Path:
             variables = {"BRAZE_EMULATED_HEADERS": str(headers()), "BRAZE_EMULATED_CHECKS": checks}
             run(folder / "bin/nvcc", "--prepare", env={**os.environ, **variables})
 
-    return built("cuda-driver", repr((files, compiler, HEADERS)), build, finish)
+    return built("cuda-driver", repr((files, compiler, HEADERS, python)), build, finish)
 
 
 def pycuda() -> Path:
