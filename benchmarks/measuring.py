@@ -73,7 +73,7 @@ class Run:
 
     def restore(self, results: dict[str, Any]) -> None:
         """Take over the figures of an earlier run; the better limits count."""
-        self._limits = better(self._limits, results["limits"])
+        self._limits = higher(self._limits, results["limits"])
         for name, row in results["workloads"].items():
             if "limits" in row:
                 self._beside[name] = row["limits"]
@@ -81,7 +81,7 @@ class Run:
 
     def limits(self) -> None:
         """Measure the machine; the best figures so far count."""
-        self._limits = better(self._limits, self._limits_now(0.5))
+        self._limits = higher(self._limits, self._limits_now(0.5))
 
     def _limits_now(self, seconds: float) -> dict[str, float]:
         seconds, mebibytes = (0.05, 64) if self.setting.quick else (seconds, 256)
@@ -119,7 +119,7 @@ class Run:
         before = self._limits_now(self.setting.seconds) if is_bound else {}
         self._rounds(workload, {run: workers[run] for run in able}, figures_of)
         if is_bound:
-            found = better(before, self._limits_now(self.setting.seconds))
+            found = higher(before, self._limits_now(self.setting.seconds))
             self._beside[workload.name] = {n: v for n, v in found.items() if UNITS[n] == "GB/s"}
         if workload.group == "training":
             for run in able:
@@ -231,10 +231,10 @@ class Run:
             return [arrays[name] for name in arrays.files]
 
 
-def better(limits: dict[str, float], others: dict[str, float]) -> dict[str, float]:
+def higher(limits: dict[str, float], others: dict[str, float]) -> dict[str, float]:
     """The higher figure of each.
 
-    >>> better({"copy": 50.0}, {"copy": 40.0, "read": 30.0})
+    >>> higher({"copy": 50.0}, {"copy": 40.0, "read": 30.0})
     {'copy': 50.0, 'read': 30.0}
     """
     return {**others, **{n: max(v, others.get(n, 0.0)) for n, v in limits.items()}}

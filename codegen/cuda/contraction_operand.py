@@ -112,9 +112,8 @@ class Operand:
         self.packs = packs
         self.row_length = self.depth if self.place.direction == "along" else self.size
         self.row_length //= self.place.width
-        self.k_step = (
-            0  # from one of a thread's elements along the sum to the next; 0 if it has one
-        )
+        # From one of a thread's elements along the sum to the next; 0 if it has one.
+        self.k_step = 0
         if self.is_async and self.is_turned:
             self._spread()
 
@@ -436,13 +435,9 @@ class Operand:
 
 
 def _times(width: int, number: str) -> str:
-    return (
-        number
-        if width == 1
-        else f"{width} * ({number})"
-        if "+" in number
-        else f"{width} * {number}"
-    )
+    if width == 1:
+        return number
+    return f"{width} * ({number})" if "+" in number else f"{width} * {number}"
 
 
 def _variables(atom: object) -> set[LoopVar]:

@@ -101,8 +101,39 @@ class Common:
     other: int
 
 
+class WindowSchedule:
+    """What the schedules of convolutions and of gradients have in common.
+
+    Attributes:
+        axes: down and across, of one form.
+        width, vectors: of a register; registers side by side in a tile of a product.
+    """
+
+    axes: tuple[Axis, Axis]
+    width: int
+    vectors: int
+
+    @property
+    def form(self) -> Form:
+        return self.axes[0].form
+
+    @property
+    def phases(self) -> list[int]:
+        """Down and across."""
+        return [axis.phases for axis in self.axes]
+
+    @property
+    def dilations(self) -> tuple[int, int]:
+        return self.axes[0].dilation, self.axes[1].dilation
+
+    @property
+    def lanes(self) -> int:
+        """Columns of a panel."""
+        return self.vectors * self.width
+
+
 @dataclass(frozen=True, eq=False)
-class WinogradSchedule:
+class WinogradSchedule(WindowSchedule):
     """The decisions for one contraction in this form.
 
     Attributes:
@@ -139,19 +170,6 @@ class WinogradSchedule:
     decided: tuple[int, int] | None = None
 
     @property
-    def form(self) -> Form:
-        return self.axes[0].form
-
-    @property
-    def phases(self) -> list[int]:
-        """Down and across."""
-        return [axis.phases for axis in self.axes]
-
-    @property
-    def dilations(self) -> tuple[int, int]:
-        return self.axes[0].dilation, self.axes[1].dilation
-
-    @property
     def depth(self) -> int:
         """What the products sum over: the channels of all phases."""
         return prod(self.phases) * self.channel.extent
@@ -159,11 +177,6 @@ class WinogradSchedule:
     @property
     def loop_count(self) -> int:
         return prod(loop.var.extent for loop in self.loops)
-
-    @property
-    def lanes(self) -> int:
-        """Columns of a panel."""
-        return self.vectors * self.width
 
     @property
     def panels(self) -> int:

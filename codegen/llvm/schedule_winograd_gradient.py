@@ -30,13 +30,13 @@ from braze.codegen.llvm.schedule_winograd import (
     WORTH,
     Axis,
     Common,
+    WindowSchedule,
     apart,
     axis_of,
     down_and_across,
     map_share,
     register_tile,
 )
-from braze.codegen.llvm.winograd import Form
 from braze.codegen.llvm.winograd_patches import Patches
 from braze.ir.dtypes import f32
 from braze.ir.index import LoopVar
@@ -49,7 +49,7 @@ _SCATTERED_CYCLES = 200.0
 
 
 @dataclass(frozen=True, eq=False)
-class WinogradGradientSchedule:
+class WinogradGradientSchedule(WindowSchedule):
     """The decisions for one contraction in this form.
 
     Attributes:
@@ -77,24 +77,6 @@ class WinogradGradientSchedule:
     vectors: int
     most_rows: int
     grid: tuple[int, int] = (1, 1)
-
-    @property
-    def form(self) -> Form:
-        return self.axes[0].form
-
-    @property
-    def phases(self) -> list[int]:
-        """Down and across."""
-        return [axis.phases for axis in self.axes]
-
-    @property
-    def dilations(self) -> tuple[int, int]:
-        return self.axes[0].dilation, self.axes[1].dilation
-
-    @property
-    def lanes(self) -> int:
-        """Columns of a panel."""
-        return self.vectors * self.width
 
     @property
     def channels(self) -> int:

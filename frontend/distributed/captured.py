@@ -43,8 +43,10 @@ def collective(
     device = handles[0].type.device
     if device != "cpu":
         type = tensor_type(handles[0].type.dtype, shape, device)
-        flat = [_BUILDER.reshape(handle, shape=(handle.type.numel,)) for handle in handles]
-        whole = _BUILDER.concat(*flat, dim=0) if len(flat) > 1 else handles[0]
+        whole = handles[0]
+        if len(handles) > 1:
+            flat = [_BUILDER.reshape(handle, shape=(handle.type.numel,)) for handle in handles]
+            whole = _BUILDER.concat(*flat, dim=0)
         return on_devices.collective(kind, whole, group, type, reduction, root)
     state = tracer()
     after = state.pending.constants.get(_LAST)
