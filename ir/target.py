@@ -9,9 +9,13 @@ generators read, which cache keys and packages hold as text, and which `can_run`
     vector      ::= BITS "x" REGISTERS
 """
 
+import re
 from dataclasses import dataclass
 
 from braze.ir.errors import BrazeError, ParseError
+
+# What a line of `Target.to_text` can hold.
+_USABLE_NAME = re.compile(r"(?!-$)[^\s,=]+")
 
 # Words of the status block, by which a compiled program reports: the failed check's number (0: none
 # failed), its value and bound, and whether the program came to its end. The last words are read:
@@ -47,10 +51,11 @@ class Target:
     l2_bytes: int
 
     def __post_init__(self) -> None:
-        if tuple(sorted(set(self.features))) != self.features:
-            object.__setattr__(self, "features", tuple(sorted(set(self.features))))
-        for text in (self.name, self.triple, self.cpu, *self.features):
-            if not text or any(c.isspace() or c in ",=" for c in text) or text == "-":
+        features = tuple(sorted(set(self.features)))
+        if features != self.features:
+            object.__setattr__(self, "features", features)
+        for text in (self.name, self.triple, self.cpu, *features):
+            if not _USABLE_NAME.fullmatch(text):
                 raise TargetError(f"[target] {text!r} is not a usable name")
 
     @property

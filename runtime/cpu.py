@@ -6,6 +6,8 @@ Out: `host_target()`.  LLVM is not consulted, so a package runs where LLVM is no
 
 import os
 import platform
+import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -42,20 +44,17 @@ _ARM_FEATURES = {
 # Where sysfs tells nothing (some containers and ARM boards): the smallest caches in common use.
 _FALLBACK_CACHES = {1: 32 << 10, 2: 256 << 10}
 
+_FLAGS = re.compile(r"^(?:flags|Features)[ \t]*:(.*)$", re.MULTILINE)
 _SYSFS_CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 def parse_flags(cpuinfo: str) -> frozenset[str]:
     """The flags that every processor listed in the text of /proc/cpuinfo has."""
-    common: set[str] | None = None
-    for line in cpuinfo.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            flags = set(value.split())
-            common = flags if common is None else common & flags
-    if common is None:
+    # Most machines have as many equal lines as processors.
+    lines = set(_FLAGS.findall(cpuinfo))
+    if not lines:
         raise TargetError("[target] /proc/cpuinfo lists no processor flags")
-    return frozenset(common)
+    return frozenset.intersection(*(frozenset(line.split()) for line in lines))
 
 
 def read_caches(directory: Path = _SYSFS_CACHE) -> tuple[int, int]:
@@ -113,23 +112,40 @@ def target_from_flags(machine: str, flags: frozenset[str], l1_bytes: int, l2_byt
 
 
 @cache
-def _detected() -> Target:
+def _processor() -> Target:
+    """The processor itself, whatever ``BRAZE_TARGET`` says, to know what it can run: the sizes of
+    its caches are not asked for, since that takes longer than all the rest.
+
+    Raises: TargetError if this machine is of an unknown kind.
+    """
     try:
-        cpuinfo = Path("/proc/cpuinfo").read_text()
+        with open("/proc/cpuinfo") as file:
+            cpuinfo = file.read()
     except OSError as error:
         raise TargetError(f"[target] cannot read /proc/cpuinfo: {error}") from None
-    return target_from_flags(platform.machine(), parse_flags(cpuinfo), *read_caches())
+    l1_bytes, l2_bytes = _FALLBACK_CACHES.values()
+    return target_from_flags(platform.machine(), parse_flags(cpuinfo), l1_bytes, l2_bytes)
 
 
 @cache
 def _host_target(override: str | None) -> Target:
     if not override:
-        return _detected()
+        l1_bytes, l2_bytes = read_caches()
+        return replace(_processor(), l1_bytes=l1_bytes, l2_bytes=l2_bytes)
     target = named_target(override)
-    reason = can_run(target, _detected())
+    reason = can_run(target, _processor())
     if reason is not None:
         raise TargetError(f"[target] BRAZE_TARGET={override}: {reason}")
     return target
+
+
+def host_runner() -> Target:
+    """What decides which code runs on this machine: `host_target`, or the processor itself.
+
+    Raises: TargetError, as `host_target`.
+    """
+    override = os.environ.get("BRAZE_TARGET")
+    return _host_target(override) if override else _processor()
 
 
 def host_target() -> Target:

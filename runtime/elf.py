@@ -7,8 +7,8 @@ Source: System V ABI, chapter 4 (object files).
 """
 
 import struct
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from braze.ir.errors import BrazeError
 from braze.runtime.relocations import MACHINES, Machine, Relocation
@@ -41,13 +41,12 @@ _STT_TLS, _STT_IFUNC = 6, 10
 _MOST_ALIGNMENT = 4096  # the smallest page: an image starts on one
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A section; `is_loaded`: it takes up memory at run time; `has_content`: bytes of the file;
     `entry_bytes`: of each of its equal items, for the linker, which merges equal ones."""
 
     name_offset: int
-    index: int
+    number: int
     kind: int
     flags: int
     offset: int
@@ -74,8 +73,7 @@ class Section:
         return self.kind not in (SHT_NULL, _SHT_NOBITS)
 
 
-@dataclass(frozen=True)
-class Symbol:
+class Symbol(NamedTuple):
     """A name for an offset `value` in a section, for a number, or for something external.
 
     kind: a function, an object, ...: `STT_...` of the format.
@@ -98,12 +96,16 @@ class Symbol:
         return self.section == SHN_UNDEF
 
     @property
+    def is_offered(self) -> bool:
+        """Whether it is a place that other objects may name."""
+        return self.is_named_place and not (self.is_local or self.is_external)
+
+    @property
     def is_absolute(self) -> bool:
         return self.section == SHN_ABS
 
 
-@dataclass(frozen=True)
-class Fixup:
+class Fixup(NamedTuple):
     """One relocation to be applied at `offset` of `section`; `kind`: its number in the format."""
 
     section: Section
@@ -138,7 +140,8 @@ class ObjectFile:
         if item != SECTION.size:
             raise ObjectError(f"[object] section headers of {item} bytes")
         self.machine = MACHINES[machine]
-        self.sections = [self._read_section(table, index) for index in range(count)]
+        headers = self._items(SECTION, table, count * SECTION.size, "a section header")
+        self.sections = [self._read_section(index, item) for index, item in enumerate(headers)]
         self._refuse_constructors(names_index)
         self.symbols = self._read_symbols()
         self.fixups = [fixup for table in self.sections for fixup in self._read_fixups(table)]
@@ -157,10 +160,17 @@ class ObjectFile:
             raise ObjectError(f"[object] truncated: {what} at {offset} exceeds the file")
         return layout.unpack_from(self._data, offset)
 
-    def _read_section(self, table: int, index: int) -> Section:
-        (name, kind, flags, _, offset, size, link, info, alignment, items) = self._unpack(
-            SECTION, table + index * SECTION.size, f"section header {index}"
-        )
+    def _items(
+        self, layout: struct.Struct, start: int, size: int, what: str
+    ) -> Iterator[tuple[Any, ...]]:
+        """The equal items that a table of `size` bytes holds."""
+        size -= size % layout.size
+        if start + size > len(self._data):
+            raise ObjectError(f"[object] truncated: {what} exceeds the file")
+        return layout.iter_unpack(self._data[start : start + size])
+
+    def _read_section(self, index: int, header: tuple[Any, ...]) -> Section:
+        name, kind, flags, _, offset, size, link, info, alignment, items = header
         section = Section(
             name, index, kind, flags, offset, size, link, info, max(1, alignment), items
         )
@@ -197,13 +207,11 @@ class ObjectFile:
         if table.link >= len(self.sections) or not self.sections[table.link].has_content:
             raise ObjectError("[object] the symbol table has no string table")
         names = self.content(self.sections[table.link])
-        return [
-            self._read_symbol(table.offset + start, names)
-            for start in range(0, table.size - SYMBOL.size + 1, SYMBOL.size)
-        ]
+        items = self._items(SYMBOL, table.offset, table.size, "a symbol")
+        return [self._read_symbol(item, names) for item in items]
 
-    def _read_symbol(self, offset: int, names: bytes) -> Symbol:
-        name_offset, info, _, section, value, size = self._unpack(SYMBOL, offset, "a symbol")
+    def _read_symbol(self, item: tuple[Any, ...], names: bytes) -> Symbol:
+        name_offset, info, _, section, value, size = item
         kind, binding = info & 15, info >> 4
         end = names.find(b"\0", name_offset)
         if end < 0:
@@ -228,13 +236,12 @@ class ObjectFile:
             return []
         if table.kind == _SHT_REL:
             raise ObjectError("[object] relocations without addends are not supported")
-        starts = range(table.offset, table.offset + table.size - RELOCATION.size + 1,
-                       RELOCATION.size)  # fmt: skip
-        fixups = (self._read_fixup(section, start) for start in starts)
+        items = self._items(RELOCATION, table.offset, table.size, "a relocation")
+        fixups = (self._read_fixup(section, item) for item in items)
         return [fixup for fixup in fixups if fixup is not None]
 
-    def _read_fixup(self, section: Section, start: int) -> Fixup | None:
-        offset, info, addend = self._unpack(RELOCATION, start, "a relocation")
+    def _read_fixup(self, section: Section, item: tuple[int, int, int]) -> Fixup | None:
+        offset, info, addend = item
         kind, symbol = info & 0xFFFFFFFF, info >> 32
         if kind == 0 or (kind == 256 and self.machine.name == "aarch64"):
             return None  # R_*_NONE

@@ -118,7 +118,7 @@ def _add_sections(writer: _Writer, file: ObjectFile) -> Iterator[tuple[int, int]
             text = name.decode("utf-8", "backslashreplace")
             raise ObjectError(f"[object] section {text} has flags {section.flags:#x}")
         pieces = [file.content(section)] if section.has_content else []
-        yield section.index, writer.add(
+        yield section.number, writer.add(
             name, section.kind, section.flags, pieces, section.size,
             alignment=section.alignment, entry_bytes=section.entry_bytes,
         )  # fmt: skip
@@ -133,7 +133,7 @@ def _add_tables(
     for u, own in enumerate(files):
         for f, file in enumerate(own):
             for fixup in file.fixups:
-                number = symbols.sections[u, f, fixup.section.index]
+                number = symbols.sections[u, f, fixup.section.number]
                 info = symbols.number((u, f, fixup.symbol)) << 32 | fixup.kind
                 packed = RELOCATION.pack(fixup.offset, info, fixup.addend)
                 relocations.setdefault(number, []).append(packed)

@@ -24,8 +24,7 @@ from braze.ir.graph import Location
 from braze.ir.scalars import narrowed
 from braze.ir.target import FAILED, FINISHED, HOST, VALUE
 from braze.runtime.artifact import Artifact, Slot
-from braze.runtime.elf import ObjectFile
-from braze.runtime.object_loader import LoadedObject, ObjectError
+from braze.runtime.object_loader import LoadedObject
 from braze.runtime.places import Place, current_place
 from braze.runtime.pool import get_pool
 from braze.runtime.stats import stats
@@ -211,11 +210,11 @@ class Executable:
 class _Code:
     """Loaded objects, and their entry point. The code's memory is the objects'."""
 
-    __slots__ = ("__weakref__", "main", "objects")
+    __slots__ = ("__weakref__", "loaded", "main")
 
     def __init__(self, objects: Sequence[bytes], main: str) -> None:
-        self.objects, address = link(objects, main)
-        self.main = _Main(address)
+        self.loaded = LoadedObject(objects)
+        self.main = _Main(self.loaded.address(main))
 
 
 # Code for many sizes is loaded once.
@@ -327,32 +326,3 @@ def _converted(number: Input, dtype: DType) -> bytes:
         raise TypeError(f"a scalar input must be a Python number, given {type(number).__name__}")
     narrow = narrowed(number, dtype)
     return narrow.tobytes().ljust(_SCALAR_BYTES, b"\0")
-
-
-def link(objects: Sequence[bytes], main: str) -> tuple[list[LoadedObject], int]:
-    """Load objects that call each other, each after those that it calls, and find `main`.
-
-    Raises: ObjectError, also where they call each other in a circle.
-    """
-    files = {data: ObjectFile(data).symbols for data in objects}
-    needed = {d: {s.name for s in symbols if s.is_external} for d, symbols in files.items()}
-    defined = {
-        d: {s.name for s in symbols if s.is_named_place and not (s.is_local or s.is_external)}
-        for d, symbols in files.items()
-    }
-    everything = set().union(*defined.values())
-    loaded: list[LoadedObject] = []
-    addresses: dict[str, int] = {}
-    while needed:
-        # What nobody defines is left to the loader, which knows libc's or reports the name.
-        ready = [d for d, names in needed.items() if not (names & everything) - addresses.keys()]
-        if not ready:
-            raise ObjectError("[object] objects call each other in a circle")
-        for data in ready:
-            names = needed.pop(data)
-            found = LoadedObject(data, {n: addresses[n] for n in names & addresses.keys()})
-            loaded.append(found)
-            addresses.update({name: found.address(name) for name in defined[data]})
-    if main not in addresses:
-        raise ObjectError(f"[object] no object defines {main!r}")
-    return loaded, addresses[main]

@@ -22,7 +22,7 @@ import mmap
 import os
 import re
 import struct
-import threading
+from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -167,10 +167,19 @@ class _Hashes:
         self._pieces = pieces
         self._found = [""] * len(pieces)
         self._left = iter(range(len(pieces)))  # taking the next one is atomic
-        helpers = min(len(os.sched_getaffinity(0)) - 1, len(pieces), _MOST_THREADS)
-        self._threads = [threading.Thread(target=self._work) for _ in range(helpers)]
-        for thread in self._threads:
-            thread.start()
+        self._helpers = []
+        for _ in range(min(len(os.sched_getaffinity(0)) - 1, len(pieces), _MOST_THREADS)):
+            busy = allocate_lock()
+            busy.acquire()
+            self._helpers.append(busy)
+            # Not a `Thread`, whose `start` waits until the other thread runs.
+            start_new_thread(self._help, (busy,))
+
+    def _help(self, busy: LockType) -> None:
+        try:
+            self._work()
+        finally:
+            busy.release()
 
     def _work(self) -> None:
         for number in self._left:
@@ -179,8 +188,8 @@ class _Hashes:
     def all(self) -> list[str]:
         """Of all pieces, in order; this thread helps."""
         self._work()
-        for thread in self._threads:
-            thread.join()
+        for busy in self._helpers:
+            busy.acquire()
         return self._found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from braze.ir.target import Target, can_run
-from braze.runtime.cpu import host_target
+from braze.runtime.cpu import host_runner
 from braze.runtime.package_format import PackageError
 
 CPU = "cpu"
@@ -57,7 +57,7 @@ def choose(
 
         runner = device_named(device).target
     else:
-        runner = host_target()
+        runner = host_runner()
     reasons: list[str] = []
     usable: list[tuple[tuple[int, ...], int]] = []
     for number, target in enumerate(targets):

@@ -14,7 +14,7 @@ from braze.ir.dtypes import dtype_named
 from braze.ir.graph import Location
 from braze.runtime.artifact import Artifact, FailureSite, Figures, Slot
 from braze.runtime.cpu import host_target
-from braze.runtime.executable import Executable, link, place
+from braze.runtime.executable import Executable, place
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.pool import get_num_threads, set_num_threads
 from braze.runtime.stats import stats
@@ -135,18 +135,10 @@ def test_the_order_of_objects_does_not_matter():
 
 
 def test_missing_symbols():
-    objects = artifact([MAIN]).objects
     with pytest.raises(ObjectError, match="add_number"):
-        link(objects, "main")
-    with pytest.raises(ObjectError, match="no object defines 'start'"):
-        link(artifact([KERNEL]).objects, "start")
-
-
-def test_a_circle_of_objects_is_refused():
-    one = "declare void @b()\ndefine void @a() {\n call void @b()\n ret void\n}"
-    two = "declare void @a()\ndefine void @b() {\n call void @a()\n ret void\n}"
-    with pytest.raises(ObjectError, match="in a circle"):
-        link(artifact([one, two]).objects, "a")
+        Executable(artifact([MAIN]))
+    with pytest.raises(ObjectError, match="no symbol 'main'"):
+        Executable(artifact([KERNEL]))
 
 
 NUMBERS = [
@@ -271,7 +263,7 @@ def test_threads_share_an_executable(twice_plus):
 
 def test_dropped_executables_free_their_code():
     executable = Executable(artifact([NOTHING]))
-    (code,) = executable._code.objects
+    code = executable._code.loaded
     assert code.nbytes > 0
     finalised = []
     weakref.finalize(code, finalised.append, True)

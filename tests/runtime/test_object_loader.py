@@ -195,6 +195,71 @@ def test_refusals():
         LoadedObject(object_for(foreign), SYMBOLS)
 
 
+def test_objects_that_need_each_other():
+    """Calls in a circle, a constant of another object, and equal local names."""
+    texts = (
+        """
+@seven = constant i64 7
+declare i64 @odd(i64)
+define internal i64 @own(i64 %n) noinline {
+  %less = sub i64 %n, 1
+  %found = call i64 @odd(i64 %less)
+  ret i64 %found
+}
+define i64 @even(i64 %n) {
+  %done = icmp eq i64 %n, 0
+  br i1 %done, label %yes, label %more
+yes:
+  ret i64 1
+more:
+  %found = call i64 @own(i64 %n)
+  ret i64 %found
+}
+""",
+        """
+@seven = external global i64
+declare i64 @even(i64)
+declare i64 @host_add(i64, i64)
+define internal i64 @own() noinline {
+  %seven = load i64, ptr @seven
+  %sum = call i64 @host_add(i64 %seven, i64 1)
+  ret i64 %sum
+}
+define i64 @eight() {
+  %found = call i64 @own()
+  ret i64 %found
+}
+define i64 @odd(i64 %n) {
+  %done = icmp eq i64 %n, 0
+  br i1 %done, label %no, label %more
+no:
+  ret i64 0
+more:
+  %less = sub i64 %n, 1
+  %found = call i64 @even(i64 %less)
+  ret i64 %found
+}
+""",
+    )
+    objects = [compile_object(text, host_target()) for text in texts]
+    for order in (objects, objects[::-1]):
+        loaded = LoadedObject(order, SYMBOLS)
+        even, odd = (function(loaded, name, I64) for name in ("even", "odd"))
+        assert [even(n) for n in range(4)] == [1, 0, 1, 0]
+        assert [odd(n) for n in range(4)] == [0, 1, 0, 1]
+        assert function(loaded, "eight")() == 8
+    with pytest.raises(ObjectError, match="no address for external symbol 'even'"):
+        LoadedObject(objects[1:], SYMBOLS)
+
+
+def test_objects_must_be_for_one_machine():
+    with pytest.raises(ObjectError, match="one machine, given none"):
+        LoadedObject([])
+    mixed = [object_for("aarch64"), object_for("x86-64-v2")]
+    with pytest.raises(ObjectError, match="one machine, given aarch64, x86_64"):
+        LoadedObject(mixed, SYMBOLS, allow_foreign=True)
+
+
 def test_unsupported_contents():
     thread_local = "@t = thread_local global i64 5\ndefine ptr @f() {\n  ret ptr @t\n}\n"
     with pytest.raises(ObjectError, match="thread-local"):

@@ -20,8 +20,8 @@ from braze.ir.op import Op
 from braze.ir.target import HOST, STATUS_WORDS, TARGET_NAMES, Target, can_run, named_target
 from braze.runtime.artifact import CallSite
 from braze.runtime.cpu import host_target
-from braze.runtime.executable import link
 from braze.runtime.host_calls import HostCalls
+from braze.runtime.object_loader import LoadedObject
 from braze.runtime.pool import get_pool
 
 GUARD = 256
@@ -67,9 +67,9 @@ class Native:
             objects = list(
                 workers.map(lambda m: compile_object(m[1], self.target), generated.modules)
             )
-        self._loaded, address = link(objects, generated.main)
+        self._loaded = LoadedObject(objects)
         signature = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
-        self._main = signature(address)
+        self._main = signature(self._loaded.address(generated.main))
         self._pointers = generated.pointers
         self.words = [0] * program.words
         self.threads = threads
