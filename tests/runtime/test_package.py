@@ -380,18 +380,18 @@ def test_the_widest_usable_target_is_taken(tmp_path, monkeypatch):
     path = write_package(tmp_path / "m.brz", affine(), WEIGHTS, targets=targets)
     archive = Archive(path)
     for host, chosen in [("x86-64-v3", "x86-64-v3"), ("x86-64-v2", "x86-64-v2")]:
-        monkeypatch.setattr(package_targets, "host_target", lambda host=host: named_target(host))
+        monkeypatch.setattr(package_targets, "host_runner", lambda host=host: named_target(host))
         assert package_targets.choose(path, archive.manifest["targets"], None)[1].name == chosen
     monkeypatch.undo()
     if host_target().architecture == "x86_64":
-        monkeypatch.setattr(package_targets, "host_target", lambda: named_target("x86-64-v2"))
+        monkeypatch.setattr(package_targets, "host_runner", lambda: named_target("x86-64-v2"))
         assert lists(load(path)(X)) == EXPECTED
 
 
 def test_another_cpu_is_refused_before_code_is_loaded(tmp_path, monkeypatch):
     targets = ["x86-64-v4", "aarch64"]
     path = write_package(tmp_path / "m.brz", affine(), WEIGHTS, targets=targets)
-    monkeypatch.setattr(package_targets, "host_target", lambda: named_target("x86-64-v3"))
+    monkeypatch.setattr(package_targets, "host_runner", lambda: named_target("x86-64-v3"))
 
     def loaded(*arguments):
         raise AssertionError("code was loaded")
