@@ -171,8 +171,8 @@ def _adam(
     maximize: bool,
 ) -> Any:
     dtype = param.type.dtype
-    lr, beta1, beta2, weight_decay, correction1, correction2 = _wide(
-        b, lr, beta1, beta2, weight_decay, correction1, correction2
+    lr, beta1, beta2, eps, weight_decay, correction1, correction2 = _wide(
+        b, lr, beta1, beta2, eps, weight_decay, correction1, correction2
     )
     gradient = b.neg(grad) if maximize else grad
     if decoupled:
@@ -183,9 +183,10 @@ def _adam(
     step_v = as_dtype(b, b.sub(1.0, beta2), dtype)
     new_m = b.add(m, b.mul(b.sub(gradient, m), step_m))
     new_v = b.add(b.mul(v, as_dtype(b, beta2, dtype)), b.mul(b.mul(gradient, gradient), step_v))
-    rate = as_dtype(b, b.div(lr, correction1), dtype)
-    spread = as_dtype(b, b.sqrt(correction2), dtype)
-    deviation = b.add(b.div(b.sqrt(new_v), spread), as_dtype(b, eps, dtype))
+    # In the order of Kingma and Ba's section 2, the corrections divide numbers, not elements.
+    spread = b.sqrt(correction2)
+    rate = as_dtype(b, b.div(b.mul(lr, spread), correction1), dtype)
+    deviation = b.add(b.sqrt(new_v), as_dtype(b, b.mul(eps, spread), dtype))
     return b.sub(param, b.mul(rate, b.div(new_m, deviation))), new_m, new_v
 
 
