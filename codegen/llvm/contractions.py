@@ -29,6 +29,7 @@ from braze.codegen.llvm.control import (
     is_known,
     multiply,
     share,
+    smaller,
     weighted_sum,
 )
 from braze.codegen.llvm.dot_kernel import DotKernelEmitter
@@ -41,7 +42,7 @@ from braze.codegen.llvm.microkernel import (
 )
 from braze.codegen.llvm.packing import PackEmitter
 from braze.codegen.llvm.pieces import by_size, piece_begin
-from braze.codegen.llvm.schedule_contraction import Schedule
+from braze.codegen.llvm.schedule_contraction import ALIGNMENT, Schedule
 from braze.codegen.llvm.schedule_dot import DotSchedule
 from braze.codegen.llvm.schedule_search import AnySchedule, schedule
 from braze.codegen.llvm.schedule_winograd import WinogradSchedule
@@ -301,6 +302,9 @@ class _KernelEmitter:
 
     def _tiles(self, tiles: tuple[Number, Number], first: Number, block: _Block) -> None:
         """Some row tiles against all panels; the first one that is packed, if they are."""
+        if self.plan.panels_outermost:
+            self._each_panel(lambda *panel: self._panel_tiles(tiles, block, panel))
+            return
         with counted_loop(self.builder, *tiles, "tile") as tile:
             self._row_tile(
                 tile,
@@ -308,6 +312,13 @@ class _KernelEmitter:
                 block,
                 lambda row: self._each_panel(lambda *panel: self._call(block, row, panel)),
             )
+
+    def _panel_tiles(
+        self, tiles: tuple[Number, Number], block: _Block, panel: tuple[Number, Number, int]
+    ) -> None:
+        """All row tiles against one panel."""
+        with counted_loop(self.builder, *tiles, "tile") as tile:
+            self._row_tile(tile, tiles[0], block, lambda row: self._call(block, row, panel))
 
     def _row_tile(
         self, tile: ir.Value, first: Number, block: _Block, body: Callable[[_RowTile], None]
@@ -391,6 +402,12 @@ class _KernelEmitter:
         if row.ahead is not None:
             first = multiply(builder, at, plan.fetched_rows * plan.split.a)
             arguments.append(element_pointer(builder, row.ahead, first, self.a_type))
+        if plan.panels_outermost:
+            # Each of the first tiles fetches its line of every step; the others' are there then.
+            items = ALIGNMENT // plan.shape.b.dtype.itemsize
+            line = multiply(builder, row.place, items)
+            inside = smaller(builder, line, plan.panels.lanes - items)
+            arguments.append(as_i64(add(builder, inside, plan.lane.jump)))
         given = zip(row.terms, plan.open_levels, strict=True)
         arguments += [as_i64(terms.count) for terms, is_open in given if is_open]
         if plan.is_blocked:

@@ -6,11 +6,13 @@ b, broadcasts `rows` elements of a (or loads vectors of it, in the "lanes" form)
 vectors fused multiply-adds.  Strides are numbers, so every row is a constant displacement from one
 pointer.
 
-    void tile(ptr a, ptr b [, ptr ahead], i64 counts... [, ptr sums, i64 state],
+    void tile(ptr a, ptr b [, ptr ahead] [, i64 next], i64 counts... [, ptr sums, i64 state],
               ptr epilogue buffers..., i64 outer variables... [, i64 word 0])
 
 `ahead` exists where the next tile's rows of a are to be fetched meanwhile, and points to those that
-this call sees to.  `counts` are how often those loops of the sum run that are not always as long.
+this call sees to.  `next` exists where the next panel of b is, and says how many elements further
+on than b's own the lines lie of which each step fetches one.  `counts` are how often those loops of
+the sum run that are not always as long.
 The next two exist when the sum is made in several blocks: `sums` holds the partial sums, `state`
 has bit 0 set in the first block and bit 1 in the last.
 """
@@ -64,6 +66,7 @@ class TileEmitter:
         variables = outer_variables(tile.schedule)
         types: list[ir.Type] = [POINTER, POINTER]
         types += [POINTER] if self.schedule.fetched_rows else []
+        types += [I64] if self.schedule.panels_outermost else []
         counts = sum(self.schedule.open_levels)
         types += [I64] * counts
         types += [POINTER, I64] if self.blocked else []
@@ -75,6 +78,7 @@ class TileEmitter:
         arguments = iter(self.function.args)
         self.a, self.b = next(arguments), next(arguments)
         self.ahead = next(arguments) if self.schedule.fetched_rows else None
+        self.next = next(arguments) if self.schedule.panels_outermost else None
         self.counts = [next(arguments) for _ in range(counts)]
         if self.blocked:
             self.sums, self.state = next(arguments), next(arguments)
@@ -238,7 +242,13 @@ class TileEmitter:
                 for step in range(level.extent)
             ]
         sums = list(sums)
+        later = None
+        if self.next is not None:
+            later = element_pointer(self.builder, b, self.next, self.b_loader.element)
         for a_offset, b_offset in offsets:
+            if later is not None:
+                place = element_pointer(self.builder, later, b_offset, self.b_loader.element)
+                prefetch(self.builder, place, SECOND_LEVEL)
             self._step(sums, a, a_offset, b, b_offset)
         return sums
 

@@ -8,6 +8,8 @@ chunks along the panels read the same rows of a.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from braze.codegen.llvm.contraction_shape import Dims, count
 from braze.codegen.llvm.schedule_candidate import (
     L2_BYTES_PER_CYCLE,
@@ -24,6 +26,8 @@ from braze.codegen.llvm.schedule_parts import (
     even_shares,
     parallel_cost,
 )
+from braze.ir.symint import is_symbolic
+from braze.ir.target import Target
 
 _L3_BYTES_PER_CYCLE = 16.0
 _SHARED_CACHE_BYTES = 8 << 20  # what a core may hope to find in the last-level cache
@@ -38,11 +42,24 @@ Grid = tuple[int, int, int]
 def finished(candidate: Candidate, grid: Grid) -> Schedule:
     """A candidate's schedule with its blocks, and chunks along loops, row tiles and panels."""
     outer_inner, inner, block = _blocks(candidate, -(-candidate.panels.count // grid[2]))
-    return Schedule(
+    plan = Schedule(
         candidate.shape, candidate.form, candidate.lane, candidate.loops, candidate.outer_rows,
         candidate.split, candidate.whole, candidate.pieces, candidate.panels,
         outer_inner, inner, block, candidate.pack_a_kind(), candidate.pack_b_kind(), grid,
     )  # fmt: skip
+    return replace(plan, panels_outermost=_keeps_rows(plan, candidate.target))
+
+
+def _keeps_rows(plan: Schedule, target: Target) -> bool:
+    """Whether weights in panels come from memory, for a few row tiles that stay in the caches."""
+    if not plan.lane.panel or plan.pack_a != "none" or plan.pack_b != "none" or plan.shape.guards:
+        return False
+    if is_symbolic(plan.chunk_tiles, plan.steps, plan.blocks, plan.loop_count):
+        return False
+    rows = plan.chunk_tiles * plan.tile_rows * plan.steps * plan.item_bytes
+    panels = plan.panels.extent * plan.steps * plan.blocks * plan.item_bytes
+    near = rows <= target.l2_bytes // 4
+    return near and plan.chunk_tiles > 1 and panels > target.l2_bytes // 2
 
 
 def _limit(candidate: Candidate, panels: int) -> int:

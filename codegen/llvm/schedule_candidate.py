@@ -29,7 +29,9 @@ from braze.ir.target import Target
 _LATENCY = 4.0
 TILE_OVERHEAD = 14.0
 _LOAD_CYCLES = 0.14  # of every load, beyond what the ports allow: it is one more instruction
+# Of a panel, beside its products: far less than what a core reads if it does nothing else.
 _L2_VECTORS_PER_CYCLE = 0.45
+_PANEL_BYTES_PER_CYCLE = 22.0
 L2_BYTES_PER_CYCLE = 32.0
 MEMORY_BYTES_PER_CYCLE = 7.0
 _COPY_CYCLES_PER_BYTE = 0.12
@@ -150,6 +152,7 @@ class Candidate:
         packed = self.pack_b_kind() != "none"
         item = self.item_bytes if packed else self.shape.b.dtype.itemsize
         near = vectors * item / self.item_bytes / _L2_VECTORS_PER_CYCLE
+        near = max(near, vectors * self.panels.width * item / _PANEL_BYTES_PER_CYCLE)
         if self.streams_b:
             far = vectors * self.panels.width * item / MEMORY_BYTES_PER_CYCLE
             return (far + (self.tiles - 1) * near) / self.tiles

@@ -92,6 +92,8 @@ class Schedule:
     outer_inner, inner: inner dimensions around the blocks, and those of one block, whose first one
         is cut into ranges of `block` steps.
     grid: chunks along loops, row tiles and panels.
+    panels_outermost: a panel meets all row tiles before the next one does, which is fetched from
+        memory meanwhile.
     """
 
     shape: ContractionShape
@@ -109,6 +111,7 @@ class Schedule:
     pack_a: PackA
     pack_b: PackB
     grid: tuple[int, int, int]
+    panels_outermost: bool = False
 
     def with_one_tile(self) -> Schedule:
         """The same with row tiles of one size, where few rows would be in two of them then.
@@ -227,6 +230,8 @@ class Schedule:
         """How many of the next tile's rows of a are fetched with a tile and a panel (0: none)."""
         if self.form != "broadcast" or self.pack_a != "none" or self.whole:
             return 0
+        if self.panels_outermost:
+            return 0  # all rows stay near
         if len(self.inner) != 1 or self.inner[0].a != 1:
             return 0
         if not is_symbolic(self.chunk_tiles) and self.chunk_tiles < 2:
@@ -316,6 +321,7 @@ class Schedule:
             f"{self.form}: {self.tile_rows} rows of {rows} x {panels}; "
             f"{self.blocks} blocks of {self.steps}; "
             f"pack a: {self.pack_a}, b: {self.pack_b}; chunks {'x'.join(map(str, self.grid))}"
+            + ("; panels outermost" if self.panels_outermost else "")
         )
 
 

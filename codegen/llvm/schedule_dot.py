@@ -26,6 +26,7 @@ from braze.ir.index import LoopVar
 from braze.ir.target import Target
 
 _LATENCY = 4.0
+_NEAR = 0.95  # of the first-level cache, that a tile may fill: what passes by takes its place
 _TILE_OVERHEAD = 14.0
 _RESULT_CYCLES = 6.0
 _MOST = 8
@@ -129,7 +130,7 @@ class DotSchedule:
         steps = count(self.inner[:-1]) * -(-self.inner[-1].extent // self.width)
         vector = self.width * self.shape.dtype.itemsize / _L2_BYTES_PER_CYCLE
         outside = self.columns_outside
-        again = arriving or self._tile_bytes() > self.target.l1_bytes
+        again = arriving or self._tile_bytes() > _NEAR * self.target.l1_bytes
         passing = self._bytes(self.row if outside else self.column) > self.target.l1_bytes // 2
         total = 0.0
         for rows in self.rows.sizes:

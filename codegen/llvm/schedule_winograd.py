@@ -229,6 +229,17 @@ class WinogradSchedule(WindowSchedule):
         blocks = -(-row_tiles // most)
         return -(-row_tiles // blocks) * self.rows
 
+    @property
+    def has_one_block(self) -> bool:
+        """Whether a chunk's tiles are one block, so that each panel's filters are read once, and
+        may be mapped right before."""
+        return not is_symbolic(self.chunk_tiles) and self.chunk_tiles <= self.block
+
+    @property
+    def kept_panels(self) -> int:
+        """Panels whose filters are in memory at a time."""
+        return 1 if self.has_one_block else self.chunk_panels
+
     # A thread's memory: where what is begins, in elements -----------------------------------------
 
     @property
@@ -256,7 +267,7 @@ class WinogradSchedule(WindowSchedule):
         products = self.form.products
         for elements in (
             products * self.image_product,
-            self.chunk_panels * self.filter_panel,
+            self.kept_panels * self.filter_panel,
             products * self.result_product,
             products * self.channel.extent,
         ):

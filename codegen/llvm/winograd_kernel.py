@@ -8,12 +8,14 @@ In: a `KernelFunction` and a `WinogradSchedule`.  Out: the function's body, and 
 
 with the maps of `winograd_maps`, and the loops around them:
 
-    filters of the chunk's panels
+    filters of the chunk's panels (*)
     for each block of the chunk's tiles
       images of its tiles
       for each panel
         its products, in row tiles
         results of its tiles
+
+(*) If there is one block, each panel's filters are mapped right before its products.
 """
 
 from __future__ import annotations
@@ -78,7 +80,8 @@ class WinogradKernelEmitter(WinogradEmitter):
         plan, builder = self.plan, self.builder
         begin, end = share(builder, self.row_chunk, plan.grid[0], plan.tiles)
         panels = share(builder, self.column_chunk, plan.grid[1], plan.panels)
-        self._each_panel(panels, self._filter)
+        if not plan.has_one_block:
+            self._each_panel(panels, self._filter)
         with carried_loop(builder, as_i64(begin), as_i64(end), plan.block, (), "block") as block:
             left = builder.sub(as_i64(end), block.index)
             number = as_i64(smaller(builder, left, plan.block))
@@ -87,10 +90,14 @@ class WinogradKernelEmitter(WinogradEmitter):
             padded = builder.mul(row_tiles, as_i64(plan.rows))
             with counted_loop(builder, 0, padded, "image") as tile:
                 self._image(block.index, tile, number)
-            self._each_panel(
-                panels,
-                lambda panel, at: self._panel(block.index, number, row_tiles, panel, at),
-            )
+
+            def compute(panel: ir.Value, at: Number) -> None:
+                if plan.has_one_block:
+                    at = 0
+                    self._filter(panel, at)
+                self._panel(block.index, number, row_tiles, panel, at)
+
+            self._each_panel(panels, compute)
         builder.ret_void()
 
     def _each_panel(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from contractions import Problem, random_array, window2d
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from braze.codegen.llvm.contraction_shape import contraction_shape
 from braze.codegen.llvm.schedule_contraction import Panels, Schedule
+from braze.codegen.llvm.schedule_dot import DotSchedule
 from braze.codegen.llvm.schedule_parts import Pieces, parallel_cost
 from braze.codegen.llvm.schedule_search import schedule
 from braze.ir.target import named_target
@@ -160,3 +163,15 @@ def test_a_weight_gradient_takes_all_taps_of_its_channels_in_turn() -> None:
     forward = Problem("nhwklc,klco->nhwo", x, random_array((5, 5, 64, 64)))
     plan = schedule(forward.contraction, V3)
     assert isinstance(plan, Schedule) and not plan.pieces_outermost
+
+
+def test_a_tile_that_fills_the_cache_does_not_stay_in_it() -> None:
+    """What passes by takes its place, so that its own rows come from the next cache again."""
+    problem = Problem("mk,nk->mn", random_array((49, 2048)), random_array((512, 2048)))
+    shape = contraction_shape(problem.contraction)
+    target = replace(named_target("x86-64-v4"), l1_bytes=48 << 10, l2_bytes=2 << 20)
+    row, column = shape.rows[-1], shape.columns[-1]
+    plan = DotSchedule(shape, target, 16, (), row, column, Pieces(49, 25), Pieces(512, 128))
+    assert plan._tile_bytes() == target.l1_bytes
+    roomy = replace(plan, target=replace(target, l1_bytes=64 << 10))
+    assert plan.cost() > 1.3 * roomy.cost()

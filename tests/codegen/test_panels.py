@@ -187,3 +187,27 @@ def test_what_another_kernel_reads_stays():
     again = replace(kernel, name="again")
     both = Program("both", 2, 1, [*program.waves, [again]], program.placements, 0)
     assert pack_operands(both, {"rhs": array}, HOST)[1] == {}
+
+
+@pytest.mark.parametrize("target", RUNNABLE)
+@pytest.mark.parametrize("size", [(13, 256, 130), (20, 192, 1000), (49, 512, 64)], ids=str)
+def test_weights_from_memory_meet_all_rows_panel_by_panel(size, target):
+    """The next panel is fetched meanwhile, since the weights are larger than the cache."""
+    target = replace(named_target(target), l2_bytes=64 << 10)
+    found = 0
+    for name, equation in (("rhs", "mk,nk->mn"), ("lhs", "nk,mk->mn")):
+        for choice in panels._choices(product(equation, *size).contraction, name, target):
+            plan = schedule(choice.contraction, target)
+            if not isinstance(plan, Schedule) or not plan.panels_outermost:
+                continue
+            found += 1
+            problem = product(equation, *size)
+            want = problem.reference()
+            got = run_problem(reordered(problem, choice, name), target)["out"]
+            np.testing.assert_allclose(got, want, rtol=0, atol=2e-4)
+            if found == 3:
+                break
+    assert found
+    near = replace(target, l2_bytes=64 << 20)
+    plan = schedule(choice.contraction, near)
+    assert not isinstance(plan, Schedule) or not plan.panels_outermost

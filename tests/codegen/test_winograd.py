@@ -148,6 +148,20 @@ def test_any_number_of_chunks(grid, monkeypatch):
     check(problem)
 
 
+def test_filters_of_one_block_are_mapped_panel_by_panel(monkeypatch):
+    """Only one panel's are in memory then, which stay in the caches."""
+    problem = windows(n=1, h=8, w=8, c=32, o=128, k=3)
+    one = replace(winograd_schedule(problem.contraction, HOST), grid=(1, 1), vectors=1)
+    several = replace(one, decided=(2, 2))
+    assert one.has_one_block and not several.has_one_block
+    assert (one.kept_panels, several.kept_panels) == (1, one.panels)
+    for plan in (one, several):
+        monkeypatch.setattr(schedule_search, "WINOGRAD_FORMS", (lambda *_, plan=plan: plan,))
+        schedule.cache_clear()
+        check(problem)
+    schedule.cache_clear()
+
+
 def test_a_small_cache_has_smaller_blocks():
     problem = windows(n=16, h=16, w=16, c=32, o=32, k=3)
     small = replace(HOST, l2_bytes=HOST.l2_bytes // 8)
