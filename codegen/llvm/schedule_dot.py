@@ -33,6 +33,8 @@ _MOST = 8
 _L2_BYTES_PER_CYCLE = 32.0
 _L3_BYTES_PER_CYCLE = 16.0
 _MEMORY_BYTES_PER_CYCLE = 7.0
+# Of a tile's beginning, until its rows of the operand that does not stay are fetched ahead.
+_BEGIN_CYCLES = 200.0
 _RUN_CYCLES = 60.0  # until a run is fetched ahead
 _RUN_BYTES = 1024  # for each row that meets it: of runs that are worth an instruction a line
 
@@ -131,7 +133,7 @@ class DotSchedule:
         vector = self.width * self.shape.dtype.itemsize / _L2_BYTES_PER_CYCLE
         outside = self.columns_outside
         again = arriving or self._tile_bytes() > _NEAR * self.target.l1_bytes
-        passing = self._bytes(self.row if outside else self.column) > self.target.l1_bytes // 2
+        passing = self._passes
         total = 0.0
         for rows in self.rows.sizes:
             for columns in self.columns.sizes:
@@ -148,8 +150,17 @@ class DotSchedule:
     def _results(self) -> float:
         """Of adding up accumulators and of storing, while nothing arrives."""
         results = self.row.extent * self.column.extent * _RESULT_CYCLES
-        tiles = self.rows.count * self.columns.count * _TILE_OVERHEAD
-        return (results + tiles) * count(self.loops)
+        tiles = self.rows.count * self.columns.count
+        begin = _TILE_OVERHEAD + (_BEGIN_CYCLES if self._passes else 0.0)
+        return (results + tiles * begin) * count(self.loops)
+
+    @property
+    def _passes(self) -> bool:
+        """Whether the operand that each tile reads other rows of comes from the second-level cache
+        at best."""
+        return self._bytes(self.row if self.columns_outside else self.column) > (
+            self.target.l1_bytes // 2
+        )
 
     def _tile_bytes(self) -> int:
         """What one tile reads; rows may overlap, as windows do."""

@@ -175,3 +175,12 @@ def test_a_tile_that_fills_the_cache_does_not_stay_in_it() -> None:
     assert plan._tile_bytes() == target.l1_bytes
     roomy = replace(plan, target=replace(target, l1_bytes=64 << 10))
     assert plan.cost() > 1.3 * roomy.cost()
+
+
+def test_short_tiles_of_many_rows_are_no_dot_products() -> None:
+    """Each would begin with rows that nobody fetched ahead."""
+    target = replace(named_target("x86-64-v4"), l1_bytes=48 << 10, l2_bytes=2 << 20)
+    many = Problem("mk,nk->mn", random_array((1024, 1024)), random_array((256, 1024)))
+    assert isinstance(schedule(many.contraction, target), Schedule)
+    few = Problem("mk,nk->mn", random_array((2, 1024)), random_array((256, 1024)))
+    assert isinstance(schedule(few.contraction, target), DotSchedule)
