@@ -14,6 +14,19 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 KINDS = ("all_reduce", "reduce", "broadcast", "all_gather", "reduce_scatter")
+# Of these the result is as large as what is given.
+WHOLE = ("all_reduce", "reduce", "broadcast")
+
+
+class DeviceArray(Protocol):
+    """Elements side by side in memory of a GPU."""
+
+    @property
+    def address(self) -> int: ...
+
+    def copy_to(self, target: DeviceArray) -> None:
+        """Enqueue a copy of all bytes on the current stream."""
+        ...
 
 
 class Environment(Protocol):
@@ -46,12 +59,44 @@ class Environment(Protocol):
         had, since other processes use it still."""
         ...
 
+    def ranks(self, group: int) -> int:
+        """How many processes a group has."""
+        ...
+
+    def enqueue(
+        self,
+        given: DeviceArray,
+        kept: DeviceArray,
+        *,
+        kind: str,
+        reduction: str,
+        group: int,
+        root: int,
+    ) -> int:
+        """Enqueue a collective behind what the current stream has to do, beside what it is given
+        later; its ticket.
+
+        Args:
+            given: must stay as it is until the result has been waited for.
+            kept: the result's memory, which nobody else uses until then.
+        """
+        ...
+
+    def order(self, ticket: int) -> DeviceArray:
+        """Have what comes next on the current stream wait for the result; where it is."""
+        ...
+
+    def notice(self) -> None:
+        """Tell who looks on of the collectives of GPUs that are complete."""
+        ...
+
 
 class Alone:
     """One process, which is rank 0 of every group: each kind gives its operands."""
 
     def __init__(self) -> None:
         self._results: dict[int, Array] = {}
+        self._on_devices: dict[int, DeviceArray] = {}
         self._tickets = 0
 
     def start(
@@ -76,6 +121,33 @@ class Alone:
     def leave_memory(self) -> bool:
         """Results have memory of their own."""
         return False
+
+    def ranks(self, group: int) -> int:
+        return 1
+
+    def enqueue(
+        self,
+        given: DeviceArray,
+        kept: DeviceArray,
+        *,
+        kind: str,
+        reduction: str,
+        group: int,
+        root: int,
+    ) -> int:
+        self._tickets += 1
+        if kept.address != given.address:
+            given.copy_to(kept)
+        self._on_devices[self._tickets] = kept
+        return self._tickets
+
+    def order(self, ticket: int) -> DeviceArray:
+        if ticket not in self._on_devices:
+            raise RuntimeError(f"[collective_wait] there is no result for ticket {ticket}")
+        return self._on_devices.pop(ticket)
+
+    def notice(self) -> None:
+        """There are none."""
 
 
 class _Current:

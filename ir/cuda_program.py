@@ -1,4 +1,5 @@
-"""What one graph becomes on a GPU: CUDA C, and the steps that run it in order on one stream.
+"""What one graph becomes on a GPU: CUDA C, and the steps that run it in order on one stream, with
+collectives beside it.
 
 In: what `braze.codegen.cuda` makes of a `Program`.  Out: a `CudaProgram`, which the runtime
 compiles, keeps in packages and runs; nothing here needs the code generator.
@@ -74,6 +75,24 @@ class HostStep:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectiveStep:
+    """Begin a collective of several processes, or have what follows wait for its result.
+
+    It begins once the steps before are done, on a stream of its own: those behind run meanwhile,
+    as far as the one that waits.
+
+    Attributes:
+        call: of `collective_start` or `collective_wait`. Tickets are numbers of the host's: a
+            buffer of one is written only if it is an output, for other programs.
+        kept: of a start, the buffer that its result is written to from then on; "" where operands
+            and result have memory of their own, from and to which they are copied.
+    """
+
+    call: HostCall
+    kept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Fill:
     """Set `nbytes` bytes of a buffer, from byte `offset`, to `value`."""
 
@@ -117,7 +136,7 @@ class Repeat:
     places: tuple[Place, ...]
 
 
-Step = Launch | HostStep | Fill | Repeat
+Step = Launch | HostStep | CollectiveStep | Fill | Repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +177,8 @@ class CudaProgram:
 
     def _forms(self) -> tuple[Any, Any, Any]:
         made = self._with(lambda number: number.form)
-        steps = [str(s.call) if isinstance(s, HostStep) else s for s in made.steps]
+        calls = (HostStep, CollectiveStep)
+        steps = [str(s.call) if isinstance(s, calls) else s for s in made.steps]
         return steps, made.placements, made.arena_bytes
 
     def _with(self, change: Callable[[SymInt], Any]) -> CudaProgram:

@@ -139,7 +139,7 @@ PIPELINE: tuple[Pass, ...] = (
     ),
     Pass(
         "own_operands",
-        lambda g, c: g if c.target.is_gpu or c.choices.many_sizes else own_operands(g),
+        lambda g, c: g if c.choices.many_sizes else own_operands(g, on_gpu=c.target.is_gpu),
         "what a collective takes has its kernels now, which may write to one place",
     ),
     Pass("schedule", lambda g, _: schedule(g), "the order decides how much memory is alive"),

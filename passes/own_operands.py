@@ -5,7 +5,9 @@ Needs: fusion nodes only.  Keeps: inputs, outputs, order.
 Where several processes compute together, the operands of a collective that gives as many elements
 as it takes are put one behind the other in memory, by `plan_memory`, and so become its result:
 nothing is copied. An operand that somebody else has or reads, too, is copied first, so that every
-collective has operands of its own.
+collective has operands of its own. On a GPU, where others read and write the memory itself from the
+start to the end, that is so for all kinds: what gives more or less than it takes has its operands
+side by side, and its result beside them. A result that the graph gives is copied there.
 
 Before:
     graph @g(%x: f32[16], %y: f32[16]) -> (f32[16]) {
@@ -63,26 +65,45 @@ After:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from braze.ir.arena import ALIGNMENT
+from braze.ir.collectives import KINDS, WHOLE
 from braze.ir.graph import Graph, Node, Value
 from braze.passes.schedule import copy_node
 
-# Kinds whose result is as long as their operands, which are worth a copy of some of them.
-_IN_PLACE = ("all_reduce",)
+# What is worth a copy of some operands on the CPU.
+_ON_CPU = ("all_reduce",)
 
 
-def own_operands(graph: Graph) -> Graph:
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """A collective that works in memory of its own, from its start to its end.
+
+    Attributes:
+        parts: at which byte of that memory each operand lies.
+        is_whole: it is the result's, too; else that has some of its own from the start.
+    """
+
+    start: Node
+    wait: Node
+    parts: Mapping[Value, int]
+    is_whole: bool
+
+
+def own_operands(graph: Graph, *, on_gpu: bool = False) -> Graph:
     """The graph, with collectives in place where their operands can lie side by side."""
+    kinds = KINDS if on_gpu else _ON_CPU
     outside = {*graph.inputs, *graph.outputs}
     readers = graph.uses()
     waits = {node.operands[0]: node for node in graph.nodes if _inner(node, "collective_wait")}
     nodes: list[Node] = []
     new: dict[Value, Value] = {}
+    given_out: dict[Value, Value] = {}  # results of the graph -> their copies
     for old in graph.nodes:
         node = _reading(old, new)
         wait = waits.get(old.results[0]) if _inner(old, "collective_start") else None
-        if wait is not None and wait.results[0] not in outside and _fits(old):
+        if wait is not None and _fits(old, kinds) and (on_gpu or wait.results[0] not in outside):
             after, *operands = operands_of(old)
             given = []
             for operand in operands:
@@ -92,25 +113,33 @@ def own_operands(graph: Graph) -> Graph:
                     value = nodes[-1].result
                 given.append(value)
             node = _in_place(node, new.get(after, after), given)
+            if wait.results[0] in outside:
+                given_out[wait.results[0]] = wait.results[0]
         new.update(zip(old.results, node.results, strict=True))
         nodes.append(node)
-    outputs = [new.get(value, value) for value in graph.outputs]
+        if any(result in given_out for result in old.results):
+            nodes.append(copy_node(node.result))
+            given_out[old.result] = nodes[-1].result
+    outputs = [given_out.get(value, new.get(value, value)) for value in graph.outputs]
     return Graph(graph.name, graph.inputs, graph.roles, nodes, outputs, graph.aliases)
 
 
-def collectives_in_place(graph: Graph) -> Iterator[tuple[Value, dict[Value, int]]]:
-    """For each of them the result, and at which of its bytes each operand lies."""
+def collectives_in_place(graph: Graph) -> Iterator[InPlace]:
+    """Those that there are, in the order in which they are waited for."""
     starts: dict[Value, Node] = {}
     for node in graph.nodes:
         inner = _inner(node, "collective_start")
         if inner is not None and inner.attributes.get("in_place"):
             starts[node.results[0]] = node
         elif _inner(node, "collective_wait") and node.operands[0] in starts:
+            start = starts[node.operands[0]]
             parts, end = {}, 0
-            for operand in operands_of(starts[node.operands[0]])[1:]:
+            for operand in operands_of(start)[1:]:
                 parts[operand] = end
                 end += operand.type.nbytes
-            yield node.results[0], parts
+            began = _inner(start, "collective_start")
+            assert began is not None
+            yield InPlace(start, node, parts, began.attributes["kind"] in WHOLE)
 
 
 def _inner(node: Node, name: str) -> Node | None:
@@ -134,12 +163,12 @@ def operands_of(node: Node) -> list[Value]:
     return found
 
 
-def _fits(node: Node) -> bool:
-    """Is the result as long as the operands, and can each lie behind the one before?"""
+def _fits(node: Node, kinds: Sequence[str]) -> bool:
+    """Is it of these kinds, and can each operand lie behind the one before?"""
     inner = _inner(node, "collective_start")
     assert inner is not None
     sizes = [operand.type.nbytes for operand in inner.operands[1:]]
-    return inner.attributes["kind"] in _IN_PLACE and all(
+    return inner.attributes["kind"] in kinds and all(
         size and size % ALIGNMENT == 0 for size in sizes[:-1]
     )
 

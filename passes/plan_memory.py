@@ -113,10 +113,18 @@ def _blocks(graph: Graph, waves: list[list[Node]]) -> tuple[list[Block], dict[Va
     aliased = {graph.outputs[o]: graph.inputs[i] for o, i in graph.aliases.items()}
     block_of: dict[Value, Block] = {}
     overwrites: dict[Value, Value] = {}
-    for result, parts in collectives_in_place(graph):
-        start = min(spans[part][0] for part in parts)
-        block = Block(aligned(result.type.nbytes), start, spans[result][1], [result], parts=parts)
-        block_of.update(dict.fromkeys((result, *parts), block))
+    times = {node: time for time, wave in enumerate(waves) for node in wave}
+    for own in collectives_in_place(graph):
+        result, parts = own.wait.result, dict(own.parts)
+        start, end = min(spans[part][0] for part in parts), spans[result][1]
+        kept = Block(aligned(result.type.nbytes), start, end, [result])
+        given = kept
+        if not own.is_whole:
+            kept.start = times[own.start]
+            size = aligned(sum(part.type.nbytes for part in parts))
+            given = Block(size, start, times[own.wait], [])
+        given.parts = parts
+        block_of.update({result: kept, **dict.fromkeys(parts, given)})
     for time, wave in enumerate(waves):
         for node in wave:
             taken = _in_place(node, time, spans, wave, aliased, block_of)

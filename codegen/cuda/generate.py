@@ -23,6 +23,7 @@ from braze.ir.arena import aligned
 from braze.ir.cuda_program import (
     ALIGNMENT,
     BufferArgument,
+    CollectiveStep,
     CudaProgram,
     Fill,
     HostStep,
@@ -271,7 +272,7 @@ class _Generator:
 
     def _kernel(self, kernel: Kernel) -> list[Step]:
         if isinstance(kernel, HostCall):
-            return [HostStep(kernel)]
+            return [self._collective(kernel) if kernel.op.is_collective else HostStep(kernel)]
         if isinstance(kernel, Recurrence):
             return [self._recurrence(kernel)]
         unit = Unit(kernel, self)
@@ -280,6 +281,17 @@ class _Generator:
             raise CodegenError(f"[cuda] there is no code for {type(kernel).__name__}")
         emit(kernel, unit)
         return unit.steps
+
+    def _collective(self, call: HostCall) -> CollectiveStep:
+        """One that works in place writes to its result's memory from the start."""
+        if not call.attributes.get("in_place"):
+            return CollectiveStep(call)
+        ticket = call.results[0].buffer
+        for other in self.program.host_calls():
+            given, result = other.operands[0].buffer, other.results[0].buffer
+            if other.op.is_awaited and given and result and ticket and given.name == ticket.name:
+                return CollectiveStep(call, result.name)
+        raise CodegenError(f"[cuda] nobody waits for what {call.name} does in place")
 
     def alignment(self, buffer: Buffer) -> int:
         """A power of two that divides the address of a buffer's first byte."""

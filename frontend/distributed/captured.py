@@ -1,8 +1,7 @@
 """Collectives as part of the graph of an iteration.
 
 In: handles.  Out: the handle of the result, which nothing waits for until something reads it. The
-compiler lets the collective begin as soon as the operands are computed. Of values on a GPU the
-graph ends there instead: what was captured is enqueued, then the collective, and a new one begins.
+compiler lets the collective begin as soon as the operands are computed.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from typing import Any
 
 from braze.autograd.builders import HandleBuilder
 from braze.capture import call_of, capture, constant, tracer
-from braze.distributed import on_devices
 from braze.distributed.groups import ProcessGroup
 from braze.handle import Handle
+from braze.ir.devices import HOST
 from braze.ir.dtypes import i64
 from braze.ir.op import op_named
 from braze.ir.types import tensor_type
 from braze.tensors import Tensor, wrap
 
-# Under which a trace remembers its last ticket, beside its constants.
-_LAST = ("ticket",)
+# Under which, and the device, a trace remembers its last ticket, beside its constants.
+_LAST = "ticket"
 _BUILDER = HandleBuilder()
 
 
@@ -41,15 +40,14 @@ def collective(
         root: a rank of the group.
     """
     device = handles[0].type.device
-    if device != "cpu":
-        type = tensor_type(handles[0].type.dtype, shape, device)
-        whole = handles[0]
-        if len(handles) > 1:
-            flat = [_BUILDER.reshape(handle, shape=(handle.type.numel,)) for handle in handles]
-            whole = _BUILDER.concat(*flat, dim=0)
-        return on_devices.collective(kind, whole, group, type, reduction, root)
+    if device != HOST and group._devices is None:
+        raise RuntimeError(
+            f"[{kind}] the {group._backend} backend takes tensors on the CPU, given one on {device}"
+        )
+    if device != HOST:
+        group._devices.check_device(kind, device)
     state = tracer()
-    after = state.pending.constants.get(_LAST)
+    after = state.pending.constants.get((_LAST, device))
     if after is None:
         after = constant(0, tensor_type(i64))
     start = call_of(
@@ -61,7 +59,7 @@ def collective(
     )
     ticket: Handle = capture(start, [after, *handles])
     if ticket.pending is state.pending:
-        state.pending.constants[_LAST] = ticket
+        state.pending.constants[_LAST, device] = ticket
     wait = call_of(op_named("collective_wait"), shape=shape, dtype=handles[0].type.dtype)
     result: Handle = capture(wait, [ticket])
     return result
@@ -82,11 +80,8 @@ def together(
 
 
 def is_to_come(tensor: Tensor) -> bool:
-    """Whether a tensor is still to be computed, as a value that compiled code knows. What a GPU
-    computes counts as computed: it does so in its turn."""
+    """Whether a tensor is still to be computed, as a value that compiled code knows."""
     handle = tensor._current()
-    if handle.type.device != "cpu":
-        return False
     return handle.storage is None and not handle.type.dtype.is_complex
 
 
@@ -96,7 +91,8 @@ def replaced_by(
     """Capture a collective of one tensor, and let another become its result, which the tape does
     not see."""
     if "reduction" in how:
-        group._communicator.check(how["reduction"], given.dtype.numpy)
+        carrier = group._communicator if group._devices is None else group._devices
+        carrier.check(how["reduction"], given.dtype.numpy)
     shape = tuple(target._current().type.shape)
     result = collective(kind, [given._current()], group, shape, **how)
     target._replace(wrap(result, None, 0), tracked=False)

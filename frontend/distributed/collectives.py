@@ -32,10 +32,10 @@ def all_reduce(
     if found is None:
         return None
     reduction = _reduction("all_reduce", op)
-    if found._devices is not None:
-        return on_devices.all_reduce(tensor, reduction, found, async_op)
     if is_to_come(tensor):
         return _captured("all_reduce", tensor, tensor, found, async_op, reduction=reduction)
+    if found._devices is not None:
+        return on_devices.all_reduce(tensor, reduction, found, async_op)
     target = Target(tensor)
     running = found._communicator.all_reduce(target.array, reduction)
     return _started(found, running, async_op, [tensor], target)
@@ -53,10 +53,10 @@ def broadcast(
     if found is None:
         return None
     root = _root("broadcast", found, src, group_src)
-    if found._devices is not None:
-        return on_devices.broadcast(tensor, root, found, async_op)
     if is_to_come(tensor):
         return _captured("broadcast", tensor, tensor, found, async_op, root=root)
+    if found._devices is not None:
+        return on_devices.broadcast(tensor, root, found, async_op)
     target = Target(tensor)
     running = found._communicator.broadcast(target.array, root)
     return _started(found, running, async_op, [tensor], target)
@@ -115,10 +115,10 @@ def all_gather_into_tensor(
     if found is None:
         return None
     _check_whole("all_gather_into_tensor", output_tensor, input_tensor, found)
-    if found._devices is not None:
-        return on_devices.all_gather_into_tensor(output_tensor, input_tensor, found, async_op)
     if is_to_come(input_tensor):
         return _captured("all_gather", output_tensor, input_tensor, found, async_op)
+    if found._devices is not None:
+        return on_devices.all_gather_into_tensor(output_tensor, input_tensor, found, async_op)
     given, target = to_read(input_tensor), Target(output_tensor)
     running = found._communicator.all_gather(given, target.array)
     return _started(found, running, async_op, [output_tensor], target)
@@ -221,10 +221,10 @@ def reduce_scatter_tensor(
         return None
     _check_whole("reduce_scatter_tensor", input, output, found)
     reduction = _reduction("reduce_scatter_tensor", op)
-    if found._devices is not None:
-        return on_devices.reduce_scatter_tensor(output, input, reduction, found, async_op)
     if is_to_come(input):
         return _captured("reduce_scatter", output, input, found, async_op, reduction=reduction)
+    if found._devices is not None:
+        return on_devices.reduce_scatter_tensor(output, input, reduction, found, async_op)
     given, target = to_read(input), Target(output)
     running = found._communicator.reduce_scatter(given, target.array, reduction)
     return _started(found, running, async_op, [output], target)

@@ -18,7 +18,6 @@ from braze.capture import flush, materialise
 from braze.distributed.groups import ProcessGroup
 from braze.distributed.memory import written
 from braze.distributed.works import Work
-from braze.handle import Handle, concrete
 from braze.ir.types import TensorType
 from braze.tensors import Tensor
 from braze.views import address_of, check_writable, is_contiguous, root_of
@@ -36,11 +35,7 @@ class DeviceWork(Work):
         """
         if timeout is not None:
             return super().wait(timeout)
-        running = self._running
-        if running.error is None:
-            self._group._devices.order(running)
-        if running.error is not None:
-            raise running.error.with_traceback(None)
+        self._group._devices.order(self._running)
         return True
 
 
@@ -79,7 +74,9 @@ def to_read(tensor: Tensor) -> Any:
 
 
 def _block(storage: Any, type: TensorType, address: int) -> Any:
-    return engine.distributed().Block(storage, address, type.dtype.numpy, tuple(type.shape))
+    return engine.distributed().Block.of(
+        storage, address, type.dtype.numpy, tuple(type.shape)
+    )
 
 
 def _started(
@@ -97,14 +94,14 @@ def _started(
 def all_reduce(tensor: Tensor, reduction: str, group: ProcessGroup, async_op: bool) -> Work | None:
     """As `collectives.all_reduce`."""
     target = _Target(tensor)
-    running = group._devices.all_reduce(target.block, target.block, reduction)
+    running = group._devices.collective("all_reduce", target.block, target.block, reduction)
     return _started(group, running, async_op, [tensor], [target])
 
 
 def broadcast(tensor: Tensor, root: int, group: ProcessGroup, async_op: bool) -> Work | None:
     """As `collectives.broadcast`; `root` is a rank of the group."""
     target = _Target(tensor)
-    running = group._devices.broadcast(target.block, target.block, root)
+    running = group._devices.collective("broadcast", target.block, target.block, root=root)
     return _started(group, running, async_op, [tensor], [target])
 
 
@@ -114,9 +111,10 @@ def reduce(
     """As `collectives.reduce`; `root` is a rank of the group."""
     if group.rank() != root:
         given = to_read(tensor)
-        return _started(group, group._devices.reduce(given, given, root, reduction), async_op, [])
+        running = group._devices.collective("reduce", given, given, reduction, root)
+        return _started(group, running, async_op, [])
     target = _Target(tensor)
-    running = group._devices.reduce(target.block, target.block, root, reduction)
+    running = group._devices.collective("reduce", target.block, target.block, reduction, root)
     return _started(group, running, async_op, [tensor], [target])
 
 
@@ -125,7 +123,7 @@ def all_gather_into_tensor(
 ) -> Work | None:
     """As `collectives.all_gather_into_tensor`."""
     given, target = to_read(input), _Target(output)
-    running = group._devices.all_gather(given, target.block)
+    running = group._devices.collective("all_gather", given, target.block)
     return _started(group, running, async_op, [output], [target])
 
 
@@ -134,7 +132,7 @@ def reduce_scatter_tensor(
 ) -> Work | None:
     """As `collectives.reduce_scatter_tensor`."""
     given, target = to_read(input), _Target(output)
-    running = group._devices.reduce_scatter(given, target.block, reduction)
+    running = group._devices.collective("reduce_scatter", given, target.block, reduction)
     return _started(group, running, async_op, [output], [target])
 
 
@@ -196,31 +194,3 @@ def batch(messages: Sequence[tuple[Tensor, int, bool]], group: ProcessGroup) -> 
     for target in targets:
         target.finish()
     return DeviceWork(running, group, [tensor for tensor, _, is_sent in messages if not is_sent])
-
-
-def collective(
-    kind: str, given: Handle, group: ProcessGroup, type: TensorType, reduction: str, root: int
-) -> Handle:
-    """A collective of one value, in memory of its own: what is captured runs first, and the result
-    is ready for what comes next on the stream.
-
-    Args:
-        kind: of `braze.ir.collectives.KINDS`.
-        type: of the result.
-    """
-    operand = materialise(given)
-    block = _block(operand, given.type, operand.address)
-    result = engine.cuda().new_storage(type.device, type.nbytes, label=kind)
-    kept = _block(result, type, result.address)
-    devices = group._devices
-    if kind == "all_reduce":
-        devices.all_reduce(block, kept, reduction)
-    elif kind == "reduce":
-        devices.reduce(block, kept, root, reduction)
-    elif kind == "broadcast":
-        devices.broadcast(block, kept, root)
-    elif kind == "all_gather":
-        devices.all_gather(block, kept)
-    else:
-        devices.reduce_scatter(block, kept, reduction)
-    return concrete(type, result)

@@ -74,7 +74,8 @@ other: "all_reduce" (by a `reduction`: "sum", "product", "min", "max", ...), "re
 `root` of the group has the result, others anything), "broadcast" (from the rank `root`),
 "all_gather", or "reduce_scatter". `after` is the ticket of the one
 before, or any number. `in_place` is for passes: the operands' memory is the collective's own until
-its result dies, and becomes the result.""",
+its result dies, and becomes the result; or until that has been waited for, where it is of another
+size.""",
 )
 collective_wait = declare(
     "collective_wait",

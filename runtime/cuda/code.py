@@ -18,6 +18,7 @@ from braze.ir.arena import ArenaLayout
 from braze.ir.cuda_program import (
     Argument,
     BufferArgument,
+    CollectiveStep,
     CudaProgram,
     Fill,
     HostStep,
@@ -158,6 +159,8 @@ def _step_facts(step: Step) -> dict[str, Any]:
         return {field.name: plain(getattr(step, field.name)) for field in fields(step)}
     if isinstance(step, HostStep):
         return {"call": str(step.call)}
+    if isinstance(step, CollectiveStep):
+        return {"collective": str(step.call), "kept": step.kept}
     return {
         "times": plain(step.times),
         "steps": [_step_facts(inner) for inner in step.steps],
@@ -181,12 +184,18 @@ def _step_from(facts: dict[str, Any]) -> Step:
         numbers = (number_from(facts[name]) for name in ("offset", "value", "nbytes"))
         return Fill(str(facts["name"]), *numbers)
     if "call" in facts:
-        call = parse_kernel(facts["call"])
-        if not isinstance(call, HostCall):
-            raise ValueError(f"[cuda] {call.name} is no host call")
-        return HostStep(call)
+        return HostStep(_call_from(facts["call"]))
+    if "collective" in facts:
+        return CollectiveStep(_call_from(facts["collective"]), str(facts["kept"]))
     steps = tuple(_step_from(inner) for inner in facts["steps"])
     return Repeat(number_from(facts["times"]), steps, tuple(map(_place_from, facts["places"])))
+
+
+def _call_from(text: str) -> HostCall:
+    call = parse_kernel(text)
+    if not isinstance(call, HostCall):
+        raise ValueError(f"[cuda] {call.name} is no host call")
+    return call
 
 
 def _size_from(facts: Any) -> Size:
@@ -244,8 +253,10 @@ def _require_sound_steps(
             needed = {step.name}
             if step.nbytes < 0 or not 0 <= step.value < 256:
                 raise ValueError(f"[cuda] {step.name} is filled with {step.nbytes} {step.value}s")
-        elif isinstance(step, HostStep):
+        elif isinstance(step, (HostStep, CollectiveStep)):
             needed = {buffer.name for buffer in step.call.buffers}
+            if isinstance(step, CollectiveStep) and step.kept:
+                needed.add(step.kept)
             if not 0 <= step.call.number < calls:
                 raise ValueError(f"[cuda] there is no host call {step.call.number}")
         else:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from braze.ir.collectives import current
 from braze.ir.graph import Graph
 from braze.ir.target import Target
 from braze.runtime.cuda.code import CudaCode
@@ -131,6 +132,7 @@ class DeviceEntry:
         executable.run(inputs, outputs, sites)
         if observer.per_kernel and self._timed is not None:
             observer.timed(self.graph, sites, self._timed.times())
+            current().notice()
         observer.worked("native", self.graph, sites, start, time.perf_counter())
 
     def compile(self) -> CudaExecutable:

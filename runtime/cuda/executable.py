@@ -21,6 +21,7 @@ import numpy as np
 from braze.ir.cuda_program import (
     SHARED_BYTES,
     BufferArgument,
+    CollectiveStep,
     CudaProgram,
     Fill,
     HostStep,
@@ -35,6 +36,7 @@ from braze.ir.scalars import narrowed
 from braze.ir.target import FAILED, STATUS_WORDS, VALUE
 from braze.runtime.config import config
 from braze.runtime.cuda.code import CudaCode
+from braze.runtime.cuda.collectives import Collectives
 from braze.runtime.cuda.devices import CudaDevice, Stream
 from braze.runtime.cuda.driver import driver
 from braze.runtime.cuda.graph_nodes import root_of
@@ -159,7 +161,11 @@ class CudaExecutable:
             stream = device.stream
             graph = self._graph_on(stream) if config.cuda_graphs else None
             run = Run(self, stream, inputs, outputs, sites, graph)
-            self.enqueue(run)
+            try:
+                self.enqueue(run)
+            except BaseException:
+                run.collectives.leave()
+                raise
             run.keep_status()
             if run.status is not None:
                 run.numbers = None  # what comes next in this stream may have the memory
@@ -268,6 +274,11 @@ class Run:
         }
         return addresses.__getitem__
 
+    @cached_property
+    def collectives(self) -> Collectives:
+        """Those that have been begun."""
+        return Collectives(self.program, self.device, self.stream)
+
     def clear_status(self) -> None:
         """Enqueue what comes before the steps: no check has failed yet."""
         if self._written is not None:
@@ -297,6 +308,8 @@ class Run:
             elif isinstance(step, Repeat):
                 for turn in range(step.times):
                     self._turn(step, turn, base)
+            elif isinstance(step, CollectiveStep):
+                self.collectives.enqueue(step, base)
             else:
                 self._call_host(step, base)
 

@@ -1,4 +1,5 @@
-"""Calls of the CUDA driver that PyCUDA has no names for: those that make graphs and launch them.
+"""Calls of the CUDA driver that PyCUDA has no names for: those that make graphs and launch them,
+and those of events where their handles are needed.
 
 In: a call's name and its arguments; the calling thread's context is the one that PyCUDA made
 current.  Out: what the driver leaves in the arguments, or a `CudaError`.
@@ -20,6 +21,7 @@ from braze.runtime.cuda.driver import CudaError, driver, is_initialised
 
 # CUDA driver API, "Data types used by CUDA driver".
 _PARAMETERS_END, _PARAMETERS_AT, _PARAMETERS_BYTES = 0, 1, 2
+_NOT_READY = 600
 
 
 class KernelParameters(ctypes.Structure):
@@ -78,6 +80,11 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuGraphExecKernelNodeSetParams_v2": (c_void_p, c_void_p, POINTER(KernelParameters)),
     "cuGraphExecMemsetNodeSetParams": (c_void_p, c_void_p, POINTER(FillParameters), c_void_p),
     "cuGraphLaunch": (c_void_p, c_void_p),
+    "cuEventCreate": (POINTER(c_void_p), c_uint),
+    "cuEventRecord": (c_void_p, c_void_p),
+    "cuEventQuery": (c_void_p,),
+    "cuEventDestroy_v2": (c_void_p,),
+    "cuStreamWaitEvent": (c_void_p, c_void_p, c_uint),
     "cuGetErrorString": (c_int, POINTER(c_char_p)),
 }
 
@@ -105,7 +112,18 @@ def call(name: str, *arguments: Any) -> None:
     Raises:
         CudaError: it has no such call, or reports an error.
     """
+    _check(name, _function(name)(*arguments))
+
+
+def is_ready(name: str, *arguments: Any) -> bool:
+    """Call the driver, which tells whether something is done.  Raises: as `call`."""
     code = _function(name)(*arguments)
+    if code != _NOT_READY:
+        _check(name, code)
+    return bool(code != _NOT_READY)
+
+
+def _check(name: str, code: int) -> None:
     if code:
         text = c_char_p()
         _function("cuGetErrorString")(code, byref(text))

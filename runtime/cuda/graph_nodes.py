@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from braze.ir.cuda_program import (
     Argument,
     BufferArgument,
+    CollectiveStep,
     CudaProgram,
     Fill,
     HostStep,
@@ -76,7 +77,8 @@ def graph_nodes(program: CudaProgram) -> list[Node]:
     """The nodes in the order in which they run.
 
     Raises:
-        NotAGraph: NumPy computes something in between, or there are too few or too many.
+        NotAGraph: NumPy computes something in between, NCCL adds launches of its own, or there are
+            too few or too many.
     """
     places = {
         name: Where(root_of(program, p), p.offset if p.kind == "arena" else 0)
@@ -113,6 +115,9 @@ def _flat(steps: Sequence[Step], base: Callable[[str], Where], status: int) -> I
                 yield FillNode(at(BufferArgument(step.name, step.offset)), step.value, step.nbytes)
         elif isinstance(step, HostStep):
             raise NotAGraph("NumPy computes a part of it")
+        elif isinstance(step, CollectiveStep):
+            # They would have to be captured from streams, and each run would need NCCL's consent.
+            raise NotAGraph("NCCL launches kernels of its own for the collectives in it")
         else:
             for turn in range(step.times):
                 inner = {place.name: at(place.at(turn)) for place in step.places}

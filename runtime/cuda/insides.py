@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from braze.ir.cuda_program import Fill, HostStep, Launch, Repeat, Step, launches_of
+from braze.ir.cuda_program import CollectiveStep, Fill, HostStep, Launch, Repeat, Step, launches_of
 from braze.ir.graph import Graph
 from braze.ir.loops import Kernel, Program
 from braze.ir.loops_cost import kernel_cost
@@ -79,8 +79,22 @@ def _beside(step: Step) -> str:
         return f"{step.nbytes} bytes of {step.name} from byte {step.offset} are set to {step.value}"
     if isinstance(step, HostStep):
         return f"{step.call.op.name} is computed by NumPy on the host, which waits for the GPU"
+    if isinstance(step, CollectiveStep):
+        return _collective(step)
     assert isinstance(step, Repeat)
     return f"all of it {step.times} times"
+
+
+def _collective(step: CollectiveStep) -> str:
+    call = step.call
+    if call.op.is_awaited:
+        return "what follows waits for the result, and so for the stream of communication"
+    nbytes = sum(operand.type.nbytes for operand in call.operands[1:])
+    where = "where they are" if step.kept else "in a copy"
+    return (
+        f"{call.attributes['kind']} of {nbytes} bytes, {where}, on the stream of communication; "
+        "what follows runs meanwhile"
+    )
 
 
 def roofline(program: Program) -> str:

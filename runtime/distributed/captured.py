@@ -9,22 +9,29 @@ one that fails, or is interrupted, in between leaves nothing behind that is over
 Ranks of one host add up in the graph's own memory where it is the collective's until its result
 dies (`in_place`). All of them write to it, if the arena is in memory that they share; if a graph
 does not get to its end, the next one has another arena.
+
+What a GPU computes is given to NCCL, in memory that the GPU's program keeps for it.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from braze.ir.collectives import DeviceArray
+from braze.runtime.cuda.block import Block
 from braze.runtime.distributed.communicator import Communicator
 from braze.runtime.distributed.local import LocalSum
 from braze.runtime.distributed.progress import Work
 from braze.runtime.shared_blocks import SharedBlock
 from braze.runtime.storage import Storage
 from braze.runtime.workspace import cpu_workspace
+
+if TYPE_CHECKING:
+    from braze.runtime.distributed.device_group import DeviceGroup
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,6 +46,8 @@ class Captured:
         self._groups = groups
         self._running: dict[int, tuple[Work, Array]] = {}
         self._in_place: set[int] = set()
+        # Of GPUs, with the operand's and the result's memory.
+        self._enqueued: dict[int, tuple[DeviceGroup, Work, Block, Block]] = {}
         self._tickets = 0
 
     def start(
@@ -51,9 +60,7 @@ class Captured:
         root: int,
         in_place: bool = False,
     ) -> int:
-        if group not in self._groups:
-            raise RuntimeError(f"[{kind}] its process group is no longer there")
-        communicator = self._groups[group]
+        communicator = self._group(kind, group)
         self._tickets += 1
         ticket = self._tickets
         if in_place and kind == "all_reduce":
@@ -77,6 +84,11 @@ class Captured:
             work = communicator.reduce_scatter(given, data, reduction)
         self._running[ticket] = work, data
         return ticket
+
+    def _group(self, kind: str, group: int) -> Communicator:
+        if group not in self._groups:
+            raise RuntimeError(f"[{kind}] its process group is no longer there")
+        return self._groups[group]
 
     def _begun_in_place(
         self, communicator: Communicator, xs: Sequence[Array], reduction: str
@@ -114,6 +126,44 @@ class Captured:
                         is_shared |= not work.request.move()
         self._in_place.clear()
         return is_shared
+
+    # Of GPUs --------------------------------------------------------------------------------------
+
+    def ranks(self, group: int) -> int:
+        return self._group("collective_start", group).size
+
+    def enqueue(
+        self,
+        given: DeviceArray,
+        kept: DeviceArray,
+        *,
+        kind: str,
+        reduction: str,
+        group: int,
+        root: int,
+    ) -> int:
+        devices = self._group(kind, group).devices
+        if devices is None:
+            raise RuntimeError(f"[{kind}] the backend of its process group takes no GPU's tensors")
+        assert isinstance(given, Block) and isinstance(kept, Block)
+        work = devices.collective(kind, given, kept, reduction, root, is_beside=True)
+        self._tickets += 1
+        self._enqueued[self._tickets] = devices, work, given, kept
+        return self._tickets
+
+    def order(self, ticket: int) -> DeviceArray:
+        found = self._enqueued.pop(ticket, None)
+        if found is None:
+            raise RuntimeError(f"[collective_wait] there is no result for ticket {ticket}")
+        devices, work, _, kept = found
+        devices.order(work)
+        return kept
+
+    def notice(self) -> None:
+        for communicator in self._groups.values():
+            if communicator.devices is not None:
+                communicator.progress.look()
+                return
 
 
 def _joined(xs: Sequence[Array]) -> Array | None:

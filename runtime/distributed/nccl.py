@@ -87,3 +87,15 @@ def told(error: BaseException, communicator: Any = None) -> str:
     if communicator is None:
         return str(error)
     return f"{error}: {nccl().get_last_error(communicator)}".rstrip(": ")
+
+
+def failure(communicator: Any) -> tuple[str, bool] | None:
+    """What NCCL says of a communicator that has failed, and whether that is all there is to say:
+    else a rank may be gone. None where it has not failed."""
+    result = nccl().Result
+    state = int(nccl().comm_get_async_error(communicator))
+    if state in (int(result.Success), int(result.InProgress)):
+        return None
+    text = f"{nccl().get_error_string(state)}: {nccl().get_last_error(communicator)}"
+    others = (int(result.RemoteError), int(result.SystemError), int(result.UnhandledCudaError))
+    return f"NCCL says: {text.rstrip(': ')}", state not in others

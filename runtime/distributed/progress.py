@@ -71,10 +71,11 @@ class Work:
         self.done = False
         self.source: int | None = None  # whom a message came from
         self.request: Any = None
-        self.fault = ""  # what MPI says against it
+        self.fault = ""  # what MPI or NCCL says against it
         self.kept: tuple[Any, ...] = ()  # memory that MPI reads or writes meanwhile
         self.finish: Callable[[], None] | None = None  # what is to be done with the data then
         self.abandon: Callable[[], None] | None = None  # what ends it where it will not by itself
+        self.precede: Callable[[], None] | None = None  # of a GPU's: what comes next waits for it
 
     def wait(self, timeout: float | None = None) -> None:
         """Until it is done.
@@ -137,7 +138,7 @@ class Progress:
             try:
                 work.request = start()
             except library().Exception as error:
-                work.fault = str(error)
+                work.fault = f"MPI says: {error}"
             self.flying.append(work)
             self._poll([work])
         self._wake.set()
@@ -192,15 +193,25 @@ class Progress:
     def _poll(self, works: Sequence[Work]) -> bool:
         moved = False
         for work in works:
-            if self._is_complete(work):
+            try:
+                complete = self._is_complete(work)
+            except DistBackendError as error:
+                self.fail(work, error)
+                moved = True
+                continue
+            if complete:
                 self.flying.remove(work)
-                finish, work.finish, work.kept, work.request = work.finish, None, (), None
+                request, work.request = work.request, None
+                finish, work.finish, work.kept = work.finish, None, ()
                 if finish is not None:
                     finish()
                 work.done = moved = True
                 if observing.observer is not None:
-                    end = time.perf_counter()
-                    observing.observer.communicated(work.what, work.started, end)
+                    start, end = work.started, time.perf_counter()
+                    timed = getattr(request, "span", None)  # a GPU has a clock of its own
+                    if timed is not None:
+                        start, end = timed() or (start, end)
+                    observing.observer.communicated(work.what, start, end)
             elif getattr(work.request, "is_moving", False):
                 moved = True
         return moved
@@ -211,7 +222,7 @@ class Progress:
             complete = work.request is not None and bool(work.request.Test(status))
         except (library().Exception, OSError) as error:
             # Some libraries notice that a rank has failed. The watch will say which one.
-            work.fault = str(error)
+            work.fault = str(error) if isinstance(error, OSError) else f"MPI says: {error}"
             work.request = None
             return False
         if complete and work.source is not None:

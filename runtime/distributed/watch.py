@@ -276,7 +276,7 @@ def _account(
     if not parts:
         parts.append("all ranks have called it, but it does not proceed")
     if work.fault:
-        parts.append(f"MPI says: {work.fault}")
+        parts.append(work.fault)
     number = f", operation {work.number} of its group," if work.number else ""
     return f"[{work.what}]{number} was not completed within {work.timeout:g} s: {'; '.join(parts)}"
 

@@ -54,7 +54,8 @@ def test_kernels_write_gradients_into_the_bucket():
     )
     text = str(stages["loops"])
     assert "in_place=true" in text
-    ((_, parts),) = collectives_in_place(stages["schedule"])
+    (own,) = collectives_in_place(stages["schedule"])
+    parts = own.parts
     assert list(parts.values()) == [0, 4 * 4096]
     calls = [k for k in program.kernels() if hasattr(k, "operands") and hasattr(k, "number")]
     start = next(c for c in calls if c.op is op_named("collective_start"))
@@ -70,13 +71,15 @@ def test_what_others_need_too_is_copied_first():
     graph = parse_graph(text)
     stages = {}
     compile_graph(graph, host_target(), record=lambda name, made: stages.update({name: made}))
-    ((_, parts),) = collectives_in_place(stages["schedule"])
+    (own,) = collectives_in_place(stages["schedule"])
+    parts = own.parts
     assert len(parts) == 2
     copies = [n for n in stages["schedule"].nodes if n.attributes.get("kind") == "copy"]
     assert len(copies) == 1  # the second of the two
     graph = parse_graph(TWO_GRADIENTS.replace("return %7, %6", "return %7, %1"))
     compile_graph(graph, host_target(), record=lambda name, made: stages.update({name: made}))
-    ((_, parts),) = collectives_in_place(stages["schedule"])
+    (own,) = collectives_in_place(stages["schedule"])
+    parts = own.parts
     assert len(parts) == 2 and not set(parts) & set(stages["schedule"].outputs)
     odd = parse_graph(
         "graph @g(%x: f32[3], %y: f32[4]) -> (f32[7]) {\n"

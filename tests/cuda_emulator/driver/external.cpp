@@ -8,14 +8,15 @@
 
 extern "C" {
 
-// Gives a stream of the current context work that may wait for other processes.
+// Gives a stream of the current context work that may wait for other processes. A stream that does
+// not keep order with the default stream does it while the program goes on.
 int braze_external_work(CUstream stream, int (*run)(void*), void* argument) {
     NEED_CONTEXT("work of another library");
     return enqueue_external(stream, [run, argument] { return (CUresult)run(argument); });
 }
 
-// Zero if bytes are memory of a device that may be read, or written, which they count as
-// afterwards; else `text` says what is wrong.
+// Zero if bytes are memory of a device that may be read, or written; else `text` says what is
+// wrong.
 int braze_external_access(int device, uintptr_t address, size_t bytes, int write, char* text,
                           size_t size) {
     Call call;
@@ -36,7 +37,12 @@ int braze_external_access(int device, uintptr_t address, size_t bytes, int write
         snprintf(text, size, "%s", wrong.c_str());
         return 1;
     }
-    if (write) memory.mark_written(address, bytes);
     return 0;
+}
+
+// The calling thread, which does work for a stream, has written them.
+void braze_external_written(uintptr_t address, size_t bytes) {
+    Call call;
+    written_unseen(address, bytes);
 }
 }

@@ -142,6 +142,10 @@ void Memory::mark_written(uintptr_t address, size_t bytes) {
     memset(state(address), ALLOCATED | WRITTEN, bytes);
 }
 
+void Memory::mark_unwritten(uintptr_t address, size_t bytes) {
+    memset(state(address), ALLOCATED, bytes);
+}
+
 void Memory::forget_uses() { madvise(cells_, bytes_ / 4 * sizeof(Cell), MADV_DONTNEED); }
 
 std::string Memory::describe(uintptr_t address) const {

@@ -62,6 +62,7 @@ public:
     // Whether all bytes of a range have the state's bit; if not, *first is the first that has not.
     bool all(uintptr_t address, size_t bytes, State bit, uintptr_t* first) const;
     void mark_written(uintptr_t address, size_t bytes);
+    void mark_unwritten(uintptr_t address, size_t bytes);
 
     // Forget who used what: stamps start anew.
     void forget_uses();

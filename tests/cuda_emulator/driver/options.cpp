@@ -26,8 +26,10 @@ static bool set(Options* into, const std::string& name, const char* value) {
     }
     uint64_t number;
     if (!parse(value, &number)) return false;
-    if (name == "LAZY") into->lazy = number != 0;
-    else if (name == "PROFILE") into->profile = number != 0;
+    if (name == "LAZY") {
+        if (number > 2) return false;
+        into->lazy = (Lazy)number;
+    } else if (name == "PROFILE") into->profile = number != 0;
     else if (name == "DEVICES") into->devices = (int)number;
     else if (name == "ARCHITECTURE") into->architecture = (int)number;
     else if (name == "MEMORY") into->memory = number;
@@ -59,7 +61,7 @@ std::string option_text(const char* text) {
         return options.order == Order::forward   ? "forward"
                : options.order == Order::reverse ? "reverse"
                                                  : "random:" + std::to_string(options.seed);
-    uint64_t value = name == "LAZY"           ? options.lazy
+    uint64_t value = name == "LAZY"           ? (uint64_t)options.lazy
                      : name == "PROFILE"      ? options.profile
                      : name == "DEVICES"      ? (uint64_t)options.devices
                      : name == "ARCHITECTURE" ? (uint64_t)options.architecture

@@ -6,11 +6,14 @@
 #include <string>
 
 enum class Order { forward, reverse, random };
+// Whose work runs only when it is waited for; blocking are the default stream and those that keep
+// order with it.
+enum class Lazy { none, all, blocking };
 
 struct Options {
     Order order = Order::forward;  // BRAZE_EMULATED_ORDER=forward|reverse|random:SEED
     uint64_t seed = 0;
-    bool lazy = false;       // BRAZE_EMULATED_LAZY=1: a stream's work runs when waited for
+    Lazy lazy = Lazy::none;  // BRAZE_EMULATED_LAZY=0|1|2
     bool profile = false;    // BRAZE_EMULATED_PROFILE=1: sectors and bank conflicts by line
     int devices = 1;         // BRAZE_EMULATED_DEVICES
     int architecture = 80;   // BRAZE_EMULATED_ARCHITECTURE=80, for compute capability 8.0

@@ -3,8 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <memory>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "context.h"
@@ -18,7 +21,7 @@ static uint64_t given;
 
 static CUstream default_stream(int device) {
     auto& stream = defaults[device];
-    if (!stream) stream.reset(new CUstream_st{device, true, {}, false});
+    if (!stream) stream.reset(new CUstream_st{device, true});
     return stream.get();
 }
 
@@ -44,47 +47,127 @@ static void wait_while_busy(CUstream stream) {
     }
 }
 
+// Whether a stream has done its work up to a number.
+static bool is_done(CUstream stream, uint64_t number) {
+    return (!stream->busy || stream->busy > number) &&
+           (stream->work.empty() || stream->work.front().number > number);
+}
+
+// What a stream's work up to a number has written may be used from now on.
+static void see(CUstream stream, uint64_t number) {
+    while (!stream->unseen.empty() && stream->unseen.front().number <= number) {
+        auto& own = stream->unseen.front();
+        uintptr_t freed;
+        if (memory.all(own.address, own.bytes, ALLOCATED, &freed))
+            memory.mark_written(own.address, own.bytes);
+        stream->unseen.pop_front();
+    }
+}
+
+// How far a stream is brought: POLL, as far as nothing has to be waited for; GIVE, also waiting for
+// others; WAIT, until all is done, and what it wrote may be used.
+enum class How { POLL, GIVE, WAIT };
+
 // Does the stream's work up to a number; the default stream's and that of other streams keep order.
-static CUresult run_until(CUstream stream, uint64_t number) {
+static CUresult run_until(CUstream stream, uint64_t number, How how = How::WAIT) {
     CUresult first = CUDA_SUCCESS;
-    wait_while_busy(stream);
-    while (!stream->work.empty() && stream->work.front().number <= number) {
-        CUstream_st::Item work = std::move(stream->work.front());
-        stream->work.pop_front();
-        auto note = [&](CUresult result) {
-            if (first == CUDA_SUCCESS) first = result;
-        };
+    auto note = [&](CUresult result) {
+        if (first == CUDA_SUCCESS) first = result;
+    };
+    How others = how == How::POLL ? How::POLL : How::WAIT;
+    // Whether another stream has come so far, which is tried.
+    auto has_come = [&](CUstream other, uint64_t far) {
+        note(run_until(other, far, others));
+        return is_done(other, far);
+    };
+    while (!is_done(stream, number)) {
+        if (stream->busy) {
+            if (how != How::WAIT) return first;
+            wait_while_busy(stream);
+            continue;
+        }
+        uint64_t turn = stream->work.front().number;
+        bool ready = true;
         if (stream == default_stream(stream->device)) {
             for (size_t i = 0; i < streams.size(); i++)
                 if (streams[i]->blocking && streams[i]->device == stream->device)
-                    note(run_until(streams[i].get(), work.number));
+                    ready &= has_come(streams[i].get(), turn);
         } else if (stream->blocking) {
-            note(run_until(default_stream(stream->device), work.number));
+            ready &= has_come(default_stream(stream->device), turn);
         }
+        // Another thread may have gone on with it in each of these.
+        auto is_next = [&] {
+            return !stream->busy && !stream->work.empty() && stream->work.front().number == turn;
+        };
+        if (is_next()) {
+            CUstream other = stream->work.front().other;
+            if (other && is_stream(other)) ready &= has_come(other, stream->work.front().reached);
+        }
+        if (!ready && how == How::POLL) return first;
+        if (!ready || !is_next()) continue;
+        CUstream_st::Item work = std::move(stream->work.front());
+        stream->work.pop_front();
+        if (work.is_work) see(stream, turn);
         note(work.run());
-        wait_while_busy(stream);  // another thread may have gone on with it meanwhile
+    }
+    if (how == How::WAIT) {
+        see(stream, number);
+        note(std::exchange(stream->failed, CUDA_SUCCESS));
     }
     return first;
 }
 
-CUresult enqueue(CUstream stream, Work work) {
+// Whether work that is given to a stream waits there until somebody waits for it.
+static bool is_left(CUstream stream) {
+    return options.lazy == Lazy::all || (options.lazy == Lazy::blocking && stream->blocking);
+}
+
+static CUresult give(CUstream stream, CUstream_st::Item item) {
     stream = resolve(stream, current_context()->device);
     if (!is_stream(stream)) return fail(CUDA_ERROR_INVALID_HANDLE, "no such stream");
-    stream->work.push_back({++given, std::move(work)});
-    return options.lazy ? CUDA_SUCCESS : run_until(stream, given);
+    item.number = ++given;
+    stream->work.push_back(std::move(item));
+    if (is_left(stream)) return CUDA_SUCCESS;
+    return run_until(stream, given, stream->blocking ? How::WAIT : How::GIVE);
 }
+
+CUresult enqueue(CUstream stream, Work work) { return give(stream, {0, std::move(work)}); }
+
+static thread_local CUstream served;  // by this thread, for another library
+static thread_local uint64_t served_number;
+
+void written_unseen(uintptr_t address, size_t bytes) {
+    memory.mark_unwritten(address, bytes);
+    if (served) served->unseen.push_back({served_number, address, bytes});
+}
+
+// At the process's end there must be none left, as their streams go.
+static struct Threads {
+    std::atomic<int> running;
+    ~Threads() {
+        for (int i = 0; running && i < 1000; i++) usleep(1000);
+    }
+} threads;
 
 CUresult enqueue_external(CUstream stream, Work work) {
     stream = resolve(stream, current_context()->device);
-    return enqueue(stream, [stream, work = std::move(work)] {
-        stream->busy = true;
-        CUresult result;
-        {
-            Call::Released released;
-            result = work();
-        }
-        stream->busy = false;
-        return result;
+    return enqueue(stream, [stream, number = given + 1, work = std::move(work)] {
+        stream->busy = number;
+        threads.running++;
+        std::thread([stream, number, work] {
+            served = stream;
+            served_number = number;
+            CUresult result = work();
+            {
+                Call call;
+                if (stream->failed == CUDA_SUCCESS) stream->failed = result;
+                stream->busy = 0;
+                // What came behind goes on by itself.
+                if (!is_left(stream)) run_until(stream, given, How::POLL);
+            }
+            threads.running--;
+        }).detach();
+        return CUDA_SUCCESS;
     });
 }
 
@@ -121,7 +204,7 @@ CUresult finish_all() {
 
 CUresult CUDAAPI cuStreamCreate(CUstream* stream, unsigned flags) {
     NEED_CONTEXT("cuStreamCreate");
-    streams.emplace_back(new CUstream_st{context->device, !(flags & CU_STREAM_NON_BLOCKING), {}, false});
+    streams.emplace_back(new CUstream_st{context->device, !(flags & CU_STREAM_NON_BLOCKING)});
     *stream = streams.back().get();
     return CUDA_SUCCESS;
 }
@@ -148,78 +231,79 @@ CUresult CUDAAPI cuStreamQuery(CUstream stream) {
     NEED_CONTEXT("cuStreamQuery");
     stream = resolve(stream, context->device);
     if (!is_stream(stream)) return CUDA_ERROR_INVALID_HANDLE;
-    if (stream->busy) return CUDA_ERROR_NOT_READY;
-    if (stream->work.empty()) return CUDA_SUCCESS;
-    CUresult result = finish_stream(stream);
+    if (is_done(stream, given)) return CUDA_SUCCESS;
+    CUresult result = run_until(stream, given, How::POLL);
     return result == CUDA_SUCCESS ? CUDA_ERROR_NOT_READY : result;
 }
 
-struct CUevent_st {
-    CUstream stream;  // null until recorded
-    uint64_t number;
-    bool reached;
+// What was recorded last; a stream that gets there later still needs it, whatever comes of the event.
+struct Recorded {
+    CUstream stream = nullptr;
+    uint64_t number = 0;
+    bool reached = true;
     std::chrono::steady_clock::time_point time;
+};
+
+struct CUevent_st {
+    std::shared_ptr<Recorded> last = std::make_shared<Recorded>();
 };
 
 CUresult CUDAAPI cuEventCreate(CUevent* event, unsigned) {
     NEED_CONTEXT("cuEventCreate");
-    *event = new CUevent_st{nullptr, 0, true, {}};
+    *event = new CUevent_st;
     return CUDA_SUCCESS;
 }
 
 CUresult CUDAAPI cuEventRecord(CUevent event, CUstream stream) {
     NEED_CONTEXT("cuEventRecord");
-    event->stream = resolve(stream, context->device);
-    event->reached = false;
-    event->number = given + 1;
-    return enqueue(stream, [event, number = given + 1] {
-        if (event->number != number) return CUDA_SUCCESS;  // was recorded again since
-        event->reached = true;
-        event->time = std::chrono::steady_clock::now();
+    event->last.reset(new Recorded{resolve(stream, context->device), given + 1, false, {}});
+    auto record = [own = event->last] {
+        own->reached = true;
+        own->time = std::chrono::steady_clock::now();
         return CUDA_SUCCESS;
-    });
-}
-
-static CUresult reach(CUevent event) {
-    return event->reached || !is_stream(event->stream) ? CUDA_SUCCESS
-                                                       : run_until(event->stream, event->number);
+    };
+    return give(stream, {0, record, false});
 }
 
 CUresult CUDAAPI cuEventSynchronize(CUevent event) {
     Call call;
     count("synchronisations");
-    return reach(event);
+    auto own = event->last;
+    return is_stream(own->stream) ? run_until(own->stream, own->number) : CUDA_SUCCESS;
 }
 
 CUresult CUDAAPI cuEventQuery(CUevent event) {
     Call call;
-    if (event->reached) return CUDA_SUCCESS;
-    if (is_stream(event->stream) && event->stream->busy) return CUDA_ERROR_NOT_READY;
-    CUresult result = reach(event);
+    auto own = event->last;
+    if (own->reached || !is_stream(own->stream)) return CUDA_SUCCESS;
+    CUresult result = run_until(own->stream, own->number, How::POLL);
     return result == CUDA_SUCCESS ? CUDA_ERROR_NOT_READY : result;
 }
 
 CUresult CUDAAPI cuEventDestroy(CUevent event) {
     Call call;
-    CUresult result = reach(event);
     delete event;
-    return result;
+    return CUDA_SUCCESS;
 }
 
 CUresult CUDAAPI cuEventElapsedTime_v2(float* milliseconds, CUevent start, CUevent end) {
     Call call;
-    if (!start->stream || !end->stream)
+    auto from = start->last, to = end->last;
+    if (!from->stream || !to->stream)
         return fail(CUDA_ERROR_INVALID_HANDLE, "an event that was never recorded has no time");
-    if (!start->reached || !end->reached) return CUDA_ERROR_NOT_READY;
-    *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
+    if (!from->reached || !to->reached) return CUDA_ERROR_NOT_READY;
+    *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
     return CUDA_SUCCESS;
 }
 
 CUresult CUDAAPI cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
     NEED_CONTEXT("cuStreamWaitEvent");
-    if (!event->stream) return CUDA_SUCCESS;
+    auto own = event->last;
+    if (!own->stream) return CUDA_SUCCESS;
     // The wait is for what was recorded by now, whatever is recorded later.
-    return enqueue(stream, [other = event->stream, number = event->number] {
-        return is_stream(other) ? run_until(other, number) : CUDA_SUCCESS;
-    });
+    auto wait = [own] {
+        if (is_stream(own->stream)) see(own->stream, own->number);
+        return CUDA_SUCCESS;
+    };
+    return give(stream, {0, wait, false, own->stream, own->number});
 }

@@ -11,6 +11,12 @@ typedef struct ncclComm* ncclComm_t;
 struct ncclUniqueId {
     char internal[128];
 };
+// As far as it is read: whether calls wait until they are done.
+struct ncclConfig_t {
+    size_t size;
+    unsigned magic, version;
+    int blocking;
+};
 enum ncclResult_t {
     ncclSuccess,
     ncclUnhandledCudaError,
@@ -40,4 +46,5 @@ enum ncclRedOp_t { ncclSum, ncclProd, ncclMax, ncclMin, ncclAvg, ncclNumOps };
 int braze_external_work(CUstream stream, int (*run)(void*), void* argument);
 int braze_external_access(int device, uintptr_t address, size_t bytes, int write, char* text,
                           size_t size);
+void braze_external_written(uintptr_t address, size_t bytes);
 }

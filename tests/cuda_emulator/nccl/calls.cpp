@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,19 +23,31 @@ ncclResult_t nccl_fail(ncclResult_t code, const std::string& text) {
     return code;
 }
 
+ncclResult_t ncclComm::fail(ncclResult_t code, const std::string& text) {
+    std::lock_guard lock(mutex);
+    said = text;
+    state = code;
+    return nccl_fail(code, text);
+}
+
+std::string ncclComm::text() {
+    std::lock_guard lock(mutex);
+    return said;
+}
+
 struct Batch {
     std::vector<Operation> operations;
     ncclResult_t result = ncclSuccess;
-    bool is_done = false, is_waited_for = true;
-    std::string error;
+    std::atomic<bool> is_done{false};
 };
 
+typedef std::shared_ptr<Batch> Held;
+
 static int run_batch(void* argument) {
-    Batch* batch = (Batch*)argument;
-    batch->result = perform(batch->operations.data(), batch->operations.size());
-    batch->error = last_error;
-    batch->is_done = true;
-    if (!batch->is_waited_for) delete batch;
+    std::unique_ptr<Held> batch((Held*)argument);
+    auto& operations = (*batch)->operations;
+    (*batch)->result = perform(operations.data(), operations.size());
+    (*batch)->is_done = true;
     return CUDA_SUCCESS;  // NCCL's kernels end in order also where the communicator fails
 }
 
@@ -43,27 +56,36 @@ static ncclResult_t give(std::vector<Operation> operations) {
     ncclResult_t result = ncclSuccess;
     while (!operations.empty() && !result) {
         CUstream stream = operations.front().stream;
-        Batch* batch = new Batch;
+        auto batch = std::make_shared<Batch>();
         std::vector<Operation> others;
         for (auto& op : operations) (op.stream == stream ? batch->operations : others).push_back(op);
         operations = std::move(others);
-        if (braze_external_work(stream, run_batch, batch) && !batch->is_done) {
-            delete batch;
+        if (braze_external_work(stream, run_batch, new Held(batch)) && !batch->is_done)
             return nccl_fail(ncclUnhandledCudaError, "the driver refuses the work");
-        }
-        if (batch->is_done) {
-            result = nccl_fail(batch->result, batch->error);
-            delete batch;
-        } else {
-            batch->is_waited_for = false;
-        }
+        if (batch->is_done && batch->result)
+            result = nccl_fail(batch->result, batch->operations.front().comm->text());
     }
     return result;
+}
+
+// Where calls wait, gives the operations to their streams; else, once somebody asks for them.
+static ncclResult_t begin(std::vector<Operation> operations) {
+    if (operations.empty()) return ncclSuccess;
+    ncclComm_t comm = operations.front().comm;
+    if (comm->waits) return give(std::move(operations));
+    comm->called = std::move(operations);
+    comm->asked = 0;
+    comm->state = ncclInProgress;
+    return ncclInProgress;
 }
 
 static ncclResult_t call(Operation op) {
     if (!op.comm) return nccl_fail(ncclInvalidArgument, "no communicator");
     if (op.comm->is_over()) return nccl_fail(ncclInvalidUsage, "the communicator was aborted");
+    if (op.comm->state == ncclInProgress)
+        return op.comm->fail(ncclInvalidArgument,
+                             "Attempt to use communicator before the previous operation returned "
+                             "ncclSuccess");
     if (op.type < 0 || op.type >= ncclNumTypes)
         return nccl_fail(ncclInvalidArgument, "no such type: " + std::to_string(op.type));
     if (op.reduction < 0 || op.reduction >= ncclNumOps)
@@ -77,7 +99,7 @@ static ncclResult_t call(Operation op) {
         grouped.push_back(op);
         return ncclSuccess;
     }
-    return give({op});
+    return begin({op});
 }
 
 extern "C" {
@@ -99,7 +121,11 @@ const char* ncclGetErrorString(ncclResult_t result) {
     return result >= 0 && result <= ncclInProgress ? TEXTS[result] : "unknown result code";
 }
 
-const char* ncclGetLastError(ncclComm_t) { return last_error.c_str(); }
+const char* ncclGetLastError(ncclComm_t comm) {
+    static thread_local std::string text;
+    text = comm ? comm->text() : last_error;
+    return text.c_str();
+}
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
     unsigned char bytes[16];
@@ -110,7 +136,22 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
     return ncclSuccess;
 }
 
-ncclResult_t ncclCommInitRank(ncclComm_t* made, int size, ncclUniqueId id, int rank) {
+// Meets the other ranks.
+static ncclResult_t connect(ncclComm_t comm) {
+    if (!comm->barrier()) return comm->fail(ncclRemoteError, "a rank has given up");
+    shm_unlink(comm->path.c_str());  // all have it: the memory goes with the last process
+    for (int r = 0; r < comm->size; r++)
+        if (r != comm->rank && comm->slot(r).device == comm->device)
+            return comm->fail(ncclInvalidUsage, "Duplicate GPU detected: rank " +
+                                                    std::to_string(comm->rank) + " and rank " +
+                                                    std::to_string(r) + " both on CUDA device " +
+                                                    std::to_string(comm->device));
+    comm->state = ncclSuccess;
+    return ncclSuccess;
+}
+
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* made, int size, ncclUniqueId id, int rank,
+                                    ncclConfig_t* config) {
     CUdevice device;
     if (cuCtxGetDevice(&device)) return nccl_fail(ncclUnhandledCudaError, "no current context");
     if (size < 1 || size > MOST_RANKS || rank < 0 || rank >= size)
@@ -121,18 +162,17 @@ ncclResult_t ncclCommInitRank(ncclComm_t* made, int size, ncclUniqueId id, int r
     void* segment = mmap(nullptr, sizeof(Segment), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     close(file);
     if (segment == MAP_FAILED) return nccl_fail(ncclSystemError, "no shared memory");
-    std::unique_ptr<ncclComm> comm(new ncclComm{rank, size, device, id.internal, (Segment*)segment});
+    ncclComm_t comm = *made = new ncclComm{rank, size, device, id.internal, (Segment*)segment};
+    comm->waits = !config || config->blocking;
     comm->slot(rank).device = device;
-    if (!comm->barrier()) return nccl_fail(ncclRemoteError, "a rank has given up");
-    shm_unlink(id.internal);  // all have it: the memory goes with the last process
-    for (int r = 0; r < size; r++)
-        if (r != rank && comm->slot(r).device == device)
-            return nccl_fail(ncclInvalidUsage,
-                             "Duplicate GPU detected: rank " + std::to_string(rank) + " and rank " +
-                                 std::to_string(r) + " both on CUDA device " +
-                                 std::to_string(device));
-    *made = comm.release();
-    return ncclSuccess;
+    if (comm->waits) return connect(comm);
+    comm->state = ncclInProgress;
+    std::thread(connect, comm).detach();
+    return ncclInProgress;
+}
+
+ncclResult_t ncclCommInitRank(ncclComm_t* made, int size, ncclUniqueId id, int rank) {
+    return ncclCommInitRankConfig(made, size, id, rank, nullptr);
 }
 
 ncclResult_t ncclCommCount(ncclComm_t comm, int* count) {
@@ -151,7 +191,12 @@ ncclResult_t ncclCommCuDevice(ncclComm_t comm, int* device) {
 }
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
-    *error = (ncclResult_t)comm->error.load();
+    if (!comm->called.empty() && ++comm->asked > 1) {
+        ncclResult_t result = give(std::exchange(comm->called, {}));
+        int before = ncclInProgress;  // unless it has failed meanwhile
+        comm->state.compare_exchange_strong(before, result);
+    }
+    *error = (ncclResult_t)comm->state.load();
     return ncclSuccess;
 }
 
@@ -175,7 +220,7 @@ ncclResult_t ncclGroupStart() {
 ncclResult_t ncclGroupEnd() {
     if (!depth) return nccl_fail(ncclInvalidUsage, "ncclGroupEnd without ncclGroupStart");
     if (--depth) return ncclSuccess;
-    return give(std::exchange(grouped, {}));
+    return begin(std::exchange(grouped, {}));
 }
 
 ncclResult_t ncclAllReduce(const void* given, void* kept, size_t count, ncclDataType_t type,

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <mutex>
 #include <string>
+#include <vector>
 
 #include "api.h"
 
@@ -54,7 +56,20 @@ struct ncclComm {
     std::string path;
     Segment* segment;
     std::atomic<bool> aborted{false};
-    std::atomic<int> error{ncclSuccess};
+    bool waits = true;  // its calls do, until they are done
+    std::atomic<int> state{ncclSuccess};
+    std::atomic<bool> performing{false};
+    // Of a call that does not wait, until it is asked twice how far it is: so what is given to the
+    // stream without asking comes before it.
+    std::vector<Operation> called;
+    int asked = 0;
+
+    std::mutex mutex;
+    std::string said;  // for ncclGetLastError
+
+    // Sets the state and what is said of it; gives the code.
+    ncclResult_t fail(ncclResult_t code, const std::string& text);
+    std::string text();
 
     Slot& slot(int r) { return segment->slots[r]; }
     // All ranks come here; false once the communicator is given up.
@@ -62,7 +77,7 @@ struct ncclComm {
     bool is_over() const { return aborted || segment->aborted; }
 };
 
-// Notes the text for ncclGetLastError, and returns the code.
+// Notes the text for ncclGetLastError of no communicator, and returns the code.
 ncclResult_t nccl_fail(ncclResult_t code, const std::string& text);
 
 // Does the operations of a group that are for one stream, in their order; messages go on together.

@@ -20,8 +20,7 @@ bool ncclComm::barrier() {
 }
 
 static ncclResult_t given_up(ncclComm_t comm) {
-    comm->error = ncclRemoteError;
-    return nccl_fail(ncclRemoteError, "the communicator was aborted");
+    return comm->fail(ncclRemoteError, "the communicator was aborted");
 }
 
 static std::string text_of(const Described& call) {
@@ -37,12 +36,10 @@ static ncclResult_t compare_calls(const Operation& op) {
     comm->slot(comm->rank).call = {op.kind, op.type, op.reduction, op.peer, op.count};
     if (!comm->barrier()) return given_up(comm);
     for (int r = 1; r < comm->size; r++)
-        if (!(comm->slot(r).call == comm->slot(0).call)) {
-            comm->error = ncclInvalidUsage;
-            return nccl_fail(ncclInvalidUsage,
-                             "ranks differ: 0 calls " + text_of(comm->slot(0).call) + "; " +
-                                 std::to_string(r) + " calls " + text_of(comm->slot(r).call));
-        }
+        if (!(comm->slot(r).call == comm->slot(0).call))
+            return comm->fail(ncclInvalidUsage,
+                              "ranks differ: 0 calls " + text_of(comm->slot(0).call) + "; " +
+                                  std::to_string(r) + " calls " + text_of(comm->slot(r).call));
     return ncclSuccess;
 }
 
@@ -51,8 +48,11 @@ static ncclResult_t access(const Operation& op, const void* address, size_t coun
     if (!braze_external_access(op.comm->device, (uintptr_t)address, count * bytes_of(op.type),
                                write, text, sizeof text))
         return ncclSuccess;
-    op.comm->error = ncclInvalidArgument;
-    return nccl_fail(ncclInvalidArgument, text);
+    return op.comm->fail(ncclInvalidArgument, text);
+}
+
+static void written(const Operation& op, size_t count) {
+    braze_external_written((uintptr_t)op.kept, count * bytes_of(op.type));
 }
 
 static bool reads(const Operation& op) { return op.kind != BROADCAST || op.comm->rank == op.peer; }
@@ -107,6 +107,7 @@ static ncclResult_t collective(const Operation& op) {
     }
     for (int part = 0; part < (op.kind == REDUCE_SCATTER ? op.comm->size : 1); part++)
         if (!exchange(op, part)) return given_up(op.comm);
+    if (writes(op)) written(op, op.count * (op.kind == ALL_GATHER ? ranks : 1));
     return ncclSuccess;
 }
 
@@ -132,9 +133,8 @@ bool Message::step(ncclResult_t* result) {
         box.count = op->count;
         if (part) memcpy(box.data, op->given + done * size, part * size);
     } else if (box.type != op->type || box.count != op->count) {
-        comm->error = ncclInvalidUsage;
         comm->segment->aborted = 1;
-        *result = nccl_fail(ncclInvalidUsage,
+        *result = comm->fail(ncclInvalidUsage,
                             "rank " + std::to_string(op->peer) + " sends " +
                                 std::to_string(box.count) + " " + name_of(box.type) + ", " +
                                 std::to_string(op->count) + " " + name_of(op->type) +
@@ -166,6 +166,7 @@ static ncclResult_t deliver(const std::vector<const Operation*>& ops) {
             Message& head = line->second.front();
             moved |= head.step(&result);
             if (result) return result;
+            if (head.over && head.op->kind == RECEIVE) written(*head.op, head.op->count);
             if (head.over) line->second.erase(line->second.begin());
             line = line->second.empty() ? lines.erase(line) : std::next(line);
         }
@@ -174,7 +175,7 @@ static ncclResult_t deliver(const std::vector<const Operation*>& ops) {
     return ncclSuccess;
 }
 
-ncclResult_t perform(const Operation* first, size_t count) {
+static ncclResult_t perform_all(const Operation* first, size_t count) {
     std::vector<const Operation*> messages;
     for (const Operation* op = first; op != first + count; op++) {
         if (op->kind == SEND || op->kind == RECEIVE) {
@@ -185,4 +186,13 @@ ncclResult_t perform(const Operation* first, size_t count) {
         if (result) return result;
     }
     return deliver(messages);
+}
+
+ncclResult_t perform(const Operation* first, size_t count) {
+    ncclComm_t comm = first->comm;
+    if (comm->performing.exchange(true))
+        return comm->fail(ncclInvalidUsage, "two streams use the communicator at once");
+    ncclResult_t result = perform_all(first, count);
+    comm->performing = false;
+    return result;
 }
