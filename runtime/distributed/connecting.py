@@ -2,12 +2,12 @@
 
 In: a GPU, and for a single message the other rank.  Out: a communicator, made when it is first
 asked for, by all ranks of the group or by both of the pair. They tell each other by MPI which GPU
-each has.
+each has. No call of NCCL waits for other ranks: the watch finds out if one does not come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ import numpy as np
 from braze.runtime.cuda.devices import CudaDevice
 from braze.runtime.distributed.communicator import Communicator
 from braze.runtime.distributed.errors import DistBackendError
-from braze.runtime.distributed.nccl import nccl, told
+from braze.runtime.distributed.nccl import failure, is_under_way, nccl, told
+from braze.runtime.distributed.progress import Work
 from braze.runtime.distributed.watch import Process
 
+_WHAT = "connecting GPUs"
 # Of the MPI messages by which two ranks agree on a communicator of their own.
 _PAIR = 1 << 14
 _ID_BYTES = 128
@@ -26,14 +28,19 @@ _ID_BYTES = 128
 class Connections:
     """The communicators of a group, as one of its ranks has them.
 
+    Args:
+        give_up: called where one cannot be made; calls `abort`.
+
     Attributes:
         device: this rank's GPU, once there is a communicator.
     """
 
-    def __init__(self, communicator: Communicator) -> None:
+    def __init__(self, communicator: Communicator, give_up: Callable[[], None]) -> None:
         self.communicator = communicator
+        self._give_up = give_up
         self.device: CudaDevice | None = None
         self._handles: dict[int | None, Any] = {}  # by the peer of a pair
+        self._begun: list[Any] = []  # some may not be connected
 
     def between(self, device: CudaDevice, pair: int | None) -> Any:
         """The communicator of all ranks, or with one other.
@@ -45,20 +52,39 @@ class Connections:
             rows = self._met(device) if pair is None else self._met_one(device, pair)
             place = self.communicator.rank if pair is None else int(self.communicator.rank > pair)
             unique = nccl().UniqueId.from_buffer(rows[0, :_ID_BYTES].tobytes())
-            with device.active():
-                try:
-                    self._handles[pair] = nccl().comm_init_rank(len(rows), unique, place)
-                except nccl().NCCLError as error:
-                    raise DistBackendError(
-                        f"NCCL cannot connect rank {self._name(self.communicator.rank)} on "
-                        f"{device.name} with the others: {told(error)}"
-                    ) from None
+            self._handles[pair] = self._connected(device, pair, len(rows), unique, place)
         return self._handles[pair]
+
+    def _connected(
+        self, device: CudaDevice, pair: int | None, count: int, unique: Any, place: int
+    ) -> Any:
+        """A communicator that the other ranks have, too."""
+        communicator, progress = self.communicator, self.communicator.progress
+        ranks = communicator.ranks if pair is None else (self._name(pair),)
+        number = -1 if pair is None else 0
+        work = Work(progress, _WHAT, communicator.number, number, ranks, communicator.timeout)
+        work.abandon = self._give_up
+        config = nccl().Config()
+        config.blocking = 0
+        progress.begin(work, lambda: None)
+        refused = f"NCCL cannot connect rank {self._name(communicator.rank)} on {device.name}"
+        with progress.lock:
+            if work.error is None:
+                try:
+                    with device.active():
+                        handle = nccl().comm_init_rank_config(count, unique, place, config)
+                    self._begun.append(handle)
+                    work.request = _Connecting(handle, refused)
+                except nccl().NCCLError as error:
+                    text = f"{refused} with the others: {told(error)}"
+                    progress.fail(work, DistBackendError(text))
+        work.wait()
+        return handle
 
     def abort(self) -> None:
         """Give up: what is enqueued ends without its results."""
-        handles, self._handles = self._handles, {}
-        for handle in handles.values():
+        handles, self._begun, self._handles = self._begun, [], {}
+        for handle in handles:
             try:
                 nccl().comm_abort(handle)
             except nccl().NCCLError:
@@ -107,3 +133,20 @@ class Connections:
                 )
             seen[bus] = rank
         return rows
+
+
+class _Connecting:
+    """A request as `Progress` asks it: done once a communicator can be used."""
+
+    def __init__(self, handle: Any, refused: str) -> None:
+        self._handle, self._refused = handle, refused
+
+    def Test(self, status: Any) -> bool:
+        """Raises: OSError if a rank may be gone, DistBackendError if NCCL cannot do it."""
+        found = failure(self._handle)
+        if found is not None:
+            text, is_final = found
+            if is_final:
+                raise DistBackendError(f"{self._refused} with the others: {text}")
+            raise OSError(text)
+        return not is_under_way(self._handle)

@@ -11,6 +11,7 @@ or the next wait for the device.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +26,14 @@ from braze.runtime.cuda.memory import DeviceStorage
 from braze.runtime.distributed.communicator import Communicator
 from braze.runtime.distributed.connecting import Connections
 from braze.runtime.distributed.errors import DistBackendError
-from braze.runtime.distributed.nccl import element, nccl, reduced, told
+from braze.runtime.distributed.nccl import element, is_under_way, nccl, reduced, told
 from braze.runtime.distributed.progress import Work
 from braze.runtime.distributed.reached import Reached, Stopwatch
 from braze.runtime.observing import observing
 
 _NON_BLOCKING = 1  # CUDA driver API, `CUstream_flags`
+# Seconds between two looks at how far NCCL is: at first, and at most.
+_SHORT_NAP, _LONG_NAP = 5e-6, 1e-3
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class DeviceGroup:
         nccl()
         self.communicator = communicator
         self._lock = threading.RLock()  # operations are enqueued in the order of their numbers
-        self._connections = Connections(communicator)
+        self._connections = Connections(communicator, self.abort)
         self._streams: dict[str, Stream] = {}  # beside the program's, by what they are for
         self._latest: dict[int | None, Event] = {}  # behind an operation, by the peer of a pair
         # What is under way, with its event and memory, which must not end in another thread.
@@ -198,7 +201,7 @@ class DeviceGroup:
                 raise DistBackendError(
                     f"[{what}] an earlier operation of the group has failed, which ended it"
                 )
-            comm = self._connections.between(device, pair)
+            comm = self._connected(device, pair)
             work.abandon = self.abort
             progress.begin(work, lambda: None)
             stream = self._stream(device, "operations") if is_beside else device.stream
@@ -210,7 +213,8 @@ class DeviceGroup:
                     if pair in self._latest:  # NCCL's order is that of the calls
                         self._latest[pair].precede(stream)
                     watch = self._stopwatch(device, stream)
-                    enqueue(comm, 0 if stream.handle is None else int(stream.handle.handle))
+                    handle = 0 if stream.handle is None else int(stream.handle.handle)
+                    self._call(work, lambda: enqueue(comm, handle), comm)
                     if watch is not None:
                         watch.stop()
                     event = self._latest[pair] = Event(stream)
@@ -231,6 +235,21 @@ class DeviceGroup:
             self._flying = [each for each in self._flying if not each[0].done]
             self._flying.append((work, event, others))
         return work
+
+    def _call(self, work: Work, enqueue: Callable[[], Any], comm: Any) -> None:
+        """Call NCCL, and see to it that what it enqueues is there; less if the work fails."""
+        progress, nap = work.progress, _SHORT_NAP
+        with progress.lock:  # nobody gives up the communicator meanwhile
+            if work.error is not None:
+                return
+            enqueue()
+        while True:
+            with progress.lock:
+                if work.error is not None or not is_under_way(comm):
+                    return
+            progress.look()
+            time.sleep(nap)
+            nap = min(nap * 1.5, _LONG_NAP)
 
     def _failure(self, device: CudaDevice, work: Work) -> BaseException | None:
         """Why an operation has failed, once it is known."""
@@ -271,7 +290,15 @@ class DeviceGroup:
     def connect(self, device: CudaDevice) -> None:
         """Make the communicator of all ranks, with this GPU of this one."""
         with self._lock:
-            self._connections.between(device, None)
+            self._connected(device, None)
+
+    def _connected(self, device: CudaDevice, pair: int | None) -> Any:
+        """NCCL's communicator of all ranks, or with one other."""
+        try:
+            return self._connections.between(device, pair)
+        except DistBackendError:
+            self.abort()
+            raise
 
     def abort(self) -> None:
         """Give up: what is enqueued ends without its results."""

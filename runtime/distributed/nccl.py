@@ -89,6 +89,12 @@ def told(error: BaseException, communicator: Any = None) -> str:
     return f"{error}: {nccl().get_last_error(communicator)}".rstrip(": ")
 
 
+def is_under_way(communicator: Any) -> bool:
+    """Whether a call of a communicator has not come to its end, as all return at once. Until then
+    it takes no other, and what the call is to enqueue may not be there."""
+    return bool(nccl().comm_get_async_error(communicator) == int(nccl().Result.InProgress))
+
+
 def failure(communicator: Any) -> tuple[str, bool] | None:
     """What NCCL says of a communicator that has failed, and whether that is all there is to say:
     else a rank may be gone. None where it has not failed."""

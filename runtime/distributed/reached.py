@@ -61,9 +61,9 @@ class Reached:
         try:
             with self._device.active():
                 done = self._event.has_passed()
+                found = failure(self._comm)
         except (driver().Error, CudaError) as error:
             raise OSError(str(error)) from None
-        found = failure(self._comm)
         if found is not None:
             text, is_final = found
             if is_final:

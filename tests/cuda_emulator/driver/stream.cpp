@@ -122,13 +122,13 @@ static bool is_left(CUstream stream) {
     return options.lazy == Lazy::all || (options.lazy == Lazy::blocking && stream->blocking);
 }
 
-static CUresult give(CUstream stream, CUstream_st::Item item) {
+static CUresult give(CUstream stream, CUstream_st::Item item, How how = How::WAIT) {
     stream = resolve(stream, current_context()->device);
     if (!is_stream(stream)) return fail(CUDA_ERROR_INVALID_HANDLE, "no such stream");
     item.number = ++given;
     stream->work.push_back(std::move(item));
     if (is_left(stream)) return CUDA_SUCCESS;
-    return run_until(stream, given, stream->blocking ? How::WAIT : How::GIVE);
+    return run_until(stream, given, stream->blocking ? how : How::GIVE);
 }
 
 CUresult enqueue(CUstream stream, Work work) { return give(stream, {0, std::move(work)}); }
@@ -151,7 +151,7 @@ static struct Threads {
 
 CUresult enqueue_external(CUstream stream, Work work) {
     stream = resolve(stream, current_context()->device);
-    return enqueue(stream, [stream, number = given + 1, work = std::move(work)] {
+    auto start = [stream, number = given + 1, work = std::move(work)] {
         stream->busy = number;
         threads.running++;
         std::thread([stream, number, work] {
@@ -168,7 +168,8 @@ CUresult enqueue_external(CUstream stream, Work work) {
             threads.running--;
         }).detach();
         return CUDA_SUCCESS;
-    });
+    };
+    return give(stream, {0, start}, How::GIVE);
 }
 
 CUresult finish_stream(CUstream stream) {
