@@ -38,7 +38,15 @@ def collective(
         kind: of `braze.ir.collectives.KINDS`.
         shape: of the result.
         root: a rank of the group.
+
+    Raises: TypeError, complex numbers have no such reduction.
     """
+    if handles[0].type.dtype.is_complex:  # by their parts, which compiled code knows
+        if reduction not in ("sum", "avg"):
+            raise TypeError(f"[{kind}] complex numbers of several ranks have no {reduction}")
+        parts = [_BUILDER.view_as_real(handle) for handle in handles]
+        made = collective(kind, parts, group, (*shape, 2), reduction, root)
+        return _BUILDER.view_as_complex(made)
     device = handles[0].type.device
     if device != HOST and group._devices is None:
         raise RuntimeError(

@@ -76,6 +76,7 @@ def test_all_that_can_be_captured(tmp_path):
     outcome = run_ranks_on_gpus(
         """
 from braze.runtime.stats import stats
+from braze.distributed.tensor import parallel
 braze.config.tier = "compile"
 
 def wanted(name, r):
@@ -107,6 +108,9 @@ def check():
     mean = base["float32"] / 2
     dist.all_reduce(mean, dist.ReduceOp.AVG)
     found.append((mean + 1, (both[0] + both[1]) / 4 + 1))
+    turned = parallel.reduce_from_ranks(braze.complex(mean, mean + 1))
+    halves = (both[0] + both[1]) / 4
+    found += [(turned.real, 2 * halves), (turned.imag, 2 * halves + 2)]
     braze.sync()
     assert stats.native_calls - before == 1, stats.native_calls - before
     assert work.wait() and work.is_success()

@@ -90,6 +90,8 @@ for p, q in zip(one.parameters(), nets[0].parameters()):
 w = braze.full((2, 4), float(rank), requires_grad=True)
 assert parallel.reduce_from_ranks(w).unique().tolist() == [6.0]
 assert parallel.gather_from_ranks(w)[0].tolist() == [float(r) for r in range(4) for _ in range(4)]
+turned = parallel.reduce_from_ranks(braze.complex(w, 1 - w).detach())
+assert turned.tolist() == [[6 - 2j] * 4] * 2
 v = braze.arange(8.0).requires_grad_()
 assert parallel.scatter_to_ranks(v).tolist() == [2.0 * rank, 2.0 * rank + 1]
 y = (parallel.copy_to_ranks(v) ** 3).sum() * (rank + 1)
