@@ -33,6 +33,7 @@ from braze.passes.split_complex import split_complex
 from braze.passes.split_pads import split_pads
 from braze.passes.split_reductions import split_reductions
 from braze.passes.split_scans import split_scans
+from braze.passes.sum_channels_last import sum_channels_last
 from braze.passes.waves import waves_of
 
 __all__ = [
@@ -119,6 +120,11 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("cse_again", lambda g, _: cse(g), "simplified nodes are often equal"),
     Pass("share_pads", lambda g, _: share_pads(g), "what is left of pads goes to memory"),
     Pass("order_operands", lambda g, _: order_operands(g), "innermost dimensions are known now"),
+    Pass(
+        "sum_channels_last",
+        lambda g, c: sum_channels_last(g, c.target, c.choices),
+        "what GPUs copy in packs must lie so; images do now",
+    ),
     Pass(
         "split_reductions",
         lambda g, c: split_reductions(g, c.choices, on_gpu=c.target.is_gpu),

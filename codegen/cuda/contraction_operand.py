@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
-from braze.codegen.cuda.contraction_plan import Plan
+from braze.codegen.cuda.contraction_plan import ASYNC_CAPABILITY, Plan
 from braze.codegen.cuda.contraction_rows import index_of
 from braze.codegen.cuda.conversions import cast
 from braze.codegen.cuda.expressions import Expressions
@@ -37,8 +37,7 @@ from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Access, Bound, Buffer, Contraction
 
 Direction = Literal["along", "across"]
-# Copies that go on by themselves: since when, and of how many bytes each.
-ASYNC_CAPABILITY = 80
+# Bytes of a copy that goes on by itself.
 ASYNC_BYTES = (4, 8, 16)
 # Elements along the sum that threads side by side copy, if they go to different rows.
 TURNED = 8

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
 
-from braze.codegen.cuda.grid import extent, quotient
+from braze.codegen.cuda.grid import extent, is_multiple, quotient
+from braze.ir.cuda_program import ALIGNMENT
 from braze.ir.dtypes import DType, bf16, f16, f32
 from braze.ir.gpu_limits import LIMITS
 from braze.ir.index import LoopVar
-from braze.ir.loops import Contraction
+from braze.ir.loops import Access, Contraction, Load
 from braze.ir.symint import is_symbolic
 from braze.ir.target import TF32, Target
 
@@ -27,14 +28,21 @@ TENSOR_PRODUCTS = 1024.0
 BYTES = 15.0
 CACHE_BYTES = 24.0
 LAUNCH_CYCLES = 5000.0
+# What it costs to fetch an element alone, with an address and conditions of its own, and the bytes
+# that a single number moves.
+ALONE_CYCLES = 0.1
+SECTOR = 32
 # A sum is cut into parts of no less than this.
 SHORTEST_PART = 128
 PARTS = (*range(2, 17), 20, 24, 32, 48, 64)
+# Copies to shared memory go on by themselves since this compute capability.
+ASYNC_CAPABILITY = 80
 # With fewer results in a row or column than this, tiles are mostly empty.
 FEWEST = 8
 SHORTEST_SUM = 4
 
 Method = Literal["plain", "tensor"]
+Orders = tuple[bool, bool]
 T = TypeVar("T")
 
 
@@ -157,6 +165,54 @@ def roles_of(kernel: Contraction) -> Roles:
     return Roles(batch, rows, columns, tuple(kernel.dims[outer:]))
 
 
+def neighbours_last(
+    own: tuple[LoopVar, ...], access: Access, dims: Sequence[LoopVar]
+) -> tuple[LoopVar, ...]:
+    """The dimensions that one operand alone has, with the one last along which packs of its
+    elements lie side by side, if there is one.
+
+    So it is with the gradient for a convolution's weight, which has its taps last: of the image,
+    neighbours are channels.
+    """
+    pack = ALIGNMENT // access.buffer.dtype.itemsize
+    strides = dict(zip(dims, access.strides, strict=True))
+    side_by_side = [v for v in own if strides[v] == 1 and is_multiple(v.extent, pack)]
+    if len(side_by_side) != 1:
+        return own
+    (last,) = side_by_side
+    others = [stride for v, stride in strides.items() if v is not last]
+    if not all(is_multiple(number, pack) for number in (access.offset, *others)):
+        return own
+    return (*(v for v in own if v is not last), last)
+
+
+def _orders(kernel: Contraction, target: Target, tile: Tile, inner: int) -> Orders:
+    """Whether it pays to have rows, and columns, in the order in which their operand lies.
+
+    It is fetched in packs then. But neighbouring columns may be no neighbours in memory any more,
+    so that each result, and what the epilogue reads beside it, is in a sector of its own.
+    """
+    if tile.method != "tensor" or target.capability < ASYNC_CAPABILITY:
+        return False, False
+    roles = roles_of(kernel)
+    loads = {e for store in kernel.stores for e in store.value.walk() if isinstance(e, Load)}
+    places = [store.index for store in kernel.stores] + [load.index for load in loads]
+
+    def pays(own: tuple[LoopVar, ...], access: Access, others: int) -> bool:
+        new = neighbours_last(own, access, kernel.dims)
+        if new == own:
+            return False
+        before, after = (
+            sum(place.coefficient(order[-1]) == 1 for place in places) for order in (own, new)
+        )
+        return inner * ALONE_CYCLES > others * max(before - after, 0) * SECTOR / CACHE_BYTES
+
+    return (
+        pays(roles.rows, kernel.lhs, tile.columns),
+        pays(roles.columns, kernel.rhs, tile.rows),
+    )
+
+
 def turned(kernel: Contraction) -> Contraction:
     """The same sum with its operands exchanged, if so neighbouring results are columns."""
     roles = roles_of(kernel)
@@ -178,19 +234,27 @@ def plan_of(kernel: Contraction, target: Target, decide: Decide) -> Plan | None:
     return None if found is None else _plan(kernel, target, *found)
 
 
-def _best(kernel: Contraction, target: Target) -> tuple[Tile, int] | None:
-    """The tile, and into how many parts a sum is cut."""
+def _best(kernel: Contraction, target: Target) -> tuple[Tile, int, Orders] | None:
+    """The tile, into how many parts a sum is cut, and whether rows and columns come in the order
+    of what is read."""
     roles = roles_of(kernel)
     rows, columns, inner = (extent(list(r)) for r in (roles.rows, roles.columns, roles.inner))
     if min(rows, columns) < FEWEST or inner < SHORTEST_SUM:
         return None
     tiles, _ = tiles_for(kernel, target)
     choices = [(tile, parts) for tile in tiles for parts in _parts(inner, tile)]
-    return min(choices, key=lambda choice: _cycles(_plan(kernel, target, *choice)))
+    tile, parts = min(choices, key=lambda choice: _cycles(_plan(kernel, target, *choice)))
+    return tile, parts, _orders(kernel, target, tile, inner)
 
 
-def _plan(kernel: Contraction, target: Target, tile: Tile, parts: int) -> Plan:
+def _plan(
+    kernel: Contraction, target: Target, tile: Tile, parts: int, orders: Orders = (False, False)
+) -> Plan:
     roles = roles_of(kernel)
+    if orders[0]:
+        roles = replace(roles, rows=neighbours_last(roles.rows, kernel.lhs, kernel.dims))
+    if orders[1]:
+        roles = replace(roles, columns=neighbours_last(roles.columns, kernel.rhs, kernel.dims))
     batch, rows, columns, inner = (
         extent(list(r)) for r in (roles.batch, roles.rows, roles.columns, roles.inner)
     )

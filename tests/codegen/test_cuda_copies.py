@@ -2,6 +2,7 @@
 not: on each side of sm_80, with as many tiles on their way as the target has room for."""
 
 import dataclasses
+import importlib
 import re
 
 import cuda_programs as cuda
@@ -19,6 +20,7 @@ from braze.ir.target import TF32, named_target
 from braze.passes import compile_graph
 
 pytestmark = [emulated_only, pytest.mark.filterwarnings("ignore:trying to compile for a compute")]
+LAST = importlib.import_module("braze.passes.sum_channels_last")
 RNG = np.random.default_rng(0)
 
 
@@ -133,6 +135,41 @@ def test_convolutions_and_their_gradients(dtype, tolerance, name, stride):
     source = made(graph, named_target(name)).source
     assert ("copy_async<4>" in source) == (name == "sm_80" and dtype is ir.f32)
     check(graph, named_target(name), tolerance)
+
+
+def with_channels_innermost(dtype, batch, channels, size, out, stride):
+    """A convolution and its gradients between others that hand on their channels side by side."""
+    b = ir.Builder("g")
+    both = {"stride": (stride,) * 2, "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    places = (size - 1) // stride + 1
+    x, g = (
+        b.permute(b.input(ir.tensor_type(dtype, (batch, n, n, c))), dims=(0, 3, 1, 2))
+        for n, c in ((size, channels), (places, out))
+    )
+    w = b.input(ir.tensor_type(dtype, (out, channels, 3, 3)))
+    y = b.conv_no_bias(x, w, **both)
+    of_input = b.conv_input_grad(g, w, input_size=(size, size), **both)
+    made = [b.permute(value, dims=(0, 2, 3, 1)) for value in (y, of_input)]
+    return b.finish([*made, b.conv_weight_grad(x, g, kernel=(3, 3), **both)])
+
+
+@pytest.mark.parametrize("dtype, stride", [(ir.f16, 1), (ir.bf16, 2)], ids=str)
+def test_16_bits_with_channels_innermost_come_16_bytes_at_a_time(monkeypatch, dtype, stride):
+    monkeypatch.setattr(contraction_plan, "TENSOR", (TENSOR[1],))
+    monkeypatch.setattr(LAST, "FEWEST_PIXELS", 1)
+    graph = with_channels_innermost(dtype, 4, 16, 16 * stride, 8, stride)
+    source = made(graph, cuda.TARGET).source
+    assert set(re.findall(r"copy_async<(\d+)>", source)) == {"16"}
+    # With a stride of 2 a quarter of the image meets one tap, whose weight is read in place.
+    assert source.count("_next[i] = load_pack<1>") == (1 if stride == 2 else 0)
+    check(graph, cuda.TARGET, 5e-2)
+
+
+def test_results_in_the_order_of_the_image_cost_more_than_a_short_sum_saves(monkeypatch):
+    """Neighbours of the weight are taps, so its gradient's results lie apart in this order."""
+    monkeypatch.setattr(LAST, "FEWEST_PIXELS", 1)
+    graph = with_channels_innermost(ir.f16, 1, 16, 8, 8, 1)
+    assert made(graph, cuda.TARGET).source.count("_next[i] = load_pack<1>") == 1
 
 
 @pytest.mark.parametrize("order", ["reverse", "random:1"])

@@ -24,14 +24,21 @@ def products(dtype, size):
     return b.finish([b.contract(x, y, equation=equation) for equation in EQUATIONS])
 
 
-def convolution(dtype, batch, channels, size, out, kernel, stride, pad):
+def convolution(dtype, batch, channels, size, out, kernel, stride, pad, innermost=False):
     """One, and its gradients."""
     b = ir.Builder("convolution")
-    x = b.input(ir.tensor_type(dtype, (batch, channels, size, size)))
+
+    def images(of, size):
+        if not innermost:
+            return b.input(ir.tensor_type(dtype, (batch, of, size, size)))
+        x = b.input(ir.tensor_type(dtype, (batch, size, size, of)))
+        return b.permute(x, dims=(0, 3, 1, 2))
+
+    x = images(channels, size)
     w = b.input(ir.tensor_type(dtype, (out, channels, kernel, kernel)))
     both = {"stride": (stride,) * 2, "padding": (pad,) * 2, "dilation": (1, 1), "groups": 1}
     y = b.conv_no_bias(x, w, **both)
-    g = b.input(y.type)
+    g = images(out, y.shape[-1])
     of_input = b.conv_input_grad(g, w, input_size=(size, size), **both)
     return b.finish([y, of_input, b.conv_weight_grad(x, g, kernel=(kernel, kernel), **both)])
 
@@ -76,3 +83,9 @@ def test_convolutions(architecture):
 def test_convolutions_of_16_bits(architecture, dtype, sizes):
     """Their windows begin anywhere, so that each number waits in a register of its own."""
     check(convolution(dtype, *sizes), architecture)
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100", "sm_120"])
+def test_convolutions_of_16_bits_with_channels_innermost(architecture):
+    check(convolution(ir.f16, 32, 256, 14, 256, 3, 1, 1, innermost=True), architecture)
+    check(convolution(ir.bf16, 64, 128, 56, 128, 3, 2, 1, innermost=True), architecture)

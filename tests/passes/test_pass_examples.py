@@ -26,6 +26,7 @@ from braze.passes.narrow_weights import narrow_weights
 from braze.passes.numbers_as_constants import numbers_as_constants
 from braze.passes.plan_memory import plan_memory
 from braze.passes.scale_weights import scale_weights
+from braze.passes.sum_channels_last import sum_channels_last
 from braze.passes.trim_stores import trim_stores
 from braze.passes.vectorise import vectorise
 from braze.passes.waves import waves_of
@@ -62,6 +63,7 @@ CALLS = {
     "fold_weights": lambda graph: fold_weights(graph, _arrays(graph))[0],
     "narrow_weights": lambda graph: _narrowed(graph)[0],
     "numbers_as_constants": lambda graph: numbers_as_constants(graph, {"limit": LIMIT}),
+    "sum_channels_last": lambda graph: sum_channels_last(graph, named_target("sm_80")),
     "lower": _lower,
     "lower_attention": _lower,
     "lower_columns": _lower,
