@@ -102,7 +102,7 @@ class UninitializedTensorMixin(Tensor):
         old = self._handle.type
         probe = empty(1, dtype=old.dtype, device=old.device)
         like = fn(probe)
-        if probe.is_shared():
+        if not probe.is_cuda and probe.is_shared():  # (of a GPU all are)
             self.share_memory_()
         flags = self._handle.flags
         self._handle = _without_value(like.dtype, like.device)

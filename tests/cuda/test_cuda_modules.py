@@ -111,3 +111,9 @@ def test_norms_and_masks_are_beside_the_weight():
     assert layer(ramp(2, 4).to(GPU)).is_cuda
     pruned = prune.random_structured(nn.Linear(4, 3, device=GPU), "weight", 1, dim=1)
     assert int((pruned.weight == 0).all(0).sum()) == 1
+
+
+def test_lazy_modules_of_a_gpu_change_their_dtype():
+    layer = nn.LazyBatchNorm1d(device=GPU).double()
+    result = layer(braze.ones(4, 3, dtype=braze.float64, device=GPU))
+    assert (result.dtype, str(result.device)) == (braze.float64, GPU)
