@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.peers import OURS, PEERS
+from benchmarks.suite import CPU
 
 Row = dict[str, Any]
 
@@ -149,11 +150,34 @@ RULES: dict[str, Callable[[str, Row], Iterator[Bar]]] = {
 }
 
 
+def _gpu_product(name: str, row: Row) -> Iterator[Bar]:
+    ours = ratio(row, "braze", "torch")
+    yield Bar(name, "cuBLAS's speed (PyTorch)", None if ours is None else 1 / ours, 0.9, least=True)
+
+
+def _gpu_memory(name: str, row: Row) -> Iterator[Bar]:
+    yield Bar(name, "part of memory bandwidth", fraction(row, "braze"), 0.9, least=True)
+
+
+def _gpu_training(name: str, row: Row) -> Iterator[Bar]:
+    yield Bar(name, "eager / torch.compile", ratio(row, "braze", "torch.compile"), 1.0)
+
+
+# On GPUs, in place of the others.
+GPU_RULES: dict[str, Callable[[str, Row], Iterator[Bar]]] = {
+    "gemm": _gpu_product,
+    "memory": _gpu_memory,
+    "training_gpu": _gpu_training,
+}
+
+
 def judge(results: dict[str, Any]) -> list[Bar]:
     """Every bar of the workloads in the results."""
+    rules = RULES if results.get("device", CPU) == CPU else GPU_RULES
     return [
         bar
         for name, row in results["workloads"].items()
         for rule in row["bars"]
-        for bar in RULES[rule](name, row)
+        if rule in rules
+        for bar in rules[rule](name, row)
     ]

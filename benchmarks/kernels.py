@@ -176,8 +176,8 @@ def adam_inputs() -> list[Array]:
 def _adam(library: Library) -> Loop:
     T, arrays = library.T, adam_inputs()
     half = len(arrays) // 2
-    parameters = [T.nn.Parameter(T.from_numpy(a)) for a in arrays[:half]]
-    gradients = [T.from_numpy(g) for g in arrays[half:]]
+    parameters = [T.nn.Parameter(library.tensor(a)) for a in arrays[:half]]
+    gradients = [library.tensor(g) for g in arrays[half:]]
     optimizer = T.optim.Adam(parameters, lr=1e-3)
 
     def step() -> Any:

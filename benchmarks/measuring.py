@@ -19,7 +19,7 @@ from benchmarks.bars import judge
 from benchmarks.limits import UNITS
 from benchmarks.peers import PEERS
 from benchmarks.processes import Setting, Worker
-from benchmarks.suite import Workload, workloads
+from benchmarks.suite import CPU, Workload, workloads
 
 SCALE = {"ms": 1e3, "us": 1e6, "s": 1.0}
 PAUSE = 0.02  # between turns: another peer's threads may spin for as long
@@ -67,6 +67,7 @@ class Run:
         self.setting = setting
         self.peers = peers
         self._kept: dict[tuple[str, str], Worker] = {}
+        self._gpu: str | None = None
         self._limits: dict[str, float] = {}
         self._beside: dict[str, dict[str, float]] = {}  # memory's, in a workload's own seconds
         self._figures: dict[str, dict[str, dict[str, Any]]] = {}
@@ -86,12 +87,15 @@ class Run:
     def _limits_now(self, seconds: float) -> dict[str, float]:
         seconds, mebibytes = (0.05, 64) if self.setting.quick else (seconds, 256)
         command = ["-m", "benchmarks.limits", str(self.setting.threads)]
+        if self.setting.device != CPU:
+            command = ["-m", "benchmarks.limits_gpu", self.setting.device]
         try:
             text = self.setting.run([*command, str(seconds), str(mebibytes)])
         except RuntimeError as error:
             print(f"no limits: {error}", file=sys.stderr)
             return {}
-        found: dict[str, float] = json.loads(text)
+        found: dict[str, Any] = json.loads(text)
+        self._gpu = found.pop("name", self._gpu)
         return found
 
     def measure(self, workload: Workload) -> None:
@@ -194,8 +198,9 @@ class Run:
         setting = self.setting
         found = {
             "version": 1,
-            "machine": machine(),
+            "machine": {**machine(), **({"gpu": self._gpu} if self._gpu else {})},
             "threads": setting.threads,
+            "device": setting.device,
             "rounds": setting.rounds,
             "seconds": setting.seconds,
             "quick": setting.quick,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from benchmarks.suite import CPU
+
 ROOT = Path(__file__).resolve().parents[1]
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM_CPU_THREADS")
 
@@ -58,6 +60,7 @@ class Setting:
     cache: folder of the compilers' caches.
     log: where the peers' messages go.
     quick: less of everything.
+    device: what the peers run on: "cpu", or a GPU as "cuda:N".
     """
 
     threads: int
@@ -66,6 +69,7 @@ class Setting:
     cache: Path
     log: IO[str] | None = None
     quick: bool = False
+    device: str = CPU
 
     def run(self, command: list[str], cache: Path | None = None) -> str:
         """Standard output of a Python process, ``python *command``, under the same conditions.
@@ -101,7 +105,7 @@ class Worker:
         self.peer = peer
         cpus = some_cpus(setting.threads)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", peer, str(setting.threads)],
+            [sys.executable, "-m", "benchmarks.worker", peer, str(setting.threads), setting.device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=setting.log,

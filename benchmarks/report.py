@@ -171,7 +171,8 @@ def report(results: dict[str, Any], markdown: bool = False) -> str:
             parts.append((markdown_table(table) if markdown else plain(table)) + "\n")
     states = [bar["state"] for bar in results["bars"]]
     counts = ", ".join(f"{states.count(s)} {s}" for s in ("pass", "miss", "unknown"))
-    conditions = f"{results['threads']} threads, {results['machine']['processor']}"
+    machine = results["machine"]
+    conditions = f"{results['threads']} threads, {machine.get('gpu', machine['processor'])}"
     parts.append(f"bars: {counts}; {conditions}")
     return "\n".join(parts)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -21,7 +22,7 @@ from benchmarks.measuring import Run
 from benchmarks.peers import PEERS
 from benchmarks.processes import Setting
 from benchmarks.report import report
-from benchmarks.suite import GROUPS, chosen
+from benchmarks.suite import CPU, GROUPS, chosen
 
 QUICK_PEERS = ("braze", "braze.compile", "braze.aot", "torch")
 
@@ -37,6 +38,7 @@ def arguments(command: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--peers", nargs="+", choices=PEERS, help="default: all that are installed")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default=CPU, help="cpu (default), cuda or cuda:N")
     parser.add_argument("--rounds", type=int, help="default 7; 2 with --quick")
     parser.add_argument("--seconds", type=float, help="of each turn; default 0.5, quick 0.1")
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -53,6 +55,8 @@ def arguments(command: list[str] | None) -> argparse.Namespace:
         "--resume", action="store_true", help="measure only what the file of --json lacks"
     )
     options = parser.parse_args(command)
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", options.device):
+        parser.error(f"--device must be cpu, cuda or cuda:N, given {options.device!r}")
     if options.resume and not options.json:
         parser.error("--resume needs --json")
     options.parser = parser
@@ -76,13 +80,14 @@ def main(command: list[str] | None = None) -> int:
         options.parser.error(str(error))
     if set(options.names) == {"limits"}:
         selected = []
+    selected = [workload for workload in selected if workload.runs_on(options.device)]
     if options.list:
         for workload in selected:
             print(f"{workload.name:28}{workload.about}")
         return 0
     peers = []
     for name in options.peers or (QUICK_PEERS if options.quick else PEERS):
-        missing = PEERS[name].missing()
+        missing = PEERS[name].missing(options.device)
         if missing:
             print(f"{name} is left out: {missing}", file=sys.stderr)
         else:
@@ -96,6 +101,7 @@ def main(command: list[str] | None = None) -> int:
             cache=Path(folder),
             log=log,
             quick=options.quick,
+            device=options.device,
         )
         if any(name.startswith("braze") for name in peers):
             setting.make_bytecode()

@@ -66,6 +66,7 @@ class Workload:
         the figure and, at will, other facts.
     peers: the only peers that this makes sense for; () for all.
     published: in place of `make`, a model that comes as a file.
+    on_gpus: whether only GPUs are fast enough for it.
     """
 
     name: str
@@ -81,6 +82,17 @@ class Workload:
     measure: Callable[[Any, str], dict[str, Any]] | None = None
     peers: tuple[str, ...] = ()
     published: Published | None = None
+    on_gpus: bool = False
+
+    def runs_on(self, device: str) -> bool:
+        """Whether it is measured on this device. On GPUs, what has a program is: packages take
+        arrays of the host, and overheads are the host's."""
+        if device == CPU:
+            return not self.on_gpus
+        return self.make is not None and self.measure is None and self.group != "overheads"
+
+
+CPU = "cpu"  # the other devices are GPUs, "cuda" or "cuda:N"
 
 
 def workloads() -> dict[str, Workload]:

@@ -66,6 +66,11 @@ def resnet_inputs() -> list[Array]:
     return [normal(16, 3, 64, 64), integers(1000, 16)]
 
 
+def photos_inputs() -> list[Array]:
+    """64 pictures of 224 x 224 and their classes."""
+    return [normal(64, 3, 224, 224), integers(1000, 64)]
+
+
 def upscaling_inputs() -> list[Array]:
     """4 pictures of 85 x 85 and the same three times as large."""
     return [normal(4, 1, 85, 85), normal(4, 1, 255, 255, seed=1)]
@@ -96,7 +101,7 @@ def _words(library: Library) -> Loop:
     dropout = library.dropout(0.2)
     model = library.model(models.language_model(T, VOCABULARY, UNITS, 2, dropout))
     parameters = list(model.parameters())
-    words, targets = (T.from_numpy(array) for array in words_inputs())
+    words, targets = (library.tensor(array) for array in words_inputs())
     compiled = library.compile(model)
     state = [tuple(T.zeros(2, STREAMS, UNITS) for _ in range(2))]
 
@@ -227,7 +232,7 @@ def _gpt(library: Library) -> Loop:
     network = models.blocks(T, GPT_SIZE, GPT_HEADS, GPT_LAYERS, TOKENS, LENGTH)
     model = library.model(network)
     optimizer = T.optim.AdamW(model.parameters(), lr=3e-4)
-    words, targets = (T.from_numpy(array) for array in gpt_inputs())
+    words, targets = (library.tensor(array) for array in gpt_inputs())
 
     def forward(words: Any, targets: Any) -> Any:
         return T.nn.functional.cross_entropy(model(words).view(-1, TOKENS), targets.view(-1))
@@ -255,8 +260,11 @@ def _workload(
     inputs: Callable[[], list[Array]] | None,
     bars: tuple[str, ...] = _STEP,
     images: bool = False,
+    on_gpus: bool = False,
 ) -> Workload:
-    return Workload(f"train.{name}", "training", about, make, inputs, bars=bars, images=images)
+    return Workload(
+        f"train.{name}", "training", about, make, inputs, bars=bars, images=images, on_gpus=on_gpus
+    )
 
 
 def _dense(library: Library) -> Any:
@@ -307,4 +315,15 @@ WORKLOADS = [
     ),
     _workload("actor_critic", "an episode of 16 states, batch 1", _actor_critic, None, _SMALL),
     _workload("gpt", "4 blocks of 256, 8 heads, 8 x 128 tokens, AdamW", _gpt, gpt_inputs),
+    _workload(
+        "resnet50",
+        "ResNet-50, 3 x 224 x 224, batch 64, SGD with momentum; on GPUs",
+        _classifier(
+            lambda library: models.resnet50(library.T), photos_inputs, "cross_entropy", _momentum
+        ),
+        photos_inputs,
+        ("training_gpu",),
+        images=True,
+        on_gpus=True,
+    ),
 ]

@@ -1,4 +1,4 @@
-"""One peer in a process of its own: ``python -m benchmarks.worker PEER THREADS``.
+"""One peer in a process of its own: ``python -m benchmarks.worker PEER THREADS DEVICE``.
 
 Commands are JSON lines on standard input, answers JSON lines on standard output:
 
@@ -66,8 +66,8 @@ def resident(field: str) -> int:
 class Session:
     """The peer's process: the adapter, and the program in hand."""
 
-    def __init__(self, peer: str, threads: int) -> None:
-        self.adapter = PEERS[peer].open(threads)
+    def __init__(self, peer: str, threads: int, device: str) -> None:
+        self.adapter = PEERS[peer].open(threads, device)
         self.loaded = resident("VmRSS")
         self.suite = workloads()
         self.step: Callable[[], Any] = lambda: None
@@ -107,7 +107,7 @@ def main() -> None:
     for line in sys.stdin:
         try:
             if session is None:
-                session = Session(sys.argv[1], int(sys.argv[2]))
+                session = Session(sys.argv[1], int(sys.argv[2]), sys.argv[3])
             answer = session.answer(json.loads(line))
         except Unsupported as error:
             answer = {"unsupported": str(error)}

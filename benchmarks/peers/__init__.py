@@ -1,8 +1,9 @@
 """The libraries that are compared, each behind an adapter with the same few methods.
 
-An adapter is made in a process of its own with a number of threads. `prepare(workload)` gives the
-program's step, which returns when its results are known, or raises `Unsupported`: this peer has
-no version of the workload. `arrays(result)` are a step's results as NumPy arrays.
+An adapter is made in a process of its own with a number of threads, and with the device's name if
+that is a GPU. `prepare(workload)` gives the program's step, which returns when its results are
+known, or raises `Unsupported`: this peer has no version of the workload. `arrays(result)` are a
+step's results as NumPy arrays.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.published import Published
-from benchmarks.suite import Workload
+from benchmarks.suite import CPU, Workload
 
 
 class Unsupported(Exception):
@@ -62,6 +63,7 @@ class Peer:
     adapter: module and class of its adapter.
     layouts: whether images are also tried with channels last, and the better figure reported.
     groups: where it takes part; () for everywhere.
+    on_gpus: whether it is measured there.
     """
 
     name: str
@@ -69,9 +71,12 @@ class Peer:
     adapter: tuple[str, str]
     layouts: bool = False
     groups: tuple[str, ...] = ()
+    on_gpus: bool = False
 
-    def missing(self) -> str:
+    def missing(self, device: str = CPU) -> str:
         """Why it cannot be measured here; "" if it can."""
+        if device != CPU and not self.on_gpus:
+            return "it is measured on the CPU only"
         absent = [p for p in self.packages if importlib.util.find_spec(p) is None]
         if absent:
             return f"{', '.join(absent)} not installed"
@@ -81,10 +86,11 @@ class Peer:
             return "it needs clang, or the package ziglang"
         return ""
 
-    def open(self, threads: int) -> Adapter:
+    def open(self, threads: int, device: str = CPU) -> Adapter:
         """The adapter, in this process."""
         module, name = self.adapter
-        adapter: Adapter = getattr(importlib.import_module(module), name)(threads)
+        where = () if device == CPU else (device,)
+        adapter: Adapter = getattr(importlib.import_module(module), name)(threads, *where)
         return adapter
 
     def takes(self, workload: Workload) -> bool:
@@ -98,11 +104,13 @@ _TORCHLIKE = "benchmarks.peers.torchlike"
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("braze", ("braze",), (_TORCHLIKE, "Braze")),
-        Peer("braze.compile", ("braze",), (_TORCHLIKE, "BrazeCompile")),
+        Peer("braze", ("braze",), (_TORCHLIKE, "Braze"), on_gpus=True),
+        Peer("braze.compile", ("braze",), (_TORCHLIKE, "BrazeCompile"), on_gpus=True),
         Peer("braze.aot", ("braze",), (_TORCHLIKE, "BrazePackage"), groups=("inference",)),
-        Peer("torch", ("torch",), (_TORCHLIKE, "Torch"), layouts=True),
-        Peer("torch.compile", ("torch",), (_TORCHLIKE, "TorchCompile"), layouts=True),
+        Peer("torch", ("torch",), (_TORCHLIKE, "Torch"), layouts=True, on_gpus=True),
+        Peer(
+            "torch.compile", ("torch",), (_TORCHLIKE, "TorchCompile"), layouts=True, on_gpus=True
+        ),
         Peer("jax", ("jax", "jaxlib"), ("benchmarks.peers.with_jax", "Jax")),
         Peer("tinygrad", ("tinygrad",), ("benchmarks.peers.with_tinygrad", "Tinygrad")),
         Peer(

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.peers import Options, Unsupported, leaves, published_file
 from benchmarks.programs import Call, Library, Loop
 from benchmarks.published import Published
-from benchmarks.suite import Workload
+from benchmarks.suite import CPU, Workload
 
 Step = Callable[[], Any]
 
@@ -40,14 +40,41 @@ def stepper(library: Library, program: Call | Loop) -> Step:
     return forward
 
 
+def _chosen(T: Any, device: str) -> str:
+    """The device, which from now on is where the library makes tensors.
+
+    Raises:
+        Unsupported: the library has no such device here.
+    """
+    if device != CPU:
+        if not T.cuda.is_available():
+            raise Unsupported(f"{T.__name__} finds no GPU")
+        T.set_default_device(device)
+    return device
+
+
+def _waiting(T: Any, step: Step, device: str) -> Step:
+    """The step until the GPU has done its work, if there is one."""
+    if device == CPU:
+        return step
+
+    def synchronised() -> Any:
+        result = step()
+        T.cuda.synchronize()
+        return result
+
+    return synchronised
+
+
 class Braze:
     """Plain eager code."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, device: str = CPU) -> None:
         import braze
 
         braze.set_num_threads(threads)
         self.T = braze
+        self.device = _chosen(braze, device)
 
     def compile(self, function: Any) -> Any:
         """Nothing to do for eager code."""
@@ -57,7 +84,7 @@ class Braze:
         """A step that asks where its results lie, which makes Braze compute them."""
         assert workload.make is not None
         self.T.manual_seed(0)
-        library = Library(self.T, self.compile, random=options.random)
+        library = Library(self.T, self.compile, self.place, options.random)
         step = stepper(library, workload.make(library))
 
         def wait() -> Any:
@@ -66,11 +93,15 @@ class Braze:
                 tensor.data_ptr()
             return result
 
-        return wait
+        return _waiting(self.T, wait, self.device)
+
+    def place(self, thing: Any) -> Any:
+        """A tensor or module where it is measured."""
+        return thing if self.device == CPU else thing.to(self.device)
 
     def arrays(self, result: Any) -> list[np.ndarray]:
         """Results as arrays."""
-        return [tensor.numpy() for tensor in leaves(result)]
+        return [tensor.cpu().numpy() for tensor in leaves(result)]
 
 
 class BrazeCompile(Braze):
@@ -123,27 +154,30 @@ class BrazePackage(Braze):
 class Torch:
     """PyTorch, eager."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, device: str = CPU) -> None:
         import torch
 
         torch.set_num_threads(threads)
         self.T = torch
+        self.device = _chosen(torch, device)
 
     def compile(self, function: Any) -> Any:
         """Nothing to do for eager code."""
         return function
 
     def prepare(self, workload: Workload, options: Options) -> Step:
-        """The step as it is: nothing in it returns before it is done."""
+        """The step as it is: on the CPU, nothing in it returns before it is done."""
         assert workload.make is not None
         self.T.manual_seed(0)
         library = self.library(options)
-        return stepper(library, workload.make(library))
+        return _waiting(self.T, stepper(library, workload.make(library)), self.device)
 
     def library(self, options: Options) -> Library:
         """PyTorch in the layout asked for."""
 
         def place(thing: Any) -> Any:
+            if self.device != CPU:
+                thing = thing.to(self.device)
             images = hasattr(thing, "parameters") or thing.dim() == 4
             if options.channels_last and images:
                 return thing.to(memory_format=self.T.channels_last)
@@ -153,7 +187,7 @@ class Torch:
 
     def arrays(self, result: Any) -> list[np.ndarray]:
         """Results as arrays."""
-        return [tensor.detach().numpy() for tensor in leaves(result)]
+        return [tensor.detach().cpu().numpy() for tensor in leaves(result)]
 
 
 class TorchCompile(Torch):
