@@ -1,6 +1,9 @@
 """An operation of NCCL's on a stream beside the default stream: what misses an event is found."""
 
 import ctypes
+import os
+import subprocess
+from pathlib import Path
 
 import cuda_device
 import numpy as np
@@ -116,3 +119,20 @@ def test_the_host_is_not_stopped_and_who_asks_is_told(nccl, alone):
         work.beside.synchronize()
         work.add(work.y, work.z)
         cuda.Context.synchronize()
+
+
+def test_what_a_dead_rank_left_is_removed(nccl):
+    """It died before all ranks had met, so nobody took the name away."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, kept = (
+        Path(f"/dev/shm/emulated-nccl-{pid}-of-a-test") for pid in (ended.pid, os.getpid())
+    )
+    for file in (left, kept):
+        file.touch()
+    try:
+        nccl.get_unique_id()
+        assert not left.exists() and kept.exists()
+    finally:
+        kept.unlink()
+        left.unlink(missing_ok=True)

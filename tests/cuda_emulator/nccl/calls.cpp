@@ -1,5 +1,8 @@
 // An emulated NCCL: its calls, as far as Braze makes them. Ranks are processes of one machine.
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -127,11 +130,24 @@ const char* ncclGetLastError(ncclComm_t comm) {
     return text.c_str();
 }
 
+// Removes what ranks left behind that died before all had met.
+static void remove_left_over() {
+    DIR* folder = opendir("/dev/shm");
+    if (folder == nullptr) return;
+    while (dirent* entry = readdir(folder)) {
+        int pid = 0;
+        if (sscanf(entry->d_name, "emulated-nccl-%d-", &pid) == 1 && kill(pid, 0) && errno == ESRCH)
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    }
+    closedir(folder);
+}
+
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
+    remove_left_over();
     unsigned char bytes[16];
     if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return ncclSystemError;
     memset(id, 0, sizeof *id);
-    strcpy(id->internal, "/braze-nccl-");
+    sprintf(id->internal, "/emulated-nccl-%d-", int(getpid()));
     for (unsigned char byte : bytes) sprintf(id->internal + strlen(id->internal), "%02x", byte);
     return ncclSuccess;
 }
