@@ -151,8 +151,7 @@ RULES: dict[str, Callable[[str, Row], Iterator[Bar]]] = {
 
 
 def _gpu_product(name: str, row: Row) -> Iterator[Bar]:
-    ours = ratio(row, "braze", "torch")
-    yield Bar(name, "cuBLAS's speed (PyTorch)", None if ours is None else 1 / ours, 0.9, least=True)
+    yield Bar(name, "cuBLAS's speed (PyTorch)", ratio(row, "torch", "braze"), 0.9, least=True)
 
 
 def _gpu_memory(name: str, row: Row) -> Iterator[Bar]:

@@ -11,6 +11,8 @@ from benchmarks.programs import Array, Call, Library, Loop
 if TYPE_CHECKING:
     from benchmarks.published import Published
 
+CPU = "cpu"  # the other devices are GPUs, "cuda" or "cuda:N"
+
 GROUPS = {
     "limits": "what the machine can do",
     "kernels": "single operations and short chains",
@@ -89,10 +91,7 @@ class Workload:
         arrays of the host, and overheads are the host's."""
         if device == CPU:
             return not self.on_gpus
-        return self.make is not None and self.measure is None and self.group != "overheads"
-
-
-CPU = "cpu"  # the other devices are GPUs, "cuda" or "cuda:N"
+        return self.make is not None and self.group != "overheads"
 
 
 def workloads() -> dict[str, Workload]:

@@ -7,11 +7,12 @@ knows the other processes; without one, a process is the only one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Result = TypeVar("Result")
 
 KINDS = ("all_reduce", "reduce", "broadcast", "all_gather", "reduce_scatter")
 # Of these the result is as large as what is given.
@@ -91,6 +92,13 @@ class Environment(Protocol):
         ...
 
 
+def taken(results: dict[int, Result], ticket: int) -> Result:
+    """What waits under a ticket, which is asked for once.  Raises: RuntimeError if nothing does."""
+    if ticket not in results:
+        raise RuntimeError(f"[collective_wait] there is no result for ticket {ticket}")
+    return results.pop(ticket)
+
+
 class Alone:
     """One process, which is rank 0 of every group: each kind gives its operands."""
 
@@ -114,9 +122,7 @@ class Alone:
         return self._tickets
 
     def wait(self, ticket: int) -> Array:
-        if ticket not in self._results:
-            raise RuntimeError(f"[collective_wait] there is no result for ticket {ticket}")
-        return self._results.pop(ticket)
+        return taken(self._results, ticket)
 
     def leave_memory(self) -> bool:
         """Results have memory of their own."""
@@ -142,9 +148,7 @@ class Alone:
         return self._tickets
 
     def order(self, ticket: int) -> DeviceArray:
-        if ticket not in self._on_devices:
-            raise RuntimeError(f"[collective_wait] there is no result for ticket {ticket}")
-        return self._on_devices.pop(ticket)
+        return taken(self._on_devices, ticket)
 
     def notice(self) -> None:
         """There are none."""

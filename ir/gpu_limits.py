@@ -14,6 +14,9 @@ class Limits:
     reserved_bytes: int
 
 
+# Copies to shared memory go on by themselves since this compute capability.
+ASYNC_CAPABILITY = 80
+
 # CUDA C++ programming guide, "Technical specifications per compute capability".
 LIMITS = {
     75: Limits(1024, 16, 64 << 10, 0),

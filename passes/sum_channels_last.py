@@ -32,6 +32,7 @@ from math import prod
 
 from braze.ir.builder import Rewriter
 from braze.ir.dtypes import bf16, f16
+from braze.ir.gpu_limits import ASYNC_CAPABILITY
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.ops.contract import parse_equation
 from braze.ir.target import Target
@@ -39,8 +40,6 @@ from braze.passes.access import flat_index, loop_variables, point_of, source_ind
 from braze.passes.cache_jumps import is_window
 from braze.passes.choices import Choices
 
-# GPUs from this compute capability on copy to shared memory asynchronously.
-CAPABILITY = 80
 # 16-bit numbers that are copied at once.
 PACK = 8
 # Products for each element of a weight from where a copy is little beside them, and pixels of all
@@ -70,7 +69,7 @@ def sum_channels_last(graph: Graph, target: Target, choices: Choices | None = No
     Args:
         choices: which weights were copied in the same graph of other sizes.
     """
-    if not target.is_gpu or target.capability < CAPABILITY:
+    if not target.is_gpu or target.capability < ASYNC_CAPABILITY:
         return graph
     choices = choices or Choices()
     wanted = {node: order for node in graph.nodes if (order := _order_of(node, choices))}

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
-from braze.codegen.cuda.contraction_plan import ASYNC_CAPABILITY, Plan
+from braze.codegen.cuda.contraction_plan import Plan
 from braze.codegen.cuda.contraction_rows import index_of
 from braze.codegen.cuda.conversions import cast
 from braze.codegen.cuda.expressions import Expressions
@@ -33,6 +33,7 @@ from braze.codegen.cuda.packs import is_aligned
 from braze.codegen.cuda.text import bare
 from braze.codegen.cuda.types import from_memory, memory_type, register_type
 from braze.ir.cuda_program import ALIGNMENT
+from braze.ir.gpu_limits import ASYNC_CAPABILITY
 from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Access, Bound, Buffer, Contraction
 

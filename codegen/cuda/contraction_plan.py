@@ -14,7 +14,7 @@ from typing import Literal, Protocol, TypeVar
 from braze.codegen.cuda.grid import extent, is_multiple, quotient
 from braze.ir.cuda_program import ALIGNMENT
 from braze.ir.dtypes import DType, bf16, f16, f32
-from braze.ir.gpu_limits import LIMITS
+from braze.ir.gpu_limits import ASYNC_CAPABILITY, LIMITS
 from braze.ir.index import LoopVar
 from braze.ir.loops import Access, Contraction, Load
 from braze.ir.symint import is_symbolic
@@ -35,8 +35,6 @@ SECTOR = 32
 # A sum is cut into parts of no less than this.
 SHORTEST_PART = 128
 PARTS = (*range(2, 17), 20, 24, 32, 48, 64)
-# Copies to shared memory go on by themselves since this compute capability.
-ASYNC_CAPABILITY = 80
 # With fewer results in a row or column than this, tiles are mostly empty.
 FEWEST = 8
 SHORTEST_SUM = 4

@@ -48,11 +48,12 @@ def collective(
         made = collective(kind, parts, group, (*shape, 2), reduction, root)
         return _BUILDER.view_as_complex(made)
     device = handles[0].type.device
-    if device != HOST and group._devices is None:
-        raise RuntimeError(
-            f"[{kind}] the {group._backend} backend takes tensors on the CPU, given one on {device}"
-        )
     if device != HOST:
+        if group._devices is None:
+            raise RuntimeError(
+                f"[{kind}] the {group._backend} backend takes tensors on the CPU, given one on "
+                f"{device}"
+            )
         group._devices.check_device(kind, device)
     state = tracer()
     after = state.pending.constants.get((_LAST, device))

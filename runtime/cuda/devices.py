@@ -33,6 +33,11 @@ class Stream:
         self.device = device
         self.handle = handle
 
+    @property
+    def number(self) -> int:
+        """The driver's handle, for calls that PyCUDA does not make; 0 for the null stream."""
+        return 0 if self.handle is None else int(self.handle.handle)
+
     def synchronize(self) -> None:
         """Wait until all work is done, and raise what it reported.
 

@@ -29,12 +29,12 @@ class Event:
         self._device: CudaDevice = stream.device
         self._handle = c_void_p()
         call("cuEventCreate", byref(self._handle), _DISABLE_TIMING)
-        call("cuEventRecord", self._handle, _handle(stream))
+        call("cuEventRecord", self._handle, stream.number)
 
     def precede(self, stream: Stream) -> None:
         """Have what a stream is given from now on come behind it."""
         if stream is not self.stream:
-            call("cuStreamWaitEvent", _handle(stream), self._handle, 0)
+            call("cuStreamWaitEvent", stream.number, self._handle, 0)
 
     def has_passed(self) -> bool:
         """Whether the stream has got here.  Raises: CudaError if the device has failed."""
@@ -44,7 +44,3 @@ class Event:
         if self._handle and not _is_finalizing() and is_initialised():
             with self._device.active():
                 call("cuEventDestroy_v2", self._handle)
-
-
-def _handle(stream: Stream) -> int:
-    return 0 if stream.handle is None else int(stream.handle.handle)

@@ -137,8 +137,7 @@ class LaunchGraph:
 
     def launch(self, stream: Stream) -> None:
         """Enqueue it."""
-        handle = 0 if stream.handle is None else int(stream.handle.handle)
-        call("cuGraphLaunch", self._launchable, handle)
+        call("cuGraphLaunch", self._launchable, stream.number)
 
     def __del__(self, _is_finalizing: Any = sys.is_finalizing) -> None:
         if _is_finalizing() or not is_initialised():

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from braze.ir.collectives import DeviceArray
+from braze.ir.collectives import DeviceArray, taken
 from braze.runtime.cuda.block import Block
 from braze.runtime.distributed.communicator import Communicator
 from braze.runtime.distributed.local import LocalSum
@@ -106,10 +106,7 @@ class Captured:
         return communicator.all_reduce(data, reduction, block), data
 
     def wait(self, ticket: int) -> Array:
-        found = self._running.pop(ticket, None)
-        if found is None:
-            raise RuntimeError(f"[collective_wait] there is no result for ticket {ticket}")
-        work, data = found
+        work, data = taken(self._running, ticket)
         work.wait()
         self._in_place.discard(ticket)
         return data
@@ -152,10 +149,7 @@ class Captured:
         return self._tickets
 
     def order(self, ticket: int) -> DeviceArray:
-        found = self._enqueued.pop(ticket, None)
-        if found is None:
-            raise RuntimeError(f"[collective_wait] there is no result for ticket {ticket}")
-        devices, work, _, kept = found
+        devices, work, _, kept = taken(self._enqueued, ticket)
         devices.order(work)
         return kept
 

@@ -15,7 +15,7 @@ import numpy as np
 from braze.runtime.cuda.devices import CudaDevice
 from braze.runtime.distributed.communicator import Communicator
 from braze.runtime.distributed.errors import DistBackendError
-from braze.runtime.distributed.nccl import failure, is_under_way, nccl, told
+from braze.runtime.distributed.nccl import is_under_way, nccl, require_sound, told
 from braze.runtime.distributed.progress import Work
 from braze.runtime.distributed.watch import Process
 
@@ -143,10 +143,5 @@ class _Connecting:
 
     def Test(self, status: Any) -> bool:
         """Raises: OSError if a rank may be gone, DistBackendError if NCCL cannot do it."""
-        found = failure(self._handle)
-        if found is not None:
-            text, is_final = found
-            if is_final:
-                raise DistBackendError(f"{self._refused} with the others: {text}")
-            raise OSError(text)
+        require_sound(self._handle, f"{self._refused} with the others")
         return not is_under_way(self._handle)

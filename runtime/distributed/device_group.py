@@ -64,7 +64,7 @@ class DeviceGroup:
         self._latest: dict[int | None, Event] = {}  # behind an operation, by the peer of a pair
         # What is under way, with its event and memory, which must not end in another thread.
         self._flying: list[tuple[Work, Event, list[DeviceStorage]]] = []
-        self.is_over = False  # after an operation that was given up
+        self._is_over = False  # after an operation that was given up
         communicator.devices = self
 
     # Operations -----------------------------------------------------------------------------------
@@ -197,10 +197,7 @@ class DeviceGroup:
             ranks, number = tuple({self._name(m.peer) for m in messages}), 0
         work = Work(progress, what, communicator.number, number, ranks, communicator.timeout)
         with self._lock:
-            if self.is_over:
-                raise DistBackendError(
-                    f"[{what}] an earlier operation of the group has failed, which ended it"
-                )
+            self.require_open(what)
             comm = self._connected(device, pair)
             work.abandon = self.abort
             progress.begin(work, lambda: None)
@@ -213,8 +210,7 @@ class DeviceGroup:
                     if pair in self._latest:  # NCCL's order is that of the calls
                         self._latest[pair].precede(stream)
                     watch = self._stopwatch(device, stream)
-                    handle = 0 if stream.handle is None else int(stream.handle.handle)
-                    self._call(work, lambda: enqueue(comm, handle), comm)
+                    self._call(work, lambda: enqueue(comm, stream.number), comm)
                     if watch is not None:
                         watch.stop()
                     event = self._latest[pair] = Event(stream)
@@ -274,6 +270,13 @@ class DeviceGroup:
             return None
         return Stopwatch(device, self._stream(device, "clock"), stream)
 
+    def require_open(self, what: str) -> None:
+        """Raises: DistBackendError after an operation that was given up."""
+        if self._is_over:
+            raise DistBackendError(
+                f"[{what}] an earlier operation of the group has failed, which ended it"
+            )
+
     def _device_of(self, what: str, blocks: Sequence[Block]) -> CudaDevice:
         device = blocks[0].device
         for other in (block.device for block in blocks):
@@ -302,7 +305,7 @@ class DeviceGroup:
 
     def abort(self) -> None:
         """Give up: what is enqueued ends without its results."""
-        self.is_over = True
+        self._is_over = True
         self._connections.abort()
 
     def finish(self) -> None:

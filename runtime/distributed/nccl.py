@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from braze.runtime.distributed.errors import DistBackendError
+
 INSTALL = (
     "install Braze with its extra for it, pip install 'braze[nccl]', and NCCL itself, "
     "pip install nvidia-nccl-cu13"
@@ -95,13 +97,21 @@ def is_under_way(communicator: Any) -> bool:
     return bool(nccl().comm_get_async_error(communicator) == int(nccl().Result.InProgress))
 
 
-def failure(communicator: Any) -> tuple[str, bool] | None:
-    """What NCCL says of a communicator that has failed, and whether that is all there is to say:
-    else a rank may be gone. None where it has not failed."""
+def require_sound(communicator: Any, refused: str) -> None:
+    """
+    Args:
+        refused: what an error begins with.
+
+    Raises:
+        OSError: a communicator has failed, and a rank may be gone.
+        DistBackendError: it has, and that is all there is to say.
+    """
     result = nccl().Result
     state = int(nccl().comm_get_async_error(communicator))
     if state in (int(result.Success), int(result.InProgress)):
-        return None
-    text = f"{nccl().get_error_string(state)}: {nccl().get_last_error(communicator)}"
-    others = (int(result.RemoteError), int(result.SystemError), int(result.UnhandledCudaError))
-    return f"NCCL says: {text.rstrip(': ')}", state not in others
+        return
+    said = f"{nccl().get_error_string(state)}: {nccl().get_last_error(communicator)}"
+    text = f"NCCL says: {said.rstrip(': ')}"
+    if state in (int(result.RemoteError), int(result.SystemError), int(result.UnhandledCudaError)):
+        raise OSError(text)
+    raise DistBackendError(f"{refused}: {text}")

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from braze.runtime.cuda.devices import CudaDevice, Stream
 from braze.runtime.cuda.driver import CudaError, driver
 from braze.runtime.cuda.events import Event
-from braze.runtime.distributed.errors import DistBackendError
-from braze.runtime.distributed.nccl import failure
+from braze.runtime.distributed.nccl import require_sound
 
 if TYPE_CHECKING:
     from braze.runtime.distributed.device_group import DeviceGroup
@@ -54,21 +53,13 @@ class Reached:
             OSError: the GPU has failed, or a rank may be gone.
             DistBackendError: NCCL cannot do it.
         """
-        if self._group.is_over:
-            raise DistBackendError(
-                f"[{self._what}] an earlier operation of the group has failed, which ended it"
-            )
+        self._group.require_open(self._what)
         try:
             with self._device.active():
                 done = self._event.has_passed()
-                found = failure(self._comm)
+                require_sound(self._comm, f"[{self._what}] NCCL refuses it")
         except (driver().Error, CudaError) as error:
             raise OSError(str(error)) from None
-        if found is not None:
-            text, is_final = found
-            if is_final:
-                raise DistBackendError(f"[{self._what}] NCCL refuses it: {text}")
-            raise OSError(text)
         if self._source is not None:
             status.Set_source(self._source)
         return done

@@ -5,6 +5,7 @@ import json
 import cuda_device
 import numpy as np
 import pytest
+from two_layers import two_layers
 
 import braze.ir as ir
 from braze.ir.collectives import WHOLE, Alone, current, use
@@ -22,26 +23,7 @@ from braze.runtime.storage import Storage
 GPU = "cuda:0"
 HOW = 'reduction="sum", group=0, root=0'
 
-# Two gradients, of which the first is reduced while the second is computed.
-STEP = f"""graph @step(%x: f32[64,96], %v: f32[96,96] param, %w: f32[96,96] param,
-    %g: f32[64,96]) -> (f32[96,96] = %v, f32[96,96] = %w) {{
-  %0: f32[64,96] = contract(%x, %v; equation="mk,nk->mn")
-  %1: f32[64,96] = tanh(%0)
-  %2: f32[96,96] = contract(%g, %1; equation="mn,mk->nk")
-  %3: f32[64,96] = contract(%g, %w; equation="mn,nk->mk")
-  %4: f32[64,96] = mul(%3, %1)
-  %5: f32[96,96] = contract(%4, %x; equation="mn,mk->nk")
-  %6: i64[] = constant(value=0, dtype=i64)
-  %7: i64[] = collective_start(%6, %2; kind="all_reduce", {HOW})
-  %8: f32[9216] = collective_wait(%7; shape=(9216), dtype=f32)
-  %9: i64[] = collective_start(%7, %5; kind="all_reduce", {HOW})
-  %10: f32[9216] = collective_wait(%9; shape=(9216), dtype=f32)
-  %11: f32[96,96] = reshape(%8; shape=(96,96))
-  %12: f32[96,96] = reshape(%10; shape=(96,96))
-  %13: f32[96,96] = sub(%w, %11)
-  %14: f32[96,96] = sub(%v, %12)
-  return %14, %13
-}}"""
+STEP = two_layers(96)
 
 
 class Noted(Alone):

@@ -4,27 +4,16 @@ import re
 import time
 
 import pytest
-from ranks import run_ranks
+from ranks import expecting, run_ranks, said
 
 pytestmark = pytest.mark.xdist_group("ranks")
 
-TRY = """
-def expect(action):
-    start = time.monotonic()
-    try:
-        action()
-        braze.sync()  # of tensors that are still to be computed, collectives are captured
-    except dist.DistBackendError as error:
-        say(f"{time.monotonic() - start:.2f} s", str(error).replace("\\n", " "))
-        return
-    say("no error")
-"""
+TRY = expecting("braze.sync()")  # of tensors still to be computed, collectives are captured
 
 
 def _said(outcome, rank):
     (line,) = outcome.lines(rank)
-    seconds, text = re.fullmatch(r"([\d.]+) s (.*)", line).groups()
-    return float(seconds), text
+    return said(line)
 
 
 def test_a_killed_rank_is_named_at_once(tmp_path):

@@ -3,12 +3,15 @@
 import re
 
 import pytest
+from ranks import expecting, said
 from ranks_on_gpus import run_ranks_on_gpus
 
 pytest.importorskip("nccl.bindings", reason="GPUs talk by NCCL: pip install nccl4py")
 pytestmark = pytest.mark.xdist_group("ranks")
 
-TRY = """
+TRY = (
+    expecting("braze.cuda.synchronize()")
+    + """
 from braze.runtime.distributed.connecting import Connections
 connected = Connections._connected
 
@@ -20,28 +23,13 @@ def instead(action):
         return connected(self, *given)
     Connections._connected = late
 
-def expect(action):
-    start = time.monotonic()
-    try:
-        action()
-        braze.cuda.synchronize()
-    except dist.DistBackendError as error:
-        say(f"{time.monotonic() - start:.2f} s", str(error).replace("\\n", " "))
-    else:
-        say("no error")
-
 def new_group():
-    made = dist.new_group(timeout=timedelta(seconds=2))
-    return made
+    return dist.new_group(timeout=timedelta(seconds=2))
 
 x = braze.ones(1000, device=GPU)
 x.data_ptr()
 """
-
-
-def _said(line):
-    seconds, text = re.fullmatch(r"([\d.]+) s (.*)", line).groups()
-    return float(seconds), text
+)
 
 
 def test_late_ranks_are_named(tmp_path):
@@ -79,7 +67,7 @@ expect(captured)
         check=False,
     )
     connecting, direct, after, captured = outcome.lines(0)
-    seconds, text = _said(connecting)
+    seconds, text = said(connecting)
     assert 1.5 < seconds < 10
     assert re.search(
         r"\[connecting GPUs\], operation 2 of its group, was not completed within 2 s: rank 1 has "
@@ -87,13 +75,13 @@ expect(captured)
         text,
     ), text
     for line in direct, captured:
-        seconds, text = _said(line)
+        seconds, text = said(line)
         assert 1.5 < seconds < 10
         assert re.search(
             r"\[all_reduce\(sum\) of f32\[1000\]\], operation 4 of its group, was not completed "
             r"within 2 s: rank 1 has not called it \(its last is operation 3, all_reduce", text
         ), text  # fmt: skip
-    assert "an earlier operation of the group has failed" in _said(after)[1]
+    assert "an earlier operation of the group has failed" in said(after)[1]
 
 
 @pytest.mark.parametrize("where", ["connecting", "captured"])
@@ -122,7 +110,7 @@ expect(step)
         timeout=60,
         check=False,
     )
-    ((seconds, text),) = map(_said, outcome.lines(0))
+    ((seconds, text),) = map(said, outcome.lines(0))
     assert seconds < 20
     assert re.search(r"cannot be completed: rank 1 \(process \d+ on .*\) has ended", text), text
     assert not outcome.lines(1)

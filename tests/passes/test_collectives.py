@@ -3,6 +3,7 @@ can, and is waited for as late as it can be."""
 
 import numpy as np
 import pytest
+from two_layers import two_layers
 
 from braze.ir.collectives import Alone, current, use
 from braze.ir.dtypes import f32, i64
@@ -17,26 +18,7 @@ from braze.runtime.cache import prepare
 from braze.runtime.cpu import host_target
 from braze.runtime.storage import Storage
 
-# A backward pass through two layers; each weight's gradient is reduced, then both are updated.
-STEP = """graph @step(%x: f32[64,256], %v: f32[256,256] param, %w: f32[256,256] param,
-    %g: f32[64,256]) -> (f32[256,256] = %v, f32[256,256] = %w) {
-  %0: f32[64,256] = contract(%x, %v; equation="mk,nk->mn")
-  %1: f32[64,256] = tanh(%0)
-  %2: f32[256,256] = contract(%g, %1; equation="mn,mk->nk")
-  %3: f32[64,256] = contract(%g, %w; equation="mn,nk->mk")
-  %4: f32[64,256] = mul(%3, %1)
-  %5: f32[256,256] = contract(%4, %x; equation="mn,mk->nk")
-  %6: i64[] = constant(value=0, dtype=i64)
-  %7: i64[] = collective_start(%6, %2; kind="all_reduce", reduction="sum", group=0, root=0)
-  %8: f32[65536] = collective_wait(%7; shape=(65536), dtype=f32)
-  %9: i64[] = collective_start(%7, %5; kind="all_reduce", reduction="sum", group=0, root=0)
-  %10: f32[65536] = collective_wait(%9; shape=(65536), dtype=f32)
-  %11: f32[256,256] = reshape(%8; shape=(256,256))
-  %12: f32[256,256] = reshape(%10; shape=(256,256))
-  %13: f32[256,256] = sub(%w, %11)
-  %14: f32[256,256] = sub(%v, %12)
-  return %14, %13
-}"""
+STEP = two_layers(256)
 
 
 class Noted(Alone):

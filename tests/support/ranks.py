@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,33 @@ def say(*words):
 dist.init_process_group("mpi", timeout=timedelta(seconds=float(os.environ["TEST_TIMEOUT"])))
 rank, size = dist.get_rank(), dist.get_world_size()
 """
+
+
+def expecting(wait: str) -> str:
+    """A function for a rank's program, `expect(action)`, that says how long an action took to fail
+    and what the error was.
+
+    Args:
+        wait: what makes the program wait for all that it has begun.
+    """
+    return f"""
+def expect(action):
+    start = time.monotonic()
+    try:
+        action()
+        {wait}
+    except dist.DistBackendError as error:
+        say(f"{{time.monotonic() - start:.2f}} s", str(error).replace("\\n", " "))
+    else:
+        say("no error")
+"""
+
+
+def said(line: str) -> tuple[float, str]:
+    """The seconds and the error of a line that `expect` said."""
+    found = re.fullmatch(r"([\d.]+) s (.*)", line)
+    assert found, line
+    return float(found[1]), found[2]
 
 
 def mpiexec() -> str:
