@@ -13,7 +13,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from braze.ir.graph import Location
+from braze.ir.graph import Location, Node
 
 Site = tuple[CodeType, int]
 
@@ -92,6 +92,24 @@ def line_of(site: Site) -> int:
 def location_of(site: Site, scope: str = "") -> Location:
     """The `Location` that goes into the graph."""
     return Location(site[0].co_filename, line_of(site), scope)
+
+
+def location_in_run(node: Node, position: int, sites: Any) -> Location | None:
+    """Where a graph's node was called in one of its runs. The node has the place of the run that
+    captured it first.
+
+    Args:
+        position: the node's, in the graph.
+        sites: what the runtime was given for this run: by position, a list or a function; or None.
+    """
+    first = node.location
+    found: Location | None = None
+    if sites is not None:
+        found = sites(position) if callable(sites) else sites[position]
+    if found is None:
+        return first
+    scope = first.scope if first is not None else ""
+    return found if found.scope or not scope else Location(found.file, found.line, scope)
 
 
 def current_scope() -> str:

@@ -135,6 +135,21 @@ class Graph:
         """The role of one of the inputs."""
         return self.roles[self.inputs.index(value)]
 
+    def located(self, locations: Sequence[Location | None]) -> Graph:
+        """The same program, its nodes at other lines: one for each, in order."""
+        known = {value: Value(value.type, name=value.name) for value in self.inputs}
+        nodes = []
+        for node, location in zip(self.nodes, locations, strict=True):
+            operands = [known[value] for value in node.operands]
+            types = types_of(node.results)
+            copy = Node(node.op, operands, node.attributes, types, location, node.body)
+            for old, new in zip(node.results, copy.results, strict=True):
+                new.name = old.name
+                known[old] = new
+            nodes.append(copy)
+        inputs, outputs = ([known[v] for v in values] for values in (self.inputs, self.outputs))
+        return Graph(self.name, inputs, list(self.roles), nodes, outputs, dict(self.aliases))
+
     def __str__(self) -> str:
         from braze.ir.printer import print_graph
 

@@ -33,6 +33,7 @@ from braze.autograd.profiler_events import (
 )
 from braze.capture import flush
 from braze.ir.graph import Graph, Location, Node
+from braze.sites import location_in_run
 
 __all__ = [
     "EventList",
@@ -249,7 +250,7 @@ class _Recorder:
 
     def worked(self, work: engine.Work, graph: Graph, sites: Any, start: float, end: float) -> None:
         """A graph was compiled, loaded or run. Called by the runtime."""
-        first = _place(graph.nodes[0], 0, sites) if graph.nodes else None
+        first = location_in_run(graph.nodes[0], 0, sites) if graph.nodes else None
         self.add(work, _WORK[work], start, end, first)
         if work in ("native", "interpret") and not self.per_operation:
             for position, node in enumerate(graph.nodes):
@@ -270,7 +271,7 @@ class _Recorder:
             start = free[wave]
             free[wave] = end = start + kernel.seconds
             origins = kernel.kernel.origins
-            place = _place(graph.nodes[origins[0]], origins[0], sites) if origins else None
+            place = location_in_run(graph.nodes[origins[0]], origins[0], sites) if origins else None
             pieces = [
                 Piece(self._at(chunk.start), self._at(chunk.end), chunk.thread)
                 for chunk in kernel.chunks
@@ -291,7 +292,7 @@ class _Recorder:
         self, node: Node, position: int, sites: Any, start: float, end: float, timed: bool = True
     ) -> None:
         shapes = [list(x.type.shape) for x in node.operands] if self._record_shapes else None
-        place = _place(node, position, sites)
+        place = location_in_run(node, position, sites)
         self.add("operation", node.op.name, start, end, place, timed=timed, input_shapes=shapes)
 
     def finish(self) -> EventList:
@@ -302,17 +303,6 @@ class _Recorder:
         events = EventList(self._events)
         events.build_tree()
         return events
-
-
-def _place(node: Node, position: int, sites: Any) -> Location | None:
-    """The user's line of a node in this run."""
-    if sites is None:
-        return node.location
-    found: Location | None = sites(position) if callable(sites) else sites[position]
-    if found is None:
-        return node.location
-    scope = node.location.scope if node.location is not None else ""
-    return found if found.scope or not scope else Location(found.file, found.line, scope)
 
 
 def _active() -> _Recorder | None:

@@ -18,6 +18,7 @@ from braze.capture import flush
 from braze.inspector.report import ROUNDS, SECONDS, GraphReport, Report
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Node
+from braze.sites import location_in_run
 
 MOST_GRAPHS = 12
 
@@ -27,6 +28,7 @@ class _Seen:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.is_located = False
         self.runs = 0
         self.seconds = 0.0
         self.compiled = False
@@ -34,6 +36,16 @@ class _Seen:
         self.best = 0.0
         self.inputs: list[Any] | None = None  # of the first run, if they are kept
         self.device = "cpu"
+
+    def locate(self, sites: Any) -> None:
+        """Take the lines of this program's first run: what captured the graph first, and gave it
+        its lines, may be another program in the process."""
+        if sites is None or self.is_located:
+            return
+        nodes = self.graph.nodes
+        places = [location_in_run(node, i, sites) for i, node in enumerate(nodes)]
+        self.graph = self.graph.located(places)
+        self.is_located = True
 
     def best_times(self) -> Sequence[Any]:
         """Of the quickest run."""
@@ -56,6 +68,7 @@ class Collector:
         """A graph was compiled, loaded or run. Called by the runtime."""
         with self._lock:
             seen = self._of(graph)
+            seen.locate(sites)
             seen.compiled |= work != "interpret"
             if work in ("native", "interpret"):
                 seen.runs += 1

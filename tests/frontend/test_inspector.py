@@ -210,6 +210,20 @@ def test_a_script_runs_as_it_would_alone_and_is_reported_on(tmp_path, capsys):
     assert braze.engine.observing.observer is None
 
 
+def test_lines_are_of_the_inspected_program_not_of_who_captured_it_first(tmp_path):
+    first, second = tmp_path / "first.py", tmp_path / "second.py"
+    first.write_text(SCRIPT)
+    second.write_text("# a line more\n" + SCRIPT)
+    with braze.config.using(tier="compile", cache_dir=""):
+        inspect_script(str(first), ["3"])
+        report, _ = inspect_script(str(second), ["3"])
+    operations = [operation for g in report.graphs for operation in g.data["operations"]]
+    assert {Path(operation["file"]).name for operation in operations} == {"second.py"}
+    loss = 1 + next(n for n, text in enumerate(SCRIPT.splitlines(), 1) if "# the loss" in text)
+    lines = {operation["line"] for operation in operations}
+    assert loss in lines and loss - 1 not in lines
+
+
 def test_what_ran_once_is_not_there_but_named(tmp_path):
     script = tmp_path / "once.py"
     script.write_text("import braze\nbraze.ones(7).tan().sum().item()\n")
