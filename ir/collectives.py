@@ -42,12 +42,14 @@ class Environment(Protocol):
         group: int,
         root: int,
         in_place: bool = False,
+        is_copy: bool = False,
     ) -> int:
         """Begin a collective of the elements of `xs`, which are copied; its ticket.
 
         Args:
             in_place: nobody else uses their memory until the result has been waited for, if they
                 lie one behind the other. So it may be the result's, too.
+            is_copy: the only one of `xs` is a copy, flat, which is the collective's for good.
         """
         ...
 
@@ -116,6 +118,7 @@ class Alone:
         group: int,
         root: int,
         in_place: bool = False,
+        is_copy: bool = False,
     ) -> int:
         self._tickets += 1
         self._results[self._tickets] = np.concatenate([x.reshape(-1) for x in xs])

@@ -582,16 +582,25 @@ def _load(artifact: Artifact, pool: Callable[[], bytes]) -> Executable:
 
 def pool_object() -> bytes:
     """The thread pool's object code, from the disk or the compiler."""
-    target, disk = host_target(), disk_cache()
-    key = f"pool {target.to_text()}"
+
+    def made() -> bytes:
+        from braze.codegen.llvm import pool
+
+        return pool.pool_object(host_target())
+
+    return kept_object("pool", made)
+
+
+def kept_object(name: str, make: Callable[[], bytes]) -> bytes:
+    """Object code that belongs to no graph, for this processor: from the disk or, by `make`, from
+    the compiler."""
+    disk, key = disk_cache(), f"{name} {host_target().to_text()}"
     found = disk.load(key) if disk is not None else None
     if found is not None:
         facts, (data,) = found
         if facts == {"sha256": sha256(data).hexdigest()}:
             return data
-    from braze.codegen.llvm import pool
-
-    data = pool.pool_object(target)
+    data = make()
     if disk is not None:
         disk.store(key, {"sha256": sha256(data).hexdigest()}, [data])
     return data

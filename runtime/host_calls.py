@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from braze.ir.host import evaluate_call
 from braze.ir.loops import HostCall
 from braze.ir.loops_parser import parse_kernel
 from braze.runtime.artifact import CallSite
+from braze.runtime.storage import Storage
 
 _Host = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 
@@ -41,12 +43,18 @@ class HostCalls:
             if not isinstance(call, HostCall) or call.number != number:
                 raise ValueError(f"[host] {call.name} is not host call {number}")
             self.calls.append(call)
+        starts = (call for call in self.calls if call.op.name == "collective_start")
+        self._starts = {call.number: _Start(call) for call in starts}
         self.error: BaseException | None = None
         self._function = _Host(self._run)
         self.address = ctypes.cast(self._function, ctypes.c_void_p).value or 0
 
     def _run(self, number: int, addresses: int) -> int:
         try:
+            start = self._starts.get(number)
+            if start is not None:
+                start.run(addresses)
+                return 0
             call = self.calls[number]
             needed = [a for a in (*call.operands, *call.results) if a.buffer is not None]
             pointers = (ctypes.c_size_t * len(needed)).from_address(addresses)
@@ -76,6 +84,36 @@ class HostCalls:
         error, self.error = self.error, None
         assert error is not None
         return error
+
+
+class _Start:
+    """The start of a collective. It comes in the middle of a graph, when the caches hold anything
+    but Python's code: so it does with one array, however many operands there are."""
+
+    def __init__(self, call: HostCall) -> None:
+        types = [operand.type for operand in call.operands[1:]]
+        self._how: dict[str, Any] = {"in_place": False, **call.attributes}
+        self._dtype = types[0].dtype.numpy
+        self._sizes = [type.nbytes for type in types]
+        self._offsets = [sum(self._sizes[:place]) for place in range(len(types))]
+        self._has_ticket = call.results[0].buffer is not None
+        self._pointers = ctypes.c_size_t * (len(call.operands) + self._has_ticket)
+
+    def run(self, addresses: int) -> None:
+        pointers = self._pointers.from_address(addresses)[:]
+        operands = pointers[1 : len(self._sizes) + 1]
+        first, nbytes = operands[0], self._offsets[-1] + self._sizes[-1]
+        if self._how["in_place"] and [p - first for p in operands] == self._offsets:
+            ticket = current().start([_array(first, nbytes, self._dtype)], **self._how)
+        else:
+            data = Storage(nbytes)
+            for offset, address, size in zip(self._offsets, operands, self._sizes, strict=True):
+                ctypes.memmove(data.address + offset, address, size)
+            copied = data.array(self._dtype, (nbytes // self._dtype.itemsize,))
+            how = {**self._how, "in_place": False, "is_copy": True}
+            ticket = current().start([copied], **how)
+        if self._has_ticket:
+            ctypes.c_int64.from_address(pointers[-1]).value = ticket
 
 
 def _array(address: int, nbytes: int, dtype: np.dtype) -> np.ndarray:

@@ -33,7 +33,8 @@ _MOST = 8
 _L2_BYTES_PER_CYCLE = 32.0
 _L3_BYTES_PER_CYCLE = 16.0
 _MEMORY_BYTES_PER_CYCLE = 7.0
-# Of a tile's beginning, until its rows of the operand that does not stay are fetched ahead.
+# Of a tile's beginning, until its rows of the operand that does not stay are fetched ahead from
+# beyond the first-level cache.
 _BEGIN_CYCLES = 200.0
 _RUN_CYCLES = 60.0  # until a run is fetched ahead
 _RUN_BYTES = 1024  # for each row that meets it: of runs that are worth an instruction a line
@@ -151,7 +152,9 @@ class DotSchedule:
         """Of adding up accumulators and of storing, while nothing arrives."""
         results = self.row.extent * self.column.extent * _RESULT_CYCLES
         tiles = self.rows.count * self.columns.count
-        begin = _TILE_OVERHEAD + (_BEGIN_CYCLES if self._passes else 0.0)
+        passing = self._bytes(self.row if self.columns_outside else self.column)
+        beyond = max(0.0, 1 - self.target.l1_bytes / max(1, passing))
+        begin = _TILE_OVERHEAD + _BEGIN_CYCLES * beyond
         return (results + tiles * begin) * count(self.loops)
 
     @property

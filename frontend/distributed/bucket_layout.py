@@ -11,11 +11,15 @@ kernels need it; zeros fill the gaps.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 from braze.autograd.builders import HandleBuilder
+from braze.capture import capture
 from braze.handle import Handle
+from braze.ir.op import op_named
 from braze.ir.types import TensorType
+from braze.trie import call_of
 
 _ALIGNMENT = 64
 _BUILDER = HandleBuilder()
@@ -24,15 +28,26 @@ _BUILDER = HandleBuilder()
 class BucketLayout:
     """The layout of a bucket of gradients of these types, of one dtype.
 
+    Args:
+        alignment: where each is to begin, in bytes.
+
     Attributes:
         numel: the elements of the bucket.
     """
 
-    def __init__(self, types: Sequence[TensorType]) -> None:
+    def __init__(self, types: Sequence[TensorType], alignment: int = _ALIGNMENT) -> None:
         self._types = tuple(types)
-        self._gaps = [-own.nbytes % _ALIGNMENT // own.dtype.itemsize for own in types]
+        self._gaps = [-own.nbytes % alignment // own.dtype.itemsize for own in types]
         self._gaps[-1] = 0
         self.numel: int = sum(own.numel for own in types) + sum(self._gaps)
+        # What `parts` captures in each iteration.
+        self._cuts = []
+        begin, cut, shaped = 0, op_named("slice"), op_named("reshape")
+        for own, gap in zip(self._types, self._gaps, strict=True):
+            end = begin + own.numel
+            piece = call_of(cut, starts=(begin,), stops=(end,), steps=(1,))
+            self._cuts.append((piece, call_of(shaped, shape=own.shape)))
+            begin = end + gap
 
     def laid_out(self, gradients: Sequence[Handle]) -> list[Handle]:
         """The gradients as they lie in the bucket, those with zeros behind them flat."""
@@ -46,8 +61,11 @@ class BucketLayout:
 
     def parts(self, flat: Handle) -> Iterator[Handle]:
         """The gradients that a flat value holds."""
-        start = 0
-        for own, gap in zip(self._types, self._gaps, strict=True):
-            part = _BUILDER.slice(flat, starts=(start,), stops=(start + own.numel,), steps=(1,))
-            yield _BUILDER.reshape(part, shape=own.shape)
-            start += own.numel + gap
+        for cut, shaped in self._cuts:
+            yield capture(shaped, [capture(cut, [flat])])
+
+
+@functools.lru_cache(maxsize=256)
+def layout_of(types: tuple[TensorType, ...], alignment: int = _ALIGNMENT) -> BucketLayout:
+    """The one layout for these types."""
+    return BucketLayout(types, alignment)

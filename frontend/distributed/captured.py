@@ -11,6 +11,7 @@ from typing import Any
 
 from braze.autograd.builders import HandleBuilder
 from braze.capture import call_of, capture, constant, tracer
+from braze.distributed.bucket_layout import layout_of
 from braze.distributed.groups import ProcessGroup
 from braze.handle import Handle
 from braze.ir.devices import HOST
@@ -79,13 +80,8 @@ def together(
 ) -> Iterator[Handle]:
     """Capture a collective of several values of one dtype, whose result is as large as they; its
     parts, of their types."""
-    sizes = [handle.type.numel for handle in handles]
-    flat = collective(kind, handles, group, (sum(sizes),), **how)
-    start = 0
-    for handle, size in zip(handles, sizes, strict=True):
-        part = _BUILDER.slice(flat, starts=(start,), stops=(start + size,), steps=(1,))
-        yield _BUILDER.reshape(part, shape=handle.type.shape)
-        start += size
+    layout = layout_of(tuple(handle.type for handle in handles), alignment=1)
+    return layout.parts(collective(kind, handles, group, (layout.numel,), **how))
 
 
 def is_to_come(tensor: Tensor) -> bool:

@@ -59,6 +59,7 @@ class Captured:
         group: int,
         root: int,
         in_place: bool = False,
+        is_copy: bool = False,
     ) -> int:
         communicator = self._group(kind, group)
         self._tickets += 1
@@ -69,7 +70,7 @@ class Captured:
                 self._in_place.add(ticket)
                 self._running[ticket] = found
                 return ticket
-        data = _copied(xs)
+        data = xs[0] if is_copy else _copied(xs)
         if kind == "all_reduce":
             work = communicator.all_reduce(data, reduction)
         elif kind == "reduce":

@@ -6,6 +6,7 @@ must be left alone until the work is done. Ranks are numbers within the group.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -190,4 +191,9 @@ def _buffer(data: Array) -> list[Any]:
 
 def described(data: Array) -> str:
     """An array's type, as the IR writes it."""
-    return f"{from_numpy(data.dtype).name}[{','.join(map(str, data.shape))}]"
+    return _described(data.dtype, data.shape)
+
+
+@functools.lru_cache(1024)
+def _described(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    return f"{from_numpy(dtype).name}[{','.join(map(str, shape))}]"

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from braze.runtime.distributed.adding import Adding
 from braze.runtime.distributed.mpi import library
 from braze.runtime.shared_blocks import HUGE_PAGE, SharedBlock, block_from_file, new_block
 from braze.runtime.storage import HUGE_BLOCK_BYTES, Storage
@@ -30,7 +31,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 # Below this many bytes two messages cost more than MPI's copies.
 SMALLEST = 1 << 16
-_PIECE_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 22
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 # Tags go round: far fewer operations than this are under way at a time.
 _TAGS = 1 << 14
@@ -47,6 +48,7 @@ class LocalRanks:
     def __init__(self, comm: Any, processes: Sequence[int]) -> None:
         self.comm = comm
         self.rank: int = comm.Get_rank()
+        self.adding = Adding()
         self._processes = processes
         self._known: dict[tuple[int, int], SharedBlock] = {}  # by rank and its number there
         self._arenas: dict[int, tuple[int, SharedBlock]] = {}  # others', and their numbers there
@@ -202,19 +204,9 @@ class LocalSum:
 
     def _added_up(self, theirs: Sequence[Array]) -> Generator[bool]:
         """This rank's part, of all ranks' arrays, becomes their sum in each of them."""
-        size = self._ranks.size
-        # The same numbers, and much quicker.
-        halves = size & (size - 1) == 0
         for piece in self._pieces(self._ranks.rank):
-            total = self._data[piece]
-            for array in theirs:
-                np.add(total, array[piece], out=total)
-            if self._is_average and halves:
-                np.multiply(total, 1 / size, out=total, casting="unsafe")
-            elif self._is_average:
-                np.divide(total, size, out=total, casting="unsafe")
-            for array in theirs:
-                array[piece] = total
+            arrays = [self._data[piece], *(array[piece] for array in theirs)]
+            self._ranks.adding.add_up(arrays, is_average=self._is_average)
             yield True
 
     def _pieces(self, *ranks: int) -> Iterator[slice]:

@@ -96,7 +96,9 @@ def test_a_result_that_nobody_waited_for_is_unwritten(nccl, alone, lazy):
 def test_an_operand_that_was_not_waited_for_is_unwritten(nccl, alone, lazy):
     with control.options(LAZY=lazy):
         work = Work(nccl, alone)
-        with pytest.raises(cuda.LogicError, match="nobody wrote"):
+        # A thread may see it before the very call returns, which then says so itself.
+        errors = cuda.LogicError, nccl.NCCLError
+        with pytest.raises(errors, match="nobody wrote|invalid argument"):
             work.run(first=False, then=True)
     assert nccl.comm_get_async_error(alone) == nccl.Result.InvalidArgument
     assert "nobody wrote what is read" in nccl.get_last_error(alone)

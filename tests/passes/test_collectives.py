@@ -123,3 +123,45 @@ def test_a_result_can_be_had_once(noted):
     assert noted.wait(ticket).tolist() == [1, 1, 1]
     with pytest.raises(RuntimeError, match="no result for ticket"):
         noted.wait(ticket)
+
+
+PAIR = """graph @g(%x: f32[16], %y: f32[48]) -> (f32[64], f32[64]) {
+  %0: i64[] = constant(value=0, dtype=i64)
+  %1: f32[16] = exp(%x)
+  %2: f32[48] = exp(%y)
+  %3: i64[] = collective_start(%0, %1, %2; kind="all_reduce", reduction="sum", group=0, root=0)
+  %4: i64[] = collective_start(%3, %x, %y; kind="broadcast", reduction="sum", group=0, root=0)
+  %5: f32[64] = collective_wait(%3; shape=(64), dtype=f32)
+  %6: f32[64] = collective_wait(%4; shape=(64), dtype=f32)
+  %7: f32[64] = neg(%5)
+  return %7, %6
+}"""
+
+
+def test_compiled_code_hands_over_one_array(noted, monkeypatch):
+    """The graph's own memory where operands lie side by side, else a copy of them all."""
+    seen = []
+
+    def start(xs, **how):
+        (x,) = xs
+        seen.append((how["kind"], x.copy(), how["in_place"], how.get("is_copy", False)))
+        ticket = Alone.start(noted, xs, **how)
+        if how.get("is_copy"):
+            x[:] = 0  # it is nobody else's
+        return ticket
+
+    monkeypatch.setattr(noted, "start", start)
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal(n).astype(np.float32) for n in (16, 48))
+    given = [Storage.from_numpy(array.copy()) for array in (x, y)]
+    made = [Storage(256), Storage(256)]
+    prepare(parse_graph(PAIR), tier="compile").run(given, made)
+    both = np.concatenate([x, y])
+    (first, sums, *how), (second, data, *other) = seen
+    assert (first, how) == ("all_reduce", [True, False])
+    assert (second, other) == ("broadcast", [False, True])
+    np.testing.assert_allclose(sums, np.exp(both), rtol=1e-6)
+    np.testing.assert_array_equal(data, both)
+    np.testing.assert_allclose(made[0].array(np.dtype("f4"), (64,)), -np.exp(both), rtol=1e-6)
+    np.testing.assert_array_equal(made[1].array(np.dtype("f4"), (64,)), both)
+    np.testing.assert_array_equal(given[0].array(np.dtype("f4"), (16,)), x)

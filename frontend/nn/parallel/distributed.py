@@ -13,7 +13,7 @@ from braze import distributed as dist
 from braze.autograd.builders import HandleBuilder
 from braze.autograd.modes import no_grad
 from braze.capture import tracer
-from braze.distributed.bucket_layout import BucketLayout
+from braze.distributed.bucket_layout import layout_of
 from braze.distributed.captured import collective, together
 from braze.distributed.groups import ProcessGroup, member
 from braze.futures import Future
@@ -203,7 +203,7 @@ class _Reducer:
         """Capture the average of the gradients of a bucket, or what a hook makes of them."""
         if not parameters:
             return
-        layout = BucketLayout([parameter._current().type for parameter in parameters])
+        layout = layout_of(tuple(parameter._current().type for parameter in parameters))
         given = layout.laid_out([_gradient(parameter) for parameter in parameters])
         if self.hook is None:
             mean = collective("all_reduce", given, self.group, (layout.numel,), "avg")
