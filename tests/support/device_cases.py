@@ -121,7 +121,7 @@ CPU_ONLY: dict[str, dict[str, str]] = {
     "scans": {"test_errors": TEXT},
     "short_time": {"test_errors": TEXT},
     "sparse_against_torch": {"test_text": TEXT},
-    "sparse_construction": {"test_printing": TEXT},
+    "sparse_construction": {"test_legacy_types": TEXT, "test_printing": TEXT},
     "sparse_products": {"test_products_that_do_not_fit": TEXT},
     "tail_functions": {"test_tensors_on_other_memory": HOST},
     "tensors": {

@@ -360,9 +360,8 @@ class SpatialConvolutionMap(_Convolution):
         """The weights as those of a convolution between all planes, zero where none is."""
         planes = self.connTable.long()
         shape = [self.nInputPlane, self.nOutputPlane]
-        whole = braze.zeros(shape[first], shape[second], *self.weight.shape[1:]).to(
-            self.weight.dtype
-        )
+        like = {"dtype": self.weight.dtype, "device": self.weight.device}
+        whole = braze.zeros(shape[first], shape[second], *self.weight.shape[1:], **like)
         return whole.index_put((planes[:, first], planes[:, second]), self.weight, True)
 
     def _forward(self, input: Table) -> Table:

@@ -384,7 +384,7 @@ class Dropout(Module):
     def _forward(self, input: Table) -> Table:
         if not self.train or self.p == 0:
             return input
-        kept = braze.rand(self._noise_shape(input)) >= self.p
+        kept = braze.rand(self._noise_shape(input), device=input.device) >= self.p
         self.noise = kept.to(input.dtype) / (1 - self.p)
         return input * self.noise
 

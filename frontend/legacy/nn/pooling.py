@@ -117,7 +117,7 @@ class SpatialMaxUnpooling(Module):
     def _forward(self, input: Table) -> Table:
         sizes = self.pooling.input_size
         planes = input.shape[: -len(sizes)]
-        flat = braze.zeros(*planes, math.prod(sizes)).to(input.dtype)
+        flat = braze.zeros(*planes, math.prod(sizes), dtype=input.dtype, device=input.device)
         places = self.pooling.indices.reshape(*planes, -1)
         return flat.scatter(-1, places, input.reshape(*planes, -1)).view(*planes, *sizes)
 
@@ -254,7 +254,7 @@ class SpatialFractionalMaxPooling(Module):
     def _forward(self, input: Table) -> Table:
         shape = (*input.shape[:2], 2)
         if self.randomSamples is None or self.randomSamples.shape != shape or not self.fixed:
-            self.randomSamples = braze.rand(*shape, dtype=input.dtype)
+            self.randomSamples = braze.rand(*shape, dtype=input.dtype, device=input.device)
         if self.outW is not None:
             size = (self.outH, self.outW)
         else:

@@ -135,7 +135,7 @@ class Padding(Module):
         index = size - self.index if self.pad > 0 else self.index
         shape = list(input.shape)
         shape[self.dim] = abs(self.pad)
-        middle = braze.full(shape, self.value, dtype=input.dtype)
+        middle = braze.full(shape, self.value, dtype=input.dtype, device=input.device)
         before = input.narrow(self.dim, 0, index)
         return braze.cat([before, middle, input.narrow(self.dim, index, size - index)], self.dim)
 
