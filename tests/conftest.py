@@ -1,8 +1,9 @@
 """What all tests share: graphs are compiled at their second run, not some time after it; nothing is
-left to compute from the test before; only tests of CUDA devices see some, though others may have
-loaded the emulated driver before; and tests of operations and modules run on one, too, as
-`device_cases` says."""
+left to compute from the test before; what earlier tests left is not searched for garbage; only
+tests of CUDA devices see some, though others may have loaded the emulated driver before; and tests
+of operations and modules run on one, too, as `device_cases` says."""
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -30,6 +31,17 @@ def pytest_collection_modifyitems(items):
     items[:] = [item for item in items if not device_cases.is_interpreted(item)]
 
 
+def pytest_collection_finish():
+    _set_aside()
+
+
+def _set_aside():
+    """Tens of thousands of tests are a heap that a collection takes more than a second for, and
+    some tests ask for several."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def device_of_case(request):
     return request.param
@@ -52,11 +64,13 @@ def pytest_pyfunc_call(pyfuncitem):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item):
+def pytest_runtest_teardown(item, nextitem):
     try:
         return (yield)
     finally:
         device_cases.leave(item)
+        if nextitem is None or nextitem.path != item.path:
+            _set_aside()
 
 
 @pytest.fixture(autouse=True)
