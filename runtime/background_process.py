@@ -145,11 +145,11 @@ class _Server:
         from braze.ir.errors import ParseError
         from braze.ir.parser import parse_graph
         from braze.ir.target import Target
-        from braze.runtime.cache import disk_cache, pool_object
         from braze.runtime.compiler import compile_member
         from braze.runtime.config import config
         from braze.runtime.environment import environment
         from braze.runtime.families import family_key
+        from braze.runtime.kept_objects import disk_cache, pool_object
         from braze.runtime.stored_sizes import keep_compiled
 
         start = time.perf_counter()

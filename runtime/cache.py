@@ -19,8 +19,6 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -37,6 +35,7 @@ from braze.runtime.disk_cache import DiskCache
 from braze.runtime.executable import Executable, Input, Resident, Sites
 from braze.runtime.families import Family, families, loaded, served, third_size
 from braze.runtime.interpreting import changed, interpret_with_lines, stopwatch
+from braze.runtime.kept_objects import disk_cache, pool_object
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.observing import Observer, observing
 from braze.runtime.placed import PlacedEntry
@@ -568,39 +567,7 @@ def clear_memory() -> None:
     forget_steps()
 
 
-def disk_cache() -> DiskCache | None:
-    if not config.cache_dir or not config.cache_bytes:
-        return None
-    return DiskCache(Path(config.cache_dir), config.cache_bytes)
-
-
 def _load(artifact: Artifact, pool: Callable[[], bytes]) -> Executable:
     # The pool's code first, from the disk as well, so that a warm start needs no compiler.
     get_pool(compile=pool)
     return Executable(artifact)
-
-
-def pool_object() -> bytes:
-    """The thread pool's object code, from the disk or the compiler."""
-
-    def made() -> bytes:
-        from braze.codegen.llvm import pool
-
-        return pool.pool_object(host_target())
-
-    return kept_object("pool", made)
-
-
-def kept_object(name: str, make: Callable[[], bytes]) -> bytes:
-    """Object code that belongs to no graph, for this processor: from the disk or, by `make`, from
-    the compiler."""
-    disk, key = disk_cache(), f"{name} {host_target().to_text()}"
-    found = disk.load(key) if disk is not None else None
-    if found is not None:
-        facts, (data,) = found
-        if facts == {"sha256": sha256(data).hexdigest()}:
-            return data
-    data = make()
-    if disk is not None:
-        disk.store(key, {"sha256": sha256(data).hexdigest()}, [data])
-    return data

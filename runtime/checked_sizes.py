@@ -17,11 +17,11 @@ from braze.ir.polynomials import Interpolation, Point
 from braze.ir.target import Target
 from braze.passes.symbolic_fit import NotSymbolic
 from braze.passes.symbolic_sizes import sample_for
-from braze.runtime.cache import pool_object
 from braze.runtime.checking import CheckedExecutable, checked_executable
 from braze.runtime.compiler import compile_watched_symbolic
 from braze.runtime.config import config
 from braze.runtime.families import families
+from braze.runtime.kept_objects import pool_object
 from braze.runtime.pool import get_pool
 from braze.runtime.provenance import Provenance
 from braze.runtime.sized_texts import Fit, Text, fitted_at

@@ -221,8 +221,8 @@ def checked_executable(graph: Graph, target: Target | None = None) -> CheckedExe
     Raises: CompileError and what the passes raise.
     """
     from braze.ir.fingerprint import fingerprint
-    from braze.runtime.cache import pool_object
     from braze.runtime.compiler import compile_watched
+    from braze.runtime.kept_objects import pool_object
     from braze.runtime.pool import get_pool
     from braze.runtime.recorder import Keeper
 

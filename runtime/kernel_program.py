@@ -127,8 +127,8 @@ def _codes(kernel: Kernel) -> int:
 
 def _executable(program: Program, target: Target) -> Executable:
     from braze.codegen.llvm.program import generate
-    from braze.runtime.cache import pool_object
     from braze.runtime.compiler import ModuleCompiler
+    from braze.runtime.kept_objects import pool_object
     from braze.runtime.pool import get_pool
 
     with ModuleCompiler(target) as compiler:

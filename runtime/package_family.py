@@ -20,10 +20,10 @@ from braze.ir.polynomials import Interpolation, Point
 from braze.ir.target import Target
 from braze.ir.verifier import verify
 from braze.runtime import compiler
-from braze.runtime.cache import disk_cache
 from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.compiling import compile_cuda, compile_cuda_symbolic
 from braze.runtime.executable import place
+from braze.runtime.kept_objects import disk_cache
 from braze.runtime.package_codes import Dynamic, SizedCode
 from braze.runtime.package_format import PackageError
 from braze.runtime.package_narrow import Fold

@@ -176,8 +176,8 @@ def _for_gpu(
     stored: dict[str, np.ndarray],
 ) -> dict[str, Any]:
     """As `_compile`, for a GPU."""
-    from braze.runtime.cache import disk_cache
     from braze.runtime.cuda.compiling import compile_cuda
+    from braze.runtime.kept_objects import disk_cache
 
     code = _as_given(compile_cuda(folded, target, disk_cache()), graph, arrays)
     given = arrays_read(code, arrays)

@@ -151,8 +151,8 @@ def timed_executable(graph: Graph, target: Target | None = None) -> TimedExecuta
 
     Raises: CompileError and what the passes raise; ValueError on a processor without a known clock.
     """
-    from braze.runtime.cache import pool_object
     from braze.runtime.compiler import compile_timed
+    from braze.runtime.kept_objects import pool_object
 
     record = Keeper(graph, fingerprint(graph))
     artifact, program, slots, origin = compile_timed(graph, target or host_target(), record)

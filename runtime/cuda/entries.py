@@ -180,7 +180,7 @@ class DeviceEntry:
         them."""
         from braze.codegen.cuda.errors import CodegenError
         from braze.passes.symbolic_fit import NotSymbolic
-        from braze.runtime.cache import disk_cache
+        from braze.runtime.kept_objects import disk_cache
 
         joined, disk = family.join(self.graph), disk_cache()
         told = ""

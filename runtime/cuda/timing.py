@@ -81,8 +81,8 @@ def timed_cuda_executable(graph: Graph, device: CudaDevice) -> TimedCudaExecutab
 
     Raises: what `braze.runtime.cuda.compiling.compile_cuda` raises.
     """
-    from braze.runtime.cache import disk_cache
     from braze.runtime.cuda.compiling import compile_cuda
+    from braze.runtime.kept_objects import disk_cache
 
     record = Keeper(graph, fingerprint(graph))
     made: list[tuple[Kernel, int]] = []

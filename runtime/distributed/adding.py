@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from braze.ir.dtypes import from_numpy
-from braze.runtime.cache import kept_object
+from braze.runtime.kept_objects import kept_object
 from braze.runtime.object_loader import LoadedObject
 
 Array = np.ndarray[Any, np.dtype[Any]]

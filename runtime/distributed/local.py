@@ -8,8 +8,8 @@ it found them. Arrays in memory that all ranks map, as compiled code's arenas ar
 written where they lie. Of others a rank copies to a block what other ranks add up, n (P - 1) / P of
 n elements on P ranks, and copies the sums back, which is a fraction of what goes through MPI's own
 buffers. MPI carries who is ready, and so orders what the ranks write and read. A part is worked on
-in pieces that stay in the cache; between two of them other things are looked at, so no rank seems
-to be gone while it adds.
+in pieces; between two of them other things are looked at, so no rank seems to be gone while it
+adds. They are large, since each has the thread for communication take the core from what computes.
 """
 
 from __future__ import annotations

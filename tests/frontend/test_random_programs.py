@@ -14,7 +14,7 @@ from programs import GENES, Difference, check, check_all, make, settings, simple
 
 import braze
 
-PROGRAMS = 2000
+PROGRAMS = 1000
 MOST_STEPS = 18
 
 

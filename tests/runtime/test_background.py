@@ -15,7 +15,7 @@ from braze.ir.builder import Builder
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Location
 from braze.ir.op import declare
-from braze.runtime import background, cache, prediction
+from braze.runtime import background, cache, kept_objects, prediction
 from braze.runtime.artifact import Artifact
 from braze.runtime.background_process import Reply, _pickled
 from braze.runtime.cache import clear_memory, prepare
@@ -198,8 +198,8 @@ def test_what_is_sent_is_what_would_be_compiled_here():
     x, out = np.array([-2, -1, 0, 2], np.float32), Storage(16)
     Executable(artifact).run([Storage.from_numpy(x), 3.0], [out])
     assert out.array(np.float32, 4).tolist() == [4, 3, 3, 4]
-    assert reply.pool == cache.pool_object() and reply.error is None and not reply.lost
-    found = cache.disk_cache().load("key")
+    assert reply.pool == kept_objects.pool_object() and reply.error is None and not reply.lost
+    found = kept_objects.disk_cache().load("key")
     assert found is not None and found[1] == reply.objects
     assert found[0] == reply.facts | {"figures": found[0]["figures"]}
 

@@ -15,7 +15,7 @@ from toy_compiler import toy_artifact
 
 import braze.ir as ir
 from braze.ir.builder import Builder
-from braze.runtime import cache, compiler, disk_cache, environment
+from braze.runtime import compiler, disk_cache, environment, kept_objects
 from braze.runtime.cache import clear_memory, prepare
 from braze.runtime.config import config
 from braze.runtime.disk_cache import CacheWarning, DiskCache
@@ -239,7 +239,7 @@ def run_triple():
 
 
 def entry_file():
-    return cache.disk_cache().path(prepare(triple())._known.disk_key)
+    return kept_objects.disk_cache().path(prepare(triple())._known.disk_key)
 
 
 def test_a_second_start_compiles_nothing_and_interprets_nothing(toy):
@@ -266,8 +266,9 @@ def test_a_damaged_entry_is_compiled_anew(toy, damage):
         elif damage == "truncate":
             file.write_bytes(data[:-100])
         else:
-            found = cache.disk_cache().load(prepare(triple())._known.disk_key)
-            cache.disk_cache().store(prepare(triple())._known.disk_key, {"other": 1}, found[1])
+            found = kept_objects.disk_cache().load(prepare(triple())._known.disk_key)
+            key = prepare(triple())._known.disk_key
+            kept_objects.disk_cache().store(key, {"other": 1}, found[1])
         clear_memory()
         with pytest.warns(CacheWarning) as caught:
             run_triple()
@@ -282,8 +283,8 @@ def test_an_object_that_does_not_load_is_compiled_anew(toy):
     with config.using(tier="compile"):
         run_triple()
         key = prepare(triple())._known.disk_key
-        facts, (data,) = cache.disk_cache().load(key)
-        cache.disk_cache().store(key, facts, [data[:200]])
+        facts, (data,) = kept_objects.disk_cache().load(key)
+        kept_objects.disk_cache().store(key, facts, [data[:200]])
         clear_memory()
         with pytest.warns(CacheWarning, match="cannot be loaded"):
             run_triple()
