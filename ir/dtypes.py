@@ -7,9 +7,8 @@ PyTorch's type promotion table for two tensors (Python numbers are the front end
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-import ml_dtypes
 import numpy as np
 
 from braze.ir.errors import DTypeError
@@ -41,7 +40,7 @@ class DType:
     @property
     def itemsize(self) -> int:
         """Bytes of one element in memory (bool takes one)."""
-        return self.numpy.itemsize
+        return -(-self.bits // 8)
 
     @property
     def is_complex(self) -> bool:
@@ -88,6 +87,17 @@ class DType:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return dtype_named, (self.name,)
 
+    def __getattr__(self, name: str) -> Any:
+        """NumPy has no bfloat16. The one of another package is looked up when it is first asked
+        for: a program with a compiled model that has none of it needs NumPy only."""
+        if name != "numpy":
+            raise AttributeError(f"'DType' object has no attribute '{name}'")
+        import ml_dtypes
+
+        found = np.dtype(ml_dtypes.bfloat16)
+        object.__setattr__(self, "numpy", found)
+        return found
+
 
 bool_ = DType("bool", "bool", "bool", 1, np.dtype(np.bool_))
 u8 = DType("u8", "uint8", "uint", 8, np.dtype(np.uint8))
@@ -99,7 +109,8 @@ i16 = DType("i16", "int16", "int", 16, np.dtype(np.int16))
 i32 = DType("i32", "int32", "int", 32, np.dtype(np.int32))
 i64 = DType("i64", "int64", "int", 64, np.dtype(np.int64))
 f16 = DType("f16", "float16", "float", 16, np.dtype(np.float16))
-bf16 = DType("bf16", "bfloat16", "float", 16, np.dtype(ml_dtypes.bfloat16))
+bf16 = DType("bf16", "bfloat16", "float", 16, np.dtype(np.void))
+object.__delattr__(bf16, "numpy")
 f32 = DType("f32", "float32", "float", 32, np.dtype(np.float32))
 f64 = DType("f64", "float64", "float", 64, np.dtype(np.float64))
 c64 = DType("c64", "complex64", "complex", 64, np.dtype(np.complex64))
@@ -123,7 +134,7 @@ _RANGES = {
     "f16": (11, 16), "bf16": (8, 128), "f32": (24, 128), "f64": (53, 1024),
 }  # fmt: skip
 _BY_NAME = {dtype.name: dtype for dtype in ALL}
-_BY_NUMPY = {dtype.numpy: dtype for dtype in ALL}
+_BY_NUMPY = {dtype.numpy: dtype for dtype in ALL if dtype is not bf16}
 
 
 def dtype_named(name: str) -> DType:
@@ -143,7 +154,10 @@ def from_numpy(dtype: np.dtype) -> DType:
     """
     found = _BY_NUMPY.get(dtype)  # mostly it is one in native byte order
     if found is None:
-        found = _BY_NUMPY.get(np.dtype(dtype).newbyteorder("="))
+        native = np.dtype(dtype).newbyteorder("=")
+        found = _BY_NUMPY.get(native)
+        if found is None and native.name == bf16.public_name and native == bf16.numpy:
+            found = _BY_NUMPY[native] = bf16
     if found is None:
         known = ", ".join(str(d.numpy) for d in ALL)
         raise TypeError(f"no tensor dtype for NumPy's {dtype}; the supported ones are: {known}")

@@ -23,7 +23,7 @@ _NAMES = {
     "u16": "U16", "u64": "U64", "c64": "C64", "c128": "C128",
     "f16": "F16", "bf16": "BF16", "f32": "F32", "f64": "F64",
 }  # fmt: skip
-_DTYPES = {theirs: dtype_named(ours).numpy for ours, theirs in _NAMES.items()}
+_DTYPES = {theirs: dtype_named(ours) for ours, theirs in _NAMES.items()}
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 64  # of where the arrays begin
 
@@ -65,7 +65,7 @@ def unpack_weights(data: memoryview) -> Iterator[tuple[str, np.ndarray]]:
         header.pop("__metadata__", None)
         for name, entry in header.items():
             first, last = entry["data_offsets"]
-            shape, dtype = tuple(entry["shape"]), _DTYPES[entry["dtype"]]
+            shape, dtype = tuple(entry["shape"]), _DTYPES[entry["dtype"]].numpy
             if not 0 <= first <= last <= len(data) - start:
                 raise ValueError(f"array {name} lies outside the file")
             # The dtype comes second: NumPy reads no bfloat16 from a buffer.
