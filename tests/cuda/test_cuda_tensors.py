@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import warnings
+from typing import NamedTuple
 
 import cuda_device  # noqa: F401  (comes before CUDA devices are asked for)
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import braze
 from braze import legacy, nn
 from braze.devices import device_named
+from braze.utils.data import DataLoader
 
 GPU = "cuda:0"
 several = pytest.mark.skipif(braze.cuda.device_count() < 2, reason="needs several GPUs")
@@ -284,3 +287,35 @@ def test_modules_of_the_old_kind():
     found = module.backward(x.cuda(), module.forward(x.cuda()))
     np.testing.assert_allclose(found.cpu(), gradient, rtol=1e-5, atol=1e-6)
     assert not module.type("torch.FloatTensor").get(0).weight.is_cuda
+
+
+class Pair(NamedTuple):
+    left: braze.Tensor
+    right: str
+
+
+class Own:
+    """A batch of a class of the user's."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def pin_memory(self):
+        return Own(self.x.pin_memory())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_pins_its_batches(workers):
+    numbers = [(float(i), {"name": str(i), "pair": Pair(braze.ones(2) * i, "x")}) for i in range(4)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loader = DataLoader(numbers, batch_size=2, pin_memory=True, num_workers=workers)
+        batches = list(loader)
+    for first, (values, rest) in zip((0.0, 2.0), batches, strict=True):
+        assert values.is_pinned() and values.tolist() == [first, first + 1]
+        assert rest["name"] == [str(int(first)), str(int(first) + 1)]
+        assert isinstance(rest["pair"], Pair) and rest["pair"].left.is_pinned()
+        assert values.to("cuda", non_blocking=True).tolist() == [first, first + 1]
+    (own,) = DataLoader([1.0], collate_fn=lambda x: Own(braze.tensor(x)), pin_memory=True)
+    assert own.x.is_pinned()
+    assert not next(iter(DataLoader([1.0]))).is_pinned()

@@ -41,7 +41,9 @@ class DataLoader:
         num_workers: processes that prepare batches ahead; 0 prepares them here.
         collate_fn: makes a batch of a list of examples; `default_collate` by default, and
             `default_convert` for single examples.
-        pin_memory: accepted with a warning; there is no GPU to pin memory for.
+        pin_memory: copy each batch into memory that a GPU reads directly, so that
+            ``to("cuda", non_blocking=True)`` need not wait; without a GPU, a warning. What is no
+            container and no tensor is asked for its method `pin_memory`.
         drop_last: leave out a last batch that is too small.
         timeout: seconds to wait for a worker; 0 for ever.
         worker_init_fn: called in each worker with its number.

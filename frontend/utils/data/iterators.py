@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
+from braze import cuda
 from braze.capture import flush
 from braze.random import default_generator
+from braze.utils.data.collate import pinned
 from braze.utils.data.workers import Round, WorkerPool
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ class LoaderIterator:
         self._begin()
 
     def _begin(self) -> None:
-        if self._loader.pin_memory:
+        self._pins = self._loader.pin_memory and cuda.is_available()
+        if self._loader.pin_memory and not self._pins:
             warnings.warn(
                 "'pin_memory' argument is set as true but no accelerator is found, then device "
                 "pinned memory won't be used.",
@@ -48,6 +51,8 @@ class LoaderIterator:
     def __next__(self) -> Any:
         flush()
         batch = self._next()
+        if self._pins:
+            batch = pinned(batch)
         self._given += 1
         told = self._loader._length_told
         if told is not None and self._loader._iterable and self._given > told:
