@@ -243,7 +243,9 @@ def compile_graph(
 
     final = _optimise(graph, context, watch)
     plan = plan_memory(final, waves_of(final))
-    program = lower_program(final, plan, target, choices=context.choices)
+    # Code for many sizes is told from that for others by its text, which such a comment is part of.
+    explained = target.is_gpu and choices is None
+    program = lower_program(final, plan, target, choices=context.choices, explained=explained)
     if record is not None:
         record("loops", program)
     report = Report(

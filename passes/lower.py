@@ -53,6 +53,7 @@ def lower_program(
     target: Target,
     record: Record | None = None,
     choices: Choices | None = None,
+    explained: bool = False,
 ) -> Program:
     """The program of a fused, scheduled graph.
 
@@ -62,8 +63,9 @@ def lower_program(
         record: called as ``record(stage, kernel)`` after each stage of each kernel: "lower", and
             the passes over its loops. A later pass may change the kernel that an earlier one gave.
         choices: takes in what is chosen by sizes, or has what was chosen for others.
+        explained: kernels' comments have the operations that they come from, too.
     """
-    lowering = _ProgramLowering(graph, plan, target, record, choices)
+    lowering = _ProgramLowering(graph, plan, target, record, choices, explained)
     waves = [kernels for nodes in plan.waves if (kernels := lowering.wave(nodes))]
     for name, offset in lowering.extra.offsets.items():
         lowering.placements[name] = Placement("arena", offset=offset)
@@ -86,11 +88,13 @@ class _ProgramLowering:
         target: Target,
         record: Record | None,
         choices: Choices | None,
+        explained: bool,
     ) -> None:
         self.graph = graph
         self.target = target
         self.record = record
         self.choices = choices
+        self.explained = explained
         self.names = dict(buffer_names(graph))
         self.placements: dict[str, Placement] = {}
         self.sites: list[CheckSite] = []
@@ -162,6 +166,8 @@ class _ProgramLowering:
         if kernel is None:
             return None
         kernel.comment = _comment(body)
+        if self.explained:
+            kernel.comment += _operations(body)
         if self.record is not None:
             self.record("lower", kernel)
         if kind == "lattice":
@@ -228,3 +234,8 @@ def _comment(body: Graph) -> str:
     """The user's lines that a kernel comes from."""
     lines = dict.fromkeys(str(node.location) for node in body.nodes if node.location)
     return ", ".join(lines)
+
+
+def _operations(body: Graph) -> str:
+    """What a kernel computes, line by line, behind the line with the user's lines."""
+    return "".join(f"\n{line.partition('  # ')[0]}" for line in str(body).splitlines())

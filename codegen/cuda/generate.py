@@ -108,12 +108,14 @@ def generate(
 
 
 class _Source:
-    """The functions of a source, each once."""
+    """The functions of a source, each once, below the user's lines and the graph that the first
+    kernel of its text comes from."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
         self._functions: dict[str, Function] = {}
-        self._comments: dict[str, list[str]] = {}
+        self._places: dict[str, list[str]] = {}
+        self._graphs: dict[str, list[str]] = {}
 
     def add(self, name: str, function: Function, comment: str) -> str:
         """The name of a function of this text: the first that was added with it."""
@@ -124,10 +126,12 @@ class _Source:
                 own = f"{name}_{number}"
             self._names[function.text] = own
             self._functions[own] = function
-            self._comments[own] = []
+            self._places[own] = []
+            self._graphs[own] = comment.splitlines()[1:]
         own = self._names[function.text]
-        if comment and comment not in self._comments[own]:
-            self._comments[own].append(comment)
+        place = comment.partition("\n")[0]
+        if place and place not in self._places[own]:
+            self._places[own].append(place)
         return own
 
     def text(self, program: Program, target: Target) -> str:
@@ -144,7 +148,8 @@ class _Source:
         parts += ["\n".join(f"#include <{header}>" for header in sorted(includes))]
         parts += [library(used)]
         for name, function in self._functions.items():
-            comment = "".join(f"// {line}\n" for line in self._comments[name][:8])
+            lines = self._places[name][:8] + self._graphs[name]
+            comment = "".join(f"// {line}\n" for line in lines)
             parts.append(comment + function.text.replace(NAME, name))
         return "\n\n".join(part for part in parts if part) + "\n"
 

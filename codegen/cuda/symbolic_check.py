@@ -31,7 +31,7 @@ class SameCode:
         made = generate(other, self._target, Decisions(self._decisions))
         if self.made.same_code(made):
             return
-        pairs = zip(self.made.source.split(_START), made.source.split(_START), strict=False)
+        pairs = zip(self.made.code.split(_START), made.code.split(_START), strict=False)
         names = [_NAME.search(own) for own, their in pairs if own != their]
         name = names[0][1] if names and names[0] is not None else self.made.name
         raise CodegenError(f"[cuda] the code of {name} would be another for other sizes")

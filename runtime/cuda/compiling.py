@@ -66,7 +66,7 @@ def compile_cuda(
         program = generate(loops, target, told=told)
         if record is not None:
             record("cuda", program.source, "cuda")
-        cubin, from_disk = _cubin_of(program.source, target, disk)
+        cubin, from_disk = _cubin_of(program, target, disk)
     except Exception as error:
         error.add_note(
             f"while compiling graph @{graph.name} for {target.name}; BRAZE_DUMP=<directory> writes "
@@ -105,7 +105,7 @@ def compile_cuda_symbolic(
     if loops.record is not None:
         loops.record("cuda", program.source, "cuda")
         loops.record.finish()
-    cubin, from_disk = _cubin_of(program.source, target, disk)
+    cubin, from_disk = _cubin_of(program, target, disk)
     made = loops.with_locations(found.program)
     seconds = time.perf_counter() - start
     code = _code(program, cubin, loops.origin, loops.report, made, seconds, from_disk)
@@ -143,15 +143,15 @@ def tools(target: Target) -> str:
     return " ".join((target.cpu, *OPTIONS, *target.features, emulated))
 
 
-def _cubin_of(source: str, target: Target, disk: DiskCache | None) -> tuple[bytes, bool]:
-    if not source:
+def _cubin_of(program: CudaProgram, target: Target, disk: DiskCache | None) -> tuple[bytes, bool]:
+    if not program.source:
         return b"", True
-    key = f"cubin {tools(target)} {sha256(source.encode()).hexdigest()}"
+    key = f"cubin {tools(target)} {sha256(program.code.encode()).hexdigest()}"
     found = disk.load(key) if disk is not None else None
     if found is not None:
         (cubin,) = found[1]
         return cubin, True
-    cubin = cubin_of(source, target)
+    cubin = cubin_of(program.source, target)
     if disk is not None:
         disk.store(key, {}, [cubin])
     return cubin, False

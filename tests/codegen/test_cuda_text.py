@@ -102,7 +102,15 @@ def test_a_source_holds_the_users_line_and_what_it_uses_of_the_library():
         y = b.tanh(x)
     source = made(b, [y]).source
     assert source.startswith("// Made by Braze from graph @net, for sm_80.\n")
-    assert "// train.py:12\nextern" in source
+    graph = (
+        "// train.py:12\n"
+        "// graph @tanh(%0: f32[8]) -> (f32[8]) {\n"
+        "//   %1: f32[8] = tanh(%0)\n"
+        "//   return %1\n"
+        "// }\n"
+        "extern"
+    )
+    assert graph in source
     assert "block_reduce" not in source and "Pack" not in source and "#include" not in source
 
 
@@ -135,3 +143,16 @@ def test_text():
 def test_places_of_a_repeat():
     place = Place("x", "xs", 8, -4, (0, "start"))
     assert [place.at(turn) for turn in (0, 1)] == [BufferArgument("start"), BufferArgument("xs", 4)]
+
+
+def test_what_a_source_comes_from_is_no_part_of_its_code():
+    """So that what was compiled is found again when a line of the user's has moved."""
+    sources = []
+    for name, line in (("net", 12), ("other", 13)):
+        b = ir.Builder(name)
+        with b.at(ir.Location("train.py", line)):
+            y = b.tanh(b.input(ir.tensor_type(ir.f32, (8,))))
+        sources.append(made(b, [y]))
+    one, other = sources
+    assert one.source != other.source and one.code == other.code
+    assert "//   %1" in one.source and "%1" not in one.code
