@@ -6,7 +6,8 @@ In: the graphs and weights that a package is made from.  Out: those with narrow 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,18 +89,29 @@ class Narrowing:
                 graphs[point] = fold(own), narrowed(own)
             wanted, found = (_run(folded, arrays) for folded in graphs[point])
             runs.append((wanted, found))
+        name = self.dtype.public_name
         weights = tuple(
             WeightAccuracy.of(
-                self._sources.get(name, name),
+                source,
                 weight.original,
                 weight.decoded,
                 weight.stored.nbytes + (0 if weight.scale is None else weight.scale.nbytes),
             )
-            for name, weight in self._weights.items()
+            for source, weight in self._distinct()
         )
-        name = self.dtype.public_name
         self.report = AccuracyReport(name, len(runs), compared(runs), weights)
         return self.report
+
+    def _distinct(self) -> Iterator[tuple[str, NarrowWeight]]:
+        """The weights by what they were made from. What was folded again for the code of other
+        sizes, to the same numbers, comes once, as it does in the package."""
+        met: set[tuple[str, bytes]] = set()
+        for name, weight in self._weights.items():
+            source = self._sources.get(name, name)
+            key = source, sha256(weight.stored.tobytes()).digest()
+            if key not in met:
+                met.add(key)
+                yield source, weight
 
 
 def _run(folded: Folded, sample: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -226,6 +226,19 @@ def test_dynamic_sizes(dtype, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_a_weight_that_several_codes_fold_is_reported_once(dtype, tmp_path):
+    braze.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10)]
+    model, x = nn.Sequential(*layers).eval(), braze.randn(4, 3, 8, 8)
+    fixed, dynamic = (
+        braze.aot.compile(model, x, tmp_path / "m.brz", weights=dtype, **sizes)
+        for sizes in ({}, {"dynamic": [{0: "batch"}]})
+    )
+    assert [w.name for w in dynamic.weights] == [w.name for w in fixed.weights]
+    assert len({w.name for w in dynamic.weights}) == 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_dynamic_sizes_whose_panels_are_converted_once(dtype, tmp_path):
     braze.manual_seed(0)
     model, path = nn.Linear(300, 256).eval(), tmp_path / "m.brz"
