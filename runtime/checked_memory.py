@@ -24,6 +24,7 @@ class CheckedMemory:
 
     Attributes:
         copies: by buffer, what was there when it was made; of those that are still alive.
+        types: of the buffers.
     """
 
     def __init__(self, program: Program, scheduled: Graph, cases: Sequence[KernelCase]) -> None:
@@ -31,7 +32,7 @@ class CheckedMemory:
 
         names = dict(buffer_names(scheduled))
         self._program = program
-        self._types = {name: value.type for value, name in names.items()}
+        self.types = {name: value.type for value, name in names.items()}
         self._inputs = {names[value]: slot for slot, value in enumerate(scheduled.inputs)}
         self._outputs = {names[value] for value in scheduled.outputs}
         replaced = {names[scheduled.inputs[source]] for source in scheduled.aliases.values()}
@@ -39,7 +40,7 @@ class CheckedMemory:
         self._before: dict[str, Array] = {}
         # Overwriting these before their last reader is a fault of ours. Other inputs may lie
         # anywhere, also where a result is to go.
-        self._ours = {n for n in self._types if n not in self._inputs} | replaced
+        self._ours = {n for n in self.types if n not in self._inputs} | replaced
         self._last: dict[str, int] = {}
         for case in cases:
             for name in case.operands:
@@ -61,7 +62,7 @@ class CheckedMemory:
     def restore(self) -> None:
         """Let the inputs that the graph overwrites be as they were."""
         for name, array in self._before.items():
-            np.copyto(self.now(name), array)
+            self._put(name, array)
 
     def forget(self) -> None:
         """The run is over."""
@@ -69,21 +70,26 @@ class CheckedMemory:
 
     def now(self, name: str) -> Array:
         """What a buffer holds at the moment: its very memory."""
-        (start, end), type = self._span(name), self._types[name]
+        (start, end), type = self.span(name), self.types[name]
         if start == end:
             return np.empty(type.shape, type.dtype.numpy)
         memory = memoryview((ctypes.c_char * (end - start)).from_address(start))
         found: Array = np.frombuffer(memory, dtype=type.dtype.numpy).reshape(type.shape)
         return found
 
-    def _span(self, name: str) -> Span:
+    def _put(self, name: str, array: Array) -> None:
+        """Write to a buffer."""
+        np.copyto(self.now(name), array)
+
+    def span(self, name: str) -> Span:
+        """Where a buffer lies."""
         place = self._program.placements[name]
         if place.kind == "arena":
             base = self._addresses[self._program.inputs + self._program.outputs]
             start = base + int(place.offset)
         else:
             start = self._addresses[place.slot + self._program.inputs * (place.kind == "output")]
-        return start, start + self._types[name].nbytes
+        return start, start + self.types[name].nbytes
 
     def is_disturbed(self, case: KernelCase) -> bool:
         """Whether other processes have, or may have, written to what a kernel reads."""
@@ -98,7 +104,7 @@ class CheckedMemory:
         """
         written = list(self._written(wave))
         for name in list(self.copies):
-            span = self._span(name)
+            span = self.span(name)
             for case, result, place in written:
                 if not _overlap(span, place) or result == name:
                     continue
@@ -121,7 +127,7 @@ class CheckedMemory:
         for case in wave:
             for name in case.results:
                 if name in case.written:
-                    yield case, name, self._span(name)
+                    yield case, name, self.span(name)
 
     def _reader_after(self, name: str, case: KernelCase, wave: Sequence[KernelCase]) -> str:
         """Who still reads a buffer when a kernel overwrites it, or "" if nobody does."""
@@ -154,14 +160,16 @@ class CheckedMemory:
     def spoil(self, wave: Sequence[KernelCase]) -> None:
         """Fill what a wave is to write, where nothing lies that somebody reads: else memory that
         was used before may hold the right values, and hide that a kernel leaves some out."""
-        taken = [self._span(name) for name in {*self.copies, *self._inputs}]
+        taken = [self.span(name) for name in {*self.copies, *self._inputs}]
         for _, name, place in self._written([case for case in wave if not case.is_collective]):
             if place[0] < place[1] and not any(_overlap(place, span) for span in taken):
-                array = self.now(name)
-                if array.dtype.kind in "iub":
-                    array.reshape(-1).view(np.uint8).fill(_SPOILT)
-                else:
+                type = self.types[name]
+                array = np.empty(type.shape, type.dtype.numpy)
+                if array.dtype.kind not in "iub":
                     array.fill(np.nan)
+                else:
+                    array.reshape(-1).view(np.uint8).fill(_SPOILT)
+                self._put(name, array)
 
     def _is_alive(self, name: str, wave: int) -> bool:
         is_kept = name in self._outputs or name in self._inputs

@@ -14,30 +14,27 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from braze.ir.errors import BrazeError, LinAlgError
-from braze.ir.graph import Graph, Location
+from braze.ir.graph import Graph
 from braze.ir.loops import Program
-from braze.ir.loops_interpreter import MemoryFault
-from braze.ir.rounding import SLACK, Bounded, Difference
+from braze.ir.rounding import Difference
 from braze.ir.target import FAILED, WATCH, Target
 from braze.runtime.artifact import Artifact
+from braze.runtime.check_reports import blame, comparison, told
 from braze.runtime.checked_memory import CheckedMemory
-from braze.runtime.config import config
 from braze.runtime.cpu import host_target
-from braze.runtime.executable import Executable, Input, Resident, Sites, place, site_of
-from braze.runtime.kernel_cases import Array, KernelCase, kernel_cases, operations_of
+from braze.runtime.executable import Executable, Input, Resident, Sites
+from braze.runtime.kernel_cases import Array, KernelCase, kernel_cases
 from braze.runtime.kernel_difference import KernelDifference
 from braze.runtime.provenance import Provenance
 from braze.runtime.shared_blocks import block_under
 from braze.runtime.storage import Storage
 
 _Watch = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
-_MOST_OPERATIONS = 24  # listed in a message
 
 
 class CheckedExecutable(Executable):
@@ -165,8 +162,8 @@ class CheckedExecutable(Executable):
             differing = case.differing(found, expected)
             if differing is not None and not self._memory.is_disturbed(case):
                 name, differs = differing
-                text = _comparison(case, name, differs, expected[name])
-                self._differ(case, values, text + _blame(case, values, expected), name, differs)
+                text = comparison(case, name, differs, expected[name])
+                self._differ(case, values, text + blame(case, values, expected), name, differs)
 
     def _differ(
         self,
@@ -178,41 +175,10 @@ class CheckedExecutable(Executable):
         *,
         is_of_plan: bool = False,
     ) -> None:
-        message = f"[check] kernel @{case.name} of graph @{self._graph.name} {what}"
-        message += f"\n  it computes: {_operations(case)}"
-        values = {name: array.copy() for name, array in values.items()}
         error = KernelDifference(
             "", self._graph, case, values, result, difference, is_of_plan=is_of_plan
         )
-        if config.dump_dir:
-            path = Path(config.dump_dir, f"repro-{case.name}.py")
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                error.repro(path)
-                message += f"\n  reproducer: python {path}"
-            except OSError as failure:
-                message += f"\n  no reproducer could be written: {failure}"
-        else:
-            message += (
-                "\n  reproducer: `error.repro(path)` of this error, or BRAZE_DUMP=<directory> "
-                "writes it there"
-            )
-        error.args = (message + self._where(case, result),)
-        raise error
-
-    def _where(self, case: KernelCase, result: str) -> str:
-        """The user's line of a kernel, in this run: that of the operation whose result is wrong."""
-        location: Location | None = case.node.location
-        origins = self._origin.origins(case.node)
-        if result:
-            node = case.body.outputs[case.results.index(result)].node
-            if node is not None and node.location is not None:
-                location, origins = node.location, [self._origin.position(node.location)]
-        if origins and origins[0] >= 0:
-            location = self._graph.nodes[origins[0]].location or location
-            if self._sites is not None:
-                location = site_of(self._sites, origins[0]) or location
-        return place(location)
+        raise told(error, what, self._origin, self._sites)
 
 
 def checked_executable(graph: Graph, target: Target | None = None) -> CheckedExecutable:
@@ -230,56 +196,3 @@ def checked_executable(graph: Graph, target: Target | None = None) -> CheckedExe
     artifact, program, origin = compile_watched(graph, target or host_target(), record)
     get_pool(compile=pool_object)
     return CheckedExecutable(artifact, program, record.scheduled, graph, origin)
-
-
-# What a message says ------------------------------------------------------------------------------
-
-
-def _comparison(case: KernelCase, name: str, differs: Difference, expected: Bounded) -> str:
-    value = expected.value
-    result = case.node.results[case.results.index(name)]
-    at = ", ".join(map(str, differs.index))
-    worst = ", ".join(map(str, differs.worst))
-    apart = abs(_number(differs.found) - _number(differs.expected))
-    return (
-        f"differs from the interpreter in {differs.count} of {value.size} elements of "
-        f"%{name}: {result.type}\n"
-        f"  first [{at}]: expected {differs.expected!s}, found {differs.found!s}, "
-        f"{apart:.3g} apart where {differs.allowed:.3g} is allowed "
-        f"({SLACK:g} times the bound on rounding for {result.dtype.name})\n"
-        f"  worst [{worst}]: {differs.largest:.3g} apart"
-    )
-
-
-def _number(value: Any) -> float:
-    return float(value)
-
-
-def _blame(case: KernelCase, values: dict[str, Array], expected: dict[str, Bounded]) -> str:
-    """Which of the two steps from the fusion node to machine code went wrong."""
-    try:
-        loops = case.loops(values)
-    except MemoryFault as fault:
-        return f"\n  its loops are at fault, before any code is generated: {fault}"
-    if loops is None:
-        return ""
-    if case.differing(loops, expected) is not None:
-        return "\n  its loops differ, too, when they are interpreted: lowering is at fault"
-    return "\n  its loops are right when they are interpreted: code generation is at fault"
-
-
-def _operations(case: KernelCase) -> str:
-    """The operations of a kernel by lines."""
-    lines: dict[str, list[str]] = {}
-    for node in operations_of(case)[:_MOST_OPERATIONS]:
-        where = "" if node.location is None else f" ({_short(node.location)})"
-        lines.setdefault(where, []).append(node.op.name)
-    left_out = len(operations_of(case)) - _MOST_OPERATIONS
-    more = f" and {left_out} more" if left_out > 0 else ""
-    return "; ".join(", ".join(names) + where for where, names in lines.items()) + more
-
-
-def _short(location: Location) -> str:
-    return f"{Path(location.file).name}:{location.line}"
-
-

@@ -24,6 +24,7 @@ class KernelDifference(BrazeError, RuntimeError):
         result: buffer of the first result that differs, or "".
         difference: of that result; None if it wrote where it must not write.
         is_of_plan: the kernel did as it was told, but a value that is needed lies where it writes.
+        device: the GPU that ran it; "" on the CPU.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class KernelDifference(BrazeError, RuntimeError):
         difference: Difference | None = None,
         *,
         is_of_plan: bool = False,
+        device: str = "",
     ) -> None:
         super().__init__(message)
+        self.device = device
         self.result = result
         self.is_of_plan = is_of_plan
         self.graph = graph
@@ -50,9 +53,12 @@ class KernelDifference(BrazeError, RuntimeError):
 
         Raises:
             OSError: it cannot be written.
+            NotImplementedError: the kernel ran on a GPU.
         """
         from braze.runtime.repro import write_kernel
 
         if self.case is None:
             raise ValueError("[repro] this error has no kernel")
+        if self.device:
+            raise NotImplementedError(f"[repro] the kernel runs on {self.device}")
         write_kernel(path, self.case, self.values)

@@ -21,6 +21,7 @@ import numpy as np
 from braze.ir.collectives import current
 from braze.ir.graph import Graph
 from braze.ir.target import Target
+from braze.runtime.config import config
 from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.compiling import compile_cuda, compile_cuda_symbolic, tools
 from braze.runtime.cuda.devices import device_named
@@ -37,6 +38,7 @@ from braze.runtime.storage import Storage
 from braze.runtime.stored_sizes import keep_code
 
 if TYPE_CHECKING:
+    from braze.runtime.cuda.checking import CheckedCudaExecutable
     from braze.runtime.cuda.timing import TimedCudaExecutable
 
 
@@ -78,7 +80,7 @@ def clear_executables() -> None:
 class DeviceEntry:
     """A graph for one GPU; see `braze.runtime.cache.Entry`."""
 
-    __slots__ = ("_executable", "_timed", "device", "fingerprint", "graph")
+    __slots__ = ("_checked", "_executable", "_timed", "device", "fingerprint", "graph")
 
     def __init__(self, graph: Graph, fingerprint: str, device: str) -> None:
         self.graph = graph
@@ -86,6 +88,7 @@ class DeviceEntry:
         self.device = device
         self._executable: CudaExecutable | None = None
         self._timed: TimedCudaExecutable | None = None
+        self._checked: CheckedCudaExecutable | None = None  # with `config.check`
 
     @property
     def is_compiled(self) -> bool:
@@ -94,11 +97,17 @@ class DeviceEntry:
     def run(
         self, tier: str, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None
     ) -> None:
-        """Compute the outputs, as far as can be told from here; see `CudaExecutable.run`."""
+        """Compute the outputs, as far as can be told from here; see `CudaExecutable.run`.
+
+        Raises:
+            KernelDifference: with `config.check`, a kernel differs from the interpreter.
+        """
         if observing.observer is not None:
             self._run_observed(observing.observer, tier, inputs, outputs, sites)
         elif tier == "interpret":
             self._interpret(inputs, outputs, sites)
+        elif config.check:
+            self._obtain_checked().run(inputs, outputs, sites)
         else:
             (self._executable or self.compile()).run(inputs, outputs, sites)
 
@@ -120,6 +129,10 @@ class DeviceEntry:
             self._interpret(inputs, outputs, sites)
             observer.worked("interpret", self.graph, sites, start, time.perf_counter())
             return
+        if config.check:
+            self._obtain_checked().run(inputs, outputs, sites)
+            observer.worked("native", self.graph, sites, start, time.perf_counter())
+            return
         if self._executable is None:
             self.compile()
             observer.worked("compile", self.graph, None, start, time.perf_counter())
@@ -135,6 +148,16 @@ class DeviceEntry:
             current().notice()
         observer.worked("native", self.graph, sites, start, time.perf_counter())
 
+    def _obtain_checked(self) -> CheckedCudaExecutable:
+        """The code for the graph's own sizes, whose kernels are compared with the interpreter."""
+        if self._checked is None:
+            from braze.runtime.cuda.checking import checked_cuda_executable
+
+            start = time.perf_counter()
+            self._checked = checked_cuda_executable(self.graph, device_named(self.device))
+            self._count(self._checked.code, time.perf_counter() - start, "")
+        return self._checked
+
     def compile(self) -> CudaExecutable:
         """Machine code for the graph, from memory, disk, or the compiler."""
         if self._executable is None:
@@ -144,8 +167,6 @@ class DeviceEntry:
         return self._executable
 
     def _compiled(self, key: tuple[str, str]) -> CudaExecutable:
-        from braze.runtime.config import config
-
         start = time.perf_counter()
         device = device_named(self.device)
         family, outline = families.met(self.graph, device.target, tools(device.target))
@@ -161,7 +182,12 @@ class DeviceEntry:
             return executable
         code, told = self._compiled_member(family, outline, device.target)
         executable = CudaExecutable(code, device)
-        seconds = time.perf_counter() - start
+        self._count(code, time.perf_counter() - start, told)
+        _executables.keep(key, executable, config.cache_entries)
+        return executable
+
+    def _count(self, code: CudaCode, seconds: float, told: str) -> None:
+        """Note that the graph was compiled, or its machine code found on disk."""
         if code.from_disk:
             stats.disk_hits += 1
         else:
@@ -170,8 +196,6 @@ class DeviceEntry:
         stats.kernels += code.figures.kernels_after
         source: Source = "disk" if code.from_disk else "compiled"
         log.note(self.graph, self.fingerprint, source, seconds, code, sizes=told)
-        _executables.keep(key, executable, config.cache_entries)
-        return executable
 
     def _compiled_member(
         self, family: Family, outline: Text, target: Target

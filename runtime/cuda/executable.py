@@ -343,7 +343,7 @@ class Run:
             if array.nbytes:
                 cuda.memcpy_dtoh_async(array, base(operand.buffer.name), stream=stream)
             operands.append(array)
-        self._wait()
+        self.wait()
         try:
             results = evaluate_call(call, operands)
         except BaseException as failure:
@@ -354,7 +354,8 @@ class Run:
                 source = np.ascontiguousarray(result)
                 cuda.memcpy_htod_async(base(target.buffer.name), source, stream=stream)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Wait for the stream, whatever programs have to report."""
         if self.stream.handle is None:
             self.device.context.synchronize()
         else:
@@ -377,7 +378,7 @@ class Run:
         words = np.zeros(STATUS_WORDS, np.int64)
         with self.device.active():
             driver().memcpy_dtoh_async(words, self.status.address, stream=self.stream.handle)
-            self._wait()
+            self.wait()
         code = int(words[FAILED])
         if not code:
             return None
