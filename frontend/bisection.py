@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from braze import engine
+from braze.ir.devices import HOST
 from braze.ir.errors import BrazeError
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Node
@@ -18,6 +19,7 @@ def bisect(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     The function runs once, recording gradients as usual, and must be one graph, as for `inspect`.
     That graph is interpreted as it was captured and after each pass; then each kernel's loops are
     interpreted, after each pass over them; then the compiled code runs, checked kernel by kernel.
+    With values on a GPU, all of the graph is compiled for it, and runs there, on copies.
 
     Returns:
         A `Bisection`. `print` shows it: the first stage that is wrong, which result and by how
@@ -36,17 +38,23 @@ def bisect(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """
     name = getattr(function, "__name__", type(function).__name__)
     traced = trace(function, args, kwargs, name=name, grad=True)
-    return engine.debugging().bisect_graph(traced.graph, arrays_of(traced.graph, traced.storages))
+    graph, tools = traced.graph, engine.debugging()
+    arrays = arrays_of(graph, traced.storages)
+    devices = [v.type.device for v in graph.values() if v.type.device != HOST]
+    if engine.is_split(graph):
+        graph = tools.without_devices(graph)
+    return tools.bisect_graph(graph, arrays, device=devices[0] if devices else HOST)
 
 
 def arrays_of(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
-    """Copies of a graph's inputs; numbers as they are."""
-    return [
-        item.array(value.dtype.numpy, value.shape).copy()
-        if isinstance(item, engine.Storage)
-        else item
-        for value, item in zip(graph.inputs, inputs, strict=True)
-    ]
+    """Copies of a graph's inputs in the host's memory; numbers as they are."""
+    found: list[Any] = []
+    for value, item in zip(graph.inputs, inputs, strict=True):
+        if isinstance(item, engine.Storage):
+            held = item.to_host() if hasattr(item, "to_host") else item
+            item = held.array(value.dtype.numpy, value.shape).copy()
+        found.append(item)
+    return found
 
 
 class Found(BaseException):
@@ -57,7 +65,7 @@ class Bisector:
     """An observer that bisects each graph of a program when it first runs.
 
     Attributes:
-        count: how many graphs were looked at.
+        count: how many graphs were looked at. on_gpus: how many of them on GPUs.
         found: the first bisection with a culprit, or None.
         skipped: why graphs were not looked at.
     """
@@ -67,33 +75,43 @@ class Bisector:
     wants_inputs = True
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.on_gpus = 0
         self.found: Any = None
         self.skipped: list[str] = []
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
+        self._devices: dict[int, tuple[Graph, str]] = {}  # by identity, which the graph keeps
 
     def placed(self, graph: Graph, device: str) -> None:
-        """Graphs on GPUs are not searched: nothing is `given` of them."""
+        """A graph is about to run on a GPU."""
+        self._devices[id(graph)] = graph, device
 
     def given(self, graph: Graph, inputs: Sequence[Any]) -> None:
         """A graph is about to run.  Raises: Found."""
-        key = fingerprint(graph)
+        _, device = self._devices.get(id(graph), (graph, HOST))
+        key = fingerprint(graph), device
         if key in self._seen:
             return
         self._seen.add(key)
         try:
-            found = engine.debugging().bisect_graph(graph, arrays_of(graph, inputs))
+            found = engine.debugging().bisect_graph(
+                graph, arrays_of(graph, inputs), device=device
+            )
         except (IndexError, BrazeError) as error:  # which the program itself will meet
             self.skipped.append(str(error).splitlines()[0])
             return
         self.count += 1
+        self.on_gpus += device != HOST
         if found.culprit is not None:
             self.found, self._graph, self._inputs = found, graph, arrays_of(graph, inputs)
             raise Found
 
     def repro(self, path: str) -> None:
         """Write what is wrong as a program that runs it alone: a kernel if it is its code, else the
-        graph.  Raises: OSError."""
+        graph.
+
+        Raises:
+            OSError: it cannot be written. NotImplementedError: it is a kernel's code on a GPU.
+        """
         assert self.found is not None
         if self.found.culprit.error is not None:
             self.found.culprit.error.repro(path)

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         help="find the stage of the compiler that changes a result of a program",
         description="Run a program as `python program.py` would, and compare every stage of the "
         "compile of each of its graphs with the interpreter, on the graph's first inputs. Status 1 "
-        "if a stage changes a result.",
+        "if a stage changes a result, 2 if there was no graph to look at.",
         epilog="What the program is given stands behind --, as in: braze bisect train.py -- -n 3",
     )
     search.add_argument("script", metavar="PROGRAM", help="the program's file")
@@ -221,14 +221,21 @@ def _bisect(args: argparse.Namespace) -> int:
     if error is not None:
         show_error(error)
     if bisector.found is None:
-        print(f"nothing changed a result of {bisector.count} graphs", file=sys.stderr)
+        on_gpus = f", {bisector.on_gpus} of them on GPUs" if bisector.on_gpus else ""
+        print(f"nothing changed a result of {bisector.count} graphs{on_gpus}", file=sys.stderr)
         for reason in bisector.skipped:
             print(f"one was not looked at, since it raises: {reason}", file=sys.stderr)
-        return 0 if error is None else 1
+        if error is not None:
+            return 1
+        return 0 if bisector.count else 2
     print(bisector.found)
     if args.repro:
-        bisector.repro(args.repro)
-        print(f"wrote {args.repro}", file=sys.stderr)
+        try:
+            bisector.repro(args.repro)
+        except NotImplementedError as refusal:
+            print(f"braze: {refusal}", file=sys.stderr)
+        else:
+            print(f"wrote {args.repro}", file=sys.stderr)
     return 1
 
 

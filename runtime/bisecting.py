@@ -8,8 +8,8 @@ is not that of the one before it.
 2. Each kernel's loops are interpreted as they were lowered and after each pass over them, on the
    operands that the kernel has in the last graph, and compared with its fusion node's body within
    the bounds of `braze.ir.rounding`. Kernels that would take too long are left out.
-3. The compiled program runs, checked kernel by kernel (`braze.runtime.checking`): the memory plan
-   and the generated code.
+3. The compiled program runs, checked kernel by kernel (`braze.runtime.checking`, and on a GPU
+   `braze.runtime.cuda.checking`): the memory plan and the generated code.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from braze.ir.devices import HOST
 from braze.ir.errors import BrazeError, VerifyError
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Node
@@ -37,6 +38,7 @@ from braze.ir.widening import widened, widened_inputs
 from braze.runtime.checking import KernelDifference, checked_executable
 from braze.runtime.cpu import host_target
 from braze.runtime.kernel_cases import MOST_POINTS, Array, KernelCase, fitting, kernel_cases
+from braze.runtime.placed_insides import target_on
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Keeper
 from braze.runtime.storage import Storage
@@ -121,12 +123,14 @@ class Bisection:
 
 
 def bisect_graph(
-    graph: Graph, inputs: Sequence[Given], target: Target | None = None
+    graph: Graph, inputs: Sequence[Given], target: Target | None = None, device: str = HOST
 ) -> Bisection:
     """Find the first stage of compiling a graph that changes a result.
 
     Args:
+        graph: without devices.
         inputs: an array for each input, a Python number for those of role "scalar".
+        device: the GPU that it is compiled for and runs on; `target` is that one's.
 
     Raises:
         IndexError, and whatever the graph's operations raise on these inputs; what a pass or the
@@ -134,12 +138,15 @@ def bisect_graph(
     """
     start = time.perf_counter()
     bisection = Bisection(graph, Provenance(graph))
-    bisection.culprit = _first(bisection, list(inputs), target or host_target())
+    target = target_on(device) or target or host_target()
+    bisection.culprit = _first(bisection, list(inputs), target, device)
     bisection.seconds = time.perf_counter() - start
     return bisection
 
 
-def _first(found: Bisection, inputs: list[Given], target: Target) -> Culprit | None:
+def _first(
+    found: Bisection, inputs: list[Given], target: Target, device: str
+) -> Culprit | None:
     from braze.passes import compile_graph
 
     captured = found.origin.graph
@@ -164,7 +171,7 @@ def _first(found: Bisection, inputs: list[Given], target: Target) -> Culprit | N
     assert program is not None
     scheduled = graphs[-1][1]
     culprit = _first_loops(found, scheduled, program, inputs, target)
-    return culprit or _code(found, inputs, target)
+    return culprit or _code(found, inputs, target, device)
 
 
 # Passes -------------------------------------------------------------------------------------------
@@ -369,19 +376,22 @@ def _wrong_loops(
 # Code ---------------------------------------------------------------------------------------------
 
 
-def _code(found: Bisection, inputs: list[Given], target: Target) -> Culprit | None:
+def _code(
+    found: Bisection, inputs: list[Given], target: Target, device: str
+) -> Culprit | None:
     graph = found.graph
-    executable = checked_executable(graph, target)
+    executable = _checked(graph, target, device)
     given: list[Any] = []
     for item, role in zip(inputs, graph.roles, strict=True):
         if role == "scalar":
             given.append(item if isinstance(item, (int, float)) else item.item())
         else:
-            given.append(Storage.from_numpy(np.array(item, order="C")))
+            given.append(_stored(np.array(item, order="C"), device))
     outputs = []
     for position, value in enumerate(graph.outputs):
         source = graph.aliases.get(position)
-        outputs.append(Storage(value.type.nbytes) if source is None else given[source])
+        empty = np.empty(value.type.nbytes, np.uint8)
+        outputs.append(_stored(empty, device) if source is None else given[source])
     try:
         executable.run(given, outputs)
     except KernelDifference as error:
@@ -389,6 +399,28 @@ def _code(found: Bisection, inputs: list[Given], target: Target) -> Culprit | No
         return _of_code(error, error.case)
     found.stages += ["plan_memory", "compiled code"]
     return None
+
+
+def _checked(graph: Graph, target: Target, device: str) -> Any:
+    """Its code, which is checked when it runs."""
+    if device == HOST:
+        return checked_executable(graph, target)
+    from braze.runtime.cuda.checking import checked_cuda_executable
+    from braze.runtime.cuda.devices import device_named
+
+    return checked_cuda_executable(graph, device_named(device))
+
+
+def _stored(array: Array, device: str) -> Storage:
+    """The array in a device's memory."""
+    stored = Storage.from_numpy(array)
+    if device == HOST:
+        return stored
+    from braze.runtime.cuda.memory import copy_storage, new_storage
+
+    copy = new_storage(device, stored.nbytes, "an array")
+    copy_storage(stored, copy)
+    return copy
 
 
 def _of_code(error: KernelDifference, case: KernelCase) -> Culprit:

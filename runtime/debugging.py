@@ -4,6 +4,7 @@ from braze.runtime.bisecting import Bisection, Culprit, bisect_graph
 from braze.runtime.checking import KernelDifference
 from braze.runtime.kernel_cases import KernelCase, case_with_values
 from braze.runtime.repro import write_graph, write_kernel
+from braze.runtime.splitting import without_devices
 
 __all__ = [
     "Bisection",
@@ -12,6 +13,7 @@ __all__ = [
     "KernelDifference",
     "bisect_graph",
     "case_with_values",
+    "without_devices",
     "write_graph",
     "write_kernel",
 ]

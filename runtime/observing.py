@@ -35,7 +35,7 @@ class Observer(Protocol):
         is told of the graph as of others. Its kernels run one after the other."""
 
     def given(self, graph: Graph, inputs: Sequence[Input]) -> None:
-        """A graph is about to run on these inputs."""
+        """A graph is about to run on these inputs, which are where it runs."""
 
     def worked(
         self, work: Work, graph: Graph, sites: Sites | None, start: float, end: float

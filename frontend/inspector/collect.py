@@ -80,10 +80,10 @@ class Collector:
             self._of(graph, device).device = device
 
     def given(self, graph: Graph, inputs: Sequence[Any]) -> None:
-        """A graph is about to run."""
+        """A graph is about to run. Inputs are kept for reproducers, which GPUs have none of."""
         with self._lock:
             seen = self._of(graph)
-            if seen.inputs is None:
+            if seen.inputs is None and seen.device == "cpu":
                 seen.inputs = arrays_of(graph, inputs)
 
     def operated(self, node: Node, position: int, sites: Any, start: float, end: float) -> None:

@@ -124,6 +124,8 @@ class DeviceEntry:
         from braze.runtime.cuda.timing import timed_cuda_executable
 
         observer.placed(self.graph, self.device)
+        if observer.wants_inputs:
+            observer.given(self.graph, inputs)
         start = time.perf_counter()
         if tier == "interpret":
             self._interpret(inputs, outputs, sites)
