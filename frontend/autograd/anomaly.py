@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import linecache
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,10 +69,11 @@ class set_detect_anomaly:
 
     Args:
         mode: on or off.
-        check_nan: raise RuntimeError when the backward pass gives a NaN, with the operation and the
-            user's line of the forward pass, and a summary of each operand and of the gradient that
-            arrived. (Of a forward pass that ran while this was off, only what the gradient is
-            computed from is known.)
+        check_nan: raise RuntimeError when the backward pass gives a NaN or starts from one, with
+            the operation and the user's line of the forward pass, a summary of each operand and of
+            the gradient that arrived, and the first operation of the forward pass that made a NaN.
+            (Of a forward pass that ran while this was off, only what the gradient is computed from
+            is known.)
     """
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
@@ -110,27 +111,59 @@ class detect_anomaly:
         _set(*self._before.pop())
 
 
-Check = Callable[["TapeNode", "Sequence[tuple[int, Tensor]]", "Sequence[Tensor | None]"], None]
+class Check:
+    """Looks at one backward pass.
 
+    Args:
+        outputs: what it starts from.
+        order: the nodes of the tape, the latest first.
+    """
 
-def check() -> Check | None:
-    """What to call with each node's gradients and those that arrived at it, or None while nothing
-    is to be looked at."""
-    return _check_nan if _mode.enabled and _mode.check_nan else None
+    def __init__(self, outputs: Sequence[Tensor], order: Sequence[TapeNode]) -> None:
+        self._outputs = outputs
+        self._order = order
+        self._is_nan = any(has_nan(tensor) for tensor in outputs)
+        # Now, as the tape frees what it keeps.
+        self._forward = self._describe() if self._is_nan else ""
 
+    def __call__(
+        self,
+        node: TapeNode,
+        gradients: Sequence[tuple[int, Tensor]],
+        arrived: Sequence[Tensor | None],
+    ) -> None:
+        """Look at a node's gradients.  Raises: RuntimeError if one has a NaN."""
+        for position, gradient in gradients:
+            if has_nan(gradient):
+                from braze.autograd.anomaly_text import describe
 
-def _check_nan(
-    node: TapeNode, gradients: Sequence[tuple[int, Tensor]], arrived: Sequence[Tensor | None]
-) -> None:
-    for position, gradient in gradients:
-        if has_nan(gradient):
-            from braze.autograd.anomaly_text import describe
+                raise RuntimeError(
+                    f"Function '{node.name()}' returned nan values in its {position}th output."
+                    + place_of(node)
+                    + describe(node, position, gradient, arrived)
+                    + (self._forward or self._describe())
+                )
 
+    def finish(self) -> None:
+        """The pass is over.  Raises: RuntimeError if it started from a NaN all the same."""
+        if self._is_nan:
             raise RuntimeError(
-                f"Function '{node.name()}' returned nan values in its {position}th output."
-                + _place(node)
-                + describe(node, position, gradient, arrived)
+                "The output that backward was called on is nan, though its gradients are not."
+                + (self._forward or (_UNKNOWN if self._order else ""))
             )
+
+    def _describe(self) -> str:
+        from braze.autograd.anomaly_forward import describe_forward
+
+        return describe_forward(self._outputs, self._order)
+
+
+_UNKNOWN = "\n  where it came from is known if anomaly detection is on during the forward pass"
+
+
+def check(outputs: Sequence[Tensor], order: Sequence[TapeNode]) -> Check | None:
+    """What to call with each node's gradients, or None while nothing is to be looked at."""
+    return Check(outputs, order) if _mode.enabled and _mode.check_nan else None
 
 
 def has_nan(tensor: Tensor) -> bool:
@@ -140,7 +173,7 @@ def has_nan(tensor: Tensor) -> bool:
     return bool(np.isnan(values_of(tensor)).any())
 
 
-def _place(node: TapeNode) -> str:
+def place_of(node: TapeNode) -> str:
     """The user's line of the forward pass, its text, and the layer."""
     location = node.location
     text = linecache.getline(location.file, location.line).strip()

@@ -32,12 +32,12 @@ def describe(
         arrived: the gradient of each result, or None. A sync point.
     """
     array = values_of(gradient)
-    place = _first_nan(array)
+    place = first_nan(array)
     lines = [f"gradient {_named(node, position)}: {_of(gradient, place, array.shape)}"]
     lines += _known(node, place, array.shape)
     for number, upstream in enumerate(arrived):
         if upstream is not None:
-            name = _result_name(node, number)
+            name = result_name(node, number)
             lines.append(f"gradient that arrived at {name}: {_of(upstream, place, array.shape)}")
     return "".join(f"\n  {line}" for line in lines)
 
@@ -86,7 +86,8 @@ def summary(array: Array, place: tuple[int, ...] | None = None) -> str:
     return text
 
 
-def _first_nan(array: Array) -> tuple[int, ...]:
+def first_nan(array: Array) -> tuple[int, ...]:
+    """Where the first NaN is."""
     return tuple(int(i) for i in np.argwhere(np.isnan(array))[0])
 
 
@@ -107,8 +108,7 @@ def _known(node: TapeNode, place: tuple[int, ...], shape: tuple[int, ...]) -> It
         return
     types: Sequence[TensorType] = node.state.operand_types
     names = [node.call.op.operand_name(at) for at in range(len(types))]
-    shown = ", ".join(f"{name}: {type}" for name, type in zip(names, types, strict=True))
-    yield f"operation {node.call.op.name}({shown})"
+    yield f"operation {operation(node)}"
     for at, name in enumerate(names):
         handle = kept.get(("operand", at)) or _operand(node, at)
         edge = node.edges[at]
@@ -120,7 +120,7 @@ def _known(node: TapeNode, place: tuple[int, ...], shape: tuple[int, ...]) -> It
             yield f"operand {name}: not known, as it was not kept when the operation ran"
     for (kind, at), value in kept.items():
         if kind == "result":
-            yield f"result {_result_name(node, at)}: {_of_kept(value, place, shape)}"
+            yield f"result {result_name(node, at)}: {_of_kept(value, place, shape)}"
 
 
 def _kept(node: TapeNode) -> dict[tuple[str, int], Handle]:
@@ -129,7 +129,7 @@ def _kept(node: TapeNode) -> dict[tuple[str, int], Handle]:
     saving = getattr(node, "saving", None)
     if saving is None:
         return {("saved", at): handle for at, handle in enumerate(values)}
-    return dict(zip(saving.kept, values, strict=True))
+    return dict(zip(saving.kept, values, strict=True)) if values else {}  # else it was freed
 
 
 def _operand(node: TapeNode, position: int) -> Handle | None:
@@ -155,7 +155,70 @@ def _named(node: TapeNode, position: int) -> str:
     return f"of operand {node.call.op.operand_name(position)}"
 
 
-def _result_name(node: TapeNode, number: int) -> str:
+def result_name(node: TapeNode, number: int) -> str:
+    """What a result is called."""
     if getattr(node, "saving", None) is None:
         return f"result {number}"
     return node.call.op.results[number]
+
+
+# For the forward pass -----------------------------------------------------------------------------
+
+Known = Any  # a handle, or a tensor as it is now
+
+
+def operation(node: TapeNode) -> str:
+    """The operation with the types of its operands."""
+    if getattr(node, "saving", None) is None:
+        return node.name()
+    types: Sequence[TensorType] = node.state.operand_types
+    names = [node.call.op.operand_name(at) for at in range(len(types))]
+    shown = ", ".join(f"{name}: {type}" for name, type in zip(names, types, strict=True))
+    return f"{node.call.op.name}({shown})"
+
+
+def operand_name(node: TapeNode, at: int) -> str:
+    """What an operand is called."""
+    if getattr(node, "saving", None) is None:
+        return f"argument {at}"
+    return node.call.op.operand_name(at)
+
+
+def known_operand(node: TapeNode, at: int) -> Known | None:
+    """What an operand was, if that was kept."""
+    if getattr(node, "saving", None) is None:
+        return None
+    handle = _kept(node).get(("operand", at))
+    if handle is not None and not handle.flags & STALE:
+        return handle
+    return _operand(node, at)
+
+
+def known_results(node: TapeNode) -> Iterator[tuple[int, Known]]:
+    """The results that are kept, by number."""
+    for (kind, at), handle in _kept(node).items():
+        if kind == "result" and not handle.flags & STALE:
+            yield at, handle
+
+
+def values_of_known(known: Known) -> Array:
+    """Its elements. A sync point."""
+    from braze.tensors import wrap
+
+    if not isinstance(known, Handle):
+        return values_of(known)
+    if known.flags & NUMBER:
+        return np.asarray(known.storage, np.float64)
+    return values_of(wrap(known, None, 0))
+
+
+def nan_count(known: Known) -> int:
+    """How many elements are NaN."""
+    return int(np.isnan(values_of_known(known)).sum())
+
+
+def text_of(known: Known, place: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """The type and a summary, with the element that belongs to the NaN if the shape is the same."""
+    if isinstance(known, Handle):
+        return _of_kept(known, place, shape)
+    return _of(known, place, shape)

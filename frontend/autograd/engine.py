@@ -70,6 +70,7 @@ class Sweep:
         self.targets = None if targets is None else {_key(t) for t in targets}
         self.leading: set[TapeNode] = set()  # to a target
         self.reached: dict[Any, Any] = {}
+        self.outputs: Sequence[Tensor] = ()  # what it starts from
 
     def ones(self, type: TensorType) -> Any:
         """The gradient of a scalar output with respect to itself."""
@@ -139,7 +140,7 @@ class Sweep:
             for node in reversed(order):
                 if any(edge is not None and self.wants(edge) for edge in node.edges):
                     self.leading.add(node)
-        check = anomaly.check()
+        check = anomaly.check(self.outputs, order)
         try:
             for node in order:
                 self._visit(node, state, check, retain)
@@ -151,6 +152,8 @@ class Sweep:
                     if not left[key] and key in self.leaves:
                         state.site = None  # no part of a forward operation's gradient
                         arrived(*self.leaves.pop(key))
+            if check is not None:
+                check.finish()
         finally:
             state.site, state.node = outer_site, outer_node
 
@@ -301,6 +304,7 @@ def _start(
 ) -> list[TapeNode]:
     """Send the initial gradients; returns the tape nodes to start from."""
     roots: list[TapeNode] = []
+    sweep.outputs = tensors
     for i, (tensor, gradient) in enumerate(zip(tensors, gradients, strict=True)):
         if isinstance(tensor._handle, SparseHandle) and tensor._requires_grad:
             from braze.sparse.gradients import start_at

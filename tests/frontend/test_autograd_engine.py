@@ -384,7 +384,8 @@ def test_anomaly_says_what_the_operation_was_given():
     first, place, *facts = str(caught.value).splitlines()
     assert first == "Function 'DivBackward0' returned nan values in its 0th output."
     assert place.endswith("loss = (x / y).nansum()  # the quotient (of the forward pass)")
-    gradient, operation, numerator, divisor, arrived = (fact.strip() for fact in facts)
+    facts = [fact.strip() for fact in facts]
+    gradient, operation, numerator, divisor, arrived, *forward = facts
     assert gradient.startswith("gradient of operand x: f64[3], ") and "1 nan" in gradient
     assert operation == "operation div(x: f64[3], y: f64[3])"
     assert numerator == (
@@ -395,6 +396,8 @@ def test_anomaly_says_what_the_operation_was_given():
     )
     assert arrived.startswith("gradient that arrived at out: f64[3], ")
     assert arrived.endswith("at [0] it is 0.0")
+    first = "the first NaN of the forward pass is a result of div(x: f64[3], y: f64[3])"
+    assert forward[0] == first and forward[2:4] == [numerator, divisor]
 
 
 @pytest.mark.parametrize("forward", [True, False])
@@ -488,3 +491,58 @@ def test_tensors_that_are_given_the_same_gradient_do_not_share_it(create_graph):
         assert leaf.grad.tolist() == [2, 4, 6]
     x.grad.zero_()
     assert y.grad.tolist() == [2, 4, 6] and given.tolist() == [1, 2, 3]
+
+
+def anomaly_of(loss_of, *leaves):
+    """The message of a backward pass that meets a NaN."""
+    with braze.autograd.set_detect_anomaly(True):
+        loss = loss_of(*leaves)
+        with pytest.raises(RuntimeError) as caught:
+            loss.backward()
+    return [line.strip() for line in str(caught.value).splitlines()]
+
+
+def test_an_output_that_is_nan_is_an_anomaly_whose_operation_is_named():
+    def loss_of(w):
+        y = braze.log(w - 2.0)  # of a negative number
+        return (y * 2.0).sum()
+
+    first, *facts = anomaly_of(loss_of, leaf(1.0, 5.0))
+    assert first == "The output that backward was called on is nan, though its gradients are not."
+    assert facts[0] == "the first NaN of the forward pass is a result of log(x: f64[2])"
+    assert facts[1].endswith(
+        "y = braze.log(w - 2.0)  # of a negative number (of the forward pass)"
+    )
+    assert facts[2] == "operand x: f64[2], min -1, max 3, mean 1; at [0] it is -1.0"
+    assert facts[3].startswith("out: f64[2], min 1.09861, max 1.09861, mean 1.09861, 1 nan; at [0]")
+
+
+def test_a_nan_gradient_names_the_first_nan_of_the_forward_pass():
+    def loss_of(w):
+        root = (w * 1.0).sqrt()  # of a negative number
+        return (root * root).exp().sum()
+
+    first, *facts = anomaly_of(loss_of, leaf(-1.0, 4.0))
+    assert first.startswith("Function '") and "returned nan values" in first
+    at = facts.index("the first NaN of the forward pass is a result of sqrt(x: f64[2])")
+    assert "root = (w * 1.0).sqrt()  # of a negative number" in facts[at + 1]
+    assert facts[at + 2].startswith("operand x: f64[2], min -1, max 4")
+
+
+def test_a_nan_that_came_in_is_told_apart():
+    facts = anomaly_of(lambda w: (w + 1.0).sum(), leaf(float("nan"), 4.0))
+    assert facts[1].startswith("the first NaN of the forward pass came in as operand x of add(")
+    facts = anomaly_of(
+        lambda w: (w * braze.tensor([1.0, float("nan")], dtype=braze.float64)).sum(), leaf(1.0, 2.0)
+    )
+    text = "\n".join(facts)
+    assert "the first NaN of the forward pass came in as operand y of mul(" in text
+
+
+def test_nothing_is_claimed_of_operations_that_kept_nothing():
+    loss = (leaf(-1.0, 2.0).log() * 2.0).sum()
+    with braze.autograd.set_detect_anomaly(True):
+        with pytest.raises(RuntimeError, match="The output that backward was called on is nan"):
+            loss.backward()
+    with braze.autograd.set_detect_anomaly(True, check_nan=False):
+        (leaf(-1.0, 2.0).log() * 2.0).sum().backward()
