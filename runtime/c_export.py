@@ -8,6 +8,7 @@ needs nothing but the C library and threads.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -41,10 +42,12 @@ from braze.runtime.files import replacing
 from braze.runtime.package_codes import (
     Dynamic,
     SizedCode,
+    arguments_in,
     code_of,
-    require_every_size,
+    require_codes,
     sized_code_of,
 )
+from braze.runtime.package_facts import require_code, require_manifest, require_structure
 from braze.runtime.package_format import Archive, PackageError
 from braze.runtime.package_targets import target_of
 from braze.runtime.symbolic_code import are_within
@@ -82,7 +85,16 @@ def export_c(
         contents = _read(archive, target)
     except PackageError:
         raise
-    except (KeyError, TypeError, ValueError, IndexError, ParseError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        ParseError,
+        RecursionError,
+        ArithmeticError,
+    ) as error:
         # The hashes are right, so this is how it was written.
         raise PackageError(f"{path} cannot be exported: {error!r}") from error
     header, data = _exported(contents, name)
@@ -132,7 +144,8 @@ class _Contents:
 def _read(archive: Archive, wanted: str | None) -> _Contents:
     """Raises: PackageError; KeyError, ValueError and others if the manifest has another form."""
     manifest = archive.manifest
-    names = list(map(str, manifest["inputs"]))
+    require_manifest(manifest)
+    names: list[str] = manifest["inputs"]
     dynamic = Dynamic.of(manifest["dynamic"], names) if "dynamic" in manifest else None
     weights = dict(unpack_weights(archive["weights.safetensors"]))
     builds = []
@@ -142,15 +155,17 @@ def _read(archive: Archive, wanted: str | None) -> _Contents:
             continue
         if dynamic is not None:
             codes = [sized_code_of(archive, code, weights) for code in entry["codes"]]
-            require_every_size(codes, dynamic)
+            require_codes(codes, dynamic, names)
         else:
             artifact, own = code_of(archive, entry, weights)
+            require_code(artifact, names, own)
             codes = [SizedCode((), (), artifact, None, own)]
         builds.append(_Build(target, codes))
     found = _Contents(
-        str(manifest["name"]), str(manifest["braze"]), names, str(manifest["structure"]), dynamic,
+        manifest["name"], manifest["braze"], names, manifest["structure"], dynamic,
         _chosen(archive.path, builds, wanted),
     )  # fmt: skip
+    require_structure(json.loads(found.structure), len(found.codes[0].artifact.outputs))
     for code in found.codes:
         _require_native(found.model, code.artifact)
     return found
@@ -212,7 +227,7 @@ def _exported(contents: _Contents, name: str) -> tuple[str, bytes]:
     ]
     taken = {own.lower() for own in called}
     results = output_names(contents.structure, len(contents.codes[0].artifact.outputs))
-    inputs = _arrays(distinct(contents.names, taken), contents.codes, _arguments)
+    inputs = _arrays(distinct(contents.names, taken), contents.codes, arguments_in)
     outputs = _arrays(distinct(results, taken), contents.codes, lambda c: c.artifact.outputs)
     targets = [build.target.name for build in contents.builds]
     header = Header(
@@ -228,11 +243,6 @@ def _exported(contents: _Contents, name: str) -> tuple[str, bytes]:
     units.append(Unit([pool_object(plain)], {symbol: symbol for symbol in POOL_SYMBOLS}))
     units.append(Unit([compile_object(model_text(table), plain)], {own: own for own in public}))
     return header.text(), merge(units, [weights.block()], public, LIBRARY)
-
-
-def _arguments(code: SizedCode) -> list[Slot]:
-    """The inputs that a call gives."""
-    return [slot for slot in code.artifact.inputs if slot.name not in code.weights]
 
 
 def _arrays(

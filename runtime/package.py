@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
@@ -22,6 +23,7 @@ from braze.runtime.artifact import Slot
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.package_accuracy import AccuracyReport
 from braze.runtime.package_codes import Dynamic, SizedCodes, code_of, described, gpu_code_of
+from braze.runtime.package_facts import require_code, require_manifest, require_structure
 from braze.runtime.package_format import Archive, PackageError
 from braze.runtime.package_instance import Description, Instance, type_of
 from braze.runtime.package_targets import META, choose, device_name, target_of
@@ -54,6 +56,7 @@ class LoadedModel:
 
     def __init__(self, archive: Archive, device: str | None = None) -> None:
         manifest = archive.manifest
+        require_manifest(manifest)
         entry, self.target, self.device = choose(archive.path, manifest["targets"], device)
         self.targets = tuple(target_of(own).name for own in manifest["targets"])
         self.name: str = manifest["name"]
@@ -64,7 +67,6 @@ class LoadedModel:
         self.graph_text = bytes(archive["graph.ir"]).decode()
         names: list[str] = manifest["inputs"]
         everything = dict(unpack_weights(archive["weights.safetensors"]))
-        self.arrange = arranger(json.loads(manifest["structure"]))
         self.dynamic = Dynamic.of(manifest["dynamic"], names) if "dynamic" in manifest else None
         self._codes: SizedCodes | None = None
         self._only: AnyInstance
@@ -74,11 +76,13 @@ class LoadedModel:
         elif self.device != META:
             make = Instance
             # The pool's code is the package's, unless this process has started one before.
-            get_pool(compile=lambda: bytes(archive[entry["pool"]]))
+            pool = archive[entry["pool"]]
+            get_pool(compile=lambda: bytes(pool))
         if self.dynamic is None:
             artifact: Any
             find = gpu_code_of if self.target.is_gpu else code_of
             artifact, weights = find(archive, entry, everything)
+            require_code(artifact, names, weights)
             self._only = make(self.name, artifact, names, weights)
         else:
             self._codes = SizedCodes(self.name, archive, entry["codes"], names, everything, make)
@@ -87,6 +91,9 @@ class LoadedModel:
             self.dynamic.require_axes(self._only.inputs)
         self.inputs = self._only.inputs
         self.outputs = self._only.outputs
+        structure = json.loads(manifest["structure"])
+        require_structure(structure, len(self.outputs))
+        self.arrange = arranger(structure)
 
     def __call__(self, *arrays: Any) -> Any:
         """Run the model.
@@ -148,9 +155,9 @@ def load(path: str | os.PathLike[str], device: object = None) -> LoadedModel:
             anybody's package can be looked at.
 
     Raises:
-        PackageError: it is no package, is damaged (the message names the entry), has a newer
-            format, or is made for another processor (the message names the missing features) or
-            GPU.
+        PackageError: it is no package, is damaged (the message names the entry) or inconsistent,
+            has another format, or is made for another processor (the message names the missing
+            features) or GPU.
         ValueError: `device` is no name of one.
         CudaError: PyCUDA, the driver, or the GPU is missing.
         FileNotFoundError: there is no such file.
@@ -166,10 +173,12 @@ def load(path: str | os.PathLike[str], device: object = None) -> LoadedModel:
         TypeError,
         ValueError,
         IndexError,
+        AttributeError,
         ObjectError,
         ParseError,
         RecursionError,
         ArithmeticError,
+        struct.error,
     ) as error:
         archive.finish()
         # The hashes are right, so this is how it was written.

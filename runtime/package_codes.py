@@ -19,6 +19,7 @@ from braze.ir.arena import ArenaLayout
 from braze.ir.errors import ShapeError
 from braze.ir.polynomials import Point, corners
 from braze.runtime.artifact import Artifact, Slot, layout_from
+from braze.runtime.package_facts import require_code, require_same
 from braze.runtime.package_format import Archive
 from braze.runtime.package_instance import Description, Instance
 from braze.runtime.symbolic_code import Code, are_within
@@ -211,6 +212,27 @@ def require_every_size(codes: Sequence[SizedCode[Any]], dynamic: Dynamic) -> Non
         raise ValueError(f"no code serves size {size} of dimension {dynamic.name}")
 
 
+def arguments_in(code: SizedCode[Any]) -> list[Slot]:
+    """The inputs that a call gives."""
+    return [slot for slot in code.artifact.inputs if slot.name not in code.weights]
+
+
+def require_codes(codes: Sequence[SizedCode[Any]], dynamic: Dynamic, names: Sequence[str]) -> None:
+    """Raise ValueError if there are sizes that no code serves, or code cannot be as it says.
+
+    Args:
+        names: what a call's arguments are called.
+    """
+    require_every_size(codes, dynamic)
+    require_same([(arguments_in(code), code.artifact.outputs) for code in codes])
+    for code in codes:
+        for sizes in code.corners():
+            artifact = code.artifact
+            if code.layout is not None:
+                artifact = artifact.at(code.layout, sizes)
+            require_code(artifact, names, code.weights)
+
+
 def first_outside(
     boxes: Sequence[tuple[Point, Point]], lowest: Point, highest: Point
 ) -> Point | None:
@@ -271,12 +293,8 @@ class SizedCodes:
         return [(code.lowest, code.highest) for code in self._codes]
 
     def require_all(self, dynamic: Dynamic) -> None:
-        """Raise ValueError if there are sizes that no code serves."""
-        require_every_size(self._codes, dynamic)
-        for code in self._codes:
-            if code.layout is not None:
-                for sizes in code.corners():
-                    code.artifact.at(code.layout, sizes)
+        """Raise ValueError if there are sizes that no code serves, or code cannot be as it says."""
+        require_codes(self._codes, dynamic, self._names)
 
     def met(self, arrays: Sequence[Any]) -> AnyInstance | None:
         """The code for arrays of the right shapes, if it is at hand."""

@@ -2,7 +2,8 @@
 
     mimetype              what `file` and people recognise it by
     code/<target>/*.o     objects, the thread pool's among them; where calls choose a size, in a
-                          folder for each range of sizes; for a GPU, kernels.cubin
+                          folder for each range of sizes; for a GPU, kernels.cubin. Behind each
+                          its seal (`braze.runtime.package_seal`)
     weights.safetensors   the parameters
     graph.ir              the captured graph as text
     manifest.json         everything else; where each entry lies, and its SHA-256
@@ -30,8 +31,9 @@ from typing import Any
 
 from braze.ir.errors import BrazeError
 from braze.runtime.files import replacing
+from braze.runtime.package_seal import binding, is_sealed, sealed, unsealed
 
-FORMAT = 6
+FORMAT = 7
 MIMETYPE = b"application/x-braze-package"
 MANIFEST = "manifest.json"
 
@@ -47,6 +49,9 @@ _LOCAL_HEADER_BYTES = 30
 _START = b"mimetype" + MIMETYPE
 _COMMENT = re.compile(rb"braze-package (\d{4}) (\d{16}) (\d{16}) ([0-9a-f]{64})")
 _COMMENT_BYTES = len("braze-package ") + 4 + 1 + 16 + 1 + 16 + 1 + 64
+
+
+_Place = tuple[int, int, str | list[str]]  # offset, size, hash
 
 
 class PackageError(BrazeError, ValueError):
@@ -68,13 +73,14 @@ def write_archive(path: Path, manifest: dict[str, Any], entries: Mapping[str, by
         archive.writestr(info, data)
         # The archive stands right behind the entry's last byte.
         offset = archive.fp.tell() - len(data)
-        hashes = [sha256(piece).hexdigest() for piece in _pieces(memoryview(data))]
-        return {
-            "offset": offset,
-            "size": len(data),
-            "sha256": hashes[0] if len(hashes) == 1 else hashes,
-        }
+        return {"offset": offset, "size": len(data), "sha256": _digest(data)}
 
+    others = {name: _digest(data) for name, data in entries.items() if not is_sealed(name)}
+    bound = binding(manifest, others)
+    entries = {
+        name: sealed(bound, name, data) if is_sealed(name) else data
+        for name, data in entries.items()
+    }
     with replacing(path) as file, ZipFile(file, "w", ZIP_STORED) as archive:
         add(archive, "mimetype", MIMETYPE)
         places = {name: add(archive, name, data) for name, data in entries.items()}
@@ -109,12 +115,13 @@ class Archive:
                 f"{path} has format {format}, this Braze reads format {FORMAT}; compile it again"
             )
         text = self._checked(MANIFEST, offset, size, digest)
-        manifest: dict[str, Any] = json.loads(bytes(text))
+        self.manifest, places = self._parsed(bytes(text))
         self._entries = {
-            name: self._checked(name, place["offset"], place["size"], place["sha256"])
-            for name, place in manifest.pop("entries").items()
+            name: self._checked(name, offset, size, digest)
+            for name, (offset, size, digest) in places.items()
         }
-        self.manifest = manifest
+        others = {name: place[2] for name, place in places.items() if not is_sealed(name)}
+        self._bound = binding(self.manifest, others)
         if wait:
             self.finish()
 
@@ -125,8 +132,20 @@ class Archive:
             self._require_equal(name, hashes.all(), digests)
 
     def __getitem__(self, name: str) -> memoryview:
-        """An entry's bytes, in place."""
-        return self._entries[name]
+        """An entry's bytes, in place; code without its seal.
+
+        Raises: KeyError; PackageError for code that belongs to another manifest or other entries.
+        """
+        data = self._entries[name]
+        if not is_sealed(name):
+            return data
+        code = unsealed(self._bound, name, data)
+        if code is None:
+            raise PackageError(
+                f"{self.path} is inconsistent: {name} was not made for this manifest and these "
+                "weights"
+            )
+        return code
 
     def _comment(self) -> tuple[int, int, int, str]:
         """Format, place, size and hash of the manifest."""
@@ -138,6 +157,24 @@ class Archive:
         if found is None:
             raise PackageError(f"{path} is truncated, or damaged at its end")
         return int(found[1]), int(found[2]), int(found[3]), found[4].decode()
+
+    def _parsed(self, text: bytes) -> tuple[dict[str, Any], dict[str, _Place]]:
+        """The manifest, and where the entries lie and their hashes."""
+        try:
+            manifest = json.loads(text)
+            places = {
+                name: (place["offset"], place["size"], place["sha256"])
+                for name, place in manifest.pop("entries").items()
+            }
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+            raise PackageError(f"{self.path} has no manifest: {error!r}") from None
+        for name, (offset, size, digest) in places.items():
+            texts = digest if isinstance(digest, list) else [digest]
+            if not (
+                type(offset) is int and type(size) is int and offset >= 0 and size >= 0
+            ) or not all(isinstance(own, str) for own in texts):
+                raise PackageError(f"{self.path} has no manifest: it does not say where {name} is")
+        return manifest, places
 
     def _checked(self, name: str, offset: int, size: int, digest: str | list[str]) -> memoryview:
         if offset + size > len(self._data):
@@ -153,6 +190,12 @@ class Archive:
     def _require_equal(self, name: str, found: list[str], digests: list[str]) -> None:
         if found != digests:
             raise PackageError(f"{self.path} is damaged: {name} is not what was written")
+
+
+def _digest(data: bytes) -> str | list[str]:
+    """An entry's hash, or those of its pieces."""
+    hashes = [sha256(piece).hexdigest() for piece in _pieces(memoryview(data))]
+    return hashes[0] if len(hashes) == 1 else hashes
 
 
 def _pieces(data: memoryview) -> list[memoryview]:

@@ -23,6 +23,7 @@ from braze.runtime.artifact import Artifact, layout_facts, slots_of
 from braze.runtime.cpu import host_target
 from braze.runtime.environment import braze_version
 from braze.runtime.package_codes import SizedCode
+from braze.runtime.package_facts import require_structure
 from braze.runtime.package_family import Sizes, arrays_read
 from braze.runtime.package_format import PackageError, write_archive
 from braze.runtime.package_narrow import Fold, Narrowing
@@ -317,28 +318,11 @@ def _checked_names(
 
 
 def _check_structure(structure: str, outputs: int) -> None:
-    def check(item: Any) -> None:
-        match item:
-            case None:
-                return
-            case {"dict": list(pairs), **others} if not others:
-                for pair in pairs:
-                    if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
-                        raise PackageError(f"[package] structure: {pair!r} is no [key, value]")
-                    check(pair[1])
-            case {"tuple": list(items), **others} | {"list": list(items), **others} if not others:
-                for part in items:
-                    check(part)
-            case int(number) if not isinstance(number, bool) and 0 <= number < outputs:
-                return
-            case _:
-                raise PackageError(
-                    f"[package] structure: {item!r} is neither a container nor the number of an "
-                    f"output (0 to {outputs - 1})"
-                )
-
     try:
         described = json.loads(structure)
     except ValueError as error:
         raise PackageError(f"[package] structure {structure!r} is not JSON: {error}") from None
-    check(described)
+    try:
+        require_structure(described, outputs)
+    except ValueError as error:
+        raise PackageError(f"[package] {error}") from None

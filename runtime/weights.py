@@ -66,10 +66,12 @@ def unpack_weights(data: memoryview) -> Iterator[tuple[str, np.ndarray]]:
         for name, entry in header.items():
             first, last = entry["data_offsets"]
             shape, dtype = tuple(entry["shape"]), _DTYPES[entry["dtype"]].numpy
+            if any(type(extent) is not int or extent < 0 for extent in shape):
+                raise ValueError(f"array {name} has the shape {list(shape)}")
             if not 0 <= first <= last <= len(data) - start:
                 raise ValueError(f"array {name} lies outside the file")
             # The dtype comes second: NumPy reads no bfloat16 from a buffer.
             raw = np.frombuffer(data, np.uint8, last - first, start + first)
             yield name, raw.view(dtype).reshape(shape)
-    except (struct.error, KeyError, TypeError, AttributeError) as error:
+    except (struct.error, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a safetensors file: {error!r}") from None
