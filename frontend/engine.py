@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from braze.runtime.cache import Entry, Prepared, prepare
-from braze.runtime.config import Background, Tier, config
+from braze.runtime.config import PRECISIONS, Background, Tier, config
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import Input, Resident
 from braze.runtime.files import replacing
@@ -36,6 +36,7 @@ __all__ = [
     "DTYPES",
     "MOST_DIMENSIONS",
     "AccuracyReport",
+    "PRECISIONS",
     "Background",
     "Dynamic",
     "DynamicDim",

@@ -1,5 +1,5 @@
 """Settings that PyTorch programs make, answered for this library: results never depend on threads,
-and matrix products have the precision of their dtype."""
+and matrix products have the precision of their dtype unless a lower one is allowed."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from braze import engine
 
 class _Settings:
     before: tuple[engine.Background, bool] | None = None  # what deterministic algorithms replace
-    precision = "highest"
     deterministic = "default"
     interop_threads = 1
     warn_always = False
 
 
-PRECISIONS = ("highest", "high", "medium")
+PRECISIONS = engine.PRECISIONS
 DEBUG_MODES = ("default", "warn", "error")
 
 
 def get_float32_matmul_precision() -> str:
-    """What was set; products of float32 matrices are of float32 in any case."""
-    return _Settings.precision
+    """`braze.config.matmul_precision`."""
+    return engine.config.matmul_precision
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Allow a lower precision for products of float32 matrices, which changes nothing here.
+    """Allow a lower precision for products of float32 matrices: `braze.config.matmul_precision`.
+
+    With "high" and "medium", GPUs of compute capability 8.0 on round factors to TF32, which has 10
+    bits of mantissa, and multiply them on tensor cores; so does
+    `backends.cuda.matmul.allow_tf32 = True`, which is the same setting. CPUs do not.
 
     Warns:
         UserWarning: it is none of "highest", "high" and "medium", and is not set.
@@ -34,7 +37,7 @@ def set_float32_matmul_precision(precision: str) -> None:
     if precision not in PRECISIONS:
         warnings.warn(f"{precision} is not one of {PRECISIONS}; it has no effect", stacklevel=2)
     else:
-        _Settings.precision = precision
+        engine.config.matmul_precision = precision  # type: ignore[assignment]
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:

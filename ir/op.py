@@ -199,6 +199,11 @@ class Op:
         return self.category == "contract"
 
     @property
+    def is_convolution(self) -> bool:
+        """Is it a convolution or a gradient of one, before it is decomposed?"""
+        return {"dilation", "groups"} <= self.attributes.keys()
+
+    @property
     def is_host(self) -> bool:
         """Is it run by calling its `evaluate` from compiled code?"""
         return self.category == "host"

@@ -138,6 +138,7 @@ AARCH64_TRIPLE = "aarch64-unknown-linux-gnu"
 GPU_TRIPLE = "nvptx64-nvidia-cuda"
 # The feature of a GPU target by which products of f32 may be rounded to TF32 on tensor cores.
 TF32 = "tf32"
+TF32_CAPABILITY = 80  # the first with such tensor cores
 
 
 def _gpu(capability: int) -> Target:

@@ -22,6 +22,9 @@ valid; a wrong name or value raises and says what is allowed.
     recompile_limit  BRAZE_RECOMPILE_LIMIT  warn at this many recompiles of one line; 0 never
     dynamic_shapes   BRAZE_DYNAMIC_SHAPES   the third size of a dimension is compiled for all others
     cuda_graphs      BRAZE_CUDA_GRAPHS      on GPUs, launch what runs often as one CUDA graph
+    matmul_precision BRAZE_MATMUL_PRECISION on GPUs, products of float32: "highest": as they are;
+                                            "high", "medium": rounded to TF32 on tensor cores
+    convolution_tf32 BRAZE_CONVOLUTION_TF32 whether that may be done to convolutions, too
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ from typing import Literal
 Tier = Literal["auto", "compile", "interpret"]
 TIERS: tuple[Tier, ...] = ("auto", "compile", "interpret")
 Background = Literal["auto", "always", "never"]
+Precision = Literal["highest", "high", "medium"]
+PRECISIONS: tuple[Precision, ...] = ("highest", "high", "medium")
 
 SettingValue = str | int | bool
 
@@ -119,6 +124,10 @@ _SETTINGS: dict[str, _Setting] = {
     "recompile_limit": _Setting("BRAZE_RECOMPILE_LIMIT", lambda: 8, int),
     "dynamic_shapes": _Setting("BRAZE_DYNAMIC_SHAPES", lambda: True, bool),
     "cuda_graphs": _Setting("BRAZE_CUDA_GRAPHS", lambda: False, bool),
+    "matmul_precision": _Setting(
+        "BRAZE_MATMUL_PRECISION", lambda: "highest", str, choices=PRECISIONS
+    ),
+    "convolution_tf32": _Setting("BRAZE_CONVOLUTION_TF32", lambda: True, bool),
 }
 
 
@@ -151,6 +160,8 @@ class Config:
     recompile_limit: int
     dynamic_shapes: bool
     cuda_graphs: bool
+    matmul_precision: Precision
+    convolution_tf32: bool
 
     def __init__(self) -> None:
         for name in self.__slots__:

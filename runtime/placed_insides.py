@@ -29,7 +29,7 @@ def placed_stages(graph: Graph) -> list[tuple[str, str]]:
     stages = [("captured", str(graph))]
     for number, step in enumerate(split.steps):
         if isinstance(step, Segment):
-            found = look_inside(step.graph, target_on(step.device))
+            found = look_inside(step.graph, target_on(step.device, step.graph))
             stages += [(f"{number} {step.device} {s.name}", s.text) for s in found.stages]
         else:
             source, target = split.types[step.source], split.types[step.target]
@@ -37,13 +37,14 @@ def placed_stages(graph: Graph) -> list[tuple[str, str]]:
     return stages
 
 
-def target_on(device: str) -> Target | None:
-    """What code for a device is made for; None for this processor.  Raises: CudaError."""
+def target_on(device: str, graph: Graph) -> Target | None:
+    """What a graph's code for a device is made for; None for this processor.  Raises: CudaError."""
     if device == HOST:
         return None
     from braze.runtime.cuda.devices import device_named
+    from braze.runtime.cuda.precision import target_for
 
-    return device_named(device).target
+    return target_for(graph, device_named(device).target)
 
 
 def limits_on(device: str) -> Limits:

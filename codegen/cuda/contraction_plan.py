@@ -18,7 +18,7 @@ from braze.ir.gpu_limits import ASYNC_CAPABILITY, LIMITS
 from braze.ir.index import LoopVar
 from braze.ir.loops import Access, Contraction, Load
 from braze.ir.symint import is_symbolic
-from braze.ir.target import TF32, Target
+from braze.ir.target import TF32, TF32_CAPABILITY, Target
 
 # Multiprocessors of a large GPU, and what each does in a cycle: multiplications, bytes moved to and
 # from memory, and bytes fetched from the second-level cache.
@@ -270,7 +270,7 @@ def tiles_for(kernel: Contraction, target: Target) -> tuple[Sequence[Tile], DTyp
     if kernel.dtype is f32 and left is right and left in tensor_dtypes:
         return TENSOR, left
     if kernel.dtype is f32 and left is right is f32 and TF32 in target.features:
-        if target.capability >= 80:
+        if target.capability >= TF32_CAPABILITY:
             return TENSOR_TF32, f32
     if kernel.dtype.itemsize == 8:
         return WIDE, kernel.dtype

@@ -1,15 +1,21 @@
-"""cuDNN, which is not used: what is set here has no effect."""
+"""cuDNN, which is not used: what is set here has no effect, but for `allow_tf32`, which is
+`braze.config.convolution_tf32`: whether convolutions on GPUs are rounded to TF32 where products of
+matrices are.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
+from types import ModuleType
+
+from braze.engine import config
 
 enabled = True
 benchmark = False
 benchmark_limit = 10
 deterministic = False
-allow_tf32 = True
 
 
 def is_available() -> bool:
@@ -31,7 +37,7 @@ def flags(
     allow_tf32: bool = True,
 ) -> Iterator[None]:
     """Set these for a block."""
-    own = globals()
+    own = sys.modules[__name__]
     given = {
         "enabled": enabled,
         "benchmark": benchmark,
@@ -39,9 +45,27 @@ def flags(
         "deterministic": deterministic,
         "allow_tf32": allow_tf32,
     }
-    before = {name: own[name] for name in given}
-    own.update(given)
+    before = {name: getattr(own, name) for name in given}
+    _set(own, given)
     try:
         yield
     finally:
-        own.update(before)
+        _set(own, before)
+
+
+def _set(module: ModuleType, given: dict[str, bool | int]) -> None:
+    for name, value in given.items():
+        setattr(module, name, value)
+
+
+class _Module(ModuleType):
+    @property
+    def allow_tf32(self) -> bool:
+        return config.convolution_tf32
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        config.convolution_tf32 = bool(allowed)
+
+
+sys.modules[__name__].__class__ = _Module

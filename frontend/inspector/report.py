@@ -57,7 +57,7 @@ class GraphReport:
     def insides(self) -> Any:
         """Every step of compiling it (`braze.runtime.insides.Insides`)."""
         inspecting = engine.inspecting()
-        target = self._target or inspecting.target_on(self.device)
+        target = self._target or inspecting.target_on(self.device, self.graph)
         return inspecting.look_inside(self.graph, target)
 
     @cached_property
@@ -176,9 +176,7 @@ class Report:
         return {
             "title": self.title,
             "notes": self.notes,
-            "graphs": [
-                {**g.data, "code": g.code, "passes": g.passes} for g in self.graphs
-            ],
+            "graphs": [{**g.data, "code": g.code, "passes": g.passes} for g in self.graphs],
             "recompiles": self.recompiles,
         }
 

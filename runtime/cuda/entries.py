@@ -27,6 +27,7 @@ from braze.runtime.cuda.compiling import compile_cuda, compile_cuda_symbolic, to
 from braze.runtime.cuda.devices import device_named
 from braze.runtime.cuda.executable import CudaExecutable
 from braze.runtime.cuda.memory import DeviceStorage, copy_storage
+from braze.runtime.cuda.precision import Settings, settings, target_for
 from braze.runtime.executable import Input, Sites
 from braze.runtime.families import Family, families, loaded, served, third_size
 from braze.runtime.interpreting import interpret_with_lines
@@ -42,26 +43,30 @@ if TYPE_CHECKING:
     from braze.runtime.cuda.timing import TimedCudaExecutable
 
 
+# Fingerprint, device, and the features of its target.
+Key = tuple[str, str, tuple[str, ...]]
+
+
 class _Executables:
-    """The most recently used, by fingerprint and device."""
+    """The most recently used."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.recent: OrderedDict[tuple[str, str], CudaExecutable] = OrderedDict()
+        self.recent: OrderedDict[Key, CudaExecutable] = OrderedDict()
         os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
         self.lock = threading.RLock()
         self.recent = OrderedDict()
 
-    def find(self, key: tuple[str, str]) -> CudaExecutable | None:
+    def find(self, key: Key) -> CudaExecutable | None:
         with self.lock:
             found = self.recent.get(key)
             if found is not None:
                 self.recent.move_to_end(key)
             return found
 
-    def keep(self, key: tuple[str, str], executable: CudaExecutable, most: int) -> None:
+    def keep(self, key: Key, executable: CudaExecutable, most: int) -> None:
         with self.lock:
             self.recent[key] = executable
             while len(self.recent) > most:
@@ -80,19 +85,24 @@ def clear_executables() -> None:
 class DeviceEntry:
     """A graph for one GPU; see `braze.runtime.cache.Entry`."""
 
-    __slots__ = ("_checked", "_executable", "_timed", "device", "fingerprint", "graph")
+    __slots__ = ("_checked", "_made", "_timed", "device", "fingerprint", "graph")
 
     def __init__(self, graph: Graph, fingerprint: str, device: str) -> None:
         self.graph = graph
         self.fingerprint = fingerprint
         self.device = device
-        self._executable: CudaExecutable | None = None
-        self._timed: TimedCudaExecutable | None = None
+        self._made: tuple[Settings, CudaExecutable] | None = None
+        self._timed: tuple[Settings, TimedCudaExecutable] | None = None
         self._checked: CheckedCudaExecutable | None = None  # with `config.check`
 
     @property
     def is_compiled(self) -> bool:
-        return self._executable is not None
+        return self._kept() is not None
+
+    def _kept(self) -> CudaExecutable | None:
+        """The code of earlier runs, unless other settings hold now."""
+        made = self._made
+        return made[1] if made is not None and made[0] == settings() else None
 
     def run(
         self, tier: str, inputs: Sequence[Input], outputs: Sequence[Storage], sites: Sites | None
@@ -109,7 +119,7 @@ class DeviceEntry:
         elif config.check:
             self._obtain_checked().run(inputs, outputs, sites)
         else:
-            (self._executable or self.compile()).run(inputs, outputs, sites)
+            (self._kept() or self.compile()).run(inputs, outputs, sites)
 
     def _run_observed(
         self,
@@ -135,18 +145,21 @@ class DeviceEntry:
             self._obtain_checked().run(inputs, outputs, sites)
             observer.worked("native", self.graph, sites, start, time.perf_counter())
             return
-        if self._executable is None:
+        if self._kept() is None:
             self.compile()
             observer.worked("compile", self.graph, None, start, time.perf_counter())
         executable = self.compile()
+        timed: TimedCudaExecutable | None = None
         if observer.per_kernel:
-            if self._timed is None:
-                self._timed = timed_cuda_executable(self.graph, device_named(self.device))
-            executable = self._timed
+            if self._timed is None or self._timed[0] != settings():
+                held = settings()
+                made = timed_cuda_executable(self.graph, device_named(self.device))
+                self._timed = held, made
+            executable = timed = self._timed[1]
         start = time.perf_counter()
         executable.run(inputs, outputs, sites)
-        if observer.per_kernel and self._timed is not None:
-            observer.timed(self.graph, sites, self._timed.times())
+        if timed is not None:
+            observer.timed(self.graph, sites, timed.times())
             current().notice()
         observer.worked("native", self.graph, sites, start, time.perf_counter())
 
@@ -162,16 +175,20 @@ class DeviceEntry:
 
     def compile(self) -> CudaExecutable:
         """Machine code for the graph, from memory, disk, or the compiler."""
-        if self._executable is None:
+        kept = self._kept()
+        if kept is None:
             with _executables.lock:
-                key = (self.fingerprint, self.device)
-                self._executable = _executables.find(key) or self._compiled(key)
-        return self._executable
+                held = settings()
+                target = target_for(self.graph, device_named(self.device).target)
+                key = (self.fingerprint, self.device, target.features)
+                kept = _executables.find(key) or self._compiled(key, target)
+                self._made = held, kept
+        return kept
 
-    def _compiled(self, key: tuple[str, str]) -> CudaExecutable:
+    def _compiled(self, key: Key, target: Target) -> CudaExecutable:
         start = time.perf_counter()
         device = device_named(self.device)
-        family, outline = families.met(self.graph, device.target, tools(device.target))
+        family, outline = families.met(self.graph, target, tools(target))
         found = family.code_for(outline)
         if found is not None:
             symbolic, sizes = found
@@ -182,7 +199,7 @@ class DeviceEntry:
             log.note(self.graph, self.fingerprint, "dynamic", seconds, code, sizes=told)
             _executables.keep(key, executable, config.cache_entries)
             return executable
-        code, told = self._compiled_member(family, outline, device.target)
+        code, told = self._compiled_member(family, outline, target)
         executable = CudaExecutable(code, device)
         self._count(code, time.perf_counter() - start, told)
         _executables.keep(key, executable, config.cache_entries)

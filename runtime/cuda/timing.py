@@ -19,6 +19,7 @@ from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.devices import CudaDevice
 from braze.runtime.cuda.driver import driver
 from braze.runtime.cuda.executable import CudaExecutable
+from braze.runtime.cuda.precision import target_for
 from braze.runtime.limits import Limits
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Keeper
@@ -91,7 +92,8 @@ def timed_cuda_executable(graph: Graph, device: CudaDevice) -> TimedCudaExecutab
     def told(kernel: Kernel, steps: Sequence[Step]) -> None:
         made.append((kernel, len(steps)))
 
-    code = compile_cuda(graph, device.target, disk_cache(), origin=origin, keep=record, told=told)
+    target = target_for(graph, device.target)
+    code = compile_cuda(graph, target, disk_cache(), origin=origin, keep=record, told=told)
     one_by_one = ([kernel] for kernel, _ in made)
     facts = kernel_facts(one_by_one, record.scheduled, origin)
     steps = [count for _, count in made]

@@ -294,6 +294,7 @@ def test_settings():
     assert braze.get_float32_matmul_precision() == "highest"
     with pytest.warns(UserWarning, match="it has no effect"):
         braze.set_float32_matmul_precision("low")
+    assert braze.get_float32_matmul_precision() == "highest"
     braze.use_deterministic_algorithms(True, warn_only=True)
     assert braze.are_deterministic_algorithms_enabled()
     assert braze.is_deterministic_algorithms_warn_only_enabled()
@@ -305,6 +306,28 @@ def test_settings():
     with pytest.raises(RuntimeError, match="positive integer"):
         braze.set_num_interop_threads(0)
     assert braze.compiled_with_cxx11_abi() is True and not braze.is_warn_always_enabled()
+
+
+def test_precisions_of_products_are_one_setting():
+    matmul = braze.backends.cuda.matmul
+    with braze.config.using(matmul_precision="highest"):
+        for precision in ("high", "medium"):
+            braze.set_float32_matmul_precision(precision)
+            assert braze.get_float32_matmul_precision() == precision and matmul.allow_tf32 is True
+        matmul.allow_tf32 = False
+        assert braze.get_float32_matmul_precision() == "highest"
+        matmul.allow_tf32 = True
+        assert braze.get_float32_matmul_precision() == "high"
+        braze.set_float32_matmul_precision("highest")
+        assert matmul.allow_tf32 is False
+
+
+def test_convolutions_may_be_rounded_where_products_are():
+    cudnn = braze.backends.cudnn
+    assert cudnn.allow_tf32 is True
+    with cudnn.flags(allow_tf32=False):
+        assert cudnn.allow_tf32 is False and braze.config.convolution_tf32 is False
+    assert cudnn.allow_tf32 is True and braze.config.convolution_tf32 is True
 
 
 def test_deterministic_programs_wait_for_the_compiler():

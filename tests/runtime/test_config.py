@@ -35,6 +35,7 @@ def test_every_setting_can_come_from_the_environment(clean):
         "cache_entries": ("7", 7), "cache_bytes": ("0", 0), "dump_dir": ("out", "out"),
         "debug": ("5", 5), "trace_limit": ("100", 100), "recompile_limit": ("0", 0),
         "dynamic_shapes": ("0", False), "check": ("1", True), "cuda_graphs": ("1", True),
+        "matmul_precision": ("high", "high"), "convolution_tf32": ("0", False),
     }  # fmt: skip
     assert given.keys() | {"num_threads"} == _SETTINGS.keys()
     for name, (text, _) in given.items():
