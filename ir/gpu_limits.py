@@ -1,5 +1,6 @@
 """What a GPU's multiprocessor holds, by compute capability (80 for 8.0)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -27,3 +28,14 @@ LIMITS = {
     100: Limits(2048, 32, 228 << 10, 1 << 10),
     120: Limits(1536, 24, 100 << 10, 1 << 10),
 }
+
+
+def nearest(capability: int, known: Iterable[int]) -> int:
+    """Of the capabilities that something is known of, whose figures hold for another one: the
+    nearest that is not higher."""
+    return max(number for number in known if number <= capability)
+
+
+def limits_of(capability: int) -> Limits:
+    """A GPU's limits, or those of the nearest lower capability."""
+    return LIMITS[nearest(capability, LIMITS)]

@@ -141,9 +141,10 @@ TF32 = "tf32"
 TF32_CAPABILITY = 80  # the first with such tensor cores
 
 
-def _gpu(capability: int) -> Target:
-    """A GPU: accesses of 16 bytes, registers of a thread, shared memory that a block has without
-    asking, and how much of a row can be read again without going to memory."""
+def gpu_target(capability: int) -> Target:
+    """A GPU of any compute capability (103 for 10.3): accesses of 16 bytes, registers of a thread,
+    shared memory that a block has without asking, and how much of a row can be read again without
+    going to memory."""
     name = f"sm_{capability}"
     return Target(name, GPU_TRIPLE, name, (), 128, 255, 48 << 10, 512 << 10)
 
@@ -163,7 +164,7 @@ _NAMED = {
 }  # fmt: skip
 
 TARGET_NAMES = tuple(_NAMED)  # of processors
-_GPUS = {f"sm_{c}": _gpu(c) for c in (75, 80, 86, 89, 90, 100, 120)}
+_GPUS = {f"sm_{c}": gpu_target(c) for c in (75, 80, 86, 89, 90, 100, 120)}
 GPU_NAMES = tuple(_GPUS)
 
 

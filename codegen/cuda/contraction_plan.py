@@ -14,7 +14,7 @@ from typing import Literal, Protocol, TypeVar
 from braze.codegen.cuda.grid import extent, is_multiple, quotient
 from braze.ir.cuda_program import ALIGNMENT
 from braze.ir.dtypes import DType, bf16, f16, f32
-from braze.ir.gpu_limits import ASYNC_CAPABILITY, LIMITS
+from braze.ir.gpu_limits import ASYNC_CAPABILITY, limits_of
 from braze.ir.index import LoopVar
 from braze.ir.loops import Access, Contraction, Load
 from braze.ir.symint import is_symbolic
@@ -291,7 +291,7 @@ def stages(plan: Plan, target: Target, nbytes: int) -> int:
     Args:
         nbytes: of one for each, together.
     """
-    tile, limits = plan.tile, LIMITS[target.capability]
+    tile, limits = plan.tile, limits_of(target.capability)
     is_large = tile.rows * tile.columns >= MANY_RESULTS * tile.threads or tile.method == "tensor"
     blocks = (RESIDENT_LARGE if is_large else RESIDENT) // tile.threads
     room = limits.shared_bytes // blocks - limits.reserved_bytes

@@ -174,8 +174,11 @@ def get_device_capability(device: Any = None) -> tuple[int, int]:
 
 
 def get_arch_list() -> list[str]:
-    """The architectures that code can be made for; none without a GPU."""
-    return list(engine.gpu_names()) if is_available() else []
+    """The architectures that code can be made for, the current GPU's among them; none without a
+    GPU."""
+    if not is_available():
+        return []
+    return list(dict.fromkeys([*engine.gpu_names(), device_at(None).target.name]))
 
 
 def is_bf16_supported(including_emulation: bool = True) -> bool:

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from braze.ir.target import GPU_NAMES, Target, TargetError, named_target
+from braze.ir.target import GPU_NAMES, Target, gpu_target, named_target
 from braze.runtime.cuda.driver import CudaError, driver
 from braze.runtime.cuda.memory_stats import MemoryStats
+from braze.runtime.cuda.nvcc import architectures
 
 # With this set, memory goes back to the driver at once, where tools can see what is used after.
 NO_CACHING = "BRAZE_NO_CUDA_MEMORY_CACHING"
@@ -178,25 +179,29 @@ class CudaDevice:
 
 
 def target_of(capability: tuple[int, int]) -> Target:
-    """The target whose code a GPU runs: of its compute capability, or the next lower one.
+    """The target whose code a GPU runs: of its own compute capability, or, where nvcc makes no code
+    for that, the next lower one of the same major number, since others cannot be loaded.
 
     Raises:
-        CudaError: the GPU is older than all.
+        CudaError: the GPU is older than all that code can be made for, or newer than nvcc.
     """
     number = 10 * capability[0] + capability[1]
-    known = sorted(int(name.removeprefix("sm_")) for name in GPU_NAMES)
-    fitting = [n for n in known if n <= number and n // 10 == number // 10] or [
-        n for n in known if n <= number
-    ]
-    if not fitting:
+    said = f"a GPU of compute capability {capability[0]}.{capability[1]}"
+    known = [named_target(name).capability for name in GPU_NAMES]
+    if number < min(known):
         raise CudaError(
-            f"a GPU of compute capability {capability[0]}.{capability[1]} is older than the oldest "
-            f"that code can be made for, {known[0] // 10}.{known[0] % 10}"
+            f"{said} is older than the oldest that code can be made for, "
+            f"{min(known) // 10}.{min(known) % 10}"
         )
-    try:
-        return named_target(f"sm_{fitting[-1]}")
-    except TargetError as error:
-        raise CudaError(str(error)) from None
+    if number in known:
+        return gpu_target(number)
+    made = architectures()
+    if made is None or number in made:
+        return gpu_target(number)
+    fitting = [n for n in made if n <= number and n // 10 == number // 10]
+    if not fitting:
+        raise CudaError(f"{said} needs a newer nvcc: this one makes code up to sm_{max(made)}")
+    return gpu_target(max(fitting))
 
 
 _devices: dict[int, CudaDevice] = {}

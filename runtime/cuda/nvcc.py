@@ -7,7 +7,9 @@ nothing but nvcc itself.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -54,6 +56,18 @@ def _run(source: str, target: Target) -> bytes:
         except OSError as error:
             raise _missing(error) from error
         return made.read_bytes()
+
+
+@functools.cache
+def architectures() -> frozenset[int] | None:
+    """The compute capabilities that nvcc makes code for (80 for 8.0); None if it does not say."""
+    try:
+        command = ["nvcc", "--list-gpu-code"]
+        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    # Those with a letter, as sm_90a, are for one GPU's own instructions.
+    return frozenset(map(int, re.findall(r"^sm_(\d+)$", found, re.M))) or None
 
 
 def _refusal(reason: Any) -> CudaError:

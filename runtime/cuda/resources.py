@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 
 from braze.ir.cuda_program import CudaProgram, Launch
-from braze.ir.gpu_limits import LIMITS
+from braze.ir.gpu_limits import limits_of
 from braze.ir.target import Target
 from braze.runtime.cuda.nvcc import OPTIONS
 
@@ -73,7 +73,7 @@ def resources_of(source: str, target: Target, nvcc: str = "nvcc") -> dict[str, R
 
 def occupancy(launch: Launch, taken: Resources, target: Target) -> float:
     """The part of a multiprocessor's warps that blocks of a launch can fill, 0 to 1."""
-    limits = LIMITS[target.capability]
+    limits = limits_of(target.capability)
     warps = -(-prod(launch.block) // _WARP)
     of_warp = -(-taken.registers * _WARP // _REGISTER_UNIT) * _REGISTER_UNIT
     blocks = min(limits.blocks, limits.threads // _WARP // warps)

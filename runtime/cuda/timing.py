@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from braze.ir.fingerprint import fingerprint
+from braze.ir.gpu_limits import nearest
 from braze.ir.graph import Graph
 from braze.ir.loops import Kernel
 from braze.runtime.cuda.code import CudaCode
@@ -105,7 +106,8 @@ def device_limits(device: CudaDevice) -> Limits:
     cores, and bytes of its memory. Nothing is measured."""
     facts = device.properties()
     processors = facts["multiprocessor_count"]
-    flops = 2.0 * _FMAS[device.target.capability] * processors * facts["clock_rate"] * 1e3
+    fmas = _FMAS[nearest(device.target.capability, _FMAS)]
+    flops = 2.0 * fmas * processors * facts["clock_rate"] * 1e3
     # Memory transfers twice in a clock; its bus is given in bits.
     moved = 2.0 * facts["memory_clock_rate"] * 1e3 * facts["global_memory_bus_width"] / 8
     return Limits(processors, flops, moved)
