@@ -1,6 +1,7 @@
 """Run CUDA programs through PyCUDA, on the emulated driver where there is no GPU.
 
 Imports `cuda_device` first, so a test file that imports this one is skipped where neither works.
+The machine code is the device's own, whatever GPU the CUDA C was generated for.
 Every buffer has device memory of its own size, between guards: the emulated driver finds what
 touches anything else.
 """
@@ -12,9 +13,10 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import cuda_device  # noqa: F401  (comes before PyCUDA)
+import cuda_device  # (comes before PyCUDA)
 import numpy as np
 import pycuda.driver as cuda
+import pytest
 from pycuda.compiler import SourceModule
 
 from braze.codegen.cuda.generate import generate
@@ -35,8 +37,17 @@ from braze.ir.interpreter import interpret
 from braze.ir.loops import Program
 from braze.ir.target import STATUS_WORDS, Target, named_target
 from braze.passes import compile_graph
+from braze.runtime.cuda.devices import target_of
 
-TARGET = named_target("sm_80")
+
+@functools.cache
+def own_target() -> Target:
+    """The first device's."""
+    cuda.init()
+    return target_of(cuda.Device(0).compute_capability())
+
+
+TARGET = named_target("sm_80") if cuda_device.EMULATED else own_target()
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -77,8 +88,11 @@ class Device:
         self.status = np.zeros(STATUS_WORDS, np.int64)
         self._functions: dict[str, Any] = {}
         if program.source:
+            own = own_target()
+            if program.target.capability > own.capability and not cuda_device.EMULATED:
+                pytest.skip(f"code generated for {program.target.cpu}, this GPU is {own.cpu}")
             module = SourceModule(
-                program.source, no_extern_c=True, arch=program.target.cpu, options=["-std=c++17"]
+                program.source, no_extern_c=True, arch=own.cpu, options=["-std=c++17"]
             )
             for launch in program.launches():
                 self._functions[launch.kernel] = module.get_function(launch.kernel)
