@@ -138,7 +138,7 @@ def bisect_graph(
     """
     start = time.perf_counter()
     bisection = Bisection(graph, Provenance(graph))
-    target = target_on(device) or target or host_target()
+    target = target_on(device, graph) or target or host_target()
     bisection.culprit = _first(bisection, list(inputs), target, device)
     bisection.seconds = time.perf_counter() - start
     return bisection
