@@ -116,14 +116,40 @@ wrapped(x, left=True)
 new = 0.9 * np.array(same[0]) + 0.1 * x.mean(0).numpy()
 assert np.allclose(net.norm.running_mean.numpy(), new, rtol=1e-5), (new, same)
 
+for to_none in (True, False, None):
+    plain = Wrapped(Branches())
+    optimizer = braze.optim.SGD(plain.parameters(), lr=0.1)
+    if to_none is not None:
+        optimizer.zero_grad(set_to_none=to_none)
+    plain(x, left=True).backward()
+    optimizer.step()
+    if to_none is not None:
+        optimizer.zero_grad(set_to_none=to_none)
+    try:
+        plain(x, left=True)
+    except RuntimeError as error:
+        assert "not used in producing loss: right.weight, right.bias, never.weight" in str(error)
+    else:
+        raise AssertionError(to_none)
+
 plain = Wrapped(Branches())
-plain(x, left=True).backward()
-try:
-    plain(x, left=True)
-except RuntimeError as error:
-    assert "not used in producing loss: right.weight, right.bias, never.weight" in str(error)
-else:
-    raise AssertionError
+plain(x, left=True)  # no backward pass of it
+(plain(x, left=True) + plain(x, left=False) + plain.module.never(x).sum()).backward()
+assert all(p.grad is not None for p in plain.parameters())
+
+for settings in ({"find_unused_parameters": True}, {"static_graph": True}):
+    wrapped = Wrapped(Branches(), **settings)
+    for step in range(2):
+        wrapped.zero_grad()
+        with wrapped.no_sync():
+            wrapped(x, left=rank > 0).backward()
+        wrapped(x, left=False).backward()
+        # Three of four ranks took the left branch, without a reduction of their own.
+        assert wrapped.module.left.bias.grad.tolist() == [3.0], wrapped.module.left.bias.grad
+        assert wrapped.module.never.weight.grad is None
+        gradients = [None] * size
+        dist.all_gather_object(gradients, wrapped.module.left.weight.grad.tolist())
+        assert all(g == gradients[0] for g in gradients)
 
 for wrong, text in ((nn.Linear(2, rank + 1), "rank 0 has weight: f32[1,2], rank 1 has weight"),
                     (nn.ReLU(), "doesn't have any parameter")):

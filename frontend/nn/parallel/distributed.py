@@ -49,8 +49,9 @@ class DistributedDataParallel(Module):
         find_unused_parameters: some parameters may have no part in the loss. Their gradients count
             as zeros where other ranks have some, and stay what they are where nobody has. To find
             out takes a message in each iteration.
-        gradient_as_bucket_view, static_graph, check_reduction: have no effect; compiled code puts
-            gradients into their buckets in any case.
+        static_graph: parameters may be unused, as with `find_unused_parameters`.
+        gradient_as_bucket_view, check_reduction: have no effect; compiled code puts gradients into
+            their buckets in any case.
         init_sync: begin with rank 0's parameters and buffers.
 
     Raises:
@@ -95,13 +96,16 @@ class DistributedDataParallel(Module):
             for tensor in [*module.parameters(), *module.buffers()]:
                 dist.broadcast(tensor.detach(), group=group, group_src=0)
         cap = 25 if bucket_cap_mb is None else bucket_cap_mb
-        votes = dist.new_group(group.ranks) if find_unused_parameters else None
+        votes = dist.new_group(group.ranks) if find_unused_parameters or static_graph else None
         self._reducer = _Reducer(parameters, group, int(cap * _MIB), votes)
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         """As the module's own; what backward pass comes next is to be reduced."""
-        if tracer().grad_enabled and self.require_backward_grad_sync:
-            self._reducer.expect()
+        if tracer().grad_enabled:
+            if self.require_backward_grad_sync:
+                self._reducer.expect()
+            else:
+                self._reducer.follow()
         if self.broadcast_buffers and self.training and self.require_backward_grad_sync:
             self._share_buffers()
         return self.module(*inputs, **kwargs)
@@ -166,38 +170,62 @@ class _Reducer:
         self.votes = votes
         self.hook: Callable[[dist.GradBucket], Future] | None = None
         self.before: list[Any] | None = None  # what the gradients were, while some are expected
+        self.missing: list[str] = []  # that an unfinished reduction still waits for
+        self.touched: set[int] = set()  # parameters of backward passes without a reduction
 
     def expect(self) -> None:
         """A forward pass whose backward pass is to be reduced."""
-        now = [_mark(parameter) for parameter in self.parameters]
+        now = self._marks()
         if self.before is None:
             own = weakref.ref(self)
             tracer().after_backward.append(lambda: _arrived(own))
-        elif self.votes is None and any(
-            left != right for left, right in zip(self.before, now, strict=True)
-        ):
-            unused = [n for n, b, a in zip(self.names, self.before, now, strict=True) if b == a]
+        elif self.missing:
             raise RuntimeError(
                 "Expected to have finished reduction in the prior iteration before starting a new "
                 "one. This error indicates that your module has parameters that were not used in "
-                f"producing loss: {', '.join(unused)}. Pass find_unused_parameters=True to "
+                f"producing loss: {', '.join(self.missing)}. Pass find_unused_parameters=True to "
                 "DistributedDataParallel if that is meant."
             )
         self.before = now
 
+    def follow(self) -> None:
+        """A forward pass whose backward pass is not reduced: what it adds to is, with the next."""
+        if self.votes is None:  # each parameter is reduced with the next pass, in any case
+            return
+        before, own = self._marks(), weakref.ref(self)
+
+        def arrived() -> bool:
+            reducer = own()
+            if reducer is None:
+                return False
+            added = {i for i, mark in enumerate(reducer._marks()) if mark != before[i]}
+            reducer.touched |= added
+            return not added
+
+        tracer().after_backward.append(arrived)
+
     def arrived(self) -> bool:
         """A backward pass is over. Whether more is expected."""
         assert self.before is not None
-        used = [_mark(p) != b for p, b in zip(self.parameters, self.before, strict=True)]
-        if not any(used) or not (all(used) or self.votes is not None):
+        used = [now != before for now, before in zip(self._marks(), self.before, strict=True)]
+        complete = all(used) or self.votes is not None
+        if not any(used) or not complete:
+            if any(used):
+                self.missing = [n for n, u in zip(self.names, used, strict=True) if not u]
             return True
-        self.before = None
+        self.before, self.missing = None, []
+        if self.votes is not None:
+            used = [u or i in self.touched for i, u in enumerate(used)]
+            self.touched.clear()
         counted = np.array(used, np.int64)
         if self.votes is not None:
             self.votes._communicator.all_reduce(counted, "max").wait()
         for number, bucket in enumerate(self.buckets):
             self._reduce(number, [self.parameters[i] for i in bucket if counted[i]])
         return False
+
+    def _marks(self) -> list[Any]:
+        return [_mark(parameter) for parameter in self.parameters]
 
     def _reduce(self, number: int, parameters: list[Tensor]) -> None:
         """Capture the average of the gradients of a bucket, or what a hook makes of them."""
