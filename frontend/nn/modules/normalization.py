@@ -147,6 +147,16 @@ class _BatchNorm(_NormBase):
             momentum = self._count_batch(momentum)
         elif self.training:
             mean = variance = None
+        return self._normalised(input, mean, variance, training, momentum)
+
+    def _normalised(
+        self,
+        input: Tensor,
+        mean: Tensor | None,
+        variance: Tensor | None,
+        training: bool,
+        momentum: float | Tensor,
+    ) -> Tensor:
         return F.batch_norm(
             input, mean, variance, self.weight, self.bias, training, momentum, self.eps
         )
@@ -182,11 +192,12 @@ class BatchNorm3d(_BatchNorm):
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch normalisation of [N, C, ...] over the batches of all processes of a group. A program of
-    one process has one batch, so that it is `BatchNorm1d` and the others for any rank.
+    """Batch normalisation of [N, C, ...] over the batches of all processes of a group together. In
+    evaluation, and in a program of one process, it is `BatchNorm1d` and the others for any rank.
 
     Args:
-        process_group: kept for the processes that are to share their statistics.
+        process_group: the processes (`braze.distributed`) that share their statistics, each of
+            which calls it in training, and goes backward, as often as the others; None: all.
     """
 
     def __init__(
@@ -212,6 +223,24 @@ class SyncBatchNorm(_BatchNorm):
             raise ValueError(f"expected at least 2D input (got {input.ndim}D input)")
         if input.shape[1] == 0:
             raise ValueError("SyncBatchNorm number of input channels should be non-zero")
+
+    def _normalised(
+        self,
+        input: Tensor,
+        mean: Tensor | None,
+        variance: Tensor | None,
+        training: bool,
+        momentum: float | Tensor,
+    ) -> Tensor:
+        if self.training:
+            from braze.distributed.synchronised import batch_norm, sharing
+
+            group = sharing(self.process_group)
+            if group is not None:
+                return batch_norm(
+                    input, mean, variance, self.weight, self.bias, momentum, self.eps, group
+                )
+        return super()._normalised(input, mean, variance, training, momentum)
 
     @classmethod
     def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
