@@ -181,6 +181,9 @@ class GradScaler:
             wide = cast(gradient, f32) if gradient.dtype is bf16 else gradient
             beside = moved(factor, gradient._handle.type.device)
             gradient._replace(cast(mul(wide, beside), gradient.dtype))
+        agreed = getattr(optimizer, "_agreed", None)  # of those whose gradients are shared out
+        if found is not None and agreed is not None:
+            found = agreed(found)
         state["found_inf_per_device"] = {} if found is None else {found.device: found}
         state["stage"] = OptState.UNSCALED
 

@@ -156,3 +156,58 @@ say("fine")
         tmp_path,
     )
     assert all(outcome.lines(rank) == ["fine"] for rank in range(4))
+
+
+def test_gradients_that_are_shared_out_are_clipped_and_scaled_together(tmp_path):
+    outcome = run_ranks(
+        SHARDED
+        + """
+def clipped(stage, norm_type):
+    net = model()
+    if stage == 2:
+        opt = zero("sgd", net, shard_gradients=True)
+    else:
+        net = nn.parallel.DistributedDataParallel(net)
+        plain = braze.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+        opt = zero("sgd", net) if stage else plain
+    norms = []
+    for step in range(3):
+        opt.zero_grad()
+        braze.manual_seed(100 * step + rank)
+        (net(braze.randn(2, 1, 8, 8)) ** 2).sum().backward()
+        if stage:
+            norms.append(float(opt.clip_grad_norm_(0.05, norm_type)))
+        else:
+            norms.append(float(nn.utils.clip_grad_norm_(net.parameters(), 0.05, norm_type)))
+        opt.step()
+    return norms, np.concatenate([p.detach().numpy().ravel() for p in net.parameters()])
+
+for norm_type in (2.0, float("inf"), 1.0):
+    wanted = clipped(0, norm_type)
+    for stage in (1, 2):
+        norms, found = clipped(stage, norm_type)
+        assert np.allclose(norms, wanted[0], rtol=1e-4), (stage, norm_type, norms, wanted[0])
+        assert np.allclose(found, wanted[1], rtol=1e-4, atol=1e-6)
+
+# One rank's gradients overflow: no rank takes that step, and all scale by less from then on.
+net = model()
+opt = zero("adam", net, shard_gradients=True)
+scaler = braze.amp.GradScaler("cpu", init_scale=4.0)
+for step in range(3):
+    opt.zero_grad()
+    x = braze.ones(2, 1, 8, 8) * (rank + 1)
+    if step == 1 and rank == 1:
+        x = x * float("inf")
+    before = weights(net)
+    scaler.scale((net(x) ** 2).sum()).backward()
+    scaler.step(opt)
+    scaler.update()
+    assert (before == weights(net)) == (step == 1), step
+    assert scaler.get_scale() == (4.0 if step == 0 else 2.0)
+assert same_everywhere(weights(net))
+say("fine")
+""",
+        tmp_path,
+        ranks=2,
+    )
+    assert [outcome.lines(rank) for rank in range(2)] == [["fine"], ["fine"]], outcome

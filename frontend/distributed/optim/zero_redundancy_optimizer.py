@@ -6,14 +6,18 @@ Source: Rajbhandari et al., "ZeRO: Memory optimizations toward training trillion
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from braze import distributed as dist
-from braze.autograd.modes import enable_grad
+from braze import linalg
+from braze.autograd.modes import enable_grad, no_grad
 from braze.capture import flush, tracer
-from braze.distributed.captured import together
+from braze.distributed.captured import collective, together
 from braze.distributed.groups import ProcessGroup, member
+from braze.functions.creation import zeros
+from braze.functions.movement import stack
 from braze.optim.optimizer import Group, Optimizer
 from braze.tensors import Tensor, wrap
 
@@ -74,6 +78,7 @@ class ZeroRedundancyOptimizer(Optimizer):
         self._bytes = [0] * group.size()
         self._owners: dict[Tensor, int] = {}
         self._everything: dict[int, Any] | None = None
+        self._is_scattered = False  # the gradients, before a step
         self.optim: Optimizer = None  # type: ignore[assignment]
         super().__init__(params, dict(defaults))
         if shard_gradients:
@@ -119,8 +124,8 @@ class ZeroRedundancyOptimizer(Optimizer):
         state = tracer()
         before, state.grad_enabled = state.grad_enabled, False
         try:
-            if self.shard_gradients:
-                self._scatter_gradients()
+            self._scatter_gradients()
+            self._is_scattered = False
             self._copy_settings(self.param_groups, self.optim.param_groups)
             self.optim._skip = self._skip
             # Without the end of the iteration that a step is: the broadcasts belong to it.
@@ -152,8 +157,45 @@ class ZeroRedundancyOptimizer(Optimizer):
                 if rank != self.rank:
                     parameter._replace(wrap(part, None, 0), tracked=False)
 
+    def clip_grad_norm_(self, max_norm: float, norm_type: float = 2.0) -> Tensor:
+        """Scale the gradients, right before a step, so that the norm of all of them together, those
+        of other ranks included, is at most `max_norm`. All ranks call it.
+
+        With `shard_gradients` they are averaged before that: `nn.utils.clip_grad_norm_` would clip
+        those of each rank's own batch.
+
+        Returns: the norm before, 0-d.
+        """
+        with no_grad():
+            self._scatter_gradients()
+            own = [p.grad for p, owner in self._owners.items() if owner == self.rank]
+            norms = [linalg.vector_norm(g, norm_type) for g in own if g is not None]
+            largest = norm_type == math.inf
+            parts = stack(norms) if norms else zeros(1)
+            part = parts.amax() if largest else (parts**norm_type).sum()
+            total = self._reduced(part, "max" if largest else "sum")
+            norm = total if largest else total ** (1.0 / norm_type)
+            factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+            for parameter in self._owners:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor.to(parameter.grad.dtype))
+        return norm
+
+    def _agreed(self, overflow: Tensor) -> Tensor:
+        """Whether any rank's gradients overflow, of whether this one's do: 1 or 0, 0-d. Those that
+        are still to be averaged may overflow on some ranks only."""
+        return self._reduced(overflow, "max") if self.shard_gradients else overflow
+
+    def _reduced(self, x: Tensor, reduction: str) -> Tensor:
+        made = collective("all_reduce", [x._current()], self.process_group, (), reduction)
+        return wrap(made, None, 0)
+
     def _scatter_gradients(self) -> None:
-        """Average each gradient for the rank that needs it, and forget it elsewhere."""
+        """With `shard_gradients`: average each gradient for the rank that needs it, once before a
+        step, and forget it elsewhere."""
+        if not self.shard_gradients or self._is_scattered:
+            return
+        self._is_scattered = True
         for rank, parameters in self._of_each_rank():
             for bucket in _buckets(parameters):
                 handles = [_gradient(parameter)._current() for parameter in bucket]
