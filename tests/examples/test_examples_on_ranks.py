@@ -1,5 +1,5 @@
-"""examples/mnist and examples/imagenet on two ranks: they learn together, rank 0 speaks and writes
-for both, and they go on from a checkpoint."""
+"""examples/mnist and examples/imagenet on several ranks: they learn together, rank 0 speaks and
+writes for all, and they go on from a checkpoint, on as many ranks or on others."""
 
 from pathlib import Path
 
@@ -32,12 +32,12 @@ sys.stdout.write(f"{{rank}}: {{json.dumps([result, weights])}}\\n")
 """
 
 
-def _train(name, arguments, folder, before=""):
-    """What both ranks return and end with, which must be the same, and what they print."""
+def _train(name, arguments, folder, before="", ranks=2):
+    """What the ranks print. What they return and end with must be the same on all."""
     program = PROGRAM.format(folder=str(EXAMPLES / name), arguments=arguments, before=before)
-    outcome = run_ranks(program, folder, ranks=2, timeout=60, prologue="")
-    first, second = outcome.lines(0), outcome.lines(1)
-    assert len(first) == 1 and first == second, outcome.out
+    outcome = run_ranks(program, folder, ranks=ranks, timeout=60, prologue="")
+    first, *others = (outcome.lines(rank) for rank in range(ranks))
+    assert len(first) == 1 and all(other == first for other in others), outcome.out
     # Open MPI gives ranks a terminal, so what fills a line comes as well.
     printed = [line.removeprefix("\033[K") for line in outcome.out.splitlines()]
     return [line for line in printed if "accuracy" in line]
@@ -46,7 +46,7 @@ def _train(name, arguments, folder, before=""):
 def test_mnist(load_example, tmp_path):
     saved = str(tmp_path / "model.pt")
     common = ["--limit", "512", "--save", saved]
-    (printed,) = _train("mnist", [*common, "--epochs", "1"], tmp_path)
+    (printed,) = _train("mnist", [*common, "--epochs", "1"], tmp_path, ranks=4)
     assert printed.startswith("epoch 1/1 loss")
     (printed,) = _train("mnist", [*common, "--epochs", "2", "--resume", saved], tmp_path)
     assert printed.startswith("epoch 2/2 loss")
@@ -72,7 +72,7 @@ example.make_pictures = functools.partial(example.make_pictures, count=400)
     saved, data = str(tmp_path / "model.pt"), str(tmp_path / "digits")
     size = ["--data", data, "--size", "24", "--workers", "0"]
     common = [*size, "--batch-size", "32", "--save", saved]
-    (printed,) = _train("imagenet", [*common, "--epochs", "1"], tmp_path, small)
+    (printed,) = _train("imagenet", [*common, "--epochs", "1"], tmp_path, small, ranks=4)
     assert printed.startswith("epoch 1/1: loss")
     more = [*common, "--epochs", "2", "--resume", saved]
     (printed,) = _train("imagenet", more, tmp_path, small)
