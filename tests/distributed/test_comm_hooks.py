@@ -99,6 +99,45 @@ for wrong in (dict(matrix_approximation_rank=0), dict(start_powerSGD_iter=1)):
         assert found["power"][-1] < 0.95 * wanted[0]
 
 
+def test_powersgd_with_parameters_that_come_and_go(tmp_path):
+    outcome = run_ranks(
+        """
+from braze import nn
+from braze.distributed.algorithms.ddp_comm_hooks import powerSGD_hook as power
+
+class Branches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.both = (nn.Linear(32, 32) for _ in range(3))
+
+    def forward(self, x, first):
+        return self.both((self.first if first else self.second)(x)).square().mean()
+
+braze.manual_seed(0)
+net = nn.parallel.DistributedDataParallel(Branches(), find_unused_parameters=True)
+state = power.PowerSGDState(None, matrix_approximation_rank=2, start_powerSGD_iter=2)
+net.register_comm_hook(state, power.powerSGD_hook)
+optimizer = braze.optim.SGD(net.parameters(), lr=0.5)
+losses = []
+for step in range(12):
+    optimizer.zero_grad()
+    loss = net(braze.randn(8, 32), first=step % 3 > 0)
+    loss.backward()
+    optimizer.step()
+    losses.append(loss.item())
+assert state.iter == 12, state.iter
+assert losses[-1] < losses[1], losses
+everyone = [None] * size
+dist.all_gather_object(everyone, [p.detach().numpy().tobytes() for p in net.parameters()])
+assert all(weights == everyone[0] for weights in everyone)
+say("fine")
+""",
+        tmp_path,
+        ranks=2,
+    )
+    assert [outcome.lines(rank) for rank in range(2)] == [["fine"], ["fine"]], outcome
+
+
 def test_futures():
     future = Future()
     with pytest.raises(RuntimeError, match="nobody has set a result"):

@@ -220,23 +220,22 @@ class _Reducer:
         counted = np.array(used, np.int64)
         if self.votes is not None:
             self.votes._communicator.all_reduce(counted, "max").wait()
-        for number, bucket in enumerate(self.buckets):
-            self._reduce(number, [self.parameters[i] for i in bucket if counted[i]])
+        buckets = [[self.parameters[i] for i in bucket if counted[i]] for bucket in self.buckets]
+        filled = [number for number, bucket in enumerate(buckets) if bucket]
+        for number in filled:
+            self._reduce(number, buckets[number], is_last=number == filled[-1])
         return False
 
     def _marks(self) -> list[Any]:
         return [_mark(parameter) for parameter in self.parameters]
 
-    def _reduce(self, number: int, parameters: list[Tensor]) -> None:
+    def _reduce(self, number: int, parameters: list[Tensor], *, is_last: bool) -> None:
         """Capture the average of the gradients of a bucket, or what a hook makes of them."""
-        if not parameters:
-            return
         layout = layout_of(tuple(parameter._current().type for parameter in parameters))
         given = layout.laid_out([_gradient(parameter) for parameter in parameters])
         if self.hook is None:
             mean = collective("all_reduce", given, self.group, (layout.numel,), "avg")
         else:
-            is_last = number == len(self.buckets) - 1
             mean = _hooked(self.hook, dist.GradBucket(number, layout, given, parameters, is_last))
         for parameter, handle in zip(parameters, layout.parts(mean), strict=True):
             new = wrap(handle, None, 0)

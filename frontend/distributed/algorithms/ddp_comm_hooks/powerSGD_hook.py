@@ -65,8 +65,9 @@ class PowerSGDState:
         self.orthogonalization_epsilon = orthogonalization_epsilon
         self.generator = braze.Generator().manual_seed(random_seed)
         self.iter = 0
-        self.errors: dict[int, list[Tensor]] = {}
-        self.matrices: dict[int, list[Tensor]] = {}
+        # By parameter: which ones are in a bucket may change, where some are unused.
+        self.errors: dict[Tensor, Tensor] = {}
+        self.matrices: dict[Tensor, Tensor] = {}
 
 
 def powerSGD_hook(state: PowerSGDState, bucket: GradBucket) -> Future:
@@ -75,30 +76,33 @@ def powerSGD_hook(state: PowerSGDState, bucket: GradBucket) -> Future:
     if state.iter < state.start_powerSGD_iter:
         state.iter += bucket.is_last()
         return allreduce_hook(state.process_group, bucket)
-    index = bucket.index()
     gradients = bucket.gradients()
     rank = state.matrix_approximation_rank
     chosen = [i for i, g in enumerate(gradients) if _is_worth_it(g, rank, state)]
     rest = [i for i in range(len(gradients)) if i not in chosen]
+    own = [bucket.parameters()[i] for i in chosen]
     matrices = [gradients[i].reshape(gradients[i].shape[0], -1) for i in chosen]
-    if state.use_error_feedback and index in state.errors:
-        matrices = [m + e for m, e in zip(matrices, state.errors[index], strict=True)]
-    if not (state.warm_start and index in state.matrices):
-        state.matrices[index] = [
-            braze.randn(m.shape[1], min(rank, *m.shape), dtype=m.dtype, generator=state.generator)
-            for m in matrices
+    if state.use_error_feedback:
+        matrices = [
+            m + state.errors[p] if p in state.errors else m
+            for m, p in zip(matrices, own, strict=True)
         ]
+    for m, p in zip(matrices, own, strict=True):
+        if not (state.warm_start and p in state.matrices):
+            state.matrices[p] = braze.randn(
+                m.shape[1], min(rank, *m.shape), dtype=m.dtype, generator=state.generator
+            )
     size = dist.get_world_size(state.process_group)
-    thin = [_orthogonal(q, state.orthogonalization_epsilon) for q in state.matrices[index]]
+    thin = [_orthogonal(state.matrices[p], state.orthogonalization_epsilon) for p in own]
     left = _added_up([m @ q for m, q in zip(matrices, thin, strict=True)], state)
     left = [_orthogonal(p, state.orthogonalization_epsilon) for p in left]
     right = _added_up([m.t() @ p for m, p in zip(matrices, left, strict=True)], state)
     right = [q / size for q in right]
     found = [p @ q.t() for p, q in zip(left, right, strict=True)]
     if state.use_error_feedback:
-        state.errors[index] = [m - f for m, f in zip(matrices, found, strict=True)]
+        state.errors.update((p, m - f) for p, m, f in zip(own, matrices, found, strict=True))
     if state.warm_start:
-        state.matrices[index] = right
+        state.matrices.update(zip(own, right, strict=True))
     result = list(gradients)
     for i, matrix in zip(chosen, found, strict=True):
         result[i] = matrix.reshape(gradients[i].shape)
