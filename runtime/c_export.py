@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from braze.ir.errors import ParseError, said_by_check
+from braze.ir.errors import said_by_check
 from braze.ir.polynomials import Interpolation
 from braze.ir.symint import value_at
 from braze.ir.target import Target
@@ -48,7 +48,7 @@ from braze.runtime.package_codes import (
     sized_code_of,
 )
 from braze.runtime.package_facts import require_code, require_manifest, require_structure
-from braze.runtime.package_format import Archive, PackageError
+from braze.runtime.package_format import UNSOUND, Archive, PackageError
 from braze.runtime.package_targets import target_of
 from braze.runtime.symbolic_code import are_within
 from braze.runtime.weights import unpack_weights
@@ -85,16 +85,7 @@ def export_c(
         contents = _read(archive, target)
     except PackageError:
         raise
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        IndexError,
-        AttributeError,
-        ParseError,
-        RecursionError,
-        ArithmeticError,
-    ) as error:
+    except UNSOUND as error:
         # The hashes are right, so this is how it was written.
         raise PackageError(f"{path} cannot be exported: {error!r}") from error
     header, data = _exported(contents, name)

@@ -5,12 +5,18 @@ In: a kernel, what it was given, and a difference.  Out: a `KernelDifference` wi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from braze.ir.graph import Location
+import numpy as np
+
+from braze.ir.errors import BrazeError, LinAlgError
+from braze.ir.graph import Graph, Location
 from braze.ir.loops_interpreter import MemoryFault
 from braze.ir.rounding import SLACK, Bounded, Difference
+from braze.runtime.checked_memory import CheckedMemory
 from braze.runtime.config import config
 from braze.runtime.executable import Sites, place, site_of
 from braze.runtime.kernel_cases import Array, KernelCase, operations_of
@@ -20,25 +26,81 @@ from braze.runtime.provenance import Provenance
 _MOST_OPERATIONS = 24  # listed in a message
 
 
-def told(
-    error: KernelDifference, what: str, origin: Provenance, sites: Sites | None
-) -> KernelDifference:
-    """An error with its message, and with copies of its values.
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What is wrong with a kernel.
+
+    Attributes:
+        what: how it differs, a sentence without a subject.
+        values: what its operands held.
+        result, difference: of the result that differs, if one does.
+        is_of_plan: whether it wrote where it was to write.
+        cause: what the interpreter raised.
+    """
+
+    case: KernelCase
+    what: str
+    values: Mapping[str, Array]
+    result: str = ""
+    difference: Difference | None = None
+    is_of_plan: bool = False
+    cause: Exception | None = None
+
+    def error(
+        self, graph: Graph, origin: Provenance, sites: Sites | None, device: str = ""
+    ) -> KernelDifference:
+        """The error to be raised, with its message and with copies of the values.
+
+        Args:
+            origin: of the kernel's nodes. sites: the user's lines in this run.
+            device: the GPU that it ran on.
+        """
+        case = self.case
+        values = {name: array.copy() for name, array in self.values.items()}
+        error = KernelDifference(
+            "", graph, case, values, self.result, self.difference,
+            is_of_plan=self.is_of_plan, device=device,
+        )  # fmt: skip
+        on = f" on {device}" if device else ""
+        message = f"[check] kernel @{case.name} of graph @{graph.name}{on} {self.what}"
+        message += f"\n  it computes: {_operations(case)}"
+        if not device:
+            message += _reproducer(error, case)
+        error.args = (message + _where(error, case, origin, sites),)
+        return error
+
+
+def wrong_result(case: KernelCase, memory: CheckedMemory, *, failed: bool) -> Wrong | None:
+    """Compare a kernel's results with the interpreter's.
 
     Args:
-        what: how the kernel differs, a sentence without a subject.
-        origin: of the kernel's nodes. sites: the user's lines in this run.
+        failed: a check in the program or a host call has reported an error, which the user will be
+            told of; kernels behind it do nothing.
     """
-    case, graph = error.case, error.graph
-    assert case is not None and graph is not None
-    error.values = {name: array.copy() for name, array in error.values.items()}
-    on = f" on {error.device}" if error.device else ""
-    message = f"[check] kernel @{case.name} of graph @{graph.name}{on} {what}"
-    message += f"\n  it computes: {_operations(case)}"
-    if not error.device:
-        message += _reproducer(error, case)
-    error.args = (message + _where(error, case, origin, sites),)
-    return error
+    values = {name: memory.copies[name] for name in case.operands}
+    try:
+        expected = case.expected(values)
+    except (IndexError, BrazeError, LinAlgError, np.linalg.LinAlgError) as error:
+        if failed:
+            return None
+        what = f"ran, where the interpreter raises: {error}"
+        return Wrong(case, what, values, cause=error)
+    if failed:
+        return None
+    differing = case.differing({name: memory.now(name) for name in expected}, expected)
+    if differing is None or memory.is_disturbed(case):
+        return None
+    name, differs = differing
+    what = _comparison(case, name, differs, expected[name]) + _blame(case, values, expected)
+    return Wrong(case, what, values, name, differs)
+
+
+def wrong_place(fault: tuple[KernelCase, str, bool], memory: CheckedMemory) -> Wrong:
+    """What `CheckedMemory.fault` has found."""
+    case, what, is_of_plan = fault
+    known = memory.copies.keys() & case.operands
+    values = {name: memory.copies[name] for name in known}
+    return Wrong(case, what, values, is_of_plan=is_of_plan)
 
 
 def _reproducer(error: KernelDifference, case: KernelCase) -> str:
@@ -75,7 +137,7 @@ def _where(
     return place(location)
 
 
-def comparison(case: KernelCase, name: str, differs: Difference, expected: Bounded) -> str:
+def _comparison(case: KernelCase, name: str, differs: Difference, expected: Bounded) -> str:
     """How a result differs, a sentence without a subject."""
     value = expected.value
     result = case.node.results[case.results.index(name)]
@@ -96,7 +158,7 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def blame(case: KernelCase, values: dict[str, Array], expected: dict[str, Bounded]) -> str:
+def _blame(case: KernelCase, values: dict[str, Array], expected: dict[str, Bounded]) -> str:
     """Which of the two steps from the fusion node to machine code went wrong."""
     try:
         loops = case.loops(values)

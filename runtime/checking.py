@@ -14,21 +14,17 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
-
-from braze.ir.errors import BrazeError, LinAlgError
 from braze.ir.graph import Graph
 from braze.ir.loops import Program
-from braze.ir.rounding import Difference
 from braze.ir.target import FAILED, WATCH, Target
 from braze.runtime.artifact import Artifact
-from braze.runtime.check_reports import blame, comparison, told
+from braze.runtime.check_reports import Wrong, wrong_place, wrong_result
 from braze.runtime.checked_memory import CheckedMemory
 from braze.runtime.cpu import host_target
 from braze.runtime.executable import Executable, Input, Resident, Sites
-from braze.runtime.kernel_cases import Array, KernelCase, kernel_cases
+from braze.runtime.kernel_cases import KernelCase, kernel_cases
 from braze.runtime.kernel_difference import KernelDifference
 from braze.runtime.provenance import Provenance
 from braze.runtime.shared_blocks import block_under
@@ -134,10 +130,7 @@ class CheckedExecutable(Executable):
         memory = self._memory
         fault = memory.fault(wave)
         if fault is not None and not failed:
-            case, what, is_of_plan = fault
-            known = memory.copies.keys() & case.operands
-            values = {name: memory.copies[name] for name in known}
-            self._differ(case, values, what, is_of_plan=is_of_plan)
+            self._raise(wrong_place(fault, memory))
         memory.keep(wave)
 
     def _check(self, case: KernelCase, *, failed: bool) -> None:
@@ -148,37 +141,12 @@ class CheckedExecutable(Executable):
         """
         if case.is_collective:
             return  # to compute it again takes all processes
-        values = {name: self._memory.copies[name] for name in case.operands}
-        try:
-            expected = case.expected(values)
-        except (IndexError, BrazeError, LinAlgError, np.linalg.LinAlgError) as error:
-            if failed:
-                return  # compiled code says the same, and it is reported
-            self._differ(case, values, f"ran, where the interpreter raises: {error}")
-        else:
-            if failed:
-                return  # what is reported is another kernel's, or an error of this one to come
-            found = {name: self._memory.now(name) for name in expected}
-            differing = case.differing(found, expected)
-            if differing is not None and not self._memory.is_disturbed(case):
-                name, differs = differing
-                text = comparison(case, name, differs, expected[name])
-                self._differ(case, values, text + blame(case, values, expected), name, differs)
+        wrong = wrong_result(case, self._memory, failed=failed)
+        if wrong is not None:
+            self._raise(wrong)
 
-    def _differ(
-        self,
-        case: KernelCase,
-        values: dict[str, Array],
-        what: str,
-        result: str = "",
-        difference: Difference | None = None,
-        *,
-        is_of_plan: bool = False,
-    ) -> None:
-        error = KernelDifference(
-            "", self._graph, case, values, result, difference, is_of_plan=is_of_plan
-        )
-        raise told(error, what, self._origin, self._sites)
+    def _raise(self, wrong: Wrong) -> NoReturn:
+        raise wrong.error(self._graph, self._origin, self._sites) from wrong.cause
 
 
 def checked_executable(graph: Graph, target: Target | None = None) -> CheckedExecutable:

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from braze.ir.errors import ParseError
 from braze.ir.polynomials import Point
 from braze.runtime.artifact import Slot
 from braze.runtime.object_loader import ObjectError
 from braze.runtime.package_accuracy import AccuracyReport
 from braze.runtime.package_codes import Dynamic, SizedCodes, code_of, described, gpu_code_of
 from braze.runtime.package_facts import require_code, require_manifest, require_structure
-from braze.runtime.package_format import Archive, PackageError
+from braze.runtime.package_format import UNSOUND, Archive, PackageError
 from braze.runtime.package_instance import Description, Instance, type_of
 from braze.runtime.package_targets import META, choose, device_name, target_of
 from braze.runtime.pool import get_pool
@@ -168,18 +167,7 @@ def load(path: str | os.PathLike[str], device: object = None) -> LoadedModel:
         model = LoadedModel(archive, wanted)
     except PackageError:
         raise
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        IndexError,
-        AttributeError,
-        ObjectError,
-        ParseError,
-        RecursionError,
-        ArithmeticError,
-        struct.error,
-    ) as error:
+    except (*UNSOUND, ObjectError, struct.error) as error:
         archive.finish()
         # The hashes are right, so this is how it was written.
         raise PackageError(f"{path} cannot be loaded: {error!r}") from error

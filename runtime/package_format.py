@@ -51,6 +51,11 @@ _COMMENT = re.compile(rb"braze-package (\d{4}) (\d{16}) (\d{16}) ([0-9a-f]{64})"
 _COMMENT_BYTES = len("braze-package ") + 4 + 1 + 16 + 1 + 16 + 1 + 64
 
 
+# What reading facts raises that are not what they should be, though the hashes are right.
+UNSOUND = (
+    KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError, ArithmeticError,
+)  # fmt: skip
+
 _Place = tuple[int, int, str | list[str]]  # offset, size, hash
 
 

@@ -152,18 +152,19 @@ class DotSchedule:
         """Of adding up accumulators and of storing, while nothing arrives."""
         results = self.row.extent * self.column.extent * _RESULT_CYCLES
         tiles = self.rows.count * self.columns.count
-        passing = self._bytes(self.row if self.columns_outside else self.column)
-        beyond = max(0.0, 1 - self.target.l1_bytes / max(1, passing))
+        beyond = max(0.0, 1 - self.target.l1_bytes / max(1, self._passing_bytes))
         begin = _TILE_OVERHEAD + _BEGIN_CYCLES * beyond
         return (results + tiles * begin) * count(self.loops)
 
     @property
+    def _passing_bytes(self) -> int:
+        """Of the operand that each tile reads other rows of."""
+        return self._bytes(self.row if self.columns_outside else self.column)
+
+    @property
     def _passes(self) -> bool:
-        """Whether the operand that each tile reads other rows of comes from the second-level cache
-        at best."""
-        return self._bytes(self.row if self.columns_outside else self.column) > (
-            self.target.l1_bytes // 2
-        )
+        """Whether that comes from the second-level cache at best."""
+        return self._passing_bytes > self.target.l1_bytes // 2
 
     def _tile_bytes(self) -> int:
         """What one tile reads; rows may overlap, as windows do."""

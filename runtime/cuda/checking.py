@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from braze.ir.errors import BrazeError, LinAlgError
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph
 from braze.ir.loops import Kernel, Program
-from braze.ir.rounding import Difference
-from braze.runtime.check_reports import blame, comparison, told
+from braze.runtime.check_reports import Wrong, wrong_place, wrong_result
 from braze.runtime.checked_memory import CheckedMemory
 from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.devices import CudaDevice, Stream
@@ -123,52 +121,18 @@ class CheckedCudaExecutable(CudaExecutable):
         memory = self._memory
         failed = run.failure() is not None
         if not case.is_collective:
-            self._check(case, run, failed=failed)
+            wrong = wrong_result(case, memory, failed=failed)
+            if wrong is not None:
+                self._raise(wrong, run)
         if self._looks_around and not failed:
             fault = memory.fault([case])
             if fault is not None:
-                known = memory.copies.keys() & case.operands
-                values = {name: memory.copies[name] for name in known}
-                raise self._error(run, case, values, fault[1], is_of_plan=fault[2])
+                self._raise(wrong_place(fault, memory), run)
         memory.keep([case])
 
-    def _check(self, case: KernelCase, run: Run, *, failed: bool) -> None:
-        """Compare a kernel's results.
-
-        Args:
-            failed: a check in the program has reported an error, which the user will be told of.
-        """
-        values = {name: self._memory.copies[name] for name in case.operands}
-        try:
-            expected = case.expected(values)
-        except (IndexError, BrazeError, LinAlgError, np.linalg.LinAlgError) as error:
-            if failed:
-                return
-            what = f"ran, where the interpreter raises: {error}"
-            raise self._error(run, case, values, what) from error
-        if failed:
-            return  # kernels behind a failed check do nothing
-        found = {name: self._memory.now(name) for name in expected}
-        differing = case.differing(found, expected)
-        if differing is not None:
-            name, differs = differing
-            what = comparison(case, name, differs, expected[name]) + blame(case, values, expected)
-            raise self._error(run, case, values, what, name, differs)
-
-    def _error(
-        self,
-        run: Run,
-        case: KernelCase,
-        values: dict[str, Array],
-        what: str,
-        result: str = "",
-        difference: Difference | None = None,
-        *,
-        is_of_plan: bool = False,
-    ) -> KernelDifference:
-        how: dict[str, Any] = {"is_of_plan": is_of_plan, "device": f"cuda:{self.device.index}"}
-        error = KernelDifference("", self._graph, case, values, result, difference, **how)
-        return told(error, what, self._origin, run.sites)
+    def _raise(self, wrong: Wrong, run: Run) -> NoReturn:
+        device = f"cuda:{self.device.index}"
+        raise wrong.error(self._graph, self._origin, run.sites, device) from wrong.cause
 
 
 def checked_cuda_executable(graph: Graph, device: CudaDevice) -> CheckedCudaExecutable:

@@ -6,6 +6,7 @@ In: arrays of one dtype and size.  Out: their sum, or average, in each of them.
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,12 @@ from braze.runtime.object_loader import LoadedObject
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _C_TYPES = {"f32": ctypes.c_float, "f64": ctypes.c_double}
+
+
+@functools.cache
+def adding() -> Adding:
+    """The one of this process, made when something is to be added up."""
+    return Adding()
 
 
 class Adding:

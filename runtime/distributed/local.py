@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from braze.runtime.distributed.adding import Adding
+from braze.runtime.distributed.adding import adding
 from braze.runtime.distributed.mpi import library
 from braze.runtime.shared_blocks import HUGE_PAGE, SharedBlock, block_from_file, new_block
 from braze.runtime.storage import HUGE_BLOCK_BYTES, Storage
@@ -48,7 +48,6 @@ class LocalRanks:
     def __init__(self, comm: Any, processes: Sequence[int]) -> None:
         self.comm = comm
         self.rank: int = comm.Get_rank()
-        self.adding = Adding()
         self._processes = processes
         self._known: dict[tuple[int, int], SharedBlock] = {}  # by rank and its number there
         self._arenas: dict[int, tuple[int, SharedBlock]] = {}  # others', and their numbers there
@@ -206,7 +205,7 @@ class LocalSum:
         """This rank's part, of all ranks' arrays, becomes their sum in each of them."""
         for piece in self._pieces(self._ranks.rank):
             arrays = [self._data[piece], *(array[piece] for array in theirs)]
-            self._ranks.adding.add_up(arrays, is_average=self._is_average)
+            adding().add_up(arrays, is_average=self._is_average)
             yield True
 
     def _pieces(self, *ranks: int) -> Iterator[slice]:

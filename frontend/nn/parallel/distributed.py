@@ -214,11 +214,10 @@ class _Reducer:
                 self.missing = [n for n, u in zip(self.names, used, strict=True) if not u]
             return True
         self.before, self.missing = None, []
-        if self.votes is not None:
-            used = [u or i in self.touched for i, u in enumerate(used)]
-            self.touched.clear()
         counted = np.array(used, np.int64)
         if self.votes is not None:
+            counted[list(self.touched)] = 1
+            self.touched.clear()
             self.votes._communicator.all_reduce(counted, "max").wait()
         buckets = [[self.parameters[i] for i in bucket if counted[i]] for bucket in self.buckets]
         filled = [number for number, bucket in enumerate(buckets) if bucket]
