@@ -324,13 +324,40 @@ class Numbers(braze.utils.data.Dataset):
 def main():
     loader = DataLoader(Numbers(), batch_size=2, num_workers=2, persistent_workers=True)
     batches = iter(loader)
-    x = next(batches)
+    x = next(batches), next(batches)  # both workers have begun
     print(*[p.pid for p in batches._pool.processes], flush=True)
     if sys.argv[1] == "wait":
         time.sleep(60)
 if __name__ == "__main__":
     main()
 """
+
+
+class Interrupting:
+    """Interrupted in its destructor."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+def interrupted_while_deleting(i):
+    if i:
+        Interrupting()
+        time.sleep(60)
+    return i
+
+
+def test_an_interrupt_in_a_destructor_ends_the_worker_quietly(capfd):
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        loader = DataLoader(Applied(4, interrupted_while_deleting), batch_size=None, num_workers=1)
+        batches = iter(loader)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert next(batches) == 0
+    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+        next(batches)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("end", ["exit", "kill", "interrupt"])

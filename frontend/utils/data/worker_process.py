@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -127,13 +128,27 @@ def work(
         receiver: the process that batches are for.
         inherited: connections of other processes, which a fork copied.
     """
-    for other in inherited:
-        other.close()
-    # Small graphs that may never come back: not worth a compiler, nor threads, in every worker.
-    engine.config.tier = "interpret"
-    engine.set_num_threads(1)
     with suppress(KeyboardInterrupt, BrokenPipeError, ConnectionResetError):  # the user's process
+        _end_by_interrupts_in_destructors()
+        for other in inherited:
+            other.close()
+        # Small graphs that may never come back: not worth a compiler, nor threads, in every worker.
+        engine.config.tier = "interpret"
+        engine.set_num_threads(1)
         _serve(number, count, plan, prepare, connection, Outbox(connection, receiver))
+
+
+def _end_by_interrupts_in_destructors() -> None:
+    """Python reports and forgets what a destructor raises: the worker would go on, noisily."""
+    report = sys.unraisablehook
+
+    def end(unraisable: sys.UnraisableHookArgs) -> None:
+        if unraisable.exc_type is KeyboardInterrupt:
+            sys.stdout.flush()
+            os._exit(0)
+        report(unraisable)
+
+    sys.unraisablehook = end
 
 
 def _serve(
