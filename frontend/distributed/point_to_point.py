@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from braze import engine
 from braze.distributed import on_devices
 from braze.distributed.groups import ProcessGroup, get_group_rank
 from braze.distributed.memory import Target, takes, to_read
@@ -22,7 +23,7 @@ def isend(
         What tells when the tensor may be changed; None where this process is no member.
 
     Raises:
-        ValueError: there is no such rank, or it is this one.
+        ValueError: there is no such rank, or it is this one, or there is no such tag.
     """
     found = takes("send", group, tensor)
     if found is None:
@@ -31,6 +32,7 @@ def isend(
     if found._devices is not None:
         _check_tag("send", tag)
         return on_devices.send(tensor, to, found)
+    engine.distributed().require_free("send", tag)
     running = found._communicator.send(to_read(tensor), to, tag)
     return Work(running, found, [])
 
@@ -45,7 +47,7 @@ def irecv(
         What tells when it is there; None where this process is no member.
 
     Raises:
-        ValueError: there is no such rank, or it is this one.
+        ValueError: there is no such rank, or it is this one, or there is no such tag.
     """
     found = takes("recv", group, tensor)
     if found is None:
@@ -58,6 +60,7 @@ def irecv(
         if source is None:
             raise ValueError("[recv] the nccl backend receives from a rank that is named: give src")
         return on_devices.receive(tensor, source, found)
+    engine.distributed().require_free("recv", tag)
     target = Target(tensor)
     running = found._communicator.receive(target.array, source, tag)
     running.then(target.finish)

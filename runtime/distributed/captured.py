@@ -24,6 +24,7 @@ import numpy as np
 from braze.ir.collectives import DeviceArray, taken
 from braze.runtime.cuda.block import Block
 from braze.runtime.distributed.communicator import Communicator
+from braze.runtime.distributed.exchanged import takes
 from braze.runtime.distributed.local import LocalSum
 from braze.runtime.distributed.progress import Work
 from braze.runtime.shared_blocks import SharedBlock
@@ -97,7 +98,7 @@ class Captured:
         """The sum of what lies side by side in memory, if all ranks are on this host. The array is
         the graph's memory."""
         local, data = communicator.local, _joined(xs)
-        if local is None or data is None or not local.takes(data, reduction):
+        if local is None or data is None or not takes(data, reduction):
             return None
         arena = cpu_workspace.arena
         block = None

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braze.ir.dtypes import from_numpy
+from braze.runtime.distributed.exchanged import ExchangedSum, takes
 from braze.runtime.distributed.local import LocalRanks
 from braze.runtime.distributed.mpi import datatype, library, operation
 from braze.runtime.distributed.progress import Progress, Work
+from braze.runtime.distributed.tags import for_sum
 from braze.runtime.shared_blocks import SharedBlock
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Communicator:
         self.timeout = timeout
         self.local = local
         self.devices: DeviceGroup | None = None
+        self._sums = 0
 
     @property
     def size(self) -> int:
@@ -72,9 +75,8 @@ class Communicator:
         """
         op = operation(reduction, data.dtype)
         work = self._collective(f"all_reduce({reduction}) of {described(data)}")
-        local = self.local
-        if local is not None and local.takes(data, reduction):
-            return self._begin(work, lambda: local.add_up(data, reduction, block), data)
+        if takes(data, reduction):
+            return self._begin(work, lambda: self._sum(data, reduction, block), data)
         work.finish = self._average(reduction, data)
         given = library().IN_PLACE
         return self._begin(work, lambda: self.comm.Iallreduce(given, _buffer(data), op), data)
@@ -118,6 +120,9 @@ class Communicator:
         """`data` become this rank's part of the reduction of all ranks' `given`."""
         op = operation(reduction, data.dtype)
         work = self._collective(f"reduce_scatter({reduction}) of {described(given)}")
+        if takes(given, reduction):
+            kept = given.copy()
+            return self._begin(work, lambda: self._part(kept, reduction, data), kept, data)
         work.finish = self._average(reduction, data)
         return self._begin(
             work,
@@ -163,6 +168,18 @@ class Communicator:
         work.source = -1
         place = library().ANY_SOURCE if source is None else source
         return self._begin(work, lambda: self.comm.Irecv(_buffer(data), place, tag), data)
+
+    def _sum(self, data: Array, reduction: str, block: SharedBlock | None) -> Any:
+        self._sums += 1
+        tags, is_average = for_sum(self._sums), reduction == "avg"
+        if self.local is not None:
+            return self.local.add_up(data, tags, block, is_average=is_average)
+        return ExchangedSum(self.comm, data, tags, is_average=is_average)
+
+    def _part(self, given: Array, reduction: str, data: Array) -> ExchangedSum:
+        self._sums += 1
+        tags, is_average = for_sum(self._sums), reduction == "avg"
+        return ExchangedSum(self.comm, given, tags, is_average=is_average, part=data)
 
     def _average(self, reduction: str, data: Array) -> Callable[[], None] | None:
         if reduction != "avg":

@@ -17,11 +17,10 @@ from braze.runtime.distributed.communicator import Communicator
 from braze.runtime.distributed.errors import DistBackendError
 from braze.runtime.distributed.nccl import is_under_way, nccl, require_sound, told
 from braze.runtime.distributed.progress import Work
+from braze.runtime.distributed.tags import for_pairs
 from braze.runtime.distributed.watch import Process
 
 _WHAT = "connecting GPUs"
-# Of the MPI messages by which two ranks agree on a communicator of their own.
-_PAIR = 1 << 14
 _ID_BYTES = 128
 
 
@@ -114,8 +113,8 @@ class Connections:
         rank = self.communicator.rank
         rows = np.stack([self._own(device, rank < peer)] * 2)
         place = int(rank > peer)
-        sending = self.communicator.send(rows[place].copy(), peer, _PAIR)
-        self.communicator.receive(rows[1 - place], peer, _PAIR).wait()
+        sending = self.communicator.send(rows[place].copy(), peer, for_pairs())
+        self.communicator.receive(rows[1 - place], peer, for_pairs()).wait()
         sending.wait()
         return self._checked(rows, [self._name(min(rank, peer)), self._name(max(rank, peer))])
 

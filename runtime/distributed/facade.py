@@ -7,6 +7,7 @@ from braze.runtime.distributed.errors import DistBackendError, DistError
 from braze.runtime.distributed.mpi import REDUCTIONS, library
 from braze.runtime.distributed.nccl import nccl
 from braze.runtime.distributed.progress import Work
+from braze.runtime.distributed.tags import require_free
 from braze.runtime.distributed.world import World
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "World",
     "library",
     "nccl",
+    "require_free",
 ]

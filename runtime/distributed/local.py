@@ -23,25 +23,20 @@ from typing import Any
 import numpy as np
 
 from braze.runtime.distributed.adding import adding
+from braze.runtime.distributed.carrier import Carrier
+from braze.runtime.distributed.exchanged import PIECE_BYTES, SMALLEST
 from braze.runtime.distributed.mpi import library
 from braze.runtime.shared_blocks import HUGE_PAGE, SharedBlock, block_from_file, new_block
 from braze.runtime.storage import HUGE_BLOCK_BYTES, Storage
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# Below this many bytes two messages cost more than MPI's copies.
-SMALLEST = 1 << 16
-_PIECE_BYTES = 1 << 22
-_DTYPES = ("float16", "bfloat16", "float32", "float64")
-# Tags go round: far fewer operations than this are under way at a time.
-_TAGS = 1 << 14
-
 
 class LocalRanks:
     """The ranks of a group that share a host.
 
     Args:
-        comm: of these ranks, for nobody else's messages.
+        comm: of these ranks.
         processes: their numbers.
     """
 
@@ -55,43 +50,40 @@ class LocalRanks:
         self._own_arenas = 0
         self._free: dict[int, list[tuple[int, SharedBlock]]] = {}
         self._made = 0
-        self._begun = 0
 
     @property
     def size(self) -> int:
         return len(self._processes)
 
     @staticmethod
-    def met(comm: Any, processes: Sequence[int]) -> LocalRanks | None:
+    def met(comm: Any, processes: Sequence[int], making: Carrier) -> LocalRanks | None:
         """Called by all: the ranks, or None on all of them if some may not map others' memory."""
         found = LocalRanks(comm, processes)
         number, block = found.take(SMALLEST)
-        all_of_them = comm.allgather((block.fd, block.nbytes, number))
+        own = np.array([block.fd, block.nbytes, number], np.int64)
+        places = np.empty((found.size, own.size), np.int64)
+        making.carry(lambda: comm.Iallgather(own, places), own, places)
+        works = np.ones(1, np.int64)
         try:
-            for rank, (fd, nbytes, known) in enumerate(all_of_them):
+            for rank, (fd, nbytes, known) in enumerate(places.tolist()):
                 found.block_of(rank, fd, nbytes, known)
-            works = True
         except OSError:
-            works = False
+            works[0] = 0
+        in_place, smallest = library().IN_PLACE, library().MIN
+        making.carry(lambda: comm.Iallreduce(in_place, works, smallest), works)
         found.give_back(number, block)
-        return found if all(comm.allgather(works)) else None
+        return found if works[0] else None
 
-    @staticmethod
-    def takes(data: Array, reduction: str) -> bool:
-        """Whether a reduction is best done here; the answer is the same on all ranks."""
-        return (
-            reduction in ("sum", "avg") and data.dtype.name in _DTYPES and data.nbytes >= SMALLEST
-        )
-
-    def add_up(self, data: Array, reduction: str, block: SharedBlock | None = None) -> LocalSum:
+    def add_up(
+        self, data: Array, tags: tuple[int, int], block: SharedBlock | None, *, is_average: bool
+    ) -> LocalSum:
         """Begin: every rank's data are to become the sum, or average, of all of theirs.
 
         Args:
+            tags: of the messages before and after parts are added up.
             block: that the data lie in, if it is an arena that others may map.
         """
-        self._begun += 1
-        tag = 2 * (self._begun % _TAGS)
-        return LocalSum(self, data.reshape(-1), tag, block, is_average=reduction == "avg")
+        return LocalSum(self, data.reshape(-1), tags, block, is_average=is_average)
 
     def take(self, nbytes: int) -> tuple[int, SharedBlock]:
         """A block of this rank's for so many bytes at least, and its number."""
@@ -142,14 +134,14 @@ class LocalSum:
         self,
         ranks: LocalRanks,
         data: Array,
-        tag: int,
+        tags: tuple[int, int],
         arena: SharedBlock | None,
         *,
         is_average: bool,
     ) -> None:
         self._ranks = ranks
         self._data = data
-        self._tag = tag
+        self._tags = tags
         self._arena = arena
         self._is_average = is_average
         self._steps = self._run()
@@ -188,13 +180,13 @@ class LocalSum:
             place = block.fd, block.nbytes, number, 0
         told = np.array(place, np.int64)
         heard = {rank: np.zeros_like(told) for rank in others}
-        yield from self._exchange(told, heard, self._tag)
+        yield from self._exchange(told, heard, self._tags[0])
         theirs = []
         for rank, words in heard.items():
             fd, nbytes, known, begin = map(int, words)
             theirs.append(_elements(ranks.block_of(rank, fd, nbytes, known), begin, self._data))
         yield from self._added_up(theirs)
-        yield from self._exchange(told, heard, self._tag + 1)
+        yield from self._exchange(told, heard, self._tags[1])
         if arena is None:
             for piece in self._pieces(*others):
                 self._data[piece] = own[piece]
@@ -210,7 +202,7 @@ class LocalSum:
 
     def _pieces(self, *ranks: int) -> Iterator[slice]:
         """The parts of the elements that some ranks add up, in pieces."""
-        size, step = self._data.size, _PIECE_BYTES // self._data.itemsize
+        size, step = self._data.size, PIECE_BYTES // self._data.itemsize
         for rank in ranks:
             start, end = (size * r // self._ranks.size for r in (rank, rank + 1))
             for begin in range(start, end, step):

@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 from braze.runtime.distributed.errors import DistBackendError
 from braze.runtime.distributed.mpi import library
+from braze.runtime.distributed.tags import for_watching
 
 if TYPE_CHECKING:
     from braze.runtime.distributed.progress import Progress, Work
 
-_TAG = 1
 # How long what was sent before a rank ended may still be on its way.
 _LAST_WORDS = 0.5
 # How long after an operation's beginning MPI's own word that it failed is believed at the latest.
@@ -82,11 +82,11 @@ class Watch:
             so that MPI cannot end in order.
     """
 
-    def __init__(self, progress: Progress, control: Any, processes: Mapping[int, Process]) -> None:
+    def __init__(self, progress: Progress, rank: int, processes: Mapping[int, Process]) -> None:
         self.progress = progress
-        self.control = control
-        self.rank: int = control.Get_rank()
+        self.rank = rank
         self.processes = processes
+        self.control: Any = None  # until `talk`
         self.gone: dict[int, str] = {}
         self.left: dict[int, Mapping[int, int]] = {}
         self._others_broken = False
@@ -187,6 +187,13 @@ class Watch:
 
     # Messages -------------------------------------------------------------------------------------
 
+    def talk(self, control: Any) -> None:
+        """From now on ranks tell each other something, by the world's communicator."""
+        with self.progress.lock:
+            self.control = control
+            for rank, reason in self.gone.items():
+                self._tell_all(("gone", rank, reason))
+
     def leave(self, error: str | None) -> None:
         """Tell all others that this rank ends, and with which error if with any."""
         counts = {group: calls.count for group, calls in self._calls.items()}
@@ -202,17 +209,20 @@ class Watch:
                 self._tell(rank, message)
 
     def _tell(self, rank: int, message: tuple[Any, ...]) -> None:
+        if self.control is None:
+            return
         try:
-            self._sending.append(self.control.isend(message, rank, _TAG))
+            self._sending.append(self.control.isend(message, rank, for_watching()))
         except library().Exception:
             pass  # the library has noticed that it is gone
 
     def _read(self) -> None:
-        for source in self.processes:
+        tag = for_watching()
+        for source in self.processes if self.control is not None else ():
             # One by one: some libraries refuse to look for anybody's once a rank is gone.
             try:
-                while self.control.iprobe(source=source, tag=_TAG):
-                    self._hear(source, self.control.recv(source=source, tag=_TAG))
+                while self.control.iprobe(source=source, tag=tag):
+                    self._hear(source, self.control.recv(source=source, tag=tag))
             except library().Exception:
                 pass
 

@@ -9,11 +9,13 @@ import atexit
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from braze.ir.collectives import Alone, use
 from braze.runtime.distributed.captured import Captured
+from braze.runtime.distributed.carrier import Carrier
 from braze.runtime.distributed.communicator import Communicator
 from braze.runtime.distributed.errors import DistBackendError
 from braze.runtime.distributed.local import LocalRanks, new_arena
@@ -41,18 +43,22 @@ class World:
         Raises: DistBackendError if some ranks have not come in time.
         """
         comm = library().COMM_WORLD
-        processes = _meet(comm, timeout)
-        self.progress = Progress()
-        self.watch = Watch(self.progress, comm.Dup(), processes)
-        self.progress.watch = self.watch
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
-        self.groups = {0: self._communicator(comm.Dup(), 0, range(self.size), timeout)}
-        use(Captured(self.groups))
+        self.progress = Progress()
+        self.groups: dict[int, Communicator] = {}
         self._made = 0
         self._active = True
         self._process = os.getpid()
         atexit.register(self._at_exit)
+        self.watch = Watch(self.progress, self.rank, _meet(comm, timeout))
+        self.progress.watch = self.watch
+        everybody = range(self.size)
+        joining = Carrier(self.progress, "init_process_group", 0, everybody, timeout)
+        own = joining.made(comm.Dup)
+        self.watch.talk(own)
+        self.groups[0] = self._communicator(own, joining)
+        use(Captured(self.groups))
 
     @property
     def is_own(self) -> bool:
@@ -67,25 +73,23 @@ class World:
         number = self._made
         if self.rank not in ranks:
             return None
-        with self.progress.lock:
-            world = self.groups[0].comm
-            comm = world.Create_group(world.Get_group().Incl(list(ranks)), number)
-            made = self._communicator(comm, number, ranks, timeout)
-        self.groups[number] = made
+        making = Carrier(self.progress, "new_group", number, ranks, timeout)
+        world = self.groups[0].comm
+        members = world.Get_group().Incl(list(ranks))
+        comm = making.made(lambda: world.Create_group(members, number))
+        self.groups[number] = made = self._communicator(comm, making)
         return made
 
-    def _communicator(
-        self, comm: Any, number: int, ranks: Sequence[int], timeout: float
-    ) -> Communicator:
+    def _communicator(self, comm: Any, making: Carrier) -> Communicator:
         """Called by all members, who are there."""
-        processes = [self.watch.processes[rank] for rank in ranks]
+        processes = [self.watch.processes[rank] for rank in making.ranks]
         hosts = {(process.host, process.namespace) for process in processes}
         local = None
-        if len(ranks) > 1 and len(hosts) == 1 and os.path.exists("/proc/self/fd"):
-            local = LocalRanks.met(comm.Dup(), [process.number for process in processes])
+        if len(processes) > 1 and len(hosts) == 1 and os.path.exists("/proc/self/fd"):
+            local = LocalRanks.met(comm, [process.number for process in processes], making)
         if local is not None:
             cpu_workspace.arena_from(new_arena)
-        return Communicator(self.progress, comm, number, ranks, timeout, local)
+        return Communicator(self.progress, comm, making.group, making.ranks, making.timeout, local)
 
     def leave(self, error: str | None = None, *, at_exit: bool = False) -> None:
         """End this rank's part: wait for the others, and let MPI end if everybody is there.
@@ -117,9 +121,6 @@ class World:
         if error is None and not self.watch.is_broken:
             for group in self.groups.values():
                 group.comm.Free()
-                if group.local is not None:
-                    group.local.comm.Free()
-            self.watch.control.Free()
             end_mpi = None if finalises_itself() else library().Finalize
         else:
             # MPI_Finalize, which mpi4py may call at the very end, would wait for who is gone.
@@ -156,24 +157,42 @@ def _flush_output() -> None:
 def _meet(comm: Any, timeout: float) -> dict[int, Process]:
     """Wait for all ranks to come; their processes.
 
-    Raises: DistBackendError, naming those that have not.
+    Raises: DistBackendError, naming those that have not, or one that has ended before.
     """
     own = Process.own()
     rank, size = comm.Get_rank(), comm.Get_size()
     found = {rank: own}
-    sending = [comm.isend(own, other, _HELLO) for other in range(size) if other != rank]
+    sending = {rank: library().REQUEST_NULL}
+    for other in set(range(size)) - {rank}:
+        with _naming(other):
+            sending[other] = comm.isend(own, other, _HELLO)
     end = time.monotonic() + timeout
-    status = library().Status()
-    while len(found) < size or not all(request.Test() for request in sending):
-        if comm.iprobe(tag=_HELLO, status=status):
-            source = status.Get_source()
-            found[source] = comm.recv(source=source, tag=_HELLO)
-        elif time.monotonic() > end:
-            missing = ", ".join(str(r) for r in range(size) if r not in found)
+    while missing := [r for r in range(size) if r not in found or not _is_sent(sending[r], r)]:
+        for source in missing:
+            # One by one: some libraries refuse to look for anybody's once a rank is gone.
+            with _naming(source):
+                if source not in found and comm.iprobe(source=source, tag=_HELLO):
+                    found[source] = comm.recv(source=source, tag=_HELLO)
+        if time.monotonic() > end:
             raise DistBackendError(
                 f"[init_process_group] of {size} ranks these have not come within {timeout:g} s: "
-                f"{missing}"
+                f"{', '.join(map(str, missing))}"
             )
-        else:
-            time.sleep(1e-3)
+        time.sleep(1e-3)
     return found
+
+
+def _is_sent(request: Any, to: int) -> bool:
+    with _naming(to):
+        return bool(request.Test())
+
+
+@contextmanager
+def _naming(rank: int) -> Iterator[None]:
+    """Raises: DistBackendError where MPI says that a rank cannot be reached."""
+    try:
+        yield
+    except library().Exception as error:
+        raise DistBackendError(
+            f"[init_process_group] rank {rank} cannot be reached: MPI says: {error}"
+        ) from None
