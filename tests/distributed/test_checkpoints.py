@@ -171,5 +171,6 @@ def test_a_killed_writer_leaves_the_older_checkpoint(tmp_path, monkeypatch):
         into = {"w": braze.zeros(3)}
         checkpoint.load(into, checkpoint_id=tmp_path)
         assert np.array_equal(into["w"].numpy(), [1, 1, 1])
+    (tmp_path / ".0123456789ab-1.safetensors.7-8-9").touch()  # another rank was killed as it wrote
     checkpoint.save({"w": braze.full((3,), 2.0)}, checkpoint_id=tmp_path)
     assert len(list(tmp_path.iterdir())) == 2  # what was left behind is gone

@@ -22,6 +22,7 @@ class Training:
     Args:
         folder: for the checkpoint; what else is written goes to folders beside it.
         options: for `mpiexec`.
+        kind: "whole" or "sharded".
         before: a command that starts `mpiexec`, such as one that enters a namespace.
     """
 
@@ -31,8 +32,9 @@ class Training:
         steps: int,
         options: Sequence[str] = ("--oversubscribe",),
         before: Sequence[str] = (),
-        timeout: float = 30,
+        timeout: float = 120,  # a slow disk may take many seconds for a checkpoint
         seconds: float = 0,
+        kind: str = "whole",
     ) -> None:
         self.mark = f"training-{uuid.uuid4().hex}"
         self.folder = folder
@@ -54,7 +56,7 @@ class Training:
         }
         passed = [word for name in settings if _is_passed(name) for word in ("-x", name)]
         command = [*before, mpiexec(), *options, "--with-ft", "ulfm", *passed, "-n", "4"]
-        command += [sys.executable, str(PROGRAM), str(folder), str(steps), str(seconds)]
+        command += [sys.executable, str(PROGRAM), str(folder), str(steps), str(seconds), kind]
         with open(self._printed, "w") as out:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=settings
@@ -71,7 +73,14 @@ class Training:
         return {int(step): float(loss) for step, loss in self.said(rank, "step")}
 
     def process(self, rank: int) -> int:
-        return int(self.said(rank, "process")[0][0])
+        return int(self.said(rank, "started")[0][0])
+
+    def until_all_have_started(self, limit: float = 120) -> None:
+        """Wait until every rank is about to join the others."""
+        end = time.monotonic() + limit
+        while not all(self.said(rank, "started") for rank in range(4)):
+            assert self._process.poll() is None and time.monotonic() < end, self.text()
+            time.sleep(2e-3)
 
     def until(self, step: int, limit: float = 120) -> None:
         """Wait until rank 0 has done a step."""
@@ -115,10 +124,10 @@ class Training:
     def _left(self) -> list[str]:
         found = [f"process {pid}: {what}" for pid, what in _marked(self.mark)]
         for rank in range(4):
-            for _, *names in self.said(rank, "process"):
+            for _, *names in [*self.said(rank, "started"), *self.said(rank, "process")]:
                 found += [name for name in names if os.path.exists(f"/dev/shm/{name}")]
         found += [str(path) for path in self.temporary.iterdir()]
-        found += [str(p) for p in self.folder.iterdir() if p.name != "checkpoint.pt"]
+        found += [str(p) for p in self.folder.iterdir() if p.stem != "checkpoint"]
         return sorted(set(found))
 
 

@@ -1,11 +1,13 @@
 """A training on several ranks that goes on from its last checkpoint.
 
-    mpiexec -n 4 python resumable_training.py FOLDER STEPS [SECONDS]
+    mpiexec -n 4 python resumable_training.py FOLDER STEPS [SECONDS [sharded]]
 
-Each rank writes to TEST_SAID.rank its process and the shared memory that it has mapped, the loss of
-each step, and the error that ends it: a launcher that cannot be reached could not pass it on. Rank
-0 writes FOLDER/checkpoint.pt every ten steps. TEST_TIMEOUT is the process group's timeout; SECONDS
-is slept in each step.
+Each rank writes to TEST_SAID.rank its process and the shared memory that it has mapped, before it
+joins the others ("started") and once it trains ("process"), the loss of each step, and the error
+that ends it: a launcher that cannot be reached could not pass it on. Rank 0 writes
+FOLDER/checkpoint.pt every ten steps. TEST_TIMEOUT is the process group's timeout; SECONDS is slept
+in each step. A sharded training has larger layers, so that ranks add up in memory that they share,
+each has a part of the optimizer's state, and all together write FOLDER/checkpoint.
 """
 
 import os
@@ -17,13 +19,16 @@ from pathlib import Path
 import braze
 import braze.nn.functional as F
 from braze import distributed as dist
-from braze import nn
+from braze import engine, nn
+from braze.distributed import checkpoint
+from braze.distributed.optim import ZeroRedundancyOptimizer
 
 EVERY = 10
 
 
 def say(*words):
-    with open(f"{os.environ['TEST_SAID']}.{dist.get_rank()}", "a") as file:
+    rank = engine.distributed().library().COMM_WORLD.Get_rank()  # also if nobody has joined
+    with open(f"{os.environ['TEST_SAID']}.{rank}", "a") as file:
         file.write(" ".join(map(str, words)) + "\n")
 
 
@@ -33,17 +38,54 @@ def mapped():
     return {line.split("/dev/shm/")[1] for line in lines if "/dev/shm/" in line}
 
 
-def train(folder, steps, seconds):
-    braze.manual_seed(1)
-    net = nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 8))
-    model = nn.parallel.DistributedDataParallel(net, bucket_cap_mb=0.005)
-    optimizer = braze.optim.Adam(net.parameters(), lr=0.01)
-    saved, first = folder / "checkpoint.pt", 0
-    if saved.exists():
-        checkpoint = braze.load(saved)
-        net.load_state_dict(checkpoint["model"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        first = checkpoint["steps"]
+class Whole:
+    """A model, an optimizer whose state each rank has, and a checkpoint that rank 0 writes."""
+
+    def __init__(self, folder):
+        net = nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 8))
+        self.model = nn.parallel.DistributedDataParallel(net, bucket_cap_mb=0.005)
+        self.optimizer = braze.optim.Adam(net.parameters(), lr=0.01)
+        self.saved = folder / "checkpoint.pt"
+
+    def load(self):
+        if not self.saved.exists():
+            return 0
+        checkpoint = braze.load(self.saved)
+        self.model.module.load_state_dict(checkpoint["model"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        return checkpoint["steps"]
+
+    def save(self, steps):
+        if dist.get_rank() == 0:
+            model, optimizer = self.model.module.state_dict(), self.optimizer.state_dict()
+            braze.save({"model": model, "optimizer": optimizer, "steps": steps}, self.saved)
+
+
+class Sharded:
+    """The same, each with a part of the state, and of the checkpoint."""
+
+    def __init__(self, folder):
+        net = nn.Sequential(nn.Linear(32, 4096), nn.Tanh(), nn.Linear(4096, 8))
+        self.model = nn.parallel.DistributedDataParallel(net, bucket_cap_mb=0.2)
+        self.optimizer = ZeroRedundancyOptimizer(net.parameters(), braze.optim.Adam, lr=0.001)
+        self.saved = folder / "checkpoint"
+
+    def load(self):
+        if not (self.saved / "manifest.json").exists():
+            return 0
+        state = {"model": self.model.module.state_dict(), "optimizer": {}, "steps": 0}
+        checkpoint.load(state, checkpoint_id=self.saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        return state["steps"]
+
+    def save(self, steps):
+        model, optimizer = self.model.module.state_dict(), self.optimizer.shard_state_dict()
+        state = {"model": model, "optimizer": optimizer, "steps": steps}
+        checkpoint.save(state, checkpoint_id=self.saved)
+
+
+def train(training, steps, seconds):
+    first = training.load()
     dist.barrier()  # nobody writes before all have read
     say("process", os.getpid(), *mapped())
     rank, size = dist.get_rank(), dist.get_world_size()
@@ -51,25 +93,27 @@ def train(folder, steps, seconds):
         generator = braze.Generator().manual_seed(1000 + step)
         x = braze.randn(8 * size, 32, generator=generator)[8 * rank : 8 * rank + 8]
         y = (x.sum(1) > 0).long()
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
+        training.optimizer.zero_grad()
+        loss = F.cross_entropy(training.model(x), y)
         loss.backward()
-        optimizer.step()
+        training.optimizer.step()
         loss = loss.detach()
         dist.all_reduce(loss, dist.ReduceOp.AVG)
         say("step", step, loss.item())
-        if rank == 0 and (step + 1) % EVERY == 0:
-            state = {"model": net.state_dict(), "optimizer": optimizer.state_dict()}
-            braze.save({**state, "steps": step + 1}, saved)
+        if (step + 1) % EVERY == 0:
+            training.save(step + 1)
         time.sleep(seconds)
 
 
 def main():
-    timeout = timedelta(seconds=float(os.environ["TEST_TIMEOUT"]))
-    dist.init_process_group("mpi", timeout=timeout)
     folder, steps, *rest = sys.argv[1:]
+    say("started", os.getpid(), *mapped())
     try:
-        train(Path(folder), int(steps), float(rest[0]) if rest else 0)
+        timeout = timedelta(seconds=float(os.environ["TEST_TIMEOUT"]))
+        dist.init_process_group("mpi", timeout=timeout)
+        braze.manual_seed(1)
+        kind = Sharded if "sharded" in rest else Whole
+        train(kind(Path(folder)), int(steps), float(rest[0]) if rest else 0)
     except dist.DistBackendError as error:
         say("error", str(error).replace("\n", " "))
         raise

@@ -200,12 +200,13 @@ def _check_cover(path: Path, entry: dict[str, Any]) -> None:
 
 
 def _finish(folder: Folder, manifest: dict[str, Any]) -> None:
-    """Put the manifest in its place, then remove what only an older one names."""
+    """Put the manifest in its place, then remove what only an older one names, and what a rank that
+    was killed had begun to write."""
     _sync(folder)
     with engine.replacing(folder / MANIFEST) as out:
         out.write(json.dumps(manifest).encode())
     _sync(folder)
-    for file in folder.glob("*-*.safetensors"):
+    for file in [*folder.glob("*-*.safetensors"), *folder.glob(".*-*.safetensors.*")]:
         if file.name not in manifest["files"]:
             file.unlink(missing_ok=True)
 
