@@ -17,7 +17,26 @@ import importlib
 from typing import Any
 
 from braze import engine
+from braze.distributed.availability import (
+    get_backend_config,
+    get_default_backend_for_device,
+    get_node_local_rank,
+    is_available,
+    is_backend_available,
+    is_gloo_available,
+    is_mpi_available,
+    is_nccl_available,
+    is_torchelastic_launched,
+    is_ucc_available,
+    is_xccl_available,
+)
 from braze.distributed.buckets import GradBucket
+from braze.distributed.coalesced import (
+    all_gather_coalesced,
+    all_gather_single,
+    all_reduce_coalesced,
+    reduce_scatter_single,
+)
 from braze.distributed.collectives import (
     all_gather,
     all_gather_into_tensor,
@@ -37,6 +56,7 @@ from braze.distributed.groups import (
     Backend,
     GroupMember,
     ProcessGroup,
+    default_pg_timeout,
     destroy_process_group,
     get_backend,
     get_global_rank,
@@ -46,17 +66,16 @@ from braze.distributed.groups import (
     get_world_size,
     group,
     init_process_group,
-    is_available,
     is_initialized,
-    is_mpi_available,
-    is_nccl_available,
     new_group,
 )
 from braze.distributed.objects import (
     all_gather_object,
     broadcast_object_list,
     gather_object,
+    recv_object_list,
     scatter_object_list,
+    send_object_list,
 )
 from braze.distributed.point_to_point import (
     P2POp,
@@ -66,7 +85,19 @@ from braze.distributed.point_to_point import (
     recv,
     send,
 )
-from braze.distributed.works import ReduceOp, Work
+from braze.distributed.subgroups import (
+    new_subgroups,
+    new_subgroups_by_enumeration,
+    split_group,
+)
+from braze.distributed.works import (
+    ReduceOp,
+    Work,
+    supports_complex,
+)
+from braze.distributed.works import (
+    _make_nccl_premul_sum as _make_nccl_premul_sum,
+)
 
 DistError = engine.distributed().DistError
 DistBackendError = engine.distributed().DistBackendError
@@ -92,21 +123,28 @@ __all__ = [
     "ReduceOp",
     "Work",
     "all_gather",
+    "all_gather_coalesced",
     "all_gather_into_tensor",
     "all_gather_object",
+    "all_gather_single",
     "all_reduce",
+    "all_reduce_coalesced",
     "all_to_all",
     "all_to_all_single",
     "barrier",
     "batch_isend_irecv",
     "broadcast",
     "broadcast_object_list",
+    "default_pg_timeout",
     "destroy_process_group",
     "gather",
     "gather_object",
     "get_backend",
+    "get_backend_config",
+    "get_default_backend_for_device",
     "get_global_rank",
     "get_group_rank",
+    "get_node_local_rank",
     "get_process_group_ranks",
     "get_rank",
     "get_world_size",
@@ -114,17 +152,29 @@ __all__ = [
     "init_process_group",
     "irecv",
     "is_available",
+    "is_backend_available",
+    "is_gloo_available",
     "is_initialized",
     "is_mpi_available",
     "is_nccl_available",
+    "is_torchelastic_launched",
+    "is_ucc_available",
+    "is_xccl_available",
     "isend",
     "monitored_barrier",
     "new_group",
+    "new_subgroups",
+    "new_subgroups_by_enumeration",
     "recv",
+    "recv_object_list",
     "reduce",
     "reduce_scatter",
+    "reduce_scatter_single",
     "reduce_scatter_tensor",
     "scatter",
     "scatter_object_list",
     "send",
+    "send_object_list",
+    "split_group",
+    "supports_complex",
 ]

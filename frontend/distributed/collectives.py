@@ -20,17 +20,22 @@ from braze.distributed import on_devices
 from braze.distributed.captured import is_to_come, replaced_by
 from braze.distributed.groups import ProcessGroup, get_group_rank, member
 from braze.distributed.memory import Target, check_alike, spread, takes, to_read
-from braze.distributed.works import CapturedWork, ReduceOp, Work
+from braze.distributed.premultiplied import premultiplied
+from braze.distributed.works import CapturedWork, PremultipliedSum, ReduceOp, Work
 from braze.tensors import Tensor
+
+Operation = ReduceOp | PremultipliedSum
 
 
 def all_reduce(
-    tensor: Tensor, op: ReduceOp = ReduceOp.SUM, group: Any = None, async_op: bool = False
+    tensor: Tensor, op: Operation = ReduceOp.SUM, group: Any = None, async_op: bool = False
 ) -> Work | None:
     """Every rank's tensor becomes the reduction of all of theirs."""
     found = takes("all_reduce", group, tensor)
     if found is None:
         return None
+    if isinstance(op, PremultipliedSum):
+        return premultiplied("all_reduce", tensor, [tensor], op, found, async_op)
     reduction = _reduction("all_reduce", op)
     if is_to_come(tensor):
         return _captured("all_reduce", tensor, tensor, found, async_op, reduction=reduction)
@@ -65,7 +70,7 @@ def broadcast(
 def reduce(
     tensor: Tensor,
     dst: int | None = None,
-    op: ReduceOp = ReduceOp.SUM,
+    op: Operation = ReduceOp.SUM,
     group: Any = None,
     async_op: bool = False,
     group_dst: int | None = None,
@@ -75,6 +80,8 @@ def reduce(
     if found is None:
         return None
     root = _root("reduce", found, dst, group_dst)
+    if isinstance(op, PremultipliedSum):
+        return premultiplied("reduce", tensor, [tensor], op, found, async_op, root)
     reduction = _reduction("reduce", op)
     if found._devices is not None:
         return on_devices.reduce(tensor, root, reduction, found, async_op)
@@ -188,7 +195,7 @@ def scatter(
 def reduce_scatter(
     output: Tensor,
     input_list: Sequence[Tensor],
-    op: ReduceOp = ReduceOp.SUM,
+    op: Operation = ReduceOp.SUM,
     group: Any = None,
     async_op: bool = False,
 ) -> Work | None:
@@ -198,6 +205,8 @@ def reduce_scatter(
         return None
     _check_count("reduce_scatter", "input_list", input_list, found)
     check_alike("reduce_scatter", [output, *input_list])
+    if isinstance(op, PremultipliedSum):
+        return premultiplied("reduce_scatter", output, input_list, op, found, async_op)
     reduction = _reduction("reduce_scatter", op)
     if found._devices is not None:
         return on_devices.reduce_scatter(output, input_list, reduction, found, async_op)
@@ -210,7 +219,7 @@ def reduce_scatter(
 def reduce_scatter_tensor(
     output: Tensor,
     input: Tensor,
-    op: ReduceOp = ReduceOp.SUM,
+    op: Operation = ReduceOp.SUM,
     group: Any = None,
     async_op: bool = False,
 ) -> Work | None:
@@ -220,6 +229,8 @@ def reduce_scatter_tensor(
     if found is None:
         return None
     _check_whole("reduce_scatter_tensor", input, output, found)
+    if isinstance(op, PremultipliedSum):
+        return premultiplied("reduce_scatter", output, [input], op, found, async_op)
     reduction = _reduction("reduce_scatter_tensor", op)
     if is_to_come(input):
         return _captured("reduce_scatter", output, input, found, async_op, reduction=reduction)
@@ -297,13 +308,23 @@ def all_to_all(
     return _started(found, running, async_op, output_tensor_list, copy)
 
 
-def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None) -> Work | None:
-    """Wait until all ranks are here. What has been captured runs first."""
+def barrier(
+    group: Any = None,
+    async_op: bool = False,
+    device_ids: Any = None,
+    timeout: timedelta | None = None,
+) -> Work | None:
+    """Wait until all ranks are here. What has been captured runs first.
+
+    Args:
+        device_ids: has no effect; MPI carries it.
+        timeout: of this one, if it is another than the group's.
+    """
     found = member(group)
     if found is None:
         return None
     _finish(found)
-    return _started(found, found._communicator.barrier(), async_op, [])
+    return _started(found, found._communicator.barrier(_seconds(timeout)), async_op, [])
 
 
 def monitored_barrier(
@@ -318,8 +339,11 @@ def monitored_barrier(
     if found is None:
         return
     _finish(found)
-    seconds = None if timeout is None else timeout.total_seconds()
-    found._communicator.barrier(seconds).wait()
+    found._communicator.barrier(_seconds(timeout)).wait()
+
+
+def _seconds(timeout: timedelta | None) -> float | None:
+    return None if timeout is None else timeout.total_seconds()
 
 
 def _finish(group: ProcessGroup) -> None:
@@ -368,6 +392,8 @@ def _captured(
 def _reduction(name: str, op: Any) -> str:
     if not isinstance(op, ReduceOp):
         raise TypeError(f"[{name}] op: expected a ReduceOp, given {op!r}")
+    if op is ReduceOp.PREMUL_SUM:
+        raise ValueError(f"[{name}] ReduceOp.PREMUL_SUM needs a factor: ReduceOp.PREMUL_SUM(0.5)")
     return op.value
 
 

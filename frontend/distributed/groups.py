@@ -12,7 +12,8 @@ from typing import Any
 from braze import engine
 from braze.capture import flush
 
-_DEFAULT_TIMEOUT = timedelta(minutes=30)
+# Of a group that is given none.
+default_pg_timeout = timedelta(minutes=30)
 
 
 class Backend(str):
@@ -35,9 +36,10 @@ class ProcessGroup:
         ranks: its members, as ranks of the world; a member's rank in the group is its position.
     """
 
-    def __init__(self, communicator: Any, backend: Backend) -> None:
+    def __init__(self, communicator: Any, backend: Backend, desc: str | None = None) -> None:
         self._communicator = communicator
         self._backend = backend
+        self._desc = "undefined" if desc is None else desc
         self._devices: Any = None  # what carries tensors between GPUs
         if backend == Backend.NCCL:
             self._devices = engine.distributed().DeviceGroup(communicator)
@@ -50,6 +52,20 @@ class ProcessGroup:
     def size(self) -> int:
         """How many ranks it has."""
         return len(self.ranks)
+
+    def name(self) -> str:
+        """The name of its backend."""
+        return str(self._backend)
+
+    @property
+    def group_name(self) -> str:
+        """Its number as a text, the same on all of its ranks; "0" is everybody's."""
+        return str(self._communicator.number)
+
+    @property
+    def group_desc(self) -> str:
+        """What `new_group` was given as a description; "default_pg" for everybody's."""
+        return self._desc
 
     def __repr__(self) -> str:
         return f"<ProcessGroup of ranks {list(self.ranks)}>"
@@ -76,34 +92,6 @@ class GroupMember(metaclass=_Members):
 
 
 group = GroupMember
-
-
-def is_available() -> bool:
-    """Whether the package is there, which it always is; a backend may still be missing."""
-    return True
-
-
-def is_mpi_available() -> bool:
-    """Whether mpi4py and an MPI library are installed (`pip install braze[mpi]`)."""
-    import importlib.util
-
-    if importlib.util.find_spec("mpi4py") is None:
-        return False
-    try:
-        engine.distributed().library()
-    except ImportError:
-        return False
-    return True
-
-
-def is_nccl_available() -> bool:
-    """Whether nccl4py and NCCL are installed (`pip install braze[nccl]`), for GPUs to talk to each
-    other."""
-    try:
-        engine.distributed().nccl()
-    except ImportError:
-        return False
-    return True
 
 
 def is_initialized() -> bool:
@@ -152,7 +140,7 @@ def init_process_group(
         raise ValueError("trying to initialize the default process group twice!")
     if name == Backend.NCCL:
         engine.distributed().nccl()
-    seconds = _seconds(timeout, _DEFAULT_TIMEOUT)
+    seconds = _seconds(timeout, default_pg_timeout)
     world = engine.distributed().World(seconds)
     for given, real, what in ((world_size, world.size, "world_size"), (rank, world.rank, "rank")):
         if given not in (-1, real):
@@ -160,11 +148,8 @@ def init_process_group(
             raise ValueError(f"{what}={given}, but MPI's launcher says {real}")
     atexit.register(_run_what_is_pending)  # before the world leaves, which is registered earlier
     _Joined.world = world
-    _Joined.group = ProcessGroup(world.groups[0], name)
-    if name == Backend.NCCL and device_id is not None:
-        from braze.cuda.devices import index_of
-
-        _Joined.group._devices.connect(engine.cuda().cuda_device(index_of(device_id)))
+    _Joined.group = ProcessGroup(world.groups[0], name, "default_pg")
+    _connect(_Joined.group, device_id)
 
 
 def _check_backend(name: Backend) -> None:
@@ -237,33 +222,77 @@ def new_group(
     pg_options: Any = None,
     use_local_synchronization: bool = False,
     group_desc: str | None = None,
+    device_id: Any = None,
+    sort_ranks: bool = True,
 ) -> Any:
     """A group of some ranks. All ranks must call this, in the same order, members or not.
 
     Args:
-        ranks: the members, in the order of their ranks in the group; None: all.
+        ranks: the members; None: all.
         timeout: how long its operations may take; the world's by default.
         backend: as in `init_process_group`; the world's by default.
+        pg_options: there is nothing that they could say to MPI.
+        use_local_synchronization: is refused, as PyTorch does for MPI; see `split_group`.
+        group_desc: a text about it.
+        device_id: as in `init_process_group`.
+        sort_ranks: number the members in the order of their ranks in the world; else in that of
+            `ranks`.
 
     Returns:
         The group; `GroupMember.NON_GROUP_MEMBER` for ranks that are not in it.
 
     Raises:
-        ValueError: a rank is not in the world, or given twice.
+        ValueError: a rank is not in the world, or given twice; `use_local_synchronization`.
     """
     world = require_world()
-    members = sorted(range(world.size()) if ranks is None else ranks)
+    if use_local_synchronization:
+        raise ValueError(
+            "MPI backend doesn't support use_local_synchronization=True: all ranks call new_group; "
+            "split_group is called by the ranks of one group only"
+        )
+    members = list(range(world.size()) if ranks is None else ranks)
+    if sort_ranks:
+        members.sort()
     if len(set(members)) != len(members):
-        raise ValueError(f"the ranks of a group must differ, given {members}")
+        raise ValueError(f"ranks list must not contain duplicate entries, got {members}")
     for rank in members:
         if not 0 <= rank < world.size():
-            raise ValueError(f"there is no rank {rank} in a world of {world.size()}")
-    name = world._backend if backend is None else Backend(backend)
+            raise ValueError(
+                f"Rank {rank} is out of range. Valid ranks are 0 to {world.size() - 1} "
+                f"(world_size={world.size()})"
+            )
+    return made_group(members, timeout, backend, group_desc, None, device_id)
+
+
+def made_group(
+    members: Sequence[int],
+    timeout: timedelta | None,
+    backend: str | None,
+    desc: str | None,
+    parent: ProcessGroup | None,
+    device_id: Any = None,
+) -> Any:
+    """A group of ranks of the world, which all ranks of a parent make, or all of the world."""
+    world = require_world()
+    name = (parent or world)._backend if backend is None else Backend(backend)
     _check_backend(name)
     flush()
     seconds = _seconds(timeout, timedelta(seconds=world._communicator.timeout))
-    made = _Joined.world.new_group(members, seconds)
-    return GroupMember.NON_GROUP_MEMBER if made is None else ProcessGroup(made, name)
+    callers = None if parent is None else parent._communicator
+    made = _Joined.world.new_group(members, seconds, callers)
+    if made is None:
+        return GroupMember.NON_GROUP_MEMBER
+    group = ProcessGroup(made, name, desc)
+    _connect(group, device_id)
+    return group
+
+
+def _connect(group: ProcessGroup, device_id: Any) -> None:
+    """Connect GPUs at once, if this rank's is named."""
+    if group._devices is not None and device_id is not None:
+        from braze.cuda.devices import index_of
+
+        group._devices.connect(engine.cuda().cuda_device(index_of(device_id)))
 
 
 def get_rank(group: Any = None) -> int:
@@ -302,6 +331,7 @@ def get_group_rank(group: ProcessGroup, global_rank: int) -> int:
     Raises:
         ValueError: it is no member.
     """
+    _check_group(group)
     if global_rank not in group.ranks:
         raise ValueError(f"Global rank {global_rank} is not part of group {group!r}")
     return group.ranks.index(global_rank)
@@ -313,9 +343,17 @@ def get_global_rank(group: ProcessGroup, group_rank: int) -> int:
     Raises:
         ValueError: the group has no such rank.
     """
+    _check_group(group)
     if not 0 <= group_rank < group.size():
         raise ValueError(f"Group rank {group_rank} is not part of group {group!r}")
     return group.ranks[group_rank]
+
+
+def _check_group(group: Any) -> None:
+    if not isinstance(group, ProcessGroup):
+        raise ValueError(
+            f"Group {group} is not registered, please create group with braze.distributed.new_group"
+        )
 
 
 def _seconds(timeout: timedelta | None, default: timedelta) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from braze.capture import flush
 from braze.distributed.collectives import _root
 from braze.distributed.groups import ProcessGroup, member
+from braze.distributed.point_to_point import _peer
 
 
 def all_gather_object(object_list: list[Any], obj: Any, group: Any = None) -> None:
@@ -86,6 +87,79 @@ def scatter_object_list(
         _check_length("scatter_object_input_list", scatter_object_input_list, found)
     objects = _broadcast(found, scatter_object_input_list, root)
     scatter_object_output_list[0] = objects[found.rank()]
+
+
+def send_object_list(
+    object_list: list[Any],
+    dst: int | None = None,
+    group: Any = None,
+    device: Any = None,
+    group_dst: int | None = None,
+    use_batch: bool = False,
+) -> None:
+    """Send the items of a list to rank `dst` of the world, which calls `recv_object_list`.
+
+    Args:
+        group_dst: a rank of the group, in place of `dst`.
+        device, use_batch: have no effect; MPI carries objects.
+
+    Raises:
+        ValueError: there is no such rank, or it is this one.
+    """
+    found = member(group)
+    if found is None:
+        return
+    to = _peer("send_object_list", found, dst, group_dst)
+    flush()
+    data = np.frombuffer(pickle.dumps(list(object_list)), np.uint8)
+    communicator = found._communicator
+    communicator.send(np.array([data.size], np.int64), to).wait()
+    communicator.send(data, to).wait()
+
+
+def recv_object_list(
+    object_list: list[Any],
+    src: int | None = None,
+    group: Any = None,
+    device: Any = None,
+    group_src: int | None = None,
+    use_batch: bool = False,
+) -> int:
+    """Fill a list with the items of the one that rank `src` of the world sends, which is as long.
+
+    Args:
+        src: None: any rank.
+        group_src: a rank of the group, in place of `src`.
+        device, use_batch: have no effect; MPI carries objects.
+
+    Returns:
+        The rank, of the world, that sent them; -1 where this process is no member of the group.
+
+    Raises:
+        ValueError: there is no such rank, or it is this one; the lists' lengths differ.
+    """
+    found = member(group)
+    if found is None:
+        return -1
+    source = None
+    if src is not None or group_src is not None:
+        source = _peer("recv_object_list", found, src, group_src)
+    flush()
+    communicator = found._communicator
+    size = np.empty(1, np.int64)
+    first = communicator.receive(size, source)
+    first.wait()
+    data = np.empty(int(size[0]), np.uint8)
+    communicator.receive(data, first.source).wait()
+    objects = pickle.loads(data.tobytes())
+    sender = found.ranks[first.source]
+    if len(objects) != len(object_list):
+        raise ValueError(
+            f"[recv_object_list] rank {sender} has sent {len(objects)} objects, this rank's list "
+            f"has {len(object_list)}"
+        )
+    object_list[:] = objects
+    return sender
 
 
 def _gathered(group: ProcessGroup, obj: Any) -> list[Any]:

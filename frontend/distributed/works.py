@@ -12,7 +12,8 @@ from braze.futures import Future
 
 class ReduceOp(Enum):
     """How values of several ranks become one. `AVG` is the sum divided by the number of ranks;
-    `BAND`, `BOR` and `BXOR` are for integers and truth values."""
+    `BAND`, `BOR` and `BXOR` are for integers and truth values. `PREMUL_SUM`, called with a factor,
+    is the sum of what each rank has times its own factor: `ReduceOp.PREMUL_SUM(0.5)`."""
 
     SUM = "sum"
     AVG = "avg"
@@ -22,6 +23,56 @@ class ReduceOp(Enum):
     BAND = "band"
     BOR = "bor"
     BXOR = "bxor"
+    PREMUL_SUM = "premul_sum"
+
+    def __call__(self, factor: Any) -> PremultipliedSum:
+        """`PREMUL_SUM` with its factor, a number or a tensor with one element.
+
+        Raises:
+            TypeError: it is another operation.
+            ValueError: a tensor with another number of elements.
+        """
+        if self is not ReduceOp.PREMUL_SUM:
+            raise TypeError(f"ReduceOp.{self.name} takes no factor; ReduceOp.PREMUL_SUM does")
+        return PremultipliedSum(factor)
+
+
+class PremultipliedSum:
+    """`ReduceOp.PREMUL_SUM` with a factor.
+
+    Attributes:
+        op: `ReduceOp.PREMUL_SUM`, which it is equal to.
+        factor: as it was given.
+    """
+
+    op = ReduceOp.PREMUL_SUM
+
+    def __init__(self, factor: Any) -> None:
+        if getattr(factor, "numel", lambda: 1)() != 1:
+            raise ValueError(
+                "ReduceOp.PREMUL_SUM: expected a number or a tensor with one element, given a "
+                f"tensor of shape {tuple(factor.shape)}"
+            )
+        self.factor = factor
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self.op
+
+    def __hash__(self) -> int:
+        return hash(self.op)
+
+    def __repr__(self) -> str:
+        return f"ReduceOp.PREMUL_SUM({self.factor!r})"
+
+
+def _make_nccl_premul_sum(factor: Any) -> PremultipliedSum:
+    """As `ReduceOp.PREMUL_SUM(factor)`, for every backend."""
+    return ReduceOp.PREMUL_SUM(factor)
+
+
+def supports_complex(reduceOp: ReduceOp | PremultipliedSum) -> bool:
+    """Whether every backend reduces complex numbers so; MPI multiplies them, too."""
+    return reduceOp in (ReduceOp.SUM, ReduceOp.AVG, ReduceOp.PREMUL_SUM)
 
 
 class Work:
@@ -43,6 +94,10 @@ class Work:
         """
         self._running.wait(None if timeout is None else timeout.total_seconds())
         return True
+
+    def synchronize(self) -> None:
+        """As `wait`, which for GPUs lets only the current stream wait."""
+        self.wait()
 
     def is_completed(self) -> bool:
         """Whether it is done, or has failed."""

@@ -151,6 +151,20 @@ class Communicator:
             work.timeout = timeout
         return self._begin(work, self.comm.Ibarrier)
 
+    def largest(self, what: str, number: int, timeout: float | None = None) -> int:
+        """The largest of all ranks' numbers, once every rank is here.
+
+        Args:
+            what: an operation that all call, for messages.
+        """
+        work = self._collective(what)
+        if timeout is not None:
+            work.timeout = timeout
+        data = np.array([number], np.int64)
+        given, op = library().IN_PLACE, operation("max", data.dtype)
+        self._begin(work, lambda: self.comm.Iallreduce(given, _buffer(data), op), data).wait()
+        return int(data[0])
+
     def send(self, data: Array, to: int, tag: int = 0) -> Work:
         """Done once `data` may be changed again."""
         work = self._message(f"send to {self.ranks[to]} of {described(data)}", [to])

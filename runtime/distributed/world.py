@@ -65,12 +65,20 @@ class World:
         """Whether this is still the process that joined, and not a fork of it."""
         return os.getpid() == self._process
 
-    def new_group(self, ranks: Sequence[int], timeout: float) -> Communicator | None:
-        """A group of some ranks; every rank of the world must call it, and gets None if it is no
-        member."""
-        self.groups[0].barrier(timeout).wait()  # what follows waits without an eye on anybody
-        self._made += 1
-        number = self._made
+    def new_group(
+        self, ranks: Sequence[int], timeout: float, parent: Communicator | None = None
+    ) -> Communicator | None:
+        """A group of some ranks.
+
+        Args:
+            ranks: of the world; those who call it at the same time may give others, if no rank is
+                in two groups.
+            parent: every rank of this group must call it, and gets None if it is no member of the
+                new one; None: every rank of the world.
+        """
+        # Ranks may have made different groups before. What follows waits without an eye on anybody.
+        callers = self.groups[0] if parent is None else parent
+        number = self._made = callers.largest("new_group", self._made, timeout) + 1
         if self.rank not in ranks:
             return None
         making = Carrier(self.progress, "new_group", number, ranks, timeout)

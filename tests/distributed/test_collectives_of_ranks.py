@@ -50,7 +50,7 @@ def test_collectives_of_every_dtype(tmp_path):
                 x = data(rank, dtype)
                 dist.reduce(x, dst=2, op=op)
                 same(x, wanted if rank == 2 else all[rank], (dtype, op, "reduce"))
-            for op in set(R) - set(folded):
+            for op in set(R) - set(folded) - {R.PREMUL_SUM}:
                 if (op, dtype.kind) != (R.BAND, "bool") and (op, dtype.kind) != (R.BOR, "bool"):
                     try:
                         dist.all_reduce(data(rank, dtype), op)
