@@ -11,12 +11,14 @@ from braze.distributed.groups import (
     Backend,
     GroupMember,
     ProcessGroup,
+    _Joined,
     get_process_group_ranks,
     get_rank,
     get_world_size,
     made_group,
     member,
     new_group,
+    require_world,
 )
 
 
@@ -93,6 +95,19 @@ def new_subgroups_by_enumeration(
         if get_rank() in ranks:
             own = made
     return own, found
+
+
+def host_groups() -> tuple[Any, list[Any]]:
+    """A group for the ranks of each host. All ranks of the world call this.
+
+    Returns:
+        The one that this process is in, and all of them.
+    """
+    require_world()
+    hosts: dict[str, list[int]] = {}
+    for rank, process in sorted(_Joined.world.watch.processes.items()):
+        hosts.setdefault(process.host, []).append(rank)
+    return new_subgroups_by_enumeration(list(hosts.values()))
 
 
 def split_group(

@@ -1,5 +1,5 @@
-"""Ways to reduce gradients, with PyTorch's names."""
+"""Ways to reduce gradients and parameters, with PyTorch's names."""
 
-from braze.distributed.algorithms import ddp_comm_hooks
+from braze.distributed.algorithms import ddp_comm_hooks, model_averaging
 
-__all__ = ["ddp_comm_hooks"]
+__all__ = ["ddp_comm_hooks", "model_averaging"]
