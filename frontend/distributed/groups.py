@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -69,6 +69,10 @@ class ProcessGroup:
 
     def __repr__(self) -> str:
         return f"<ProcessGroup of ranks {list(self.ranks)}>"
+
+
+# What is still to be waited for in this process before it leaves.
+before_leaving: list[Callable[[], Any]] = []
 
 
 class _Joined:
@@ -178,6 +182,8 @@ def destroy_process_group(group: ProcessGroup | None = None) -> None:
         return
     require_world()
     flush()
+    for wait in before_leaving:
+        wait()
     world, _Joined.world, _Joined.group = _Joined.world, None, None
     world.leave()
 

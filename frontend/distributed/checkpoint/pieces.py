@@ -13,7 +13,9 @@ Values are JSON; a tuple is {"tuple": [...]}, a dict {"dict": [[key, value], ...
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path as Folder
 from typing import Any
 
 from braze.tensors import Tensor
@@ -69,6 +71,44 @@ def leaves_of(state: Mapping[Any, Any], path: Path = ()) -> Iterator[tuple[Path,
             yield from leaves_of(value, (*path, key))
         else:
             yield (*path, key), value
+
+
+def states_of(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A state dict in which modules, optimizers and the like are their own state dicts; one that is
+    shared out, as this rank has it."""
+    found = {}
+    for key, value in state.items():
+        if is_stateful(value):
+            value = getattr(value, "shard_state_dict", value.state_dict)()
+        found[key] = value
+    return found
+
+
+def is_stateful(value: Any) -> bool:
+    """Whether something has a state dict that can be loaded again."""
+    return all(callable(getattr(value, n, None)) for n in ("state_dict", "load_state_dict"))
+
+
+def read_manifest(folder: Folder) -> dict[str, Any]:
+    """What a checkpoint consists of.
+
+    Raises:
+        FileNotFoundError: there is no complete checkpoint.
+        RuntimeError: it is damaged, or of another format.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"there is no complete checkpoint in {folder}: it has no {MANIFEST}"
+        ) from None
+    except ValueError as error:
+        raise RuntimeError(f"{folder / MANIFEST} is damaged: {error}") from None
+    if manifest.get("format") != FORMAT:
+        raise RuntimeError(
+            f"{folder / MANIFEST} has format {manifest.get('format')}, expected {FORMAT}"
+        )
+    return manifest
 
 
 def as_json(value: Any, path: Path) -> Any:

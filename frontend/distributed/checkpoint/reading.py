@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path as Folder
@@ -13,14 +12,22 @@ import numpy as np
 from braze.autograd.modes import no_grad
 from braze.capture import flush
 from braze.distributed.checkpoint.pieces import (
-    FORMAT,
-    MANIFEST,
     Path,
     Shard,
     from_json,
+    is_stateful,
     leaves_of,
     named,
+    read_manifest,
     shard_of,
+    states_of,
+)
+from braze.distributed.checkpoint.storage import (
+    DefaultLoadPlanner,
+    FileSystemReader,
+    Place,
+    checked_planner,
+    folder_of,
 )
 from braze.ir.dtypes import dtype_named
 from braze.tensors import Tensor, from_array
@@ -29,7 +36,9 @@ from braze.tensors import Tensor, from_array
 def load(
     state_dict: MutableMapping[Any, Any],
     *,
-    checkpoint_id: str | os.PathLike[str],
+    checkpoint_id: Place | None = None,
+    storage_reader: FileSystemReader | None = None,
+    planner: DefaultLoadPlanner | None = None,
     process_group: Any = None,
     no_dist: bool = False,
 ) -> None:
@@ -37,27 +46,40 @@ def load(
 
     Tensors, and the tensors of `Shard`s, are written in place; other values are replaced. A dict
     without entries takes all that the checkpoint has there, whole: an optimizer's state, for
-    example, which is not there before the first step.
+    example, which is not there before the first step. What has a `load_state_dict` itself, as
+    modules and optimizers have, is given what its `state_dict` has become.
 
     Args:
         state_dict: nested dicts.
         checkpoint_id: the folder that `save` was given.
+        storage_reader: has the folder, if `checkpoint_id` is None.
+        planner: what is done about what the checkpoint lacks.
         process_group, no_dist: make no difference; a rank that reads needs no other.
 
     Raises:
         FileNotFoundError: there is no complete checkpoint.
         RuntimeError: the checkpoint lacks something, or has it in another shape, or a file of it
-            is missing or damaged.
+            is missing or damaged; or there is no folder.
     """
     flush()
-    source = _Checkpoint(Folder(checkpoint_id))
-    for path, value in list(leaves_of(state_dict)):
+    folder = folder_of(checkpoint_id, storage_reader, FileSystemReader, "storage_reader")
+    is_partial = checked_planner(planner, DefaultLoadPlanner).allow_partial_load
+    source = _Checkpoint(folder)
+    states = states_of(state_dict)
+    for path, value in list(leaves_of(states)):
+        if is_partial and not source.has(path):
+            continue
         if isinstance(value, (Tensor, Shard)):
             _fill(source, path, shard_of(value))
         elif isinstance(value, Mapping):
-            _place(state_dict, path, source.everything_below(path))
+            _place(states, path, source.everything_below(path))
         else:
-            _place(state_dict, path, source.value(path))
+            _place(states, path, source.value(path))
+    for key, value in list(state_dict.items()):
+        if is_stateful(value):
+            value.load_state_dict(states[key])
+        else:
+            state_dict[key] = states[key]
 
 
 class _Checkpoint:
@@ -65,22 +87,16 @@ class _Checkpoint:
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
-        try:
-            manifest = json.loads((folder / MANIFEST).read_bytes())
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"there is no complete checkpoint in {folder}: it has no {MANIFEST}"
-            ) from None
-        except ValueError as error:
-            raise RuntimeError(f"{folder / MANIFEST} is damaged: {error}") from None
-        if manifest.get("format") != FORMAT:
-            raise RuntimeError(
-                f"{folder / MANIFEST} has format {manifest.get('format')}, expected {FORMAT}"
-            )
+        manifest = read_manifest(folder)
         self.tensors = {tuple(entry["path"]): entry for entry in manifest["tensors"]}
         self.values = {tuple(e["path"]): from_json(e["value"]) for e in manifest["values"]}
         self._files = manifest["files"]
         self._open: dict[str, Any] = {}
+
+    def has(self, path: Path) -> bool:
+        """Whether there is something at a path, or below it."""
+        every = (*self.tensors, *self.values)
+        return any(own[: len(path)] == path for own in every)
 
     def value(self, path: Path) -> Any:
         """Raises: RuntimeError if there is none."""

@@ -11,11 +11,12 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path as Folder
 from typing import Any
 
 from braze import engine
+from braze.distributed.checkpoint.metadata import Metadata, metadata_of
 from braze.distributed.checkpoint.pieces import (
     FORMAT,
     MANIFEST,
@@ -26,6 +27,14 @@ from braze.distributed.checkpoint.pieces import (
     leaves_of,
     named,
     shard_of,
+    states_of,
+)
+from braze.distributed.checkpoint.storage import (
+    DefaultSavePlanner,
+    FileSystemWriter,
+    Place,
+    checked_planner,
+    folder_of,
 )
 from braze.distributed.groups import ProcessGroup, is_initialized, member
 from braze.distributed.objects import all_gather_object
@@ -33,83 +42,129 @@ from braze.tensors import Tensor
 from braze.utils import safetensors
 
 # Of a piece: where it begins, its shape, and its bytes.
-Place = tuple[Ints, Ints, int]
+_Piece = tuple[Ints, Ints, int]
 
 
 def save(
     state_dict: Mapping[Any, Any],
     *,
-    checkpoint_id: str | os.PathLike[str],
+    checkpoint_id: Place | None = None,
+    storage_writer: FileSystemWriter | None = None,
+    planner: DefaultSavePlanner | None = None,
     process_group: Any = None,
     no_dist: bool = False,
-) -> None:
+) -> Metadata:
     """Write a checkpoint. All ranks of the group call it, each with what it has.
 
     Args:
-        state_dict: nested dicts of tensors, `Shard`s of larger tensors, and values. A tensor or
-            piece that several ranks have is the same on all of them, and one of them writes it.
+        state_dict: nested dicts of tensors, `Shard`s of larger tensors, and values; modules,
+            optimizers and whatever else has a `state_dict` and a `load_state_dict` may be in it,
+            too. A tensor or piece that several ranks have is the same on all of them, and one of
+            them writes it.
         checkpoint_id: a folder that all ranks see.
+        storage_writer: has the folder, if `checkpoint_id` is None.
+        planner: who writes what.
         process_group: the ranks; all by default, and this process alone outside of a world.
         no_dist: this process alone writes.
+
+    Returns:
+        What the checkpoint has.
 
     Raises:
         TypeError: there is something that a checkpoint cannot hold.
         ValueError: ranks have tensors of different types under one name, or other values, or the
             pieces of a tensor overlap or leave something out.
-        RuntimeError: a rank could not write its file. All ranks raise it, whichever it was.
+        RuntimeError: a rank could not write its file, or may not replace a checkpoint; or there is
+            no folder. All ranks raise it, whichever it was.
     """
     group = None if no_dist or not is_initialized() else member(process_group)
-    rank = 0 if group is None else group.rank()
-    folder = Folder(checkpoint_id)
-    problem: str | None = None
-    tensors: dict[Path, Shard] = {}
-    values: dict[Path, Any] = {}
-    tag = uuid.uuid4().hex[:12]
-    try:
-        for path, value in leaves_of(state_dict):
-            if isinstance(value, (Tensor, Shard)):
-                tensors[path] = shard_of(value)
-            else:
-                values[path] = as_json(value, path)
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, TypeError) as error:
-        problem = f"{type(error).__name__}: {error}"
-        if isinstance(error, TypeError) and group is None:
-            raise
-    types = {
-        path: (shard.tensor.dtype.name, shard.shape, _place(shard))
-        for path, shard in tensors.items()
-    }
-    everybody = _gathered((tag, types, values, problem), group)
-    _check([part[3] for part in everybody], group)
-    tag = everybody[0][0]
-    writers = _writers([part[1] for part in everybody])
-    own = [p for p, shard in tensors.items() if writers[p, _place(shard)[:2]][0] == rank]
-    file = f"{tag}-{rank}.safetensors"
-    size = 0
-    try:
-        data = safetensors.save({_name(p): tensors[p].tensor.detach().clone() for p in own})
-        size = len(data)
-        if own:
-            with engine.replacing(folder / file) as out:
-                out.write(data)
-    except (OSError, ValueError, RuntimeError) as error:
-        problem = f"{type(error).__name__}: {error}"
-    sizes = _gathered((size, problem), group)
-    problems = [problem for _, problem in sizes]
-    if rank == 0 and not any(problems):
+    return _Writing(state_dict, checkpoint_id, storage_writer, planner, group).finish(group)
+
+
+class _Writing:
+    """One rank's part of a checkpoint that is being written: what it is to write, as bytes that no
+    later change of the tensors reaches."""
+
+    def __init__(
+        self,
+        state_dict: Mapping[Any, Any],
+        checkpoint_id: Place | None,
+        writer: FileSystemWriter | None,
+        planner: DefaultSavePlanner | None,
+        group: ProcessGroup | None,
+    ) -> None:
+        """The ranks agree on who writes what.  Raises: as `save`."""
+        self.folder = folder = folder_of(checkpoint_id, writer, FileSystemWriter, "storage_writer")
+        to_lowest = checked_planner(planner, DefaultSavePlanner).dedup_save_to_lowest_rank
+        self.rank = rank = 0 if group is None else group.rank()
+        problem: str | None = None
+        tensors: dict[Path, Shard] = {}
+        values: dict[Path, Any] = {}
+        tag = uuid.uuid4().hex[:12]
         try:
-            manifest = _manifest([p[1] for p in everybody], [p[2] for p in everybody], writers, tag)
-            named_files = {piece["file"] for e in manifest["tensors"] for piece in e["pieces"]}
-            names = (f"{tag}-{r}.safetensors" for r in range(len(sizes)))
-            manifest["files"] = {
-                name: n for name, (n, _) in zip(names, sizes, strict=True) if name in named_files
-            }
-            _finish(folder, manifest)
-        except (OSError, ValueError) as error:
-            problems[0] = f"{type(error).__name__}: {error}"
-    problems = [p for part in _gathered(problems, group) for p in part]
-    _check(problems[: len(everybody)], group)
+            for path, value in leaves_of(states_of(state_dict)):
+                if isinstance(value, (Tensor, Shard)):
+                    tensors[path] = shard_of(value)
+                else:
+                    values[path] = as_json(value, path)
+            folder.mkdir(parents=True, exist_ok=True)
+            if writer is not None and not writer.overwrite and (folder / MANIFEST).exists():
+                problem = f"Checkpoint already exists in {folder} and overwrite=False."
+        except (OSError, TypeError) as error:
+            problem = f"{type(error).__name__}: {error}"
+            if isinstance(error, TypeError) and group is None:
+                raise
+        types = {
+            path: (shard.tensor.dtype.name, shard.shape, _place(shard))
+            for path, shard in tensors.items()
+        }
+        self.everybody = _gathered((tag, types, values, problem), group)
+        _check([part[3] for part in self.everybody], group)
+        self.tag = self.everybody[0][0]
+        self.writers = writers = _writers([part[1] for part in self.everybody], to_lowest)
+        own = [p for p, shard in tensors.items() if writers[p, _place(shard)[:2]][0] == rank]
+        self.is_empty = not own
+        self.problem: str | None = None
+        self.data = b""
+        try:
+            copies = {_name(p): tensors[p].tensor.detach().clone() for p in own}
+            self.data = safetensors.save(copies)
+        except (ValueError, RuntimeError) as error:
+            self.problem = f"{type(error).__name__}: {error}"
+
+    def finish(self, group: ProcessGroup | None) -> Metadata:
+        """Write this rank's file, and on the first rank the manifest.  Raises: as `save`."""
+        problem = self.problem
+        try:
+            if not self.is_empty and problem is None:
+                file = f"{self.tag}-{self.rank}.safetensors"
+                with engine.replacing(self.folder / file) as out:
+                    out.write(self.data)
+        except OSError as error:
+            problem = f"{type(error).__name__}: {error}"
+        sizes = _gathered((len(self.data), problem), group)
+        problems = [problem for _, problem in sizes]
+        manifest: dict[str, Any] = {}
+        if not any(problems):
+            try:
+                manifest = self._manifest([size for size, _ in sizes])
+                if self.rank == 0:
+                    _finish(self.folder, manifest)
+            except (OSError, ValueError) as error:
+                problems[0] = f"{type(error).__name__}: {error}"
+        problems = [p for part in _gathered(problems, group) for p in part]
+        _check(problems[: len(self.everybody)], group)
+        return metadata_of(manifest)
+
+    def _manifest(self, sizes: Sequence[int]) -> dict[str, Any]:
+        types, values = [p[1] for p in self.everybody], [p[2] for p in self.everybody]
+        manifest = _manifest(types, values, self.writers, self.tag)
+        named_files = {piece["file"] for e in manifest["tensors"] for piece in e["pieces"]}
+        names = (f"{self.tag}-{rank}.safetensors" for rank in range(len(sizes)))
+        manifest["files"] = {
+            name: n for name, n in zip(names, sizes, strict=True) if name in named_files
+        }
+        return manifest
 
 
 def _gathered(value: Any, group: ProcessGroup | None) -> list[Any]:
@@ -128,7 +183,7 @@ def _check(problems: list[str | None], group: ProcessGroup | None) -> None:
         raise RuntimeError(f"the checkpoint could not be written: {'; '.join(found)}")
 
 
-def _place(shard: Shard) -> Place:
+def _place(shard: Shard) -> _Piece:
     shape = tuple(shard.tensor.shape)
     return shard.offsets, shape, shard.tensor.numel() * shard.tensor.dtype.itemsize
 
@@ -137,9 +192,11 @@ def _name(path: Path) -> str:
     return json.dumps(path)
 
 
-def _writers(types: list[dict[Path, Any]]) -> dict[tuple[Path, tuple[Ints, Ints]], tuple[int, int]]:
-    """For each piece the rank that writes it, the one that has least to write by then, and its
-    bytes."""
+def _writers(
+    types: list[dict[Path, Any]], to_lowest: bool
+) -> dict[tuple[Path, tuple[Ints, Ints]], tuple[int, int]]:
+    """For each piece the rank that writes it, the first or the one that has least to write by then,
+    and its bytes."""
     holders: dict[tuple[Path, tuple[Ints, Ints]], tuple[list[int], int]] = {}
     for rank, own in enumerate(types):
         for path, (_, _, (offsets, shape, nbytes)) in own.items():
@@ -147,7 +204,7 @@ def _writers(types: list[dict[Path, Any]]) -> dict[tuple[Path, tuple[Ints, Ints]
     load = [0] * len(types)
     found = {}
     for piece, (ranks, nbytes) in sorted(holders.items(), key=lambda item: -item[1][1]):
-        writer = min(ranks, key=lambda rank: load[rank])
+        writer = min(ranks, key=lambda rank: (0 if to_lowest else load[rank], rank))
         load[writer] += nbytes
         found[piece] = writer, nbytes
     return found
