@@ -52,6 +52,7 @@ from braze.distributed.collectives import (
     reduce_scatter_tensor,
     scatter,
 )
+from braze.distributed.device_mesh import DeviceMesh, init_device_mesh
 from braze.distributed.groups import (
     Backend,
     GroupMember,
@@ -114,6 +115,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "Backend",
+    "DeviceMesh",
     "DistBackendError",
     "DistError",
     "GradBucket",
@@ -149,6 +151,7 @@ __all__ = [
     "get_rank",
     "get_world_size",
     "group",
+    "init_device_mesh",
     "init_process_group",
     "irecv",
     "is_available",

@@ -15,6 +15,7 @@ from braze.distributed.checkpoint.pieces import (
     Path,
     Shard,
     from_json,
+    give_state,
     is_stateful,
     leaves_of,
     named,
@@ -77,7 +78,7 @@ def load(
             _place(states, path, source.value(path))
     for key, value in list(state_dict.items()):
         if is_stateful(value):
-            value.load_state_dict(states[key])
+            give_state(value, states[key])
         else:
             state_dict[key] = states[key]
 

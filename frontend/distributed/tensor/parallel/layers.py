@@ -38,6 +38,14 @@ class _Sharded(Module):
 
     weight: Parameter
 
+    @classmethod
+    def _of(cls, layer: Module, **how: Any) -> Any:
+        """The layer that has this rank's part of a whole one."""
+        made: Any = cls.__new__(cls)
+        Module.__init__(made)
+        made._fill(layer, **how)
+        return made.train(layer.training)
+
     def _take(self, layer: Module, group: Any, **shared_along: int) -> None:
         """Take this rank's part of a layer's parameters."""
         self.process_group: ProcessGroup = group_of(group)
@@ -53,7 +61,7 @@ class _Sharded(Module):
                 what = f"{type(self).__name__}: dimension {dim} of the {name}"
                 part = part_of(own.shape[dim], self.process_group, what)
                 own = own.narrow(dim, part.start, part.stop - part.start)
-            self.register_parameter(name, Parameter(own.clone()))
+            self.register_parameter(name, Parameter(own.clone(), whole.requires_grad))
 
     def sharded_state_dict(self) -> dict[str, Tensor | Shard]:
         """The parameters, those that are shared out as `distributed.checkpoint.Shard`s: to save, or
@@ -96,10 +104,24 @@ class ColumnParallelLinear(_Sharded):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.in_features, self.out_features = in_features, out_features
-        self.gather_output = gather_output
         whole = Linear(in_features, out_features, bias, device, dtype)
-        self._take(whole, process_group, weight=0, bias=0)
+        self._fill(whole, gather_output, process_group)
+
+    @classmethod
+    def of(
+        cls, layer: Linear, gather_output: bool = True, process_group: Any = None
+    ) -> ColumnParallelLinear:
+        """The layer that computes what a `Linear` does, which all ranks have.  Raises: as the
+        constructor."""
+        made: ColumnParallelLinear = cls._of(
+            layer, gather_output=gather_output, process_group=process_group
+        )
+        return made
+
+    def _fill(self, layer: Linear, gather_output: bool, process_group: Any) -> None:
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.gather_output = gather_output
+        self._take(layer, process_group, weight=0, bias=0)
 
     def forward(self, input: Tensor) -> Tensor:
         given = copy_to_ranks(input, self.process_group)
@@ -139,10 +161,24 @@ class RowParallelLinear(_Sharded):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.in_features, self.out_features = in_features, out_features
-        self.input_is_parallel = input_is_parallel
         whole = Linear(in_features, out_features, bias, device, dtype)
-        self._take(whole, process_group, weight=1)
+        self._fill(whole, input_is_parallel, process_group)
+
+    @classmethod
+    def of(
+        cls, layer: Linear, input_is_parallel: bool = False, process_group: Any = None
+    ) -> RowParallelLinear:
+        """The layer that computes what a `Linear` does, which all ranks have.  Raises: as the
+        constructor."""
+        made: RowParallelLinear = cls._of(
+            layer, input_is_parallel=input_is_parallel, process_group=process_group
+        )
+        return made
+
+    def _fill(self, layer: Linear, input_is_parallel: bool, process_group: Any) -> None:
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.input_is_parallel = input_is_parallel
+        self._take(layer, process_group, weight=1)
 
     def forward(self, input: Tensor) -> Tensor:
         own = input if self.input_is_parallel else scatter_to_ranks(input, self.process_group)
@@ -180,10 +216,21 @@ class VocabParallelEmbedding(_Sharded):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         whole = Embedding(num_embeddings, embedding_dim, padding_idx, device=device, dtype=dtype)
-        self.padding_idx = whole.padding_idx
-        self._take(whole, process_group, weight=0)
+        self._fill(whole, process_group)
+
+    @classmethod
+    def of(cls, layer: Embedding, process_group: Any = None) -> VocabParallelEmbedding:
+        """The layer that does what an `Embedding` does, which all ranks have.  Raises: as the
+        constructor. ValueError if it has a `max_norm`, scales gradients, or has sparse ones."""
+        made: VocabParallelEmbedding = cls._of(layer, process_group=process_group)
+        return made
+
+    def _fill(self, layer: Embedding, process_group: Any) -> None:
+        _check_plain(type(self).__name__, layer)
+        self.num_embeddings, self.embedding_dim = layer.num_embeddings, layer.embedding_dim
+        self.padding_idx = layer.padding_idx
+        self._take(layer, process_group, weight=0)
         rows = self.weight.shape[0]
         self._first = self.process_group.rank() * rows
         self._end = self._first + rows
@@ -204,3 +251,68 @@ class VocabParallelEmbedding(_Sharded):
     def extra_repr(self) -> str:
         text = f"{self.num_embeddings}, {self.embedding_dim}"
         return text if self.padding_idx is None else f"{text}, padding_idx={self.padding_idx}"
+
+
+class ColumnParallelEmbedding(_Sharded):
+    """Rows of a table, of each of which every rank has some columns.
+
+    Shape: indices [...] to [..., embedding_dim], or to [..., embedding_dim / ranks] without
+    `gather_output`. This rank's weight is [num_embeddings, embedding_dim / ranks].
+
+    Args:
+        padding_idx: a row that begins as zeros and has no gradient.
+        gather_output: give all ranks all columns; else each its own.
+        process_group: the ranks; all by default.
+
+    Raises: ValueError if embedding_dim does not divide by the number of ranks.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        gather_output: bool = True,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        whole = Embedding(num_embeddings, embedding_dim, padding_idx, device=device, dtype=dtype)
+        self._fill(whole, gather_output, process_group)
+
+    @classmethod
+    def of(
+        cls, layer: Embedding, gather_output: bool = True, process_group: Any = None
+    ) -> ColumnParallelEmbedding:
+        """The layer that does what an `Embedding` does, which all ranks have.  Raises: as the
+        constructor. ValueError if it has a `max_norm`, scales gradients, or has sparse ones."""
+        made: ColumnParallelEmbedding = cls._of(
+            layer, gather_output=gather_output, process_group=process_group
+        )
+        return made
+
+    def _fill(self, layer: Embedding, gather_output: bool, process_group: Any) -> None:
+        _check_plain(type(self).__name__, layer)
+        self.num_embeddings, self.embedding_dim = layer.num_embeddings, layer.embedding_dim
+        self.padding_idx = layer.padding_idx
+        self.gather_output = gather_output
+        self._take(layer, process_group, weight=1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows = F.embedding(input, self.weight, self.padding_idx)
+        return gather_from_ranks(rows, self.process_group) if self.gather_output else rows
+
+    def extra_repr(self) -> str:
+        text = f"{self.num_embeddings}, {self.embedding_dim}"
+        if self.padding_idx is not None:
+            text += f", padding_idx={self.padding_idx}"
+        return f"{text}, gather_output={self.gather_output}"
+
+
+def _check_plain(name: str, layer: Embedding) -> None:
+    if layer.max_norm is not None or layer.scale_grad_by_freq or layer.sparse:
+        raise ValueError(
+            f"{name}: an Embedding with max_norm, scale_grad_by_freq or sparse gradients is not "
+            f"shared out, given {layer}"
+        )
