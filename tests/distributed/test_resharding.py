@@ -32,8 +32,10 @@ def output(net):
     words = braze.tensor([[0, 3, 7], [6, 3, 5]])
     return net["narrow"](net["wide"](net["words"](words)).tanh())
 
-def states(net):
-    return {name: layer.sharded_state_dict() for name, layer in net.items()}
+def learn(net, adam):
+    adam.zero_grad()
+    output(net).square().sum().backward()
+    adam.step()
 
 def near(a, b):
     assert np.allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6), (a, b)
@@ -62,6 +64,13 @@ def output(net):
     return net["narrow"](net["wide"](net["words"](words)).tanh()).detach().tolist()
 
 
+def learn(net, adam):
+    words = braze.tensor([[0, 3, 7], [6, 3, 5]])
+    adam.zero_grad()
+    net["narrow"](net["wide"](net["words"](words)).tanh()).square().sum().backward()
+    adam.step()
+
+
 def trained():
     braze.manual_seed(2)
     net = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2))
@@ -80,13 +89,16 @@ def test_any_number_of_ranks_reads_what_any_other_has_written(tmp_path):
     one, four = tmp_path / "one", tmp_path / "four"
     braze.manual_seed(4)
     net = whole()
+    adam = braze.optim.Adam(net.parameters(), lr=0.1)
+    learn(net, adam)
     model, opt = trained()
     step(model, opt)
     table = braze.arange(48.0).reshape(12, 4)
     # Modules and optimizers may be given as they are.
     found = checkpoint.save(
         {
-            **dict(net.items()),
+            "net": net,
+            "net_adam": adam,
             "trained": {"model": model.state_dict()},
             "adam": opt,
             "table": table,
@@ -94,48 +106,71 @@ def test_any_number_of_ranks_reads_what_any_other_has_written(tmp_path):
         checkpoint_id=one,
     )
     assert found == FileSystemReader(one).read_metadata()
-    entry = found.state_dict_metadata["wide.weight"]
+    entry = found.state_dict_metadata["net.wide.weight"]
     assert (entry.size, entry.properties.dtype) == ((8, 4), braze.float32)
     assert [(c.offsets, c.sizes) for c in entry.chunks] == [((0, 0), (8, 4))]
     step(model, opt)
-    wanted = [p.detach().numpy().tolist() for p in model.parameters()]
+    wanted, before = [p.detach().numpy().tolist() for p in model.parameters()], output(net)
+    learn(net, adam)
     outcome = run_ranks(
         PARTS
         + f"""
-wanted, goal = {output(net)!r}, {wanted!r}
+wanted, learned, goal = {before!r}, {output(net)!r}, {wanted!r}
 table = braze.arange(48.0).reshape(12, 4)
 pair = dist.split_group(None, [[0, 1], [2, 3]])
 for group in (pair, dist.group.WORLD):
     own, count = group.rank(), group.size()
     net = shared_out(group)
-    parts = states(net)
+    adam = braze.optim.Adam(net.parameters(), lr=0.5)
     rows = Shard(braze.zeros(12 // count, 4), (12 // count * own, 0), (12, 4))
     columns = Shard(braze.zeros(12, 4 // count), (0, 4 // count * own), (12, 4))
     model, opt = optimizer(group)
-    checkpoint.load({{**parts, "table": rows, "adam": opt,
+    checkpoint.load({{"net": net, "net_adam": adam, "table": rows, "adam": opt,
                      "trained": {{"model": model.state_dict()}}}}, checkpoint_id="{one}")
     checkpoint.load({{"table": columns}}, checkpoint_id="{one}")
     near(rows.tensor, table.chunk(count)[own])
     near(columns.tensor, table.chunk(count, 1)[own])
     near(output(net).detach(), wanted)
+    assert adam.param_groups[0]["lr"] == 0.1
+    if group is pair:
+        learn(net, adam)
+        near(output(net).detach(), learned)
+        # What the optimizer has already is written in place.
+        checkpoint.load({{"net": net, "net_adam": adam}}, checkpoint_id="{one}")
+        near(output(net).detach(), wanted)
+    learn(net, adam)
+    near(output(net).detach(), learned)
     assert len(opt.optim.state) == len(opt.optim.param_groups[0]["params"]) < 4
     step(model, opt)
     for parameter, values in zip(model.parameters(), goal, strict=True):
         near(parameter.detach(), values)
-checkpoint.save({{**parts, "table": columns, "adam": opt,
+checkpoint.save({{"net": net, "net_adam": adam, "table": columns, "adam": opt,
                  "trained": {{"model": model.state_dict()}}}}, checkpoint_id="{four}")
+try:
+    adam.state[net["wide"].weight]["exp_avg"] = braze.ones(3)
+    checkpoint.save({{"net": net, "net_adam": adam}}, checkpoint_id="{four}")
+except RuntimeError as error:
+    assert "keeps exp_avg of shape (3,) for a parameter of shape (2, 4)" in str(error), error
+else:
+    raise AssertionError
 step(model, opt)
 say([p.detach().numpy().tolist() for p in model.parameters()])
 """,
         tmp_path,
     )
     wanted = json.loads(outcome.lines(0)[0])
-    chunks = FileSystemReader(four).read_metadata().state_dict_metadata["wide.weight"].chunks
+    chunks = FileSystemReader(four).read_metadata().state_dict_metadata["net.wide.weight"].chunks
     assert sorted(chunk.offsets for chunk in chunks) == [(0, 0), (2, 0), (4, 0), (6, 0)]
     again = whole()
-    into = {**dict(again.items()), "table": braze.zeros(12, 4)}
+    into = {"net": again, "table": braze.zeros(12, 4)}
     checkpoint.load(into, storage_reader=FileSystemReader(four))
-    assert output(again) == output(net) and into["table"].tolist() == table.tolist()
+    assert np.allclose(output(again), output(net), rtol=1e-5, atol=1e-6)
+    assert into["table"].tolist() == table.tolist()
+    again_adam = braze.optim.Adam(again.parameters())
+    checkpoint.load({"net_adam": again_adam}, checkpoint_id=four)
+    learn(again, again_adam)
+    learn(net, adam)
+    assert np.allclose(output(again), output(net), rtol=1e-5, atol=1e-6)
     model, opt = trained()
     into = {"adam": {}, "trained": {"model": model.state_dict()}}
     checkpoint.load(into, checkpoint_id=four)
@@ -149,9 +184,11 @@ say([p.detach().numpy().tolist() for p in model.parameters()])
 net = shared_out(None)
 model, opt = optimizer(None)
 columns = Shard(braze.zeros(12, 3), (0, rank), (12, 4))  # not as anybody wrote them
-checkpoint.load({{**states(net), "table": columns, "adam": opt,
+adam = braze.optim.Adam(net.parameters(), lr=0.5)
+checkpoint.load({{"net": net, "net_adam": adam, "table": columns, "adam": opt,
                  "trained": {{"model": model.state_dict()}}}}, checkpoint_id="{four}")
 near(columns.tensor, braze.arange(48.0).reshape(12, 4)[:, rank : rank + 3])
+learn(net, adam)
 near(output(net).detach(), {output(net)!r})
 step(model, opt)
 for parameter, values in zip(model.parameters(), {wanted!r}, strict=True):

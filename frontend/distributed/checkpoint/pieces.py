@@ -73,32 +73,6 @@ def leaves_of(state: Mapping[Any, Any], path: Path = ()) -> Iterator[tuple[Path,
             yield (*path, key), value
 
 
-def states_of(state: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A state dict in which modules, optimizers and the like are their own state dicts; what is
-    shared out is as this rank has it, the parameters of layers as `Shard`s."""
-    return {key: _state_of(v) if is_stateful(v) else v for key, v in state.items()}
-
-
-def _state_of(value: Any) -> dict[Any, Any]:
-    state = dict(getattr(value, "shard_state_dict", value.state_dict)())
-    for path, layer in getattr(value, "named_modules", dict)() or ():
-        if hasattr(layer, "sharded_state_dict"):
-            prefix = f"{path}." if path else ""
-            state |= {f"{prefix}{name}": v for name, v in layer.sharded_state_dict().items()}
-    return state
-
-
-def give_state(value: Any, state: Mapping[Any, Any]) -> None:
-    """Let a module, an optimizer or the like go on from its state dict of `states_of`."""
-    own = {key: v.tensor if isinstance(v, Shard) else v for key, v in state.items()}
-    value.load_state_dict(own)
-
-
-def is_stateful(value: Any) -> bool:
-    """Whether something has a state dict that can be loaded again."""
-    return all(callable(getattr(value, n, None)) for n in ("state_dict", "load_state_dict"))
-
-
 def read_manifest(folder: Folder) -> dict[str, Any]:
     """What a checkpoint consists of.
 

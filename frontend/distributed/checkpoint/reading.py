@@ -15,14 +15,12 @@ from braze.distributed.checkpoint.pieces import (
     Path,
     Shard,
     from_json,
-    give_state,
-    is_stateful,
     leaves_of,
     named,
     read_manifest,
     shard_of,
-    states_of,
 )
+from braze.distributed.checkpoint.states import give_state, is_stateful, parts_of, states_of
 from braze.distributed.checkpoint.storage import (
     DefaultLoadPlanner,
     FileSystemReader,
@@ -78,7 +76,7 @@ def load(
             _place(states, path, source.value(path))
     for key, value in list(state_dict.items()):
         if is_stateful(value):
-            give_state(value, states[key])
+            give_state(value, states[key], parts_of(state_dict))
         else:
             state_dict[key] = states[key]
 

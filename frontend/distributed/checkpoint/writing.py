@@ -27,8 +27,8 @@ from braze.distributed.checkpoint.pieces import (
     leaves_of,
     named,
     shard_of,
-    states_of,
 )
+from braze.distributed.checkpoint.states import states_of
 from braze.distributed.checkpoint.storage import (
     DefaultSavePlanner,
     FileSystemWriter,
