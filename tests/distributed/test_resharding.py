@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from ranks import run_ranks
+from ranks import expecting, run_ranks, said
 
 import braze
 from braze import nn
@@ -271,6 +271,36 @@ say("fine")
     into = {"step": 0}
     checkpoint.load(into, checkpoint_id=tmp_path / "a")
     assert into == {"step": 9}
+
+
+def test_a_rank_that_is_killed_while_others_write_is_named(tmp_path):
+    """By the future, at the end of the program too, and by who makes a group afterwards."""
+    outcome = run_ranks(
+        expecting("pass")
+        + f"""
+from braze.distributed import checkpoint
+from braze.distributed.checkpoint import Shard, writing
+mine = Shard(braze.ones(4), (4 * rank,), (16,))
+checkpoint.async_save({{"w": mine}}, checkpoint_id="{tmp_path}/c").result()
+if rank == 2:
+    writing.engine.replacing = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+failed = checkpoint.async_save({{"w": mine}}, checkpoint_id="{tmp_path}/c")
+expect(failed.result)
+expect(lambda: dist.new_group([0, 1]))
+expect(lambda: dist.split_group(None, [[0, 1]]))
+""",
+        tmp_path,
+        timeout=20,
+        check=False,
+    )
+    for rank in (0, 1, 3):
+        first, *others = [said(line) for line in outcome.lines(rank)]
+        assert first[0] < 10 and "all_gather" in first[1], outcome
+        assert len(others) == 2 and all("[new_group] cannot be" in text for _, text in others)
+        assert all("rank 2 (process" in text for _, text in [first, *others])
+    into = {"w": braze.zeros(16)}
+    checkpoint.load(into, checkpoint_id=tmp_path / "c")  # the one before
+    assert into["w"].tolist() == [1] * 16
 
 
 def test_arguments_of_one_process(tmp_path):
