@@ -7,15 +7,30 @@ In: a state dict with such objects.  Out: one without them; what layers of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from braze.distributed.checkpoint.pieces import Shard
+from braze.distributed.groups import ProcessGroup
 from braze.nn.modules.module import Module
 from braze.optim.optimizer import Optimizer
 from braze.tensors import Tensor
 
-# Of parameters that are shared out: by identity, the part that this rank has.
-Parts = dict[int, Shard]
+
+@dataclass(frozen=True)
+class Part:
+    """What this rank has of a parameter.
+
+    dim, group: along which it is shared out, and among whom.
+    """
+
+    shard: Shard
+    dim: int
+    group: ProcessGroup
+
+
+# By the identity of parameters that are shared out.
+Parts = dict[int, Part]
 
 
 def is_stateful(value: Any) -> bool:
@@ -31,7 +46,8 @@ def parts_of(state: Mapping[Any, Any]) -> Parts:
             for _, layer in _sharded_layers(value):
                 for name, part in layer.sharded_state_dict().items():
                     if isinstance(part, Shard):
-                        found[id(getattr(layer, name))] = part
+                        dim, group = layer.shared_along[name], layer.process_group
+                        found[id(getattr(layer, name))] = Part(part, dim, group)
     return found
 
 
@@ -42,10 +58,11 @@ def states_of(state: Mapping[Any, Any]) -> dict[Any, Any]:
         out.
     """
     parts = parts_of(state)
-    return {key: _state_of(v, parts) if is_stateful(v) else v for key, v in state.items()}
+    return {key: state_of(v, parts) if is_stateful(v) else v for key, v in state.items()}
 
 
-def _state_of(value: Any, parts: Parts) -> dict[Any, Any]:
+def state_of(value: Any, parts: Parts) -> dict[Any, Any]:
+    """The state dict of one such object.  Raises: as `states_of`."""
     state = dict(getattr(value, "shard_state_dict", value.state_dict)())
     if isinstance(value, Module):
         for prefix, layer in _sharded_layers(value):
@@ -61,17 +78,20 @@ def _state_of(value: Any, parts: Parts) -> dict[Any, Any]:
     return state
 
 
-def give_state(value: Any, state: Mapping[Any, Any], parts: Parts) -> None:
+def give_state(value: Any, state: Mapping[Any, Any], parts: Parts, **how: Any) -> Any:
     """Let an object go on from its state dict of `states_of`, in which what was not there before
-    may be whole."""
-    own = {key: v.tensor if isinstance(v, Shard) else v for key, v in state.items()}
-    if isinstance(value, Optimizer):
+    may be whole; what its `load_state_dict` gives."""
+    own = dict(state)
+    if isinstance(value, Module):
+        named = {name: parts[id(p)] for name, p in value.named_parameters() if id(p) in parts}
+        own |= {name: _own(own[name], p.shard) for name, p in named.items() if name in own}
+    elif isinstance(value, Optimizer):
         entries = dict(own["state"])
         for number, part in _numbered(value, parts):
             if number in entries:
                 entries[number] = {n: _own(kept, part) for n, kept in entries[number].items()}
         own["state"] = entries
-    value.load_state_dict(own)
+    return value.load_state_dict(own, **how)
 
 
 def _sharded_layers(module: Module) -> Iterator[tuple[str, Any]]:
@@ -86,7 +106,7 @@ def _numbered(optimizer: Optimizer, parts: Parts) -> Iterator[tuple[int, Shard]]
     every = [p for group in optimizer.param_groups for p in group["params"]]
     for number, parameter in enumerate(every):
         if id(parameter) in parts:
-            yield number, parts[id(parameter)]
+            yield number, parts[id(parameter)].shard
 
 
 def _as_part(name: str, kept: Any, part: Shard) -> Any:
@@ -102,7 +122,7 @@ def _as_part(name: str, kept: Any, part: Shard) -> Any:
 
 
 def _own(kept: Any, part: Shard) -> Any:
-    """This rank's part of what an optimizer keeps."""
+    """This rank's part of what may be whole."""
     if isinstance(kept, Shard):
         return kept.tensor
     if not isinstance(kept, Tensor) or tuple(kept.shape) != part.shape:
