@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import braze
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from braze.inspector.report import Report
 
 STEP = "step"
+# What `--show` takes: method of a report.
+_PARTS = {"summary": "summary", "links": "links", "memory": "memory", "passes": "changes"}
 SERVE = "serve"
 
 
@@ -70,9 +72,27 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument(
         "--kernel", metavar="NAME", help="with --repro: this kernel of it, in its place"
     )
-    look.add_argument("--graphs", type=int, default=12, help="of a program, the hottest so many")
-    look.add_argument("--list", action="store_true", help="only the names of the step's stages")
-    look.add_argument("--stage", metavar="NAME", help="only this stage of the step")
+    look.add_argument(
+        "--show",
+        metavar="PART",
+        action="append",
+        choices=[*_PARTS, "all"],
+        default=[],
+        help=f"as text: {', '.join(_PARTS)}, or all of these; several times for several",
+    )
+    look.add_argument(
+        "--graphs",
+        type=int,
+        default=12,
+        help="of a program the hottest so many, of a package the first so many codes",
+    )
+    look.add_argument("--code", metavar="NAME", help="of a package, only this code")
+    look.add_argument(
+        "--list",
+        action="store_true",
+        help="only the names of the stages of the step, or of a package's (first) code",
+    )
+    look.add_argument("--stage", metavar="NAME", help="only this stage of it")
     look.add_argument("--batch", type=int, default=64, help="digits in the step")
     search = commands.add_parser(
         "bisect",
@@ -193,7 +213,8 @@ def _inspect_script(args: argparse.Namespace) -> int:
 
 
 def _write(report: Report, args: argparse.Namespace) -> bool:
-    """Write the forms that are asked for, and say so; whether there were any."""
+    """Write the forms that are asked for, and say so, and print the parts; whether there were
+    any."""
     forms = (
         (args.html, report.html),
         (args.json, report.json),
@@ -207,7 +228,10 @@ def _write(report: Report, args: argparse.Namespace) -> bool:
     if args.repro:
         report.repro(args.repro, args.kernel)
         print(f"wrote {args.repro}", file=sys.stderr)
-    return args.repro is not None or any(path for path, _ in forms)
+    wanted = _PARTS if "all" in args.show else dict.fromkeys(args.show)
+    for name in wanted:
+        print(getattr(report, _PARTS[name])(), end="\n\n")
+    return bool(wanted) or args.repro is not None or any(path for path, _ in forms)
 
 
 def _bisect(args: argparse.Namespace) -> int:
@@ -247,10 +271,18 @@ def _inspect_package(args: argparse.Namespace) -> int:
     if args.repro:
         print(f"braze: --repro needs a program, and {path} is a package", file=sys.stderr)
         return 2
-    if args.html or args.json or args.dot or args.trace:
-        from braze.inspector.report import package_report
+    from braze.inspector.packages import package_report
 
-        _write(package_report(os.path.basename(path), model), args)
+    report = package_report(path, args.graphs, args.code)
+    first = report.graphs[0]
+    stages = first.insides.stages if args.list or args.stage is not None else []
+    if args.list:
+        print("\n".join(stage.name for stage in stages))
+        return 0
+    if args.stage is not None:
+        print(_stage(stages, args.stage))
+        return 0
+    if _write(report, args):
         return 0
     print(f"{path}: {model!r}, written by braze {model.braze_version}")
     print(f"code for {', '.join(model.targets)}\n")
@@ -258,8 +290,18 @@ def _inspect_package(args: argparse.Namespace) -> int:
         print(f"{model.describe_sizes()}\n")
     if model.accuracy is not None:
         print(f"{model.accuracy}\n")
-    print(model.graph_text)
+    print(report.contents())
     return 0
+
+
+def _stage(stages: Sequence[Any], name: str) -> str:
+    """A stage's text.  Raises: KeyError: there is none of that name."""
+    for stage in stages:
+        if stage.name == name:
+            text: str = stage.text
+            return text
+    names = ", ".join(stage.name for stage in stages)
+    raise KeyError(f"no stage {name!r}; the stages are {names}")
 
 
 def _export(args: argparse.Namespace) -> int:

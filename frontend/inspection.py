@@ -81,6 +81,19 @@ class Inspection:
         """
         return self.report.summary(rows)
 
+    def links(self) -> str:
+        """As text: from each line to its operations and their kernels, and from each kernel back
+        to operations, primitives, neighbours and the function of its code."""
+        return self.report.links()
+
+    def memory(self) -> str:
+        """The memory plan as text: each value's place and lifetime, and what is alive when."""
+        return self.report.memory()
+
+    def changes(self) -> str:
+        """As text: what each pass over the graph, and over the loops of its kernels, changed."""
+        return self.report.changes()
+
     def to_html(self) -> str:
         """A page that needs no network and no other file: the source, the operations, the kernels,
         their loops and their code, linked both ways; what each pass changed; the memory plan; the
@@ -106,7 +119,6 @@ class Inspection:
             OSError: it cannot be written.
         """
         self.report.chrome_trace(path)
-
 
     def repro(self, path: str | os.PathLike[str], kernel: str | None = None) -> None:
         """Write a program that runs the graph, or one of its kernels, alone, on the same inputs,

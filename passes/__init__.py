@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from braze.ir.graph import Graph
-from braze.ir.loops import Program
+from braze.ir.loops import Kernel, Program
 from braze.ir.target import Target, named_target
 from braze.passes.choices import Choices
 from braze.passes.cse import cse
@@ -224,13 +224,19 @@ def _optimise(graph: Graph, context: Context, record: Record | None) -> Graph:
 
 
 def compile_graph(
-    graph: Graph, target: Target, record: Record | None = None, choices: Choices | None = None
+    graph: Graph,
+    target: Target,
+    record: Record | None = None,
+    choices: Choices | None = None,
+    of_kernels: Callable[[str, Kernel], None] | None = None,
 ) -> tuple[Program, Report]:
     """From a captured graph to loops.
 
     Args:
         record: called as ``record(stage, graph or program)`` after each stage.
         choices: takes in what is chosen by sizes, or has what was chosen for others.
+        of_kernels: called as ``of_kernels(pass name, kernel)`` after each pass over the loops of
+            each kernel (`lower_program`).
     """
     context = Context(target, choices or Choices())
     counts: list[int] = []
@@ -245,7 +251,9 @@ def compile_graph(
     plan = plan_memory(final, waves_of(final))
     # Code for many sizes is told from that for others by its text, which such a comment is part of.
     explained = target.is_gpu and choices is None
-    program = lower_program(final, plan, target, choices=context.choices, explained=explained)
+    program = lower_program(
+        final, plan, target, of_kernels, choices=context.choices, explained=explained
+    )
     if record is not None:
         record("loops", program)
     report = Report(

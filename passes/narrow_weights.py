@@ -224,7 +224,9 @@ class _Narrowing(Rewriter):
         self.raw: dict[Value, Value] = {}
         self.scale_at: dict[Value, Array] = {}
         self.taken = {value.name for value in old.inputs}
+        readers = {x: node for node in reversed(old.nodes) for x in node.operands}
         for value, narrow in weights.items():
+            self.location = readers[value].location  # that of its first reader
             place = old.inputs.index(value)
             type = tensor_type(from_numpy(narrow.stored.dtype), value.shape, value.type.device)
             stored = Value(type, name=value.name)
@@ -235,6 +237,7 @@ class _Narrowing(Rewriter):
                 self.labels[value] = f"{value.name}.scale"
                 self.scale_at[value] = np.broadcast_to(narrow.scale, value.shape)
                 self.replaced[value] = self.mul(wide, self._factor(value, narrow.scale))
+        self.location = None
 
     def run(self) -> Graph:
         for node in self.old.nodes:

@@ -61,14 +61,20 @@ def compile_artifact(
 
 
 def compile_timed(
-    graph: Graph, target: Target, record: Recorder
+    graph: Graph,
+    target: Target,
+    record: Recorder,
+    change: Callable[[Program], Program] | None = None,
 ) -> tuple[Artifact, Program, list[str], Provenance]:
     """Compile a graph to code that also writes when each chunk of each kernel ran.
+
+    Args:
+        change: what is done to the loops before code is generated for them.
 
     Returns: the artifact, the loops, the kernel of each slot of times, and where the nodes that
     were recorded come from.
     """
-    artifact, program, generated, origin = _compile(graph, target, record, None, timed=True)
+    artifact, program, generated, origin = _compile(graph, target, record, change, timed=True)
     return artifact, program, generated.slots, origin
 
 
@@ -153,7 +159,27 @@ def compile_symbolic(
     Raises:
         NotSymbolic, CodegenError: there is no such code.
     """
-    return _compile_symbolic(fit, sizes, target, change)[0]
+    return _symbolic(fit, sizes, target, change)[1]
+
+
+def compile_recorded_symbolic(
+    fit: Fit,
+    sizes: Point,
+    target: Target,
+    change: Callable[[Program], Program],
+    origin: Callable[[Graph], Provenance],
+    record: Recorder,
+) -> tuple[Artifact, Program, Any, Any]:
+    """As `compile_symbolic`, for looking at: the artifact, the loops, the passes' report, the
+    generated modules.
+
+    Args:
+        origin: takes the nodes of the graph apart that decisions are taken for.
+    """
+    loops, code, _, program, generated = _symbolic(
+        fit, sizes, target, change, origin=origin, record=record
+    )
+    return code.artifact, program, loops.report, generated
 
 
 def compile_watched_symbolic(
@@ -163,22 +189,30 @@ def compile_watched_symbolic(
 
     Returns: the code, its loops, and what gives the graph of fusion nodes for sizes.
     """
-    return _compile_symbolic(fit, sizes, target, None, watched=True)
+    loops, code, found, _, _ = _symbolic(fit, sizes, target, None, watched=True)
+    return code, found, loops.scheduled_of
 
 
-def _compile_symbolic(
+def _symbolic(
     fit: Fit,
     sizes: Point,
     target: Target,
     change: Callable[[Program], Program] | None,
     *,
     watched: bool = False,
-) -> tuple[SymbolicCode[Artifact], SymbolicProgram, Callable[[Point], Graph]]:
+    origin: Callable[[Graph], Provenance] = Provenance,
+    record: Recorder | None = None,
+) -> tuple[SizedLoops, SymbolicCode[Artifact], SymbolicProgram, Program, Any]:
+    """The passes' work, the code, the loops for many sizes without and with the user's lines, and
+    the generated modules."""
     from braze.codegen.llvm.program import Generated, generate
     from braze.codegen.llvm.symbolic_check import SameCode
 
     start = time.perf_counter()
-    loops = SizedLoops(fit, sizes, target, for_package=change is not None, change=change)
+    loops = SizedLoops(
+        fit, sizes, target, for_package=change is not None, change=change, origin=origin,
+        record=record,
+    )  # fmt: skip
     made: list[Generated] = []
     with ModuleCompiler(target) as compiler:
 
@@ -194,13 +228,15 @@ def _compile_symbolic(
         _record_modules(generated.modules, loops.record)
         _record_objects(generated.modules, objects, target, loops.record)
         loops.record.finish()
-    graph, report, origin = loops.graph, loops.report, loops.origin
+    graph = loops.graph
     _require_pointers(generated.pointers, graph, found.program.words)
     program = loops.with_locations(found.program)
     seconds = time.perf_counter() - start
-    artifact = _artifact(graph, target, program, report, generated, objects, origin, seconds)
+    artifact = _artifact(
+        graph, target, program, loops.report, generated, objects, loops.origin, seconds
+    )
     code = SymbolicCode(fit, artifact, found.layout, found.lowest, found.highest)
-    return code, found, loops.scheduled_of
+    return loops, code, found, program, generated
 
 
 def _artifact(
@@ -243,10 +279,19 @@ def figures_of(report: Any, seconds: float = 0.0) -> Figures:
     )
 
 
-def compile_recorded(graph: Graph, target: Target, record: Recorder) -> tuple[Program, Any, Any]:
+def compile_recorded(
+    graph: Graph,
+    target: Target,
+    record: Recorder,
+    change: Callable[[Program], Program] | None = None,
+) -> tuple[Program, Any, Any]:
     """As far as assembly, for looking at: the loops, the passes' report, the generated modules.
-    Nothing is cached or loaded."""
-    program, report, generated = _to_llvm(graph, target, record, None)
+    Nothing is cached or loaded.
+
+    Args:
+        change: what is done to the loops before code is generated for them.
+    """
+    program, report, generated = _to_llvm(graph, target, record, None, change)
     _record_assembly(generated.modules, target, record)
     return program, report, generated
 
@@ -267,13 +312,14 @@ def _to_llvm(
 
     if record is not None:
         record.restart_clock()
-    program, report = compile_graph(graph, target, record)
+    of_kernels = None if record is None else record.of_kernels
+    program, report = compile_graph(graph, target, record, of_kernels=of_kernels)
     if record is not None and record.stages[-1].kind != "loops":
         record("loops", program)
     if change is not None:
         program = change(program)
         if record is not None:
-            record("changed", program, "loops")
+            record("pack_weights", program)
     generated = generate(program, target, made, timed=timed, watched=watched)
     _require_pointers(generated.pointers, graph, 0)
     if record is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph, Node
@@ -21,6 +22,11 @@ from braze.runtime.artifact import Figures
 from braze.runtime.cpu import host_target
 from braze.runtime.provenance import Provenance, kernels_of
 from braze.runtime.recorder import Keeper, Stage
+
+_INSIDE = "    "  # of a wave in a program's text
+
+# Kernel -> the name of its function, and its code by language.
+Functions = dict[str, tuple[str, dict[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,28 @@ class GraphStage:
 
 
 @dataclass(frozen=True, slots=True)
+class LoopStage:
+    """A pass over the loops of kernels, or their making.
+
+    Attributes:
+        name: of the pass.
+        seconds: what it took.
+        kernels: of each kernel that it was made for, the loops after it, as text.
+    """
+
+    name: str
+    seconds: float
+    kernels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class KernelInside:
     """A kernel from the fusion node to machine code.
 
     Attributes:
         name: unique in the graph.
         wave: number of the parallel region that runs it.
-        kernel: its loops.
+        kernel: its loops. text: the same, in which the sizes of code for many are functions.
         node: the fusion node.
         origins: positions of the captured nodes that it computes.
         cost: counted from the loops.
@@ -59,6 +80,7 @@ class KernelInside:
     name: str
     wave: int
     kernel: Kernel
+    text: str
     node: Node
     origins: list[int]
     cost: Cost
@@ -91,6 +113,7 @@ class Insides:
         target: what it was compiled for.
         stages: all of them as text.
         graphs: the captured graph and that after each pass.
+        loops: the making of the kernels' loops, and the passes over them.
         program: the loops.
         kernels: in the order in which they run.
         blocks: the memory plan.
@@ -103,12 +126,18 @@ class Insides:
     target: Target
     stages: list[Stage]
     graphs: list[GraphStage]
+    loops: list[LoopStage]
     program: Program
     kernels: list[KernelInside]
     blocks: list[ArenaBlock]
     figures: Figures
     seconds: float
     provenance: Provenance
+
+    @property
+    def fusions(self) -> dict[Node, str]:
+        """The nodes of the last graph, with the names of their kernels."""
+        return {node: name for name, node in kernels_of(self.graphs[-1].graph)}
 
     def origins(self, nodes: Sequence[Node]) -> dict[Node, list[int]]:
         """Of nodes of any stage: the positions of the captured nodes that they come from."""
@@ -120,18 +149,38 @@ def look_inside(graph: Graph, target: Target | None = None) -> Insides:
 
     Raises: CompileError where LLVM refuses the generated code; whatever the passes raise.
     """
-    from braze.runtime.compiler import compile_recorded, figures_of
+    from braze.runtime.compiler import compile_recorded
 
     target = target or host_target()
     origin = Provenance(graph)
-    record = Keeper(origin.graph, fingerprint(graph))
+    record = Keeper(origin.graph, fingerprint(graph), whole=True)
     if target.is_gpu:
         from braze.runtime.cuda.insides import compile_for_gpu
 
-        program, report, functions = compile_for_gpu(origin.graph, target, record)
+        program, report, _, functions = compile_for_gpu(origin.graph, target, record)
     else:
         program, report, generated = compile_recorded(origin.graph, target, record)
-        functions = _host_functions(record, generated.symbols)
+        functions = host_functions(record, generated.symbols)
+    return insides_of(graph, target, origin, record, program, report, functions)
+
+
+def insides_of(
+    graph: Graph,
+    target: Target,
+    origin: Provenance,
+    record: Keeper,
+    program: Program,
+    report: Any,
+    functions: Functions,
+) -> Insides:
+    """What a compile of a graph went through.
+
+    Args:
+        origin: knows the nodes of what was recorded as those of `graph`.
+        record: the stages. program: the loops. report: the passes'. functions: the kernels' code.
+    """
+    from braze.runtime.compiler import figures_of
+
     pairs = list(zip(record.stages, record.results, strict=True))
     graphs = [
         GraphStage(
@@ -141,11 +190,14 @@ def look_inside(graph: Graph, target: Target | None = None) -> Insides:
         if isinstance(made, Graph)
     ]
     nodes = dict(kernels_of(record.scheduled))
+    loops = _loop_stages(record, program)
+    texts = {kernel: text for stage in loops for kernel, text in stage.kernels.items()}
     kernels = [
         KernelInside(
             name=kernel.name,
             wave=wave,
             kernel=kernel,
+            text=texts[kernel.name],
             node=nodes[kernel.name],
             origins=origin.origins(nodes[kernel.name]),
             cost=kernel_cost(kernel),
@@ -157,9 +209,47 @@ def look_inside(graph: Graph, target: Target | None = None) -> Insides:
     ]
     seconds = sum(stage.seconds for stage in record.stages)
     return Insides(
-        graph, target, record.stages, graphs, program, kernels, arena_blocks(program),
+        graph, target, record.stages, graphs, loops, program, kernels, arena_blocks(program),
         figures_of(report), seconds, origin,
     )  # fmt: skip
+
+
+def _loop_stages(record: Keeper, program: Program) -> list[LoopStage]:
+    """The passes over loops in an order that fits all kernels, which not all have the same ones;
+    last what was done to the whole program."""
+    order: list[str] = []
+    latest: dict[str, str] = {}
+    for made in record.loops:
+        if made.name not in order:
+            before = latest.get(made.kernel)
+            order.insert(0 if before is None else order.index(before) + 1, made.name)
+        latest[made.kernel] = made.name
+    stages = [
+        LoopStage(
+            name,
+            sum(made.seconds for made in record.loops if made.name == name),
+            {made.kernel: made.text for made in record.loops if made.name == name},
+        )
+        for name in order
+    ]
+    # The first one is that of these passes.
+    for stage in [stage for stage in record.stages if stage.kind == "loops"][1:]:
+        names = (kernel.name for kernel in program.kernels())
+        texts = dict(zip(names, _kernel_texts(stage.text), strict=True))
+        stages.append(LoopStage(stage.name, stage.seconds, texts))
+    return stages
+
+
+def _kernel_texts(program: str) -> Iterator[str]:
+    """Those in a program's text, in which sizes may be functions, as they are alone."""
+    found: list[str] = []
+    for line in program.splitlines():
+        is_inside = line.startswith(_INSIDE)
+        if found and not (is_inside and line[len(_INSIDE)] in " }"):
+            yield "\n".join(found)
+            found = []
+        if is_inside:
+            found.append(line[len(_INSIDE) :])
 
 
 # The memory plan ----------------------------------------------------------------------------------
@@ -199,11 +289,13 @@ def arena_blocks(program: Program) -> list[ArenaBlock]:
 
 # The texts of functions ---------------------------------------------------------------------------
 
-# Kernel -> the name of its function, and its code by language.
-Functions = dict[str, tuple[str, dict[str, str]]]
 
+def host_functions(record: Keeper, symbols: Mapping[str, str]) -> Functions:
+    """Of each kernel the text of its function, by what was recorded.
 
-def _host_functions(record: Keeper, symbols: Mapping[str, str]) -> Functions:
+    Args:
+        symbols: kernel -> function.
+    """
     llvm = _functions((s.text for s in record.stages if s.kind == "llvm"), _llvm_functions)
     assembly = _functions((s.text for s in record.stages if s.kind == "assembly"), _assembled)
     return {

@@ -2,6 +2,7 @@
 
 from braze.runtime.insides import ArenaBlock, GraphStage, Insides, KernelInside, look_inside
 from braze.runtime.limits import Limits
+from braze.runtime.package_insides import PackageCode, package_codes
 from braze.runtime.placed_insides import limits_on, placed_stages, run_placed, target_on
 from braze.runtime.timing import (
     Chunk,
@@ -22,11 +23,13 @@ __all__ = [
     "KernelInside",
     "KernelTime",
     "Limits",
+    "PackageCode",
     "TimedExecutable",
     "duration",
     "limits_on",
     "look_inside",
     "measure",
+    "package_codes",
     "placed_stages",
     "run_placed",
     "target_on",

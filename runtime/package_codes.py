@@ -27,6 +27,7 @@ from braze.runtime.symbolic_code import Code, are_within
 if TYPE_CHECKING:
     from braze.runtime.cuda.code import CudaCode
     from braze.runtime.cuda.package_instance import CudaInstance
+    from braze.runtime.package_recipes import Recipe
 
 AnyInstance: TypeAlias = "Instance | Description | CudaInstance"
 
@@ -59,6 +60,7 @@ class SizedCode(Generic[Code]):
 
     layout: the arena's, of code for more than one choice of sizes; None of code for one.
     weights: the arrays that the code reads.
+    recipe: what it was compiled from, while a package is written.
     """
 
     lowest: Point
@@ -66,6 +68,7 @@ class SizedCode(Generic[Code]):
     artifact: Code
     layout: ArenaLayout | None
     weights: dict[str, np.ndarray]
+    recipe: Recipe | None = None
 
     @property
     def choices(self) -> int:

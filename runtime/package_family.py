@@ -27,6 +27,8 @@ from braze.runtime.kept_objects import disk_cache
 from braze.runtime.package_codes import Dynamic, SizedCode
 from braze.runtime.package_format import PackageError
 from braze.runtime.package_narrow import Fold
+from braze.runtime.package_recipes import Recipe, positions_of
+from braze.runtime.provenance import Provenance
 from braze.runtime.sized_texts import Fit, Text, fitted_at
 from braze.runtime.symbolic_code import SymbolicCode
 
@@ -132,7 +134,7 @@ class Family:
         for dim in free:
             if not self._reaches(first, dim):
                 making.limit(dim)
-        self._fit, self._arrays = self._folded_fit(first)
+        self._fit, self._arrays, self._positions = self._folded_fit(first)
 
     def code(self, point: Point) -> SizedCode[Any]:
         """Code for many sizes, planned for some.  Raises: PackageError: there is none."""
@@ -143,6 +145,7 @@ class Family:
 
         target = self.making.target
         code: SymbolicCode[Any]
+        orders = None
         try:
             fit = replace(self._fit, seen=(point,))
             if target.is_gpu:
@@ -151,7 +154,7 @@ class Family:
             else:
                 pack = Packer(self._arrays, target, self._decided)
                 code = compiler.compile_symbolic(fit, point, target, pack)
-                given = pack.given
+                given, orders = pack.given, dict(self._decided)
             artifact = code.described()
         except (NotSymbolic, CodegenError, CudaCodegenError, ValueError) as error:
             raise self.making.refused(error) from error
@@ -159,7 +162,8 @@ class Family:
             self._served(dim, size) if dim in self.free else size
             for dim, size in enumerate(code.highest)
         ]
-        return SizedCode(code.lowest, tuple(highest), artifact, code.layout, given)
+        recipe = Recipe.of_family(self.captured, fit, point, self._positions, orders)
+        return SizedCode(code.lowest, tuple(highest), artifact, code.layout, given, recipe)
 
     def _served(self, dim: int, highest: int) -> int:
         """The greatest size that code serves which was seen to serve sizes up to another one."""
@@ -184,14 +188,19 @@ class Family:
         # In another graph the same names are those of other values.
         is_like = max(point) > 1 and self.describes(point)
         choices = Choices(at_run_time=self._at_run_time) if is_like and self._at_run_time else None
-        graph, arrays = self.making.fold(self.making.sizes.graph_at(point), choices)
+        captured = self.making.sizes.graph_at(point)
+        origin = Provenance(captured)
+        graph, arrays = self.making.fold(origin.graph, choices)
+        recipe = Recipe(str(captured), str(graph), positions_of(graph, origin))
         target = self.making.target
         if target.is_gpu:
             code = compile_cuda(graph, target, disk_cache())
-            return SizedCode(point, point, code, None, arrays_read(code, arrays))
+            return SizedCode(point, point, code, None, arrays_read(code, arrays), recipe)
         pack = Packer(arrays, target, self._decided if is_like else None)
         artifact = compiler.compile_artifact(graph, target, change=pack)
-        return SizedCode(point, point, artifact, None, pack.given)
+        if is_like:
+            recipe = replace(recipe, orders=dict(self._decided))
+        return SizedCode(point, point, artifact, None, pack.given, recipe)
 
     def describes(self, point: Point) -> bool:
         """Whether the module computes the same for some sizes."""
@@ -228,9 +237,10 @@ class Family:
             zip(*points, strict=True), highest, strict=True
         )) else None  # fmt: skip
 
-    def _folded_fit(self, first: Point) -> tuple[Fit, Arrays]:
-        """The graphs whose weights are folded, and these. What passes decide for the first sizes
-        they decide for the others; where that is not possible, further sizes are tried."""
+    def _folded_fit(self, first: Point) -> tuple[Fit, Arrays, tuple[int, ...]]:
+        """The graphs whose weights are folded, these, and the captured node that each of their
+        nodes comes from. What passes decide for the first sizes they decide for the others; where
+        that is not possible, further sizes are tried."""
         from braze.passes import Choices
 
         making = self.making
@@ -239,7 +249,8 @@ class Family:
             points, near = self._near(first)
             made = Choices(many_sizes=True, at_run_time=self._at_run_time)
             one, *others = points
-            members = [making.fold(making.sizes.graph_at(one), made)]
+            origin = Provenance(making.sizes.graph_at(one))
+            members = [making.fold(origin.graph, made)]
             members += [
                 making.fold(making.sizes.graph_at(point), Choices(made)) for point in others
             ]
@@ -249,7 +260,7 @@ class Family:
             if fit is not None and all(arrays.keys() == other.keys() for _, other in members):
                 cut = {name for _, other in members[1:] for name in _differing(arrays, other)}
                 if not cut:
-                    return fit, arrays
+                    return fit, arrays, positions_of(members[0][0], origin)
                 assert not cut <= self._at_run_time
                 # As of a table of positions: each call takes its part.
                 self._at_run_time |= cut

@@ -6,6 +6,10 @@
                           its seal (`braze.runtime.package_seal`)
     weights.safetensors   the parameters
     graph.ir              the captured graph as text
+    compiled/*.ir         graphs that code was compiled from: as captured for its sizes, and after
+                          what depends on weights alone was computed
+    compiled.json         which code was compiled from which of them, and how
+                          (`braze.runtime.package_recipes`); for people, nothing runs it
     manifest.json         everything else; where each entry lies, and its SHA-256
     archive comment       format version; where the manifest lies, and its SHA-256
 
@@ -33,7 +37,7 @@ from braze.ir.errors import BrazeError
 from braze.runtime.files import replacing
 from braze.runtime.package_seal import binding, is_sealed, sealed, unsealed
 
-FORMAT = 7
+FORMAT = 8
 MIMETYPE = b"application/x-braze-package"
 MANIFEST = "manifest.json"
 

@@ -27,8 +27,10 @@ from braze.runtime.package_facts import require_structure
 from braze.runtime.package_family import Sizes, arrays_read
 from braze.runtime.package_format import PackageError, write_archive
 from braze.runtime.package_narrow import Fold, Narrowing
+from braze.runtime.package_recipes import Recipe, Recipes, positions_of
 from braze.runtime.package_sizes import codes_for
 from braze.runtime.package_targets import device_name
+from braze.runtime.provenance import Provenance
 from braze.runtime.splitting import without_devices
 from braze.runtime.weights import pack_weights
 
@@ -84,19 +86,25 @@ def write_package(
         raise PackageError("[package] no target is given")
     whole = partial(_folded, arrays=arrays, more={} if sizes is None else sizes.more)
     fold: Fold = whole if narrowing is None else narrowing.folding(whole)
-    folded, held = fold(graph) if sizes is None else (graph, arrays)
+    origin = Provenance(graph)
+    folded, held = fold(origin.graph) if sizes is None else (graph, arrays)
+    recipe = Recipe(str(graph), str(folded), positions_of(folded, origin))
     entries: dict[str, bytes] = {}
+    recipes = Recipes(entries)
     compiled = []
     stored: dict[str, np.ndarray] = {}
     for name in dict.fromkeys(targets):
         target = _target(name)
         if sizes is None and target.is_gpu:
-            compiled.append(_for_gpu(graph, folded, held, target, entries, stored))
+            facts = _for_gpu(graph, folded, held, target, entries, stored)
+            compiled.append({**facts, "recipe": recipes.add(recipe)})
         elif sizes is None:
-            compiled.append(_compile(graph, folded, held, name, target, entries, stored))
+            facts = _compile(graph, folded, held, name, target, entries, stored)
+            compiled.append({**facts, "recipe": recipes.add(recipe)})
         else:
             codes = codes_for(sizes, fold, target)
-            compiled.append(_sized(codes, name, target, entries, stored))
+            compiled.append(_sized(codes, name, target, entries, stored, recipes))
+    recipes.finish()
     entries["weights.safetensors"] = pack_weights(stored)
     entries["graph.ir"] = str(graph).encode()
     manifest: dict[str, Any] = {
@@ -199,14 +207,18 @@ def _sized(
     target: Target,
     entries: dict[str, bytes],
     stored: dict[str, np.ndarray],
+    recipes: Recipes,
 ) -> dict[str, Any]:
-    """What the manifest says of a target's code for many sizes; adds to `entries` and `stored`."""
+    """What the manifest says of a target's code for many sizes; adds to `entries`, `stored` and
+    `recipes`."""
     described = []
     for code in codes:
         folder = f"code/{name}/{_range(code)}"
         assert not any(entry.startswith(f"{folder}/") for entry in entries)
         layout = None if code.layout is None else layout_facts(code.layout)
         own = _described(code.artifact, code.weights, name, folder, entries, stored)
+        assert code.recipe is not None
+        own["recipe"] = recipes.add(code.recipe)
         described.append({"lowest": code.lowest, "highest": code.highest, "layout": layout, **own})
     if target.is_gpu:
         return {"target": target.to_text(), "codes": described}

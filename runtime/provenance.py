@@ -7,7 +7,7 @@ one line are equal by value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from braze.ir.builder import Copier
@@ -23,16 +23,32 @@ class Provenance:
     """
 
     def __init__(self, graph: Graph) -> None:
-        copier = Copier(graph)
         self.positions: dict[int, int] = {}
         self._kept: list[Location] = []
-        for position, node in enumerate(graph.nodes):
+        self.graph = self._copy(graph, range(len(graph.nodes)))
+
+    def derived(self, graph: Graph, positions: Sequence[int]) -> Provenance:
+        """Of another graph that was made of the captured one, and is to be compiled.
+
+        Args:
+            positions: for each of its nodes that of the captured node it comes from, or -1.
+
+        Returns: what knows the nodes of both, as positions among the captured ones.
+        """
+        made = Provenance.__new__(Provenance)
+        made.positions, made._kept = dict(self.positions), list(self._kept)
+        made.graph = made._copy(graph, positions)
+        return made
+
+    def _copy(self, graph: Graph, positions: Sequence[int]) -> Graph:
+        copier = Copier(graph)
+        for node, position in zip(graph.nodes, positions, strict=True):
             copy = copier.keep(node)
             if node.location is not None:
                 copy.location = replace(node.location)
                 self._kept.append(copy.location)
                 self.positions[id(copy.location)] = position
-        self.graph = copier.done()
+        return copier.done()
 
     def position(self, location: Location | None) -> int:
         """Of the captured node that a location is of, or -1."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from braze.ir.graph import Graph
-from braze.ir.loops import Program
+from braze.ir.loops import Kernel, Program
 from braze.runtime.config import config
 
 Kind = str
+OfKernels = Callable[[str, Kernel], None]
 # Suffix of the dump's file, and the debug level from which the text is shown.
 _KINDS: dict[Kind, tuple[str, int]] = {
     "graph": (".ir", 2),
@@ -37,6 +39,17 @@ class Stage(NamedTuple):
     seconds: float
 
 
+class LoopPass(NamedTuple):
+    """The loops of a kernel after a pass over them: the pass's name, the kernel's, the loops as
+    text, what it took, and when it was done."""
+
+    name: str
+    kernel: str
+    text: str
+    seconds: float
+    until: float
+
+
 class Recorder:
     """Collects the stages of one compile, and shows and dumps them as the configuration says.
 
@@ -55,6 +68,11 @@ class Recorder:
     def is_wanted() -> bool:
         """Whether the configuration asks for anything to be shown."""
         return bool(config.dump_dir or config.debug)
+
+    @property
+    def of_kernels(self) -> OfKernels | None:
+        """What is to be called with a kernel after each pass over its loops; None: nothing."""
+        return None
 
     @property
     def wants_assembly(self) -> bool:
@@ -104,15 +122,40 @@ class Recorder:
 
 
 class Keeper(Recorder):
-    """Keeps what was recorded as well: graphs, programs and texts, one for each stage."""
+    """Keeps what was recorded as well: graphs, programs and texts, one for each stage.
 
-    def __init__(self, graph: Graph, fingerprint: str) -> None:
+    Args:
+        whole: keep assembly, and the loops after each pass over them, too.
+
+    Attributes:
+        loops: the loops of each kernel as they were lowered and after each pass over them.
+    """
+
+    def __init__(self, graph: Graph, fingerprint: str, *, whole: bool = False) -> None:
         self.results: list[object] = []
+        self.loops: list[LoopPass] = []
+        self._whole = whole
         super().__init__(graph, fingerprint)
 
     def __call__(self, name: str, result: object, kind: Kind = "") -> None:
         super().__call__(name, result, kind)
         self.results.append(result)
+
+    @property
+    def wants_assembly(self) -> bool:
+        return self._whole or super().wants_assembly
+
+    @property
+    def of_kernels(self) -> OfKernels | None:
+        return self._keep_loops if self._whole else None
+
+    def _keep_loops(self, stage: str, kernel: Kernel) -> None:
+        now = time.perf_counter()
+        before = self.loops[-1].until if self.loops else self._last
+        text = str(kernel)
+        printed = time.perf_counter()
+        self._last += printed - now
+        self.loops.append(LoopPass(stage, kernel.name, text, now - before, printed))
 
     @property
     def scheduled(self) -> Graph:

@@ -33,6 +33,8 @@ class SizedLoops:
         for_package: there is no other way to serve these sizes.
         change: what is done to the loops of some sizes before they are compared; first those of the
             sizes that decisions are taken for.
+        origin: takes the nodes of the graph apart that decisions are taken for.
+        record: of the stages; by default as the configuration says.
 
     Attributes:
         origin: of the graph that decisions are taken for. report: what the passes say of it.
@@ -50,29 +52,34 @@ class SizedLoops:
         *,
         for_package: bool = False,
         change: Callable[[Program], Program] | None = None,
+        origin: Callable[[Graph], Provenance] = Provenance,
+        record: Recorder | None = None,
     ) -> None:
         from braze.passes import Choices, compile_graph
         from braze.passes.symbolic_sizes import sample_for
 
         self._fit, self._target, self._change = fit, target, change
         self._sample = sample_for(sizes, fit.free)
-        self.origin = Provenance(self._graph_at(self._sample))
+        self.origin = origin(self._graph_at(self._sample))
         graph = self.origin.graph
-        self.record = Recorder(graph, fingerprint(graph)) if Recorder.is_wanted() else None
+        if record is None and Recorder.is_wanted():
+            record = Recorder(graph, fingerprint(graph))
+        self.record = record
         # Gradients, which a package has not, need the most of what is left out so.
         own = tuple(self._sample[dim] for dim in fit.free)
         self._choices = Choices(for_any_size=for_package, many_sizes=True, sizes=own)
-        sampled, self.report = compile_graph(graph, target, self.record, self._choices)
+        of_kernels = None if record is None else record.of_kernels
+        sampled, self.report = compile_graph(graph, target, record, self._choices, of_kernels)
         self._sampled = sampled if change is None else change(sampled)
+        if self.record is not None and self._sampled is not sampled:
+            self.record("pack_weights", self._sampled)
 
     @property
     def graph(self) -> Graph:
         """The graph that decisions are taken for."""
         return self.origin.graph
 
-    def symbolic(
-        self, checking: Callable[[Program], Callable[[Program], None]]
-    ) -> SymbolicProgram:
+    def symbolic(self, checking: Callable[[Program], Callable[[Program], None]]) -> SymbolicProgram:
         """The loops for many sizes.
 
         Args:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph
-from braze.ir.loops import Kernel
+from braze.ir.loops import Kernel, Program
 from braze.ir.loops_cost import Cost, kernel_cost
 from braze.ir.target import TIMES, Target
 from braze.runtime.artifact import Artifact
@@ -146,8 +146,15 @@ class TimedExecutable(Executable):
         ]
 
 
-def timed_executable(graph: Graph, target: Target | None = None) -> TimedExecutable:
+def timed_executable(
+    graph: Graph,
+    target: Target | None = None,
+    change: Callable[[Program], Program] | None = None,
+) -> TimedExecutable:
     """Compile a graph with stopwatches, for its own sizes.
+
+    Args:
+        change: what is done to the loops before code is generated for them.
 
     Raises: CompileError and what the passes raise; ValueError on a processor without a known clock.
     """
@@ -155,7 +162,7 @@ def timed_executable(graph: Graph, target: Target | None = None) -> TimedExecuta
     from braze.runtime.kept_objects import pool_object
 
     record = Keeper(graph, fingerprint(graph))
-    artifact, program, slots, origin = compile_timed(graph, target or host_target(), record)
+    artifact, program, slots, origin = compile_timed(graph, target or host_target(), record, change)
     get_pool(compile=pool_object)
     kernels = kernel_facts(program.waves, record.scheduled, origin)
     return TimedExecutable(artifact, slots, kernels)

@@ -114,6 +114,7 @@ class Packer:
 
     Attributes:
         given: the arrays, those that were packed in their new order.
+        decided: the orders that are kept to, if there are any.
     """
 
     def __init__(
@@ -123,10 +124,10 @@ class Packer:
         decided: dict[str, Order | None] | None = None,
     ) -> None:
         self.given = dict(arrays)
-        self._arrays, self._target, self._decided = arrays, target, decided
+        self._arrays, self._target, self.decided = arrays, target, decided
 
     def __call__(self, program: Program) -> Program:
-        program, changed = pack_operands(program, self._arrays, self._target, self._decided)
+        program, changed = pack_operands(program, self._arrays, self._target, self.decided)
         self.given.update(changed)
         return program
 

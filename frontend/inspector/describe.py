@@ -177,7 +177,7 @@ def _kernel(kernel: Any, limits: Any | None) -> Data:
             }
             for buffer in kernel.kernel.buffers
         ],
-        "loops": str(kernel.kernel),
+        "loops": kernel.text,
         "function": kernel.function,
         "read": int(kernel.cost.bytes_read),
         "written": int(kernel.cost.bytes_written),

@@ -110,9 +110,11 @@ def summary(graph: Data, rows: int) -> str:
         f"primitives, {facts['kernels']} kernels in {facts['waves']} waves, arena "
         f"{facts['arena'] / 2**20:.1f} MiB{often}"
     ]
+    if "package" in graph:
+        text.append(graph["package"]["verdict"])
     timed = [kernel for kernel in graph["kernels"] if kernel["seconds"]]
     if not timed:
-        return text[0]
+        return "\n".join(text)
     total = sum(kernel["seconds"] for kernel in timed)
     text[0] += f"; kernels {total * 1e3:.3f} ms"
     text.append(

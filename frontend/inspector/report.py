@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from braze import engine
-from braze.inspector import exports
+from braze.inspector import exports, text
 from braze.inspector.changes import changes
 from braze.inspector.describe import Data, code_of, describe
 from braze.ir.graph import Graph
-from braze.ir.parser import parse_graph
-from braze.ir.target import Target, named_target
+from braze.ir.target import Target
 
 ROUNDS, SECONDS = 5, 0.2  # of measuring, at least
 
@@ -239,6 +238,18 @@ class Report:
         parts += self.notes
         return "\n\n".join([*parts, str(self._compiles())])
 
+    def links(self) -> str:
+        """From the user's lines to operations, kernels and code, and back, as text."""
+        return "\n\n".join(text.links(g.data) for g in self.graphs)
+
+    def memory(self) -> str:
+        """The memory plans as text."""
+        return "\n\n".join(text.memory(g.data) for g in self.graphs)
+
+    def changes(self) -> str:
+        """What each pass over the graphs and over the kernels' loops changed, as text."""
+        return "\n\n".join(text.passes(g.data, g.passes) for g in self.graphs)
+
     def _compiles(self) -> Any:
         return self._log if self._log is not None else engine.explain()
 
@@ -262,25 +273,3 @@ def measured(graph: Graph, inputs: Sequence[Any]) -> Callable[[], Times]:
         return found
 
     return times
-
-
-def package_report(name: str, model: Any) -> Report:
-    """A package's graph, compiled anew for this machine; its times are those of inputs of zeros.
-    Of a package for GPUs alone it is compiled for the first of them, and nothing is run.
-
-    Args:
-        model: a loaded package (`braze.aot.load`).
-    """
-    graph = parse_graph(model.graph_text)
-    gpus = [target for target in model.targets if target.startswith("sm_")]
-    if len(gpus) == len(model.targets):
-        return Report(name, [GraphReport(graph, list, target=named_target(gpus[0]))])
-    inputs: list[Any] = []
-    for value, role in zip(graph.inputs, graph.roles, strict=True):
-        if role == "scalar":
-            inputs.append(0)
-            continue
-        storage = engine.Storage(value.type.nbytes)
-        storage.array(value.type.dtype.numpy, value.shape).fill(0)
-        inputs.append(storage)
-    return Report(name, [GraphReport(graph, measured(graph, inputs))])

@@ -97,7 +97,7 @@ class CudaCode:
         return {
             "name": program.name,
             "target": program.target.to_text(),
-            "steps": [_step_facts(step) for step in program.steps],
+            "steps": steps_facts(program),
             "placements": {
                 n: [p.kind, p.slot, plain(p.offset)] for n, p in program.placements.items()
             },
@@ -143,6 +143,11 @@ _EXPLAINED = ("inputs", "outputs", "failures", "calls", "figures")
 # Steps as JSON values -----------------------------------------------------------------------------
 
 
+def steps_facts(program: CudaProgram) -> list[dict[str, Any]]:
+    """What a program does, as JSON values."""
+    return [_step_facts(step) for step in program.steps]
+
+
 def _step_facts(step: Step) -> dict[str, Any]:
     if isinstance(step, Launch):
         return {
@@ -165,8 +170,7 @@ def _step_facts(step: Step) -> dict[str, Any]:
         "times": plain(step.times),
         "steps": [_step_facts(inner) for inner in step.steps],
         "places": [
-            [p.name, p.buffer, plain(p.offset), plain(p.stride), plain(p.edge)]
-            for p in step.places
+            [p.name, p.buffer, plain(p.offset), plain(p.stride), plain(p.edge)] for p in step.places
         ],
     }
 

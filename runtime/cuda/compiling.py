@@ -66,7 +66,7 @@ def compile_cuda(
         program = generate(loops, target, told=told)
         if record is not None:
             record("cuda", program.source, "cuda")
-        cubin, from_disk = _cubin_of(program, target, disk)
+        cubin, from_disk = kept_cubin(program, target, disk)
     except Exception as error:
         error.add_note(
             f"while compiling graph @{graph.name} for {target.name}; BRAZE_DUMP=<directory> writes "
@@ -105,7 +105,7 @@ def compile_cuda_symbolic(
     if loops.record is not None:
         loops.record("cuda", program.source, "cuda")
         loops.record.finish()
-    cubin, from_disk = _cubin_of(program, target, disk)
+    cubin, from_disk = kept_cubin(program, target, disk)
     made = loops.with_locations(found.program)
     seconds = time.perf_counter() - start
     code = _code(program, cubin, loops.origin, loops.report, made, seconds, from_disk)
@@ -143,7 +143,11 @@ def tools(target: Target) -> str:
     return " ".join((target.cpu, *OPTIONS, *target.features, emulated))
 
 
-def _cubin_of(program: CudaProgram, target: Target, disk: DiskCache | None) -> tuple[bytes, bool]:
+def kept_cubin(program: CudaProgram, target: Target, disk: DiskCache | None) -> tuple[bytes, bool]:
+    """The machine code of a program, and whether it was compiled before.
+
+    Raises: CudaError: nvcc refuses the code or is missing.
+    """
     if not program.source:
         return b"", True
     key = f"cubin {tools(target)} {sha256(program.code.encode()).hexdigest()}"

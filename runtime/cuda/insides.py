@@ -8,16 +8,30 @@ launch takes of a multiprocessor (where nvcc is there to say so).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from braze.ir.cuda_program import CollectiveStep, Fill, HostStep, Launch, Repeat, Step, launches_of
+from braze.ir.cuda_program import (
+    CollectiveStep,
+    CudaProgram,
+    Fill,
+    HostStep,
+    Launch,
+    Repeat,
+    Step,
+    launches_of,
+)
 from braze.ir.graph import Graph
 from braze.ir.loops import Kernel, Program
 from braze.ir.loops_cost import kernel_cost
+from braze.ir.polynomials import Point
 from braze.ir.target import Target
 from braze.runtime.cuda.resources import Resources, report, resources_of, table
+from braze.runtime.insides import Functions
+from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Recorder
+from braze.runtime.sized_texts import Fit
+from braze.runtime.symbolic_compiling import SizedLoops
 
 # What a comment above it says, the function's head, and all up to the brace that closes it.
 _FUNCTION = re.compile(
@@ -28,29 +42,61 @@ _FUNCTION = re.compile(
 
 def compile_for_gpu(
     graph: Graph, target: Target, record: Recorder
-) -> tuple[Program, Any, dict[str, tuple[str, dict[str, str]]]]:
-    """The loops, the passes' report, and of each kernel the name of its (first) function and its
-    code by language: "cuda", and "launches".
+) -> tuple[Program, Any, CudaProgram, Functions]:
+    """The loops, the passes' report, the program, and of each kernel the name of its (first)
+    function and its code by language: "cuda", and "launches".
 
     Raises: CodegenError: there is no code for something in the graph. What the passes raise.
     """
-    from braze.codegen.cuda.generate import generate
     from braze.passes import compile_graph
+
+    record.restart_clock()
+    loops, passes = compile_graph(graph, target, record, of_kernels=record.of_kernels)
+    return loops, passes, *generate_for_gpu(loops, target, record)
+
+
+def compile_sizes_for_gpu(
+    fit: Fit,
+    sizes: Point,
+    target: Target,
+    origin: Callable[[Graph], Provenance],
+    record: Recorder,
+) -> tuple[Program, Any, CudaProgram, Functions]:
+    """As `compile_for_gpu`, of a package's code for many sizes.
+
+    Args:
+        sizes: near which decisions are taken.
+        origin: takes the nodes of the graph apart that they are taken for.
+
+    Raises: NotSymbolic, CodegenError: there is no such code.
+    """
+    from braze.codegen.cuda.symbolic_check import SameCode
+
+    record.restart_clock()
+    loops = SizedLoops(fit, sizes, target, for_package=True, origin=origin, record=record)
+    found = loops.symbolic(lambda program: SameCode(program, target).require)
+    program = loops.with_locations(found.program)
+    return program, loops.report, *generate_for_gpu(program, target, record)
+
+
+def generate_for_gpu(
+    loops: Program, target: Target, record: Recorder
+) -> tuple[CudaProgram, Functions]:
+    """The program of some loops, and the code of each kernel."""
+    from braze.codegen.cuda.generate import generate
 
     steps: dict[str, Sequence[Step]] = {}
 
     def told(kernel: Kernel, own: Sequence[Step]) -> None:
         steps[kernel.name] = own
 
-    record.restart_clock()
-    loops, passes = compile_graph(graph, target, record)
     program = generate(loops, target, told=told)
     record("cuda", program.source, "cuda")
     record("roofline", roofline(loops))
     taken = resources_of(program.source, target)
     record("launches", report(program, taken))
     texts = {match[1]: match[0] for match in _FUNCTION.finditer(program.source)}
-    return loops, passes, {
+    return program, {
         name: _described(name, tuple(own), texts, taken, target) for name, own in steps.items()
     }
 

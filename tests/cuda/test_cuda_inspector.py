@@ -4,6 +4,7 @@ import json
 
 import cuda_device  # noqa: F401  (comes before CUDA devices are asked for)
 import pytest
+from rewritten import rewritten
 
 import braze
 from braze import nn
@@ -12,6 +13,7 @@ from braze.cli import main
 from braze.inspector.collect import inspect_script
 from braze.nn import functional as F
 from braze.runtime.cuda.devices import device_named
+from braze.runtime.package_insides import package_codes
 from braze.runtime.placed_insides import limits_on
 
 
@@ -123,6 +125,31 @@ def test_a_package_for_gpus_alone(tmp_path, capsys):
     (graph,) = json.loads((tmp_path / "m.json").read_text())["graphs"]
     assert graph["target"] == "sm_80, CUDA"
     assert all(kernel["seconds"] is None for kernel in graph["kernels"])
+    assert graph["package"]["is_own"] and "of its cubin" in graph["package"]["verdict"]
+    assert [stage["name"] for stage in graph["passes"][:2]] == ["captured", "fold_weights"]
+
+
+def test_every_code_for_gpus_is_compiled_again_to_the_byte(tmp_path):
+    path = tmp_path / "m.brz"
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    dynamic = {"input": {0: braze.aot.Dim("batch", max=40)}}
+    targets = ["sm_80", "host"]
+    braze.aot.compile(model, braze.ones(12, 8), path, targets, dynamic=dynamic, weights="int8")
+    codes = package_codes(path)
+    on_gpus = [code for code in codes if code.target.is_gpu]
+    assert len(on_gpus) < len(codes)
+    assert any(code.recipe.sized is not None for code in on_gpus)
+    for code in on_gpus:
+        # By the disk cache, since the emulated driver's machine code is another each time.
+        assert code.difference == "", code.label
+        assert all(kernel.code["cuda"] for kernel in code.insides.kernels)
+    other = rewritten(path, tmp_path / "other.brz", _with_more_threads)
+    first = package_codes(other)[0]
+    assert first.difference == "the package launches other kernels"
+
+
+def _with_more_threads(manifest):
+    manifest["targets"][0]["codes"][0]["facts"]["steps"][0]["block"][0] += 32
 
 
 def test_the_profiler_sees_kernels_on_the_device():

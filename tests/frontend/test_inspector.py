@@ -16,7 +16,7 @@ from braze.nn import functional as F
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SCRIPT = '''
+SCRIPT = """
 import sys
 import braze
 from braze.nn import functional as F
@@ -32,7 +32,7 @@ for step in range(int(sys.argv[1])):
 print("loss", loss.item() >= 0.0)
 if len(sys.argv) > 2:
     raise ValueError("asked to fail")
-'''
+"""
 
 
 class Net(nn.Module):
@@ -136,15 +136,81 @@ def test_passes_say_what_they_changed(data):
     assert passes["split_complex"]["added"] == passes["split_complex"]["removed"] == 0
     assert passes["decompose"]["added"] > passes["decompose"]["removed"] > 0
     assert passes["dce"]["added"] == 0
-    before = None
+    latest = None
     for entry in data["passes"]:
+        before, latest = entry.get("before", latest), entry
         assert len(entry["origins"]) == len(entry["lines"])
-        if before is not None:
+        if before is not None and entry["spans"]:
             # The spans go through both texts without a gap.
-            assert [s[1] for s in entry["spans"]] == [0, *(s[2] for s in entry["spans"][:-1])]
+            for start, end in ((1, 2), (3, 4)):
+                ends = [0, *(s[end] for s in entry["spans"][:-1])]
+                assert [s[start] for s in entry["spans"]] == ends
             assert entry["spans"][-1][2] == len(before["lines"])
             assert entry["spans"][-1][4] == len(entry["lines"])
-        before = entry
+
+
+def test_passes_over_loops_have_the_kernels_that_they_changed(inspection, data):
+    graph = inspection.report.graphs[0]
+    loops = [entry for entry in data["passes"] if entry["level"] == "loops"]
+    names = [entry["name"] for entry in loops]
+    assert names[0] == "lower" and names.index("merge_loops") < names.index("vectorise")
+    assert names.index("vectorise") < names.index("merge_loops_again") < names.index("reuse_rows")
+    assert data["passes"][-len(loops) - 1]["name"] == "schedule"
+    # What was lowered stands beside the fusion nodes; the last loops are those of the kernels.
+    lowered, latest = loops[0], {}
+    assert lowered["added"] == len(lowered["lines"]) and "before" not in lowered
+    kernels = {kernel["name"]: kernel for kernel in data["kernels"]}
+    for stage in graph.insides.loops:
+        assert stage.seconds >= 0
+        latest.update(stage.kernels)
+    assert {name: latest[name] for name in kernels} == {n: k["loops"] for n, k in kernels.items()}
+    (vectorised,) = [entry for entry in loops if entry["name"] == "vectorise"]
+    assert vectorised["added"] and any(" vector" in line for line in vectorised["lines"])
+    assert not any(" vector" in line for line in vectorised["before"]["lines"])
+    changed = [k for k in kernels if any(f"@{k}(" in line for line in vectorised["lines"])]
+    assert changed and len(changed) < len(kernels)  # a contraction has no such pass
+    for number in range(len(vectorised["lines"])):
+        assert vectorised["origins"][number] >= 0
+
+
+def test_links_as_text(inspection, data):
+    text = inspection.links()
+    conv = next(o for o in data["operations"] if o["op"] == "conv")
+    kernel = data["kernels"][conv["kernels"][0]]["name"]
+    at = text.index(f"test_inspector.py:{conv['line']}  x = self.norm(self.conv(x))")
+    after = text[at:]
+    assert f"{conv['text']}  in Net.conv\n        -> {kernel}" in after
+    assert f"kernel {kernel}: " in after
+    gone = next(o for o in data["operations"] if o["gone"])
+    assert f"{gone['text']}" in text and f"-> nothing left after {gone['gone']}" in text
+    for kernel in data["kernels"]:
+        assert f"    function  {kernel['function']} (llvm, assembly" in text
+    assert text.count("\n    reads ") == sum(bool(k["reads"]) for k in data["kernels"])
+
+
+def test_the_memory_plan_as_text(inspection, data):
+    text = inspection.memory()
+    assert f"in an arena of {data['summary']['arena']} bytes" in text
+    for block in data["memory"]:
+        maker = data["kernels"][block["maker"]]["name"]
+        assert f"{block['offset']:>12} {block['bytes']:>12} " in text
+        assert f"%{block['name']}, {maker} -> " in text
+    waves = text[text.index("  wave ") :].splitlines()[1:]
+    assert len(waves) == data["waves"]
+    most = max(int(line.split()[1]) for line in waves)
+    assert 0 < most <= data["summary"]["arena"]
+
+
+def test_what_passes_changed_as_text(inspection, data):
+    text = inspection.changes()
+    for entry in data["passes"][1:]:
+        level = " of loops" if entry["level"] == "loops" else ""
+        assert f"== {entry['name']}{level}: " in text
+    fuse = text[text.index("== fuse: ") :].partition("\n== ")[0].splitlines()
+    entry = next(entry for entry in data["passes"] if entry["name"] == "fuse")
+    assert sum(line.startswith("+ ") for line in fuse) == entry["added"]
+    assert sum(line.startswith("- ") for line in fuse) == entry["removed"]
+    assert "equal lines" in text and "== split_complex: no change" in text
 
 
 def test_an_unchanged_line_is_no_change_although_its_numbers_are_others():
@@ -261,6 +327,18 @@ def test_the_command_prints_the_hottest_kernels(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "GFLOP/s" in text and "train.py:" in text and "Graphs: " in text
     assert main(["inspect", str(tmp_path / "nothing.py")]) == 2
+
+
+def test_the_command_prints_parts(tmp_path, capsys):
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    with braze.config.using(tier="compile"):
+        asked = ["--show", "memory", "--show", "links", "--graphs", "1"]
+        assert main(["inspect", str(script), *asked, "--", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "memory plan of graph" in text and "links of graph" in text
+    assert text.index("memory plan of") < text.index("links of")
+    assert "GFLOP/s" not in text and "== fuse" not in text
 
 
 def test_a_package_has_a_page(tmp_path, capsys):

@@ -9,6 +9,7 @@ from models import resnet18
 import braze
 import braze.ir as ir
 from braze import nn
+from braze.inspector.packages import package_report
 from braze.inspector.report import GraphReport, Report
 from braze.ir.graph import Location
 from braze.ir.target import named_target
@@ -138,7 +139,7 @@ def test_a_kernel_of_a_gpu_leads_to_cuda(browser, tmp_path):
     browser.click('[data-to-kernel="0"]')
     shown(browser, "#0/graph/k0")
     browser.wait("document.querySelector('[data-code=cuda] pre').textContent")
-    assert '__global__ void __launch_bounds__' in text(browser, "[data-code=cuda] pre")
+    assert "__global__ void __launch_bounds__" in text(browser, "[data-code=cuda] pre")
     assert count(browser, "[data-code=cuda] pre .w") > 10  # keywords are marked
     browser.click("[data-code=launches] summary")
     browser.wait("document.querySelector('[data-code=launches] pre').textContent")
@@ -238,6 +239,36 @@ def test_passes_side_by_side(opened, inspection):
     opened.click(".diff .add[data-op]")
     opened.wait("document.querySelector('.title h3')?.textContent === 'Operation'")
     assert count(opened, ".diff .cell.on") > 0
+
+
+def test_passes_over_loops(opened, inspection):
+    passes = inspection.report.graphs[0].passes
+    opened.click("[data-tab=passes]")
+    shown(opened, "#0/passes")
+    vectorise = next(p for p in passes if p["name"] == "vectorise")
+    opened.click("[data-pass=vectorise]")
+    opened.wait("document.querySelector('[data-pass=vectorise]').ariaSelected === 'true'")
+    assert count(opened, ".diff .add") == vectorise["added"] > 0
+    assert count(opened, ".diff .del") == vectorise["removed"]
+    assert text(opened, ".diff .two .cell") == "before: loops"
+    added = "[...document.querySelectorAll('.diff .add')].map((e) => e.textContent)"
+    assert any(line.endswith("vector {") for line in opened.evaluate(added))
+
+
+def test_a_package_says_that_it_is_its_own_code(browser, tmp_path):
+    path = tmp_path / "m.brz"
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    braze.aot.compile(model, braze.ones(2, 8), path, weights="int8")
+    report = package_report(path)
+    report.html(tmp_path / "page.html")
+    browser.open(tmp_path / "page.html")
+    assert text(browser, "#verdict").startswith("this is the package's machine code: ")
+    browser.click("[data-tab=memory]")
+    shown(browser, "#0/memory")
+    weights = report.graphs[0].data["package"]["weights"]
+    assert count(browser, "#weights [data-weight]") == len(weights) > 4
+    assert "i8[16,8]" in text(browser, "#weights")
+    assert browser.errors == []
 
 
 def test_no_graph_at_all(browser, tmp_path):

@@ -34,6 +34,9 @@ PROGRAM = """
     for entry in archive.manifest["targets"]:
         cubin = bytes(archive[entry["cubin"]])
         print(cubin[:4], struct.unpack_from("<H", cubin, 18)[0])
+    from braze.runtime.package_insides import package_codes
+    with braze.config.using(cache_dir=""):
+        print({code.label: code.difference for code in package_codes(sys.argv[1])[:1]})
     try:
         braze.runtime.load(sys.argv[1])
     except RuntimeError as error:
@@ -62,9 +65,10 @@ def run(tmp_path, targets, path):
 def test_packages_are_made_without_a_gpu(tmp_path):
     targets = ["sm_75", "sm_90", "sm_120"]
     system = os.pathsep.join([str(Path(NVCC).parent), "/usr/bin", "/bin"])
-    first, *cubins, last = run(tmp_path, " ".join(targets), system)
+    first, *cubins, compared, last = run(tmp_path, " ".join(targets), system)
     assert first == str(tuple(targets))
     assert cubins == [f"{ELF!r} {OF_NVIDIA}"] * 3
+    assert compared == "{'sm_75': ''}"  # compiled once more, it is the same to the byte
     assert "CUDA" in last
 
 

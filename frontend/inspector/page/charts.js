@@ -49,7 +49,7 @@ function roofline(view) {
 function showMemory(view) {
   const { memory, waves, kernels, summary } = state.data;
   if (!memory.length) {
-    view.replaceChildren(el("div", { class: "empty" }, "This graph has no intermediate values in memory."));
+    view.replaceChildren(el("div", { class: "empty" }, "This graph has no intermediate values in memory."), ...storedWeights());
     return;
   }
   const W = Math.max(560, view.clientWidth - 40), H = Math.max(320, view.clientHeight - 130), L = 66, B = 28;
@@ -81,8 +81,22 @@ function showMemory(view) {
   view.replaceChildren(el("div", { class: "chart" },
     el("h2", {}, "The arena: where each intermediate value lies, from its making to its last reader"),
     el("p", { class: "soft", style: "margin: 0 0 8px" }, `${memory.length} values in ${bytes(summary.arena)}; at least ${bytes(summary.arena_least)} are alive at one time, ${bytes(summary.arena_without_plan)} without a plan. The line is what is alive. A value that takes over another's place is counted with it.`),
-    plot));
+    plot), ...storedWeights());
   markRows();
+}
+
+// Those that a package has for this code; nothing for other graphs.
+function storedWeights() {
+  const { package: own } = state.data;
+  if (!own) return [];
+  const head = ["Weight", "Type", "Bytes", "Order"].map((label) => el("th", {}, label));
+  const rows = own.weights.map((w) => el("tr", { "data-weight": w.name },
+    el("td", { class: "mono" }, w.name), el("td", { class: "mono" }, `${w.dtype}[${w.shape.join(",")}]`),
+    el("td", {}, bytes(w.bytes)), el("td", { class: "soft" }, w.packed ? "as its kernel reads it" : "its own")));
+  const total = own.weights.reduce((sum, w) => sum + w.bytes, 0);
+  return [el("div", { class: "chart" },
+    el("h2", {}, `${own.weights.length} weights of ${bytes(total)}, as they are stored in the package`),
+    el("table", { id: "weights" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)))];
 }
 
 // Timeline -----------------------------------------------------------------------------------------

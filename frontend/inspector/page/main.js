@@ -17,7 +17,9 @@ function showFacts() {
     [bytes(s.arena), "arena"], [count(s.flops), "flops"], [time(s.compile_seconds), "to compile"],
   ];
   const shown = facts.filter(([value]) => value !== null).map(([value, label]) => el("span", {}, el("b", {}, value), ` ${label}`));
-  $("facts").replaceChildren(...shown, el("span", {}, "for ", el("b", {}, state.data.target)));
+  const own = state.data.package;
+  const verdict = own ? [el("span", { id: "verdict", class: own.is_own ? null : "warning" }, own.verdict)] : [];
+  $("facts").replaceChildren(...shown, el("span", {}, "for ", el("b", {}, state.data.target)), ...verdict);
 }
 
 async function go() {

@@ -59,8 +59,12 @@ async function showPasses(view) {
     click: () => { passView.at = i + 1; showPasses(view); },
   }, el("span", {}, pass.name), el("span", { class: "soft" }, time(pass.seconds)),
   el("small", {}, pass.added + pass.removed ? `+${pass.added} −${pass.removed}` : "no change")));
+  const loops = passes.findIndex((pass) => pass.level === "loops");
+  if (loops > 0) buttons.splice(loops - 1, 0, el("h3", {}, "Loops"));
+  buttons.unshift(el("h3", {}, "Graph"));
   const scroll = view.querySelector("nav")?.scrollTop || 0;
-  view.replaceChildren(el("div", { class: "passes" }, el("nav", {}, buttons), difference(passes[passView.at - 1], passes[passView.at])));
+  const chosen = passes[passView.at];
+  view.replaceChildren(el("div", { class: "passes" }, el("nav", {}, buttons), difference(chosen.before || passes[passView.at - 1], chosen)));
   view.querySelector("nav").scrollTop = scroll;
   markPasses();
 }
