@@ -102,7 +102,8 @@ class Bisector:
         self.count += 1
         self.on_gpus += device != HOST
         if found.culprit is not None:
-            self.found, self._graph, self._inputs = found, graph, arrays_of(graph, inputs)
+            self.found, self._graph, self._device = found, graph, device
+            self._inputs = arrays_of(graph, inputs)
             raise Found
 
     def repro(self, path: str) -> None:
@@ -110,13 +111,14 @@ class Bisector:
         graph.
 
         Raises:
-            OSError: it cannot be written. NotImplementedError: it is a kernel's code on a GPU.
+            OSError: it cannot be written.
         """
         assert self.found is not None
         if self.found.culprit.error is not None:
             self.found.culprit.error.repro(path)
         else:
-            engine.debugging().write_graph(path, self._graph, self._inputs)
+            tools = engine.debugging()
+            tools.write_graph(path, self._graph, self._inputs, tools.Setting(self._device))
 
     def worked(self, work: Any, graph: Graph, sites: Any, start: float, end: float) -> None:
         """Nobody asks for that."""

@@ -254,12 +254,8 @@ def _bisect(args: argparse.Namespace) -> int:
         return 0 if bisector.count else 2
     print(bisector.found)
     if args.repro:
-        try:
-            bisector.repro(args.repro)
-        except NotImplementedError as refusal:
-            print(f"braze: {refusal}", file=sys.stderr)
-        else:
-            print(f"wrote {args.repro}", file=sys.stderr)
+        bisector.repro(args.repro)
+        print(f"wrote {args.repro}", file=sys.stderr)
     return 1
 
 

@@ -132,7 +132,6 @@ class Inspection:
 
         Raises:
             KeyError: there is no such kernel.
-            NotImplementedError: the graph runs on a GPU.
             OSError: it cannot be written.
         """
         self.report.repro(path, kernel)

@@ -38,10 +38,9 @@ from braze.ir.widening import widened, widened_inputs
 from braze.runtime.checking import KernelDifference, checked_executable
 from braze.runtime.cpu import host_target
 from braze.runtime.kernel_cases import MOST_POINTS, Array, KernelCase, fitting, kernel_cases
-from braze.runtime.placed_insides import target_on
+from braze.runtime.placed_insides import stored_on, target_on
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Keeper
-from braze.runtime.storage import Storage
 
 Given = Array | int | float
 
@@ -386,12 +385,12 @@ def _code(
         if role == "scalar":
             given.append(item if isinstance(item, (int, float)) else item.item())
         else:
-            given.append(_stored(np.array(item, order="C"), device))
+            given.append(stored_on(device, np.array(item, order="C")))
     outputs = []
     for position, value in enumerate(graph.outputs):
         source = graph.aliases.get(position)
         empty = np.empty(value.type.nbytes, np.uint8)
-        outputs.append(_stored(empty, device) if source is None else given[source])
+        outputs.append(stored_on(device, empty) if source is None else given[source])
     try:
         executable.run(given, outputs)
     except KernelDifference as error:
@@ -409,18 +408,6 @@ def _checked(graph: Graph, target: Target, device: str) -> Any:
     from braze.runtime.cuda.devices import device_named
 
     return checked_cuda_executable(graph, device_named(device))
-
-
-def _stored(array: Array, device: str) -> Storage:
-    """The array in a device's memory."""
-    stored = Storage.from_numpy(array)
-    if device == HOST:
-        return stored
-    from braze.runtime.cuda.memory import copy_storage, new_storage
-
-    copy = new_storage(device, stored.nbytes, "an array")
-    copy_storage(stored, copy)
-    return copy
 
 
 def _of_code(error: KernelDifference, case: KernelCase) -> Culprit:

@@ -64,8 +64,7 @@ class Wrong:
         on = f" on {device}" if device else ""
         message = f"[check] kernel @{case.name} of graph @{graph.name}{on} {self.what}"
         message += f"\n  it computes: {_operations(case)}"
-        if not device:
-            message += _reproducer(error, case)
+        message += _reproducer(error, case)
         error.args = (message + _where(error, case, origin, sites),)
         return error
 

@@ -53,12 +53,10 @@ class KernelDifference(BrazeError, RuntimeError):
 
         Raises:
             OSError: it cannot be written.
-            NotImplementedError: the kernel ran on a GPU.
         """
-        from braze.runtime.repro import write_kernel
+        from braze.runtime.repro import HERE, Setting, write_kernel
 
         if self.case is None:
             raise ValueError("[repro] this error has no kernel")
-        if self.device:
-            raise NotImplementedError(f"[repro] the kernel runs on {self.device}")
-        write_kernel(path, self.case, self.values)
+        setting = Setting(self.device) if self.device else HERE
+        write_kernel(path, self.case, self.values, setting)

@@ -42,7 +42,7 @@ class KernelProgram:
         self.case = case
         self.target = target or host_target()
         self._program = program_of(case.kernel)
-        self._executable = _executable(self._program, self.target)
+        self._executable = self._made()
         buffers = {buffer.name: buffer for buffer in case.kernel.buffers}
         places = self._program.placements
         self._inputs = [buffers[n] for n in buffers if places[n].kind == "input"]
@@ -57,7 +57,7 @@ class KernelProgram:
         self._call(storages)
         types = dict(zip(self.case.results, self.case.node.results, strict=True))
         return {
-            b.name: storages[b.name].array(b.dtype.numpy, types[b.name].shape).copy()
+            b.name: self._array(storages[b.name], b.dtype.numpy, types[b.name].shape)
             for b in self._outputs
             if b.name in types
         }
@@ -79,7 +79,7 @@ class KernelProgram:
 
     def _storages(self, values: Mapping[str, Array]) -> dict[str, Storage]:
         arrays = self.case.buffers(values, self.case.kernel)
-        found = {name: Storage.from_numpy(array) for name, array in arrays.items()}
+        found = {name: self._stored(array) for name, array in arrays.items()}
         for result, operand in self.case.overwritten.items():
             fits = result in found and operand in found
             if fits and found[result].nbytes <= found[operand].nbytes:
@@ -90,6 +90,20 @@ class KernelProgram:
         self._executable.run(
             [storages[b.name] for b in self._inputs], [storages[b.name] for b in self._outputs]
         )
+
+    # Another device has its own code and memory.
+
+    def _made(self) -> Any:
+        """What runs the program."""
+        return _executable(self._program, self.target)
+
+    def _stored(self, array: Array) -> Storage:
+        """An array where the program takes it."""
+        return Storage.from_numpy(array)
+
+    def _array(self, storage: Storage, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+        """What is there now."""
+        return storage.array(dtype, shape).copy()
 
 
 def program_of(kernel: Kernel) -> Program:
@@ -110,6 +124,20 @@ def program_of(kernel: Kernel) -> Program:
         arena = kernel.arena.numel * kernel.arena.dtype.itemsize
     checks = [CheckSite("check", 0, 0, None)] * _codes(kernel)
     return Program(kernel.name, inputs, outputs, [[kernel]], placements, arena, checks)
+
+
+def slots_in(program: Program) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
+    """The inputs and outputs of a program of one kernel."""
+    (kernel,) = program.kernels()
+    inputs, outputs = (
+        tuple(
+            Slot(b.name, b.dtype.name, (b.numel,))
+            for b in kernel.buffers
+            if program.placements[b.name].kind == kind
+        )
+        for kind in ("input", "output")
+    )
+    return inputs, outputs
 
 
 def _codes(kernel: Kernel) -> int:
@@ -135,23 +163,15 @@ def _executable(program: Program, target: Target) -> Executable:
         generated: Any = generate(program, target, compiler.start)
         objects = compiler.objects(generated.modules)
     get_pool(compile=pool_object)
-    (kernel,) = program.kernels()
-    slots = {
-        kind: tuple(
-            Slot(b.name, b.dtype.name, (b.numel,))
-            for b in kernel.buffers
-            if program.placements[b.name].kind == kind
-        )
-        for kind in ("input", "output")
-    }
+    inputs, outputs = slots_in(program)
     return Executable(
         Artifact(
             name=program.name,
             target=target.to_text(),
             main=generated.main,
             objects=tuple(objects),
-            inputs=slots["input"],
-            outputs=slots["output"],
+            inputs=inputs,
+            outputs=outputs,
             arena_bytes=program.arena_bytes,
             scratch_bytes=generated.scratch_bytes,
             failures=tuple(FailureSite(c.message, c.low, c.high) for c in program.checks),

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from braze.ir.devices import HOST
 from braze.ir.graph import Graph
 from braze.ir.target import Target
@@ -45,6 +47,18 @@ def target_on(device: str, graph: Graph) -> Target | None:
     from braze.runtime.cuda.precision import target_for
 
     return target_for(graph, device_named(device).target)
+
+
+def stored_on(device: str, array: np.ndarray[Any, np.dtype[Any]]) -> Storage:
+    """The array in a device's memory; on the host itself.  Raises: CudaError."""
+    stored = Storage.from_numpy(array)
+    if device == HOST:
+        return stored
+    from braze.runtime.cuda.memory import copy_storage, new_storage
+
+    copy = new_storage(device, stored.nbytes, "an array")
+    copy_storage(stored, copy)
+    return copy
 
 
 def limits_on(device: str) -> Limits:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from braze.ir.devices import HOST
 from braze.ir.dtypes import from_numpy
 from braze.ir.graph import Graph
+from braze.ir.target import Target
 from braze.runtime.config import config
 from braze.runtime.cpu import host_target
 from braze.runtime.files import replacing
@@ -34,7 +37,7 @@ on {data}.
 
     python {file}            status 1 if they differ
     python {file} --time     how long the compiled kernel takes
-    python {file} --show     its loops, LLVM IR and assembly
+    python {file} --show     its loops, {code}
 
 Written for {target}
 {note}"""
@@ -52,12 +55,11 @@ LOOPS = {loops}
 OPERANDS = {operands}  # the buffer of each of the body's inputs
 RESULTS = {results}  # the buffer of each of its outputs
 OVERWRITTEN = {overwritten}  # a result's buffer: the operand's that lies at the same place
-THREADS = {threads}
-
+{settings}
 ARRAYS = {arrays}
 
 if __name__ == "__main__":
-    sys.exit(run_kernel(BODY, LOOPS, OPERANDS, RESULTS, OVERWRITTEN, ARRAYS, THREADS))
+    sys.exit(run_kernel(BODY, LOOPS, OPERANDS, RESULTS, OVERWRITTEN, ARRAYS, {given}))
 '''
 
 _GRAPH = '''"""Graph @{name} by itself: each stage of its compile against the interpreter,
@@ -76,12 +78,11 @@ from braze.runtime.reproducing import run_graph
 
 GRAPH = {graph}
 
-THREADS = {threads}
-
+{settings}
 ARRAYS = {arrays}  # of its inputs; numbers for those of role "scalar"
 
 if __name__ == "__main__":
-    sys.exit(run_graph(GRAPH, ARRAYS, THREADS))
+    sys.exit(run_graph(GRAPH, ARRAYS, {given}))
 '''
 
 _DRAWN = """
@@ -90,11 +91,38 @@ or the range, of those of the run that this comes from. If nothing differs, it m
 """
 
 
-def write_kernel(path: str | Path, case: KernelCase, values: Mapping[str, Array]) -> None:
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where the code of a reproducer runs.
+
+    Attributes:
+        device: "cpu", or a GPU as "cuda:0".
+        target: what it is compiled for; None for the device that runs it.
+    """
+
+    device: str = HOST
+    target: Target | None = None
+
+    def described(self) -> str:
+        """The target, for people.  Raises: CudaError."""
+        if self.target is None and self.device != HOST:
+            from braze.runtime.cuda.devices import device_named
+
+            return device_named(self.device).target.to_text()
+        return (self.target or host_target()).to_text()
+
+
+HERE = Setting()
+
+
+def write_kernel(
+    path: str | Path, case: KernelCase, values: Mapping[str, Array], setting: Setting = HERE
+) -> None:
     """Write a kernel's reproducer. The file appears when it is complete.
 
     Args:
         values: an array for each operand's buffer.
+        setting: where its code runs.
 
     Raises:
         OSError: it cannot be written.
@@ -109,16 +137,21 @@ def write_kernel(path: str | Path, case: KernelCase, values: Mapping[str, Array]
         results=repr(list(case.results)),
         overwritten=repr(dict(case.overwritten)),
         arrays=_entries((repr(name), entry) for name, entry in arrays.items()),
-        **_common(path, list(arrays.values())),
+        code="LLVM IR and assembly" if setting.device == HOST else "CUDA C and launches",
+        **_common(path, list(arrays.values()), setting),
     )
     _write(path, text)
 
 
-def write_graph(path: str | Path, graph: Graph, inputs: Sequence[Given]) -> None:
+def write_graph(
+    path: str | Path, graph: Graph, inputs: Sequence[Given], setting: Setting = HERE
+) -> None:
     """Write a graph's reproducer. The file appears when it is complete.
 
     Args:
+        graph: without devices.
         inputs: an array for each input, a Python number for those of role "scalar".
+        setting: where its code runs.
 
     Raises:
         OSError: it cannot be written.
@@ -130,19 +163,25 @@ def write_graph(path: str | Path, graph: Graph, inputs: Sequence[Given]) -> None
         name=graph.name,
         graph=_quoted(str(graph)),
         arrays=_entries((str(number), entry) for number, entry in enumerate(entries)),
-        **_common(path, entries),
+        **_common(path, entries, setting),
     )
     _write(path, text)
 
 
-def _common(path: str | Path, entries: Sequence[Any]) -> dict[str, Any]:
+def _common(path: str | Path, entries: Sequence[Any], setting: Setting) -> dict[str, Any]:
     drawn = any(isinstance(entry, dict) and "seed" in entry for entry in entries)
+    settings = {"threads": repr(config.num_threads)}
+    if setting.device != HOST:
+        settings = {"device": repr(setting.device)}
+    elif setting.target is not None:
+        settings["target"] = repr(setting.target.to_text())
     return {
         "file": Path(path).name,
-        "target": host_target().to_text(),
+        "target": setting.described(),
         "data": "operands that are drawn at random" if drawn else "the operands of a run",
         "note": _DRAWN if drawn else "",
-        "threads": config.num_threads,
+        "settings": "".join(f"{name.upper()} = {value}\n" for name, value in settings.items()),
+        "given": ", ".join(f"{name}={name.upper()}" for name in settings),
     }
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 import braze.ir.ops  # noqa: F401  (the parser looks operations up)
+from braze.ir.devices import HOST
 from braze.ir.errors import BrazeError
 from braze.ir.graph import Graph, Node, types_of
 from braze.ir.loops_interpreter import MemoryFault
@@ -22,11 +24,14 @@ from braze.ir.loops_points import points_of
 from braze.ir.op import op_named
 from braze.ir.parser import parse_graph
 from braze.ir.rounding import Bounded, difference
-from braze.runtime.cpu import host_target
+from braze.ir.target import Target, can_run
+from braze.runtime.cpu import host_runner, host_target
 from braze.runtime.kernel_cases import MOST_POINTS, Array, KernelCase, is_mixed
+from braze.runtime.kernel_program import KernelProgram, program_of
+from braze.runtime.package_targets import device_name
+from braze.runtime.placed_insides import stored_on
 from braze.runtime.pool import set_num_threads
 from braze.runtime.repro import array_from
-from braze.runtime.storage import Storage
 
 
 def _arguments(description: str) -> argparse.Namespace:
@@ -34,8 +39,42 @@ def _arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--time", action="store_true", help="time the compiled code")
     parser.add_argument("--show", action="store_true", help="show what the compiler makes of it")
     parser.add_argument("--threads", type=int, help="how many, in place of those of the run")
+    parser.add_argument("--device", help="where it runs, in place of that of the run")
     parser.add_argument("--all", action="store_true", help="interpret large loops, too")
     return parser.parse_args()
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where the code of a reproducer runs, and what it is compiled for."""
+
+    device: str
+    target: Target
+    threads: int
+
+    @classmethod
+    def of(
+        cls, args: argparse.Namespace, threads: int, device: str, target: str
+    ) -> Where | None:
+        """As the program and its command line say; None, with a message, if it cannot be."""
+        device = device_name(args.device or device)
+        if device != HOST:
+            from braze.runtime.cuda.devices import device_named
+
+            return cls(device, device_named(device).target, 0)
+        wanted = Target.from_text(target) if target else host_target()
+        reason = can_run(wanted, host_runner())
+        if reason is not None:
+            print(f"this processor cannot run code for {wanted.name}: it {reason}", file=sys.stderr)
+            return None
+        threads = args.threads or threads
+        set_num_threads(threads)
+        return cls(HOST, wanted, threads)
+
+    def __str__(self) -> str:
+        if self.device != HOST:
+            return f"{self.device}, {self.target.name}"
+        return f"{self.target.name}, {self.threads} threads"
 
 
 # Kernels ------------------------------------------------------------------------------------------
@@ -48,7 +87,9 @@ def run_kernel(
     results: Sequence[str],
     overwritten: Mapping[str, str],
     arrays: Mapping[str, Any],
-    threads: int,
+    threads: int = 1,
+    device: str = HOST,
+    target: str = "",
 ) -> int:
     """Run one kernel, compiled and interpreted, and compare.
 
@@ -57,21 +98,24 @@ def run_kernel(
         operands, results: the buffers of the body's inputs and outputs.
         overwritten: result's buffer -> operand's that lies at the same place.
         arrays: by buffer, as `braze.runtime.repro` describes them.
-        threads: unless the command line says otherwise.
+        threads, device: unless the command line says otherwise.
+        target: text of what it is compiled for; "" for the device.
 
     Returns:
         The program's status.
     """
-    from braze.runtime.kernel_program import KernelProgram
-
     case = case_of(body, loops, operands, results, overwritten)
     args = _arguments(f"Run kernel @{case.name}, compiled and interpreted.")
-    set_num_threads(args.threads or threads)
+    where = Where.of(args, threads, device, target)
+    if where is None:
+        return 2
     values = {name: np.asarray(array_from(entry)) for name, entry in arrays.items()}
-    print(f"kernel @{case.name} for {host_target().name}, {args.threads or threads} threads")
+    print(f"kernel @{case.name} for {where}")
+    if where.device != HOST:
+        case = replace(case, mixed=False)  # GPUs have no form that computes several results
     if args.show:
-        _show_kernel(case)
-    program = KernelProgram(case)
+        _show_kernel(case, where)
+    program = _kernel_program(case, where)
     if args.time:
         seconds, count = program.seconds(values)
         print(f"time: {seconds * 1e6:.2f} us, the quickest of {count} runs")
@@ -93,6 +137,15 @@ def run_kernel(
     wrong = _compared("compiled", found, expected)
     _compare_loops(case, values, expected, whatever_it_takes=args.all)
     return int(wrong)
+
+
+def _kernel_program(case: KernelCase, where: Where) -> KernelProgram:
+    if where.device == HOST:
+        return KernelProgram(case, where.target)
+    from braze.runtime.cuda.devices import device_named
+    from braze.runtime.cuda.kernel_program import CudaKernelProgram
+
+    return CudaKernelProgram(case, device_named(where.device))
 
 
 def case_of(
@@ -154,26 +207,40 @@ def _compare_loops(
         print(f"loops: {fault}")
 
 
-def _show_kernel(case: KernelCase) -> None:
+def _show_kernel(case: KernelCase, where: Where) -> None:
+    print(case.kernel)
+    program = program_of(case.kernel)
+    if where.device != HOST:
+        from braze.runtime.cuda.insides import generate_for_gpu
+
+        _, functions = generate_for_gpu(program, where.target)
+        for _, code in functions.values():
+            print("\n".join(f"-- {language}\n{text}" for language, text in code.items()))
+        return
     from braze.codegen.llvm.compile import assembly
     from braze.codegen.llvm.program import generate
-    from braze.runtime.kernel_program import program_of
 
-    print(case.kernel)
-    for name, text in generate(program_of(case.kernel), host_target()).modules:
-        print(f"-- {name}\n{text}\n{assembly(text, host_target())}")
+    for name, text in generate(program, where.target).modules:
+        print(f"-- {name}\n{text}\n{assembly(text, where.target)}")
 
 
 # Graphs -------------------------------------------------------------------------------------------
 
 
-def run_graph(text: str, arrays: Mapping[int, Any], threads: int) -> int:
+def run_graph(
+    text: str,
+    arrays: Mapping[int, Any],
+    threads: int = 1,
+    device: str = HOST,
+    target: str = "",
+) -> int:
     """Run a graph through all stages of the compiler, and compare each with the interpreter.
 
     Args:
         text: of the graph.
         arrays: of its inputs, as `braze.runtime.repro` describes them.
-        threads: unless the command line says otherwise.
+        threads, device: unless the command line says otherwise.
+        target: text of what it is compiled for; "" for the device.
 
     Returns:
         The program's status.
@@ -183,18 +250,20 @@ def run_graph(text: str, arrays: Mapping[int, Any], threads: int) -> int:
 
     graph = parse_graph(text)
     args = _arguments(f"Compile graph @{graph.name}, and compare each stage.")
-    set_num_threads(args.threads or threads)
+    where = Where.of(args, threads, device, target)
+    if where is None:
+        return 2
     inputs = [array_from(arrays[number]) for number in range(len(graph.inputs))]
-    print(f"graph @{graph.name} for {host_target().name}, {args.threads or threads} threads")
+    print(f"graph @{graph.name} for {where}")
     if args.show:
         from braze.runtime.insides import look_inside
 
-        for stage in look_inside(graph).stages:
+        for stage in look_inside(graph, where.target).stages:
             print(f"== {stage.name}\n{stage.text}")
     if args.time:
-        _time_graph(graph, inputs)
+        _time_graph(graph, inputs, where)
     try:
-        found = bisect_graph(graph, inputs)
+        found = bisect_graph(graph, inputs, where.target, where.device)
     except (IndexError, BrazeError) as error:
         print(f"it raises {type(error).__name__}: {error}", file=sys.stderr)
         return 2
@@ -202,14 +271,21 @@ def run_graph(text: str, arrays: Mapping[int, Any], threads: int) -> int:
     return int(found.culprit is not None)
 
 
-def _time_graph(graph: Graph, inputs: Sequence[Any]) -> None:
+def _time_graph(graph: Graph, inputs: Sequence[Any], where: Where) -> None:
     from braze.runtime.timing import duration, measure, timed_executable
 
     given = [
-        item if isinstance(item, (int, float)) else Storage.from_numpy(np.array(item))
+        item if isinstance(item, (int, float)) else stored_on(where.device, np.array(item))
         for item in inputs
     ]
-    times = measure(timed_executable(graph), graph, given, 5, 0.5)
+    if where.device == HOST:
+        times = measure(timed_executable(graph, where.target), graph, given, 5, 0.5)
+    else:
+        from braze.runtime.cuda.devices import device_named
+        from braze.runtime.cuda.timing import measure_on_device, timed_cuda_executable
+
+        executable = timed_cuda_executable(graph, device_named(where.device))
+        times = measure_on_device(executable, graph, given, 5, 0.5)
     print(f"time: {duration(times) * 1e6:.2f} us, of {len(times)} kernels:")
     for time in times:
         print(f"  {time.seconds * 1e6:10.2f} us  @{time.kernel.name}")

@@ -80,10 +80,10 @@ class Collector:
             self._of(graph, device).device = device
 
     def given(self, graph: Graph, inputs: Sequence[Any]) -> None:
-        """A graph is about to run. Inputs are kept for reproducers, which GPUs have none of."""
+        """A graph is about to run. Inputs are kept for reproducers."""
         with self._lock:
             seen = self._of(graph)
-            if seen.inputs is None and seen.device == "cpu":
+            if seen.inputs is None:
                 seen.inputs = arrays_of(graph, inputs)
 
     def operated(self, node: Node, position: int, sites: Any, start: float, end: float) -> None:
@@ -128,7 +128,7 @@ class Collector:
 def placed_report(graph: Graph, inputs: Sequence[Any]) -> Report:
     """A graph on GPUs: of each program that it is split into its kernels, and their best times in
     some runs on copies of the inputs."""
-    collector = Collector()
+    collector = Collector(keep_inputs=True)
     before, engine.observing.observer = engine.observing.observer, collector
     try:
         engine.inspecting().run_placed(graph, inputs, ROUNDS, SECONDS)

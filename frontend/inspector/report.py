@@ -80,25 +80,20 @@ class GraphReport:
         Raises:
             KeyError: it has no such kernel.
             ValueError: its inputs were not kept.
-            NotImplementedError: it runs on a GPU.
             OSError: it cannot be written.
         """
-        if self.device != "cpu":
-            raise NotImplementedError(
-                f"[repro] graph @{self.graph.name} runs on {self.device}; reproducers are written "
-                "of graphs on the CPU"
-            )
         if self.inputs is None:
             raise ValueError(f"[repro] what graph @{self.graph.name} was given is not known")
         debugging = engine.debugging()
+        setting = debugging.Setting(self.device)
         if kernel is None:
-            debugging.write_graph(path, self.graph, self.inputs)
+            debugging.write_graph(path, self.graph, self.inputs, setting)
             return
         insides = self.insides
         case, values = debugging.case_with_values(
             insides.program, insides.graphs[-1].graph, self.inputs, kernel
         )
-        debugging.write_kernel(path, case, values)
+        debugging.write_kernel(path, case, values, setting)
 
     @cached_property
     def passes(self) -> list[Data]:

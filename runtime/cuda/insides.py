@@ -80,7 +80,7 @@ def compile_sizes_for_gpu(
 
 
 def generate_for_gpu(
-    loops: Program, target: Target, record: Recorder
+    loops: Program, target: Target, record: Recorder | None = None
 ) -> tuple[CudaProgram, Functions]:
     """The program of some loops, and the code of each kernel."""
     from braze.codegen.cuda.generate import generate
@@ -91,10 +91,12 @@ def generate_for_gpu(
         steps[kernel.name] = own
 
     program = generate(loops, target, told=told)
-    record("cuda", program.source, "cuda")
-    record("roofline", roofline(loops))
+    if record is not None:
+        record("cuda", program.source, "cuda")
+        record("roofline", roofline(loops))
     taken = resources_of(program.source, target)
-    record("launches", report(program, taken))
+    if record is not None:
+        record("launches", report(program, taken))
     texts = {match[1]: match[0] for match in _FUNCTION.finditer(program.source)}
     return program, {
         name: _described(name, tuple(own), texts, taken, target) for name, own in steps.items()

@@ -20,11 +20,14 @@ from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.devices import CudaDevice
 from braze.runtime.cuda.driver import driver
 from braze.runtime.cuda.executable import CudaExecutable
+from braze.runtime.cuda.memory import new_storage
 from braze.runtime.cuda.precision import target_for
+from braze.runtime.executable import Input
 from braze.runtime.limits import Limits
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Keeper
-from braze.runtime.timing import Chunk, KernelFacts, KernelTime, kernel_facts
+from braze.runtime.storage import Storage
+from braze.runtime.timing import Chunk, KernelFacts, KernelTime, duration, kernel_facts
 
 if TYPE_CHECKING:
     from braze.ir.cuda_program import Step
@@ -99,6 +102,40 @@ def timed_cuda_executable(graph: Graph, device: CudaDevice) -> TimedCudaExecutab
     facts = kernel_facts(one_by_one, record.scheduled, origin)
     steps = [count for _, count in made]
     return TimedCudaExecutable(code, device, list(zip(facts, steps, strict=True)))
+
+
+def measure_on_device(
+    executable: TimedCudaExecutable,
+    graph: Graph,
+    inputs: Sequence[Input],
+    rounds: int,
+    seconds: float = 0.0,
+) -> list[KernelTime]:
+    """The times of the quickest of several runs.
+
+    Args:
+        inputs: a storage of the device for each input of the graph, which the graph may overwrite;
+            a Python number for those of role "scalar".
+        rounds: how many runs at least.
+        seconds: for how long at least.
+    """
+    device = f"cuda:{executable.device.index}"
+    outputs: list[Storage] = []
+    for position, value in enumerate(graph.outputs):
+        source = graph.aliases.get(position)
+        own = new_storage(device, value.type.nbytes, str(value.type)) if source is None \
+            else inputs[source]
+        assert isinstance(own, Storage)
+        outputs.append(own)
+    best: list[KernelTime] = []
+    number, until = 0, time.perf_counter() + seconds
+    while number < rounds or time.perf_counter() < until:
+        number += 1
+        executable.run(inputs, outputs)
+        found = executable.times()
+        if not best or duration(found) < duration(best):
+            best = found
+    return best
 
 
 def device_limits(device: CudaDevice) -> Limits:

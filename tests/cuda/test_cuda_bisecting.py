@@ -60,7 +60,12 @@ def test_a_program_on_a_gpu(monkeypatch, tmp_path, capsys):
     assert main(["bisect", str(script), "--repro", str(tmp_path / "repro.py")]) == 1
     shown = capsys.readouterr()
     assert "on cuda:0 differs" in shown.out and "train.py:4" in shown.out
-    assert "the kernel runs on cuda:0" in shown.err and not (tmp_path / "repro.py").exists()
+    assert "DEVICE = 'cuda:0'" in (tmp_path / "repro.py").read_text()
+    wrong_pass(monkeypatch, "cse", swapped("exp", "sin"))
+    assert main(["bisect", str(script), "--repro", str(tmp_path / "repro.py")]) == 1
+    assert capsys.readouterr().out.startswith("pass 'cse' changed a result")
+    text = (tmp_path / "repro.py").read_text()
+    assert "DEVICE = 'cuda:0'" in text and "run_graph(GRAPH, ARRAYS, device=DEVICE)" in text
 
 
 def test_a_program_without_graphs(tmp_path, capsys):

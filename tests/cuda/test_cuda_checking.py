@@ -69,7 +69,7 @@ def test_a_training_step_passes(looked):
     assert losses[-1] < losses[0] and len(looked) > 10
 
 
-def test_a_wrong_kernel_is_named(monkeypatch, looked):
+def test_a_wrong_kernel_is_named(monkeypatch, looked, tmp_path):
     wrong_code(monkeypatch, "exp(", "sin(")
     x = braze.tensor([[0.5, 1.0], [2.0, 3.0]], device="cuda")
     total = (x * 2.0).sum(0)
@@ -78,11 +78,12 @@ def test_a_wrong_kernel_is_named(monkeypatch, looked):
         y.tolist()
     error, text = caught.value, str(caught.value)
     assert "on cuda:0 differs from the interpreter in 2 of 2 elements" in text
-    assert "code generation is at fault" in text and "reproducer" not in text
+    assert "code generation is at fault" in text and "reproducer: `error.repro(path)`" in text
     assert "test_cuda_checking.py:" in text and "y = braze.exp(total)  # the line" in text
     assert error.device == "cuda:0" and error.difference.count == 2
-    with pytest.raises(NotImplementedError, match="runs on cuda:0"):
-        error.repro("never.py")
+    error.repro(tmp_path / "kernel.py")
+    program = (tmp_path / "kernel.py").read_text()
+    assert "DEVICE = 'cuda:0'" in program and "= exp(" in program.partition("LOOPS = ")[0]
     # As on the CPU, the interpreter's values are there.
     np.testing.assert_allclose(y.tolist(), np.exp([5.0, 8.0]), rtol=1e-6)
 
