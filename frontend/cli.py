@@ -67,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--dot", metavar="FILE", help="write the kernels as a graph for Graphviz")
     look.add_argument("--trace", metavar="FILE", help="write when kernels ran, for Perfetto")
     look.add_argument(
-        "--repro", metavar="FILE", help="write a program that runs the hottest graph alone"
+        "--repro", metavar="FILE",
+        help="write a program that runs the hottest graph alone; of a package, its first code's",
     )
     look.add_argument(
         "--kernel", metavar="NAME", help="with --repro: this kernel of it, in its place"
@@ -264,9 +265,6 @@ def _inspect_package(args: argparse.Namespace) -> int:
 
     path = args.what
     model = load(path, device="meta")
-    if args.repro:
-        print(f"braze: --repro needs a program, and {path} is a package", file=sys.stderr)
-        return 2
     from braze.inspector.packages import package_report
 
     report = package_report(path, args.graphs, args.code)

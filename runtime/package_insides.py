@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from braze.ir.devices import HOST
 from braze.ir.fingerprint import fingerprint
 from braze.ir.graph import Graph
 from braze.ir.parser import parse_graph
@@ -25,16 +26,18 @@ from braze.runtime import compiler
 from braze.runtime.cpu import host_runner
 from braze.runtime.environment import braze_version
 from braze.runtime.insides import Functions, Insides, host_functions, insides_of
+from braze.runtime.kernel_cases import Array, KernelCase, case_with_values
 from braze.runtime.package_format import Archive
 from braze.runtime.package_recipes import Recipe, recipe_of
 from braze.runtime.package_targets import target_of
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Keeper
+from braze.runtime.repro import Setting
 from braze.runtime.timing import TimedExecutable, timed_executable
 from braze.runtime.weights import unpack_weights
 
 if TYPE_CHECKING:
-    from braze.codegen.llvm.panels import Packer
+    from braze.codegen.llvm.panels import Order, Packer
     from braze.ir.cuda_program import CudaProgram
     from braze.ir.loops import Program
 
@@ -122,9 +125,48 @@ class PackageCode:
         return self._compiled[1]
 
     @cached_property
-    def packed(self) -> frozenset[str]:
-        """The weights that are stored in the order in which a kernel reads them."""
+    def packed(self) -> dict[str, Order]:
+        """The orders of the weights that are stored as a kernel reads them."""
         return self._compiled[2]
+
+    def inputs(self, seed: int = 0) -> list[Array | int | float]:
+        """Something to run the graph on: the weights, each in its own order, and arguments that
+        are drawn at random; integers, which may be indices, are zeros."""
+        from braze.codegen.llvm.panels import unpacked
+
+        rng = np.random.default_rng(seed)
+        found: list[Array | int | float] = []
+        graph = self.graph
+        for value, role in zip(graph.inputs, graph.roles, strict=True):
+            name, dtype = value.name or "", value.dtype.numpy
+            held = self.weights.get(name)
+            if held is not None:
+                order = self.packed.get(name)
+                array = np.array(held) if order is None else unpacked(held, order)
+            elif dtype.kind in "iu":
+                array = np.zeros(value.shape, dtype)
+            elif dtype.kind == "b":
+                array = rng.random(value.shape) < 0.5
+            else:
+                array = np.asarray(rng.standard_normal(value.shape)).astype(dtype)
+            found.append(array.item() if role == "scalar" else array)
+        return found
+
+    def case(self, kernel: str) -> tuple[KernelCase, dict[str, Array]]:
+        """A kernel by its name, with what the interpreter hands it of `inputs`.
+
+        Raises: KeyError: there is none of that name; the message lists those that there are.
+        """
+        insides = self.insides
+        scheduled = insides.graphs[-1].graph
+        return case_with_values(insides.program, scheduled, self.inputs(), kernel)
+
+    @property
+    def setting(self) -> Setting:
+        """Where reproducers of it run: for the same target, on weights in the same order."""
+        device = "cuda:0" if self.target.is_gpu else HOST
+        data = "the package's weights, and arguments drawn at random"
+        return Setting(device, self.target, self.packed, data)
 
     @cached_property
     def verdict(self) -> str:
@@ -144,7 +186,7 @@ class PackageCode:
         )
 
     @cached_property
-    def _compiled(self) -> tuple[Insides, str, frozenset[str]]:
+    def _compiled(self) -> tuple[Insides, str, dict[str, Order]]:
         captured = parse_graph(self.recipe.captured)
         origin = Provenance(captured)
         record = Keeper(origin.graph, fingerprint(captured), whole=True)
@@ -162,8 +204,7 @@ class PackageCode:
             found = self._compiled_for_host(folded, record, pack)
         program, report, functions, difference = found
         made = insides_of(captured, self.target, origin, record, program, report, functions)
-        packed = (name for name, array in pack.given.items() if array is not self.weights[name])
-        return made, difference, frozenset(packed)
+        return made, difference, pack.orders
 
     def _compiled_for_host(
         self, folded: Callable[[Graph], Provenance], record: Keeper, pack: Packer

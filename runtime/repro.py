@@ -10,9 +10,9 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from braze.runtime.config import config
 from braze.runtime.cpu import host_target
 from braze.runtime.files import replacing
 from braze.runtime.kernel_cases import Array, KernelCase
+
+if TYPE_CHECKING:
+    from braze.codegen.llvm.panels import Order
 
 # Bytes of one array, and of all of them, that are written out.
 MOST_BYTES = 1 << 18
@@ -98,10 +101,15 @@ class Setting:
     Attributes:
         device: "cpu", or a GPU as "cuda:0".
         target: what it is compiled for; None for the device that runs it.
+        orders: of operands, or of the graph's inputs, those that it reads in another order (of
+            `braze.codegen.llvm.panels`), by name.
+        data: what the arrays are, for people.
     """
 
     device: str = HOST
     target: Target | None = None
+    orders: Mapping[str, Order] = field(default_factory=dict)
+    data: str = "the operands of a run"
 
     def described(self) -> str:
         """The target, for people.  Raises: CudaError."""
@@ -113,6 +121,12 @@ class Setting:
 
 
 HERE = Setting()
+
+
+def _of_operands(setting: Setting, names: Sequence[str]) -> Setting:
+    """Without the orders of what a kernel does not read."""
+    orders = {name: order for name, order in setting.orders.items() if name in names}
+    return replace(setting, orders=orders)
 
 
 def write_kernel(
@@ -138,7 +152,7 @@ def write_kernel(
         overwritten=repr(dict(case.overwritten)),
         arrays=_entries((repr(name), entry) for name, entry in arrays.items()),
         code="LLVM IR and assembly" if setting.device == HOST else "CUDA C and launches",
-        **_common(path, list(arrays.values()), setting),
+        **_common(path, list(arrays.values()), _of_operands(setting, names)),
     )
     _write(path, text)
 
@@ -175,10 +189,12 @@ def _common(path: str | Path, entries: Sequence[Any], setting: Setting) -> dict[
         settings = {"device": repr(setting.device)}
     elif setting.target is not None:
         settings["target"] = repr(setting.target.to_text())
+    if setting.orders:
+        settings["orders"] = repr(dict(setting.orders))
     return {
         "file": Path(path).name,
         "target": setting.described(),
-        "data": "operands that are drawn at random" if drawn else "the operands of a run",
+        "data": "operands that are drawn at random" if drawn else setting.data,
         "note": _DRAWN if drawn else "",
         "settings": "".join(f"{name.upper()} = {value}\n" for name, value in settings.items()),
         "given": ", ".join(f"{name}={name.upper()}" for name in settings),

@@ -15,23 +15,29 @@ from typing import Any
 import numpy as np
 
 import braze.ir.ops  # noqa: F401  (the parser looks operations up)
+from braze.codegen.llvm.panels import Order, packed
 from braze.ir.devices import HOST
 from braze.ir.errors import BrazeError
 from braze.ir.graph import Graph, Node, types_of
+from braze.ir.loops import Program
 from braze.ir.loops_interpreter import MemoryFault
 from braze.ir.loops_parser import parse_kernel
 from braze.ir.loops_points import points_of
 from braze.ir.op import op_named
 from braze.ir.parser import parse_graph
-from braze.ir.rounding import Bounded, difference
+from braze.ir.rounding import Bounded, difference, interpret_bounded
 from braze.ir.target import Target, can_run
 from braze.runtime.cpu import host_runner, host_target
+from braze.runtime.executable import Executable
 from braze.runtime.kernel_cases import MOST_POINTS, Array, KernelCase, is_mixed
 from braze.runtime.kernel_program import KernelProgram, program_of
 from braze.runtime.package_targets import device_name
 from braze.runtime.placed_insides import stored_on
 from braze.runtime.pool import set_num_threads
 from braze.runtime.repro import array_from
+from braze.runtime.storage import Storage
+
+NO_ORDERS: Mapping[str, Order] = {}
 
 
 def _arguments(description: str) -> argparse.Namespace:
@@ -90,6 +96,7 @@ def run_kernel(
     threads: int = 1,
     device: str = HOST,
     target: str = "",
+    orders: Mapping[str, Order] = NO_ORDERS,
 ) -> int:
     """Run one kernel, compiled and interpreted, and compare.
 
@@ -100,6 +107,7 @@ def run_kernel(
         arrays: by buffer, as `braze.runtime.repro` describes them.
         threads, device: unless the command line says otherwise.
         target: text of what it is compiled for; "" for the device.
+        orders: of the operands that the loops read in another order than the body.
 
     Returns:
         The program's status.
@@ -116,8 +124,9 @@ def run_kernel(
     if args.show:
         _show_kernel(case, where)
     program = _kernel_program(case, where)
+    given = {n: packed(v, orders[n]) if n in orders else v for n, v in values.items()}
     if args.time:
-        seconds, count = program.seconds(values)
+        seconds, count = program.seconds(given)
         print(f"time: {seconds * 1e6:.2f} us, the quickest of {count} runs")
     raised: dict[str, Exception] = {}
     found: dict[str, Array] = {}
@@ -127,7 +136,7 @@ def run_kernel(
     except (IndexError, BrazeError) as error:
         raised["interpreter"] = error
     try:
-        found = program.run(values)
+        found = program.run(given)
     except (IndexError, BrazeError) as error:
         raised["compiled code"] = error
     if raised:
@@ -135,7 +144,7 @@ def run_kernel(
             print(f"the {who} raises {type(what).__name__}: {what}")
         return int(len(raised) == 1)
     wrong = _compared("compiled", found, expected)
-    _compare_loops(case, values, expected, whatever_it_takes=args.all)
+    _compare_loops(case, given, expected, whatever_it_takes=args.all)
     return int(wrong)
 
 
@@ -164,13 +173,15 @@ def case_of(
     return KernelCase(0, kernel, node, *names, is_mixed(kernel))
 
 
-def _compared(who: str, found: Mapping[str, Array], expected: Mapping[str, Bounded]) -> bool:
+def _compared(
+    who: str, found: Mapping[str, Array], expected: Mapping[str, Bounded], label: str = "%"
+) -> bool:
     """Print how results compare with what is expected; whether any is wrong."""
     wrong = False
     for name, bounded in expected.items():
         differs = difference(found[name], bounded)
         value = bounded.value
-        what = f"%{name}: {value.dtype}{list(value.shape)}"
+        what = f"{label}{name}: {value.dtype}{list(value.shape)}"
         if differs is None:
             print(f"{who}: {what} as expected, at most {_apart(found[name], value):.3g} apart")
             continue
@@ -233,6 +244,7 @@ def run_graph(
     threads: int = 1,
     device: str = HOST,
     target: str = "",
+    orders: Mapping[str, Order] = NO_ORDERS,
 ) -> int:
     """Run a graph through all stages of the compiler, and compare each with the interpreter.
 
@@ -241,6 +253,8 @@ def run_graph(
         arrays: of its inputs, as `braze.runtime.repro` describes them.
         threads, device: unless the command line says otherwise.
         target: text of what it is compiled for; "" for the device.
+        orders: of the weights that a package's code reads in another order; it is compiled and
+            compared as well.
 
     Returns:
         The program's status.
@@ -268,7 +282,48 @@ def run_graph(
         print(f"it raises {type(error).__name__}: {error}", file=sys.stderr)
         return 2
     print(describe(found))
-    return int(found.culprit is not None)
+    if found.culprit is not None or not orders or where.device != HOST:
+        return int(found.culprit is not None)
+    return int(_compare_packed(graph, inputs, where.target, orders))
+
+
+def _compare_packed(
+    graph: Graph, inputs: Sequence[Any], target: Target, orders: Mapping[str, Order]
+) -> bool:
+    """Compare the code that reads weights in other orders, as in a package, with the interpreter.
+
+    Returns: whether a result is wrong.
+    """
+    from braze.codegen.llvm.panels import Packer
+    from braze.runtime.compiler import compile_artifact
+    from braze.runtime.kept_objects import pool_object
+    from braze.runtime.pool import get_pool
+
+    arrays = {value.name or "": item for value, item in zip(graph.inputs, inputs, strict=True)}
+    pack = Packer({name: arrays[name] for name in orders}, target, dict(orders))
+    programs: list[Program] = []
+
+    def change(program: Program) -> Program:
+        programs.append(pack(program))
+        return programs[-1]
+
+    artifact = compile_artifact(graph, target, change=change)
+    mixed = any(is_mixed(kernel) for program in programs for kernel in program.kernels())
+    values = [np.asarray(item) for item in inputs]
+    expected = interpret_bounded(graph, values, mixed=mixed)
+    given = [
+        item if isinstance(item, (int, float)) else stored_on(HOST, np.array(item))
+        for item in {**arrays, **pack.given}.values()
+    ]
+    results = [Storage(value.type.nbytes) for value in graph.outputs]
+    get_pool(compile=pool_object)
+    Executable(artifact).run(given, results)
+    found, wanted = {}, {}
+    pairs = zip(graph.outputs, results, expected, strict=True)
+    for number, (value, storage, bounded) in enumerate(pairs):
+        found[str(number)] = storage.array(value.dtype.numpy, value.shape)
+        wanted[str(number)] = bounded
+    return _compared("compiled for weights in their package's order", found, wanted, "output ")
 
 
 def _time_graph(graph: Graph, inputs: Sequence[Any], where: Where) -> None:

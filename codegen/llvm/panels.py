@@ -11,7 +11,7 @@ panels and of the lanes in one. Which width is best is what the search for sched
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -51,12 +51,33 @@ class Panels:
     extents: tuple[int, ...]
     strides: tuple[int, ...]
 
+    @property
+    def order(self) -> Order:
+        return self.extents, self.strides
+
     def packed(self, array: Array) -> Array:
         """The elements in the new order, in the old shape."""
-        flat = np.ascontiguousarray(array).reshape(-1)
-        steps = [stride * flat.itemsize for stride in self.strides]
-        view = np.lib.stride_tricks.as_strided(flat, self.extents, steps, writeable=False)
-        return np.ascontiguousarray(view).reshape(array.shape)
+        return packed(array, self.order)
+
+
+def packed(array: Array, order: Order) -> Array:
+    """An array's elements in another order, in the same shape."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return np.ascontiguousarray(_view(flat, order)).reshape(array.shape)
+
+
+def unpacked(array: Array, order: Order) -> Array:
+    """The array that `packed` gave this one of."""
+    flat = np.empty(array.size, array.dtype)
+    view = _view(flat, order)
+    view[...] = np.ascontiguousarray(array).reshape(view.shape)
+    return flat.reshape(array.shape)
+
+
+def _view(flat: Array, order: Order) -> Array:
+    extents, strides = order
+    steps = [stride * flat.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(flat, extents, steps)
 
 
 def in_panels(contraction: Contraction, weight: str, target: Target) -> Panels | None:
@@ -91,30 +112,40 @@ def pack_operands(
     Returns:
         The program, and the arrays that are to be given in place of some.
     """
-    readers = Counter(buffer.name for kernel in program.kernels() for buffer in kernel.buffers)
-    changed: dict[str, Array] = {}
+    changed, panels = _with_weights_in_panels(program, arrays.keys(), target, decided)
+    return changed, {name: own.packed(arrays[name]) for name, own in panels.items()}
 
-    def packed(kernel: Kernel) -> Kernel:
+
+def _with_weights_in_panels(
+    program: Program,
+    weights: Collection[str],
+    target: Target,
+    decided: dict[str, Order | None] | None,
+) -> tuple[Program, dict[str, Panels]]:
+    """The program, and the weights whose order is another."""
+    readers = Counter(buffer.name for kernel in program.kernels() for buffer in kernel.buffers)
+    found: dict[str, Panels] = {}
+
+    def changed(kernel: Kernel) -> Kernel:
         if not isinstance(kernel, Contraction):
             return kernel
         for name in (kernel.rhs.buffer.name, kernel.lhs.buffer.name):
-            if name in arrays and readers[name] == 1:
+            if name in weights and readers[name] == 1:
                 panels = _kept_to(kernel, name, target, decided)
                 if panels is not None:
-                    changed[name] = panels.packed(arrays[name])
+                    found[name] = panels
                     return panels.contraction
         return kernel
 
-    waves = [[packed(kernel) for kernel in wave] for wave in program.waves]
-    return replace(program, waves=waves), changed
+    waves = [[changed(kernel) for kernel in wave] for wave in program.waves]
+    return replace(program, waves=waves), found
 
 
 class Packer:
     """`pack_operands` for the programs of one graph, and what their code is to be given.
 
     Attributes:
-        given: the arrays, those that were packed in their new order.
-        decided: the orders that are kept to, if there are any.
+        orders: those of the weights whose order is another now.
     """
 
     def __init__(
@@ -123,13 +154,22 @@ class Packer:
         target: Target,
         decided: dict[str, Order | None] | None = None,
     ) -> None:
-        self.given = dict(arrays)
-        self._arrays, self._target, self.decided = arrays, target, decided
+        self._decided = decided
+        self.orders: dict[str, Order] = {}
+        self._arrays, self._target = arrays, target
 
     def __call__(self, program: Program) -> Program:
-        program, changed = pack_operands(program, self._arrays, self._target, self.decided)
-        self.given.update(changed)
+        program, panels = _with_weights_in_panels(
+            program, self._arrays.keys(), self._target, self._decided
+        )
+        self.orders.update({name: own.order for name, own in panels.items()})
         return program
+
+    @property
+    def given(self) -> dict[str, Array]:
+        """The arrays, those that were packed in their new order."""
+        packed_ones = {n: packed(self._arrays[n], order) for n, order in self.orders.items()}
+        return {**self._arrays, **packed_ones}
 
 
 def _kept_to(

@@ -58,6 +58,20 @@ class PackageGraphReport(GraphReport):
         }
         return data
 
+    def repro(self, path: str | os.PathLike[str], kernel: str | None = None) -> None:
+        """Write a program that runs the graph, or one of its kernels, alone, on the package's
+        weights and on arguments drawn at random. Code for many sizes is that for some of them.
+
+        Raises:
+            KeyError: it has no such kernel.
+            OSError: it cannot be written.
+        """
+        code, debugging = self.code_in_package, engine.debugging()
+        if kernel is None:
+            debugging.write_graph(path, self.graph, code.inputs(), code.setting)
+        else:
+            debugging.write_kernel(path, *code.case(kernel), code.setting)
+
     def contents(self) -> str:
         """As text what the file has of it: machine code, weights, and the graph that was compiled.
         Nothing is compiled for it."""

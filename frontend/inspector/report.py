@@ -220,12 +220,12 @@ class Report:
         """
         if not self.graphs:
             raise ValueError("[repro] no graph was compiled")
-        owners = [
+        owners = (
             graph
             for graph in self.graphs
             if kernel is None or any(k.name == kernel for k in graph.insides.kernels)
-        ]
-        (owners or self.graphs)[0].repro(path, kernel)
+        )
+        next(owners, self.graphs[0]).repro(path, kernel)
 
     def summary(self, rows: int = 12) -> str:
         """The hottest kernels of each graph, and the log of compiles, as text."""

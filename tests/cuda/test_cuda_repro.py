@@ -10,6 +10,7 @@ import pytest
 import braze
 from braze import nn
 from braze.cli import main
+from braze.inspector.packages import package_report
 from braze.nn import functional as F
 from braze.runtime.cuda.devices import device_named
 from braze.runtime.cuda.kernel_program import CudaKernelProgram
@@ -116,3 +117,15 @@ def test_a_program_on_a_gpu(tmp_path, capsys):
         assert "DEVICE = 'cuda:0'" in path.read_text()
         status, text = run(path)
         assert status == 0, text
+
+
+def test_a_package_for_gpus(tmp_path):
+    path, program = tmp_path / "m.brz", tmp_path / "program.py"
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    braze.aot.compile(model, braze.ones(2, 8), path, "cuda", weights="int8")
+    (graph,) = package_report(path).graphs
+    for kernel in (None, graph.insides.kernels[0].name):
+        graph.repro(program, kernel)
+        assert "DEVICE = 'cuda:0'" in program.read_text() and "i8[16,8]" in program.read_text()
+        status, text = run(program)
+        assert status == 0 and "for cuda:0, sm_" in text, text

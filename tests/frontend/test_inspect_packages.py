@@ -1,6 +1,10 @@
 """`braze inspect model.brz` shows the code that the package has, and says so."""
 
 import json
+import platform
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,8 +14,9 @@ import braze
 from braze import nn
 from braze.aot import Dim
 from braze.cli import main
+from braze.codegen.llvm import panels
 from braze.inspector.packages import package_report
-from braze.runtime import load
+from braze.runtime import load, reproducing
 from braze.runtime.package_format import Archive, PackageError, write_archive
 from braze.runtime.package_insides import package_codes
 
@@ -190,3 +195,73 @@ def test_one_code_of_several(tmp_path, capsys):
     assert package_report(path, 3).notes == [f"{len(labels) - 3} codes left out."]
     assert main(["inspect", str(path), "--code", "host/99"]) == 1
     assert f"has no code 'host/99'; it has {labels[0]}, " in capsys.readouterr().err
+
+
+# Reproducers --------------------------------------------------------------------------------------
+
+
+def run(path):
+    """The status and the output of a program that stands alone."""
+    command = [sys.executable, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=path.parent, timeout=300)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_packages_graph_is_a_program_of_its_own(net, tmp_path, capsys):
+    path = tmp_path / "graph.py"
+    assert main(["inspect", str(net), "--repro", str(path)]) == 0
+    assert f"wrote {path}" in capsys.readouterr().err
+    text = path.read_text()
+    assert "i8[16,3,3,3]" in text and "on the package's weights, and arguments drawn at" in text
+    status, said = run(path)
+    assert status == 0, said
+    assert "nothing changed a result" in said
+    assert re.search(r"weights in their package's order: output 0: float32\[2, 10\] as exp", said)
+    (code,) = package_codes(net)
+    assert f"ORDERS = {code.packed!r}" in text
+
+
+def test_a_packages_kernel_is_a_program_of_its_own(net, tmp_path):
+    (graph,) = package_report(net).graphs
+    for number, kernel in enumerate(graph.insides.kernels):
+        path = tmp_path / f"kernel{number}.py"
+        graph.repro(path, kernel.name)
+        status, said = run(path)
+        assert status == 0, said
+        assert "compiled: %" in said and "as expected" in said and "DIFFERS" not in said
+    first = (tmp_path / "kernel0.py").read_text()
+    assert "ORDERS = {" in first
+    without = tmp_path / "without.py"
+    without.write_text(re.sub(r"^ORDERS = .*$", "ORDERS = {}", first, flags=re.M))
+    status, said = run(without)
+    assert status == 1 and "DIFFERS" in said, said
+    with pytest.raises(KeyError, match=r"no kernel 'nothing'; the kernels are contract"):
+        graph.repro(tmp_path / "never.py", "nothing")
+
+
+def test_weights_in_a_wrong_order_are_seen(net, monkeypatch, capsys):
+    (code,) = package_codes(net)
+    given = code.graph, code.inputs(), code.target, code.packed
+    assert reproducing._compare_packed(*given) is False
+    monkeypatch.setattr(panels, "packed", lambda array, order: array)
+    assert reproducing._compare_packed(*given) is True
+    assert "output 0: float32[2, 10] DIFFERS in" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="runs code for x86-64")
+def test_reproducers_of_code_for_many_sizes_and_other_processors(tmp_path):
+    path, program = tmp_path / "m.brz", tmp_path / "program.py"
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4)).eval()
+    dynamic = [{0: Dim("batch", max=30)}]
+    targets = ["x86-64-v2", "aarch64"]
+    braze.aot.compile(model, braze.ones(12, 8), path, targets, dynamic=dynamic)
+    graphs = package_report(path, 99).graphs
+    many = next(g for g in graphs if g.code_in_package.label.startswith("x86-64-v2/2-"))
+    for kernel in (None, many.insides.kernels[0].name):
+        many.repro(program, kernel)
+        status, said = run(program)
+        assert status == 0 and "for x86-64-v2, " in said, said
+    foreign = next(g for g in graphs if g.code_in_package.label == "aarch64/1-1")
+    foreign.repro(program)
+    status, said = run(program)
+    assert status == 2 and "this processor cannot run code for aarch64" in said, said
