@@ -2,10 +2,13 @@
 
 import ctypes
 import re
+import sys
+from pathlib import Path
 
 import c_programs
 import numpy as np
 import pytest
+from models import resnet18
 
 import braze
 from braze import cli, nn
@@ -14,6 +17,9 @@ from braze.runtime import c_export, host_target, load
 from braze.runtime.elf import ObjectFile
 from braze.runtime.object_loader import LoadedObject
 from braze.runtime.package_format import PackageError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks.models import mobile_network
 
 pytestmark = pytest.mark.skipif(c_programs.COMPILER is None, reason="there is no C compiler")
 # valgrind knows no AVX-512.
@@ -92,6 +98,8 @@ CASES = {
         ],
     ),
     "empty": lambda: (without_elements, [braze.zeros(0), example(5, 4)]),
+    "resnet": lambda: (resnet18(nn, classes=5, width=8).eval(), [example(8, 1, 3, 33, 33)]),
+    "mobilenet": lambda: (mobile_network(braze, 5).eval(), [example(9, 1, 3, 33, 33)]),
     "large": lambda: (lambda x, y: (x @ y).softmax(1), [example(6, 200, 96), example(7, 96, 300)]),
 }
 
