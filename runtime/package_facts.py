@@ -57,6 +57,8 @@ def require_code(code: Artifact | CudaCode, names: Sequence[str], weights: Itera
         for word in code.words:
             if not 0 <= word < MOST_BYTES:
                 raise ValueError(f"the code is given the number {word}")
+    elif not code.cubin and any(True for _ in code.program.launches()):
+        raise ValueError("functions are launched, of which there is no machine code")
 
 
 def require_same(codes: Sequence[tuple[Sequence[Slot], Sequence[Slot]]]) -> None:

@@ -11,7 +11,8 @@ A check that fails is found when somebody waits for the stream, by then with the
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -38,10 +39,11 @@ from braze.runtime.config import config
 from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.collectives import Collectives
 from braze.runtime.cuda.devices import CudaDevice, Stream
-from braze.runtime.cuda.driver import driver
+from braze.runtime.cuda.driver import CudaError, driver
 from braze.runtime.cuda.graph_nodes import root_of
 from braze.runtime.cuda.memory import DeviceStorage
 from braze.runtime.executable import Input, Sites, place, site_of
+from braze.runtime.object_loader import ObjectError
 from braze.runtime.stats import stats
 from braze.runtime.storage import Storage
 
@@ -51,6 +53,20 @@ if TYPE_CHECKING:
 
 _WORD = 16  # bytes from one number to the next: memory of an input begins at such a multiple
 Base = Callable[[str], int]
+
+
+class CubinError(CudaError, ObjectError):
+    """The driver refuses machine code."""
+
+
+@contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """Turns what the driver says of code that it cannot load into a `CubinError`."""
+    cuda = driver()
+    try:
+        yield
+    except (cuda.LogicError, cuda.RuntimeError) as error:
+        raise CubinError(f"the GPU's driver refuses {what}: {error}") from error
 
 
 class _Kernel:
@@ -71,7 +87,8 @@ class _Module:
     def __init__(self, cubin: bytes, device: CudaDevice) -> None:
         self._cubin = cubin
         self._device = device
-        self._loaded = driver().module_from_buffer(cubin)
+        with _refusals("machine code"):
+            self._loaded = driver().module_from_buffer(cubin)
         self._for_graphs: GraphModule | None = None
         self._functions: dict[str, Any] = {}
         self._shared: dict[str, int] = {}
@@ -81,11 +98,13 @@ class _Module:
         name = launch.kernel
         found = self._functions.get(name)
         if found is None:
-            found = self._functions[name] = self._loaded.get_function(name)
+            with _refusals(f"function {name!r}"):
+                found = self._functions[name] = self._loaded.get_function(name)
             found.prepare("".join("q" if type(a) is int else "P" for a in launch.arguments))
         if launch.shared_bytes > self._shared.get(name, SHARED_BYTES):
             most = driver().function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
-            found.set_attribute(most, launch.shared_bytes)
+            with _refusals(f"{launch.shared_bytes} bytes of shared memory for {name!r}"):
+                found.set_attribute(most, launch.shared_bytes)
             self._shared[name] = launch.shared_bytes
         return found
 
@@ -113,7 +132,7 @@ def _module_of(cubin: bytes, device: CudaDevice) -> _Module:
 class CudaExecutable:
     """Machine code of one graph on a device.
 
-    Raises: CudaError if the code cannot be loaded.
+    Raises: CubinError, a CudaError, if the code cannot be loaded.
     """
 
     def __init__(self, code: CudaCode, device: CudaDevice) -> None:
