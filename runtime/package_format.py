@@ -6,8 +6,8 @@
                           its seal (`braze.runtime.package_seal`)
     weights.safetensors   the parameters
     graph.ir              the captured graph as text
-    compiled/*.ir         graphs that code was compiled from: as captured for its sizes, and after
-                          what depends on weights alone was computed
+    compiled/*.ir         graphs that code was compiled from: as captured for its sizes, if that is
+                          another one, and after what depends on weights alone was computed
     compiled.json         which code was compiled from which of them, and how
                           (`braze.runtime.package_recipes`); for people, nothing runs it
     manifest.json         everything else; where each entry lies, and its SHA-256

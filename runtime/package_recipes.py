@@ -20,7 +20,7 @@ from braze.runtime.sized_texts import Fit, Text
 if TYPE_CHECKING:
     from braze.codegen.llvm.panels import Order
 
-INDEX = "compiled.json"
+INDEX, FOLDER = "compiled.json", "compiled/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,12 @@ class Recipes:
     """The recipes of a package while it is written: each text is stored once.
 
     Args:
-        entries: of the package, which are added to.
+        entries: of the package, which are added to; those that are there may be referred to.
     """
 
     def __init__(self, entries: dict[str, bytes]) -> None:
         self._entries = entries
-        self._names: dict[str, str] = {}
+        self._names = {data.decode(): name for name, data in entries.items()}
         self._facts: list[dict[str, Any]] = []
 
     def add(self, recipe: Recipe) -> int:
@@ -130,7 +130,8 @@ class Recipes:
 
     def _entry(self, text: str) -> str:
         if text not in self._names:
-            self._names[text] = f"compiled/{len(self._names)}.ir"
+            count = sum(name.startswith(FOLDER) for name in self._names.values())
+            self._names[text] = f"{FOLDER}{count}.ir"
             self._entries[self._names[text]] = text.encode()
         return self._names[text]
 

@@ -89,7 +89,7 @@ def write_package(
     origin = Provenance(graph)
     folded, held = fold(origin.graph) if sizes is None else (graph, arrays)
     recipe = Recipe(str(graph), str(folded), positions_of(folded, origin))
-    entries: dict[str, bytes] = {}
+    entries = {"graph.ir": str(graph).encode()}
     recipes = Recipes(entries)
     compiled = []
     stored: dict[str, np.ndarray] = {}
@@ -106,7 +106,6 @@ def write_package(
             compiled.append(_sized(codes, name, target, entries, stored, recipes))
     recipes.finish()
     entries["weights.safetensors"] = pack_weights(stored)
-    entries["graph.ir"] = str(graph).encode()
     manifest: dict[str, Any] = {
         "name": graph.name,
         "braze": braze_version(),

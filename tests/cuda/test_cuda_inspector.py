@@ -70,6 +70,9 @@ def test_other_forms(inspection, tmp_path):
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert len([e for e in events if e.get("cat") == "kernel"]) >= 4
     assert "of limit" in inspection.summary() and "digraph" in inspection.dot()
+    assert "(cuda, launches" in inspection.links() and "# the loss" in inspection.links()
+    assert "in an arena of" in inspection.memory()
+    assert "== lower of loops: +" in inspection.changes()
 
 
 def test_what_was_looked_at_is_as_before():
