@@ -3,11 +3,11 @@ or a compiler."""
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,10 @@ from braze.structure import describe
 from braze.tensors import Tensor
 from braze.tracing import trace_pure
 
-__all__ = ["AccuracyReport", "Dim", "compile", "export_c", "load"]
+if TYPE_CHECKING:
+    from braze.inspector.packages import PackageReport
+
+__all__ = ["AccuracyReport", "Dim", "compile", "export_c", "inspect", "load"]
 
 _REMEDY = "call module.eval() first"
 
@@ -143,10 +146,10 @@ def _names(module: Callable[..., Any], own: Sequence[str]) -> list[str]:
     by the graph's names, `own`."""
     found = list(getattr(module, "input_names", ()))
     try:
-        parameters = inspect.signature(getattr(module, "forward", module)).parameters.values()
+        parameters = signature(getattr(module, "forward", module)).parameters.values()
     except (TypeError, ValueError):  # some functions of C do not tell
         return list(own)
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     found += [parameter.name for parameter in parameters if parameter.kind in positional]
     found = [*found[: len(own)], *own[len(found) :]]
     return found if len(set(found)) == len(found) else list(own)
@@ -198,6 +201,38 @@ def export_c(
         ``model_run(model, &inputs, &outputs, &error)``.
     """
     return engine.c_export().export_c(package, directory, name, target, shared)
+
+
+def inspect(
+    package: str | os.PathLike[str], most: int = 12, code: str | None = None
+) -> PackageReport:
+    """Look into a package: what its code was compiled from, and all that was made of it.
+
+    Each of its codes is compiled once more when something of it is asked for, and compared with
+    the machine code in the package, byte by byte; the report says what came of that. Nothing of the
+    package itself is run.
+
+    Args:
+        package: what `compile` wrote.
+        most: how many codes are looked at, of several targets or ranges of sizes.
+        code: the name of the only one that is, as "x86-64-v3", or "x86-64-v3/2-64" of a package
+            whose sizes calls choose.
+
+    Returns:
+        A report: `contents`, `summary`, `links`, `memory` and `changes` give text, `html` and
+        `json` write a file; `graphs` has one item for each code.
+
+    Raises:
+        PackageError: it is damaged, or no package.
+        ValueError: it has no such code; the message lists those that it has.
+        FileNotFoundError: there is no such file.
+
+    Example:
+        ``braze.aot.inspect("model.brz").html("model.html")``
+    """
+    from braze.inspector.packages import package_report
+
+    return package_report(package, most, code)
 
 
 load = engine.load

@@ -284,6 +284,7 @@ def _inspect_package(args: argparse.Namespace) -> int:
         print(f"{model.describe_sizes()}\n")
     if model.accuracy is not None:
         print(f"{model.accuracy}\n")
+    print(f"{model.graph_text}\n")
     print(report.contents())
     return 0
 

@@ -194,6 +194,7 @@ class PackageCode:
         def folded(graph: Graph) -> Provenance:
             nonlocal origin
             origin = origin.derived(graph, self.recipe.positions)
+            record.restart_clock()  # it took its time when the package was made
             record(FOLDED, origin.graph)
             return origin
 
