@@ -109,10 +109,9 @@ def _compile(
         if record is not None:
             _record_objects(generated.modules, objects, target, record)
     except Exception as error:
-        error.add_note(
-            f"while compiling graph @{graph.name}; BRAZE_DUMP=<directory> writes what was made of "
-            "it, and braze.config.tier = 'interpret' runs it without a compiler"
-        )
+        from braze.runtime.compile_failures import explain_failure
+
+        explain_failure(error, graph, target)
         raise
     if record is not None:
         record.finish()

@@ -32,7 +32,7 @@ from braze.runtime.package_recipes import Recipe, recipe_of
 from braze.runtime.package_targets import target_of
 from braze.runtime.provenance import Provenance
 from braze.runtime.recorder import Keeper
-from braze.runtime.repro import Setting
+from braze.runtime.repro import Setting, drawn_for
 from braze.runtime.timing import TimedExecutable, timed_executable
 from braze.runtime.weights import unpack_weights
 
@@ -129,28 +129,16 @@ class PackageCode:
         """The orders of the weights that are stored as a kernel reads them."""
         return self._compiled[2]
 
-    def inputs(self, seed: int = 0) -> list[Array | int | float]:
+    def inputs(self) -> list[Array | int | float]:
         """Something to run the graph on: the weights, each in its own order, and arguments that
-        are drawn at random; integers, which may be indices, are zeros."""
+        are drawn at random."""
         from braze.codegen.llvm.panels import unpacked
 
-        rng = np.random.default_rng(seed)
-        found: list[Array | int | float] = []
-        graph = self.graph
-        for value, role in zip(graph.inputs, graph.roles, strict=True):
-            name, dtype = value.name or "", value.dtype.numpy
-            held = self.weights.get(name)
-            if held is not None:
-                order = self.packed.get(name)
-                array = np.array(held) if order is None else unpacked(held, order)
-            elif dtype.kind in "iu":
-                array = np.zeros(value.shape, dtype)
-            elif dtype.kind == "b":
-                array = rng.random(value.shape) < 0.5
-            else:
-                array = np.asarray(rng.standard_normal(value.shape)).astype(dtype)
-            found.append(array.item() if role == "scalar" else array)
-        return found
+        known = {
+            name: unpacked(held, self.packed[name]) if name in self.packed else np.array(held)
+            for name, held in self.weights.items()
+        }
+        return drawn_for(self.graph, known)
 
     def case(self, kernel: str) -> tuple[KernelCase, dict[str, Array]]:
         """A kernel by its name, with what the interpreter hands it of `inputs`.

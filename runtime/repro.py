@@ -275,6 +275,30 @@ def _likeness(array: Array) -> dict[str, Any]:
     return {"mean": float(wide.mean()), "deviation": float(wide.std()), **signs}
 
 
+def drawn_for(
+    graph: Graph, known: Mapping[str, Array] | None = None, seed: int = 0
+) -> list[Given]:
+    """Something to run a graph on: arrays drawn at random; integers, which may be indices, are
+    zeros.
+
+    Args:
+        known: by name those inputs that are not drawn.
+    """
+    rng = np.random.default_rng(seed)
+    found: list[Given] = []
+    for value, role in zip(graph.inputs, graph.roles, strict=True):
+        dtype = value.dtype.numpy
+        array = (known or {}).get(value.name or "")
+        if array is None and dtype.kind in "iu":
+            array = np.zeros(value.shape, dtype)
+        elif array is None and dtype.kind == "b":
+            array = np.asarray(rng.random(value.shape) < 0.5)
+        elif array is None:
+            array = np.asarray(rng.standard_normal(value.shape)).astype(dtype)
+        found.append(array.item() if role == "scalar" else array)
+    return found
+
+
 def array_from(entry: Any) -> Given:
     """The array, or the number, that a literal of a reproducer describes."""
     if not isinstance(entry, dict):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -278,7 +279,9 @@ def run_graph(
         _time_graph(graph, inputs, where)
     try:
         found = bisect_graph(graph, inputs, where.target, where.device)
-    except (IndexError, BrazeError) as error:
+    except Exception as error:
+        if not isinstance(error, (IndexError, BrazeError)):
+            traceback.print_exc()
         print(f"it raises {type(error).__name__}: {error}", file=sys.stderr)
         return 2
     print(describe(found))

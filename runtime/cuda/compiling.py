@@ -19,6 +19,7 @@ from braze.ir.graph import Graph
 from braze.ir.polynomials import Point
 from braze.ir.target import Target
 from braze.runtime.artifact import slots_of
+from braze.runtime.compile_failures import explain_failure
 from braze.runtime.cuda.code import CudaCode
 from braze.runtime.cuda.nvcc import OPTIONS, cubin_of
 from braze.runtime.disk_cache import DiskCache
@@ -68,10 +69,7 @@ def compile_cuda(
             record("cuda", program.source, "cuda")
         cubin, from_disk = kept_cubin(program, target, disk)
     except Exception as error:
-        error.add_note(
-            f"while compiling graph @{graph.name} for {target.name}; BRAZE_DUMP=<directory> writes "
-            "what was made of it, and braze.config.tier = 'interpret' runs it without a compiler"
-        )
+        explain_failure(error, graph, target)
         raise
     if record is not None:
         record.finish()

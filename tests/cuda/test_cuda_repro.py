@@ -10,6 +10,7 @@ import pytest
 import braze
 from braze import nn
 from braze.cli import main
+from braze.codegen.cuda import generate
 from braze.inspector.packages import package_report
 from braze.nn import functional as F
 from braze.runtime.cuda.devices import device_named
@@ -129,3 +130,19 @@ def test_a_package_for_gpus(tmp_path):
         assert "DEVICE = 'cuda:0'" in program.read_text() and "i8[16,8]" in program.read_text()
         status, text = run(program)
         assert status == 0 and "for cuda:0, sm_" in text, text
+
+
+def test_a_compile_that_fails_writes_one(monkeypatch, tmp_path):
+    def broken(kernel, unit):
+        raise NotImplementedError(f"no code for @{kernel.name}")
+
+    for kind in generate.EMITTERS:
+        monkeypatch.setitem(generate.EMITTERS, kind, broken)
+    x = braze.ones(5, 3, device="cuda")
+    with braze.config.using(dump_dir=str(tmp_path)), pytest.raises(NotImplementedError) as caught:
+        (x * 2.0).sum(0).tolist()
+    monkeypatch.undo()
+    (path,) = tmp_path.glob("repro-*.py")
+    assert f"; reproducer: python {path}; " in caught.value.__notes__[0]
+    status, text = run(path)
+    assert status == 0 and "for cuda:0, sm_" in text, text

@@ -184,6 +184,31 @@ def test_the_error_of_a_check_writes_one(monkeypatch, tmp_path):
     assert "as expected" in text
 
 
+def test_a_compile_that_fails_writes_one(monkeypatch, tmp_path):
+    def broken(kernel):
+        raise NotImplementedError(f"no code for @{kernel.name}")
+
+    braze.sync()
+    clear_memory()
+    x = braze.arange(12.0).reshape(3, 4)
+    with monkeypatch.context() as patch:
+        wrong_code(patch, broken)
+        settings = {"tier": "compile", "cache_dir": "", "dump_dir": str(tmp_path)}
+        with braze.config.using(**settings), pytest.raises(NotImplementedError) as caught:
+            (x.relu() + 1.0).tolist()
+        (path,) = tmp_path.glob("repro-*.py")
+        assert f"; reproducer: python {path}; " in caught.value.__notes__[0]
+        text = path.read_text()
+        assert "on arrays drawn at random" in text and "relu(" in text
+        read = {"__name__": "read"}
+        exec(compile(text, str(path), "exec"), read)
+        patch.setattr(sys, "argv", [str(path)])
+        assert read["run_graph"](read["GRAPH"], read["ARRAYS"], target=read["TARGET"]) == 2
+    clear_memory()
+    status, text = run(path)
+    assert status == 0 and "nothing changed a result" in text, text  # nor is that fault there
+
+
 # Commands -----------------------------------------------------------------------------------------
 
 
