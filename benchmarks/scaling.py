@@ -2,6 +2,7 @@
 
     python -m benchmarks.scaling                    # predictions, for networks and hosts
     mpiexec -n 2 python -m benchmarks.scaling_runs runs.json
+    python -m benchmarks.scaling_hosts runs.json    # the same on hosts with a network between them
     python -m benchmarks.scaling --fit runs.json    # the model's constants here, and its errors
 
 In: a network's constants, a step's compute time and when its buckets of gradients are ready.  Out:
@@ -9,19 +10,23 @@ the step's time, what of it is communication that nothing hides, and the efficie
 docs/scaling.md.
 
 The cost of a message of n bytes is alpha + n * beta (Hockney, "The communication challenge for
-MPP", Parallel Computing 20, 1994); those of all-reduce algorithms are from Thakur, Rabenseifner and
-Gropp, "Optimization of collective communication operations in MPICH", IJHPCA 19, 2005.
+MPP", Parallel Computing 20, 1994), and of all-reduces the sum of their messages' (Thakur,
+Rabenseifner and Gropp, "Optimization of collective communication operations in MPICH", IJHPCA 19,
+2005).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, log2
+from math import ceil, inf, log2
+from typing import Any
 
 import numpy as np
+
+from braze.runtime.distributed.exchanged import SMALLEST, prime_factors
 
 
 @dataclass(frozen=True)
@@ -48,29 +53,25 @@ NETWORKS = (
 )
 
 
-def ring(ranks: int, nbytes: float, network: Network) -> float:
-    """Seconds of an all-reduce around a ring: each rank sends parts to its neighbour."""
-    share = (ranks - 1) / ranks * nbytes
-    return 2 * (ranks - 1) * network.alpha + share * (2 * network.beta + network.gamma)
-
-
 def recursive_doubling(ranks: int, nbytes: float, network: Network) -> float:
     """Seconds of an all-reduce in which pairs exchange everything, ever further apart."""
     return ceil(log2(ranks)) * (network.alpha + nbytes * (network.beta + network.gamma))
 
 
-def rabenseifner(ranks: int, nbytes: float, network: Network) -> float:
-    """Seconds of an all-reduce by halving and doubling: pairs exchange halves, quarters, ..."""
+def exchange(ranks: int, nbytes: float, network: Network) -> float:
+    """Seconds of an all-reduce by exchanging parts: in groups of each prime factor f of the number
+    of ranks f - 1 messages go out, and as many come back; for powers of two, halving and doubling.
+    """
+    messages = 2 * sum(factor - 1 for factor in prime_factors(ranks))
     share = (ranks - 1) / ranks * nbytes
-    return 2 * ceil(log2(ranks)) * network.alpha + share * (2 * network.beta + network.gamma)
+    return messages * network.alpha + share * (2 * network.beta + network.gamma)
 
 
 def all_reduce(ranks: int, nbytes: float, network: Network) -> float:
-    """Seconds of the best of these; MPI libraries choose by the number of ranks and the size."""
+    """Seconds of an all-reduce between hosts: small ones are MPI's, others exchange parts."""
     if ranks == 1:
         return 0.0
-    algorithms = (ring, recursive_doubling, rabenseifner)
-    return min(algorithm(ranks, nbytes, network) for algorithm in algorithms)
+    return (exchange if nbytes >= SMALLEST else recursive_doubling)(ranks, nbytes, network)
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,15 @@ def predict(
     return Outcome(float(np.mean(seconds)), step.alone)
 
 
-def fitted(sizes: Sequence[float], seconds: Sequence[float], name: str = "measured") -> Network:
-    """The network between two ranks that all-reduces of these sizes take these times on, with the
-    least relative errors. Between two, one exchange moves everything: alpha + n * beta; what adding
-    up costs is in beta."""
-    n, t = np.asarray(sizes, float), np.asarray(seconds, float)
-    terms = np.stack([np.ones_like(n), n], axis=1) / t[:, None]
-    (alpha, beta), *_ = np.linalg.lstsq(terms, np.ones_like(t), rcond=None)
+def fitted(
+    ranks: int, sizes: Sequence[float], seconds: Sequence[float], name: str = "measured"
+) -> Network:
+    """The network between so many ranks that all-reduces of these sizes take these times on, with
+    the least relative errors. What adding up costs is in beta."""
+    t = np.asarray(seconds, float)
+    one = Network("one", 1.0, 0.0), Network("one", 0.0, 1.0)  # the times are linear in both
+    terms = np.array([[all_reduce(ranks, n, network) for network in one] for n in sizes])
+    (alpha, beta), *_ = np.linalg.lstsq(terms / t[:, None], np.ones_like(t), rcond=None)
     return Network(name, max(float(alpha), 0.0), max(float(beta), 0.0))
 
 
@@ -168,6 +171,7 @@ def fitted(sizes: Sequence[float], seconds: Sequence[float], name: str = "measur
 # the time of a collective is taken to be lost to compute.
 RESNET18 = Step(0.088, ((2.1e6, 0.030), (28.9e6, 0.045), (15.9e6, 0.088)), 0.009, 0.1)
 HOSTS = (1, 8, 64, 1024)
+_FITTED = 1 << 20  # bytes
 
 
 def table(step: Step, networks: Sequence[Network], hosts: Sequence[int], spread: float) -> str:
@@ -183,28 +187,35 @@ def table(step: Step, networks: Sequence[Network], hosts: Sequence[int], spread:
     return "\n".join(lines)
 
 
-def check(runs: dict[str, object]) -> str:
-    """Constants fitted to every other size of an all-reduce's runs between two ranks, and the
-    errors at the sizes between, and for the step."""
-    sizes, seconds = (np.asarray(runs[key], float) for key in ("sizes", "seconds"))
-    network = fitted(sizes[::2], seconds[::2])
-    lines = [
-        f"alpha {network.alpha * 1e6:.0f} us, {1e-9 / network.beta:.2f} GB/s",
-        f"{'bytes':>10} {'measured ms':>12} {'model ms':>10} {'error':>7}",
-    ]
-    for position, (n, t) in enumerate(zip(sizes, seconds, strict=True)):
-        model = network.alpha + n * network.beta
-        use = "fitted" if position % 2 == 0 else "predicted"
-        lines.append(f"{n:10.0f} {t * 1e3:12.3f} {model * 1e3:10.3f} {model / t - 1:7.0%}  {use}")
-    step = Step(**{**runs["step"], "buckets": tuple(map(tuple, runs["step"]["buckets"]))})  # type: ignore[index,call-overload]
-    for borrowed in (0.0, 0.5, 1.0):
-        found = predict(replace(step, borrowed=borrowed), 2, network)
-        with_it = float(runs["synchronised"])  # type: ignore[arg-type]
-        lines.append(
-            f"step, compute slowed by {borrowed:.0%} of a collective's time: model "
-            f"{found.seconds * 1e3:.1f} ms, measured {with_it * 1e3:.1f} ms, error "
-            f"{found.seconds / with_it - 1:.0%}"
-        )
+def check(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Constants fitted to every other size of the first run's all-reduces, of those that buckets
+    have, and what the model then says of the other sizes, of steps, and of the other runs, which
+    may be of more ranks."""
+    first = runs[0]
+    used = [i for i, n in enumerate(first["sizes"]) if n >= _FITTED][::2]
+    sizes, seconds = ([first[key][i] for i in used] for key in ("sizes", "seconds"))
+    network = fitted(first["ranks"], sizes, seconds)
+    bandwidth = 1e-6 / network.beta if network.beta else inf
+    lines = [f"alpha {network.alpha * 1e6:.0f} us, {bandwidth:.0f} MB/s"]
+    for run in runs:
+        ranks = run["ranks"]
+        lines.append(f"{ranks} ranks")
+        lines.append(f"{'bytes':>10} {'measured ms':>12} {'model ms':>10} {'error':>7}")
+        for position, (n, t) in enumerate(zip(run["sizes"], run["seconds"], strict=True)):
+            model = all_reduce(ranks, n, network)
+            use = "fitted" if run is first and position in used else "predicted"
+            lines.append(
+                f"{n:10.0f} {t * 1e3:12.3f} {model * 1e3:10.3f} {model / t - 1:7.0%}  {use}"
+            )
+        step = Step(run["step"]["compute"], tuple(map(tuple, run["step"]["buckets"])))
+        for borrowed in (0.0, 0.5, 1.0):
+            found = predict(replace(step, borrowed=borrowed), ranks, network).seconds
+            measured = run["synchronised"]
+            lines.append(
+                f"step of {step.alone * 1e3:.1f} ms, compute slowed by {borrowed:.0%} of a "
+                f"collective's time: model {found * 1e3:.1f} ms, measured {measured * 1e3:.1f} ms, "
+                f"error {found / measured - 1:.0%}"
+            )
     return "\n".join(lines)
 
 
@@ -213,7 +224,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Predict data-parallel steps on many hosts.")
     parser.add_argument("--hosts", type=int, nargs="+", default=HOSTS)
     parser.add_argument("--spread", type=float, default=0.02, help="of hosts' times, as a part")
-    parser.add_argument("--fit", metavar="FILE", help="what benchmarks.scaling_runs wrote")
+    parser.add_argument(
+        "--fit", metavar="FILE", help="what benchmarks.scaling_runs or scaling_hosts wrote"
+    )
     args = parser.parse_args()
     if args.fit:
         with open(args.fit) as file:

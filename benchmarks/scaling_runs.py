@@ -1,7 +1,8 @@
 """What `benchmarks.scaling` is compared with: ``mpiexec -n 2 python -m benchmarks.scaling_runs F``.
 
-Rank 0 writes, as JSON, the times of all-reduces by size, and of a ResNet-18 step with and without
-communication, in turns. When the buckets' gradients are there is looked up in a profile.
+Rank 0 writes, as JSON, a list of one run: the times of all-reduces by size, and of a ResNet-18 step
+with and without communication, in turns. When the buckets' gradients are there is looked up in a
+profile.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def reductions() -> list[float]:
 
 
 def steps() -> tuple[float, float, list[tuple[float, float]]]:
-    """Seconds of a step with and without communication; the buckets as (bytes, the part of the
-    graph's time that has passed when they are handed over)."""
+    """Seconds of a step with and without communication; the buckets as (bytes, seconds from
+    the graph's beginning until they are handed over)."""
     net = nn.parallel.DistributedDataParallel(resnet(braze, (2, 2, 2, 2), False))
     optimizer = braze.optim.SGD(net.parameters(), lr=0.01, momentum=MOMENTUM, weight_decay=1e-4)
     x, y = braze.randn(BATCH, 3, 64, 64), braze.randint(0, 1000, (BATCH,))
@@ -85,8 +86,8 @@ def steps() -> tuple[float, float, list[tuple[float, float]]]:
     for event in sorted(events, key=lambda e: e.time_range.start):
         found = re.match(r"all_reduce.* of f32\[(\d+)\]", event.name)
         if event.kind == "communication" and found:
-            passed = (event.time_range.start - whole.start) / whole.elapsed_us()
-            buckets.append((4.0 * int(found[1]), passed))
+            ready = (event.time_range.start - whole.start) * 1e-6
+            buckets.append((4.0 * int(found[1]), min(ready, min(apart))))
     return min(together), min(apart), buckets
 
 
@@ -100,13 +101,13 @@ def main(file: str) -> None:
     if dist.get_rank() == 0:
         with open(file, "w") as out:
             json.dump(
-                {
+                [{
                     "ranks": dist.get_world_size(), "sizes": SIZES, "seconds": seconds,
                     "synchronised": together,
                     "step": {
-                        "compute": apart, "buckets": [(n, part * apart) for n, part in buckets]
+                        "compute": apart, "buckets": buckets
                     },
-                },
+                }],
                 out,
             )  # fmt: skip
 

@@ -127,7 +127,7 @@ def meetings_of(rank: int, size: int, elements: int) -> list[Meeting]:
     of a range of ranks; afterwards, those of a smaller one, down to its own."""
     found = []
     first, count = 0, size
-    for factor in _prime_factors(size):
+    for factor in prime_factors(size):
         count //= factor
         inside = (rank - first) % count
         begins = range(first, first + factor * count, count)
@@ -140,7 +140,8 @@ def meetings_of(rank: int, size: int, elements: int) -> list[Meeting]:
     return found
 
 
-def _prime_factors(number: int) -> Iterator[int]:
+def prime_factors(number: int) -> Iterator[int]:
+    """From the smallest on, each as often as it divides."""
     factor = 2
     while number > 1:
         while number % factor == 0:
