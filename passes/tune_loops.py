@@ -7,6 +7,7 @@ from functools import partial
 
 from braze.ir.loops import Kernel, Loop, Nest
 from braze.ir.target import Target
+from braze.passes.block_rows import block_rows
 from braze.passes.block_windows import block_windows
 from braze.passes.choices import Choices
 from braze.passes.merge_loops import merge_loops
@@ -58,6 +59,7 @@ def _passes(
         ("vectorise", partial(vectorise, target=target)),
         ("block_windows", block_windows),
         ("merge_loops_again", merge_loops),
+        ("block_rows", block_rows),
         ("parallelise", partial(parallelise, choices=choices)),
         last,
     ]
