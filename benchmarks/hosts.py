@@ -17,6 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+_SWITCH = "(switch)"
+
 
 class Unavailable(Exception):
     """Why there can be no such hosts here."""
@@ -50,12 +52,12 @@ class Hosts:
         # Without root's rights all lie in one user namespace, which the first of them makes.
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         outer: list[str] = []
-        for name in names:
-            first = not self._kept
-            process = self._sleeper([*(user if first else []), "--net", "--uts"], outer)
+        # The switch is a namespace of its own: a host that had it would answer at two devices.
+        for name in (_SWITCH, *names):
+            process = self._sleeper([*([] if outer else user), "--net", "--uts"], outer)
             more = ["--user", "--preserve-credentials"] if user else []
             self.enter[name] = ["nsenter", "-t", str(process.pid), *more, "--net", "--uts"]
-            if first and user:
+            if user and not outer:
                 outer = ["nsenter", "-t", str(process.pid), "--user", "--preserve-credentials"]
         self._connect(network)
         self._agent = folder / "agent"
@@ -63,14 +65,13 @@ class Hosts:
         self._agent.chmod(0o755)
 
     def _connect(self, network: str) -> None:
-        first, *_ = self.addresses
-        self.run(first, "ip link add bridge0 type bridge")
-        self.run(first, "ip link set bridge0 up")
+        self.run(_SWITCH, "ip link add bridge0 type bridge")
+        self.run(_SWITCH, "ip link set bridge0 up")
         for i, (name, address) in enumerate(self.addresses.items()):
-            namespace = self._kept[i].pid
-            self.run(first, f"ip link add port{i} type veth peer name link0 netns {namespace}")
-            self.run(first, f"ip link set port{i} master bridge0")
-            self.run(first, f"ip link set port{i} up")
+            namespace = self._kept[1 + i].pid
+            self.run(_SWITCH, f"ip link add port{i} type veth peer name link0 netns {namespace}")
+            self.run(_SWITCH, f"ip link set port{i} master bridge0")
+            self.run(_SWITCH, f"ip link set port{i} up")
             self.run(name, f"hostname {name}")
             self.run(name, f"ip addr add {address}/24 dev link0")
             self.run(name, "ip link set link0 up")
@@ -82,7 +83,7 @@ class Hosts:
         """What `ssh ADDRESS COMMAND` would do. The launcher is in the user namespace already."""
         cases = "".join(
             f'{address}) exec nsenter -t {process.pid} --net --uts sh -c "$*" ;;\n'
-            for address, process in zip(self.addresses.values(), self._kept, strict=True)
+            for address, process in zip(self.addresses.values(), self._kept[1:], strict=True)
         )
         return f'#!/bin/sh\nhost="$1"\nshift\ncase "$host" in\n{cases}esac\nexit 1\n'
 
@@ -91,7 +92,9 @@ class Hosts:
         placed = ",".join(f"{address}:{slots}" for address in self.addresses.values())
         options = ["--host", placed, "--prtemca", "plm", "ssh"]
         options += ["--prtemca", "plm_ssh_agent", str(self._agent)]
-        return [*options, "--mca", "pml", "ob1", "--mca", "btl", "tcp,self"]
+        options += ["--mca", "pml", "ob1", "--mca", "btl", "tcp,self"]
+        # Ranks that wait in MPI would keep others from the cores that all hosts share.
+        return [*options, "--mca", "mpi_yield_when_idle", "1"]
 
     def run(self, host: str, command: str) -> None:
         """Run a command there.  Raises: CalledProcessError."""

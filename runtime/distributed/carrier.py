@@ -5,12 +5,21 @@ In: calls of MPI.  Out: their results, or an error that names who is missing.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from braze.runtime.distributed.mpi import library
 from braze.runtime.distributed.progress import Progress, Work
+
+# How long it is asked again and again whether a communicator is made.
+_BRISK = 0.05
+# How often it is looked who has ended, and how long MPI has then to say so itself.
+_LOOK = 0.05
+_GRACE = 5.0
 
 
 class Carrier:
@@ -42,40 +51,55 @@ class Carrier:
         work = Work(self.progress, self.what, self.group, 0, self.ranks, self.timeout)
         self.progress.begin(work, start, kept).wait()
 
+    def duplicate(self, comm: Any) -> Any:
+        """Another communicator of the same ranks.  Raises: as `carry`."""
+        copies: list[Any] = []
+
+        def begin() -> Any:
+            copy, request = comm.Idup()
+            copies.append(copy)
+            # Briskly: Open MPI may crash if it learns of a rank's end meanwhile.
+            end = time.monotonic() + _BRISK
+            while not request.Test() and time.monotonic() < end:
+                time.sleep(0)
+            return request
+
+        self.carry(begin, copies)
+        return copies[0]
+
     def made(self, make: Callable[[], Any]) -> Any:
-        """A communicator, by a call of MPI that blocks, also for ever where a rank has ended: it is
-        left alone then.  Raises: as `carry`."""
-        call = _Call(make)
-        self.carry(call.begin, call)
-        return call.result
+        """A communicator, by a call that blocks. Everybody is there; but if a rank of this host
+        ends meanwhile, MPI may never return: then this process ends, too, and says why."""
+        made: list[Any] = []
 
+        def call() -> Any:
+            with self._guarded():
+                made.append(make())
+            return library().REQUEST_NULL
 
-class _Call:
-    """A request as `Progress` asks it: a call in a thread of its own, where MPI allows that."""
+        self.carry(call, made)
+        return made[0]
 
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self._call = call
-        self.result: Any = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="braze-group", daemon=True)
-
-    def begin(self) -> _Call:
-        if library().Query_thread() == library().THREAD_MULTIPLE:
-            self._thread.start()
-        else:
-            self._run()
-        return self
-
-    def _run(self) -> None:
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        over = threading.Event()
+        guard = threading.Thread(target=self._guard, args=(over,), daemon=True)
+        guard.start()
         try:
-            self.result = self._call()
-        except library().Exception as error:
-            self._error = error
+            yield
+        finally:
+            over.set()
+            guard.join()
 
-    def Test(self, status: Any) -> bool:
-        """Raises: the call's error."""
-        if self._thread.is_alive():
-            return False
-        if self._error is not None:
-            raise self._error
-        return True
+    def _guard(self, over: threading.Event) -> None:
+        watch = self.progress.watch
+        assert watch is not None
+        lost: float | None = None
+        while not over.wait(_LOOK):
+            gone = [rank for rank in self.ranks if watch.has_ended(rank)]
+            now = time.monotonic()
+            lost = None if not gone else now if lost is None else lost
+            if lost is not None and now - lost > _GRACE:
+                said = "; ".join(f"rank {r} ({watch.processes[r]}) has ended" for r in gone)
+                os.write(2, f"braze: [{self.what}] cannot be completed: {said}\n".encode())
+                os._exit(1)

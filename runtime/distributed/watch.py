@@ -150,6 +150,12 @@ class Watch:
                 self.progress.fail(work, DistBackendError(reason))
         self._sending = [r for r in self._sending if not self._is_sent(r)]
 
+    def has_ended(self, rank: int) -> bool:
+        """Whether a rank's process is gone, as far as this host can tell. For a thread while
+        another one is in MPI, with the lock."""
+        ended = {self._descriptors[descriptor] for descriptor, _ in self._poll.poll(0)}
+        return rank in self.gone or rank in ended
+
     def _lost(self, rank: int, reason: str) -> None:
         if rank not in self.gone:
             self.gone[rank] = reason

@@ -43,6 +43,7 @@ class World:
         Raises: DistBackendError if some ranks have not come in time.
         """
         comm = library().COMM_WORLD
+        processes = _meet(comm, timeout)
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
         self.progress = Progress()
@@ -51,11 +52,11 @@ class World:
         self._active = True
         self._process = os.getpid()
         atexit.register(self._at_exit)
-        self.watch = Watch(self.progress, self.rank, _meet(comm, timeout))
+        self.watch = Watch(self.progress, self.rank, processes)
         self.progress.watch = self.watch
         everybody = range(self.size)
         joining = Carrier(self.progress, "init_process_group", 0, everybody, timeout)
-        own = joining.made(comm.Dup)
+        own = joining.duplicate(comm)
         self.watch.talk(own)
         self.groups[0] = self._communicator(own, joining)
         use(Captured(self.groups))

@@ -13,11 +13,8 @@ import signal
 import time
 
 import pytest
-from interrupted import Training
+from interrupted import Training, steps_saved
 from resumable_training import EVERY
-
-import braze
-from braze.distributed import checkpoint
 
 pytestmark = pytest.mark.xdist_group("ranks")
 
@@ -48,18 +45,6 @@ def uninterrupted(folder):
         return known[kind]
 
     return losses
-
-
-def steps_saved(folder, kind):
-    """How many steps the last checkpoint has, 0 without one."""
-    if kind == "whole":
-        saved = folder / "checkpoint.pt"
-        return braze.load(saved)["steps"] if saved.exists() else 0
-    if not (folder / "checkpoint" / "manifest.json").exists():
-        return 0
-    state = {"steps": 0}
-    checkpoint.load(state, checkpoint_id=folder / "checkpoint")
-    return state["steps"]
 
 
 @pytest.mark.parametrize("seed", range(KILLS))

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from ranks import mpiexec
 
+import braze
+from braze.distributed import checkpoint
+
 PROGRAM = Path(__file__).with_name("resumable_training.py")
 
 
@@ -129,6 +132,18 @@ class Training:
         found += [str(path) for path in self.temporary.iterdir()]
         found += [str(p) for p in self.folder.iterdir() if p.stem != "checkpoint"]
         return sorted(set(found))
+
+
+def steps_saved(folder, kind):
+    """How many steps the last checkpoint has, 0 without one."""
+    if kind == "whole":
+        saved = folder / "checkpoint.pt"
+        return braze.load(saved)["steps"] if saved.exists() else 0
+    if not (folder / "checkpoint" / "manifest.json").exists():
+        return 0
+    state = {"steps": 0}
+    checkpoint.load(state, checkpoint_id=folder / "checkpoint")
+    return state["steps"]
 
 
 def _is_running(pid: int) -> bool:
