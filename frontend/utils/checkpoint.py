@@ -27,6 +27,7 @@ from braze.capture import tracer
 from braze.casting import settings_now, with_settings
 from braze.functions.random_states import positions, take_back
 from braze.handle import STALE
+from braze.nn.utils.stateless import replaced, replaced_now
 from braze.structure import rebuild, tensors_in
 from braze.tensors import Tensor
 from braze.views import unrecorded
@@ -68,6 +69,7 @@ class _Part:
         self.context = context
         self.random = positions() if preserve_rng_state else None
         self.autocast = settings_now()
+        self.replaced = replaced_now()  # the second run has these in place of parameters, too
         self.strict = strict
         self.nodes: list[weakref.ref[TapeNode]] = []
         self.names: list[str] = []
@@ -103,7 +105,7 @@ class _Part:
         site, state.site = state.site, None
         try:
             with enable_grad(), self._same_random(), with_settings(self.autocast):
-                with self.context, _watching(twins):
+                with replaced(self.replaced), self.context, _watching(twins):
                     self.function(*args, **kwargs)
         finally:
             state.site = site
@@ -234,9 +236,7 @@ def checkpoint(
     if not tracer().grad_enabled:
         return function(*args, **kwargs)
     now, again = context_fn()
-    part = _Part(
-        function, args, kwargs, again, preserve_rng_state, determinism_check == "default"
-    )
+    part = _Part(function, args, kwargs, again, preserve_rng_state, determinism_check == "default")
     nodes: list[TapeNode] = []
     with _watching(nodes), now:
         result = function(*args, **kwargs)

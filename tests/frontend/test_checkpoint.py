@@ -60,6 +60,23 @@ def test_parameters_that_the_function_closes_over():
     np.testing.assert_allclose(layer.weight.grad.tolist(), expected, rtol=1e-6)
 
 
+def test_parameters_that_are_replaced_for_the_call():
+    """The second run is outside of `functional_call`, and has its tensors all the same."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    x, found = braze.ones(2, 3), []
+    for use in (False, True):
+        net.zero_grad()
+        other = {name: (3.0 * p).to(braze.bfloat16) for name, p in net.named_parameters()}
+        wrapped = nn.Module()
+        wrapped.net = net
+        wrapped.forward = lambda x, use=use: checkpoint(net, x) if use else net(x)
+        other = {f"net.{name}": tensor for name, tensor in other.items()}
+        y = nn.utils.stateless.functional_call(wrapped, other, x.to(braze.bfloat16))
+        y.sum().backward()
+        found.append([p.grad.tolist() for p in net.parameters()])
+    assert found[0] == found[1]
+
+
 def test_second_derivatives_and_repeated_passes():
     def second(through):
         x, w = leaf(2, 2), leaf(2, 2, seed=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ def functional_call(
             f"Error(s) in reparametrizing for {type(module).__name__}: {' '.join(problems)}"
         )
     arguments = () if args is None else args if isinstance(args, tuple) else (args,)
-    with _replaced([(*places[name], tensor) for name, tensor in given.items()]):
+    with replaced([(*places[name], tensor) for name, tensor in given.items()]):
         return module(*arguments, **(kwargs or {}))
 
 
@@ -95,13 +96,34 @@ def _tied(given: dict[str, Tensor], places: dict[str, Place]) -> dict[str, Tenso
     return found
 
 
+class _Now(threading.local):
+    """What a thread's modules have in place of parameters and buffers."""
+
+    entries: tuple[tuple[dict[str, Any], str, Tensor], ...] = ()
+
+
+_NOW = _Now()
+
+
+def replaced_now() -> tuple[tuple[dict[str, Any], str, Tensor], ...]:
+    """What the calling thread has replaced at the moment, for `replaced` to do it again later."""
+    return _NOW.entries
+
+
 @contextmanager
-def _replaced(entries: Sequence[tuple[dict[str, Any], str, Tensor]]) -> Iterator[None]:
-    before = [(table, name, table[name]) for table, name, _ in entries]
+def replaced(entries: Sequence[tuple[dict[str, Any], str, Tensor]]) -> Iterator[None]:
+    """A block in which modules have other tensors in place of parameters and buffers.
+
+    Args:
+        entries: a module's table of parameters or buffers, a name in it, and the tensor.
+    """
+    before, outer = [(table, name, table[name]) for table, name, _ in entries], _NOW.entries
     try:
         for table, name, tensor in entries:
             table[name] = tensor
+        _NOW.entries = (*outer, *entries)
         yield
     finally:
-        for table, name, tensor in before:
+        _NOW.entries = outer
+        for table, name, tensor in reversed(before):
             table[name] = tensor
