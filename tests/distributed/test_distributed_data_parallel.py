@@ -8,7 +8,7 @@ from ranks_training import TRAINING, alone
 
 import braze
 from braze import nn
-from braze.nn.parallel.distributed import _buckets
+from braze.nn.parallel.reducer import buckets_of
 
 pytestmark = pytest.mark.xdist_group("ranks")
 
@@ -18,11 +18,12 @@ def test_a_bucket_is_full_once_it_has_as_many_bytes_as_are_allowed():
     one."""
     mib = 1 << 18  # elements of f32
     parameters = [nn.Parameter(braze.zeros(n)) for n in (9, 5 * mib, 3 * mib, 2 * mib, 1000)]
-    assert _buckets(parameters, 4 << 20) == [[4, 3], [2, 1], [0]]
-    assert _buckets(parameters, 25 << 20) == [[4, 3], [2, 1, 0]]
-    assert _buckets(parameters, 1000) == [[4], [3], [2], [1], [0]]
+    assert buckets_of(parameters, [1 << 20, 4 << 20]) == [[4, 3], [2, 1], [0]]
+    assert buckets_of(parameters, [1 << 20, 25 << 20]) == [[4, 3], [2, 1, 0]]
+    assert buckets_of(parameters, [1000]) == [[4], [3], [2], [1], [0]]
+    assert buckets_of(parameters, [1000, 2000, 6 << 20]) == [[4], [3], [2, 1], [0]]
     other = nn.Parameter(braze.zeros(9, dtype=braze.float64))
-    assert _buckets([*parameters[:1], other, parameters[0]], 4 << 20) == [[2], [1], [0]]
+    assert buckets_of([*parameters[:1], other, parameters[0]], [4 << 20]) == [[2], [1], [0]]
 
 
 def test_four_ranks_give_the_curve_of_one_process(tmp_path):
