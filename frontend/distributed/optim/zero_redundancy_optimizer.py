@@ -14,9 +14,10 @@ from braze import distributed as dist
 from braze import linalg
 from braze.autograd.modes import enable_grad, no_grad
 from braze.capture import flush, tracer
+from braze.distributed.algorithms.join import Join, Joinable, JoinHook, _JoinConfig
 from braze.distributed.captured import collective, together
 from braze.distributed.groups import ProcessGroup, member
-from braze.functions.creation import zeros
+from braze.functions.creation import zeros, zeros_like
 from braze.functions.movement import stack
 from braze.optim.optimizer import Group, Optimizer
 from braze.tensors import Tensor, wrap
@@ -25,7 +26,7 @@ from braze.tensors import Tensor, wrap
 _BUCKET = 25 << 20
 
 
-class ZeroRedundancyOptimizer(Optimizer):
+class ZeroRedundancyOptimizer(Optimizer, Joinable):
     """Each rank keeps the optimizer's state of its own part of the parameters only.
 
     A step updates this rank's parameters, then every rank broadcasts its own. Parameters are shared
@@ -80,7 +81,8 @@ class ZeroRedundancyOptimizer(Optimizer):
         self._everything: dict[int, Any] | None = None
         self._is_scattered = False  # the gradients, before a step
         self.optim: Optimizer = None  # type: ignore[assignment]
-        super().__init__(params, dict(defaults))
+        Joinable.__init__(self)
+        Optimizer.__init__(self, params, dict(defaults))
         if shard_gradients:
             for parameter in self._owners:
                 dist.broadcast(parameter.detach(), group=group, group_src=0)
@@ -116,6 +118,7 @@ class ZeroRedundancyOptimizer(Optimizer):
         Returns:
             The closure's loss, or None.
         """
+        Join.notify_join_context(self)
         loss = None
         if closure is not None:
             with enable_grad():
@@ -203,6 +206,29 @@ class ZeroRedundancyOptimizer(Optimizer):
                 for parameter, part in zip(bucket, parts, strict=True):
                     parameter.grad = wrap(part, None, 0) if rank == self.rank else None
 
+    # Ranks with fewer batches than others ---------------------------------------------------------
+
+    def join_hook(self, **kwargs: Any) -> JoinHook:
+        """What this rank does in `braze.distributed.algorithms.Join` once it has no more batches:
+        steps of its own part, with the gradients that the parameters have then. Have the model
+        in `DistributedDataParallel` in the block, too, and before this, which sets them; with
+        `shard_gradients` they are zeros, before they are averaged.
+
+        Args:
+            kwargs: there are none that it takes.
+        """
+        return _SteppingHook(self)
+
+    @property
+    def join_device(self) -> Any:
+        """The first parameter's device."""
+        return next(iter(self._owners)).device
+
+    @property
+    def join_process_group(self) -> ProcessGroup:
+        """The ranks that share it."""
+        return self.process_group
+
     # Saving and loading ---------------------------------------------------------------------------
 
     def consolidate_state_dict(self, to: int = 0) -> None:
@@ -279,6 +305,24 @@ class ZeroRedundancyOptimizer(Optimizer):
         for given, kept in zip(source, target, strict=True):
             own = ("params", "param_names")
             kept.update({name: value for name, value in given.items() if name not in own})
+
+
+class _SteppingHook(JoinHook):
+    """Updates this rank's part of the parameters, for the others."""
+
+    def __init__(self, optimizer: ZeroRedundancyOptimizer) -> None:
+        self._optimizer = optimizer
+
+    def main_hook(self) -> None:
+        optimizer = self._optimizer
+        if optimizer.shard_gradients:
+            for parameter in optimizer._owners:
+                parameter.grad = zeros_like(parameter)
+        config, optimizer._join_config = optimizer._join_config, _JoinConfig()
+        try:
+            optimizer.step()  # without telling anybody that this rank has a batch
+        finally:
+            optimizer._join_config = config
 
 
 def _gradient(parameter: Tensor) -> Tensor:
