@@ -26,6 +26,7 @@ from braze.functions.promotion import cast
 from braze.futures import Future
 from braze.handle import Handle
 from braze.ir.dtypes import DType
+from braze.placing import moved
 from braze.sparse.tensor import SparseTensor, make
 from braze.tensors import Tensor, wrap
 
@@ -308,8 +309,8 @@ def mark_of(parameter: Tensor) -> Any:
 def _gradient(parameter: Tensor) -> Handle:
     if parameter.grad is None:
         own = parameter._current().type
-        zeros: Handle = _BUILDER.full(shape=own.shape, value=0.0, dtype=own.dtype)
-        return zeros
+        zeros = wrap(_BUILDER.full(shape=own.shape, value=0.0, dtype=own.dtype), None, 0)
+        return moved(zeros, own.device)._current()
     if parameter.grad.is_sparse:
         raise RuntimeError(
             "DistributedDataParallel: a parameter has a sparse gradient, but is in no Embedding or "
