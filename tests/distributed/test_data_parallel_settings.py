@@ -173,7 +173,7 @@ for which in ("first", "all"):
             assert np.allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-5)
             assert same(a.grad.tolist())
             a.grad = b.grad = None
-fails(RuntimeError, "all parameters are delayed", lambda: net.join())
+    fails(RuntimeError, "delay_all_reduce_named_params delays", lambda: net.join())
 fails(RuntimeError, "all parameters are delayed", lambda: net.register_comm_hook(None, print))
 fails(ValueError, "need to be set at the same time",
       lambda: DDP(Two(), param_to_hook_all_reduce=module.first.weight))
@@ -251,7 +251,11 @@ assert not net.will_sync_module_buffers()
 with warnings.catch_warnings(record=True) as heard:
     warnings.simplefilter("always")
     DDP(Two(), broadcast_buffers=True)
-assert heard[0].category is FutureWarning and heard[0].filename == __file__
+    DDP(Two(), check_reduction=True)
+assert "`broadcast_buffers`" in str(heard[0].message)
+assert "`check_reduction`" in str(heard[1].message)
+assert all(h.category is FutureWarning and h.filename == __file__ for h in heard), heard
+fails(RuntimeError, "Modules with uninitialized parameters", lambda: DDP(nn.LazyLinear(2)))
 
 assert [len(b) for b in DDP(Two(), bucket_cap_mb_list=[1e-6, 1])._reducer.buckets] == [1, 1]
 assert [len(b) for b in DDP(Two(), bucket_cap_mb=1)._reducer.buckets] == [2]

@@ -19,6 +19,7 @@ from braze.nn.modules.embedding import Embedding, EmbeddingBag
 from braze.nn.modules.module import Module
 from braze.nn.parallel.mixed_precision import _MixedPrecision, cast_buffers, cast_inputs, lowered
 from braze.nn.parallel.reducer import Delayed, Reducer, Reduction
+from braze.nn.uninitialized import UninitializedParameter
 from braze.sites import user_stacklevel
 from braze.tensors import Tensor, wrap
 
@@ -68,8 +69,8 @@ class DistributedDataParallel(Module, Joinable):
             but for those behind a pass whose gradients are not reduced. True by default.
 
     Raises:
-        RuntimeError: no parameter requires a gradient, ranks have different parameters, or there
-            are both a group and a mesh, or a mesh of several dimensions.
+        RuntimeError: no parameter requires a gradient, one is uninitialized, ranks have different
+            ones, or there are both a group and a mesh, or a mesh of several dimensions.
         ValueError: `init_process_group` was not called, the module is not on the GPU of
             `device_ids` or `output_device`, only one of the two arguments for delayed parameters is
             given, or an embedding with ``sparse=True`` is to be computed in another dtype.
@@ -119,6 +120,19 @@ class DistributedDataParallel(Module, Joinable):
             raise RuntimeError(
                 "DistributedDataParallel is not needed when a module doesn't have any parameter "
                 "that requires a gradient."
+            )
+        if any(isinstance(parameter, UninitializedParameter) for _, parameter in parameters):
+            raise RuntimeError(
+                "Modules with uninitialized parameters can't be used with "
+                "`DistributedDataParallel`. Run a dummy forward pass to correctly initialize the "
+                "modules"
+            )
+        if check_reduction:
+            warnings.warn(
+                "The `check_reduction` argument in `DistributedDataParallel` module is deprecated. "
+                "Please avoid using it.",
+                FutureWarning,
+                stacklevel=user_stacklevel(),
             )
         self.module = module
         self.process_group = group
@@ -181,7 +195,7 @@ class DistributedDataParallel(Module, Joinable):
             self._reducer.active = None if self._divide_by_initial_world_size else len(active)
         if self.will_sync_module_buffers():
             self._share(list(self._buffers_to_share()), root)
-        if self.training:
+        if self.training and self.require_forward_param_sync != is_reduced:
             self.require_forward_param_sync = is_reduced
         dtype = None if self.mixed_precision is None else self.mixed_precision.param_dtype
         if dtype is None:
@@ -336,10 +350,13 @@ class DistributedDataParallel(Module, Joinable):
             kwargs: `divide_by_initial_world_size`, as for `join`.
 
         Raises:
-            RuntimeError: the gradients of all parameters are delayed.
+            RuntimeError: gradients are delayed, which ranks without batches know nothing of.
         """
-        if self._reducer is None:
-            raise RuntimeError("join: the gradients of all parameters are delayed")
+        if self._reducer is None or self._delayed is not None:
+            raise RuntimeError(
+                "join: ranks without batches do not take part in reductions of gradients that "
+                "delay_all_reduce_named_params delays"
+            )
         self._divide_by_initial_world_size = kwargs.get("divide_by_initial_world_size", True)
         return _ShadowingHook(self, self._reducer)
 
