@@ -248,6 +248,9 @@ class Tracer:
             if len(pending.handles) > len(pending.inputs):
                 self.pending = Pending(self)  # first: a trace that fails is not tried again
                 _run(pending)
+            elif pending.inputs:  # of an operation that was refused: nobody else's
+                pending.over = True
+                self.pending = Pending(self)
 
 
 class _Threads:

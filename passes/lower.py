@@ -27,6 +27,7 @@ from typing import Literal
 from braze.ir.arena import aligned
 from braze.ir.graph import Graph, Node, Value
 from braze.ir.loops import Buffer, CheckSite, Kernel, Nest, Placement, Program
+from braze.ir.own_nodes import own_nodes
 from braze.ir.target import Target
 from braze.passes.choices import Choices
 from braze.passes.fusion_rules import WITHOUT_CHECKS
@@ -232,7 +233,7 @@ def buffer_names(graph: Graph) -> Iterator[tuple[Value, str]]:
 
 def _comment(body: Graph) -> str:
     """The user's lines that a kernel comes from."""
-    lines = dict.fromkeys(str(node.location) for node in body.nodes if node.location)
+    lines = dict.fromkeys(str(n.location) for n in own_nodes(body.nodes) if n.location)
     return ", ".join(lines)
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from braze.ir.builder import Copier
 from braze.ir.graph import Graph, Location, Node
+from braze.ir.own_nodes import own_nodes
 
 
 class Provenance:
@@ -56,9 +57,9 @@ class Provenance:
 
     def origins(self, node: Node) -> list[int]:
         """Positions of the captured nodes that a node, or what is fused in it, comes from."""
-        inside = node.body.nodes if node.body is not None else [node]
-        found = {self.position(part.location) for part in inside} | {self.position(node.location)}
-        return sorted(found - {-1})
+        inside = own_nodes(node.body.nodes if node.body is not None else [node])
+        found = {self.position(part.location) for part in inside} - {-1}
+        return sorted(found or {self.position(node.location)} - {-1})
 
 
 def kernels_of(scheduled: Graph) -> Iterator[tuple[str, Node]]:

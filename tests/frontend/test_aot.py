@@ -201,3 +201,15 @@ def test_inputs_are_called_like_the_parameters(tmp_path):
     np.testing.assert_array_equal(
         package(np.full(3, 2, "f4"), np.full(1, 5, "f4"), np.ones(3, "f4")), [11, 11, 11]
     )
+
+
+def test_a_refused_operation_leaves_nothing_to_the_next_trace(tmp_path):
+    """Its operands were taken for inputs already, and would be counted as arguments."""
+    net = braze.nn.Linear(8, 3).eval()
+    good, bad = braze.zeros(2, 8), braze.zeros(2, 9)
+    braze.sync()
+    with pytest.raises(ShapeError):
+        net(bad)
+    braze.aot.compile(net, good, tmp_path / "net.brz")
+    with pytest.raises(ShapeError, match="input features differ"):
+        braze.aot.compile(net, good, tmp_path / "net.brz", dynamic={"input": {1: "b"}})

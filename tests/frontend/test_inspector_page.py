@@ -172,6 +172,26 @@ def test_kernels_unfold_to_primitives_and_layers_to_operations(opened, inspectio
     opened.click("[data-mode=kernels]")
 
 
+IN_VIEW = """(() => {
+  const c = document.querySelector("#canvas").getBoundingClientRect();
+  return [...document.querySelectorAll("#picture .box")].filter((box) => {
+    const r = box.getBoundingClientRect();
+    return r.right > c.left && r.left < c.right && r.bottom > c.top && r.top < c.bottom;
+  }).length;
+})()"""
+
+
+def test_the_picture_is_never_out_of_sight(opened):
+    for mode in ("operations", "kernels"):
+        opened.click(f"[data-mode={mode}]")
+        for button in ("#unfold", "#fit", "[aria-label=Larger]", "#unfold", "#fold"):
+            opened.click(button)
+            assert opened.evaluate(IN_VIEW) > 0, (mode, button)
+            if button == "#fit":
+                assert opened.evaluate(IN_VIEW) == count(opened, "#picture .box")
+    opened.click("[aria-label=Larger]")
+
+
 def test_search_by_keyboard(opened, inspection):
     data = inspection.report.graphs[0].data
     opened.press("/")

@@ -1,6 +1,7 @@
 // The graph as a picture: operations folded by layer, or kernels that unfold to their primitives.
 
 const BOX_W = 176, BOX_H = 38, FRAME_TOP = 22, FRAME_PAD = 10, MARGIN = 20, SIDE = 60, LONG = 9;
+const SMALLEST = 0.004;  // zoom
 const FOLD_FROM = 24;  // fewer operations are shown one by one
 
 const picture = { mode: "kernels", zoom: 1, open: { operations: new Set(), kernels: new Set() }, ready: -1 };
@@ -61,19 +62,45 @@ function showPicture(view) {
     picture.mode = state.data.operations.length <= FOLD_FROM ? "operations" : picture.mode;
   }
   const modes = [["operations", "Operations"], ["kernels", "Kernels"]].map(([mode, label]) =>
-    el("button", { "data-mode": mode, "aria-pressed": String(picture.mode === mode), click: () => { picture.mode = mode; draw(view); } }, label));
-  const fold = (open) => () => { openAll(open); draw(view); };
-  const zoom = (factor) => () => { picture.zoom = Math.max(0.2, Math.min(2, picture.zoom * factor)); draw(view); };
+    el("button", { "data-mode": mode, "aria-pressed": String(picture.mode === mode), click: () => { picture.mode = mode; draw(view); lookAtStart(view); } }, label));
+  const fold = (open) => () => { openAll(open); draw(view); lookAtStart(view); };
+  const zoom = (factor) => () => { zoomTo(view, Math.min(2, picture.zoom * factor)); };
   view.replaceChildren(
     el("div", { class: "bar" },
       el("div", { class: "switch" }, modes),
       el("div", { class: "tools" },
         el("button", { class: "tool", id: "unfold", click: fold(true) }, "Unfold all"),
         el("button", { class: "tool", id: "fold", click: fold(false) }, "Fold all"),
+        el("button", { class: "tool", id: "fit", click: () => fit(view) }, "Fit"),
         el("button", { class: "tool", "aria-label": "Smaller", click: zoom(1 / 1.25) }, "−"),
         el("button", { class: "tool", "aria-label": "Larger", click: zoom(1.25) }, "+"))),
     el("div", { id: "canvas" }), legend());
   draw(view);
+}
+
+// What was in the middle stays there.
+function zoomTo(view, zoom) {
+  const canvas = view.querySelector("#canvas"), before = picture.zoom;
+  const x = (canvas.scrollLeft + canvas.clientWidth / 2) / before, y = (canvas.scrollTop + canvas.clientHeight / 2) / before;
+  picture.zoom = Math.max(SMALLEST, zoom);
+  draw(view);
+  canvas.scrollLeft = x * picture.zoom - canvas.clientWidth / 2;
+  canvas.scrollTop = y * picture.zoom - canvas.clientHeight / 2;
+}
+
+function fit(view) {
+  const canvas = view.querySelector("#canvas"), { width, height } = canvas.firstChild.viewBox.baseVal;
+  zoomTo(view, Math.min(1, canvas.clientWidth / width, canvas.clientHeight / height));
+}
+
+// Another drawing has its boxes elsewhere: what is chosen, or the beginning, is to be seen.
+function lookAtStart(view) {
+  if (state.chosen) { markPicture(true); return; }
+  const canvas = view.querySelector("#canvas");
+  const first = picture.start;
+  if (!first) return;
+  canvas.scrollTop = 0;
+  canvas.scrollLeft = (first.x + first.w / 2 + MARGIN) * picture.zoom - canvas.clientWidth / 2;
 }
 
 function legend() {
@@ -110,9 +137,8 @@ function draw(view) {
   const first = !canvas.firstChild;
   canvas.replaceChildren(root);
   markPicture(first && Boolean(state.chosen));
-  if (first && !state.chosen && nodes.length) {
-    canvas.scrollLeft = (nodes[0].x + nodes[0].w / 2 + MARGIN) * picture.zoom - canvas.clientWidth / 2;
-  }
+  picture.start = nodes.reduce((a, b) => (!a || b.y < a.y ? b : a), null);
+  if (first && !state.chosen) lookAtStart(view);
 }
 
 function edge(a, b, from, to) {
