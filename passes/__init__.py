@@ -17,6 +17,7 @@ from braze.passes.dce import dce
 from braze.passes.decompose import decompose
 from braze.passes.fold_weights import fold_weights
 from braze.passes.fuse import fuse
+from braze.passes.gather_updates import gather_updates
 from braze.passes.inline_steps import inline_steps
 from braze.passes.layout import layout
 from braze.passes.lower import lower_program
@@ -149,6 +150,11 @@ PIPELINE: tuple[Pass, ...] = (
         "what a collective takes has its kernels now, which may write to one place",
     ),
     Pass("schedule", lambda g, _: schedule(g), "the order decides how much memory is alive"),
+    Pass(
+        "gather_updates",
+        lambda g, c: gather_updates(g, c.choices) if c.target.is_gpu else g,
+        "a GPU launches neighbours of one form together",
+    ),
 )
 
 
@@ -248,7 +254,7 @@ def compile_graph(
             record(stage, made)
 
     final = _optimise(graph, context, watch)
-    plan = plan_memory(final, waves_of(final))
+    plan = plan_memory(final, waves_of(final, on_gpu=target.is_gpu))
     # Code for many sizes is told from that for others by its text, which such a comment is part of.
     explained = target.is_gpu and choices is None
     program = lower_program(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 from braze.ir.graph import Graph, Node
+from braze.passes.gather_updates import waves_of_updates
 from braze.passes.parallelise import BYTES_PER_MICROSECOND, SHORTEST_MICROSECONDS
 from braze.passes.schedule import dependences
 
@@ -55,8 +56,14 @@ def _is_worth_it(wave: list[Node]) -> bool:
     return len(wave) == 1 or sum(map(_microseconds, wave)) >= SHORTEST_MICROSECONDS
 
 
-def waves_of(graph: Graph) -> list[list[Node]]:
-    """The nodes in waves; every node's dependences lie in earlier waves."""
+def waves_of(graph: Graph, *, on_gpu: bool = False) -> list[list[Node]]:
+    """The nodes in waves; every node's dependences lie in earlier waves.
+
+    Args:
+        on_gpu: kernels run one after the other, but for updates that one launch can do together.
+    """
+    if on_gpu:
+        return waves_of_updates(graph)
     before = dependences(graph)
     when: dict[Node, int] = {}
     waves: list[list[Node]] = []

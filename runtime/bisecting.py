@@ -304,7 +304,7 @@ def _first_loops(
     from braze.passes.waves import waves_of
 
     texts: dict[str, list[tuple[str, str]]] = {}
-    plan = plan_memory(scheduled, waves_of(scheduled))
+    plan = plan_memory(scheduled, waves_of(scheduled, on_gpu=target.is_gpu))
     lower_program(
         scheduled,
         plan,

@@ -18,6 +18,7 @@ from braze.codegen.cuda.kernel import NAME, Function, KernelWriter
 from braze.codegen.cuda.library import headers, library
 from braze.codegen.cuda.nests import emit_nest
 from braze.codegen.cuda.sorts import emit_sort
+from braze.codegen.cuda.sweeps import Member, emit_sweep, groups_of
 from braze.codegen.cuda.text import identifier
 from braze.ir.arena import aligned
 from braze.ir.cuda_program import (
@@ -70,6 +71,8 @@ def generate(
     target: Target,
     decisions: Decisions | None = None,
     told: Callable[[Kernel, Sequence[Step]], None] | None = None,
+    *,
+    one_by_one: bool = False,
 ) -> CudaProgram:
     """CUDA C for a program of the loop IR; the same program gives the same text.
 
@@ -78,7 +81,9 @@ def generate(
         target: a GPU. Its feature "tf32" allows products of f32 on tensor cores, rounded to 10
             bits of mantissa.
         decisions: are taken from there, and kept there.
-        told: called with each kernel and its steps, in order.
+        told: called with each kernel and its steps, in order. Kernels that one launch does have
+            the same step.
+        one_by_one: each kernel has launches of its own.
 
     Raises:
         CodegenError: the program holds something that has no form on a GPU.
@@ -93,7 +98,7 @@ def generate(
     made = _Generator(
         program, target, source, arena, dict(program.placements), decisions or Decisions()
     )
-    steps = made.run(told)
+    steps = made.run(told, one_by_one=one_by_one)
     return CudaProgram(
         program.name,
         target,
@@ -174,13 +179,20 @@ class _Arena:
 
 
 class Unit:
-    """What the emitter of one kernel works with: it makes functions, workspaces and steps."""
+    """What the emitter of one kernel works with: it makes functions, workspaces and steps.
 
-    def __init__(self, kernel: Kernel, generator: _Generator) -> None:
+    Args:
+        others: kernels that the same launches do.
+    """
+
+    def __init__(
+        self, kernel: Kernel, generator: _Generator, others: Sequence[Kernel] = ()
+    ) -> None:
         self.name = identifier(kernel.name)
         self.target = generator.target
         self.steps: list[Step] = []
         self._kernel = kernel
+        self._others = others
         self._generator = generator
         self._buffers = {buffer.name: buffer for buffer in kernel.buffers}
         self._used = 0
@@ -196,7 +208,12 @@ class Unit:
         """Decide something by sizes, once for all sizes that the code is for."""
         return self._generator.decisions.decide(make)
 
-    def writer(self, threads: int, access: Mapping[str, Buffer] | None = None) -> KernelWriter:
+    def writer(
+        self,
+        threads: int,
+        access: Mapping[str, Buffer] | None = None,
+        kind: type[KernelWriter] = KernelWriter,
+    ) -> KernelWriter:
         """A new function over the kernel's buffers and workspaces.
 
         Args:
@@ -204,9 +221,7 @@ class Unit:
         """
         buffers = {**self._buffers, **(access or {})}
         g = self._generator
-        return KernelWriter(
-            buffers, self.target, threads, g.may_overlap, g.alignment, stops=g.has_checks
-        )
+        return kind(buffers, self.target, threads, g.may_overlap, g.alignment, stops=g.has_checks)
 
     def launch(
         self,
@@ -219,7 +234,10 @@ class Unit:
     ) -> None:
         """Launch a function that has been written."""
         name = f"{self.name}_{suffix}" if suffix else self.name
-        own = self._generator.source.add(name, made.function(), self._kernel.comment)
+        function = made.function()
+        own = self._generator.source.add(name, function, self._kernel.comment)
+        for other in self._others:
+            self._generator.source.add(name, function, other.comment)
         self.steps.append(made.launch(own, grid, block, shared_bytes))
 
     def pad(self, buffer: Buffer, size: int) -> None:
@@ -265,15 +283,31 @@ class _Generator:
         self.workspaces: list[Buffer] = []
 
     def run(
-        self, told: Callable[[Kernel, Sequence[Step]], None] | None = None
+        self,
+        told: Callable[[Kernel, Sequence[Step]], None] | None = None,
+        *,
+        one_by_one: bool = False,
     ) -> list[Step]:
         steps: list[Step] = []
-        for kernel in self.program.kernels():
-            own = self._kernel(kernel)
-            if told is not None:
-                told(kernel, own)
-            steps += own
+        for wave in self.program.waves:
+            for group in list(wave) if one_by_one or self.is_step else groups_of(wave):
+                kernels: list[Kernel]
+                if isinstance(group, list):
+                    kernels = [member.kernel for member in group]
+                    own = self._sweep(group)
+                else:
+                    kernels, own = [group], self._kernel(group)
+                if told is not None:
+                    for kernel in kernels:
+                        told(kernel, own)
+                steps += own
         return steps
+
+    def _sweep(self, members: Sequence[Member]) -> list[Step]:
+        first, *others = (member.kernel for member in members)
+        unit = Unit(first, self, others)
+        emit_sweep(members, unit)
+        return unit.steps
 
     def _kernel(self, kernel: Kernel) -> list[Step]:
         if isinstance(kernel, HostCall):

@@ -5,6 +5,22 @@ from __future__ import annotations
 from braze.codegen.cuda.library_part import Part, part
 
 THREADS: dict[str, Part] = {
+    "Table": part("""
+// What a launch is given for each of several kernels that it does: the number of the first block,
+// how many elements there are, and addresses.
+template <int ROWS, int COLUMNS> struct Table { long long at[ROWS][COLUMNS]; };
+// The kernel that a block works for.
+template <int ROWS, int COLUMNS>
+DEVICE int row_of(const Table<ROWS, COLUMNS>& table, int block) {
+  int low = 0, high = ROWS - 1;
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (table.at[middle][0] <= block) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+"""),
     "Sum": part("""
 // How two numbers are combined. Integers wrap around.
 struct Sum {

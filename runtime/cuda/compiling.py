@@ -48,7 +48,7 @@ def compile_cuda(
     Args:
         origin: takes its nodes apart, for who asks about them later.
         keep: is given every stage.
-        told: called with each kernel and its steps, in order.
+        told: called with each kernel and its steps, in order. Then no launch does several kernels.
 
     Raises:
         CudaError: nvcc refuses the code or is missing. CodegenError: there is no code for something
@@ -64,7 +64,7 @@ def compile_cuda(
     origin = origin or Provenance(graph)
     try:
         loops, report = compile_graph(origin.graph, target, record)
-        program = generate(loops, target, told=told)
+        program = generate(loops, target, told=told, one_by_one=told is not None)
         if record is not None:
             record("cuda", program.source, "cuda")
         cubin, from_disk = kept_cubin(program, target, disk)

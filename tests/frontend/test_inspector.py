@@ -158,7 +158,7 @@ def test_passes_over_loops_have_the_kernels_that_they_changed(inspection, data):
     names = [entry["name"] for entry in loops]
     assert names[0] == "lower" and names.index("merge_loops") < names.index("vectorise")
     assert names.index("vectorise") < names.index("merge_loops_again") < names.index("reuse_rows")
-    assert data["passes"][-len(loops) - 1]["name"] == "schedule"
+    assert data["passes"][-len(loops) - 1]["name"] == "gather_updates"
     # What was lowered stands beside the fusion nodes; the last loops are those of the kernels.
     lowered, latest = loops[0], {}
     assert lowered["added"] == len(lowered["lines"]) and "before" not in lowered
