@@ -57,8 +57,8 @@ class Sizes:
         return THREADS // self.lanes
 
     def groups(self, width: int) -> int:
-        """Groups of a lane's share of a row."""
-        return -(-width // (GROUP * self.lanes))
+        """Groups of a lane's share of a row; one, of zeros, of a row without elements."""
+        return max(-(-width // (GROUP * self.lanes)), 1)
 
     def padded(self, width: int) -> int:
         return self.groups(width) * GROUP * self.lanes
@@ -112,6 +112,8 @@ class Frame:
         made.use("lanes_reduce")
         made.use("Sum")
         made.has_barriers = True
+        if sizes.width == 0:
+            made.blocks = 1  # of itself, a compiler spills a little to fit more
 
     def number(self, value: float) -> str:
         return literal(value, self.dtype)

@@ -228,6 +228,10 @@ class _Tiles:
             keep(k0, "s")
             end_copies()
         w.line("int at = 0;")
+        if self.plan.element.itemsize == 8:
+            # Written out, as compilers do with a short sum, its stretches wait for each other in
+            # more registers than there are.
+            w.line("#pragma unroll 1")
         with w.block(f"for (int k0 = {start}; k0 < {stop}; k0 += {depth})"):
             if any(are_async):
                 w.line(f"wait_for_copies<{ahead - 1}>();")

@@ -93,3 +93,12 @@ def compile(source: str, architecture: str, *options: str) -> dict[str, Resource
     """Compiles for one architecture, and says what each kernel takes."""
     _, log = cubin(source, architecture, options)
     return resources_of(log)
+
+
+def report(found: dict[str, Resources]) -> str:
+    """A line for each kernel, those that spill and take most registers first."""
+    lines = [f"{'kernel':<56} {'registers':>9} {'spills':>7} {'stack':>7} {'shared':>7}"]
+    for name, own in sorted(found.items(), key=lambda item: (-item[1].spills, -item[1].registers)):
+        numbers = f"{own.registers:>9} {own.spills:>7} {own.stack:>7} {own.shared:>7}"
+        lines.append(f"{name:<56} {numbers}")
+    return "\n".join(lines)
