@@ -71,6 +71,13 @@ def parse_command(arguments: list[str]) -> tuple[list[str], list[str], str | Non
     return options, sources, output
 
 
+def architecture_of(arguments: list[str]) -> int:
+    """Which GPUs the machine code is for, as 80 for sm_80; 0 where it is not said."""
+    text = " ".join(arguments)
+    found = re.search(r"-(?:arch|code|gencode)[= ]\S*\bsm_(\d+)", text)
+    return int(found[1]) if found else 0
+
+
 def run_compiler(command: list[str], text: str | None = None) -> str:
     done = subprocess.run(
         command,
@@ -153,9 +160,9 @@ def dynamic_arrays(text: str) -> list[str]:
     return sorted(set(re.findall(pattern, text)))
 
 
-def program(source: str, kernels: dict[str, str], arrays: list[str]) -> str:
+def program(source: str, kernels: dict[str, str], arrays: list[str], architecture: int) -> str:
     """The source with the tables behind it."""
-    lines = ["", '#include "tables.h"', "BRAZE_KERNELS = {"]
+    lines = ["", '#include "tables.h"', f"BRAZE_ARCHITECTURE({architecture});", "BRAZE_KERNELS = {"]
     for kernel, bounds in kernels.items():
         lines.append(f"    BRAZE_KERNEL({kernel}, {bounds or 'BRAZE_MOST_THREADS'}),")
     lines += ["    {nullptr, nullptr, 0, 0}};", ""]
@@ -248,7 +255,9 @@ def compile_to_library(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         # A file of the source's own name, since messages and line numbers speak of it.
         complete = Path(folder, Path(sources[0]).name)
-        complete.write_text(program(source, kernels, dynamic_arrays(text)))
+        complete.write_text(
+            program(source, kernels, dynamic_arrays(text), architecture_of(arguments))
+        )
         own_folder = ["-iquote", str(Path(sources[0]).resolve().parent)]
         assembly = run_compiler([*command, *own_folder, str(complete)])
     library = ["-L", os.environ["BRAZE_EMULATED_LIBRARY"], "-l:libcuda.so.1"]

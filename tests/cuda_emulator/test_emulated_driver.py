@@ -427,3 +427,18 @@ def test_arrays_of_pycuda():
 def test_what_is_not_emulated_says_so():
     with pytest.raises(cuda.Error, match="operation not supported: cuTexRefCreate is not emulated"):
         cuda.TextureReference()
+
+
+@pytest.mark.parametrize("own, made_for", [(80, 90), (80, 75), (80, 86), (120, 90)])
+def test_machine_code_for_another_architecture_is_refused(own, made_for):
+    with control.options(ARCHITECTURE=own):
+        said = f"no kernel image is available .*for sm_{made_for}, this GPU is sm_{own}"
+        with pytest.raises(cuda.Error, match=said):
+            SourceModule("__global__ void k() {}", arch=f"sm_{made_for}")
+
+
+@pytest.mark.parametrize("own, made_for", [(80, 80), (86, 80), (121, 120)])
+def test_machine_code_runs_on_later_ones_of_its_major_number(own, made_for):
+    with control.options(ARCHITECTURE=own):
+        module = SourceModule("__global__ void k() {}", arch=f"sm_{made_for}")
+        module.get_function("k")(block=(32, 1, 1), grid=(1, 1))

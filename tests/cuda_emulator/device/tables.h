@@ -50,3 +50,8 @@ alignas(1024) thread_local char braze_dynamic_shared[BRAZE_MOST_SHARED];
 #define BRAZE_KERNELS \
     extern "C" const BrazeKernel braze_kernels[]; \
     const BrazeKernel braze_kernels[]
+
+// Which GPUs the code is said to be for, as 80 for sm_80, or 0 for all.
+#define BRAZE_ARCHITECTURE(number) \
+    extern "C" const int braze_architecture; \
+    const int braze_architecture = number

@@ -13,6 +13,7 @@
 #include "context.h"
 #include "failure.h"
 #include "memory.h"
+#include "options.h"
 #include "stream.h"
 
 static std::vector<std::unique_ptr<Module>> modules;
@@ -108,6 +109,13 @@ static void find_functions(Module* module) {
     }
 }
 
+// Machine code runs on GPUs of its major number, whose minor number is no less.
+static bool runs_here(int architecture) {
+    int own = options.architecture;
+    return !architecture ||
+           (architecture / 10 == own / 10 && architecture % 10 <= own % 10);
+}
+
 static CUresult load(CUmodule* handle, const void* image, size_t bytes) {
     NEED_CONTEXT("cuModuleLoad");
     std::unique_ptr<Module> module(new Module());
@@ -121,6 +129,14 @@ static CUresult load(CUmodule* handle, const void* image, size_t bytes) {
         const char* why = dlerror();
         unlink(module->path.c_str());
         return fail(CUDA_ERROR_INVALID_IMAGE, why ? why : "cannot write the module to a file");
+    }
+    auto architecture = (const int*)dlsym(module->library, "braze_architecture");
+    if (architecture && !runs_here(*architecture)) {
+        std::string why = format("the machine code is for sm_%d, this GPU is sm_%d", *architecture,
+                                 options.architecture);
+        dlclose(module->library);
+        unlink(module->path.c_str());
+        return fail(CUDA_ERROR_NO_BINARY_FOR_GPU, why);
     }
     Dl_info info;
     dladdr(dlsym(module->library, "braze_kernels"), &info);
