@@ -100,6 +100,7 @@ def workloads() -> dict[str, Workload]:
         inference,
         kernels,
         kernels_convolution,
+        kernels_narrow,
         overheads,
         published,
         starting,
@@ -110,6 +111,7 @@ def workloads() -> dict[str, Workload]:
     modules = (
         kernels,
         kernels_convolution,
+        kernels_narrow,
         training,
         inference,
         published,

@@ -24,8 +24,13 @@ def _classifier(
     inputs: Callable[[], list[Array]],
     loss: str,
     optimizer: Callable[[Any, Any], Any],
+    autocast: str = "",
 ) -> Make:
-    """The usual step: forward pass, loss of the targets, gradients, optimizer."""
+    """The usual step: forward pass, loss of the targets, gradients, optimizer.
+
+    Args:
+        autocast: the dtype in which the model's products are computed, where that is another.
+    """
 
     def make(library: Library) -> Loop:
         T = library.T
@@ -35,7 +40,10 @@ def _classifier(
         x, y = (library.tensor(array) for array in inputs())
 
         def forward(x: Any, y: Any) -> Any:
-            return function(model(x), y)
+            if not autocast:
+                return function(model(x), y)
+            with T.autocast(x.device.type, dtype=getattr(T, autocast)):
+                return function(model(x), y)
 
         compiled = library.compile(forward)
 
@@ -320,6 +328,21 @@ WORKLOADS = [
         "ResNet-50, 3 x 224 x 224, batch 64, SGD with momentum; on GPUs",
         _classifier(
             lambda library: models.resnet50(library.T), photos_inputs, "cross_entropy", _momentum
+        ),
+        photos_inputs,
+        ("training_gpu",),
+        images=True,
+        on_gpus=True,
+    ),
+    _workload(
+        "resnet50_autocast",
+        "the same within autocast(dtype=bfloat16); on GPUs",
+        _classifier(
+            lambda library: models.resnet50(library.T),
+            photos_inputs,
+            "cross_entropy",
+            _momentum,
+            "bfloat16",
         ),
         photos_inputs,
         ("training_gpu",),
