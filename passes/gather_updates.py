@@ -5,7 +5,8 @@ depends on.
 
 An update is an elementwise kernel, or a copy, all of whose results are results of the graph: an
 optimizer's step of a parameter, a layer's count of batches. It moves down as far as others wait
-that it can run beside, unless that keeps much memory alive.
+that it can run beside, unless that keeps much memory alive. Other processes' results are waited for
+behind all updates that do not need them.
 
 Before:
     graph @g(%x: f32[4], %n: i64[], %m: i64[]) -> (i64[] = %n, f32[], i64[] = %m) {
@@ -76,7 +77,7 @@ def gather_updates(graph: Graph, choices: Choices | None = None) -> Graph:
         held.clear()
 
     for number, node in enumerate(graph.nodes):
-        if not before[node].isdisjoint(waiting):
+        if not before[node].isdisjoint(waiting) or _waits_for_others(node):
             flush()
         own = {value for value in node.operands if value not in kept}
         is_small = sum(value.type.nbytes for value in own) <= LARGE_BYTES
@@ -91,6 +92,10 @@ def gather_updates(graph: Graph, choices: Choices | None = None) -> Graph:
             flush()
     flush()
     return Graph(graph.name, graph.inputs, graph.roles, order, graph.outputs, graph.aliases)
+
+
+def _waits_for_others(node: Node) -> bool:
+    return node.body is not None and any(inner.op.is_awaited for inner in node.body.nodes)
 
 
 def is_update(node: Node, kept: set[Value]) -> bool:

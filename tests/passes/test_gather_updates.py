@@ -5,6 +5,8 @@ import importlib
 import pytest
 
 from braze.ir.parser import parse_graph
+from braze.ir.target import named_target
+from braze.passes import optimise
 from braze.passes.choices import Choices
 from braze.passes.gather_updates import gather_updates
 from braze.passes.waves import waves_of
@@ -113,3 +115,22 @@ def test_what_may_fail_does_not_wait():
 }"""
     )
     assert gathered(graph) == [["a"], ["b"]]
+
+
+def test_updates_do_not_wait_for_other_processes():
+    """So they run while these communicate; those that need what comes stand behind it."""
+    graph = parse_graph(
+        """graph @g(%x: f32[64], %y: f32[64], %w: f32[64], %v: f32[64])
+    -> (f32[64] = %w, f32[64] = %v, f32[64]) {
+  %t: i64[] = constant(value=0, dtype=i64)
+  %s: i64[] = collective_start(%t, %x; kind="all_reduce", reduction="avg", group=0, root=0)
+  %n: f32[64] = neg(%y)
+  %a: f32[64] = collective_wait(%s; shape=(64), dtype=f32)
+  %b: f32[64] = sub(%w, %a)
+  %c: f32[64] = sub(%v, %a)
+  return %b, %c, %n
+}"""
+    )
+    scheduled = optimise(graph, named_target("sm_80"))
+    names = [node.body.name for node in scheduled.nodes]
+    assert names.index("neg") < names.index("collective_wait") < names.index("sub")
