@@ -111,6 +111,17 @@ def test_a_step_is_the_same_in_fewer_launches(monkeypatch, make, kind):
         np.testing.assert_allclose(own, other, rtol=2e-4, atol=2e-5)
 
 
+def test_a_sweep_is_a_node_of_a_cuda_graph():
+    plain, many = trained(dense, "adam", 5)
+    forget.__wrapped__()
+    with braze.config.using(cuda_graphs=True):
+        launched, few = trained(dense, "adam", 5)
+    for own, other in zip(launched, plain, strict=True):
+        np.testing.assert_array_equal(own, other)
+    if cuda_device.EMULATED:
+        assert few == 0 < many  # one launch of the graph
+
+
 def test_a_failed_check_leaves_all_parameters_as_they_were():
     net = nn.Sequential(nn.Embedding(10, 6), nn.Flatten(), nn.Linear(18, 7), nn.Linear(7, 3))
     net = net.to(GPU)
