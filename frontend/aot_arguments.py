@@ -61,9 +61,12 @@ def _is_same(mine: Any, its: Tensor) -> bool:
     )
 
 
+_SHORT = {"bf16": "bfloat16", "i8": "int8"}
+
+
 def narrow_dtype(given: str | DType) -> str:
     """The name of a dtype for weights.  Raises: ValueError."""
-    name = given.public_name if isinstance(given, DType) else given
+    name = given.public_name if isinstance(given, DType) else _SHORT.get(given, given)
     if name not in engine.DTYPES:
         raise ValueError(
             f"[aot] weights must be {' or '.join(map(repr, engine.DTYPES))}, or None for their own "

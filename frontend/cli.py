@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import zipfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--dot", metavar="FILE", help="write the kernels as a graph for Graphviz")
     look.add_argument("--trace", metavar="FILE", help="write when kernels ran, for Perfetto")
     look.add_argument(
-        "--repro", metavar="FILE",
+        "--repro",
+        metavar="FILE",
         help="write a program that runs the hottest graph alone; of a package, its first code's",
     )
     look.add_argument(
@@ -100,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
         help="find the stage of the compiler that changes a result of a program",
         description="Run a program as `python program.py` would, and compare every stage of the "
         "compile of each of its graphs with the interpreter, on the graph's first inputs. Status 1 "
-        "if a stage changes a result, 2 if there was no graph to look at.",
+        "if a stage changes a result, 2 if there was no graph to look at, or if the program ended "
+        "with an error and nothing was found.",
         epilog="What the program is given stands behind --, as in: braze bisect train.py -- -n 3",
     )
     search.add_argument("script", metavar="PROGRAM", help="the program's file")
@@ -147,12 +150,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(args)
     try:
         return _COMMANDS[args.command](args)
+    except BrokenPipeError:  # nobody reads on, as behind `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (OSError, RuntimeError, ValueError, KeyError, SyntaxError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"braze: {text}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        return 0
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -239,6 +243,13 @@ def _bisect(args: argparse.Namespace) -> int:
     if not os.path.isfile(args.script):
         print(f"braze: there is no file {args.script}", file=sys.stderr)
         return 2
+    if zipfile.is_zipfile(args.script):
+        print(
+            f"braze: {args.script} is a package, of which stages are not kept: give the program "
+            "that compiled it",
+            file=sys.stderr,
+        )
+        return 2
     from braze.bisection import bisect_script
     from braze.inspector.collect import show_error
 
@@ -250,9 +261,7 @@ def _bisect(args: argparse.Namespace) -> int:
         print(f"nothing changed a result of {bisector.count} graphs{on_gpus}", file=sys.stderr)
         for reason in bisector.skipped:
             print(f"one was not looked at, since it raises: {reason}", file=sys.stderr)
-        if error is not None:
-            return 1
-        return 0 if bisector.count else 2
+        return 0 if bisector.count and error is None else 2
     print(bisector.found)
     if args.repro:
         bisector.repro(args.repro)

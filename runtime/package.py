@@ -94,22 +94,32 @@ class LoadedModel:
         require_structure(structure, len(self.outputs))
         self.arrange = arranger(structure)
 
-    def __call__(self, *arrays: Any) -> Any:
+    def __call__(self, *arrays: Any, **named: Any) -> Any:
         """Run the model.
 
         Args:
             arrays: one for each of `inputs`, of exactly its dtype and shape, but for dynamic
                 dimensions. What is not contiguous is copied.
+            named: arrays by the names of inputs, behind those without.
 
         Returns:
             New arrays, in the structure that the exported function returned: one array, or tuples,
             lists and dicts of them.
 
         Raises:
-            TypeError: too many or too few arrays.
+            TypeError: too many or too few arrays, or one with a wrong name.
             DTypeError, ShapeError: one does not fit; the message names the input.
             IndexError: an index was out of range.
         """
+        if named:
+            left = [slot.name for slot in self.inputs[len(arrays) :]]
+            if named.keys() - left:
+                unknown = ", ".join(sorted(named.keys() - left))
+                raise TypeError(
+                    f"model {self.name} takes no input {unknown} behind {len(arrays)} others, but "
+                    f"{', '.join(left) or 'none'}"
+                )
+            arrays = (*arrays, *(named[name] for name in left if name in named))
         if len(arrays) != len(self.inputs):
             names = ", ".join(slot.name for slot in self.inputs)
             raise TypeError(
@@ -167,6 +177,13 @@ def load(path: str | os.PathLike[str], device: object = None) -> LoadedModel:
         model = LoadedModel(archive, wanted)
     except PackageError:
         raise
+    except ModuleNotFoundError as error:
+        if error.name != "ml_dtypes":
+            raise
+        archive.finish()
+        raise PackageError(
+            f"{path} has bfloat16 arrays, which NumPy lacks: pip install ml_dtypes"
+        ) from error
     except (*UNSOUND, ObjectError, struct.error) as error:
         archive.finish()
         # The hashes are right, so this is how it was written.

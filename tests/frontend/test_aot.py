@@ -201,6 +201,12 @@ def test_inputs_are_called_like_the_parameters(tmp_path):
     np.testing.assert_array_equal(
         package(np.full(3, 2, "f4"), np.full(1, 5, "f4"), np.ones(3, "f4")), [11, 11, 11]
     )
+    by_name = {names[2]: np.ones(3, "f4"), "by": np.full(1, 5, "f4")}
+    np.testing.assert_array_equal(package(np.full(3, 2, "f4"), **by_name), [11, 11, 11])
+    with pytest.raises(TypeError, match="takes no input signal behind 1 others, but by, "):
+        package(np.ones(3, "f4"), signal=np.ones(3, "f4"))
+    with pytest.raises(TypeError, match="takes 3 inputs .* given 2"):
+        package(np.ones(3, "f4"), by=np.ones(1, "f4"))
 
 
 def test_a_refused_operation_leaves_nothing_to_the_next_trace(tmp_path):

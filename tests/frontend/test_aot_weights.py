@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 import zipfile
 
 import ml_dtypes
@@ -11,6 +13,7 @@ import pytest
 import braze
 from braze import nn
 from braze.aot import Dim
+from braze.aot_arguments import narrow_dtype
 from braze.cli import main
 from braze.ir.target import can_run, named_target
 from braze.nn import functional as F
@@ -24,6 +27,34 @@ RUNNABLE = [
     name for name in ("x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64")
     if can_run(named_target(name), host_target()) is None
 ]  # fmt: skip
+
+
+def test_short_names_of_dtypes():
+    assert [narrow_dtype(name) for name in ("bf16", "i8", braze.bfloat16, "int8")] == [
+        "bfloat16", "int8", "bfloat16", "int8",
+    ]  # fmt: skip
+
+
+def test_a_package_that_needs_ml_dtypes_says_so(tmp_path):
+    """Others need NumPy only."""
+    for dtype in (None, *DTYPES):
+        path = tmp_path / f"{dtype}.brz"
+        braze.aot.compile(nn.Linear(300, 300), braze.ones(2, 300), path, weights=dtype)
+    program = f"""
+import sys
+sys.modules["ml_dtypes"] = None
+from braze.runtime import load
+from braze.runtime.package_format import PackageError
+import numpy as np
+for name in ("None", "int8"):
+    load("{tmp_path}/" + name + ".brz")(np.ones((2, 300), "f4"))
+try:
+    load("{tmp_path}/bfloat16.brz")
+except PackageError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.endswith("bfloat16 arrays, which NumPy lacks: pip install ml_dtypes\n"), done
 
 
 def rounded(array, dtype):

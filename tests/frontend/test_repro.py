@@ -19,7 +19,7 @@ from braze.runtime.cache import clear_memory
 from braze.runtime.checking import KernelDifference
 from braze.runtime.repro import array_from
 
-SCRIPT = '''
+SCRIPT = """
 import sys
 import braze
 from braze.nn import functional as F
@@ -34,7 +34,7 @@ for step in range(int(sys.argv[1])):
     loss.backward()
     optimizer.step()
 print("loss", loss.item() >= 0.0)
-'''
+"""
 
 
 def run(path, *arguments):
@@ -257,6 +257,29 @@ def test_a_program_is_bisected(monkeypatch, tmp_path, capsys):
     status, text = run(path)
     assert status == 0 and "nothing changed a result" in text  # nor is this one there
     assert main(["bisect", str(tmp_path / "none.py")]) == 2
+
+
+def test_programs_that_cannot_be_bisected(tmp_path, capsys):
+    script = tmp_path / "raises.py"
+    script.write_text(
+        "import braze\nprint(braze.ones(3).sum().item())\nraise ValueError('no more')"
+    )
+    assert main(["bisect", str(script)]) == 2  # not 1, which says that something is wrong
+    assert "ValueError: no more" in capsys.readouterr().err
+    package = tmp_path / "net.brz"
+    braze.aot.compile(braze.nn.ReLU(), braze.ones(3), package)
+    assert main(["bisect", str(package)]) == 2
+    assert "net.brz is a package" in capsys.readouterr().err
+
+
+def test_nobody_reads_on(tmp_path):
+    """As behind `| head`: no error, and no traceback."""
+    package = tmp_path / "net.brz"
+    braze.aot.compile(braze.nn.Linear(300, 300), braze.ones(2, 300), package)
+    command = [sys.executable, "-m", "braze", "inspect", str(package), "--show", "all"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
 
 
 def test_bisect_of_a_function(monkeypatch):
