@@ -207,6 +207,7 @@ class Tracer:
         inference: inside `inference_mode`, where nothing is recorded even within `enable_grad`.
         watch: where the tape's nodes are listed as they are recorded, if anybody wants to know.
         whole: while a function becomes one graph: nothing may run in between.
+        broken: where something did.
         autocast: what `braze.amp` keeps for this thread, once it was used.
         after_backward: called when a backward pass is over; gives whether it is called again.
     """
@@ -215,6 +216,7 @@ class Tracer:
         "__weakref__",
         "after_backward",
         "autocast",
+        "broken",
         "grad_enabled",
         "inference",
         "lock",
@@ -238,6 +240,7 @@ class Tracer:
         self.inference = False
         self.watch: list[Any] | None = None
         self.whole = False
+        self.broken: Site | None = None
         self.autocast: Any = None
         self.after_backward: list[Callable[[], bool]] = []
 
@@ -246,6 +249,8 @@ class Tracer:
         with self.lock:
             pending = self.pending
             if len(pending.handles) > len(pending.inputs):
+                if self.whole and self.broken is None:
+                    self.broken = user_site()
                 self.pending = Pending(self)  # first: a trace that fails is not tried again
                 _run(pending)
             elif pending.inputs:  # of an operation that was refused: nobody else's

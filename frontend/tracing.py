@@ -13,7 +13,7 @@ from braze.handle import NUMBER, SparseHandle
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph
 from braze.random import default_generator
-from braze.sites import location_of
+from braze.sites import location_of, with_place
 from braze.structure import tensors_in
 from braze.tensors import Tensor, wrap
 from braze.trie import build_graph
@@ -78,7 +78,7 @@ def trace(
         )
     before = {id(t._current()): (label, t) for label, t in known.items()}
     drawn = default_generator.position
-    tracer().whole = True
+    tracer().whole, tracer().broken = True, None
     try:
         if grad:
             result = function(*args, **kwargs)
@@ -88,11 +88,13 @@ def trace(
     finally:
         tracer().whole = False
     if tracer().pending is not pending:
-        raise RuntimeError(
+        error = RuntimeError(
             "the function read a tensor's value while it ran (item(), bool(), print, numpy()), so "
             "it is not a single "
             "graph; compute the decision with where() or move it out of the function"
         )
+        site = tracer().broken
+        raise error if site is None else with_place(error, site, "")
     handles = [t._current() for t in tensors_in(result)]
     if any(handle.pending is not pending for handle in handles):
         raise RuntimeError(

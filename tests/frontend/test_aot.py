@@ -219,3 +219,16 @@ def test_a_refused_operation_leaves_nothing_to_the_next_trace(tmp_path):
     braze.aot.compile(net, good, tmp_path / "net.brz")
     with pytest.raises(ShapeError, match="input features differ"):
         braze.aot.compile(net, good, tmp_path / "net.brz", dynamic={"input": {1: "b"}})
+
+
+def test_reading_a_value_is_refused_at_its_line(tmp_path):
+    def decides(x):
+        y = x * 2
+        if y.sum() > 0:
+            return y
+        return x
+
+    with pytest.raises(RuntimeError, match=r"read a tensor's value") as refused:
+        braze.aot.compile(decides, braze.ones(3), tmp_path / "f.brz")
+    line = decides.__code__.co_firstlineno + 2
+    assert f"test_aot.py:{line}: if y.sum() > 0:" in str(refused.value)
