@@ -1,13 +1,11 @@
 """Packages whose hashes are right and whose manifests are wrong are refused, and crash nothing."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import mutated_packages
 import numpy as np
 import pytest
+from package_mutations import check_mutations
 from rewritten import rewritten
 
 import braze
@@ -15,8 +13,6 @@ from braze import nn
 from braze.aot import Dim
 from braze.runtime import PackageError, load
 from braze.runtime.package_format import Archive
-
-PROGRAM = Path(mutated_packages.__file__)
 
 
 def mlp():
@@ -47,14 +43,7 @@ def packages(tmp_path_factory):
     ],
 )
 def test_mutations_are_refused_or_harmless(packages, package, kind, count):
-    command = [sys.executable, PROGRAM, packages[package], str(count), "1", kind]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    lines = done.stdout.splitlines()
-    assert done.returncode == 0, (done.returncode, lines[-1:], done.stderr[-2000:])
-    assert len(lines) == count
-    refused = sum(line.endswith(" refused") for line in lines)
-    # The text may have been laid out otherwise, or an item exchanged with itself.
-    assert refused > count * (0.2 if kind == "resealed" else 0.8)
+    check_mutations(packages[package], kind, count)
 
 
 def facts(manifest):
