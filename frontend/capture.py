@@ -26,6 +26,7 @@ from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 from braze import engine
+from braze.captured_sites import sites_of
 from braze.handle import BUFFER, EXPOSED, INFERENCE, NUMBER, PARAM, Handle, concrete
 from braze.ir.devices import HOST
 from braze.ir.dtypes import f32
@@ -575,24 +576,6 @@ def hand_out(live: list[Handle], outputs: Sequence[Any]) -> None:
 def _location(pending: Pending, number: int) -> Location:
     """The user's line of a captured operation in this very run."""
     return location_of(sites_of(pending)[number])
-
-
-def sites_of(pending: Pending) -> list[Site]:
-    """Where each captured operation of this very run is, by its number. The trie has the places of
-    the run that made it first, which may have been another program's."""
-    sites: list[Site] = []
-    slot = 0
-    for replayed in pending.replayed:
-        sites += _sites(pending.handles[slot : replayed.base])
-        sites += replayed.operations()
-        slot = replayed.end
-    sites += _sites(pending.handles[slot:])
-    return sites
-
-
-def _sites(handles: list[Handle]) -> list[Site]:
-    # An input that an earlier trace computed has the site of that operation, which does not count.
-    return [h.site for h in handles if h.site is not None and h.state.call is not None]
 
 
 def make_plan(pending: Pending, state: State, live: list[Handle], tier: engine.Tier | None) -> Plan:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from braze.autograd.modes import no_grad
-from braze.capture import flush, materialise, sites_of, tracer
+from braze.capture import flush, materialise, tracer
+from braze.captured_sites import sites_of
 from braze.handle import NUMBER, SparseHandle
 from braze.ir.builder import Rewriter
 from braze.ir.graph import Graph
