@@ -36,11 +36,10 @@ After:
 
 from __future__ import annotations
 
-from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Loop, Nest, Store
 from braze.ir.loops_crossing import crossing_loads
 from braze.ir.symint import is_symbolic
-from braze.passes.loop_rewriting import substitute_statements
+from braze.passes.loop_rewriting import cut, substitute_statements
 
 # Rows of a block: a square of them.
 ROWS = 16
@@ -65,12 +64,9 @@ def block_rows(nest: Nest) -> Nest:
     runs = _runs_of(outer, rows)
     if runs is None:
         return nest
-    (outer_0, outer_1), (rows_0, rows_1) = _cut(outer.var, runs), _cut(rows.var, ROWS)
-    replace = {
-        outer.var: Index.of(outer_0) * runs + Index.of(outer_1),
-        rows.var: Index.of(rows_0) * ROWS + Index.of(rows_1),
-    }
-    statements = substitute_statements(rows.body, replace.get)
+    outer_0, outer_1, both = cut(outer.var, runs)
+    rows_0, rows_1, row = cut(rows.var, ROWS)
+    statements = substitute_statements(rows.body, {outer.var: both, rows.var: row}.get)
     for variable in (rows_1, outer_1, rows_0, outer_0):
         statements = [Loop(variable, statements)]
     for loop in reversed(around[:-2]):
@@ -94,8 +90,3 @@ def _runs_of(outer: Loop, rows: Loop) -> int | None:
             return None
     counts = range(FEWEST_RUNS, min(MOST_RUNS, outer.var.extent) + 1)
     return max((n for n in counts if outer.var.extent % n == 0), default=None)
-
-
-def _cut(variable: LoopVar, size: int) -> tuple[LoopVar, LoopVar]:
-    whole = LoopVar(f"{variable.name}_0", variable.extent // size)
-    return whole, LoopVar(f"{variable.name}_1", size)

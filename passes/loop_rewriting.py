@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from braze.ir.index import DataIndex, Index
+from braze.ir.index import DataIndex, Index, LoopVar
 from braze.ir.loops import (
     Accumulator,
     Carried,
@@ -16,6 +16,14 @@ from braze.ir.loops import (
     Store,
     substitute_bounds,
 )
+
+
+def cut(variable: LoopVar, size: int) -> tuple[LoopVar, LoopVar, Index]:
+    """A loop in pieces of a size that divides it: the variables of the loop over pieces and of that
+    in one, and what the old variable is in both."""
+    whole = LoopVar(f"{variable.name}_0", variable.extent // size)
+    part = LoopVar(f"{variable.name}_1", size)
+    return whole, part, Index.of(whole) * size + Index.of(part)
 
 
 def substitute_statements(statements: list[Statement], replace: Replace) -> list[Statement]:

@@ -28,7 +28,7 @@ from braze.ir.index import Index, LoopVar
 from braze.ir.loops import Apply, Loop, Nest, Philox, Reduce, Scan, Statement, Store
 from braze.ir.loops_crossing import crossing_loads
 from braze.passes.choices import Choices
-from braze.passes.loop_rewriting import substitute_statements
+from braze.passes.loop_rewriting import cut, substitute_statements
 from braze.passes.vectorise import load_touches
 
 # One core moves about this many bytes and executes this many vector instructions in a microsecond.
@@ -170,10 +170,8 @@ def _with_parts(loop: Loop, parts: int) -> Loop:
         return loop
     enough = [n for n in sizes if extent // n >= parts] or sizes[:1]
     size = max(enough, key=lambda n: (n % SMALLEST_CROSSED_PIECE == 0, n))
-    whole = LoopVar(f"{inner.var.name}_0", extent // size)
-    part = LoopVar(f"{inner.var.name}_1", size)
-    replace = {inner.var: Index.of(whole) * size + Index.of(part)}
-    pieces = Loop(part, substitute_statements(inner.body, replace.get))
+    whole, part, both = cut(inner.var, size)
+    pieces = Loop(part, substitute_statements(inner.body, {inner.var: both}.get))
     return Loop(loop.var, [Loop(whole, [pieces])], loop.kind, loop.chunks)
 
 

@@ -122,7 +122,7 @@ class Communicator:
         work = self._collective(f"reduce_scatter({reduction}) of {described(given)}")
         if takes(given, reduction):
             kept = given.copy()
-            return self._begin(work, lambda: self._part(kept, reduction, data), kept, data)
+            return self._begin(work, lambda: self._exchanged(kept, reduction, data), kept, data)
         work.finish = self._average(reduction, data)
         return self._begin(
             work,
@@ -184,16 +184,18 @@ class Communicator:
         return self._begin(work, lambda: self.comm.Irecv(_buffer(data), place, tag), data)
 
     def _sum(self, data: Array, reduction: str, block: SharedBlock | None) -> Any:
-        self._sums += 1
-        tags, is_average = for_sum(self._sums), reduction == "avg"
-        if self.local is not None:
-            return self.local.add_up(data, tags, block, is_average=is_average)
-        return ExchangedSum(self.comm, data, tags, is_average=is_average)
+        if self.local is None:
+            return self._exchanged(data, reduction)
+        return self.local.add_up(data, self._tags(), block, is_average=reduction == "avg")
 
-    def _part(self, given: Array, reduction: str, data: Array) -> ExchangedSum:
+    def _exchanged(self, data: Array, reduction: str, part: Array | None = None) -> ExchangedSum:
+        is_average = reduction == "avg"
+        return ExchangedSum(self.comm, data, self._tags(), is_average=is_average, part=part)
+
+    def _tags(self) -> tuple[int, int]:
+        """Of the group's next sum."""
         self._sums += 1
-        tags, is_average = for_sum(self._sums), reduction == "avg"
-        return ExchangedSum(self.comm, given, tags, is_average=is_average, part=data)
+        return for_sum(self._sums)
 
     def _average(self, reduction: str, data: Array) -> Callable[[], None] | None:
         if reduction != "avg":

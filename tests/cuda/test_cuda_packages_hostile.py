@@ -9,30 +9,17 @@ import cuda_device  # comes before CUDA devices are asked for
 import mutated_packages
 import numpy as np
 import pytest
-from package_mutations import check_mutations
+from package_mutations import check_mutations, facts, fixed_and_dynamic
 from rewritten import rewritten
 
-import braze
-from braze import nn
-from braze.aot import Dim
 from braze.runtime import PackageError, load
 from braze.runtime.package_format import Archive, write_archive
-
-
-def mlp():
-    braze.manual_seed(0)
-    return nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
 
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
     """One for fixed sizes, one for several, with int8 weights."""
-    folder = tmp_path_factory.mktemp("packages")
-    fixed, dynamic = folder / "fixed.brz", folder / "dynamic.brz"
-    braze.aot.compile(mlp(), braze.zeros(3, 12), fixed, "cuda", weights="int8")
-    sizes = [{0: Dim("batch", min=9, max=16)}]
-    braze.aot.compile(mlp(), braze.zeros(12, 12), dynamic, "cuda", dynamic=sizes)
-    return {"fixed": fixed, "dynamic": dynamic}
+    return fixed_and_dynamic(tmp_path_factory.mktemp("packages"), "cuda", weights="int8")
 
 
 @pytest.mark.parametrize(
@@ -47,10 +34,6 @@ def packages(tmp_path_factory):
 )
 def test_mutations_are_refused_or_harmless(packages, package, kind, count):
     check_mutations(packages[package], kind, count, cuda_device.variables())
-
-
-def facts(manifest):
-    return manifest["targets"][0]["facts"]
 
 
 def launch(manifest):

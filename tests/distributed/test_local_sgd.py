@@ -26,14 +26,6 @@ from braze.distributed.algorithms.model_averaging.hierarchical_model_averager im
 from braze.distributed.optim import PostLocalSGDOptimizer
 DDP = nn.parallel.DistributedDataParallel
 
-def raises(error, text, call):
-    try:
-        call()
-    except error as found:
-        assert text in str(found), found
-    else:
-        raise AssertionError(text)
-
 def trained(hook, state=None, steps=8, wrap=lambda opt: opt, same=True):
     net = DDP(model(), bucket_cap_mb=0.0005)
     if isinstance(hook, Kind):

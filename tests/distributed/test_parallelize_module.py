@@ -18,14 +18,6 @@ from braze.distributed import DeviceMesh, checkpoint, init_device_mesh
 from braze.distributed.tensor import Replicate, Shard
 from braze.distributed.tensor.parallel import *
 
-def raises(error, text, call):
-    try:
-        call()
-    except error as found:
-        assert text in str(found), found
-    else:
-        raise AssertionError(text)
-
 def near(a, b, what=""):
     a, b = (v.detach().cpu().numpy() if isinstance(v, braze.Tensor) else v for v in (a, b))
     assert np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-4, atol=1e-5), (what, a, b)

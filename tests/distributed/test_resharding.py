@@ -234,18 +234,10 @@ second.result()
 checkpoint.load(into, checkpoint_id=folder + "2")
 assert whole.unique().tolist() == [100] and into["step"] == 2
 
-def fails(text, call):
-    try:
-        call()
-    except RuntimeError as error:
-        assert text in str(error), error
-    else:
-        raise AssertionError(text)
-
 kept = FileSystemWriter(folder, overwrite=False)
 for save in (checkpoint.save, checkpoint.async_save):
-    fails("rank 0: Checkpoint already exists in " + folder,
-          lambda: save({{"w": mine}}, storage_writer=kept))
+    raises(RuntimeError, "rank 0: Checkpoint already exists in " + folder,
+           lambda: save({{"w": mine}}, storage_writer=kept))
 def refused(path, *args):
     if rank == 2:
         raise OSError("no room")
@@ -253,7 +245,7 @@ def refused(path, *args):
 dist.barrier()
 writing.engine.replacing = refused
 failed = checkpoint.async_save({{"w": mine}}, checkpoint_id=folder)
-fails("rank 2: OSError: no room", failed.result)
+raises(RuntimeError, "rank 2: OSError: no room", failed.result)
 writing.engine.replacing = real
 # The first rank writes what all have.
 checkpoint.save({{"a": w, "b": w + 1}}, checkpoint_id=folder + "3",

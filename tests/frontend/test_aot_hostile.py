@@ -5,30 +5,18 @@ import json
 import mutated_packages
 import numpy as np
 import pytest
-from package_mutations import check_mutations
+from package_mutations import check_mutations, facts, fixed_and_dynamic
 from rewritten import rewritten
 
 import braze
-from braze import nn
-from braze.aot import Dim
 from braze.runtime import PackageError, load
 from braze.runtime.package_format import Archive
-
-
-def mlp():
-    braze.manual_seed(0)
-    return nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
 
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
     """One for fixed sizes, one for several."""
-    folder = tmp_path_factory.mktemp("packages")
-    fixed, dynamic = folder / "fixed.brz", folder / "dynamic.brz"
-    braze.aot.compile(mlp(), braze.zeros(3, 12), fixed)
-    sizes = [{0: Dim("batch", min=9, max=16)}]
-    braze.aot.compile(mlp(), braze.zeros(12, 12), dynamic, dynamic=sizes)
-    return {"fixed": fixed, "dynamic": dynamic}
+    return fixed_and_dynamic(tmp_path_factory.mktemp("packages"))
 
 
 @pytest.mark.parametrize(
@@ -44,10 +32,6 @@ def packages(tmp_path_factory):
 )
 def test_mutations_are_refused_or_harmless(packages, package, kind, count):
     check_mutations(packages[package], kind, count)
-
-
-def facts(manifest):
-    return manifest["targets"][0]["facts"]
 
 
 WRONG = [

@@ -6,8 +6,35 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import braze
+from braze import nn
+from braze.aot import Dim
 
 PROGRAM = Path(__file__).with_name("mutated_packages.py")
+
+
+def fixed_and_dynamic(
+    folder: Path, target: str | None = None, weights: str | None = None
+) -> dict[str, Path]:
+    """Packages of a small network: one for fixed sizes, one for several.
+
+    Args:
+        weights: the dtype of the first one's.
+    """
+    braze.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    fixed, dynamic = folder / "fixed.brz", folder / "dynamic.brz"
+    braze.aot.compile(net, braze.zeros(3, 12), fixed, target, weights=weights)
+    sizes = [{0: Dim("batch", min=9, max=16)}]
+    braze.aot.compile(net, braze.zeros(12, 12), dynamic, target, dynamic=sizes)
+    return {"fixed": fixed, "dynamic": dynamic}
+
+
+def facts(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the first target's code is said to be like."""
+    return manifest["targets"][0]["facts"]
 
 
 def check_mutations(

@@ -25,6 +25,14 @@ def say(*words):
     sys.stdout.write(f"{rank}: {' '.join(map(str, words))}\\n")
     sys.stdout.flush()
 
+def raises(error, text, call):
+    try:
+        call()
+    except error as found:
+        assert text in str(found), found
+    else:
+        raise AssertionError(text)
+
 dist.init_process_group("mpi", timeout=timedelta(seconds=float(os.environ["TEST_TIMEOUT"])))
 rank, size = dist.get_rank(), dist.get_world_size()
 """

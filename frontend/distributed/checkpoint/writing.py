@@ -78,10 +78,10 @@ def save(
             no folder. All ranks raise it, whichever it was.
     """
     group = None if no_dist or not is_initialized() else member(process_group)
-    return _Writing(state_dict, checkpoint_id, storage_writer, planner, group).finish(group)
+    return Writing(state_dict, checkpoint_id, storage_writer, planner, group).finish(group)
 
 
-class _Writing:
+class Writing:
     """One rank's part of a checkpoint that is being written: what it is to write, as bytes that no
     later change of the tensors reaches."""
 

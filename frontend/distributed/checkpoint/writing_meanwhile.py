@@ -16,7 +16,7 @@ from typing import Any
 
 from braze.distributed.checkpoint.metadata import Metadata
 from braze.distributed.checkpoint.storage import DefaultSavePlanner, FileSystemWriter, Place
-from braze.distributed.checkpoint.writing import _Writing
+from braze.distributed.checkpoint.writing import Writing
 from braze.distributed.groups import ProcessGroup, before_leaving, is_initialized, member
 from braze.distributed.subgroups import split_group
 
@@ -48,7 +48,7 @@ def async_save(
             folder.
     """
     group = None if no_dist or not is_initialized() else member(process_group)
-    writing = _Writing(state_dict, checkpoint_id, storage_writer, planner, group)
+    writing = Writing(state_dict, checkpoint_id, storage_writer, planner, group)
     beside = None if group is None else _group_beside(group)
     future = _thread(os.getpid()).submit(writing.finish, beside)
     _unfinished.add(future)
