@@ -21,6 +21,7 @@ import numpy as np
 
 from braze.runtime.distributed.adding import adding
 from braze.runtime.distributed.mpi import datatype, library
+from braze.runtime.distributed.stepwise import Stepwise
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -36,17 +37,14 @@ def takes(data: Array, reduction: str) -> bool:
     return reduction in ("sum", "avg") and data.dtype.name in DTYPES and data.nbytes >= SMALLEST
 
 
-class ExchangedSum:
-    """One sum under way: what `Progress` takes for a request of MPI's.
+class ExchangedSum(Stepwise):
+    """One sum under way.
 
     Args:
         data: become the sum, or the average; if `part` is given, they are left with what is worth
             nothing.
         tags: of the messages before and after all parts are added up.
         part: becomes this rank's part of the sum, the rank-th of P equal ones; nobody gets others.
-
-    Attributes:
-        is_moving: whether the last look got on with it.
     """
 
     def __init__(
@@ -64,17 +62,10 @@ class ExchangedSum:
         self._data = data.reshape(-1)
         self._tags = tags
         self._is_average = is_average
-        self._steps = self._run(part)
-        self.is_moving = False
-
-    def Test(self, status: Any = None) -> bool:
-        """Get on with it a little. Whether it is complete."""
-        step = next(self._steps, None)
-        self.is_moving = bool(step)
-        return step is None
+        super().__init__(self._run(part))
 
     def _run(self, part: Array | None) -> Generator[bool]:
-        """Each step is a piece of work, True, or a look in vain for others', False."""
+        """The steps."""
         data = self._data
         meetings = meetings_of(self._rank, self._size, data.size)
         for meeting in meetings:

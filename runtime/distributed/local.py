@@ -26,6 +26,7 @@ from braze.runtime.distributed.adding import adding
 from braze.runtime.distributed.carrier import Carrier
 from braze.runtime.distributed.exchanged import PIECE_BYTES, SMALLEST
 from braze.runtime.distributed.mpi import library
+from braze.runtime.distributed.stepwise import Stepwise
 from braze.runtime.shared_blocks import HUGE_PAGE, SharedBlock, block_from_file, new_block
 from braze.runtime.storage import HUGE_BLOCK_BYTES, Storage
 
@@ -123,12 +124,8 @@ class LocalRanks:
         return found
 
 
-class LocalSum:
-    """One sum under way: what `Progress` takes for a request of MPI's.
-
-    Attributes:
-        is_moving: whether the last look got on with it.
-    """
+class LocalSum(Stepwise):
+    """One sum under way."""
 
     def __init__(
         self,
@@ -144,14 +141,7 @@ class LocalSum:
         self._tags = tags
         self._arena = arena
         self._is_average = is_average
-        self._steps = self._run()
-        self.is_moving = False
-
-    def Test(self, status: Any = None) -> bool:
-        """Get on with it a little. Whether it is complete."""
-        step = next(self._steps, None)
-        self.is_moving = bool(step)
-        return step is None
+        super().__init__(self._run())
 
     def move(self) -> bool:
         """Go on in memory of its own: the array's is needed for something else. False if others
@@ -162,10 +152,7 @@ class LocalSum:
         return True
 
     def _run(self) -> Generator[bool]:
-        """Each step is a piece of work, True, or a look in vain for others', False.
-
-        The array is looked up in each: it may be another by then.
-        """
+        """The steps. The array is looked up in each: it may be another by then."""
         ranks, arena = self._ranks, self._arena
         others = [rank for rank in range(ranks.size) if rank != ranks.rank]
         if arena is not None:
